@@ -1,0 +1,151 @@
+//! The command line, as typed.
+
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::failure::Failure;
+use crate::measure::Target;
+
+/// What the user asked for.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Start the three demo servers: before, threads and after
+    Serve(ServeArgs),
+    /// Send requests to a URL, all at the same instant, and time them
+    Measure(MeasureArgs),
+    /// Run every experiment on all three servers and print one table (the default)
+    Tour(TourArgs),
+}
+
+/// The arguments of `outboard serve`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Port of `before`, which computes in the handler (0 takes any free port)
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    pub(crate) before_port: u16,
+    /// Port of `threads`, which computes on spawn_blocking threads
+    #[arg(long, value_name = "PORT", default_value_t = 8001)]
+    pub(crate) threads_port: u16,
+    /// Port of `after`, which submits the computation to the engine
+    #[arg(long, value_name = "PORT", default_value_t = 9000)]
+    pub(crate) after_port: u16,
+    /// How long a computation of `after` may take, queue included (30s, 500ms)
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+/// Which engine carries tasks to workers.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct EngineArgs {
+    /// Engine of `after`: local://, inline:// … (otherwise OUTBOARD_URL, otherwise local://)
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Worker processes on this machine (one per core unless told otherwise)
+    #[arg(long, value_name = "N", conflicts_with = "url",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) workers: Option<u16>,
+}
+
+/// The arguments of `outboard measure`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MeasureArgs {
+    /// What to get: an http:// URL
+    #[arg(value_parser = target)]
+    pub(crate) url: Target,
+    /// How many requests to send at the same instant
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) requests: u32,
+    /// A slow page to request just before, and to report as well
+    #[arg(long = "while", value_name = "URL2", value_parser = target)]
+    pub(crate) slow: Option<Target>,
+    /// When to give a request up (30s, 2m)
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The arguments of `outboard tour`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TourArgs {
+    /// Do a fifth of the work in the rows at equal work: under 20 seconds in all
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+/// Heavy work outside your web server: the demo servers, a load measurement,
+/// and a tour of the experiments
+#[derive(Debug, Parser)]
+#[command(name = "outboard", version, args_conflicts_with_subcommands = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    tour: TourArgs,
+}
+
+impl EngineArgs {
+    /// The engine's URL, where one was asked for on the command line.
+    pub(crate) fn url(&self) -> Option<String> {
+        match self.workers {
+            Some(workers) => Some(format!("local://?workers={workers}")),
+            None => self.url.clone(),
+        }
+    }
+}
+
+/// Reads the command line; no subcommand means the tour.
+pub(crate) fn parse() -> Result<Command, Failure> {
+    let args = Args::try_parse()?;
+    Ok(args.command.unwrap_or(Command::Tour(args.tour)))
+}
+
+/// `30s`, `500ms`, `1m 30s`, or plain seconds: `30`, `0.5`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = match text.parse() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => humantime::parse_duration(text).ok(),
+    };
+    match parsed {
+        Some(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
+        Some(duration) => Ok(duration),
+        None => Err("write it as 30s, 500ms or 1m30s".to_owned()),
+    }
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    Target::parse(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_human_or_plain_seconds() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["", "0", "0s", "-1", "nan", "inf", "1e300", "soon"] {
+            assert!(duration(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+}

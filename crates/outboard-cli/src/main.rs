@@ -1,0 +1,49 @@
+//! The `outboard` program: the demo servers, the load measurement, and the
+//! tour of the experiments that Outboard is there for.
+//!
+//! `outboard` alone takes the tour. Exit codes: 0 for success, 1 for a
+//! failure, 2 for arguments that make no sense; what went wrong is one line on
+//! stderr.
+
+mod args;
+mod failure;
+mod figure;
+mod limits;
+mod measure;
+mod serve;
+mod tasks;
+mod tour;
+
+use std::process::ExitCode;
+
+use args::Command;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    outboard::init();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let command = args::parse()?;
+    log_to_stderr();
+    match command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Measure(args) => measure::run(&args),
+        Command::Tour(args) => tour::run(&args),
+    }
+}
+
+/// Shows warnings, or what `RUST_LOG` asks for (`outboard=debug`), on stderr.
+fn log_to_stderr() {
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::prelude::*;
+
+    let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
+    let targets = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(targets).init();
+}

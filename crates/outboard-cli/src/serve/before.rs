@@ -1,0 +1,20 @@
+//! The server "before": it computes inside the handler. It runs on one
+//! event-loop thread, so that nothing else happens meanwhile.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::routing::get;
+
+use super::pages::{self, Refusal};
+use crate::tasks;
+
+/// The pages of `before`.
+pub(super) fn router() -> Router {
+    let fib = Router::new().route("/fib/{n}", get(fib));
+    pages::around("before", "computes in the handler, on its one event-loop thread", fib)
+}
+
+async fn fib(Path(n): Path<String>) -> Result<String, Refusal> {
+    let n = pages::quick_n(&n)?;
+    Ok(tasks::fib(n).to_string())
+}

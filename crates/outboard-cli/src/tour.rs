@@ -1,0 +1,77 @@
+//! `outboard tour`: every experiment of the notebook, on all three servers.
+
+mod calibration;
+mod experiment;
+mod notebook;
+mod progress;
+mod report;
+mod roundtrip;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tokio::runtime::Runtime;
+
+use crate::args::TourArgs;
+use crate::failure::Failure;
+use crate::limits;
+use crate::serve::{Ports, Site};
+
+use calibration::Calibration;
+use experiment::Outcome;
+use progress::Progress;
+use report::Report;
+
+/// The share of the notebook's work that `--quick` does at equal work.
+const QUICK_SHARE: f64 = 0.2;
+
+/// When a request, or a task, is given up: far longer than any should take.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Takes the tour, prints it, and fails if an experiment did.
+pub(crate) fn run(args: &TourArgs) -> Result<(), Failure> {
+    limits::raise_open_files();
+    let site = Site::start(&Ports::default(), &args.engine, TIMEOUT)?;
+    let progress = Progress::start();
+    progress.say("calibrating: how long does fib take here?");
+    let share = if args.quick { QUICK_SHARE } else { 1.0 };
+    let calibration = Calibration::find(share);
+
+    let runtime = Runtime::new()?;
+    let outcomes = runtime.block_on(experiments(&site, &calibration, &progress));
+    progress.finish();
+    let report = Report::new(&site.client, calibration, outcomes?);
+    runtime.block_on(site.stop());
+
+    print(&report, args.json)?;
+    match report.failures() {
+        failures if failures.is_empty() => Ok(()),
+        failures => Err(anyhow!("experiments failed: {}", failures.join("; ")).into()),
+    }
+}
+
+async fn experiments(
+    site: &Site,
+    calibration: &Calibration,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Outcome>> {
+    experiment::warm_up(site).await?;
+    let steps = experiment::plan(calibration);
+    progress.expect(steps.len());
+    let mut outcomes = Vec::new();
+    for step in &steps {
+        progress.next(&step.to_string());
+        outcomes.extend(step.run(site).await.with_context(|| step.to_string())?);
+    }
+    Ok(outcomes)
+}
+
+fn print(report: &Report, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(report)?)
+    } else {
+        write!(out, "{report}")
+    }
+}

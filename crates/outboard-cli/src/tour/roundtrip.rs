@@ -1,0 +1,55 @@
+//! The round trip of a task that does next to nothing, one after the other.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+use crate::measure::Measurement;
+use crate::serve::Site;
+
+/// The task, as the report shows it.
+pub(super) const TASK: &str = "|x: u64| x + 1";
+
+/// How many round trips are measured.
+pub(super) const TIMES: usize = 3000;
+
+/// How many go before them, unmeasured.
+const WARM_UP: usize = 300;
+
+/// Submits to the client of `after`, on the runtime that its handlers run on.
+pub(super) async fn of_client(site: &Site, times: usize) -> anyhow::Result<Measurement> {
+    let client = site.client.clone();
+    let round_trips = measure(times, move || {
+        let submitted = client.submit(|x: u64| x + 1, 10);
+        async { Ok(submitted.await?) }
+    });
+    site.after.runtime().spawn(round_trips).await?
+}
+
+/// Does the same on `spawn_blocking` threads of the runtime of `threads`.
+pub(super) async fn of_threads(site: &Site, times: usize) -> anyhow::Result<Measurement> {
+    let task = |x: u64| x + 1;
+    let round_trips = measure(times, move || {
+        let spawned = tokio::task::spawn_blocking(move || task(10));
+        async { Ok(spawned.await?) }
+    });
+    site.threads.runtime().spawn(round_trips).await?
+}
+
+async fn measure<R>(times: usize, round_trip: impl Fn() -> R) -> anyhow::Result<Measurement>
+where
+    R: Future<Output = anyhow::Result<u64>>,
+{
+    for _ in 0..WARM_UP {
+        round_trip().await?;
+    }
+    let mut latencies: Vec<Duration> = Vec::with_capacity(times);
+    let start = Instant::now();
+    for _ in 0..times {
+        let sent = Instant::now();
+        let result = round_trip().await?;
+        latencies.push(sent.elapsed());
+        ensure!(result == 11, "{TASK} of 10 gave {result}");
+    }
+    Ok(Measurement::of_latencies(latencies, start.elapsed()))
+}

@@ -1,0 +1,16 @@
+//! The program as its users run it: the real binary, real sockets, real signals.
+
+/// Pages asked for over a plain socket.
+mod http;
+/// `outboard measure`.
+mod measure;
+/// What /proc knows of a server's workers.
+mod process;
+/// The binary, started and ended.
+mod program;
+/// `outboard serve`.
+mod serve;
+/// `outboard tour`.
+mod tour;
+/// Arguments that make no sense, and help.
+mod usage;

@@ -1,0 +1,42 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use crate::program::eventually;
+
+/// A process that computes gains about ten ticks of 10 ms in this time.
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// The children of a process and the CPU time, in ticks, that each has used.
+pub(crate) fn workers(parent: u32) -> BTreeMap<u32, u64> {
+    let processes = fs::read_dir("/proc").expect("there is a /proc");
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| Some((pid, ticks_if_child(pid, parent)?))).collect()
+}
+
+/// Waits until a worker of the server computes.
+pub(crate) fn wait_until_busy(server: u32) {
+    eventually("a worker computes", || ticks_in_window(server) >= 4);
+}
+
+/// Waits until no worker of the server computes, for a while.
+pub(crate) fn wait_until_idle(server: u32) {
+    eventually("all workers are idle", || (0..3).all(|_| ticks_in_window(server) <= 1));
+}
+
+/// The most CPU time that a worker which was there all along has used.
+fn ticks_in_window(server: u32) -> u64 {
+    let earlier = workers(server);
+    std::thread::sleep(WINDOW);
+    let later = workers(server);
+    let used = later.iter().filter_map(|(pid, ticks)| Some(ticks - earlier.get(pid)?));
+    used.max().unwrap_or(0)
+}
+
+fn ticks_if_child(pid: u32, parent: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which may hold anything: state, parent, …, user and system time.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    (number(1)? == u64::from(parent)).then_some(number(11)? + number(12)?)
+}

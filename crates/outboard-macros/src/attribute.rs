@@ -1,0 +1,172 @@
+//! Reads what stands in the parentheses of `#[task(…)]`.
+
+use proc_macro2::TokenStream;
+use syn::parse::Parser;
+use syn::punctuated::Punctuated;
+use syn::{Error, Expr, ExprLit, Lit, LitStr, Meta, Token};
+
+const KNOWN_KEYS: &str = "`#[task]` knows `pure` and `name = \"…\"`";
+const PURE_FORM: &str = "`pure` stands alone: `#[task(pure)]`";
+const NAME_FORM: &str = "`name` is a string literal: `name = \"images::resize\"`";
+
+/// What the user asked for beside registering the function.
+#[derive(Default)]
+pub(crate) struct Options {
+    /// Identical calls in flight may share one execution.
+    pub(crate) pure: bool,
+    /// The name to register under, in place of the function's path.
+    pub(crate) name: Option<LitStr>,
+}
+
+/// Reads the options, or finds every mistake in them.
+pub(crate) fn parse(tokens: TokenStream) -> Result<Options, Vec<Error>> {
+    let metas = Punctuated::<Meta, Token![,]>::parse_terminated
+        .parse2(tokens)
+        .map_err(|error| vec![Error::new(error.span(), format!("{error}: {KNOWN_KEYS}"))])?;
+    let mut options = Options::default();
+    let errors: Vec<Error> = metas.iter().filter_map(|meta| options.set(meta).err()).collect();
+    if errors.is_empty() { Ok(options) } else { Err(errors) }
+}
+
+impl Options {
+    fn set(&mut self, meta: &Meta) -> syn::Result<()> {
+        if meta.path().is_ident("pure") {
+            self.set_pure(meta)
+        } else if meta.path().is_ident("name") {
+            self.set_name(meta)
+        } else {
+            Err(Error::new_spanned(meta.path(), KNOWN_KEYS))
+        }
+    }
+
+    fn set_pure(&mut self, meta: &Meta) -> syn::Result<()> {
+        if self.pure {
+            return Err(Error::new_spanned(meta.path(), "`pure` is given twice"));
+        }
+        self.pure = true;
+        match meta {
+            Meta::Path(_) => Ok(()),
+            Meta::List(_) | Meta::NameValue(_) => Err(Error::new_spanned(meta, PURE_FORM)),
+        }
+    }
+
+    fn set_name(&mut self, meta: &Meta) -> syn::Result<()> {
+        if self.name.is_some() {
+            return Err(Error::new_spanned(meta.path(), "`name` is given twice"));
+        }
+        let name = string_literal(meta)?;
+        let checked = check_name(name);
+        self.name = Some(name.clone());
+        checked
+    }
+}
+
+fn string_literal(meta: &Meta) -> syn::Result<&LitStr> {
+    let Meta::NameValue(pair) = meta else {
+        return Err(Error::new_spanned(meta, NAME_FORM));
+    };
+    match &pair.value {
+        Expr::Lit(ExprLit { lit: Lit::Str(name), .. }) => Ok(name),
+        value => Err(Error::new_spanned(value, NAME_FORM)),
+    }
+}
+
+fn check_name(name: &LitStr) -> syn::Result<()> {
+    let text = name.value();
+    if text.is_empty() {
+        return Err(Error::new_spanned(name, "a task's name cannot be empty"));
+    }
+    match text.chars().find(|c| !is_name_character(*c)) {
+        None => Ok(()),
+        Some(stranger) => Err(Error::new_spanned(
+            name,
+            format!(
+                "a task's name has letters (A-Z, a-z), digits and `_ . : -`, but not {stranger:?}"
+            ),
+        )),
+    }
+}
+
+fn is_name_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_.:-".contains(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quote::quote;
+
+    fn errors(tokens: TokenStream) -> Vec<String> {
+        let errors = parse(tokens).err().unwrap_or_default();
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn nothing_is_asked_for_by_default() {
+        let options = parse(quote!()).unwrap();
+        assert!(!options.pure);
+        assert!(options.name.is_none());
+    }
+
+    #[test]
+    fn pure_and_name_come_in_any_order() {
+        for tokens in [quote!(pure, name = "a::b"), quote!(name = "a::b", pure,)] {
+            let options = parse(tokens).unwrap();
+            assert!(options.pure);
+            assert_eq!(options.name.unwrap().value(), "a::b");
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let found = errors(quote!(speed = 3, pure, pure, name = "", name = "b", retries));
+        let expected = [
+            KNOWN_KEYS,
+            "`pure` is given twice",
+            "a task's name cannot be empty",
+            "`name` is given twice",
+            KNOWN_KEYS,
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn name_is_a_string_literal() {
+        for tokens in [
+            quote!(name),
+            quote!(name("a")),
+            quote!(name = a),
+            quote!(name = 3),
+            quote!(name = concat!("a", "b")),
+        ] {
+            assert_eq!(errors(tokens), [NAME_FORM]);
+        }
+    }
+
+    #[test]
+    fn pure_takes_no_value() {
+        for tokens in [quote!(pure = true), quote!(pure(true))] {
+            assert_eq!(errors(tokens), [PURE_FORM]);
+        }
+    }
+
+    #[test]
+    fn name_has_only_portable_characters() {
+        assert!(parse(quote!(name = "Shop-2.images::re_size")).is_ok());
+        for (name, stranger) in [("a b", "' '"), ("größe", "'ö'"), ("a/b", "'/'"), ("a\n", "'\\n'")]
+        {
+            let found = errors(quote!(name = #name));
+            assert_eq!(found.len(), 1);
+            assert!(found[0].ends_with(&format!("but not {stranger}")), "{}", found[0]);
+        }
+    }
+
+    #[test]
+    fn tokens_that_are_no_list_of_keys_are_an_error() {
+        for tokens in [quote!("images::resize"), quote!(name =), quote!(pure name = "a")] {
+            let found = errors(tokens);
+            assert_eq!(found.len(), 1);
+            assert!(found[0].ends_with(KNOWN_KEYS), "{}", found[0]);
+        }
+    }
+}

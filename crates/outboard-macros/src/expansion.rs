@@ -1,0 +1,298 @@
+//! Writes the code that stands in place of `#[task] fn …`: the function, and its entry in the
+//! registry.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, Error, FnArg, Ident, LitStr, ReturnType, Signature, Token, Type, Visibility};
+
+use crate::attribute::{self, Options};
+use crate::signature;
+
+/// The item as the user wrote it, then its registration, or every error in the attribute and
+/// the function.
+pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let options = attribute::parse(attribute);
+    let function = Function::checked(item.clone());
+    let rest = match (options, function) {
+        (Ok(options), Ok(function)) => registration(&options, &function),
+        (options, function) => {
+            let errors = [options.err(), function.err()];
+            errors.iter().flatten().flatten().map(Error::to_compile_error).collect()
+        }
+    };
+    quote!(#item #rest)
+}
+
+/// What the registration needs of a function. The body stays unread: it is the compiler's
+/// business.
+struct Function {
+    /// Its `#[cfg]`s: the registration exists when the function does.
+    conditions: Vec<Attribute>,
+    signature: Signature,
+}
+
+impl Function {
+    fn checked(item: TokenStream) -> Result<Self, Vec<Error>> {
+        let function: Self = syn::parse2(item).map_err(|error| vec![error])?;
+        let errors = signature::errors(&function.signature);
+        if errors.is_empty() { Ok(function) } else { Err(errors) }
+    }
+
+    fn argument_types(&self) -> impl Iterator<Item = &Type> {
+        self.signature.inputs.iter().filter_map(|input| match input {
+            FnArg::Typed(argument) => Some(&*argument.ty),
+            FnArg::Receiver(_) => None,
+        })
+    }
+
+    fn output_type(&self) -> TokenStream {
+        match &self.signature.output {
+            ReturnType::Type(_, ty) => ty.to_token_stream(),
+            ReturnType::Default => quote_spanned!(self.signature.ident.span()=> ()),
+        }
+    }
+}
+
+impl Parse for Function {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        let mut attributes = input.call(Attribute::parse_outer)?;
+        attributes.retain(|attribute| attribute.path().is_ident("cfg"));
+        input.parse::<Visibility>()?;
+        if !starts_a_function(input) {
+            return Err(input.error("`#[task]` marks a function: a `fn` or an `async fn`"));
+        }
+        let signature = input.parse()?;
+        input.parse::<TokenStream>()?;
+        Ok(Self { conditions: attributes, signature })
+    }
+}
+
+/// Looks past the words that may precede `fn`; some of them start other items as well.
+fn starts_a_function(input: ParseStream) -> bool {
+    let ahead = input.fork();
+    while !ahead.peek(Token![fn]) {
+        let is_qualifier = ahead.peek(Token![const])
+            || ahead.peek(Token![async])
+            || ahead.peek(Token![unsafe])
+            || ahead.peek(Token![extern])
+            || ahead.peek(LitStr);
+        if !is_qualifier || ahead.parse::<proc_macro2::TokenTree>().is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// The function's entry in the registry, in a scope of its own.
+///
+/// The entry comes out of a function with a parameter for each type of the user's function,
+/// said to be that type and to travel. The static fills the parameters in with the types as the
+/// user wrote them, so an error about a type that cannot travel shows there. Inside, the bounds
+/// hold; so no second error follows about the function as a whole.
+fn registration(options: &Options, function: &Function) -> TokenStream {
+    let (conditions, ident) = (&function.conditions, &function.signature.ident);
+    let (name, pure) = (name(options, ident), options.pure);
+    let (types, traits) = types_and_traits(function);
+    let parameters: Vec<Ident> = (0..types.len()).map(|n| format_ident!("__Type{n}")).collect();
+    let entry = spanning(&function.signature, &quote!(::<#(#types),*>));
+    quote! {
+        #(#conditions)*
+        #[allow(deprecated)]
+        const _: () = {
+            const __OUTBOARD_NAME: &'static str = #name;
+
+            const fn __outboard_entry<#(#parameters),*>() -> ::outboard::__private::Entry
+            where
+                #(#parameters: ::outboard::__private::Is<Type = #types>,)*
+                #(<#parameters as ::outboard::__private::Is>::Type: #traits,)*
+            {
+                ::outboard::__private::Entry::new(__OUTBOARD_NAME, #pure, #ident)
+            }
+
+            #[::outboard::__private::linkme::distributed_slice(::outboard::__private::TASKS)]
+            #[linkme(crate = ::outboard::__private::linkme)]
+            static __OUTBOARD_TASK: ::outboard::__private::Entry = #entry;
+
+            #[::outboard::__private::linkme::distributed_slice(::outboard::__private::NAMES)]
+            #[linkme(crate = ::outboard::__private::linkme)]
+            static __OUTBOARD_TASK_NAME: &'static str = __OUTBOARD_NAME;
+        };
+    }
+}
+
+/// A call of the function that makes the entry, as if it stood from the name of the user's
+/// function to the end of the signature: some compilers show an error at a type only if the
+/// type lies within the call.
+fn spanning(signature: &Signature, types: &TokenStream) -> TokenStream {
+    let end = signature.to_token_stream().into_iter().last();
+    let end = end.map_or_else(Span::call_site, |token| token.span());
+    let function = quote_spanned!(signature.ident.span()=> __outboard_entry);
+    let arguments = quote_spanned!(end=> ());
+    quote!(#function #types #arguments)
+}
+
+fn name(options: &Options, ident: &Ident) -> TokenStream {
+    match &options.name {
+        Some(name) => name.to_token_stream(),
+        None => {
+            let last = ident.unraw().to_string();
+            quote!(::core::concat!(::core::module_path!(), "::", #last))
+        }
+    }
+}
+
+/// The types that travel, arguments first, and what each must be.
+fn types_and_traits(function: &Function) -> (Vec<TokenStream>, Vec<TokenStream>) {
+    let argument = quote!(::outboard::__private::TaskArgument);
+    let output = quote!(::outboard::__private::TaskOutput);
+    let arguments = function.argument_types();
+    let arguments = arguments.map(|ty| (ty.to_token_stream(), argument.clone()));
+    arguments.chain([(function.output_type(), output)]).unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tokens as a string without spaces, for they differ between compilers.
+    fn dense(tokens: impl ToTokens) -> String {
+        tokens.to_token_stream().to_string().replace(' ', "")
+    }
+
+    fn expanded(attribute: TokenStream, item: TokenStream) -> String {
+        dense(expand(attribute, item))
+    }
+
+    #[test]
+    fn function_comes_first_and_unchanged() {
+        let function = quote!(
+            #[doc = "Adds."]
+            #[inline]
+            pub(crate) async fn add(a: u8, (b, _): (u8, u8)) -> u8 {
+                a + b
+            }
+        );
+        let unchanged = dense(&function);
+        assert!(
+            expanded(quote!(), function.clone())
+                .starts_with(&format!("{unchanged}#[allow(deprecated)]const_:()="))
+        );
+        let with_error = expanded(quote!(speed), function);
+        assert!(with_error.starts_with(&format!("{unchanged}::core::compile_error!")));
+    }
+
+    #[test]
+    fn name_is_the_path_unless_one_is_given() {
+        let path = dense(quote!(::core::concat!(::core::module_path!(), "::", "fib")));
+        assert!(
+            expanded(
+                quote!(),
+                quote!(
+                    fn fib() {}
+                )
+            )
+            .contains(&path)
+        );
+        let given = expanded(
+            quote!(name = "math::fib"),
+            quote!(
+                fn fib() {}
+            ),
+        );
+        assert!(given.contains("=\"math::fib\";"));
+        assert!(!given.contains(&path));
+    }
+
+    #[test]
+    fn raw_identifier_gives_its_name_without_the_prefix() {
+        let expansion = expanded(
+            quote!(),
+            quote!(
+                fn r#match() {}
+            ),
+        );
+        assert!(expansion.contains("\"::\",\"match\")"));
+        assert!(expansion.contains(",false,r#match)"));
+    }
+
+    #[test]
+    fn pure_reaches_the_entry() {
+        let function = quote!(
+            fn fib() {}
+        );
+        assert!(expanded(quote!(), function.clone()).contains("(__OUTBOARD_NAME,false,fib)"));
+        assert!(expanded(quote!(pure), function).contains("(__OUTBOARD_NAME,true,fib)"));
+    }
+
+    #[test]
+    fn registration_exists_when_the_function_does() {
+        let function = quote!(
+            #[inline]
+            #[cfg(unix)]
+            #[cfg(feature = "x")]
+            fn f() {}
+        );
+        let conditional = "#[cfg(unix)]#[cfg(feature=\"x\")]#[allow(deprecated)]const_:()=";
+        assert!(expanded(quote!(), function).contains(conditional));
+    }
+
+    #[test]
+    fn types_are_checked_where_they_are_written() {
+        let expansion = expanded(
+            quote!(),
+            quote!(
+                fn f(a: u8, b: Vec<String>) -> bool {
+                    true
+                }
+            ),
+        );
+        assert!(expansion.contains("__outboard_entry::<u8,Vec<String>,bool>()"));
+        assert!(
+            expanded(
+                quote!(),
+                quote!(
+                    fn f() {}
+                )
+            )
+            .contains("__outboard_entry::<()>()")
+        );
+    }
+
+    #[test]
+    fn errors_of_attribute_and_function_come_together() {
+        let expansion = expanded(
+            quote!(speed, pure = 1),
+            quote!(
+                unsafe fn f(a: &str) {}
+            ),
+        );
+        assert_eq!(expansion.matches("compile_error!").count(), 4);
+        assert!(!expansion.contains("__private"));
+    }
+
+    #[test]
+    fn only_functions_are_tasks() {
+        for item in [
+            quote!(
+                struct S;
+            ),
+            quote!(
+                pub const N: u8 = 1;
+            ),
+            quote!(
+                unsafe impl Send for S {}
+            ),
+            quote!(
+                extern "C" {}
+            ),
+            quote!(
+                mod m {}
+            ),
+        ] {
+            let expansion = expanded(quote!(), item);
+            assert!(expansion.contains("`#[task]`marksafunction"), "{expansion}");
+        }
+    }
+}

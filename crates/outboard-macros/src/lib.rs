@@ -1,0 +1,85 @@
+//! The `#[task]` attribute of Outboard: it registers a function under a stable name.
+//!
+//! Use it as `outboard::task`; the code that it writes needs that crate.
+
+mod attribute;
+mod expansion;
+mod signature;
+
+use proc_macro::TokenStream;
+
+/// Makes a function a *task function*: one that any worker process finds by its name.
+///
+/// The function itself stays as it is written, so it can still be called, tested and documented
+/// like any other. Beside it, the attribute registers the function at link time; nothing runs
+/// before `main`.
+///
+/// ```ignore
+/// #[outboard::task]
+/// fn fib(n: u64) -> u64 {
+///     if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
+/// }
+///
+/// let f = client.submit(fib, 40).await?;
+/// ```
+///
+/// # The function
+///
+/// A `fn` or an `async fn` of zero to eight arguments. Arguments and result travel between
+/// processes, so their types own what they hold and implement serde's `Serialize` and
+/// `Deserialize`: `String` rather than `&str`, `Vec<u8>` rather than `&[u8]`. The patterns of
+/// the arguments are free.
+///
+/// ```ignore
+/// #[derive(Serialize, Deserialize)]
+/// struct Size {
+///     width: u32,
+///     height: u32,
+/// }
+///
+/// #[outboard::task]
+/// async fn resize(image: Vec<u8>, Size { width, height }: Size) -> Result<Vec<u8>, String> {
+///     // ...
+/// }
+/// ```
+///
+/// A `Result` that the function returns is its output: the caller gets exactly that, inside
+/// Outboard's own `Result`.
+///
+/// # The name
+///
+/// A task function goes by the path of its module and its own name, such as
+/// `shop::images::resize`. A function that moves to another module changes its name then; give
+/// it one to stay with where old and new programs meet, as on a cluster. It has letters, digits
+/// and `_ . : -`, and is checked to be unique when the program starts.
+///
+/// ```ignore
+/// #[outboard::task(name = "images::resize")]
+/// fn resize(image: Vec<u8>, width: u32) -> Vec<u8> {
+///     // ...
+/// }
+/// ```
+///
+/// # Pure functions
+///
+/// `pure` promises that equal arguments give equal results, and that a call has no other
+/// effect. Identical calls in flight at the same time, by the same tenant, are then one
+/// execution that all their callers share.
+///
+/// ```ignore
+/// #[outboard::task(pure, name = "reports::total")]
+/// fn total(year: u16) -> u64 {
+///     // ...
+/// }
+/// ```
+///
+/// # Errors
+///
+/// These do not compile, each with an error at the place: generic parameters and `where`
+/// clauses (a name stands for one function), `self`, references and `impl Trait` among the
+/// types, more than eight arguments, `unsafe fn` and `extern fn`, a type that serde cannot
+/// carry, and anything that is not a function.
+#[proc_macro_attribute]
+pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    expansion::expand(attribute.into(), item.into()).into()
+}

@@ -1,0 +1,360 @@
+//! The server's end of one worker: what was sent and not answered, the bytes on
+//! their way, and the kill.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use rustix::io::Errno;
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use crate::engine::{Flush, Stopped, Work};
+use crate::error::{Cause, Lost};
+use crate::ledger::TaskId;
+use crate::placement::SlotId;
+use crate::shared::{Page, Word};
+use crate::wire::{self, FunctionRef, ToWorker};
+
+/// A buffer above this capacity is given back when it is empty.
+const KEPT_BYTES: usize = 1 << 20;
+
+/// One worker process, as the server sees it.
+#[derive(Debug)]
+pub(super) struct Link {
+    weak: Weak<Self>,
+    pub(super) number: usize,
+    pub(super) pid: u32,
+    pidfd: OwnedFd,
+    pub(super) page: Page,
+    stream: OwnedWriteHalf,
+    runtime: Handle,
+    outgoing: Mutex<Outgoing>,
+    /// Where placement knows it, once it is ready.
+    pub(super) slot: OnceLock<SlotId>,
+    pub(super) done: AtomicU64,
+    /// Whether it was killed on purpose.
+    killed: AtomicBool,
+    blame: OnceLock<Cause>,
+    lost: OnceLock<Lost>,
+    exited: Notify,
+}
+
+/// Frames, in the order in which the gate decided them.
+#[derive(Debug, Default)]
+struct Outgoing {
+    /// Being written, from `written` on, by whoever set `writing`.
+    front: Vec<u8>,
+    written: usize,
+    writing: bool,
+    /// Waits for the next write.
+    queue: Vec<u8>,
+    /// Every task sent and not answered, in order.
+    sent: VecDeque<Sent>,
+    last_seq: u64,
+}
+
+/// A task that was sent; its answer is still to come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) seq: u64,
+    pub(super) task: TaskId,
+    pub(super) attempt: u32,
+    /// Taken back, so the answer will be that it was skipped.
+    revoked: bool,
+}
+
+impl Link {
+    pub(super) fn new(
+        number: usize,
+        pid: u32,
+        pidfd: OwnedFd,
+        page: Page,
+        stream: OwnedWriteHalf,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|weak| Self {
+            weak: weak.clone(),
+            number,
+            pid,
+            pidfd,
+            page,
+            stream,
+            runtime,
+            outgoing: Mutex::default(),
+            slot: OnceLock::new(),
+            done: AtomicU64::new(0),
+            killed: AtomicBool::new(false),
+            blame: OnceLock::new(),
+            lost: OnceLock::new(),
+            exited: Notify::new(),
+        })
+    }
+
+    fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends a task to what is to be written.
+    pub(super) fn start(&self, work: &Work<'_>, function: FunctionRef) {
+        let mut outgoing = self.outgoing();
+        outgoing.last_seq += 1;
+        let seq = outgoing.last_seq;
+        self.page.send(seq);
+        let Work { task, attempt, .. } = *work;
+        outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false });
+        wire::append(&mut outgoing.queue, &ToWorker::Run { seq, function }, work.args);
+    }
+
+    /// Takes the oldest task that was sent, which is the one that `seq`, read
+    /// from the worker, must be.
+    pub(super) fn answered(&self, seq: u64) -> Option<Sent> {
+        let mut outgoing = self.outgoing();
+        let first = outgoing.sent.front().filter(|sent| sent.seq == seq)?;
+        let first = *first;
+        outgoing.sent.pop_front();
+        Some(first)
+    }
+
+    /// Takes back a task, unless it has started.
+    pub(super) fn revoke(&self, task: TaskId) -> bool {
+        let mut outgoing = self.outgoing();
+        match outgoing.find(task) {
+            Some(sent) if self.page.revoke(sent.seq) => {
+                sent.revoked = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes back all that has not started.
+    pub(super) fn withdraw(&self) -> Vec<TaskId> {
+        let mut outgoing = self.outgoing();
+        let mut withdrawn = Vec::new();
+        for sent in outgoing.sent.iter_mut().filter(|sent| !sent.revoked) {
+            if self.page.revoke(sent.seq) {
+                sent.revoked = true;
+                withdrawn.push(sent.task);
+            }
+        }
+        withdrawn
+    }
+
+    /// Sees to it that a task does not run, or no longer.
+    pub(super) fn stop(&self, task: TaskId) -> Stopped {
+        if self.revoke(task) {
+            return Stopped::Unstarted;
+        }
+        let seq = self.outgoing().find(task).map(|sent| sent.seq);
+        let Some(seq) = seq else { return Stopped::Continues };
+        if self.page.stop(seq) {
+            self.kill();
+            return Stopped::Killed;
+        }
+        match self.page.word(seq) {
+            Some(Word::Done) => Stopped::Continues,
+            _ => {
+                self.blame(Cause::Protocol);
+                Stopped::Killed
+            }
+        }
+    }
+
+    /// Whether a task has started.
+    pub(super) fn started(&self, task: TaskId) -> bool {
+        let seq = self.outgoing().find(task).map(|sent| sent.seq);
+        seq.is_some_and(|seq| self.page.word(seq) != Some(Word::Sent))
+    }
+
+    /// What the worker took and did not answer, after its death: one task, or
+    /// more if it forged its page.
+    pub(super) fn unanswered(&self) -> Vec<(TaskId, u32)> {
+        let outgoing = self.outgoing();
+        let taken = |sent: &&Sent| !sent.revoked && self.page.word(sent.seq) != Some(Word::Sent);
+        outgoing.sent.iter().filter(taken).map(|sent| (sent.task, sent.attempt)).collect()
+    }
+
+    /// Whether it has something to do.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.outgoing().sent.is_empty()
+    }
+
+    /// Whether it was ever given anything.
+    pub(super) fn was_used(&self) -> bool {
+        self.outgoing().last_seq > 0
+    }
+
+    /// Kills the worker, for a reason that its loss will be put down to.
+    pub(super) fn blame(&self, cause: Cause) {
+        let _ = self.blame.set(cause);
+        self.kill();
+    }
+
+    /// Kills the worker's whole process group.
+    ///
+    /// The supervisor reaps it only after it has set `lost`, and takes the
+    /// outgoing mutex for that, so the number cannot be another process's yet.
+    pub(super) fn kill(&self) {
+        let _unreaped = self.outgoing();
+        if self.lost.get().is_none() && !self.killed.swap(true, AcqRel) {
+            self.kill_group();
+            let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        }
+    }
+
+    /// Kills what is left of the worker's process group.
+    pub(super) fn kill_group(&self) {
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+
+    /// Whether it was killed on purpose.
+    pub(super) fn was_killed(&self) -> bool {
+        self.killed.load(Acquire)
+    }
+
+    /// Becomes readable when the process has ended.
+    pub(super) fn pidfd(&self) -> impl AsFd + '_ {
+        self.pidfd.as_fd()
+    }
+
+    /// The supervisor's word on how the process ended; `reap` makes it.
+    pub(super) fn set_lost(&self, reap: impl FnOnce(Option<Cause>) -> Lost) {
+        let unreaped = self.outgoing();
+        let _ = self.lost.set(reap(self.blame.get().copied()));
+        drop(unreaped);
+        // A child that the worker forked may hold the other end open: what was
+        // written is still read, and then the stream ends.
+        self.shutdown();
+        self.exited.notify_one();
+    }
+
+    /// How the process ended, once it has.
+    pub(super) async fn lost(&self) -> &Lost {
+        loop {
+            if let Some(lost) = self.lost.get() {
+                return lost;
+            }
+            self.exited.notified().await;
+        }
+    }
+
+    /// Ends the conversation: an idle worker exits by itself.
+    pub(super) fn shutdown(&self) {
+        let _ = shutdown(self.stream.as_ref(), Shutdown::Both);
+    }
+
+    /// The most memory it was seen to have, in bytes.
+    pub(super) fn memory_bytes(&self) -> Option<u64> {
+        Some(self.page.memory_bytes()).filter(|bytes| *bytes > 0)
+    }
+
+    /// One more task was executed.
+    pub(super) fn count_done(&self) {
+        self.done.fetch_add(1, Relaxed);
+    }
+
+    /// Writes what is queued, and hands what does not fit to the runtime.
+    fn write_all(&self) {
+        loop {
+            let mut outgoing = self.outgoing();
+            if outgoing.writing || !outgoing.next() {
+                return;
+            }
+            outgoing.writing = true;
+            let (front, written) = (std::mem::take(&mut outgoing.front), outgoing.written);
+            drop(outgoing);
+            let (result, written) = self.write(&front, written);
+            let mut outgoing = self.outgoing();
+            (outgoing.front, outgoing.written) = (front, written);
+            match result {
+                Ok(()) => outgoing.writing = false,
+                Err(Errno::AGAIN) => return self.write_later(),
+                // The reader meets the same end, and tells the gate.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn write(&self, bytes: &[u8], mut written: usize) -> (Result<(), Errno>, usize) {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        while written < bytes.len() {
+            match send(self.stream.as_ref(), &bytes[written..], flags) {
+                Ok(sent) => written += sent,
+                Err(Errno::INTR) => {}
+                Err(error) => return (Err(error), written),
+            }
+        }
+        (Ok(()), written)
+    }
+
+    /// The socket is full: a task of the runtime goes on as it drains. It has
+    /// `writing` until nothing is left.
+    fn write_later(&self) {
+        let Some(link) = self.weak.upgrade() else { return };
+        self.runtime.spawn(async move {
+            while link.stream.writable().await.is_ok() {
+                // Through `try_io`, so that a full socket is waited for again.
+                let result = link.stream.as_ref().try_io(Interest::WRITABLE, || {
+                    let (front, written) = link.lend();
+                    let (result, written) = link.write(&front, written);
+                    link.give_back(front, written);
+                    result.map_err(io::Error::from)
+                });
+                match result {
+                    Ok(()) => break,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return,
+                }
+            }
+            link.outgoing().writing = false;
+            link.write_all();
+        });
+    }
+
+    fn lend(&self) -> (Vec<u8>, usize) {
+        let mut outgoing = self.outgoing();
+        (std::mem::take(&mut outgoing.front), outgoing.written)
+    }
+
+    fn give_back(&self, front: Vec<u8>, written: usize) {
+        let mut outgoing = self.outgoing();
+        (outgoing.front, outgoing.written) = (front, written);
+    }
+}
+
+impl Flush for Link {
+    fn flush(&self) {
+        self.write_all();
+    }
+}
+
+impl Outgoing {
+    /// The latest sending of a task that was not taken back.
+    fn find(&mut self, task: TaskId) -> Option<&mut Sent> {
+        self.sent.iter_mut().rev().find(|sent| sent.task == task && !sent.revoked)
+    }
+
+    /// Makes `front` what is to be written next; `false` if there is nothing.
+    fn next(&mut self) -> bool {
+        if self.written < self.front.len() {
+            return true;
+        }
+        self.front.clear();
+        self.written = 0;
+        if self.front.capacity() > KEPT_BYTES {
+            self.front = Vec::new();
+        }
+        std::mem::swap(&mut self.front, &mut self.queue);
+        !self.front.is_empty()
+    }
+}

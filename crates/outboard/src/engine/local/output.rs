@@ -1,0 +1,209 @@
+//! Passes the workers' stdout and stderr through, line by line, with the
+//! worker's number, and keeps the last lines of stderr.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+/// How many lines of stderr are kept for `WorkerLost`.
+const TAIL_LINES: usize = 20;
+
+/// The longest line; a longer one is cut into several.
+const LINE_BYTES: usize = 8 << 10;
+
+/// How many lines may wait to be written before lines are dropped.
+const WAITING_LINES: usize = 4096;
+
+/// How many bytes are read from one pipe before others get their turn.
+const TURN_BYTES: usize = 256 << 10;
+
+/// One of the two streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+struct Line {
+    stream: Stream,
+    text: Vec<u8>,
+}
+
+/// Writes lines on a thread of its own, so that a terminal or a pipe that
+/// blocks delays no kill. Lines that find no room are dropped and counted.
+#[derive(Clone, Debug)]
+pub(super) struct Printer {
+    lines: SyncSender<Line>,
+}
+
+impl Printer {
+    /// Starts the thread; it ends when the printer and its clones are dropped.
+    pub(super) fn start() -> io::Result<Self> {
+        let (lines, received) = sync_channel(WAITING_LINES);
+        std::thread::Builder::new()
+            .name("outboard-output".into())
+            .spawn(move || print_all(&received))?;
+        Ok(Self { lines })
+    }
+}
+
+fn print_all(lines: &Receiver<Line>) {
+    for Line { stream, text } in lines {
+        // The server's own output may be closed; then nobody reads this.
+        let _ = match stream {
+            Stream::Stdout => io::stdout().write_all(&text).and_then(|()| io::stdout().flush()),
+            Stream::Stderr => io::stderr().write_all(&text),
+        };
+    }
+}
+
+/// The server's end of one pipe of one worker.
+#[derive(Debug)]
+pub(super) struct Pipe<R> {
+    reader: R,
+    stream: Stream,
+    worker: usize,
+    printer: Printer,
+    partial: Vec<u8>,
+    tail: VecDeque<String>,
+    dropped: u64,
+    closed: bool,
+}
+
+impl<R: Read> Pipe<R> {
+    /// `reader` must not block.
+    pub(super) fn new(reader: R, stream: Stream, worker: usize, printer: Printer) -> Self {
+        Self {
+            reader,
+            stream,
+            worker,
+            printer,
+            partial: Vec::new(),
+            tail: VecDeque::new(),
+            dropped: 0,
+            closed: false,
+        }
+    }
+
+    /// The reader, unless it has ended.
+    pub(super) fn open(&self) -> Option<&R> {
+        (!self.closed).then_some(&self.reader)
+    }
+
+    /// Passes on what can be read without waiting.
+    pub(super) fn drain(&mut self) {
+        let mut buffer = [0; 8 << 10];
+        let mut read = 0;
+        while !self.closed && read < TURN_BYTES {
+            match self.reader.read(&mut buffer) {
+                Ok(0) => self.closed = true,
+                Ok(bytes) => {
+                    read += bytes;
+                    self.take(&buffer[..bytes]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.closed = true,
+            }
+        }
+    }
+
+    /// The last lines, after what is left is taken as a line.
+    pub(super) fn finish(mut self) -> Vec<String> {
+        self.drain();
+        if !self.partial.is_empty() {
+            self.end_line();
+        }
+        self.tail.into()
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.append(&bytes[..end]);
+            self.end_line();
+            bytes = &bytes[end + 1..];
+        }
+        self.append(bytes);
+    }
+
+    fn append(&mut self, mut bytes: &[u8]) {
+        while self.partial.len() + bytes.len() > LINE_BYTES {
+            let (now, later) = bytes.split_at(LINE_BYTES - self.partial.len());
+            self.partial.extend_from_slice(now);
+            self.end_line();
+            bytes = later;
+        }
+        self.partial.extend_from_slice(bytes);
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.partial);
+        if self.dropped > 0 && self.print(format!("({} lines dropped)", self.dropped).as_bytes()) {
+            self.dropped = 0;
+        }
+        if !self.print(&line) {
+            self.dropped += 1;
+        }
+        if self.stream == Stream::Stderr {
+            if self.tail.len() == TAIL_LINES {
+                self.tail.pop_front();
+            }
+            self.tail.push_back(String::from_utf8_lossy(&line).into_owned());
+        }
+    }
+
+    /// Hands a line to the printer; `false` if there was no room.
+    fn print(&self, line: &[u8]) -> bool {
+        let mut text = format!("[worker {}] ", self.worker).into_bytes();
+        text.extend_from_slice(line);
+        text.push(b'\n');
+        let sent = self.printer.lines.try_send(Line { stream: self.stream, text });
+        !matches!(sent, Err(TrySendError::Full(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipe(bytes: &[u8]) -> (Pipe<&[u8]>, Receiver<Line>) {
+        let (lines, received) = sync_channel(3);
+        (Pipe::new(bytes, Stream::Stderr, 2, Printer { lines }), received)
+    }
+
+    fn texts(lines: &Receiver<Line>) -> Vec<String> {
+        lines.try_iter().map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect()
+    }
+
+    #[test]
+    fn lines_carry_the_workers_number_and_are_kept() {
+        let (pipe, lines) = pipe(b"one\ntwo\nrest");
+        assert_eq!(pipe.finish(), ["one", "two", "rest"]);
+        assert_eq!(texts(&lines), ["[worker 2] one\n", "[worker 2] two\n", "[worker 2] rest\n"]);
+    }
+
+    #[test]
+    fn the_tail_is_bounded() {
+        let text: String = (0..100).map(|n| format!("{n}\n")).collect();
+        let (pipe, _lines) = pipe(text.as_bytes());
+        let tail = pipe.finish();
+        assert_eq!((tail.len(), tail[0].as_str()), (TAIL_LINES, "80"));
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut() {
+        let text = vec![b'x'; LINE_BYTES * 2 + 1];
+        let (pipe, _lines) = pipe(&text);
+        let lengths: Vec<_> = pipe.finish().iter().map(String::len).collect();
+        assert_eq!(lengths, [LINE_BYTES, LINE_BYTES, 1]);
+    }
+
+    #[test]
+    fn dropped_lines_are_counted_and_said() {
+        let (mut pipe, lines) = pipe(b"");
+        pipe.take(b"1\n2\n3\n4\n5\n");
+        assert_eq!(texts(&lines).len(), 3);
+        pipe.take(b"6\n");
+        assert_eq!(texts(&lines), ["[worker 2] (2 lines dropped)\n", "[worker 2] 6\n"]);
+    }
+}

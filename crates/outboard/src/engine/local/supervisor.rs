@@ -1,0 +1,513 @@
+//! The one thread that starts workers, notices their end and reaps them.
+//!
+//! It lives as long as the engine: a worker's parent-death signal fires when
+//! the *thread* that started it ends. It sleeps in `poll` and wakes for a
+//! worker's end (its pidfd), for output, for an order, or for a timer; while
+//! workers are busy it also looks four times a second whether one was stopped
+//! by a signal. When nothing is done it does not wake at all.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use tokio::runtime::Handle;
+
+use super::link::Link;
+use super::output::{Pipe, Printer, Stream};
+use super::process::{Reaped, reap};
+use super::{Links, Reader};
+use crate::client::Settings;
+use crate::engine::Gate;
+use crate::error::{Cause, Error, Lost, Repr};
+use crate::init::Restart;
+use crate::shared::Page;
+use crate::wire::{self, ToWorker};
+use crate::worker::{VARIABLE, resident_bytes};
+
+/// How often busy workers are looked at.
+const BEAT: Duration = Duration::from_millis(250);
+
+/// How long a signal may hold a worker before it is lost.
+const STOPPED: Duration = Duration::from_secs(1);
+
+/// How long an idle worker may take to exit by itself when the engine ends.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// After how many failed starts in a row nothing more is expected of the next.
+const BROKEN_AFTER: u32 = 3;
+
+/// The pause after the first failed start; it doubles up to `LONGEST_PAUSE`.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A worker that ends unasked, unused and younger than this failed at its start.
+const START: Duration = Duration::from_secs(1);
+
+/// What others tell the supervisor.
+#[derive(Debug)]
+pub(super) struct Control {
+    wake: OwnedFd,
+    ending: AtomicBool,
+    beating: AtomicBool,
+    failures: AtomicU32,
+}
+
+impl Control {
+    pub(super) fn new() -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            ending: AtomicBool::new(false),
+            beating: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+        }))
+    }
+
+    fn wake(&self) {
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    /// Workers are busy: look after them. Costs one load while that goes on.
+    pub(super) fn beat(&self) {
+        if !self.beating.load(Relaxed) && !self.beating.swap(true, AcqRel) {
+            self.wake();
+        }
+    }
+
+    /// End all workers, and then yourself.
+    pub(super) fn shutdown(&self) {
+        self.ending.store(true, std::sync::atomic::Ordering::Release);
+        self.wake();
+    }
+
+    /// A worker came up.
+    pub(super) fn succeeded(&self) {
+        self.failures.store(0, Relaxed);
+    }
+}
+
+/// Starts the supervisor's thread.
+pub(super) fn start(
+    gate: &Arc<Gate>,
+    links: Links,
+    control: Arc<Control>,
+    runtime: Handle,
+    settings: Settings,
+    restart: Restart,
+) -> io::Result<()> {
+    let now = Instant::now();
+    let seats = (1..=settings.workers).map(|number| Seat { number, state: State::Empty(now) });
+    let supervisor = Supervisor {
+        gate: Arc::downgrade(gate),
+        links,
+        control,
+        runtime,
+        printer: Printer::start()?,
+        seats: seats.collect(),
+        settings,
+        restart,
+        next_beat: None,
+        cut_at: None,
+    };
+    std::thread::Builder::new()
+        .name("outboard-supervisor".into())
+        .spawn(move || supervisor.run())?;
+    Ok(())
+}
+
+struct Supervisor {
+    gate: Weak<Gate>,
+    links: Links,
+    control: Arc<Control>,
+    runtime: Handle,
+    printer: Printer,
+    seats: Vec<Seat>,
+    settings: Settings,
+    restart: Restart,
+    next_beat: Option<Instant>,
+    /// When, while ending, what is left is killed.
+    cut_at: Option<Instant>,
+}
+
+/// A worker's number, and the process that has it now.
+struct Seat {
+    number: usize,
+    state: State,
+}
+
+enum State {
+    /// Nobody; the next process starts then.
+    Empty(Instant),
+    Taken(Box<Worker>),
+}
+
+/// A process that was started and not reaped.
+struct Worker {
+    link: Arc<Link>,
+    stdout: Option<Pipe<ChildStdout>>,
+    stderr: Pipe<ChildStderr>,
+    started: Instant,
+    stopped_since: Option<Instant>,
+    sampled_bytes: u64,
+}
+
+impl Supervisor {
+    fn run(mut self) {
+        loop {
+            let now = Instant::now();
+            if self.control.ending.load(Acquire) {
+                self.end_all(now);
+                if self.workers().next().is_none() {
+                    break;
+                }
+            } else {
+                self.fill_seats(now);
+            }
+            self.beat(now);
+            self.check_starts(now);
+            self.sleep(Instant::now());
+            self.pass_output();
+            self.bury_dead();
+        }
+        if let Some(gate) = self.gate.upgrade() {
+            gate.report(|reports| reports.ended());
+        }
+    }
+
+    fn workers(&self) -> impl Iterator<Item = &Worker> {
+        self.seats.iter().filter_map(|seat| match &seat.state {
+            State::Taken(worker) => Some(&**worker),
+            State::Empty(_) => None,
+        })
+    }
+
+    fn workers_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
+        self.seats.iter_mut().filter_map(|seat| match &mut seat.state {
+            State::Taken(worker) => Some(&mut **worker),
+            State::Empty(_) => None,
+        })
+    }
+
+    /// Starts what is due.
+    fn fill_seats(&mut self, now: Instant) {
+        for index in 0..self.seats.len() {
+            let State::Empty(due) = self.seats[index].state else { continue };
+            if due > now {
+                continue;
+            }
+            match self.spawn(self.seats[index].number) {
+                Ok(worker) => self.seats[index].state = State::Taken(Box::new(worker)),
+                Err(error) => {
+                    let reason = format!("no worker process can be started: {error}");
+                    self.seats[index].state = State::Empty(now + self.failed(&reason));
+                }
+            }
+        }
+    }
+
+    fn spawn(&self, number: usize) -> io::Result<Worker> {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        let (page, page_fd) = Page::create()?;
+        self.welcome(&ours, number, &page_fd)?;
+        let mut child = self.command(number).stdin(OwnedFd::from(theirs)).spawn()?;
+        let adopted = self.adopt(number, &mut child, ours, page);
+        if adopted.is_err() {
+            child.kill()?;
+            child.wait()?;
+        }
+        adopted
+    }
+
+    /// Makes a process that was started one that is looked after.
+    fn adopt(
+        &self,
+        number: usize,
+        child: &mut Child,
+        stream: StdUnixStream,
+        page: Page,
+    ) -> io::Result<Worker> {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pidfd = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty())?;
+        let stdout = child.stdout.take().map(|out| self.pipe(out, Stream::Stdout, number));
+        let stdout = stdout.transpose()?;
+        let stderr = child.stderr.take().ok_or(io::ErrorKind::InvalidData)?;
+        let stderr = self.pipe(stderr, Stream::Stderr, number)?;
+        let (read, write) = self.register(stream)?.into_split();
+        let link = Link::new(number, child.id(), pidfd, page, write, self.runtime.clone());
+        self.read(&link, read);
+        let started = Instant::now();
+        Ok(Worker { link, stdout, stderr, started, stopped_since: None, sampled_bytes: 0 })
+    }
+
+    fn register(&self, stream: StdUnixStream) -> io::Result<tokio::net::UnixStream> {
+        stream.set_nonblocking(true)?;
+        let _inside = self.runtime.enter();
+        tokio::net::UnixStream::from_std(stream)
+    }
+
+    fn read(&self, link: &Arc<Link>, read: tokio::net::unix::OwnedReadHalf) {
+        let Some(gate) = self.gate.upgrade() else { return };
+        let reader = Reader {
+            gate,
+            links: self.links.clone(),
+            control: self.control.clone(),
+            link: link.clone(),
+            finished: false,
+        };
+        self.runtime.spawn(reader.serve(read));
+    }
+
+    fn pipe<R: io::Read + AsFd>(
+        &self,
+        reader: R,
+        stream: Stream,
+        number: usize,
+    ) -> io::Result<Pipe<R>> {
+        rustix::io::ioctl_fionbio(&reader, true)?;
+        Ok(Pipe::new(reader, stream, number, self.printer.clone()))
+    }
+
+    /// Puts the first message into the socket before its reader exists.
+    fn welcome(&self, socket: &StdUnixStream, number: usize, page: &OwnedFd) -> io::Result<()> {
+        let mut frame = Vec::new();
+        let message = ToWorker::Welcome {
+            number: number as u32,
+            max_payload: self.settings.limits.payload as u64,
+            niceness: self.settings.niceness.into(),
+        };
+        wire::append(&mut frame, &message, &[]);
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds = [page.as_fd()];
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        sendmsg(socket, &[io::IoSlice::new(&frame)], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// This very binary: a deploy may have replaced the file at its path.
+    fn command(&self, number: usize) -> Command {
+        let mut command = Command::new("/proc/self/exe");
+        let name = std::env::args().next().unwrap_or_default();
+        command
+            .arg0(format!("{name} (outboard worker {number})"))
+            .env(VARIABLE, std::process::id().to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        if let Restart::Test(name) = self.restart {
+            let args = [name, "--exact", "--nocapture", "--test-threads=1"];
+            command.args(args).stdout(Stdio::null());
+        }
+        command
+    }
+
+    /// One more start failed; gives the pause before the next.
+    fn failed(&self, reason: &str) -> Duration {
+        let failures = self.control.failures.fetch_add(1, Relaxed) + 1;
+        if failures >= BROKEN_AFTER {
+            tracing::error!(failures, reason, "workers failed at their start");
+            let error = Error::unavailable(format!(
+                "{failures} workers in a row failed at their start; the last: {reason}"
+            ));
+            if let Some(gate) = self.gate.upgrade() {
+                gate.report(|reports| reports.broken(error));
+            }
+        }
+        FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE)
+    }
+
+    /// Looks after busy workers, if it is time to.
+    fn beat(&mut self, now: Instant) {
+        if self.control.beating.load(Acquire) && self.next_beat.is_none() {
+            self.next_beat = Some(now + BEAT);
+        }
+        if self.next_beat.is_none_or(|due| due > now) {
+            return;
+        }
+        self.next_beat = Some(now + BEAT);
+        for worker in self.workers_mut().filter(|worker| worker.link.is_busy()) {
+            worker.look(now);
+        }
+        // In this order: who submits after the store wakes us again.
+        self.control.beating.store(false, std::sync::atomic::Ordering::SeqCst);
+        if self.workers().any(|worker| worker.link.is_busy()) {
+            self.control.beating.store(true, std::sync::atomic::Ordering::SeqCst);
+        } else {
+            self.next_beat = None;
+        }
+    }
+
+    /// Kills workers that never came to `init`.
+    fn check_starts(&mut self, now: Instant) {
+        let timeout = self.settings.start_timeout;
+        for worker in self.workers().filter(|worker| worker.is_starting()) {
+            if now.saturating_duration_since(worker.started) >= timeout {
+                worker.link.kill();
+            }
+        }
+    }
+
+    /// When to wake without being woken.
+    fn due(&self) -> Option<Instant> {
+        let ending = self.control.ending.load(Acquire);
+        let starts = self.seats.iter().filter_map(|seat| match &seat.state {
+            State::Empty(due) => (!ending).then_some(*due),
+            State::Taken(worker) => {
+                worker.is_starting().then(|| worker.started + self.settings.start_timeout)
+            }
+        });
+        starts.chain(self.next_beat).chain(self.cut_at).min()
+    }
+
+    fn sleep(&self, now: Instant) {
+        let timeout = self.due().map(|due| {
+            let left = due.saturating_duration_since(now) + Duration::from_micros(100);
+            Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 60, tv_nsec: 0 })
+        });
+        let pidfds: Vec<_> = self.workers().map(|worker| worker.link.pidfd()).collect();
+        let pipes = self.workers().flat_map(Worker::pipes);
+        let mut fds = vec![PollFd::new(&self.control.wake, PollFlags::IN)];
+        fds.extend(pidfds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        fds.extend(pipes.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        // An interrupted or failed wait is a short one: everything is looked at.
+        let _ = poll(&mut fds, timeout.as_ref());
+        let _ = rustix::io::read(&self.control.wake, &mut [0; 8]);
+    }
+
+    fn pass_output(&mut self) {
+        for worker in self.workers_mut() {
+            worker.stderr.drain();
+            if let Some(stdout) = &mut worker.stdout {
+                stdout.drain();
+            }
+        }
+    }
+
+    /// Reaps what has ended.
+    fn bury_dead(&mut self) {
+        for index in 0..self.seats.len() {
+            let seat = &mut self.seats[index];
+            let ended = matches!(&seat.state, State::Taken(worker) if worker.has_ended());
+            if !ended {
+                continue;
+            }
+            let now = Instant::now();
+            let State::Taken(worker) = std::mem::replace(&mut seat.state, State::Empty(now)) else {
+                continue;
+            };
+            let failed = worker.failed_at_start();
+            let lost = worker.bury();
+            tracing::debug!(worker = lost.worker, pid = lost.pid, "worker was reaped");
+            if failed && !self.control.ending.load(Acquire) {
+                let pause = self.failed(&Error::new(Repr::WorkerLost(lost)).to_string());
+                self.seats[index].state = State::Empty(now + pause);
+            }
+        }
+    }
+
+    /// Ends all workers: the idle ones exit by themselves, the others are
+    /// killed, and so is what is left after a grace.
+    fn end_all(&mut self, now: Instant) {
+        let first = self.cut_at.is_none();
+        let cut_at = *self.cut_at.get_or_insert(now + GRACE);
+        for worker in self.workers() {
+            if now >= cut_at || (first && (worker.link.is_busy() || worker.is_starting())) {
+                worker.link.kill();
+            } else if first {
+                worker.link.shutdown();
+            }
+        }
+        if now >= cut_at {
+            self.cut_at = Some(now + GRACE);
+        }
+    }
+}
+
+impl Worker {
+    fn is_starting(&self) -> bool {
+        self.link.slot.get().is_none()
+    }
+
+    fn pipes(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
+        let stdout = self.stdout.as_ref().and_then(|pipe| pipe.open()).map(AsFd::as_fd);
+        stdout.into_iter().chain(self.stderr.open().map(AsFd::as_fd))
+    }
+
+    /// Notices a stop by a signal, and how much memory there is.
+    fn look(&mut self, now: Instant) {
+        if let Some(bytes) = resident_bytes(&format!("/proc/{}/statm", self.link.pid)) {
+            self.sampled_bytes = self.sampled_bytes.max(bytes);
+        }
+        if !self.is_stopped() {
+            self.stopped_since = None;
+            return;
+        }
+        let since = *self.stopped_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= STOPPED {
+            self.link.blame(Cause::Stopped);
+        }
+    }
+
+    /// Whether a signal holds it; a debugger does not count.
+    fn is_stopped(&self) -> bool {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let pidfd = self.link.pidfd();
+        matches!(waitid(WaitId::PidFd(pidfd.as_fd()), options), Ok(Some(_)))
+    }
+
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let pidfd = self.link.pidfd();
+        !matches!(waitid(WaitId::PidFd(pidfd.as_fd()), options), Ok(None))
+    }
+
+    /// Whether its end says that the next one may fare no better.
+    fn failed_at_start(&self) -> bool {
+        let unasked = !self.link.was_killed() && !self.link.was_used();
+        self.is_starting() || (unasked && self.started.elapsed() < START)
+    }
+
+    /// Reaps it, with the rest of its process group, and says how it ended.
+    fn bury(self) -> Lost {
+        let Self { link, stdout, stderr, sampled_bytes, .. } = self;
+        // The group's number is taken until its leader is reaped.
+        link.kill_group();
+        if let Some(stdout) = stdout {
+            stdout.finish();
+        }
+        let stderr = stderr.finish();
+        let mut said = None;
+        link.set_lost(|blame| {
+            let reaped = reap(link.pid);
+            let lost = Lost {
+                worker: link.number,
+                pid: link.pid,
+                cause: blame.or_else(|| cause(reaped)),
+                stderr,
+                memory_bytes: memory(reaped, sampled_bytes, link.memory_bytes()),
+            };
+            said = Some(lost.clone());
+            lost
+        });
+        said.expect("set_lost calls its argument")
+    }
+}
+
+fn cause(reaped: Option<Reaped>) -> Option<Cause> {
+    let status: ExitStatus = reaped?.status?;
+    status.signal().map(Cause::Signal).or(status.code().map(Cause::Exited))
+}
+
+/// The most that any source has seen.
+fn memory(reaped: Option<Reaped>, sampled: u64, said: Option<u64>) -> Option<u64> {
+    let peak = reaped.and_then(|reaped| reaped.peak_bytes);
+    peak.into_iter().chain(said).chain(Some(sampled)).filter(|bytes| *bytes > 0).max()
+}

@@ -1,0 +1,137 @@
+//! Executes one task function and catches its panic, with message, place and
+//! backtrace.
+
+use std::any::Any;
+use std::backtrace::Backtrace;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::Once;
+
+use crate::error::Panic;
+use crate::task::Run;
+use crate::wire::Failure;
+
+/// The longest text of a message or backtrace that is kept, in bytes.
+const MAX_TEXT: usize = 32 << 10;
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    static CAUGHT: RefCell<Option<Panic>> = const { RefCell::new(None) };
+}
+
+/// Whether this thread is executing a task.
+pub(crate) fn inside_task() -> bool {
+    INSIDE.get()
+}
+
+/// Executes a task function; on success its encoded output was appended to
+/// `out`, otherwise `out` is as it was.
+pub(crate) fn execute(
+    run: Run,
+    args: &[u8],
+    out: &mut Vec<u8>,
+    max_payload: usize,
+) -> Result<(), Failure> {
+    let start = out.len();
+    INSIDE.set(true);
+    let result = catch_unwind(AssertUnwindSafe(|| run(args, out)));
+    INSIDE.set(false);
+    let bytes = out.len().saturating_sub(start);
+    let failure = match result {
+        Ok(Ok(())) if bytes <= max_payload => return Ok(()),
+        Ok(Ok(())) => Failure::TooLarge { bytes: bytes as u64, limit: max_payload as u64 },
+        Ok(Err(error)) => Failure::Codec(error),
+        Err(panic) => Failure::Panicked(caught(&*panic)),
+    };
+    out.truncate(start);
+    Err(failure)
+}
+
+/// Sees to it that panics in tasks are recorded. The hook that was there before
+/// is called as well, so panics are logged as the program logs them.
+pub(crate) fn record_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if inside_task() {
+                CAUGHT.set(Some(record(info)));
+            }
+            previous(info);
+        }));
+    });
+}
+
+fn record(info: &PanicHookInfo<'_>) -> Panic {
+    let backtrace = match std::env::var("RUST_BACKTRACE").as_deref() {
+        Ok("0") => String::new(),
+        _ => Backtrace::force_capture().to_string(),
+    };
+    Panic {
+        message: cut(message(info.payload())),
+        location: info.location().map(ToString::to_string).unwrap_or_default(),
+        backtrace: cut(&backtrace),
+    }
+}
+
+/// What the hook recorded; a panic resumed without a hook has only a message.
+fn caught(payload: &(dyn Any + Send)) -> Panic {
+    CAUGHT.take().unwrap_or_else(|| Panic {
+        message: cut(message(payload)),
+        location: String::new(),
+        backtrace: String::new(),
+    })
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "a value that is not a string"
+    }
+}
+
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TaskFunction;
+    use crate::task::run;
+
+    fn execute_fn<F: TaskFunction<M>, M>(_: F, args: &[u8]) -> Result<Vec<u8>, Failure> {
+        record_panics();
+        let mut out = vec![9];
+        let result = execute(run::<F, M>, args, &mut out, 100);
+        assert!(result.is_ok() || out == [9], "a failure leaves no rest behind");
+        result.map(|()| out[1..].to_vec())
+    }
+
+    #[test]
+    fn a_panic_comes_with_message_place_and_backtrace() {
+        let failure = execute_fn(|| -> u8 { panic!("no {}", 7) }, &[]).unwrap_err();
+        let Failure::Panicked(panic) = failure else { panic!("{failure:?}") };
+        assert_eq!(panic.message, "no 7");
+        assert!(panic.location.contains("execute.rs:"), "{}", panic.location);
+        assert!(panic.backtrace.contains("execute"), "{}", panic.backtrace);
+    }
+
+    #[test]
+    fn a_result_above_the_limit_is_not_sent() {
+        let failure = execute_fn(|| "x".repeat(200), &[]).unwrap_err();
+        assert_eq!(failure, Failure::TooLarge { bytes: 202, limit: 100 });
+    }
+
+    #[test]
+    fn a_value_follows_what_was_there() {
+        assert_eq!(execute_fn(|x: u8| x + 1, &[4]), Ok(vec![5]));
+    }
+}

@@ -1,0 +1,160 @@
+//! Decides, before `main` goes on, whether this process is a worker.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use linkme::distributed_slice;
+
+/// Whether `init` ran in this process.
+static INITIALISED: AtomicBool = AtomicBool::new(false);
+
+/// The paths of the tests that `test_worker!` makes, without the crate's name.
+#[doc(hidden)]
+#[distributed_slice]
+pub static TEST_WORKERS: [&'static str];
+
+/// Turns this process into a worker if it was started as one; otherwise returns
+/// at once.
+///
+/// Call it as the first thing in `main`, before any runtime: worker processes
+/// are this very program, started again, and whatever comes before `init` runs
+/// in each of them. It never returns in a worker.
+///
+/// # Panics
+///
+/// Inside an async runtime; and if two task functions have the same name, or
+/// the entry of one was lost when the program was linked.
+///
+/// # Examples
+///
+/// ```
+/// fn main() {
+///     outboard::init();
+///     // set up logging, start the runtime, serve
+/// }
+/// ```
+pub fn init() {
+    init_with(|| {});
+}
+
+/// As [`init`]; in a worker, `setup` runs before the first task, for example to
+/// set up logging. What a worker writes to stdout and stderr appears in the
+/// server's, line by line, with the worker's number.
+///
+/// # Panics
+///
+/// As [`init`]. If `setup` panics, the worker ends and counts as failed at its
+/// start.
+pub fn init_with(setup: impl FnOnce()) {
+    assert!(
+        tokio::runtime::Handle::try_current().is_err(),
+        "outboard::init() must come before any runtime: call it first in a plain `fn main`, \
+         and start the runtime after it"
+    );
+    if let Err(problem) = crate::task::registry() {
+        panic!("outboard::init(): {problem}");
+    }
+    INITIALISED.store(true, Release);
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    crate::worker::run_if_worker(setup, false);
+    #[cfg(not(all(feature = "local", target_os = "linux")))]
+    drop(setup);
+}
+
+/// What the test that `test_worker!` makes does.
+#[doc(hidden)]
+pub fn test_worker() {
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    if crate::worker::is_worker() {
+        INITIALISED.store(true, Release);
+        crate::worker::run_if_worker(|| {}, true);
+    }
+}
+
+/// Lets tests use worker processes: put it once into a test binary, at the root
+/// of an integration test or in any module of a crate's unit tests.
+///
+/// It makes a `#[test]` that becomes the worker in a worker process, and passes
+/// at once otherwise. Workers of a test binary are that binary, told to run
+/// this one test. Works with `cargo test` and with nextest.
+///
+/// # Examples
+///
+/// ```
+/// #[cfg(test)]
+/// mod tests {
+///     outboard::test_worker!();
+///
+///     #[test]
+///     fn adds() {
+///         let runtime = tokio::runtime::Runtime::new().unwrap();
+///         let sum = runtime.block_on(async {
+///             let client = outboard::Client::local().workers(1).await?;
+///             client.submit(|a: u64, b: u64| a + b, (1, 2)).await
+///         });
+///         assert_eq!(sum.unwrap(), 3);
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! test_worker {
+    () => {
+        #[test]
+        fn outboard_test_worker() {
+            $crate::__private::test_worker();
+        }
+
+        #[cfg(test)]
+        const _: () = {
+            #[$crate::__private::linkme::distributed_slice($crate::__private::TEST_WORKERS)]
+            #[linkme(crate = $crate::__private::linkme)]
+            static PATH: &'static str =
+                ::core::concat!(::core::module_path!(), "::outboard_test_worker");
+        };
+    };
+}
+
+/// How this program is started again as a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Restart {
+    /// As it is: `init` is in its `main`.
+    Main,
+    /// As the test of that name.
+    Test(&'static str),
+}
+
+/// How to start workers, or why they could not become workers.
+pub(crate) fn restart() -> Result<Restart, String> {
+    if INITIALISED.load(Acquire) {
+        return Ok(match TEST_WORKERS.first() {
+            Some(path) => Restart::Test(test_name(path)),
+            None => Restart::Main,
+        });
+    }
+    match TEST_WORKERS[..] {
+        [path] => Ok(Restart::Test(test_name(path))),
+        [] => Err("`outboard::init()` did not run in this process: call it first in `main` \
+                   (in a test binary, put `outboard::test_worker!()` beside the tests)"
+            .into()),
+        _ => Err(format!(
+            "`outboard::test_worker!()` stands more than once in this test binary: {}",
+            TEST_WORKERS.join(", ")
+        )),
+    }
+}
+
+/// The name by which a test harness knows a test: its path without the crate.
+fn test_name(path: &'static str) -> &'static str {
+    path.split_once("::").map_or(path, |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_is_named_without_its_crate() {
+        assert_eq!(test_name("krate::outboard_test_worker"), "outboard_test_worker");
+        assert_eq!(test_name("krate::a::outboard_test_worker"), "a::outboard_test_worker");
+    }
+}

@@ -1,0 +1,645 @@
+//! What is owed to whom: tasks, those who wait for them, and how each ends.
+//!
+//! Pure: events and the time come in, replies and requests to placement come
+//! out. No clock, no I/O, no runtime; the same for every engine.
+//!
+//! A **task** is one execution that is owed; a **waiter** is one submit that
+//! wants its result. Most tasks have one waiter; submits with equal keys share
+//! a task. States of a task:
+//!
+//! | state | event | next |
+//! |---|---|---|
+//! | `Queued` | `placed` | `Placed`, with a provisional attempt number |
+//! | `Placed` | `moved` (taken back before it started) | `Queued`; the attempt does not count |
+//! | `Placed` | `finished` with a result | gone; all waiters get it |
+//! | `Placed` | `finished` with a panic, or `lost` | `Queued` if retries are left, else gone |
+//! | any | `leave` of the last waiter | gone; the engine is told to stop it |
+//! | any | `leave` of another waiter | unchanged; that waiter alone gets its error |
+//!
+//! Invariants, checked by `check_invariants` after every step of the tests:
+//! every task has a waiter, every waiter's task exists and lists it; every
+//! deadline is that of a living waiter; the sum of argument bytes is right;
+//! every key leads to a task that holds it.
+
+use std::any::TypeId;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::error::{Bound, Error, Repr, Stage};
+use crate::placement::{Place, SlotId};
+use crate::task::Function;
+use crate::wire::Usage;
+
+/// Names a task; never reused within four billion tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TaskId(Tagged);
+
+/// Names a waiter; never reused within four billion waiters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct WaiterId(Tagged);
+
+/// A place in a slab, with a number that tells its occupants apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Tagged {
+    index: u32,
+    tag: u32,
+}
+
+/// What a caller asks of one submit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Options {
+    pub(crate) priority: i32,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retries: u32,
+    pub(crate) tenant: Option<Arc<str>>,
+    pub(crate) key: Option<Arc<str>>,
+    /// The caller has just waited for room, and is let in although another
+    /// caller may have been quicker.
+    pub(crate) found_room: bool,
+}
+
+/// One submit.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) function: &'static Function,
+    pub(crate) args: Vec<u8>,
+    pub(crate) options: &'a Options,
+}
+
+/// What one execution gave.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// The encoded result.
+    pub(crate) payload: Vec<u8>,
+    pub(crate) report: Report,
+}
+
+/// How one execution went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Which execution of the task it was, counting from 1.
+    pub attempt: u32,
+    /// From submit to the start of this attempt.
+    pub queue_time: Duration,
+    /// From the start of this attempt to its end, by the worker's clock.
+    pub run_time: Duration,
+    /// CPU time of the worker's whole process during this attempt; measured
+    /// for tasks that ran for a millisecond or more.
+    pub cpu_time: Option<Duration>,
+    /// Resident memory of the worker at the end, in bytes; measured for tasks
+    /// that ran for a millisecond or more.
+    pub memory_bytes: Option<u64>,
+    /// The number of the worker.
+    pub worker: usize,
+}
+
+/// The bounds of the queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) tasks: usize,
+    pub(crate) bytes: usize,
+}
+
+/// Why a waiter leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    Cancelled,
+    TimedOut,
+}
+
+/// What a waiter is given, with the handle to give it through.
+pub(crate) type Settled<W> = (W, Result<Reply, Error>);
+
+/// What became of a submit.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Submitted {
+    /// A new task, which wants a place in the queue.
+    New(WaiterId, TaskId),
+    /// The task of an earlier submit, whose priority may have risen.
+    Joined(WaiterId, TaskId),
+}
+
+/// What placement has to do after a task changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing: the event was late, or others still wait.
+    Nothing,
+    /// The task is gone; it was at this place of the queue.
+    Dequeue(Place),
+    /// The task waits again, at its old place.
+    Requeue(TaskId),
+}
+
+/// Numbers of tasks since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) submitted: u64,
+    pub(crate) coalesced: u64,
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) refused: u64,
+}
+
+/// The ledger; `W` is the handle through which a waiter gets its result.
+#[derive(Debug)]
+pub(crate) struct Ledger<W> {
+    bounds: Bounds,
+    tasks: Slab<Task>,
+    waiters: Slab<Waiter<W>>,
+    keys: HashMap<Arc<Key>, TaskId>,
+    deadlines: BTreeSet<(Instant, WaiterId)>,
+    queued: usize,
+    bytes: usize,
+    next_tag: u32,
+    counts: Counts,
+}
+
+/// One execution that is owed.
+#[derive(Debug)]
+pub(crate) struct Task {
+    tag: u32,
+    pub(crate) function: &'static Function,
+    pub(crate) args: Vec<u8>,
+    /// The execution that runs now, or else the one that would be next.
+    pub(crate) attempt: u32,
+    retries: u32,
+    submitted: Instant,
+    state: State,
+    waiters: Waiters,
+    key: Option<Arc<Key>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Queued(Place),
+    Placed(Place, SlotId),
+}
+
+/// The waiters of one task; nearly always one.
+#[derive(Debug)]
+enum Waiters {
+    One(WaiterId),
+    Many(Vec<WaiterId>),
+}
+
+#[derive(Debug)]
+struct Waiter<W> {
+    tag: u32,
+    task: TaskId,
+    handle: W,
+    timeout: Option<(Duration, Instant)>,
+}
+
+/// What makes two submits the same: compared by bytes, not by hash alone.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    function: TypeId,
+    tenant: Option<Arc<str>>,
+    identity: Identity,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Identity {
+    Args(Vec<u8>),
+    Named(Arc<str>),
+}
+
+impl<W> Ledger<W> {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            tasks: Slab::new(),
+            waiters: Slab::new(),
+            keys: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            queued: 0,
+            bytes: 0,
+            next_tag: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes a submit, or refuses it because the queue is full. `place` makes
+    /// the place of a new task in the queue.
+    ///
+    /// A task may start at once where `idle` says so, whatever the bounds.
+    pub(crate) fn submit(
+        &mut self,
+        now: Instant,
+        request: Request<'_>,
+        handle: W,
+        idle: bool,
+        place: impl FnOnce(i32) -> Place,
+    ) -> Result<Submitted, Bound> {
+        let key = Key::of(&request).map(Arc::new);
+        if let Some(task) = key.as_ref().and_then(|key| self.keys.get(key).copied()) {
+            self.counts.coalesced += 1;
+            return Ok(self.join(now, task, handle, request.options));
+        }
+        let welcome = idle || request.options.found_room;
+        if let Some(bound) = self.full(request.args.len()).filter(|_| !welcome) {
+            self.counts.refused += 1;
+            return Err(bound);
+        }
+        let place = place(request.options.priority);
+        Ok(self.create(now, request, key, handle, place))
+    }
+
+    fn create(
+        &mut self,
+        now: Instant,
+        request: Request<'_>,
+        key: Option<Arc<Key>>,
+        handle: W,
+        place: Place,
+    ) -> Submitted {
+        let tag = self.tag();
+        let task = TaskId(Tagged { index: index(self.tasks.vacant_key()), tag });
+        let waiter = self.enter(now, task, handle, request.options.timeout);
+        self.bytes += request.args.len();
+        self.queued += 1;
+        self.counts.submitted += 1;
+        if let Some(key) = &key {
+            self.keys.insert(key.clone(), task);
+        }
+        self.tasks.insert(Task {
+            tag,
+            function: request.function,
+            args: request.args,
+            attempt: 1,
+            retries: request.options.retries,
+            submitted: now,
+            state: State::Queued(place),
+            waiters: Waiters::One(waiter),
+            key,
+        });
+        Submitted::New(waiter, task)
+    }
+
+    fn join(&mut self, now: Instant, id: TaskId, handle: W, options: &Options) -> Submitted {
+        let waiter = self.enter(now, id, handle, options.timeout);
+        let task = self.tasks.get_mut(id.0.index as usize).expect("keys lead to living tasks");
+        task.waiters.push(waiter);
+        task.retries = task.retries.max(options.retries);
+        Submitted::Joined(waiter, id)
+    }
+
+    fn enter(
+        &mut self,
+        now: Instant,
+        task: TaskId,
+        handle: W,
+        timeout: Option<Duration>,
+    ) -> WaiterId {
+        let tag = self.tag();
+        // A timeout too long for the clock is none.
+        let timeout = timeout.and_then(|timeout| Some((timeout, now.checked_add(timeout)?)));
+        let entry = self.waiters.vacant_entry();
+        let id = WaiterId(Tagged { index: index(entry.key()), tag });
+        entry.insert(Waiter { tag, task, handle, timeout });
+        if let Some((_, deadline)) = timeout {
+            self.deadlines.insert((deadline, id));
+        }
+        id
+    }
+
+    fn tag(&mut self) -> u32 {
+        self.next_tag = self.next_tag.wrapping_add(1);
+        self.next_tag
+    }
+
+    /// The bound that one more task of that size would break.
+    pub(crate) fn full(&self, bytes: usize) -> Option<Bound> {
+        if self.queued >= self.bounds.tasks {
+            Some(Bound::Tasks(self.bounds.tasks))
+        } else if self.bytes.saturating_add(bytes) > self.bounds.bytes {
+            Some(Bound::Bytes(self.bounds.bytes))
+        } else {
+            None
+        }
+    }
+
+    /// A living task.
+    pub(crate) fn task(&self, id: TaskId) -> Option<&Task> {
+        self.tasks.get(id.0.index as usize).filter(|task| task.tag == id.0.tag)
+    }
+
+    fn task_mut(&mut self, id: TaskId) -> Option<&mut Task> {
+        self.tasks.get_mut(id.0.index as usize).filter(|task| task.tag == id.0.tag)
+    }
+
+    /// The task that a waiter waits for, and whether it is the only one.
+    pub(crate) fn waits_for(&self, id: WaiterId) -> Option<(TaskId, bool)> {
+        let waiter = self.waiter(id)?;
+        let task = self.task(waiter.task)?;
+        Some((waiter.task, matches!(task.waiters, Waiters::One(_))))
+    }
+
+    fn waiter(&self, id: WaiterId) -> Option<&Waiter<W>> {
+        self.waiters.get(id.0.index as usize).filter(|waiter| waiter.tag == id.0.tag)
+    }
+
+    /// A queued task was given to a slot.
+    pub(crate) fn placed(&mut self, id: TaskId, slot: SlotId) {
+        let Some(task) = self.task_mut(id) else { return };
+        let State::Queued(place) = task.state else { return };
+        task.state = State::Placed(place, slot);
+        self.queued -= 1;
+    }
+
+    /// A placed task was taken back before it started; it did not count as an
+    /// attempt.
+    pub(crate) fn moved(&mut self, id: TaskId) -> Next {
+        let Some(task) = self.task_mut(id) else { return Next::Nothing };
+        let State::Placed(place, _) = task.state else { return Next::Nothing };
+        task.state = State::Queued(place);
+        self.queued += 1;
+        Next::Requeue(id)
+    }
+
+    /// A queued task got a better place.
+    pub(crate) fn replaced(&mut self, id: TaskId, place: Place) {
+        if let Some(task) = self.task_mut(id) {
+            match &mut task.state {
+                State::Queued(old) | State::Placed(old, _) => *old = place,
+            }
+        }
+    }
+
+    /// A worker ended an attempt that ran to its end.
+    pub(crate) fn finished(
+        &mut self,
+        now: Instant,
+        (id, attempt): (TaskId, u32),
+        outcome: Result<Vec<u8>, Error>,
+        (usage, worker): (Usage, usize),
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        let Some(task) = self.current(id, attempt) else { return Next::Nothing };
+        match outcome {
+            Err(error) if error.is_panicked() && task.retries > 0 => self.again(id),
+            Err(error) => {
+                self.counts.failed += 1;
+                self.settle(id, Err(error), settled)
+            }
+            Ok(payload) => {
+                let report = task.report(now, usage, worker);
+                self.counts.done += 1;
+                self.settle(id, Ok(Reply { payload, report }), settled)
+            }
+        }
+    }
+
+    /// The worker died during an attempt.
+    pub(crate) fn lost(
+        &mut self,
+        (id, attempt): (TaskId, u32),
+        error: Error,
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        match self.current(id, attempt) {
+            None => Next::Nothing,
+            Some(task) if task.retries > 0 => self.again(id),
+            Some(_) => {
+                self.counts.failed += 1;
+                self.settle(id, Err(error), settled)
+            }
+        }
+    }
+
+    /// The task, if that attempt of it is the one that is placed now.
+    fn current(&self, id: TaskId, attempt: u32) -> Option<&Task> {
+        self.task(id)
+            .filter(|task| task.attempt == attempt && matches!(task.state, State::Placed(..)))
+    }
+
+    fn again(&mut self, id: TaskId) -> Next {
+        if let Some(task) = self.task_mut(id) {
+            task.retries -= 1;
+            task.attempt += 1;
+        }
+        self.moved(id)
+    }
+
+    /// A waiter leaves, and gets its error; the last one takes the task along.
+    /// `stage` is how far the task has come.
+    pub(crate) fn leave(
+        &mut self,
+        id: WaiterId,
+        why: Leave,
+        stage: Stage,
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        let Some((task_id, last)) = self.waits_for(id) else { return Next::Nothing };
+        let timeout = self.waiter(id).and_then(|waiter| waiter.timeout);
+        let error = Error::new(match why {
+            Leave::Cancelled => Repr::Cancelled,
+            Leave::TimedOut => Repr::TimedOut {
+                stage,
+                timeout: timeout.map(|(timeout, _)| timeout).unwrap_or_default(),
+            },
+        });
+        match why {
+            Leave::Cancelled => self.counts.cancelled += 1,
+            Leave::TimedOut => self.counts.timed_out += 1,
+        }
+        if last {
+            return self.settle(task_id, Err(error), settled);
+        }
+        if let Some(task) = self.task_mut(task_id) {
+            task.waiters.remove(id);
+        }
+        settled.extend(self.exit(id).map(|handle| (handle, Err(error))));
+        Next::Nothing
+    }
+
+    /// The waiter whose deadline is the first that has passed.
+    pub(crate) fn expired(&self, now: Instant) -> Option<WaiterId> {
+        self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
+    }
+
+    /// The earliest deadline of all.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Ends every task with the same error.
+    pub(crate) fn clear(&mut self, error: &Error, settled: &mut Vec<Settled<W>>) {
+        let ids: Vec<TaskId> = (self.tasks.iter())
+            .map(|(key, task)| TaskId(Tagged { index: index(key), tag: task.tag }))
+            .collect();
+        for id in ids {
+            self.counts.failed += 1;
+            self.settle(id, Err(error.clone()), settled);
+        }
+    }
+
+    /// Removes a task and gives its waiters what it ended with.
+    fn settle(
+        &mut self,
+        id: TaskId,
+        result: Result<Reply, Error>,
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        let task = self.tasks.remove(id.0.index as usize);
+        self.bytes -= task.args.len();
+        if let Some(key) = &task.key {
+            self.keys.remove(key);
+        }
+        match task.waiters {
+            Waiters::One(waiter) => {
+                settled.extend(self.exit(waiter).map(|handle| (handle, result)));
+            }
+            Waiters::Many(waiters) => {
+                for waiter in waiters {
+                    settled.extend(self.exit(waiter).map(|handle| (handle, copy(&result))));
+                }
+            }
+        }
+        match task.state {
+            State::Queued(place) => {
+                self.queued -= 1;
+                Next::Dequeue(place)
+            }
+            State::Placed(..) => Next::Nothing,
+        }
+    }
+
+    fn exit(&mut self, id: WaiterId) -> Option<W> {
+        self.waiter(id)?;
+        let waiter = self.waiters.remove(id.0.index as usize);
+        if let Some((_, deadline)) = waiter.timeout {
+            self.deadlines.remove(&(deadline, id));
+        }
+        Some(waiter.handle)
+    }
+
+    /// How many tasks wait for a slot.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// How many tasks are owed, waiting or placed.
+    pub(crate) fn owed(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Re-checks the invariants of the module's documentation.
+    #[cfg(test)]
+    pub(crate) fn check_invariants(&self) {
+        let mut waiters = 0;
+        for (key, task) in &self.tasks {
+            let id = TaskId(Tagged { index: index(key), tag: task.tag });
+            for waiter in task.waiters.iter() {
+                assert_eq!(self.waiter(*waiter).expect("a listed waiter lives").task, id);
+                waiters += 1;
+            }
+            assert!(task.waiters.iter().next().is_some(), "a task without a waiter");
+            if let Some(key) = &task.key {
+                assert_eq!(self.keys.get(key), Some(&id), "a key leads to its task");
+            }
+        }
+        assert_eq!(waiters, self.waiters.len(), "every waiter is listed once");
+        assert_eq!(self.keys.len(), self.tasks.iter().filter(|(_, t)| t.key.is_some()).count());
+        assert_eq!(self.bytes, self.tasks.iter().map(|(_, t)| t.args.len()).sum::<usize>());
+        let queued = |task: &Task| matches!(task.state, State::Queued(_));
+        assert_eq!(self.queued, self.tasks.iter().filter(|(_, task)| queued(task)).count());
+        for (deadline, id) in &self.deadlines {
+            let timeout = self.waiter(*id).expect("a deadline's waiter lives").timeout;
+            assert_eq!(timeout.map(|(_, at)| at), Some(*deadline));
+        }
+        let timed = self.waiters.iter().filter(|(_, waiter)| waiter.timeout.is_some()).count();
+        assert_eq!(timed, self.deadlines.len());
+    }
+}
+
+impl Task {
+    /// The slot that has it, if it is placed.
+    pub(crate) fn slot(&self) -> Option<SlotId> {
+        match self.state {
+            State::Queued(_) => None,
+            State::Placed(_, slot) => Some(slot),
+        }
+    }
+
+    /// Its place in the queue, or the one that it would return to.
+    pub(crate) fn place(&self) -> Place {
+        match self.state {
+            State::Queued(place) | State::Placed(place, _) => place,
+        }
+    }
+
+    fn report(&self, now: Instant, usage: Usage, worker: usize) -> Report {
+        let run_time = Duration::from_nanos(usage.run_ns);
+        Report {
+            attempt: self.attempt,
+            queue_time: now.saturating_duration_since(self.submitted).saturating_sub(run_time),
+            run_time,
+            cpu_time: usage.cpu_ns.map(Duration::from_nanos),
+            memory_bytes: usage.memory_bytes,
+            worker,
+        }
+    }
+}
+
+impl Waiters {
+    fn push(&mut self, id: WaiterId) {
+        match self {
+            Self::One(first) => *self = Self::Many(vec![*first, id]),
+            Self::Many(all) => all.push(id),
+        }
+    }
+
+    fn remove(&mut self, id: WaiterId) {
+        if let Self::Many(all) = self {
+            all.retain(|waiter| *waiter != id);
+            if let [last] = all[..] {
+                *self = Self::One(last);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    fn iter(&self) -> std::slice::Iter<'_, WaiterId> {
+        match self {
+            Self::One(id) => std::slice::from_ref(id).iter(),
+            Self::Many(all) => all.iter(),
+        }
+    }
+}
+
+impl Key {
+    /// The key of a submit that may share a task.
+    fn of(request: &Request<'_>) -> Option<Self> {
+        let identity = match &request.options.key {
+            Some(name) => Identity::Named(name.clone()),
+            None if request.function.pure => Identity::Args(request.args.clone()),
+            None => return None,
+        };
+        let tenant = request.options.tenant.clone();
+        Some(Self { function: request.function.id, tenant, identity })
+    }
+}
+
+fn copy(result: &Result<Reply, Error>) -> Result<Reply, Error> {
+    match result {
+        Ok(Reply { payload, report }) => {
+            Ok(Reply { payload: payload.clone(), report: report.clone() })
+        }
+        Err(error) => Err(error.clone()),
+    }
+}
+
+fn index(key: usize) -> u32 {
+    u32::try_from(key).expect("bounds keep tasks far below four billion")
+}

@@ -1,0 +1,345 @@
+//! Task functions: what can be submitted, and the registry of those with a name.
+
+use std::any::{TypeId, type_name};
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{OnceLock, RwLock};
+
+use linkme::distributed_slice;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::closure::conjure;
+use crate::error::{Error, Repr};
+
+/// A function that can be submitted: zero to eight owned arguments, `fn` or
+/// `async fn`, or a closure that captures nothing.
+///
+/// Arguments and output are values that serde can encode and decode. One
+/// argument is passed to [`submit`](crate::Client::submit) bare, several as a
+/// tuple, none as `()`. The parameter `M` tells the shapes of functions apart;
+/// it is always inferred.
+///
+/// Implemented for every function that fits; there is no need to implement it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a task function",
+    note = "a task function is a `fn`, an `async fn` or a closure without captures",
+    note = "it takes up to eight owned arguments, each `Serialize + DeserializeOwned`",
+    note = "its output is `Serialize + DeserializeOwned` too"
+)]
+pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
+    /// What is passed: nothing `()`, one argument bare, several as a tuple.
+    type Args: Serialize + DeserializeOwned;
+    /// What the function returns; of an `async fn`, what its future gives.
+    type Output: Serialize + DeserializeOwned;
+
+    /// Calls the function, and drives its future to the end if it is async.
+    #[doc(hidden)]
+    fn call(self, args: Self::Args) -> Self::Output;
+}
+
+/// Marks functions that return their output.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Returns;
+
+/// Marks functions that return a future of their output.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Awaits;
+
+macro_rules! impl_task_function {
+    ($args:ty, $pattern:pat, $($arg:ident: $type:ident),*) => {
+        impl<F, R, $($type),*> TaskFunction<(Returns, fn($($type),*) -> R)> for F
+        where
+            F: Fn($($type),*) -> R + Copy + Send + Sync + 'static,
+            R: Serialize + DeserializeOwned,
+            $($type: Serialize + DeserializeOwned,)*
+        {
+            type Args = $args;
+            type Output = R;
+
+            fn call(self, $pattern: $args) -> R {
+                self($($arg),*)
+            }
+        }
+
+        impl<F, R, $($type),*> TaskFunction<(Awaits, fn($($type),*) -> R)> for F
+        where
+            F: Fn($($type),*) -> R + Copy + Send + Sync + 'static,
+            R: Future,
+            R::Output: Serialize + DeserializeOwned,
+            $($type: Serialize + DeserializeOwned,)*
+        {
+            type Args = $args;
+            type Output = R::Output;
+
+            fn call(self, $pattern: $args) -> R::Output {
+                block_on(self($($arg),*))
+            }
+        }
+    };
+}
+
+impl_task_function!((), (),);
+impl_task_function!(A, a, a: A);
+impl_task_function!((A, B), (a, b), a: A, b: B);
+impl_task_function!((A, B, C), (a, b, c), a: A, b: B, c: C);
+impl_task_function!((A, B, C, D), (a, b, c, d), a: A, b: B, c: C, d: D);
+impl_task_function!((A, B, C, D, E), (a, b, c, d, e), a: A, b: B, c: C, d: D, e: E);
+impl_task_function!(
+    (A, B, C, D, E, G), (a, b, c, d, e, g), a: A, b: B, c: C, d: D, e: E, g: G
+);
+impl_task_function!(
+    (A, B, C, D, E, G, H), (a, b, c, d, e, g, h), a: A, b: B, c: C, d: D, e: E, g: G, h: H
+);
+impl_task_function!(
+    (A, B, C, D, E, G, H, I), (a, b, c, d, e, g, h, i),
+    a: A, b: B, c: C, d: D, e: E, g: G, h: H, i: I
+);
+
+/// Drives an async task on this thread's own runtime, made at the first one.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    thread_local! {
+        static RUNTIME: OnceCell<tokio::runtime::Runtime> = const { OnceCell::new() };
+    }
+    RUNTIME.with(|runtime| {
+        runtime
+            .get_or_init(|| {
+                tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .expect("a runtime needs only an epoll descriptor")
+            })
+            .block_on(future)
+    })
+}
+
+/// Decodes arguments, calls a function, and appends its encoded output.
+pub(crate) type Run = fn(&[u8], &mut Vec<u8>) -> Result<(), RunError>;
+
+/// Why a function could not be called, or its output not be sent.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum RunError {
+    Decode { type_name: String, source: String },
+    Encode { type_name: String, source: String },
+}
+
+impl From<RunError> for Error {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Decode { type_name, source } => {
+                Error::codec("decode the arguments", type_name, source)
+            }
+            RunError::Encode { type_name, source } => {
+                Error::codec("encode the result", type_name, source)
+            }
+        }
+    }
+}
+
+/// The [`Run`] of one function.
+pub(crate) fn run<F: TaskFunction<M>, M>(args: &[u8], out: &mut Vec<u8>) -> Result<(), RunError> {
+    let args = postcard::from_bytes::<F::Args>(args).map_err(|source| RunError::Decode {
+        type_name: type_name::<F::Args>().into(),
+        source: source.to_string(),
+    })?;
+    let output = conjure::<F>().call(args);
+    encode_into(&output, out).map_err(|source| RunError::Encode {
+        type_name: type_name::<F::Output>().into(),
+        source: source.to_string(),
+    })
+}
+
+/// Appends the encoded value; on an error `out` may hold a part of it.
+pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> postcard::Result<()> {
+    let taken = std::mem::take(out);
+    *out = postcard::to_extend(value, taken)?;
+    Ok(())
+}
+
+/// One `#[task]` function, as its macro registers it.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Entry {
+    name: &'static str,
+    pure: bool,
+    id: fn() -> TypeId,
+    signature: fn() -> [&'static str; 2],
+    run: Run,
+}
+
+impl Entry {
+    /// The entry of `f` under `name`.
+    pub const fn new<F: TaskFunction<M>, M>(name: &'static str, pure: bool, _f: F) -> Self {
+        Self { name, pure, id: TypeId::of::<F>, signature: signature::<F, M>, run: run::<F, M> }
+    }
+}
+
+fn signature<F: TaskFunction<M>, M>() -> [&'static str; 2] {
+    [type_name::<F::Args>(), type_name::<F::Output>()]
+}
+
+/// All `#[task]` functions that were linked into this program.
+#[doc(hidden)]
+#[distributed_slice]
+pub static TASKS: [Entry];
+
+/// Their names once more, to notice an entry that the linker lost.
+#[doc(hidden)]
+#[distributed_slice]
+pub static NAMES: [&'static str];
+
+/// A function as this process knows it.
+#[derive(Debug)]
+pub(crate) struct Function {
+    pub(crate) id: TypeId,
+    /// The stable name, or the type's name of a function without one.
+    pub(crate) name: &'static str,
+    pub(crate) pure: bool,
+    /// The place in the registry; a function without a name has none.
+    pub(crate) index: Option<u32>,
+    pub(crate) run: Run,
+}
+
+/// The functions with a name, sorted by it: every process of this binary has
+/// the same list, so an index is enough on the wire.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    functions: Vec<Function>,
+    by_type: HashMap<TypeId, u32>,
+    digest: u64,
+}
+
+/// The registry of this program, checked at the first call.
+///
+/// # Errors
+///
+/// A sentence that names the task function which is registered twice, or whose
+/// entry was lost at link time.
+pub(crate) fn registry() -> Result<&'static Registry, &'static str> {
+    static REGISTRY: OnceLock<Result<Registry, String>> = OnceLock::new();
+    REGISTRY.get_or_init(|| Registry::new(&TASKS, &NAMES)).as_ref().map_err(String::as_str)
+}
+
+impl Registry {
+    fn new(entries: &[Entry], names: &[&str]) -> Result<Self, String> {
+        let mut entries: Vec<&Entry> = entries.iter().collect();
+        entries.sort_unstable_by_key(|entry| entry.name);
+        check(&entries.iter().map(|entry| entry.name).collect::<Vec<_>>(), names)?;
+        let mut hasher = DefaultHasher::new();
+        for entry in &entries {
+            (entry.name, entry.pure, (entry.signature)()).hash(&mut hasher);
+        }
+        let functions: Vec<Function> = (0..).zip(&entries).map(|(i, e)| e.function(i)).collect();
+        let by_type = (0..).zip(&functions).map(|(i, f)| (f.id, i)).collect();
+        Ok(Self { functions, by_type, digest: hasher.finish() })
+    }
+
+    /// The function at a place in the list.
+    pub(crate) fn get(&self, index: u32) -> Option<&Function> {
+        self.functions.get(index as usize)
+    }
+
+    /// A digest of names and signatures, equal in every process of one binary.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+}
+
+impl Entry {
+    fn function(&self, index: u32) -> Function {
+        Function {
+            id: (self.id)(),
+            name: self.name,
+            pure: self.pure,
+            index: Some(index),
+            run: self.run,
+        }
+    }
+}
+
+/// Compares the sorted names of the entries with the list of names.
+fn check(sorted: &[&str], names: &[&str]) -> Result<(), String> {
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!(
+            "two task functions are named `{}`: give one another name with `#[task(name = \"…\")]`",
+            pair[0]
+        ));
+    }
+    let lost = names.iter().find(|name| sorted.binary_search(name).is_err());
+    let unnamed = sorted.iter().find(|name| !names.contains(name));
+    match lost.or(unnamed) {
+        Some(name) => Err(format!(
+            "the entry of task function `{name}` was lost when this program was linked: \
+             check linker scripts and options that drop unused sections"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The function of type `F`: the registered one, or one known by type alone.
+pub(crate) fn function<F: TaskFunction<M>, M>() -> Result<&'static Function, Error> {
+    let id = TypeId::of::<F>();
+    let registry = registry().map_err(Error::unavailable)?;
+    match registry.by_type.get(&id) {
+        Some(index) => Ok(&registry.functions[*index as usize]),
+        None => Ok(unnamed(id, type_name::<F>(), run::<F, M>)),
+    }
+}
+
+/// Functions without a name, one for each type, kept for the program's life:
+/// their number is bounded by the program's text.
+fn unnamed(id: TypeId, name: &'static str, run: Run) -> &'static Function {
+    static UNNAMED: RwLock<Option<HashMap<TypeId, &'static Function>>> = RwLock::new(None);
+    let known = |map: &Option<HashMap<_, _>>| map.as_ref().and_then(|map| map.get(&id).copied());
+    if let Some(function) = known(&UNNAMED.read().unwrap_or_else(|e| e.into_inner())) {
+        return function;
+    }
+    let mut map = UNNAMED.write().unwrap_or_else(|e| e.into_inner());
+    map.get_or_insert_default().entry(id).or_insert_with(|| {
+        Box::leak(Box::new(Function { id, name, pure: false, index: None, run }))
+    })
+}
+
+/// The error of a function that the other side does not have.
+pub(crate) fn unknown(name: impl Into<String>, advice: &'static str) -> Error {
+    Error::new(Repr::UnknownTask { name: name.into(), advice })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_held_twice_is_refused_with_the_name() {
+        let error = check(&["a::f", "a::g", "a::g"], &["a::f", "a::g", "a::g"]).unwrap_err();
+        assert!(error.contains("two task functions are named `a::g`"), "{error}");
+    }
+
+    #[test]
+    fn a_lost_entry_is_refused_with_the_name() {
+        let error = check(&["a::f"], &["a::f", "a::g"]).unwrap_err();
+        assert!(error.contains("`a::g` was lost"), "{error}");
+        let error = check(&["a::f", "a::g"], &["a::f"]).unwrap_err();
+        assert!(error.contains("`a::g` was lost"), "{error}");
+    }
+
+    #[test]
+    fn shapes_of_functions_are_told_apart_without_help() {
+        fn output<F: TaskFunction<M>, M>(f: F, args: F::Args) -> F::Output {
+            f.call(args)
+        }
+        async fn later(x: u64) -> u64 {
+            x + 1
+        }
+        assert_eq!(output(|| 7, ()), 7);
+        assert_eq!(output(|x: u64| x + 1, 1), 2);
+        assert_eq!(output(|x: (u8, u8)| x.0 + x.1, (1, 2)), 3);
+        assert_eq!(output(|x: u8, y: String| format!("{y}{x}"), (1, "a".into())), "a1");
+        assert_eq!(output(later, 1), 2);
+        assert_eq!(output(|x: u64| async move { x + 2 }, 1), 3);
+    }
+}

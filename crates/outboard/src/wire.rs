@@ -1,0 +1,231 @@
+//! What crosses the socket between server and worker: frames of bytes, and the
+//! two enums of messages in them.
+//!
+//! A frame is a length (four bytes, little endian, of what follows), the
+//! message encoded with postcard, and, to the frame's end, the payload: encoded
+//! arguments or an encoded result, which nobody but the two ends looks into.
+//! Lengths are compared with the bound before anything is allocated.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Panic;
+use crate::task::{RunError, encode_into};
+
+/// The version of this protocol; both ends are one binary, so a difference
+/// means that they are not.
+pub(crate) const VERSION: u32 = 1;
+
+/// Room in a frame for the message, beside the payload.
+pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
+
+/// From the server to a worker.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum ToWorker {
+    /// The first message, with the shared page as a descriptor beside it.
+    Welcome { number: u32, max_payload: u64, niceness: i32 },
+    /// Execute a task; the payload is its arguments.
+    Run { seq: u64, function: FunctionRef },
+}
+
+/// From a worker to the server.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum FromWorker {
+    /// The process has come as far as `init`.
+    Hello { version: u32, digest: u64 },
+    /// It executes tasks from now on.
+    Ready,
+    /// A task's result is the payload.
+    Done { seq: u64, usage: Usage },
+    /// A task has no result.
+    Failed { seq: u64, usage: Usage, failure: Failure },
+    /// A task was revoked before it started.
+    Skipped { seq: u64 },
+}
+
+/// How a worker finds a function in its own process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum FunctionRef {
+    /// By its place in the registry.
+    Index(u32),
+    /// By its distance from the binary's anchor.
+    Offset(i64),
+}
+
+/// What one execution used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Usage {
+    pub(crate) run_ns: u64,
+    /// CPU time of the whole process, where it was measured.
+    pub(crate) cpu_ns: Option<u64>,
+    /// Resident memory when the task ended, where it was measured.
+    pub(crate) memory_bytes: Option<u64>,
+}
+
+/// Why a task has no result although its worker lives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Failure {
+    Panicked(Panic),
+    Codec(RunError),
+    TooLarge { bytes: u64, limit: u64 },
+    UnknownTask,
+}
+
+/// Why bytes are not a frame, or a frame not a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WireError {
+    TooLong { bytes: usize, limit: usize },
+    NoMessage,
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { bytes, limit } => {
+                write!(f, "frame of {bytes} bytes exceeds the limit of {limit} bytes")
+            }
+            Self::NoMessage => f.write_str("frame holds no known message"),
+        }
+    }
+}
+
+/// Appends a frame.
+pub(crate) fn append<M: Serialize>(out: &mut Vec<u8>, message: &M, payload: &[u8]) {
+    append_with(out, message, |out| out.extend_from_slice(payload));
+}
+
+/// Appends a frame whose payload is written in place.
+pub(crate) fn append_with<M: Serialize>(
+    out: &mut Vec<u8>,
+    message: &M,
+    payload: impl FnOnce(&mut Vec<u8>),
+) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    encode_into(message, out).expect("messages consist of what postcard can encode");
+    payload(out);
+    let length = u32::try_from(out.len() - start - 4).expect("payloads are bounded below 4 GiB");
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// Splits a frame into its message and its payload.
+pub(crate) fn decode<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<(M, &'a [u8]), WireError> {
+    postcard::take_from_bytes(frame).map_err(|_| WireError::NoMessage)
+}
+
+/// Bytes that have arrived and are not yet consumed.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+/// How many bytes are asked of the socket at once.
+const READ_AT_ONCE: usize = 64 << 10;
+
+impl Inbox {
+    /// The buffer to append to, with room for at least one read.
+    pub(crate) fn room(&mut self) -> &mut Vec<u8> {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        if self.bytes.is_empty() && self.bytes.capacity() > 16 * READ_AT_ONCE {
+            self.bytes = Vec::new();
+        }
+        self.bytes.reserve(READ_AT_ONCE);
+        &mut self.bytes
+    }
+
+    /// The next whole frame, without its length.
+    ///
+    /// # Errors
+    ///
+    /// A length above `limit`: the peer is broken, and nothing that follows
+    /// can be read.
+    pub(crate) fn next_frame(&mut self, limit: usize) -> Result<Option<&[u8]>, WireError> {
+        let unread = &self.bytes[self.start..];
+        let Some(head) = unread.first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_le_bytes(*head) as usize;
+        if length > limit {
+            return Err(WireError::TooLong { bytes: length, limit });
+        }
+        if unread.len() < 4 + length {
+            let missing = 4 + length - unread.len();
+            self.bytes.reserve(missing.min(16 * READ_AT_ONCE));
+            return Ok(None);
+        }
+        let frame = self.start + 4..self.start + 4 + length;
+        self.start = frame.end;
+        Ok(Some(&self.bytes[frame]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run_message(seq: u64) -> ToWorker {
+        ToWorker::Run { seq, function: FunctionRef::Index(3) }
+    }
+
+    #[test]
+    fn a_frame_cut_anywhere_waits_for_its_rest() {
+        let mut whole = Vec::new();
+        append(&mut whole, &run_message(7), b"payload");
+        for cut in 0..whole.len() {
+            let mut inbox = Inbox::default();
+            inbox.room().extend_from_slice(&whole[..cut]);
+            assert_eq!(inbox.next_frame(100), Ok(None), "cut at {cut}");
+            inbox.room().extend_from_slice(&whole[cut..]);
+            let frame = inbox.next_frame(100).unwrap().expect("a whole frame");
+            assert_eq!(decode::<ToWorker>(frame), Ok((run_message(7), &b"payload"[..])));
+            assert_eq!(inbox.next_frame(100), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_length_above_the_limit_is_refused_before_its_bytes_arrive() {
+        let mut inbox = Inbox::default();
+        inbox.room().extend_from_slice(&u32::MAX.to_le_bytes());
+        let error = inbox.next_frame(1000).unwrap_err();
+        assert_eq!(error, WireError::TooLong { bytes: u32::MAX as usize, limit: 1000 });
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_any_chunking(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..20),
+            chunk in 1_usize..50,
+        ) {
+            let mut bytes = Vec::new();
+            for (seq, payload) in (0..).zip(&payloads) {
+                append(&mut bytes, &run_message(seq), payload);
+            }
+            let mut inbox = Inbox::default();
+            let mut arrived = Vec::new();
+            for part in bytes.chunks(chunk) {
+                inbox.room().extend_from_slice(part);
+                while let Some(frame) = inbox.next_frame(1000).unwrap() {
+                    let (message, payload) = decode::<ToWorker>(frame).unwrap();
+                    prop_assert_eq!(message, run_message(arrived.len() as u64));
+                    arrived.push(payload.to_vec());
+                }
+            }
+            prop_assert_eq!(arrived, payloads);
+        }
+
+        #[test]
+        fn nonsense_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
+            let mut inbox = Inbox::default();
+            inbox.room().extend_from_slice(&bytes);
+            while let Ok(Some(frame)) = inbox.next_frame(400) {
+                let _ = decode::<FromWorker>(frame);
+                let _ = decode::<ToWorker>(frame);
+            }
+        }
+    }
+}

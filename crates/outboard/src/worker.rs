@@ -1,0 +1,284 @@
+//! What a worker process does: read a task, run it, write its result, one task
+//! at a time on one thread.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::process::exit;
+
+use rustix::buffer::spare_capacity;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recvmsg};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::closure::address;
+use crate::engine::local::process::{close_inherited, die_with_parent};
+use crate::execute::{execute, record_panics};
+use crate::shared::Page;
+use crate::task::{Run, registry};
+use crate::wire::{
+    self, Failure, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, ToWorker, Usage, VERSION,
+};
+
+/// Set for worker processes: the number of the process that started it.
+pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER_OF";
+
+/// How long a task has to run for its memory to be measured: that reads a file.
+const MEASURED_NS: u64 = 1_000_000;
+
+/// Whether this process was started as a worker. Programs that a task starts
+/// inherit the variable, but not the parent.
+pub(crate) fn is_worker() -> bool {
+    named_parent().is_some_and(|parent| parent == std::os::unix::process::parent_id() || orphaned())
+}
+
+fn named_parent() -> Option<u32> {
+    std::env::var(VARIABLE).ok()?.parse().ok()
+}
+
+/// Whether the process that started this worker is already gone: the socket is
+/// there, which no program that a task starts inherits.
+fn orphaned() -> bool {
+    let socket_type = rustix::net::sockopt::socket_type(rustix::stdio::stdin());
+    socket_type == Ok(SocketType::STREAM)
+}
+
+/// Becomes a worker, and never returns, if this process was started as one.
+pub(crate) fn run_if_worker(setup: impl FnOnce(), in_test: bool) {
+    if !is_worker() {
+        return;
+    }
+    match Worker::start(in_test) {
+        Ok(mut worker) => {
+            setup();
+            record_panics();
+            worker.serve()
+        }
+        Err(error) => {
+            eprintln!("outboard: this process cannot become a worker: {error}");
+            exit(1);
+        }
+    }
+}
+
+/// A digest of this binary and its task functions: equal in every process that
+/// may exchange code addresses.
+pub(crate) fn digest() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    VERSION.hash(&mut hasher);
+    registry().map_or(0, |registry| registry.digest()).hash(&mut hasher);
+    if let Ok(file) = std::fs::metadata("/proc/self/exe") {
+        (file.st_dev(), file.st_ino(), file.st_size(), file.st_mtime()).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+struct Worker {
+    socket: UnixStream,
+    page: Page,
+    max_payload: usize,
+    inbox: Inbox,
+    out: Vec<u8>,
+}
+
+impl Worker {
+    /// Sets this process apart from its parent, and greets it.
+    fn start(in_test: bool) -> io::Result<Self> {
+        close_inherited();
+        let socket = take_socket(in_test)?;
+        die_with_parent()?;
+        if named_parent() != Some(std::os::unix::process::parent_id()) {
+            exit(0);
+        }
+        let mut inbox = Inbox::default();
+        let (welcome, page) = receive_welcome(&socket, &mut inbox)?;
+        let ToWorker::Welcome { number, max_payload, niceness } = welcome else {
+            return Err(io::Error::other("the server did not welcome it"));
+        };
+        stand_back(number, niceness);
+        let mut worker = Self {
+            socket,
+            page: Page::open(&page)?,
+            max_payload: max_payload as usize,
+            inbox,
+            out: Vec::new(),
+        };
+        worker.say(&FromWorker::Hello { version: VERSION, digest: digest() })?;
+        Ok(worker)
+    }
+
+    fn say(&mut self, message: &FromWorker) -> io::Result<()> {
+        wire::append(&mut self.out, message, &[]);
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.write_all(&self.out)?;
+        self.out.clear();
+        if self.out.capacity() > 1 << 20 {
+            self.out = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Executes tasks until the server ends the conversation.
+    fn serve(&mut self) -> ! {
+        self.page.set_memory_bytes(memory_bytes().unwrap_or(0));
+        let result = self.say(&FromWorker::Ready).and_then(|()| self.serve_all());
+        match result {
+            Ok(()) => exit(0),
+            Err(error) => {
+                eprintln!("outboard: this worker lost its server: {error}");
+                exit(1);
+            }
+        }
+    }
+
+    fn serve_all(&mut self) -> io::Result<()> {
+        let limit = self.max_payload + MESSAGE_ROOM;
+        loop {
+            while let Some(frame) = self.inbox.next_frame(limit).map_err(other)? {
+                let (message, args) = wire::decode(frame).map_err(other)?;
+                let ToWorker::Run { seq, function } = message else {
+                    return Err(io::Error::other("the server sent no task"));
+                };
+                attempt(&self.page, self.max_payload, (seq, function), args, &mut self.out);
+                self.flush()?;
+            }
+            let room = self.inbox.room();
+            match rustix::io::read(&self.socket, spare_capacity(room)) {
+                Ok(0) => return Ok(()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn other(error: wire::WireError) -> io::Error {
+    io::Error::other(error.to_string())
+}
+
+/// Executes one task, unless it was taken back, and appends the answer.
+fn attempt(
+    page: &Page,
+    max_payload: usize,
+    (seq, function): (u64, FunctionRef),
+    args: &[u8],
+    out: &mut Vec<u8>,
+) {
+    if !page.start(seq) {
+        return wire::append(out, &FromWorker::Skipped { seq }, &[]);
+    }
+    let meter = Meter::start(page);
+    let mut result = Vec::new();
+    let outcome = match find(function) {
+        Some(run) => execute(run, args, &mut result, max_payload),
+        None => Err(Failure::UnknownTask),
+    };
+    let usage = meter.stop(page);
+    if !page.finish(seq) {
+        park_until_killed();
+    }
+    match outcome {
+        Ok(()) => wire::append(out, &FromWorker::Done { seq, usage }, &result),
+        Err(failure) => wire::append(out, &FromWorker::Failed { seq, usage, failure }, &[]),
+    }
+}
+
+/// The server claimed this process for a kill, which is on its way.
+fn park_until_killed() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn find(function: FunctionRef) -> Option<Run> {
+    match function {
+        FunctionRef::Index(index) => registry().ok()?.get(index).map(|function| function.run),
+        FunctionRef::Offset(offset) => address::from_offset(offset),
+    }
+}
+
+/// Measures one task.
+struct Meter {
+    start_ns: u64,
+    cpu_ns: u64,
+}
+
+impl Meter {
+    fn start(page: &Page) -> Self {
+        let start_ns = now_ns(ClockId::Monotonic);
+        page.set_running_since(start_ns);
+        Self { start_ns, cpu_ns: now_ns(ClockId::ProcessCPUTime) }
+    }
+
+    fn stop(self, page: &Page) -> Usage {
+        let run_ns = now_ns(ClockId::Monotonic) - self.start_ns;
+        if run_ns < MEASURED_NS {
+            return Usage { run_ns, cpu_ns: None, memory_bytes: None };
+        }
+        let memory_bytes = memory_bytes();
+        page.set_memory_bytes(memory_bytes.unwrap_or(0));
+        let cpu_ns = Some(now_ns(ClockId::ProcessCPUTime) - self.cpu_ns);
+        Usage { run_ns, cpu_ns, memory_bytes }
+    }
+}
+
+fn now_ns(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// This process's resident memory.
+fn memory_bytes() -> Option<u64> {
+    resident_bytes("/proc/self/statm")
+}
+
+/// The second number of a `statm` file, in bytes.
+pub(crate) fn resident_bytes(statm: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(statm).ok()?;
+    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+/// Takes the socket from stdin, which becomes empty for the tasks.
+fn take_socket(in_test: bool) -> io::Result<UnixStream> {
+    let socket: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    if in_test {
+        // The harness has written to stdout already, which was /dev/null then.
+        rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    }
+    Ok(UnixStream::from(socket))
+}
+
+/// Reads the first message, with the page's descriptor beside it.
+fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWorker, OwnedFd)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [0; 256];
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let received =
+        recvmsg(socket.as_fd(), &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
+    let page = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    inbox.room().extend_from_slice(&bytes[..received]);
+    let frame = inbox.next_frame(bytes.len()).map_err(other)?;
+    let (message, _) = wire::decode(frame.unwrap_or_default()).map_err(other)?;
+    Ok((message, page.ok_or_else(|| io::Error::other("the server sent no page"))?))
+}
+
+/// Makes this process yield to the server, in time and in memory. What the
+/// system refuses is done without.
+fn stand_back(number: u32, niceness: i32) {
+    if let Ok(name) = std::ffi::CString::new(format!("outboard-w{number}")) {
+        let _ = rustix::thread::set_name(&name);
+    }
+    let _ = rustix::process::setpriority_process(None, niceness);
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+}
