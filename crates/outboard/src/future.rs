@@ -14,8 +14,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use crate::client::Owner;
+use crate::engine::Ticket;
 use crate::error::{Error, Stage};
 use crate::ledger::{Reply, Report, WaiterId};
+use crate::task::decode_all;
 
 /// A submitted task's result, to be awaited.
 ///
@@ -72,10 +74,7 @@ pub enum Status {
 }
 
 impl<T> TaskFuture<T> {
-    pub(crate) fn new(
-        owner: Arc<Owner>,
-        submitted: Result<(WaiterId, oneshot::Receiver<Result<Reply, Error>>), Error>,
-    ) -> Self {
+    pub(crate) fn new(owner: Arc<Owner>, submitted: Result<Ticket, Error>) -> Self {
         let state = match submitted {
             Ok((waiter, receiver)) => State::Pending { receiver, waiter, owner },
             Err(error) => State::Finished(Err(error)),
@@ -195,7 +194,7 @@ impl<T> fmt::Debug for TaskFuture<T> {
 }
 
 fn decode<T: DeserializeOwned>(reply: &Reply) -> Result<T, Error> {
-    postcard::from_bytes(&reply.payload)
+    decode_all(&reply.payload)
         .map_err(|error| Error::codec("decode the result", type_name::<T>(), error))
 }
 

@@ -28,9 +28,16 @@ pub static TEST_WORKERS: [&'static str];
 /// # Examples
 ///
 /// ```
-/// fn main() {
+/// #[tokio::main]
+/// async fn serve() -> Result<(), outboard::Error> {
+///     let client = outboard::Client::from_env().await?;
+///     assert_eq!(client.submit(|x: u64| x + 1, 10).await?, 11);
+///     Ok(())
+/// }
+///
+/// fn main() -> Result<(), outboard::Error> {
 ///     outboard::init();
-///     // set up logging, start the runtime, serve
+///     serve()
 /// }
 /// ```
 pub fn init() {
@@ -80,7 +87,7 @@ pub fn test_worker() {
 ///
 /// # Examples
 ///
-/// ```
+/// ```ignore
 /// #[cfg(test)]
 /// mod tests {
 ///     outboard::test_worker!();

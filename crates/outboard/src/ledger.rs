@@ -563,6 +563,28 @@ impl<W> Ledger<W> {
     }
 }
 
+#[cfg(test)]
+impl TaskId {
+    pub(crate) fn for_test(index: u32) -> Self {
+        Self(Tagged { index, tag: index })
+    }
+}
+
+#[cfg(test)]
+impl<W> Ledger<W> {
+    /// Every task is where placement has it, and nowhere else.
+    pub(crate) fn check_agrees_with(&self, placement: &crate::placement::Placement) {
+        for (key, task) in &self.tasks {
+            let id = TaskId(Tagged { index: index(key), tag: task.tag });
+            match task.state {
+                State::Queued(place) => assert_eq!(placement.at(place), Some(id)),
+                State::Placed(_, slot) => assert!(placement.has(slot, id), "{id:?} is nowhere"),
+            }
+        }
+        assert_eq!(placement.waiting(), self.queued, "the queue holds dead tasks");
+    }
+}
+
 impl Task {
     /// The slot that has it, if it is placed.
     pub(crate) fn slot(&self) -> Option<SlotId> {
@@ -643,3 +665,6 @@ fn copy(result: &Result<Reply, Error>) -> Result<Reply, Error> {
 fn index(key: usize) -> u32 {
     u32::try_from(key).expect("bounds keep tasks far below four billion")
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,89 @@
 //!
 //! A handler writes `client.submit(fib, n).await`; the function runs in another
 //! process on this machine, and the web server stays as quick as if nothing
-//! were happening.
+//! were happening. A browser that leaves, a timeout or a cancel really stops
+//! the work; a panic, abort, segfault or stack overflow costs one request.
+//!
+//! ```no_run
+//! use axum::{Router, extract::Path, routing::get};
+//! use outboard::Client;
+//!
+//! #[outboard::task]
+//! fn fib(n: u64) -> u64 {
+//!     if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     outboard::init(); // a worker process of this binary goes no further
+//!     serve()
+//! }
+//!
+//! #[tokio::main]
+//! async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//!     let client = Client::from_env().await?; // OUTBOARD_URL, or processes on this machine
+//!     let app = Router::new()
+//!         .route("/fast", get(|| async { "Hello, world" }))
+//!         .route("/fib/{n}", get(move |Path(n): Path<u64>| async move {
+//!             client.submit(fib, n).await.map(|f| f.to_string()).map_err(|e| e.to_string())
+//!         }));
+//!     axum::serve(tokio::net::TcpListener::bind("127.0.0.1:9000").await?, app).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What happens
+//!
+//! [`init`] comes first in `main`: worker processes are this very program,
+//! started again, and `init` is where they part ways with it. A [`Client`] is a
+//! cheap handle to an engine; [`submit`](Client::submit) encodes the arguments,
+//! starts the task and gives a [`TaskFuture`]. Awaiting it gives exactly what
+//! the function returns, or one [`Error`] with a [`kind`](Error::kind).
+//! **Dropping it stops the task**, even inside native code.
+//!
+//! | you write | it means |
+//! |---|---|
+//! | `#[outboard::task] fn f(..)` | a task function with a stable name |
+//! | `client.submit(f, args)` | start a task: one argument bare, several as a tuple |
+//! | `client.timeout(SEC).priority(1).submit(..)` | options, on a cheap derived client |
+//! | `future.await`, `.wait()`, `.with_report()` | the result; blocking; with times and memory |
+//! | `drop(future)`, `.cancel()`, `.detach()` | stop it; stop it; let it go on |
+//! | `client.map(f, items)` | a stream of results, submitted as there is room |
+//! | [`gather`], [`as_completed`], [`wait`] | await several futures |
+//! | `client.drain()`, `.shutdown()` | finish what runs, take nothing new; end at once |
+//!
+//! # Engines
+//!
+//! A URL chooses: `local://` runs worker processes on this machine (Linux),
+//! `inline://` threads of this process, for tests and other platforms. On both
+//! a closure that captures nothing can be submitted as well.
+//!
+//! # Bounds
+//!
+//! The queue holds 16,384 tasks and 256 MiB of arguments, one payload 128 MiB,
+//! unless the [builder](LocalBuilder) says otherwise. A full queue refuses at
+//! once, with an error that says when to come back.
+//!
+//! # What arguments can be
+//!
+//! Whatever serde encodes without knowing the format: the codec, postcard, does
+//! not describe itself. `#[serde(untagged)]`, `#[serde(flatten)]` and
+//! `serde_json::Value` give an error of kind [`Codec`](ErrorKind::Codec); send
+//! such values as text. Do not use `skip_serializing_if` on a type that travels:
+//! the fields after the one left out would be read in its place.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `local` | yes | worker processes on this machine; only on Linux, elsewhere it adds nothing |
+//! | `macros` | yes | the [`#[task]`](macro@task) attribute |
 
+#![cfg_attr(
+    not(all(feature = "local", target_os = "linux")),
+    expect(dead_code, reason = "much of the gate serves engines whose workers can die")
+)]
+
+mod builder;
 mod client;
 mod closure;
 mod engine;
@@ -12,6 +93,7 @@ mod execute;
 mod future;
 mod init;
 mod ledger;
+mod map;
 mod placement;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod shared;
@@ -24,11 +106,13 @@ mod worker;
 #[cfg(feature = "macros")]
 pub use outboard_macros::task;
 
-pub use client::{Client, LocalBuilder, Map};
+pub use builder::LocalBuilder;
+pub use client::Client;
 pub use error::{Cause, Error, ErrorKind, Lost, Panic, Stage};
 pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait};
 pub use init::{init, init_with};
 pub use ledger::Report;
+pub use map::Map;
 pub use snapshot::{Snapshot, WorkerSnapshot};
 pub use task::TaskFunction;
 
@@ -60,6 +144,7 @@ pub mod __private {
     )]
     pub trait TaskArgument: Serialize + DeserializeOwned {}
 
+    #[diagnostic::do_not_recommend]
     impl<T: Serialize + DeserializeOwned> TaskArgument for T {}
 
     /// What a task function can return.
@@ -70,5 +155,6 @@ pub mod __private {
     )]
     pub trait TaskOutput: Serialize + DeserializeOwned {}
 
+    #[diagnostic::do_not_recommend]
     impl<T: Serialize + DeserializeOwned> TaskOutput for T {}
 }

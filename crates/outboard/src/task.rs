@@ -142,15 +142,23 @@ impl From<RunError> for Error {
 
 /// The [`Run`] of one function.
 pub(crate) fn run<F: TaskFunction<M>, M>(args: &[u8], out: &mut Vec<u8>) -> Result<(), RunError> {
-    let args = postcard::from_bytes::<F::Args>(args).map_err(|source| RunError::Decode {
-        type_name: type_name::<F::Args>().into(),
-        source: source.to_string(),
-    })?;
+    let args = decode_all::<F::Args>(args)
+        .map_err(|source| RunError::Decode { type_name: type_name::<F::Args>().into(), source })?;
     let output = conjure::<F>().call(args);
     encode_into(&output, out).map_err(|source| RunError::Encode {
         type_name: type_name::<F::Output>().into(),
         source: source.to_string(),
     })
+}
+
+/// Decodes a value that takes up all the bytes. What a type with a lopsided
+/// serde implementation leaves over is an error, not a value.
+pub(crate) fn decode_all<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(format!("{} bytes are left over", rest.len())),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Appends the encoded value; on an error `out` may hold a part of it.

@@ -227,7 +227,8 @@ impl Meter {
     }
 }
 
-fn now_ns(clock: ClockId) -> u64 {
+/// A clock, in nanoseconds.
+pub(crate) fn now_ns(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -253,6 +253,15 @@ impl Link {
         let _ = shutdown(self.stream.as_ref(), Shutdown::Both);
     }
 
+    /// The monotonic clock, in nanoseconds, when it started the task that it is
+    /// executing; 0 if it is executing none.
+    pub(super) fn running_since(&self) -> u64 {
+        match self.unanswered()[..] {
+            [] => 0,
+            _ => self.page.running_since(),
+        }
+    }
+
     /// The most memory it was seen to have, in bytes.
     pub(super) fn memory_bytes(&self) -> Option<u64> {
         Some(self.page.memory_bytes()).filter(|bytes| *bytes > 0)

@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::OwnedReadHalf;
 
-use crate::client::Settings;
+use crate::builder::Settings;
 use crate::closure::address;
-use crate::engine::{Engine, Flush, Gate, Reports, Stopped, Work};
+use crate::engine::gate::Reports;
+use crate::engine::{Engine, Flush, Gate, Stopped, Work};
 use crate::error::{Cause, Error, Repr};
 use crate::init::restart;
 use crate::ledger::TaskId;

@@ -5,6 +5,10 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
+use rustix::time::ClockId;
+
+use crate::worker::now_ns;
+
 /// How many lines of stderr are kept for `WorkerLost`.
 const TAIL_LINES: usize = 20;
 
@@ -65,7 +69,8 @@ pub(super) struct Pipe<R> {
     worker: usize,
     printer: Printer,
     partial: Vec<u8>,
-    tail: VecDeque<String>,
+    /// The last lines, with the monotonic clock, in nanoseconds, when they came.
+    tail: VecDeque<(u64, String)>,
     dropped: u64,
     closed: bool,
 }
@@ -108,13 +113,15 @@ impl<R: Read> Pipe<R> {
         }
     }
 
-    /// The last lines, after what is left is taken as a line.
-    pub(super) fn finish(mut self) -> Vec<String> {
+    /// The last lines that came since then, by the monotonic clock; what is
+    /// left is taken as a line.
+    pub(super) fn finish(mut self, since_ns: u64) -> Vec<String> {
         self.drain();
         if !self.partial.is_empty() {
             self.end_line();
         }
-        self.tail.into()
+        let tail = self.tail.into_iter();
+        tail.filter(|(ns, _)| *ns >= since_ns).map(|(_, line)| line).collect()
     }
 
     fn take(&mut self, mut bytes: &[u8]) {
@@ -148,7 +155,8 @@ impl<R: Read> Pipe<R> {
             if self.tail.len() == TAIL_LINES {
                 self.tail.pop_front();
             }
-            self.tail.push_back(String::from_utf8_lossy(&line).into_owned());
+            let text = String::from_utf8_lossy(&line).into_owned();
+            self.tail.push_back((now_ns(ClockId::Monotonic), text));
         }
     }
 
@@ -178,15 +186,25 @@ mod tests {
     #[test]
     fn lines_carry_the_workers_number_and_are_kept() {
         let (pipe, lines) = pipe(b"one\ntwo\nrest");
-        assert_eq!(pipe.finish(), ["one", "two", "rest"]);
+        assert_eq!(pipe.finish(0), ["one", "two", "rest"]);
         assert_eq!(texts(&lines), ["[worker 2] one\n", "[worker 2] two\n", "[worker 2] rest\n"]);
+    }
+
+    #[test]
+    fn lines_from_before_are_left_out() {
+        let (mut pipe, _lines) = pipe(b"");
+        pipe.take(b"old\n");
+        let since = now_ns(ClockId::Monotonic) + 1;
+        while now_ns(ClockId::Monotonic) < since {}
+        pipe.take(b"new\n");
+        assert_eq!(pipe.finish(since), ["new"]);
     }
 
     #[test]
     fn the_tail_is_bounded() {
         let text: String = (0..100).map(|n| format!("{n}\n")).collect();
         let (pipe, _lines) = pipe(text.as_bytes());
-        let tail = pipe.finish();
+        let tail = pipe.finish(0);
         assert_eq!((tail.len(), tail[0].as_str()), (TAIL_LINES, "80"));
     }
 
@@ -194,7 +212,7 @@ mod tests {
     fn a_line_without_end_is_cut() {
         let text = vec![b'x'; LINE_BYTES * 2 + 1];
         let (pipe, _lines) = pipe(&text);
-        let lengths: Vec<_> = pipe.finish().iter().map(String::len).collect();
+        let lengths: Vec<_> = pipe.finish(0).iter().map(String::len).collect();
         assert_eq!(lengths, [LINE_BYTES, LINE_BYTES, 1]);
     }
 

@@ -25,7 +25,7 @@ use super::link::Link;
 use super::output::{Pipe, Printer, Stream};
 use super::process::{Reaped, reap};
 use super::{Links, Reader};
-use crate::client::Settings;
+use crate::builder::Settings;
 use crate::engine::Gate;
 use crate::error::{Cause, Error, Lost, Repr};
 use crate::init::Restart;
@@ -481,9 +481,9 @@ impl Worker {
         // The group's number is taken until its leader is reaped.
         link.kill_group();
         if let Some(stdout) = stdout {
-            stdout.finish();
+            stdout.finish(0);
         }
-        let stderr = stderr.finish();
+        let stderr = stderr.finish(link.running_since());
         let mut said = None;
         link.set_lost(|blame| {
             let reaped = reap(link.pid);

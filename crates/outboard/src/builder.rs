@@ -1,0 +1,230 @@
+//! How an engine on this machine is set up: by a builder, or by a URL.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::engine::{Limits, inline};
+use crate::error::Error;
+use crate::ledger::Bounds;
+use crate::snapshot::Host;
+
+/// The default bounds: as in the crate's documentation.
+const QUEUE_TASKS: usize = 16_384;
+const QUEUE_BYTES: usize = 256 << 20;
+const MAX_PAYLOAD: usize = 128 << 20;
+
+/// Sets up worker processes on this machine; await it to start them.
+///
+/// Made by [`Client::local`]. Awaiting returns when the first worker is up.
+///
+/// # Errors
+///
+/// Awaiting gives `Unavailable` if [`init`](crate::init) did not run in this
+/// process, if the platform has no worker processes (use `inline://`), outside
+/// a tokio runtime, or if workers die at their start; the error says which.
+///
+/// # Panics
+///
+/// Awaiting panics in a tokio runtime whose I/O driver is not enabled.
+#[derive(Clone, Debug, Default)]
+#[must_use = "await the builder to start the workers"]
+pub struct LocalBuilder {
+    settings: Settings,
+}
+
+impl LocalBuilder {
+    /// How many workers; by default one for each core.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    pub fn workers(mut self, workers: usize) -> Self {
+        assert!(workers > 0, "at least one worker is needed");
+        self.settings.workers = workers;
+        self
+    }
+
+    /// How many tasks may wait; by default 16,384. An idle worker always
+    /// accepts.
+    pub fn queue_tasks(mut self, tasks: usize) -> Self {
+        self.settings.limits.queue.tasks = tasks;
+        self
+    }
+
+    /// How many bytes of encoded arguments may be held; by default 256 MiB.
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.settings.limits.queue.bytes = bytes;
+        self
+    }
+
+    /// The most bytes of the encoded arguments of one task, and of its encoded
+    /// result; by default 128 MiB, at most 2 GiB.
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.settings.limits.payload = bytes.min(2 << 30);
+        self
+    }
+
+    /// The workers' niceness: how far they stand back for other processes,
+    /// from 0 to 19; by default 10.
+    ///
+    /// # Panics
+    ///
+    /// If it is above 19.
+    pub fn niceness(mut self, niceness: u8) -> Self {
+        assert!(niceness <= 19, "niceness goes from 0 to 19");
+        self.settings.niceness = niceness;
+        self
+    }
+
+    /// How long a worker may take from its start to [`init`](crate::init); by
+    /// default ten seconds. It is killed after that: most likely `init` is not
+    /// the first thing that `main` does.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.start_timeout = timeout;
+        self
+    }
+}
+
+impl IntoFuture for LocalBuilder {
+    type Output = Result<Client, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.settings.start_local())
+    }
+}
+
+/// How an engine on this machine is set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) workers: usize,
+    pub(crate) limits: Limits,
+    pub(crate) niceness: u8,
+    pub(crate) start_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            workers: Host::cores(),
+            limits: Limits {
+                queue: Bounds { tasks: QUEUE_TASKS, bytes: QUEUE_BYTES },
+                payload: MAX_PAYLOAD,
+            },
+            niceness: 10,
+            start_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Starts the engine that a URL names.
+pub(crate) async fn connect(url: &str) -> Result<Client, Error> {
+    let (engine, settings) = Settings::parse(url)?;
+    match engine {
+        EngineName::Local => settings.start_local().await,
+        EngineName::Inline => settings.start_inline(),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EngineName {
+    Local,
+    Inline,
+}
+
+impl Settings {
+    fn parse(url: &str) -> Result<(EngineName, Self), Error> {
+        let wrong = |what: String| Error::unavailable(format!("URL `{url}`: {what}"));
+        let known = "known are local:// and inline://";
+        let (scheme, rest) =
+            url.split_once("://").ok_or_else(|| wrong(format!("has no engine; {known}")))?;
+        let engine = match scheme {
+            "local" => EngineName::Local,
+            "inline" => EngineName::Inline,
+            _ => return Err(wrong(format!("no engine is named `{scheme}`; {known}"))),
+        };
+        let (host, query) = rest.split_once('?').unwrap_or((rest, ""));
+        if !host.is_empty() && host != "/" {
+            return Err(wrong(format!("`{host}` is a host, and {scheme}:// has none")));
+        }
+        let mut settings = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            settings.set(pair).map_err(wrong)?;
+        }
+        Ok((engine, settings))
+    }
+
+    fn set(&mut self, pair: &str) -> Result<(), String> {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let number: usize =
+            value.parse().map_err(|_| format!("`{name}` wants a whole number, not `{value}`"))?;
+        match name {
+            "workers" if number == 0 => return Err("`workers` must be at least 1".into()),
+            "workers" => self.workers = number,
+            "queue_tasks" => self.limits.queue.tasks = number,
+            "queue_bytes" => self.limits.queue.bytes = number,
+            "max_payload" => self.limits.payload = number.min(2 << 30),
+            _ => {
+                return Err(format!(
+                    "no option is named `{name}`; known are workers, queue_tasks, \
+                     queue_bytes, max_payload"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn start_inline(self) -> Result<Client, Error> {
+        crate::task::registry().map_err(Error::unavailable)?;
+        inline::start(self.workers, self.limits).map(Client::new)
+    }
+
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    async fn start_local(self) -> Result<Client, Error> {
+        let client = Client::new(crate::engine::local::start(self)?);
+        match client.gate().up().await {
+            Ok(()) => Ok(client),
+            Err(error) => {
+                client.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
+    #[cfg(not(all(feature = "local", target_os = "linux")))]
+    #[expect(clippy::unused_async, reason = "as where there are worker processes")]
+    async fn start_local(self) -> Result<Client, Error> {
+        Err(Error::unavailable(
+            "worker processes need Linux and the feature `local`; use inline:// here",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(url: &str) -> String {
+        Settings::parse(url).expect_err(url).to_string()
+    }
+
+    #[test]
+    fn a_url_names_an_engine_and_its_options() {
+        let (engine, settings) =
+            Settings::parse("local://?workers=3&queue_tasks=7").expect("a good URL");
+        assert_eq!((engine, settings.workers), (EngineName::Local, 3));
+        assert_eq!(settings.limits.queue.tasks, 7);
+    }
+
+    #[test]
+    fn a_wrong_url_says_what_is_wrong() {
+        assert!(complaint("localhost").contains("has no engine"));
+        assert!(complaint("redis://x").contains("no engine is named `redis`"));
+        assert!(complaint("local://host").contains("`host` is a host"));
+        assert!(complaint("local://?workers=many").contains("wants a whole number"));
+        assert!(complaint("local://?workers=0").contains("at least 1"));
+        assert!(complaint("inline://?speed=1").contains("no option is named `speed`"));
+    }
+}

@@ -1,0 +1,546 @@
+//! The gate between callers and an engine: one mutex around ledger, placement
+//! and engine, with everything that leaves it done after it is released.
+//!
+//! Whoever submits, cancels or receives calls [`Gate`] directly; no message
+//! passes through another task on the way. Under the mutex, the pure parts
+//! decide and the engine appends frames to outboxes (which fixes their order).
+//! After it, results are handed to their futures and outboxes are written.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::clock::Clock;
+use super::{Engine, Flush, Stopped, Work};
+use crate::error::{Bound, Error, Repr, Stage};
+use crate::ledger::{
+    Bounds, Leave, Ledger, Next, Options, Reply, Request, Settled, Submitted, TaskId, WaiterId,
+};
+use crate::placement::{Placement, SlotId};
+use crate::snapshot::{Host, Snapshot};
+use crate::task::Function;
+use crate::wire::{Failure, Usage};
+
+/// The end of a future that the ledger holds.
+pub(crate) type Handle = oneshot::Sender<Result<Reply, Error>>;
+
+/// What a submit leaves with its caller.
+pub(crate) type Ticket = (WaiterId, oneshot::Receiver<Result<Reply, Error>>);
+
+/// How far callers may go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) queue: Bounds,
+    pub(crate) payload: usize,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    core: Mutex<Core>,
+    clock: Clock,
+    limits: Limits,
+    workers: usize,
+    /// The queue has room again, a slot came up, or everything is done.
+    changed: Notify,
+}
+
+/// What the mutex guards.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(super) ledger: Ledger<Handle>,
+    placement: Placement,
+    engine: Box<dyn Engine>,
+    phase: Phase,
+    /// Why no worker can be started, while that lasts.
+    broken: Option<Error>,
+}
+
+/// A client's life.
+#[derive(Clone, Debug)]
+enum Phase {
+    Open,
+    /// Finishes what it has; ends the engine after that if so.
+    Draining {
+        then_end: bool,
+    },
+    Ending(Error),
+    Ended(Error),
+}
+
+/// What has to be done after the mutex is released.
+#[derive(Default)]
+pub(crate) struct Effects {
+    settled: Vec<Settled<Handle>>,
+    flush: Vec<Arc<dyn Flush>>,
+}
+
+/// A core under its mutex, for an engine's reports.
+pub(crate) struct Reports<'a> {
+    core: MutexGuard<'a, Core>,
+    effects: Effects,
+    now: Instant,
+}
+
+impl Gate {
+    /// A gate in front of the engine that `make` gives, which may keep the weak
+    /// reference for its reports.
+    pub(crate) fn new(
+        limits: Limits,
+        workers: usize,
+        make: impl FnOnce(&Weak<Self>) -> Box<dyn Engine>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|weak| Self {
+            core: Mutex::new(Core {
+                ledger: Ledger::new(limits.queue),
+                placement: Placement::default(),
+                engine: make(weak),
+                phase: Phase::Open,
+                broken: None,
+            }),
+            clock: Clock::new(weak.clone()),
+            limits,
+            workers,
+            changed: Notify::new(),
+        })
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+        // A panic under the mutex is a bug of ours; the state is as the last
+        // whole step left it or worse, but futures must still end.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a task; the receiver gets its end.
+    pub(crate) fn submit(
+        &self,
+        function: &'static Function,
+        args: Vec<u8>,
+        options: &Options,
+    ) -> Result<Ticket, Error> {
+        if args.len() > self.limits.payload {
+            let (bytes, limit) = (args.len() as u64, self.limits.payload as u64);
+            return Err(Error::new(Repr::TooLarge { what: "arguments", bytes, limit }));
+        }
+        self.submit_at(Instant::now(), function, args, options)
+    }
+
+    pub(super) fn submit_at(
+        &self,
+        now: Instant,
+        function: &'static Function,
+        args: Vec<u8>,
+        options: &Options,
+    ) -> Result<Ticket, Error> {
+        let (handle, receiver) = oneshot::channel();
+        let mut effects = Effects::default();
+        let mut core = self.lock();
+        core.admits(function)?;
+        let waiter = core.submit(now, Request { function, args, options }, handle, &mut effects)?;
+        drop(core);
+        if let Some(deadline) = options.timeout.and_then(|timeout| now.checked_add(timeout)) {
+            self.clock.arm(deadline);
+        }
+        effects.apply();
+        Ok((waiter, receiver))
+    }
+
+    /// A waiter no longer waits.
+    pub(crate) fn cancel(&self, waiter: WaiterId) {
+        self.report(|reports| reports.leave(waiter, Leave::Cancelled));
+    }
+
+    /// Where a waiter's task is; `None` once it has ended.
+    pub(crate) fn stage(&self, waiter: WaiterId) -> Option<Stage> {
+        let core = self.lock();
+        let (task, _) = core.ledger.waits_for(waiter)?;
+        Some(core.stage(task))
+    }
+
+    /// Ends the waiters whose time has run out; gives the next deadline.
+    pub(super) fn expire(&self) -> Option<Instant> {
+        self.expire_at(Instant::now())
+    }
+
+    pub(super) fn expire_at(&self, now: Instant) -> Option<Instant> {
+        self.report_at(now, |reports| {
+            while let Some(waiter) = reports.core.ledger.expired(reports.now) {
+                reports.leave(waiter, Leave::TimedOut);
+            }
+            reports.core.ledger.next_deadline()
+        })
+    }
+
+    /// Lets an engine, or a caller, say what happened: all under one lock, and
+    /// what follows from it after the lock.
+    pub(crate) fn report<R>(&self, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
+        self.report_at(Instant::now(), say)
+    }
+
+    pub(super) fn report_at<R>(&self, now: Instant, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
+        let mut reports = Reports { core: self.lock(), effects: Effects::default(), now };
+        let result = say(&mut reports);
+        let Reports { mut core, mut effects, now } = reports;
+        core.pump(now, &mut effects);
+        core.finish_drain();
+        drop(core);
+        effects.apply();
+        self.changed.notify_waiters();
+        result
+    }
+
+    /// Waits until the queue has room for one more task.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        self.until(|core| match core.open() {
+            Err(error) => Some(Err(error)),
+            Ok(()) => {
+                let room = core.placement.has_idle() || core.ledger.full(0).is_none();
+                room.then_some(Ok(()))
+            }
+        })
+        .await
+    }
+
+    /// Waits until a slot is up, or none will come.
+    pub(crate) async fn up(&self) -> Result<(), Error> {
+        self.until(|core| match core.open() {
+            Err(error) => Some(Err(error)),
+            Ok(()) => (core.placement.slots() > 0).then_some(Ok(())),
+        })
+        .await
+    }
+
+    /// Takes nothing new, and waits until everything is done.
+    pub(crate) async fn drain(&self) {
+        self.report(|reports| reports.core.drain(false));
+        self.until(|core| (core.ledger.owed() == 0).then_some(())).await;
+    }
+
+    /// Takes nothing new, and ends the engine when everything is done.
+    pub(crate) fn release(&self) {
+        self.report(|reports| reports.core.drain(true));
+    }
+
+    /// Ends the engine and all tasks at once.
+    pub(crate) fn end(&self, error: &Error) {
+        self.report(|reports| reports.end(error));
+    }
+
+    /// Waits until the engine has ended.
+    pub(crate) async fn ended(&self) {
+        self.until(|core| matches!(core.phase, Phase::Ended(_)).then_some(())).await;
+    }
+
+    async fn until<R>(&self, done: impl Fn(&Core) -> Option<R>) -> R {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(result) = done(&self.lock()) {
+                return result;
+            }
+            changed.await;
+        }
+    }
+
+    /// The name of the engine.
+    pub(crate) fn engine(&self) -> &'static str {
+        self.lock().engine.name()
+    }
+
+    /// Counters at this moment.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let core = self.lock();
+        let counts = core.ledger.counts();
+        let queued = core.ledger.queued();
+        Snapshot {
+            engine: core.engine.name(),
+            workers: self.workers,
+            cores: Host::cores(),
+            memory_bytes: Host::memory_bytes(),
+            queued,
+            running: core.ledger.owed() - queued,
+            submitted: counts.submitted,
+            coalesced: counts.coalesced,
+            done: counts.done,
+            failed: counts.failed,
+            cancelled: counts.cancelled,
+            timed_out: counts.timed_out,
+            refused: counts.refused,
+            per_worker: core.engine.workers(),
+        }
+    }
+}
+
+impl Core {
+    /// Whether tasks are taken.
+    fn open(&self) -> Result<(), Error> {
+        match (&self.phase, &self.broken) {
+            (Phase::Open, None) => Ok(()),
+            (Phase::Open, Some(error)) => Err(error.clone()),
+            (Phase::Draining { .. }, _) => Err(Error::closed("it is draining")),
+            (Phase::Ending(error) | Phase::Ended(error), _) => Err(error.clone()),
+        }
+    }
+
+    fn admits(&self, function: &'static Function) -> Result<(), Error> {
+        self.open()?;
+        self.engine.check(function)
+    }
+
+    fn submit(
+        &mut self,
+        now: Instant,
+        request: Request<'_>,
+        handle: Handle,
+        effects: &mut Effects,
+    ) -> Result<WaiterId, Error> {
+        let Self { ledger, placement, .. } = self;
+        let (idle, priority) = (placement.has_idle(), request.options.priority);
+        let place = |priority| placement.place(priority);
+        match ledger.submit(now, request, handle, idle, place) {
+            Err(bound) => Err(self.overloaded(bound)),
+            Ok(Submitted::New(waiter, task)) => {
+                self.enqueue(task);
+                self.pump(now, effects);
+                Ok(waiter)
+            }
+            Ok(Submitted::Joined(waiter, task)) => {
+                self.promote(task, priority);
+                Ok(waiter)
+            }
+        }
+    }
+
+    fn overloaded(&self, bound: Bound) -> Error {
+        let retry_after = self.placement.predicted_wait().max(Duration::from_millis(1));
+        Error::new(Repr::Overloaded { retry_after, bound })
+    }
+
+    fn enqueue(&mut self, id: TaskId) {
+        if let Some(task) = self.ledger.task(id) {
+            self.placement.enqueue(task.place(), id, task.args.len());
+        }
+    }
+
+    fn promote(&mut self, id: TaskId, priority: i32) {
+        let Some(task) = self.ledger.task(id) else { return };
+        if priority > task.place().priority() {
+            let place = self.placement.promote(task.place(), priority);
+            self.ledger.replaced(id, place);
+        }
+    }
+
+    fn apply(&mut self, next: Next) {
+        match next {
+            Next::Nothing => {}
+            Next::Dequeue(place) => self.placement.dequeue(place),
+            Next::Requeue(task) => self.enqueue(task),
+        }
+    }
+
+    /// Starts what can start, and takes back what an idle slot could start.
+    fn pump(&mut self, now: Instant, effects: &mut Effects) {
+        loop {
+            while let Some((task, slot)) = self.placement.assign(now) {
+                self.start(task, slot, effects);
+            }
+            match self.placement.steal() {
+                Some((task, slot)) if self.engine.revoke(slot, task) => {
+                    self.placement.revoked(slot, task);
+                    let next = self.ledger.moved(task);
+                    self.apply(next);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn start(&mut self, id: TaskId, slot: SlotId, effects: &mut Effects) {
+        self.ledger.placed(id, slot);
+        let task = self.ledger.task(id).expect("the queue holds living tasks only");
+        let work =
+            Work { task: id, attempt: task.attempt, function: task.function, args: &task.args };
+        effects.flush.extend(self.engine.start(slot, work));
+    }
+
+    fn stage(&self, id: TaskId) -> Stage {
+        match self.ledger.task(id).and_then(|task| task.slot()) {
+            Some(slot) if self.engine.started(slot, id) => Stage::Running,
+            _ => Stage::Queued,
+        }
+    }
+
+    /// Stops a placed task; gives how far it had come.
+    fn stop(&mut self, slot: SlotId, task: TaskId) -> Stage {
+        match self.engine.stop(slot, task) {
+            Stopped::Unstarted => {
+                self.placement.revoked(slot, task);
+                Stage::Queued
+            }
+            Stopped::Killed => {
+                self.abandon(slot);
+                Stage::Running
+            }
+            Stopped::Continues => Stage::Running,
+        }
+    }
+
+    /// A slot is dying: what it had not started moves on.
+    fn abandon(&mut self, slot: SlotId) {
+        self.placement.slot_closing(slot);
+        for task in self.engine.withdraw(slot) {
+            self.placement.revoked(slot, task);
+            let next = self.ledger.moved(task);
+            self.apply(next);
+        }
+    }
+
+    fn drain(&mut self, then_end: bool) {
+        match self.phase {
+            Phase::Open | Phase::Draining { then_end: false } => {
+                self.phase = Phase::Draining { then_end };
+            }
+            _ => {}
+        }
+    }
+
+    fn finish_drain(&mut self) {
+        if matches!(self.phase, Phase::Draining { then_end: true }) && self.ledger.owed() == 0 {
+            self.phase = Phase::Ending(Error::closed("all its handles were dropped"));
+            self.engine.shutdown();
+        }
+    }
+}
+
+impl Reports<'_> {
+    /// A slot can be given tasks; `set` tells the engine which one it is.
+    pub(crate) fn slot_up(&mut self) -> SlotId {
+        self.core.broken = None;
+        self.core.placement.slot_up(self.now)
+    }
+
+    /// A slot has ended an attempt.
+    pub(crate) fn finished(
+        &mut self,
+        slot: SlotId,
+        (task, attempt): (TaskId, u32),
+        outcome: Result<Vec<u8>, Failure>,
+        (usage, worker): (Usage, usize),
+    ) {
+        let core = &mut *self.core;
+        core.placement.freed(slot, task, self.now);
+        core.placement.observed(usage.run_ns);
+        let outcome = outcome.map_err(|failure| core.error(task, failure));
+        let next = core.ledger.finished(
+            self.now,
+            (task, attempt),
+            outcome,
+            (usage, worker),
+            &mut self.effects.settled,
+        );
+        core.apply(next);
+    }
+
+    /// A slot has skipped a task that was taken back.
+    pub(crate) fn skipped(&mut self, slot: SlotId, task: TaskId) {
+        self.core.placement.freed(slot, task, self.now);
+    }
+
+    /// A slot died. `running` is what it had started and not ended.
+    pub(crate) fn lost(&mut self, slot: SlotId, running: Vec<(TaskId, u32)>, error: &Error) {
+        let core = &mut *self.core;
+        core.abandon(slot);
+        for attempt in running {
+            let next = core.ledger.lost(attempt, error.clone(), &mut self.effects.settled);
+            core.apply(next);
+        }
+        core.placement.slot_down(slot);
+        core.engine.forget(slot);
+    }
+
+    /// No worker can be started: nothing that waits would ever run.
+    pub(crate) fn broken(&mut self, error: Error) {
+        let core = &mut *self.core;
+        if core.placement.slots() == 0 {
+            core.clear(&error, &mut self.effects);
+        }
+        core.broken = Some(error);
+    }
+
+    /// The engine can no longer do its work, or is not wanted any more.
+    pub(crate) fn end(&mut self, error: &Error) {
+        let core = &mut *self.core;
+        if matches!(core.phase, Phase::Open | Phase::Draining { .. }) {
+            core.phase = Phase::Ending(error.clone());
+            core.clear(error, &mut self.effects);
+            core.engine.shutdown();
+        }
+    }
+
+    /// The engine has ended, and holds nothing any more.
+    pub(crate) fn ended(&mut self) {
+        let core = &mut *self.core;
+        let error = core.open().err().unwrap_or_else(|| Error::closed("its engine ended"));
+        core.clear(&error, &mut self.effects);
+        core.phase = Phase::Ended(error);
+    }
+
+    fn leave(&mut self, waiter: WaiterId, why: Leave) {
+        let core = &mut *self.core;
+        let Some((task, last)) = core.ledger.waits_for(waiter) else { return };
+        let slot = core.ledger.task(task).and_then(|task| task.slot());
+        let stage = match slot.filter(|_| last) {
+            Some(slot) => core.stop(slot, task),
+            None => core.stage(task),
+        };
+        let next = core.ledger.leave(waiter, why, stage, &mut self.effects.settled);
+        core.apply(next);
+    }
+}
+
+impl Core {
+    fn clear(&mut self, error: &Error, effects: &mut Effects) {
+        self.ledger.clear(error, &mut effects.settled);
+        self.placement.clear_queue();
+    }
+
+    /// Re-checks the invariants of the pure parts, and those between them.
+    #[cfg(test)]
+    pub(super) fn check_invariants(&self) {
+        self.ledger.check_invariants();
+        self.placement.check_invariants();
+        self.ledger.check_agrees_with(&self.placement);
+    }
+
+    fn error(&self, task: TaskId, failure: Failure) -> Error {
+        match failure {
+            Failure::Panicked(panic) => Error::new(Repr::Panicked(panic)),
+            Failure::Codec(error) => error.into(),
+            Failure::TooLarge { bytes, limit } => {
+                Error::new(Repr::TooLarge { what: "result", bytes, limit })
+            }
+            Failure::UnknownTask => {
+                let name = self.ledger.task(task).map_or("", |task| task.function.name);
+                crate::task::unknown(name, "the worker is another program, or another build")
+            }
+        }
+    }
+}
+
+impl Effects {
+    fn apply(self) {
+        for link in self.flush {
+            link.flush();
+        }
+        for (handle, result) in self.settled {
+            // The future may be gone: it was dropped or detached.
+            let _ = handle.send(result);
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! Drives the gate with random events against a model of workers, without
+//! clock, socket or process, and checks all invariants after each event.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::*;
+use crate::TaskFunction;
+use crate::error::{ErrorKind, Panic, Repr};
+use crate::ledger::{Bounds, Options};
+use crate::task::function;
+use crate::wire::{Failure, Usage};
+
+/// Workers as the page of words sees them.
+#[derive(Clone, Debug, Default)]
+struct Model(Arc<Mutex<HashMap<SlotId, Worker>>>);
+
+#[derive(Debug, Default)]
+struct Worker {
+    sent: VecDeque<Sent>,
+    doomed: bool,
+}
+
+#[derive(Debug)]
+struct Sent {
+    task: TaskId,
+    attempt: u32,
+    args: Vec<u8>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Sent,
+    Running,
+    Revoked,
+}
+
+impl Model {
+    fn with<R>(&self, slot: SlotId, act: impl FnOnce(&mut Worker) -> R) -> R {
+        act(self.0.lock().unwrap().get_mut(&slot).expect("the gate names living slots"))
+    }
+}
+
+impl Worker {
+    fn find(&mut self, task: TaskId) -> Option<&mut Sent> {
+        self.sent.iter_mut().rev().find(|sent| sent.task == task && sent.state != State::Revoked)
+    }
+
+    fn revoke(&mut self, task: TaskId) -> bool {
+        match self.find(task) {
+            Some(sent) if sent.state == State::Sent => {
+                sent.state = State::Revoked;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Engine for Model {
+    fn name(&self) -> &'static str {
+        "model"
+    }
+
+    fn check(&self, _: &'static Function) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
+        let Work { task, attempt, args, .. } = work;
+        let sent = Sent { task, attempt, args: args.to_vec(), state: State::Sent };
+        self.with(slot, |worker| {
+            assert!(!worker.doomed, "a dying worker was given a task");
+            worker.sent.push_back(sent);
+        });
+        None
+    }
+
+    fn stop(&mut self, slot: SlotId, task: TaskId) -> Stopped {
+        self.with(slot, |worker| {
+            if worker.revoke(task) {
+                return Stopped::Unstarted;
+            }
+            worker.doomed = true;
+            Stopped::Killed
+        })
+    }
+
+    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.with(slot, |worker| worker.revoke(task))
+    }
+
+    fn withdraw(&mut self, slot: SlotId) -> Vec<TaskId> {
+        self.with(slot, |worker| {
+            let tasks: Vec<_> = worker.sent.iter().map(|sent| sent.task).collect();
+            tasks.into_iter().filter(|task| worker.revoke(*task)).collect()
+        })
+    }
+
+    fn started(&self, slot: SlotId, task: TaskId) -> bool {
+        self.with(slot, |w| w.find(task).is_some_and(|sent| sent.state == State::Running))
+    }
+
+    fn forget(&mut self, slot: SlotId) {
+        self.0.lock().unwrap().remove(&slot);
+    }
+
+    fn shutdown(&mut self) {}
+
+    fn workers(&self) -> Vec<WorkerSnapshot> {
+        Vec::new()
+    }
+}
+
+/// One thing that can happen.
+#[derive(Clone, Debug)]
+enum Event {
+    Submit {
+        priority: i32,
+        timeout_ms: Option<u64>,
+        retries: u32,
+        key: Option<u8>,
+    },
+    Cancel(usize),
+    Pass {
+        ms: u64,
+    },
+    /// A worker takes its next step: skips, starts, or ends a task.
+    Step {
+        worker: usize,
+        panics: bool,
+    },
+    Die(usize),
+    Up,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let timeout = prop::option::weighted(0.3, 0..50_u64);
+    let key = prop::option::weighted(0.3, 0..3_u8);
+    prop_oneof![
+        6 => (-1..2, timeout, 0..2_u32, key).prop_map(|(priority, timeout_ms, retries, key)| {
+            Event::Submit { priority, timeout_ms, retries, key }
+        }),
+        2 => any::<usize>().prop_map(Event::Cancel),
+        1 => (0..20_u64).prop_map(|ms| Event::Pass { ms }),
+        10 => (any::<usize>(), prop::bool::weighted(0.1))
+            .prop_map(|(worker, panics)| Event::Step { worker, panics }),
+        1 => any::<usize>().prop_map(Event::Die),
+        1 => Just(Event::Up),
+    ]
+}
+
+struct Run {
+    model: Model,
+    gate: Arc<Gate>,
+    now: Instant,
+    slots: Vec<SlotId>,
+    waiting: Vec<(u64, Ticket)>,
+    submitted: u64,
+    ended: u64,
+}
+
+impl Run {
+    fn new() -> Self {
+        let model = Model::default();
+        let limits = Limits { queue: Bounds { tasks: 20, bytes: 200 }, payload: 100 };
+        let engine = model.clone();
+        let gate = Gate::new(limits, 2, |_| Box::new(engine));
+        let now = Instant::now();
+        Self { model, gate, now, slots: vec![], waiting: vec![], submitted: 0, ended: 0 }
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Submit { priority, timeout_ms, retries, key } => {
+                let options = Options {
+                    priority,
+                    timeout: timeout_ms.map(Duration::from_millis),
+                    retries,
+                    key: key.map(|key| key.to_string().into()),
+                    ..Options::default()
+                };
+                self.submit(&options, key);
+            }
+            Event::Cancel(at) if !self.waiting.is_empty() => {
+                let at = at % self.waiting.len();
+                let (_, (waiter, _)) = &self.waiting[at];
+                self.gate.cancel(*waiter);
+            }
+            Event::Pass { ms } => {
+                self.now += Duration::from_millis(ms);
+                let next = self.gate.expire_at(self.now);
+                assert!(next.is_none_or(|next| next > self.now));
+            }
+            Event::Step { worker, panics } if !self.slots.is_empty() => {
+                self.step(self.slots[worker % self.slots.len()], panics);
+            }
+            Event::Die(worker) if !self.slots.is_empty() => {
+                let slot = self.slots.swap_remove(worker % self.slots.len());
+                self.die(slot);
+            }
+            Event::Up if self.slots.len() < 4 => self.up(),
+            _ => {}
+        }
+        self.bury_doomed();
+        self.gate.lock().check_invariants();
+        self.collect();
+    }
+
+    fn submit(&mut self, options: &Options, key: Option<u8>) {
+        let function = test_function(|x: u64| x + 1);
+        // Submits with one key share a result, so they have one argument.
+        let x = key.map_or(self.submitted + 10, u64::from);
+        let args = postcard::to_stdvec(&x).unwrap();
+        match self.gate.submit_at(self.now, function, args, options) {
+            Ok(ticket) => {
+                self.submitted += 1;
+                self.waiting.push((x, ticket));
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Overloaded),
+        }
+    }
+
+    fn up(&mut self) {
+        let model = &self.model;
+        let slot = self.gate.report_at(self.now, |reports| {
+            let slot = reports.slot_up();
+            model.0.lock().unwrap().insert(slot, Worker::default());
+            slot
+        });
+        self.slots.push(slot);
+    }
+
+    fn step(&mut self, slot: SlotId, panics: bool) {
+        let answer = self.model.with(slot, |worker| {
+            let first = worker.sent.front_mut()?;
+            if first.state == State::Sent {
+                first.state = State::Running;
+                return None;
+            }
+            worker.sent.pop_front()
+        });
+        let Some(sent) = answer else { return };
+        self.gate.report_at(self.now, |reports| match sent.state {
+            State::Revoked => reports.skipped(slot, sent.task),
+            _ => {
+                let outcome = if panics {
+                    Err(Failure::Panicked(Panic {
+                        message: String::new(),
+                        location: String::new(),
+                        backtrace: String::new(),
+                    }))
+                } else {
+                    let x: u64 = postcard::from_bytes(&sent.args).unwrap();
+                    Ok(postcard::to_stdvec(&(x + 1)).unwrap())
+                };
+                let usage = Usage { run_ns: 1_000, ..Usage::default() };
+                reports.finished(slot, (sent.task, sent.attempt), outcome, (usage, 1));
+            }
+        });
+    }
+
+    fn die(&mut self, slot: SlotId) {
+        let running = self.model.with(slot, |worker| {
+            let running = worker.sent.iter().filter(|sent| sent.state == State::Running);
+            running.map(|sent| (sent.task, sent.attempt)).collect()
+        });
+        let error = Error::new(Repr::WorkerLost(crate::Lost::default()));
+        self.gate.report_at(self.now, |reports| reports.lost(slot, running, &error));
+    }
+
+    fn bury_doomed(&mut self) {
+        let doomed = |slot: &SlotId| self.model.with(*slot, |worker| worker.doomed);
+        let (dead, alive) = self.slots.iter().partition(|slot| doomed(slot));
+        self.slots = alive;
+        dead.into_iter().for_each(|slot: SlotId| self.die(slot));
+    }
+
+    /// Takes what has ended; a result must be the right one.
+    fn collect(&mut self) {
+        let mut ended = 0;
+        self.waiting.retain_mut(|(x, (_, receiver))| {
+            match receiver.try_recv() {
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Closed) => panic!("a future was forgotten"),
+                Ok(Ok(reply)) => {
+                    let result: u64 = postcard::from_bytes(&reply.payload).unwrap();
+                    assert_eq!(result, *x + 1);
+                }
+                Ok(Err(error)) => {
+                    let known = error.is_cancelled() || error.is_timed_out() || error.is_panicked();
+                    assert!(known || error.is_worker_lost(), "{error}");
+                }
+            }
+            ended += 1;
+            false
+        });
+        self.ended += ended;
+    }
+
+    /// With a worker that never fails, everything ends.
+    fn finish(mut self) {
+        self.up();
+        for _ in 0..10_000 {
+            if self.waiting.is_empty() {
+                break;
+            }
+            for slot in self.slots.clone() {
+                self.step(slot, false);
+            }
+            self.gate.lock().check_invariants();
+            self.collect();
+        }
+        assert_eq!(self.ended, self.submitted, "every future ends");
+        assert_eq!(self.gate.lock().ledger.owed(), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_future_ends_and_every_invariant_holds(
+        events in prop::collection::vec(event(), 0..200),
+    ) {
+        let mut run = Run::new();
+        run.up();
+        events.into_iter().for_each(|event| run.apply(event));
+        run.finish();
+    }
+}
+
+fn test_function<F: TaskFunction<M>, M>(_: F) -> &'static Function {
+    function::<F, M>().unwrap()
+}
