@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::engine::{Limits, inline};
-use crate::error::Error;
+use crate::error::{Error, Repr};
 use crate::ledger::Bounds;
 use crate::snapshot::Host;
 
@@ -136,7 +136,7 @@ enum EngineName {
 
 impl Settings {
     fn parse(url: &str) -> Result<(EngineName, Self), Error> {
-        let wrong = |what: String| Error::unavailable(format!("URL `{url}`: {what}"));
+        let wrong = |reason| Error::new(Repr::InvalidUrl { url: url.to_owned(), reason });
         let known = "known are local:// and inline://";
         let (scheme, rest) =
             url.split_once("://").ok_or_else(|| wrong(format!("has no engine; {known}")))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::builder::{LocalBuilder, connect};
 use crate::engine::Gate;
-use crate::error::Error;
+use crate::error::{Error, Repr};
 use crate::execute::inside_task;
 use crate::future::TaskFuture;
 use crate::ledger::Options;
@@ -94,7 +94,8 @@ impl Client {
             Ok(url) if !url.is_empty() => Self::connect(&url).await,
             Ok(_) | Err(std::env::VarError::NotPresent) => Self::local().await,
             Err(std::env::VarError::NotUnicode(_)) => {
-                Err(Error::unavailable(format!("{URL_VARIABLE} is not valid UTF-8")))
+                let reason = format!("{URL_VARIABLE} is not valid UTF-8");
+                Err(Error::new(Repr::InvalidUrl { url: String::new(), reason }))
             }
         }
     }
@@ -112,8 +113,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// `Unavailable`, saying what is wrong with the URL, or why the engine
-    /// could not be started.
+    /// `InvalidUrl`, saying what is wrong with the URL; `Unavailable`, saying
+    /// why the engine could not be started.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         connect(url).await
     }

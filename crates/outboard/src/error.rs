@@ -54,6 +54,8 @@ pub enum ErrorKind {
     UnknownTask,
     /// Arguments or result could not be encoded or decoded.
     Codec,
+    /// A URL names no engine, or an option of it is wrong.
+    InvalidUrl,
     /// The engine cannot run tasks: it could not be reached or started.
     Unavailable,
     /// The client was drained or shut down, or its runtime ended.
@@ -121,6 +123,7 @@ pub(crate) enum Repr {
     TooLarge { what: &'static str, bytes: u64, limit: u64 },
     UnknownTask { name: String, advice: &'static str },
     Codec { what: &'static str, type_name: Cow<'static, str>, source: CodecError },
+    InvalidUrl { url: String, reason: String },
     Unavailable { reason: String },
     Closed { reason: &'static str },
 }
@@ -169,6 +172,7 @@ impl Error {
             Repr::TooLarge { .. } => ErrorKind::TooLarge,
             Repr::UnknownTask { .. } => ErrorKind::UnknownTask,
             Repr::Codec { .. } => ErrorKind::Codec,
+            Repr::InvalidUrl { .. } => ErrorKind::InvalidUrl,
             Repr::Unavailable { .. } => ErrorKind::Unavailable,
             Repr::Closed { .. } => ErrorKind::Closed,
         }
@@ -274,6 +278,7 @@ impl fmt::Display for Error {
             Repr::Codec { what, type_name, .. } => {
                 write!(f, "could not {what} `{type_name}`")
             }
+            Repr::InvalidUrl { url, reason } => write!(f, "invalid URL `{url}`: {reason}"),
             Repr::Unavailable { reason } => write!(f, "engine is unavailable: {reason}"),
             Repr::Closed { reason } => write!(f, "client is closed: {reason}"),
         }
