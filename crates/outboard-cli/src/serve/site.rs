@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use outboard::Client;
+use outboard::{Client, ErrorKind};
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 
@@ -80,13 +80,9 @@ async fn connect(engine: &EngineArgs) -> Result<Client, Failure> {
         Some(url) => Client::connect(&url).await,
         None => Client::from_env().await,
     };
-    client.map_err(|error| {
-        // The library has one kind for a URL that is wrong and an engine that does not start.
-        if error.to_string().contains("URL `") {
-            Failure::Usage(error.to_string())
-        } else {
-            Failure::Failed(anyhow::Error::new(error).context("after has no engine"))
-        }
+    client.map_err(|error| match error.kind() {
+        ErrorKind::InvalidUrl => Failure::Usage(error.to_string()),
+        _ => Failure::Failed(anyhow::Error::new(error).context("after has no engine")),
     })
 }
 

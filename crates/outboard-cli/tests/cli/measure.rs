@@ -51,7 +51,7 @@ fn json_has_the_same_figures() {
 #[test]
 fn while_reports_the_slow_request_as_well() {
     let serving = Serving::start(&[]);
-    let (fast, slow) = (url(&serving.before, "/fast"), url(&serving.before, "/fib/36"));
+    let (fast, slow) = (url(&serving.before, "/fast"), url(&serving.before, "/fib/39"));
     let text = run(&["measure", &fast, "--while", &slow]);
     assert_eq!(text.code, Some(0), "{text:?}");
     let lines: Vec<&str> = text.stdout.lines().collect();

@@ -1,4 +1,5 @@
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -137,10 +138,11 @@ fn sigterm_and_ctrl_c_end_it_with_success_and_leave_no_worker() {
 #[test]
 fn sigterm_lets_what_runs_finish() {
     let mut serving = Serving::start(&[]);
-    let browser = ask(&serving.after, "/fib/36");
+    let (path, body) = page_that_takes(Duration::from_millis(400), &serving.after);
+    let browser = ask(&serving.after, &path);
     wait_until_busy(serving.pid());
     serving.signal(Signal::TERM);
-    assert_eq!(answer(browser).body, "14930352");
+    assert_eq!(answer(browser).body, body);
     assert_eq!(serving.wait(), Some(0), "{}", serving.stderr());
 }
 
@@ -164,4 +166,16 @@ fn a_second_signal_ends_it_at_once() {
     serving.signal(Signal::TERM);
     assert_eq!(serving.wait(), Some(1));
     serving.wait_until_it_says("second signal");
+}
+
+/// The first page of the server that takes so long, and its body.
+fn page_that_takes(long: Duration, address: &str) -> (String, String) {
+    let mut pages = (25..).map(|n| {
+        let path = format!("/fib/{n}");
+        let start = Instant::now();
+        let body = get(address, &path).body;
+        (start.elapsed(), path, body)
+    });
+    let (_, path, body) = pages.find(|page| page.0 >= long).expect("n grows without end");
+    (path, body)
 }
