@@ -87,7 +87,7 @@ impl Client {
     ///
     /// As [`connect`](Self::connect).
     pub async fn from_env() -> Result<Self, Error> {
-        if inside_task() {
+        if inside_task() || in_worker() {
             return Self::connect("inline://").await;
         }
         match std::env::var(URL_VARIABLE) {
@@ -275,4 +275,12 @@ impl fmt::Debug for Client {
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether this process is a worker, where every thread works for a task.
+fn in_worker() -> bool {
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    return crate::worker::became_worker();
+    #[cfg(not(all(feature = "local", target_os = "linux")))]
+    false
 }

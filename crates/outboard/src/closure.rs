@@ -28,7 +28,9 @@ pub(crate) fn conjure<F: Copy + 'static>() -> F {
     // well-aligned, non-null pointer reads no memory and yields its only bit
     // pattern. F is inhabited: every caller is monomorphised for a type of
     // which a value was handed to `submit` or `Entry::new`, and F is `Copy`, so
-    // another copy of that value duplicates no ownership.
+    // another copy of that value duplicates no ownership. (A closure that
+    // captures a value of size zero passes too; what makes such a value a proof
+    // of something in one process does not follow it into another.)
     unsafe { NonNull::<F>::dangling().read() }
 }
 

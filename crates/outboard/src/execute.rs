@@ -33,6 +33,7 @@ pub(crate) fn execute(
     max_payload: usize,
 ) -> Result<(), Failure> {
     let start = out.len();
+    CAUGHT.set(None);
     INSIDE.set(true);
     let result = catch_unwind(AssertUnwindSafe(|| run(args, out)));
     INSIDE.set(false);
@@ -41,7 +42,7 @@ pub(crate) fn execute(
         Ok(Ok(())) if bytes <= max_payload => return Ok(()),
         Ok(Ok(())) => Failure::TooLarge { bytes: bytes as u64, limit: max_payload as u64 },
         Ok(Err(error)) => Failure::Codec(error),
-        Err(panic) => Failure::Panicked(caught(&*panic)),
+        Err(panic) => Failure::Panicked(caught(panic)),
     };
     out.truncate(start);
     Err(failure)
@@ -74,13 +75,16 @@ fn record(info: &PanicHookInfo<'_>) -> Panic {
     }
 }
 
-/// What the hook recorded; a panic resumed without a hook has only a message.
-fn caught(payload: &(dyn Any + Send)) -> Panic {
-    CAUGHT.take().unwrap_or_else(|| Panic {
-        message: cut(message(payload)),
-        location: String::new(),
-        backtrace: String::new(),
-    })
+/// What the hook recorded of this panic. One that was resumed passed no hook
+/// and has only a message; the record is then of one that the task caught.
+fn caught(payload: Box<dyn Any + Send>) -> Panic {
+    let message = cut(message(&*payload));
+    // A payload may panic when it is dropped.
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+    let record = CAUGHT.take().filter(|record| record.message == message);
+    record.unwrap_or(Panic { message, location: String::new(), backtrace: String::new() })
 }
 
 fn message(payload: &(dyn Any + Send)) -> &str {
@@ -122,6 +126,30 @@ mod tests {
         assert_eq!(panic.message, "no 7");
         assert!(panic.location.contains("execute.rs:"), "{}", panic.location);
         assert!(panic.backtrace.contains("execute"), "{}", panic.backtrace);
+    }
+
+    #[test]
+    fn a_resumed_panic_is_not_taken_for_one_that_was_caught_before() {
+        let task = || -> u8 {
+            let _ = catch_unwind(|| panic!("caught and done with"));
+            std::panic::resume_unwind(Box::new("resumed"))
+        };
+        let failure = execute_fn(task, &[]).unwrap_err();
+        let Failure::Panicked(panic) = failure else { panic!("{failure:?}") };
+        assert_eq!((panic.message.as_str(), panic.location.as_str()), ("resumed", ""));
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_dropped_is_contained() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("dropped");
+            }
+        }
+        let failure = execute_fn(|| -> u8 { std::panic::panic_any(Bomb) }, &[]).unwrap_err();
+        let Failure::Panicked(panic) = failure else { panic!("{failure:?}") };
+        assert_eq!(panic.message, "a value that is not a string");
     }
 
     #[test]

@@ -139,6 +139,10 @@ impl<T> TaskFuture<T> {
 impl<T: DeserializeOwned> TaskFuture<T> {
     /// Blocks this thread until the task has ended, for code that is not async.
     ///
+    /// Results arrive on the runtime that made the client, so that has to be
+    /// running meanwhile: a current-thread runtime runs only while some other
+    /// thread is inside its `block_on`.
+    ///
     /// # Errors
     ///
     /// As awaiting gives.

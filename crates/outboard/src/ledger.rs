@@ -13,6 +13,7 @@
 //! | `Placed` | `moved` (taken back before it started) | `Queued`; the attempt does not count |
 //! | `Placed` | `finished` with a result | gone; all waiters get it |
 //! | `Placed` | `finished` with a panic, or `lost` | `Queued` if retries are left, else gone |
+//! | `Placed` | `suspected` for the second time | gone |
 //! | any | `leave` of the last waiter | gone; the engine is told to stop it |
 //! | any | `leave` of another waiter | unchanged; that waiter alone gets its error |
 //!
@@ -31,7 +32,7 @@ use slab::Slab;
 use crate::error::{Bound, Error, Repr, Stage};
 use crate::placement::{Place, SlotId};
 use crate::task::Function;
-use crate::wire::Usage;
+use crate::wire::{Payload, Usage};
 
 /// Names a task; never reused within four billion tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,7 +66,7 @@ pub(crate) struct Options {
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) function: &'static Function,
-    pub(crate) args: Vec<u8>,
+    pub(crate) args: Payload,
     pub(crate) options: &'a Options,
 }
 
@@ -73,7 +74,7 @@ pub(crate) struct Request<'a> {
 #[derive(Debug)]
 pub(crate) struct Reply {
     /// The encoded result.
-    pub(crate) payload: Vec<u8>,
+    pub(crate) payload: Payload,
     pub(crate) report: Report,
 }
 
@@ -165,10 +166,12 @@ pub(crate) struct Ledger<W> {
 pub(crate) struct Task {
     tag: u32,
     pub(crate) function: &'static Function,
-    pub(crate) args: Vec<u8>,
+    pub(crate) args: Payload,
     /// The execution that runs now, or else the one that would be next.
     pub(crate) attempt: u32,
     retries: u32,
+    /// How many workers died with this task in front of them, not started.
+    doubts: u8,
     submitted: Instant,
     state: State,
     waiters: Waiters,
@@ -185,7 +188,7 @@ enum State {
 #[derive(Debug)]
 enum Waiters {
     One(WaiterId),
-    Many(Vec<WaiterId>),
+    Many(BTreeSet<WaiterId>),
 }
 
 #[derive(Debug)]
@@ -225,7 +228,8 @@ impl<W> Ledger<W> {
         }
     }
 
-    /// Takes a submit, or refuses it because the queue is full. `place` makes
+    /// Takes a submit, or refuses it because the queue is full: of tasks, or of
+    /// submits that would share the task of another. `place` makes
     /// the place of a new task in the queue.
     ///
     /// A task may start at once where `idle` says so, whatever the bounds.
@@ -239,6 +243,10 @@ impl<W> Ledger<W> {
     ) -> Result<Submitted, Bound> {
         let key = Key::of(&request).map(Arc::new);
         if let Some(task) = key.as_ref().and_then(|key| self.keys.get(key).copied()) {
+            if self.waiters.len() - self.tasks.len() >= self.bounds.tasks {
+                self.counts.refused += 1;
+                return Err(Bound::Tasks(self.bounds.tasks));
+            }
             self.counts.coalesced += 1;
             return Ok(self.join(now, task, handle, request.options));
         }
@@ -274,6 +282,7 @@ impl<W> Ledger<W> {
             args: request.args,
             attempt: 1,
             retries: request.options.retries,
+            doubts: 0,
             submitted: now,
             state: State::Queued(place),
             waiters: Waiters::One(waiter),
@@ -377,7 +386,7 @@ impl<W> Ledger<W> {
         &mut self,
         now: Instant,
         (id, attempt): (TaskId, u32),
-        outcome: Result<Vec<u8>, Error>,
+        outcome: Result<Payload, Error>,
         (usage, worker): (Usage, usize),
         settled: &mut Vec<Settled<W>>,
     ) -> Next {
@@ -411,6 +420,24 @@ impl<W> Ledger<W> {
                 self.settle(id, Err(error), settled)
             }
         }
+    }
+
+    /// A worker died unasked while this task was the next that it would have
+    /// started: perhaps it could not even take in the arguments. The second
+    /// time it is put down to the task, which would go round for ever.
+    pub(crate) fn suspected(
+        &mut self,
+        id: TaskId,
+        error: Error,
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        let Some(task) = self.task_mut(id) else { return Next::Nothing };
+        task.doubts += 1;
+        if task.doubts < 2 {
+            return Next::Nothing;
+        }
+        self.counts.failed += 1;
+        self.settle(id, Err(error), settled)
     }
 
     /// The task, if that attempt of it is the one that is placed now.
@@ -497,6 +524,7 @@ impl<W> Ledger<W> {
                 settled.extend(self.exit(waiter).map(|handle| (handle, result)));
             }
             Waiters::Many(waiters) => {
+                let result = result.map(|reply| Reply { payload: reply.payload.share(), ..reply });
                 for waiter in waiters {
                     settled.extend(self.exit(waiter).map(|handle| (handle, copy(&result))));
                 }
@@ -617,25 +645,25 @@ impl Task {
 impl Waiters {
     fn push(&mut self, id: WaiterId) {
         match self {
-            Self::One(first) => *self = Self::Many(vec![*first, id]),
-            Self::Many(all) => all.push(id),
+            Self::One(first) => *self = Self::Many(BTreeSet::from([*first, id])),
+            Self::Many(all) => drop(all.insert(id)),
         }
     }
 
     fn remove(&mut self, id: WaiterId) {
         if let Self::Many(all) = self {
-            all.retain(|waiter| *waiter != id);
-            if let [last] = all[..] {
-                *self = Self::One(last);
+            all.remove(&id);
+            if all.len() == 1 {
+                *self = Self::One(*all.first().expect("there is one"));
             }
         }
     }
 
     #[cfg(test)]
-    fn iter(&self) -> std::slice::Iter<'_, WaiterId> {
+    fn iter(&self) -> Box<dyn Iterator<Item = &WaiterId> + '_> {
         match self {
-            Self::One(id) => std::slice::from_ref(id).iter(),
-            Self::Many(all) => all.iter(),
+            Self::One(id) => Box::new(std::iter::once(id)),
+            Self::Many(all) => Box::new(all.iter()),
         }
     }
 }
@@ -645,7 +673,7 @@ impl Key {
     fn of(request: &Request<'_>) -> Option<Self> {
         let identity = match &request.options.key {
             Some(name) => Identity::Named(name.clone()),
-            None if request.function.pure => Identity::Args(request.args.clone()),
+            None if request.function.pure => Identity::Args(request.args.to_vec()),
             None => return None,
         };
         let tenant = request.options.tenant.clone();

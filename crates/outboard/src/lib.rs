@@ -158,3 +158,8 @@ pub mod __private {
     #[diagnostic::do_not_recommend]
     impl<T: Serialize + DeserializeOwned> TaskOutput for T {}
 }
+
+/// README.md, whose examples have to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -7,6 +7,8 @@
 //! Lengths are compared with the bound before anything is allocated.
 
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +74,45 @@ pub(crate) enum Failure {
     UnknownTask,
 }
 
+/// Opaque bytes: encoded arguments, or an encoded result. Large or shared ones
+/// are cloned without copying.
+#[derive(Clone, Debug)]
+pub(crate) enum Payload {
+    Owned(Vec<u8>),
+    Shared(Arc<Vec<u8>>),
+}
+
+/// From this size on, copying costs more than sharing.
+const SHARED_BYTES: usize = 16 << 10;
+
+impl Payload {
+    /// Makes clones cheap, whatever the size.
+    pub(crate) fn share(self) -> Self {
+        match self {
+            Self::Owned(bytes) => Self::Shared(Arc::new(bytes)),
+            Self::Shared(_) => self,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        let owned = Self::Owned(bytes);
+        if owned.len() >= SHARED_BYTES { owned.share() } else { owned }
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
 /// Why bytes are not a frame, or a frame not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WireError {
@@ -92,20 +133,17 @@ impl fmt::Display for WireError {
 
 /// Appends a frame.
 pub(crate) fn append<M: Serialize>(out: &mut Vec<u8>, message: &M, payload: &[u8]) {
-    append_with(out, message, |out| out.extend_from_slice(payload));
+    append_head(out, message, payload.len());
+    out.extend_from_slice(payload);
 }
 
-/// Appends a frame whose payload is written in place.
-pub(crate) fn append_with<M: Serialize>(
-    out: &mut Vec<u8>,
-    message: &M,
-    payload: impl FnOnce(&mut Vec<u8>),
-) {
+/// Appends a frame up to its payload, whose bytes have to follow.
+pub(crate) fn append_head<M: Serialize>(out: &mut Vec<u8>, message: &M, payload_bytes: usize) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     encode_into(message, out).expect("messages consist of what postcard can encode");
-    payload(out);
-    let length = u32::try_from(out.len() - start - 4).expect("payloads are bounded below 4 GiB");
+    let length = out.len() - start - 4 + payload_bytes;
+    let length = u32::try_from(length).expect("payloads are bounded below 4 GiB");
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 

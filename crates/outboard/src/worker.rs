@@ -8,6 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::exit;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recvmsg};
@@ -27,6 +30,15 @@ pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER_OF";
 
 /// How long a task has to run for its memory to be measured: that reads a file.
 const MEASURED_NS: u64 = 1_000_000;
+
+/// Whether this process is a worker, and serves as one.
+static BECAME_WORKER: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process came to `init` as a worker, so that this is the code of
+/// a task, or of a thread that one started.
+pub(crate) fn became_worker() -> bool {
+    BECAME_WORKER.load(Acquire)
+}
 
 /// Whether this process was started as a worker. Programs that a task starts
 /// inherit the variable, but not the parent.
@@ -50,12 +62,16 @@ pub(crate) fn run_if_worker(setup: impl FnOnce(), in_test: bool) {
     if !is_worker() {
         return;
     }
-    match Worker::start(in_test) {
-        Ok(mut worker) => {
-            setup();
-            record_panics();
-            worker.serve()
-        }
+    BECAME_WORKER.store(true, Release);
+    let ready = Worker::start(in_test).and_then(|worker| {
+        setup();
+        record_panics();
+        // Again: the system forgets it when `setup` gives up privileges.
+        die_with(named_parent())?;
+        Ok(worker)
+    });
+    match ready {
+        Ok(mut worker) => worker.serve(),
         Err(error) => {
             eprintln!("outboard: this process cannot become a worker: {error}");
             exit(1);
@@ -63,9 +79,23 @@ pub(crate) fn run_if_worker(setup: impl FnOnce(), in_test: bool) {
     }
 }
 
+/// Arms the end of this process with its parent, which may be gone already.
+fn die_with(parent: Option<u32>) -> io::Result<()> {
+    die_with_parent()?;
+    if parent != Some(std::os::unix::process::parent_id()) {
+        exit(0);
+    }
+    Ok(())
+}
+
 /// A digest of this binary and its task functions: equal in every process that
 /// may exchange code addresses.
 pub(crate) fn digest() -> u64 {
+    static DIGEST: OnceLock<u64> = OnceLock::new();
+    *DIGEST.get_or_init(make_digest)
+}
+
+fn make_digest() -> u64 {
     let mut hasher = DefaultHasher::new();
     VERSION.hash(&mut hasher);
     registry().map_or(0, |registry| registry.digest()).hash(&mut hasher);
@@ -88,10 +118,7 @@ impl Worker {
     fn start(in_test: bool) -> io::Result<Self> {
         close_inherited();
         let socket = take_socket(in_test)?;
-        die_with_parent()?;
-        if named_parent() != Some(std::os::unix::process::parent_id()) {
-            exit(0);
-        }
+        die_with(named_parent())?;
         let mut inbox = Inbox::default();
         let (welcome, page) = receive_welcome(&socket, &mut inbox)?;
         let ToWorker::Welcome { number, max_payload, niceness } = welcome else {
@@ -280,6 +307,7 @@ fn stand_back(number: u32, niceness: i32) {
     if let Ok(name) = std::ffi::CString::new(format!("outboard-w{number}")) {
         let _ = rustix::thread::set_name(&name);
     }
-    let _ = rustix::process::setpriority_process(None, niceness);
+    let own = rustix::process::getpriority_process(None).unwrap_or(0);
+    let _ = rustix::process::setpriority_process(None, own.max(niceness));
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
 }

@@ -1,10 +1,12 @@
 //! Wakes the gate at the earliest deadline, on a thread of its own: a runtime
 //! that is blocked must not delay the end of a task that ran out of time.
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use super::Gate;
+use crate::error::Error;
 
 /// An alarm for one gate. Its thread starts with the first deadline, and ends
 /// with the gate.
@@ -31,17 +33,36 @@ impl Clock {
         Self { gate, alarm: OnceLock::new() }
     }
 
+    /// Makes sure that it can be armed.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the system can start no thread for it.
+    pub(super) fn ready(&self) -> Result<(), Error> {
+        if self.alarm.get().is_some() {
+            return Ok(());
+        }
+        let alarm = start(self.gate.clone()).map_err(|error| {
+            Error::unavailable(format!("no thread can be started for timeouts: {error}"))
+        })?;
+        if let Err(second) = self.alarm.set(alarm) {
+            second.end();
+        }
+        Ok(())
+    }
+
     /// Makes sure that the gate is woken then, or earlier.
     pub(super) fn arm(&self, at: Instant) {
-        self.alarm.get_or_init(|| start(self.gate.clone())).arm(at);
+        if let Some(alarm) = self.alarm.get() {
+            alarm.arm(at);
+        }
     }
 }
 
 impl Drop for Clock {
     fn drop(&mut self) {
         if let Some(alarm) = self.alarm.get() {
-            alarm.lock().ended = true;
-            alarm.changed.notify_one();
+            alarm.end();
         }
     }
 }
@@ -49,6 +70,11 @@ impl Drop for Clock {
 impl Alarm {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        self.lock().ended = true;
+        self.changed.notify_one();
     }
 
     fn arm(&self, at: Instant) {
@@ -80,7 +106,7 @@ impl Alarm {
     }
 }
 
-fn start(gate: Weak<Gate>) -> Arc<Alarm> {
+fn start(gate: Weak<Gate>) -> io::Result<Arc<Alarm>> {
     let alarm = Arc::new(Alarm::default());
     let run = {
         let alarm = alarm.clone();
@@ -93,7 +119,6 @@ fn start(gate: Weak<Gate>) -> Arc<Alarm> {
             }
         }
     };
-    let spawned = std::thread::Builder::new().name("outboard-clock".into()).spawn(run);
-    spawned.expect("the system can start one more thread");
-    alarm
+    std::thread::Builder::new().name("outboard-clock".into()).spawn(run)?;
+    Ok(alarm)
 }

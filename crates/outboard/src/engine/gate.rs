@@ -20,7 +20,7 @@ use crate::ledger::{
 use crate::placement::{Placement, SlotId};
 use crate::snapshot::{Host, Snapshot};
 use crate::task::Function;
-use crate::wire::{Failure, Usage};
+use crate::wire::{Failure, Payload, Usage};
 
 /// The end of a future that the ledger holds.
 pub(crate) type Handle = oneshot::Sender<Result<Reply, Error>>;
@@ -34,6 +34,9 @@ pub(crate) struct Limits {
     pub(crate) queue: Bounds,
     pub(crate) payload: usize,
 }
+
+/// How many waiters run out of time under one lock of the mutex.
+const EXPIRED_AT_ONCE: usize = 256;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -123,6 +126,9 @@ impl Gate {
         args: Vec<u8>,
         options: &Options,
     ) -> Result<Ticket, Error> {
+        if options.timeout.is_some() {
+            self.clock.ready()?;
+        }
         if args.len() > self.limits.payload {
             let (bytes, limit) = (args.len() as u64, self.limits.payload as u64);
             return Err(Error::new(Repr::TooLarge { what: "arguments", bytes, limit }));
@@ -138,6 +144,7 @@ impl Gate {
         options: &Options,
     ) -> Result<Ticket, Error> {
         let (handle, receiver) = oneshot::channel();
+        let args = Payload::from(args);
         let mut effects = Effects::default();
         let mut core = self.lock();
         core.admits(function)?;
@@ -162,14 +169,16 @@ impl Gate {
         Some(core.stage(task))
     }
 
-    /// Ends the waiters whose time has run out; gives the next deadline.
+    /// Ends waiters whose time has run out, but not so many that others wait
+    /// long for the mutex; gives the next deadline, which may have passed.
     pub(super) fn expire(&self) -> Option<Instant> {
         self.expire_at(Instant::now())
     }
 
     pub(super) fn expire_at(&self, now: Instant) -> Option<Instant> {
         self.report_at(now, |reports| {
-            while let Some(waiter) = reports.core.ledger.expired(reports.now) {
+            for _ in 0..EXPIRED_AT_ONCE {
+                let Some(waiter) = reports.core.ledger.expired(reports.now) else { break };
                 reports.leave(waiter, Leave::TimedOut);
             }
             reports.core.ledger.next_deadline()
@@ -255,14 +264,15 @@ impl Gate {
 
     /// Counters at this moment.
     pub(crate) fn snapshot(&self) -> Snapshot {
+        let (cores, memory_bytes) = (Host::cores(), Host::memory_bytes());
         let core = self.lock();
         let counts = core.ledger.counts();
         let queued = core.ledger.queued();
         Snapshot {
             engine: core.engine.name(),
             workers: self.workers,
-            cores: Host::cores(),
-            memory_bytes: Host::memory_bytes(),
+            cores,
+            memory_bytes,
             queued,
             running: core.ledger.owed() - queued,
             submitted: counts.submitted,
@@ -281,8 +291,8 @@ impl Core {
     /// Whether tasks are taken.
     fn open(&self) -> Result<(), Error> {
         match (&self.phase, &self.broken) {
-            (Phase::Open, None) => Ok(()),
-            (Phase::Open, Some(error)) => Err(error.clone()),
+            (Phase::Open, Some(error)) if self.placement.slots() == 0 => Err(error.clone()),
+            (Phase::Open, _) => Ok(()),
             (Phase::Draining { .. }, _) => Err(Error::closed("it is draining")),
             (Phase::Ending(error) | Phase::Ended(error), _) => Err(error.clone()),
         }
@@ -430,7 +440,7 @@ impl Reports<'_> {
         &mut self,
         slot: SlotId,
         (task, attempt): (TaskId, u32),
-        outcome: Result<Vec<u8>, Failure>,
+        outcome: Result<Payload, Failure>,
         (usage, worker): (Usage, usize),
     ) {
         let core = &mut *self.core;
@@ -452,9 +462,20 @@ impl Reports<'_> {
         self.core.placement.freed(slot, task, self.now);
     }
 
-    /// A slot died. `running` is what it had started and not ended.
-    pub(crate) fn lost(&mut self, slot: SlotId, running: Vec<(TaskId, u32)>, error: &Error) {
+    /// A slot died. `running` is what it had started and not ended; `suspect`,
+    /// if it had started nothing and died unasked, what it would have started.
+    pub(crate) fn lost(
+        &mut self,
+        slot: SlotId,
+        running: Vec<(TaskId, u32)>,
+        suspect: Option<TaskId>,
+        error: &Error,
+    ) {
         let core = &mut *self.core;
+        if let Some(task) = suspect {
+            let next = core.ledger.suspected(task, error.clone(), &mut self.effects.settled);
+            core.apply(next);
+        }
         core.abandon(slot);
         for attempt in running {
             let next = core.ledger.lost(attempt, error.clone(), &mut self.effects.settled);
@@ -462,15 +483,13 @@ impl Reports<'_> {
         }
         core.placement.slot_down(slot);
         core.engine.forget(slot);
+        core.give_up_if_broken(&mut self.effects);
     }
 
     /// No worker can be started: nothing that waits would ever run.
     pub(crate) fn broken(&mut self, error: Error) {
-        let core = &mut *self.core;
-        if core.placement.slots() == 0 {
-            core.clear(&error, &mut self.effects);
-        }
-        core.broken = Some(error);
+        self.core.broken = Some(error);
+        self.core.give_up_if_broken(&mut self.effects);
     }
 
     /// The engine can no longer do its work, or is not wanted any more.
@@ -505,6 +524,15 @@ impl Reports<'_> {
 }
 
 impl Core {
+    /// Without a slot, and without hope of one, what waits is told so.
+    fn give_up_if_broken(&mut self, effects: &mut Effects) {
+        if self.placement.slots() == 0
+            && let Some(error) = self.broken.clone()
+        {
+            self.clear(&error, effects);
+        }
+    }
+
     fn clear(&mut self, error: &Error, effects: &mut Effects) {
         self.ledger.clear(error, &mut effects.settled);
         self.placement.clear_queue();

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
@@ -19,7 +19,7 @@ use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, Run};
-use crate::wire::Usage;
+use crate::wire::{Failure, Payload, Usage};
 
 /// Threads that execute tasks.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ struct Job {
     task: TaskId,
     attempt: u32,
     run: Run,
-    args: Vec<u8>,
+    args: Payload,
     state: Arc<AtomicU8>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn start(workers: usize, limits: Limits) -> Result<Arc<Gate>, Error> 
     let threads = Table::default();
     let gate = Gate::new(limits, workers, |_| Box::new(Inline { threads: threads.clone() }));
     // Each thread holds one clone: when the last one ends, so does the engine.
-    let ended = Arc::new(Ended(Arc::downgrade(&gate)));
+    let ended = Arc::new(Ended(gate.clone()));
     for number in 1..=workers {
         let (jobs, received) = mpsc::channel();
         let slot = gate.report(|reports| {
@@ -71,19 +71,22 @@ pub(crate) fn start(workers: usize, limits: Limits) -> Result<Arc<Gate>, Error> 
         std::thread::Builder::new()
             .name(format!("outboard-inline-{number}"))
             .spawn(move || serve(&ended, &threads, slot, number, received, limits.payload))
-            .map_err(|error| Error::unavailable(format!("no thread can be started: {error}")))?;
+            .map_err(|error| {
+                let error = Error::unavailable(format!("no thread can be started: {error}"));
+                gate.end(&error);
+                error
+            })?;
     }
     Ok(gate)
 }
 
-/// Tells the gate that the engine has ended.
-struct Ended(Weak<Gate>);
+/// Tells the gate that the engine has ended. Keeps the gate until then: detached
+/// tasks go on when nobody else has it any more.
+struct Ended(Arc<Gate>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        if let Some(gate) = self.0.upgrade() {
-            gate.report(|reports| reports.ended());
-        }
+        self.0.report(|reports| reports.ended());
     }
 }
 
@@ -99,8 +102,7 @@ fn serve(
     for job in jobs {
         let taken = job.state.compare_exchange(SENT, RUNNING, AcqRel, Acquire).is_ok();
         let outcome = taken.then(|| attempt(&job, max_payload));
-        let Some(gate) = ended.0.upgrade() else { return };
-        gate.report(|reports| {
+        ended.0.report(|reports| {
             threads.done(slot, taken);
             match outcome {
                 None => reports.skipped(slot, job.task),
@@ -113,12 +115,12 @@ fn serve(
     }
 }
 
-fn attempt(job: &Job, max_payload: usize) -> (Result<Vec<u8>, crate::wire::Failure>, Usage) {
+fn attempt(job: &Job, max_payload: usize) -> (Result<Payload, Failure>, Usage) {
     let start = Instant::now();
     let mut out = Vec::new();
     let result = execute(job.run, &job.args, &mut out, max_payload);
     let run_ns = start.elapsed().as_nanos() as u64;
-    (result.map(|()| out), Usage { run_ns, ..Usage::default() })
+    (result.map(|()| out.into()), Usage { run_ns, ..Usage::default() })
 }
 
 impl Table {
@@ -172,7 +174,7 @@ impl Engine for Inline {
             let state = Arc::new(AtomicU8::new(SENT));
             thread.sent.push_back((work.task, state.clone()));
             let Work { task, attempt, function, args } = work;
-            let job = Job { task, attempt, run: function.run, args: args.to_vec(), state };
+            let job = Job { task, attempt, run: function.run, args: args.clone(), state };
             // A thread leaves its channel only after this sender is dropped.
             let _ = thread.jobs.send(job);
         });
@@ -208,7 +210,12 @@ impl Engine for Inline {
     }
 
     fn shutdown(&mut self) {
-        self.threads.lock().clear();
+        // What is in the channels already is skipped.
+        for thread in self.threads.lock().drain(..).flatten() {
+            for (_, state) in &thread.sent {
+                let _ = state.compare_exchange(SENT, REVOKED, AcqRel, Acquire);
+            }
+        }
     }
 
     fn workers(&self) -> Vec<WorkerSnapshot> {

@@ -17,6 +17,7 @@ use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::snapshot::WorkerSnapshot;
 use crate::task::Function;
+use crate::wire::Payload;
 
 pub(crate) use gate::{Gate, Limits, Ticket};
 
@@ -69,7 +70,7 @@ pub(crate) struct Work<'a> {
     pub(crate) task: TaskId,
     pub(crate) attempt: u32,
     pub(crate) function: &'static Function,
-    pub(crate) args: &'a [u8],
+    pub(crate) args: &'a Payload,
 }
 
 /// What became of a task that was to be stopped.

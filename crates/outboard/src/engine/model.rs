@@ -195,7 +195,7 @@ impl Run {
             Event::Pass { ms } => {
                 self.now += Duration::from_millis(ms);
                 let next = self.gate.expire_at(self.now);
-                assert!(next.is_none_or(|next| next > self.now));
+                assert!(next.is_none_or(|next| next > self.now), "fewer than 256 waiters");
             }
             Event::Step { worker, panics } if !self.slots.is_empty() => {
                 self.step(self.slots[worker % self.slots.len()], panics);
@@ -257,7 +257,7 @@ impl Run {
                     }))
                 } else {
                     let x: u64 = postcard::from_bytes(&sent.args).unwrap();
-                    Ok(postcard::to_stdvec(&(x + 1)).unwrap())
+                    Ok(postcard::to_stdvec(&(x + 1)).unwrap().into())
                 };
                 let usage = Usage { run_ns: 1_000, ..Usage::default() };
                 reports.finished(slot, (sent.task, sent.attempt), outcome, (usage, 1));
@@ -271,7 +271,7 @@ impl Run {
             running.map(|sent| (sent.task, sent.attempt)).collect()
         });
         let error = Error::new(Repr::WorkerLost(crate::Lost::default()));
-        self.gate.report_at(self.now, |reports| reports.lost(slot, running, &error));
+        self.gate.report_at(self.now, |reports| reports.lost(slot, running, None, &error));
     }
 
     fn bury_doomed(&mut self) {

@@ -31,7 +31,7 @@ impl Fixture {
 
     fn submit(&mut self, handle: u32, options: &Options) -> Result<Submitted, Bound> {
         let function = known(|x: u8| x);
-        let request = Request { function, args: vec![handle as u8; 10], options };
+        let request = Request { function, args: vec![handle as u8; 10].into(), options };
         let place = |priority| self.placement.place(priority);
         let submitted = self.ledger.submit(self.now, request, handle, false, place);
         self.ledger.check_invariants();
@@ -55,6 +55,7 @@ impl Fixture {
     fn finish(&mut self, task: TaskId, attempt: u32, outcome: Result<Vec<u8>, Error>) -> Next {
         let used = (Usage::default(), 1);
         let settled = &mut self.settled;
+        let outcome = outcome.map(Payload::from);
         let next = self.ledger.finished(self.now, (task, attempt), outcome, used, settled);
         self.ledger.check_invariants();
         next
@@ -70,7 +71,7 @@ impl Fixture {
     fn given(&mut self) -> Vec<(u32, Result<Vec<u8>, ErrorKind>)> {
         let settled = self.settled.drain(..);
         let short = |result: Result<Reply, Error>| {
-            result.map(|reply| reply.payload).map_err(|error| error.kind())
+            result.map(|reply| reply.payload.to_vec()).map_err(|error| error.kind())
         };
         settled.map(|(handle, result)| (handle, short(result))).collect()
     }
@@ -149,6 +150,30 @@ fn panics_and_losses_are_retried_only_if_asked() {
     fixture.place(task);
     fixture.finish(task, 3, Err(panic()));
     assert_eq!(fixture.given(), [(1, Err(ErrorKind::Panicked))]);
+}
+
+#[test]
+fn sharers_are_bounded_like_tasks() {
+    let mut fixture = Fixture::new(bounds(2, 100));
+    fixture.new_task(1, &keyed("a"));
+    for handle in 2..4 {
+        assert!(matches!(fixture.submit(handle, &keyed("a")), Ok(Submitted::Joined(..))));
+    }
+    assert_eq!(fixture.submit(4, &keyed("a")), Err(Bound::Tasks(2)));
+}
+
+#[test]
+fn a_task_that_two_workers_died_before_starting_ends() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let (_, task) = fixture.new_task(1, &Options::default());
+    let lost = || Error::new(Repr::WorkerLost(crate::Lost::default()));
+    fixture.place(task);
+    assert_eq!(fixture.ledger.suspected(task, lost(), &mut fixture.settled), Next::Nothing);
+    assert_eq!(fixture.ledger.moved(task), Next::Requeue(task));
+    fixture.place(task);
+    fixture.ledger.suspected(task, lost(), &mut fixture.settled);
+    fixture.ledger.check_invariants();
+    assert_eq!(fixture.given(), [(1, Err(ErrorKind::WorkerLost))]);
 }
 
 #[test]

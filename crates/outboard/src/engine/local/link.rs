@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -21,7 +22,7 @@ use crate::error::{Cause, Lost};
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::shared::{Page, Word};
-use crate::wire::{self, FunctionRef, ToWorker};
+use crate::wire::{self, FunctionRef, Payload, ToWorker};
 
 /// A buffer above this capacity is given back when it is empty.
 const KEPT_BYTES: usize = 1 << 20;
@@ -40,8 +41,13 @@ pub(super) struct Link {
     /// Where placement knows it, once it is ready.
     pub(super) slot: OnceLock<SlotId>,
     pub(super) done: AtomicU64,
-    /// Whether it was killed on purpose.
+    /// It said hello: it came as far as `init`.
+    pub(super) greeted: AtomicBool,
     killed: AtomicBool,
+    /// It was killed or sent away on purpose.
+    unwanted: AtomicBool,
+    /// It may exit by itself.
+    leaving: AtomicBool,
     blame: OnceLock<Cause>,
     lost: OnceLock<Lost>,
     exited: Notify,
@@ -51,14 +57,24 @@ pub(super) struct Link {
 #[derive(Debug, Default)]
 struct Outgoing {
     /// Being written, from `written` on, by whoever set `writing`.
-    front: Vec<u8>,
+    front: Chunk,
     written: usize,
     writing: bool,
-    /// Waits for the next write.
-    queue: Vec<u8>,
+    /// Waits for its turn, with the number of the first task that has bytes in
+    /// it; small frames share a chunk.
+    queue: VecDeque<(u64, Chunk)>,
+    /// An empty buffer to fill next.
+    spare: Vec<u8>,
     /// Every task sent and not answered, in order.
     sent: VecDeque<Sent>,
     last_seq: u64,
+}
+
+/// Bytes to be written: frames, or the large payload of one.
+#[derive(Debug)]
+enum Chunk {
+    Frames(Vec<u8>),
+    Payload(Payload),
 }
 
 /// A task that was sent; its answer is still to come.
@@ -69,6 +85,8 @@ pub(super) struct Sent {
     pub(super) attempt: u32,
     /// Taken back, so the answer will be that it was skipped.
     revoked: bool,
+    /// Nobody waits for its answer any more.
+    unwanted: bool,
 }
 
 impl Link {
@@ -91,7 +109,10 @@ impl Link {
             outgoing: Mutex::default(),
             slot: OnceLock::new(),
             done: AtomicU64::new(0),
+            greeted: AtomicBool::new(false),
             killed: AtomicBool::new(false),
+            unwanted: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             blame: OnceLock::new(),
             lost: OnceLock::new(),
             exited: Notify::new(),
@@ -109,16 +130,19 @@ impl Link {
         let seq = outgoing.last_seq;
         self.page.send(seq);
         let Work { task, attempt, .. } = *work;
-        outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false });
-        wire::append(&mut outgoing.queue, &ToWorker::Run { seq, function }, work.args);
+        outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false, unwanted: false });
+        outgoing.append(seq, &ToWorker::Run { seq, function }, work.args);
     }
 
     /// Takes the oldest task that was sent, which is the one that `seq`, read
-    /// from the worker, must be.
-    pub(super) fn answered(&self, seq: u64) -> Option<Sent> {
+    /// from the worker, must be. `skipped` is whether it said that it did not
+    /// run, which it must of those that were taken back and of no other. It
+    /// cannot have answered what is not written yet.
+    pub(super) fn answered(&self, seq: u64, skipped: bool) -> Option<Sent> {
         let mut outgoing = self.outgoing();
-        let first = outgoing.sent.front().filter(|sent| sent.seq == seq)?;
-        let first = *first;
+        let written = outgoing.queue.front().is_none_or(|(first, _)| seq < *first);
+        let honest = |sent: &&Sent| sent.seq == seq && sent.revoked == skipped && written;
+        let first = *outgoing.sent.front().filter(honest)?;
         outgoing.sent.pop_front();
         Some(first)
     }
@@ -128,7 +152,7 @@ impl Link {
         let mut outgoing = self.outgoing();
         match outgoing.find(task) {
             Some(sent) if self.page.revoke(sent.seq) => {
-                sent.revoked = true;
+                (sent.revoked, sent.unwanted) = (true, true);
                 true
             }
             _ => false,
@@ -141,7 +165,7 @@ impl Link {
         let mut withdrawn = Vec::new();
         for sent in outgoing.sent.iter_mut().filter(|sent| !sent.revoked) {
             if self.page.revoke(sent.seq) {
-                sent.revoked = true;
+                (sent.revoked, sent.unwanted) = (true, true);
                 withdrawn.push(sent.task);
             }
         }
@@ -153,9 +177,13 @@ impl Link {
         if self.revoke(task) {
             return Stopped::Unstarted;
         }
-        let seq = self.outgoing().find(task).map(|sent| sent.seq);
+        let seq = self.outgoing().find(task).map(|sent| {
+            sent.unwanted = true;
+            sent.seq
+        });
         let Some(seq) = seq else { return Stopped::Continues };
         if self.page.stop(seq) {
+            self.unwanted.store(true, Release);
             self.kill();
             return Stopped::Killed;
         }
@@ -182,19 +210,32 @@ impl Link {
         outgoing.sent.iter().filter(taken).map(|sent| (sent.task, sent.attempt)).collect()
     }
 
+    /// What the worker would have started next, if it died unasked with nothing
+    /// started.
+    pub(super) fn suspect(&self) -> Option<TaskId> {
+        if self.was_unwanted() || !self.unanswered().is_empty() {
+            return None;
+        }
+        self.outgoing().sent.front().filter(|sent| !sent.revoked).map(|sent| sent.task)
+    }
+
     /// Whether it has something to do.
     pub(super) fn is_busy(&self) -> bool {
         !self.outgoing().sent.is_empty()
     }
 
-    /// Whether it was ever given anything.
-    pub(super) fn was_used(&self) -> bool {
-        self.outgoing().last_seq > 0
+    /// The number of the task that it owes the next answer to, if nobody wants
+    /// that or any other of its answers.
+    pub(super) fn stuck_at(&self) -> Option<u64> {
+        let outgoing = self.outgoing();
+        let unwanted = outgoing.sent.iter().all(|sent| sent.unwanted);
+        outgoing.sent.front().filter(|_| unwanted).map(|sent| sent.seq)
     }
 
     /// Kills the worker, for a reason that its loss will be put down to.
     pub(super) fn blame(&self, cause: Cause) {
         let _ = self.blame.set(cause);
+        self.unwanted.store(true, Release);
         self.kill();
     }
 
@@ -217,13 +258,25 @@ impl Link {
         }
     }
 
-    /// Whether it was killed on purpose.
+    /// Whether it was killed, for whatever reason.
     pub(super) fn was_killed(&self) -> bool {
         self.killed.load(Acquire)
     }
 
+    /// Whether its end was wanted.
+    pub(super) fn was_unwanted(&self) -> bool {
+        self.unwanted.load(Acquire)
+    }
+
+    /// Its stream ended: kills it, unless it is on its way out.
+    pub(super) fn hung_up(&self) {
+        if !self.leaving.load(Acquire) {
+            self.kill();
+        }
+    }
+
     /// Becomes readable when the process has ended.
-    pub(super) fn pidfd(&self) -> impl AsFd + '_ {
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
@@ -248,8 +301,14 @@ impl Link {
         }
     }
 
-    /// Ends the conversation: an idle worker exits by itself.
-    pub(super) fn shutdown(&self) {
+    /// Sends an idle worker away: it exits by itself.
+    pub(super) fn dismiss(&self) {
+        self.unwanted.store(true, Release);
+        self.leaving.store(true, Release);
+        self.shutdown();
+    }
+
+    fn shutdown(&self) {
         let _ = shutdown(self.stream.as_ref(), Shutdown::Both);
     }
 
@@ -267,9 +326,9 @@ impl Link {
         Some(self.page.memory_bytes()).filter(|bytes| *bytes > 0)
     }
 
-    /// One more task was executed.
-    pub(super) fn count_done(&self) {
-        self.done.fetch_add(1, Relaxed);
+    /// One more task was executed; whether it was the first.
+    pub(super) fn count_done(&self) -> bool {
+        self.done.fetch_add(1, Relaxed) == 0
     }
 
     /// Writes what is queued, and hands what does not fit to the runtime.
@@ -288,8 +347,12 @@ impl Link {
             match result {
                 Ok(()) => outgoing.writing = false,
                 Err(Errno::AGAIN) => return self.write_later(),
-                // The reader meets the same end, and tells the gate.
-                Err(_) => return,
+                // The worker is dead, or the system is short of memory: frames
+                // that cannot be sent would never be answered.
+                Err(_) => {
+                    drop(outgoing);
+                    return self.kill();
+                }
             }
         }
     }
@@ -322,7 +385,7 @@ impl Link {
                 match result {
                     Ok(()) => break,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => return,
+                    Err(_) => return link.kill(),
                 }
             }
             link.outgoing().writing = false;
@@ -330,12 +393,12 @@ impl Link {
         });
     }
 
-    fn lend(&self) -> (Vec<u8>, usize) {
+    fn lend(&self) -> (Chunk, usize) {
         let mut outgoing = self.outgoing();
         (std::mem::take(&mut outgoing.front), outgoing.written)
     }
 
-    fn give_back(&self, front: Vec<u8>, written: usize) {
+    fn give_back(&self, front: Chunk, written: usize) {
         let mut outgoing = self.outgoing();
         (outgoing.front, outgoing.written) = (front, written);
     }
@@ -358,12 +421,46 @@ impl Outgoing {
         if self.written < self.front.len() {
             return true;
         }
-        self.front.clear();
+        let next = self.queue.pop_front().map(|(_, chunk)| chunk).unwrap_or_default();
         self.written = 0;
-        if self.front.capacity() > KEPT_BYTES {
-            self.front = Vec::new();
+        if let Chunk::Frames(mut empty) = std::mem::replace(&mut self.front, next)
+            && empty.capacity() <= KEPT_BYTES
+        {
+            empty.clear();
+            self.spare = empty;
         }
-        std::mem::swap(&mut self.front, &mut self.queue);
         !self.front.is_empty()
+    }
+
+    /// Queues a frame; a large payload is a chunk of its own, and not copied.
+    fn append(&mut self, seq: u64, message: &ToWorker, payload: &Payload) {
+        if !matches!(self.queue.back(), Some((_, Chunk::Frames(_)))) {
+            self.queue.push_back((seq, Chunk::Frames(std::mem::take(&mut self.spare))));
+        }
+        let Some((_, Chunk::Frames(frames))) = self.queue.back_mut() else { return };
+        match payload {
+            Payload::Owned(bytes) => wire::append(frames, message, bytes),
+            Payload::Shared(bytes) => {
+                wire::append_head(frames, message, bytes.len());
+                self.queue.push_back((seq, Chunk::Payload(payload.clone())));
+            }
+        }
+    }
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self::Frames(Vec::new())
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Frames(bytes) => bytes,
+            Self::Payload(payload) => payload,
+        }
     }
 }

@@ -9,6 +9,7 @@ mod output;
 pub(crate) mod process;
 mod supervisor;
 
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::AsyncReadExt;
@@ -19,38 +20,56 @@ use crate::closure::address;
 use crate::engine::gate::Reports;
 use crate::engine::{Engine, Flush, Gate, Stopped, Work};
 use crate::error::{Cause, Error, Repr};
+use crate::execute::inside_task;
 use crate::init::restart;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, unknown};
-use crate::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, VERSION};
-use crate::worker::{digest, is_worker};
+use crate::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Payload, VERSION};
+use crate::worker::{became_worker, digest, is_worker};
 
 use link::{Link, Sent};
 use supervisor::Control;
 
 /// Starts the engine: its supervisor, and through that its workers.
 pub(crate) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
-    let restart = restart().map_err(|problem| {
-        if is_worker() {
-            // Going on would start workers of workers without end.
-            eprintln!("outboard: this process was started as a worker, but {problem}");
-            std::process::exit(1);
-        }
-        Error::unavailable(problem)
-    })?;
+    refuse_in_a_worker()?;
+    let restart = restart().map_err(Error::unavailable)?;
     crate::task::registry().map_err(Error::unavailable)?;
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
         Error::unavailable("worker processes need a tokio runtime: start the client inside one")
     })?;
+    // A runtime without I/O panics here, at its user, and not on our thread.
+    tokio::net::UnixStream::pair().map_err(|error| Error::unavailable(error.to_string()))?;
     let control = Control::new().map_err(|error| Error::unavailable(error.to_string()))?;
     let links = Links::default();
     let engine = Local { links: links.clone(), control: control.clone() };
     let gate = Gate::new(settings.limits, settings.workers, |_| Box::new(engine));
-    supervisor::start(&gate, links, control, runtime, settings, restart)
+    supervisor::start(gate.clone(), links, control, runtime, settings, restart)
         .map_err(|error| Error::unavailable(format!("no supervisor can be started: {error}")))?;
     Ok(gate)
+}
+
+/// Sees to it that no process that was started as a worker starts workers
+/// without end. A task may, for those are its own.
+fn refuse_in_a_worker() -> Result<(), Error> {
+    if became_worker() {
+        return match inside_task() {
+            true => Ok(()),
+            false => Err(Error::unavailable(
+                "this is a worker process: only the thread of a task can start workers in it",
+            )),
+        };
+    }
+    if is_worker() {
+        eprintln!(
+            "outboard: this process was started as a worker, but its `main` came to \
+             `Client::local()` without `outboard::init()`: call it first in `main`"
+        );
+        std::process::exit(1);
+    }
+    Ok(())
 }
 
 /// The engine, as the gate calls it.
@@ -127,6 +146,13 @@ impl Engine for Local {
     }
 
     fn shutdown(&mut self) {
+        for link in self.links.lock().iter().flatten() {
+            link.withdraw();
+            link.dismiss();
+            if link.is_busy() {
+                link.kill();
+            }
+        }
         self.control.shutdown();
     }
 
@@ -134,7 +160,7 @@ impl Engine for Local {
         let row = |link: &Arc<Link>| WorkerSnapshot {
             number: link.number,
             pid: link.pid,
-            done: link.done.load(std::sync::atomic::Ordering::Relaxed),
+            done: link.done.load(Relaxed),
             busy: link.is_busy(),
             memory_bytes: link.memory_bytes(),
         };
@@ -168,7 +194,7 @@ impl Reader {
         loop {
             // The error of a broken connection says no more than its end does.
             match stream.read_buf(inbox.room()).await {
-                Ok(0) | Err(_) => break self.link.kill(),
+                Ok(0) | Err(_) => break self.link.hung_up(),
                 Ok(_) => {
                     if self.take(&mut inbox).is_err() {
                         break self.link.blame(Cause::Protocol);
@@ -181,7 +207,8 @@ impl Reader {
         let error = Error::new(Repr::WorkerLost(lost));
         self.gate.report(|reports| {
             if let Some(slot) = self.link.slot.get() {
-                reports.lost(*slot, self.link.unanswered(), &error);
+                let suspect = self.link.suspect();
+                reports.lost(*slot, self.link.unanswered(), suspect, &error);
             }
         });
         self.finished = true;
@@ -190,12 +217,18 @@ impl Reader {
     /// Takes all frames that have arrived, under one lock of the gate.
     fn take(&self, inbox: &mut Inbox) -> Result<(), Nonsense> {
         let limit = self.gate.limits().payload + MESSAGE_ROOM;
+        // Decoded and copied before the lock, which others wait for.
+        let mut messages = Vec::new();
+        while let Some(frame) = inbox.next_frame(limit).map_err(|_| Nonsense)? {
+            let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
+            messages.push((message, Payload::from(payload.to_vec())));
+        }
+        if messages.is_empty() {
+            return Ok(());
+        }
         self.gate.report(|reports| {
-            while let Some(frame) = inbox.next_frame(limit).map_err(|_| Nonsense)? {
-                let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
-                self.receive(reports, message, payload)?;
-            }
-            Ok(())
+            let mut messages = messages.into_iter();
+            messages.try_for_each(|(message, payload)| self.receive(reports, message, payload))
         })
     }
 
@@ -203,42 +236,47 @@ impl Reader {
         &self,
         reports: &mut Reports<'_>,
         message: FromWorker,
-        payload: &[u8],
+        payload: Payload,
     ) -> Result<(), Nonsense> {
         let (seq, outcome, usage) = match message {
-            FromWorker::Hello { version: VERSION, digest: theirs } if theirs == digest() => {
-                return Ok(());
-            }
-            FromWorker::Hello { .. } => return Err(Nonsense),
+            FromWorker::Hello { version, digest } => return self.greeted(version, digest),
             FromWorker::Ready => return self.ready(reports),
             FromWorker::Skipped { seq } => {
-                let (slot, sent) = self.answered(seq)?;
+                let (slot, sent) = self.answered(seq, true)?;
                 reports.skipped(slot, sent.task);
                 return Ok(());
             }
-            FromWorker::Done { seq, usage } => (seq, Ok(payload.to_vec()), usage),
+            FromWorker::Done { seq, usage } => (seq, Ok(payload), usage),
             FromWorker::Failed { seq, usage, failure } => (seq, Err(failure), usage),
         };
-        let (slot, sent) = self.answered(seq)?;
-        self.link.count_done();
+        let (slot, sent) = self.answered(seq, false)?;
+        if self.link.count_done() {
+            self.control.succeeded();
+        }
         let attempt = (sent.task, sent.attempt);
         reports.finished(slot, attempt, outcome, (usage, self.link.number));
         Ok(())
     }
 
-    fn answered(&self, seq: u64) -> Result<(SlotId, Sent), Nonsense> {
+    fn answered(&self, seq: u64, skipped: bool) -> Result<(SlotId, Sent), Nonsense> {
         let slot = *self.link.slot.get().ok_or(Nonsense)?;
-        Ok((slot, self.link.answered(seq).ok_or(Nonsense)?))
+        Ok((slot, self.link.answered(seq, skipped).ok_or(Nonsense)?))
     }
 
+    /// The first message, once.
+    fn greeted(&self, version: u32, theirs: u64) -> Result<(), Nonsense> {
+        let again = self.link.greeted.swap(true, AcqRel);
+        if again || version != VERSION || theirs != digest() { Err(Nonsense) } else { Ok(()) }
+    }
+
+    /// The second message, once.
     fn ready(&self, reports: &mut Reports<'_>) -> Result<(), Nonsense> {
-        if self.link.slot.get().is_some() {
+        if !self.link.greeted.load(Acquire) || self.link.slot.get().is_some() {
             return Err(Nonsense);
         }
         let slot = reports.slot_up();
         self.links.attach(slot, self.link.clone());
         let _ = self.link.slot.set(slot);
-        self.control.succeeded();
         Ok(())
     }
 }

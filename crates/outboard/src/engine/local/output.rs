@@ -15,11 +15,13 @@ const TAIL_LINES: usize = 20;
 /// The longest line; a longer one is cut into several.
 const LINE_BYTES: usize = 8 << 10;
 
-/// How many lines may wait to be written before lines are dropped.
-const WAITING_LINES: usize = 4096;
+/// How many batches of lines may wait to be written before lines are dropped.
+const WAITING_BATCHES: usize = 64;
 
-/// How many bytes are read from one pipe before others get their turn.
+/// How many bytes, and about how many lines, are read from one pipe before
+/// others get their turn.
 const TURN_BYTES: usize = 256 << 10;
+const TURN_LINES: u64 = 1000;
 
 /// One of the two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +30,8 @@ pub(super) enum Stream {
     Stderr,
 }
 
-struct Line {
+/// Lines that came together, each with its worker's number and its end.
+struct Batch {
     stream: Stream,
     text: Vec<u8>,
 }
@@ -37,13 +40,13 @@ struct Line {
 /// blocks delays no kill. Lines that find no room are dropped and counted.
 #[derive(Clone, Debug)]
 pub(super) struct Printer {
-    lines: SyncSender<Line>,
+    lines: SyncSender<Batch>,
 }
 
 impl Printer {
     /// Starts the thread; it ends when the printer and its clones are dropped.
     pub(super) fn start() -> io::Result<Self> {
-        let (lines, received) = sync_channel(WAITING_LINES);
+        let (lines, received) = sync_channel(WAITING_BATCHES);
         std::thread::Builder::new()
             .name("outboard-output".into())
             .spawn(move || print_all(&received))?;
@@ -51,8 +54,8 @@ impl Printer {
     }
 }
 
-fn print_all(lines: &Receiver<Line>) {
-    for Line { stream, text } in lines {
+fn print_all(lines: &Receiver<Batch>) {
+    for Batch { stream, text } in lines {
         // The server's own output may be closed; then nobody reads this.
         let _ = match stream {
             Stream::Stdout => io::stdout().write_all(&text).and_then(|()| io::stdout().flush()),
@@ -66,9 +69,14 @@ fn print_all(lines: &Receiver<Line>) {
 pub(super) struct Pipe<R> {
     reader: R,
     stream: Stream,
-    worker: usize,
+    /// What each line begins with.
+    prefix: String,
     printer: Printer,
+    /// A line that has not ended.
     partial: Vec<u8>,
+    /// Lines to be printed, and how many they are.
+    batch: Vec<u8>,
+    batched: u64,
     /// The last lines, with the monotonic clock, in nanoseconds, when they came.
     tail: VecDeque<(u64, String)>,
     dropped: u64,
@@ -81,9 +89,11 @@ impl<R: Read> Pipe<R> {
         Self {
             reader,
             stream,
-            worker,
+            prefix: format!("[worker {worker}] "),
             printer,
             partial: Vec::new(),
+            batch: Vec::new(),
+            batched: 0,
             tail: VecDeque::new(),
             dropped: 0,
             closed: false,
@@ -95,11 +105,18 @@ impl<R: Read> Pipe<R> {
         (!self.closed).then_some(&self.reader)
     }
 
-    /// Passes on what can be read without waiting.
-    pub(super) fn drain(&mut self) {
-        let mut buffer = [0; 8 << 10];
+    /// Passes on what can be read without waiting; whether that was a line.
+    pub(super) fn drain(&mut self) -> bool {
+        self.read();
+        let any = self.batched > 0;
+        self.print();
+        any
+    }
+
+    fn read(&mut self) {
+        let mut buffer = [0; 4 << 10];
         let mut read = 0;
-        while !self.closed && read < TURN_BYTES {
+        while !self.closed && read < TURN_BYTES && self.batched < TURN_LINES {
             match self.reader.read(&mut buffer) {
                 Ok(0) => self.closed = true,
                 Ok(bytes) => {
@@ -116,10 +133,11 @@ impl<R: Read> Pipe<R> {
     /// The last lines that came since then, by the monotonic clock; what is
     /// left is taken as a line.
     pub(super) fn finish(mut self, since_ns: u64) -> Vec<String> {
-        self.drain();
+        self.read();
         if !self.partial.is_empty() {
             self.end_line();
         }
+        self.print();
         let tail = self.tail.into_iter();
         tail.filter(|(ns, _)| *ns >= since_ns).map(|(_, line)| line).collect()
     }
@@ -144,29 +162,42 @@ impl<R: Read> Pipe<R> {
     }
 
     fn end_line(&mut self) {
-        let line = std::mem::take(&mut self.partial);
-        if self.dropped > 0 && self.print(format!("({} lines dropped)", self.dropped).as_bytes()) {
-            self.dropped = 0;
-        }
-        if !self.print(&line) {
-            self.dropped += 1;
-        }
+        self.batch.extend_from_slice(self.prefix.as_bytes());
+        self.batch.extend_from_slice(&self.partial);
+        self.batch.push(b'\n');
+        self.batched += 1;
         if self.stream == Stream::Stderr {
-            if self.tail.len() == TAIL_LINES {
-                self.tail.pop_front();
-            }
-            let text = String::from_utf8_lossy(&line).into_owned();
-            self.tail.push_back((now_ns(ClockId::Monotonic), text));
+            self.remember();
         }
+        self.partial.clear();
     }
 
-    /// Hands a line to the printer; `false` if there was no room.
-    fn print(&self, line: &[u8]) -> bool {
-        let mut text = format!("[worker {}] ", self.worker).into_bytes();
-        text.extend_from_slice(line);
-        text.push(b'\n');
-        let sent = self.printer.lines.try_send(Line { stream: self.stream, text });
-        !matches!(sent, Err(TrySendError::Full(_)))
+    /// Keeps the line for `WorkerLost`, in the place of the oldest.
+    fn remember(&mut self) {
+        let full = self.tail.len() == TAIL_LINES;
+        let (_, mut text) = full.then(|| self.tail.pop_front()).flatten().unwrap_or_default();
+        text.clear();
+        text.push_str(&String::from_utf8_lossy(&self.partial));
+        self.tail.push_back((now_ns(ClockId::Monotonic), text));
+    }
+
+    /// Hands the lines to the printer, or counts them as dropped.
+    fn print(&mut self) {
+        if self.batched == 0 {
+            return;
+        }
+        let (mut text, lines) = (std::mem::take(&mut self.batch), self.batched);
+        self.batched = 0;
+        if self.dropped > 0 {
+            text.extend_from_slice(
+                format!("{}({} lines dropped before these)\n", self.prefix, self.dropped)
+                    .as_bytes(),
+            );
+        }
+        match self.printer.lines.try_send(Batch { stream: self.stream, text }) {
+            Err(TrySendError::Full(_)) => self.dropped += lines,
+            Ok(()) | Err(TrySendError::Disconnected(_)) => self.dropped = 0,
+        }
     }
 }
 
@@ -174,20 +205,20 @@ impl<R: Read> Pipe<R> {
 mod tests {
     use super::*;
 
-    fn pipe(bytes: &[u8]) -> (Pipe<&[u8]>, Receiver<Line>) {
+    fn pipe(bytes: &[u8]) -> (Pipe<&[u8]>, Receiver<Batch>) {
         let (lines, received) = sync_channel(3);
         (Pipe::new(bytes, Stream::Stderr, 2, Printer { lines }), received)
     }
 
-    fn texts(lines: &Receiver<Line>) -> Vec<String> {
-        lines.try_iter().map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect()
+    fn text(lines: &Receiver<Batch>) -> String {
+        lines.try_iter().map(|batch| String::from_utf8_lossy(&batch.text).into_owned()).collect()
     }
 
     #[test]
     fn lines_carry_the_workers_number_and_are_kept() {
         let (pipe, lines) = pipe(b"one\ntwo\nrest");
         assert_eq!(pipe.finish(0), ["one", "two", "rest"]);
-        assert_eq!(texts(&lines), ["[worker 2] one\n", "[worker 2] two\n", "[worker 2] rest\n"]);
+        assert_eq!(text(&lines), "[worker 2] one\n[worker 2] two\n[worker 2] rest\n");
     }
 
     #[test]
@@ -219,9 +250,13 @@ mod tests {
     #[test]
     fn dropped_lines_are_counted_and_said() {
         let (mut pipe, lines) = pipe(b"");
-        pipe.take(b"1\n2\n3\n4\n5\n");
-        assert_eq!(texts(&lines).len(), 3);
+        for line in [b"1\n", b"2\n", b"3\n", b"4\n", b"5\n"] {
+            pipe.take(line);
+            pipe.print();
+        }
+        assert_eq!(text(&lines), "[worker 2] 1\n[worker 2] 2\n[worker 2] 3\n");
         pipe.take(b"6\n");
-        assert_eq!(texts(&lines), ["[worker 2] (2 lines dropped)\n", "[worker 2] 6\n"]);
+        pipe.print();
+        assert_eq!(text(&lines), "[worker 2] 6\n[worker 2] (2 lines dropped before these)\n");
     }
 }

@@ -7,42 +7,36 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use libc::{c_int, c_uint};
+use libc::c_int;
 
 /// Closes everything that was inherited beyond stdin, stdout and stderr.
 ///
-/// Must run before this process opened anything of its own; a descriptor that
-/// is not marked close-on-exec leaks into every child otherwise, and a worker
-/// must not hold the server's listening socket open.
+/// A descriptor that is not marked close-on-exec leaks into every child, and a
+/// worker must not hold the server's listening socket open. What Rust opened in
+/// this process is marked, and stays: it did not come through the exec.
 pub(crate) fn close_inherited() {
-    let (first, last): (c_uint, c_uint) = (3, c_uint::MAX);
-    // SAFETY: called at the very start of `init`, before any descriptor that
-    // Rust code of this process owns was opened; what is closed was inherited
-    // and is known to nobody here.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0 as c_uint) };
-    if closed != 0 {
-        close_each();
-    }
-}
-
-/// As `close_inherited`, for kernels before 5.9.
-fn close_each() {
     let Ok(listing) = std::fs::read_dir("/proc/self/fd") else { return };
     let open: Vec<c_int> =
         listing.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     for fd in open.into_iter().filter(|fd| *fd > 2) {
-        // SAFETY: as above; the descriptor of the listing itself was closed
-        // when the iterator was dropped, and closing it again is an error
-        // without effect, as nothing was opened in between.
-        unsafe { libc::close(fd) };
+        // SAFETY: F_GETFD takes no pointer; on a descriptor that is not open,
+        // such as that of the listing itself, it only fails.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        if flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
+            // SAFETY: an unmarked descriptor was inherited through the exec of
+            // this process, whose code so far opened only marked ones; so no
+            // owner of it exists here.
+            unsafe { libc::close(fd) };
+        }
     }
 }
 
 /// Has the whole process group of this worker killed when its parent ends.
 ///
 /// The signal is handled, not SIGKILL itself, so that processes which a task
-/// started die too. If this worker is stopped when its parent dies, the kernel
-/// hangs up and continues its group, which then is orphaned, and that ends it.
+/// started die too. If this worker is stopped when its parent dies, its group is
+/// orphaned, and the kernel hangs up and continues it, which ends it; only where
+/// a subreaper of the same session adopts it, it stays until it is continued.
 ///
 /// # Errors
 ///

@@ -11,9 +11,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU32};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -36,8 +36,13 @@ use crate::worker::{VARIABLE, resident_bytes};
 /// How often busy workers are looked at.
 const BEAT: Duration = Duration::from_millis(250);
 
-/// How long a signal may hold a worker before it is lost.
+/// How long a signal may hold a worker, or unwanted work keep it, before it is
+/// lost.
 const STOPPED: Duration = Duration::from_secs(1);
+
+/// How long output gathers after some was passed on: a worker that writes many
+/// short lines must not keep this thread awake.
+const GATHER: Duration = Duration::from_millis(4);
 
 /// How long an idle worker may take to exit by itself when the engine ends.
 const GRACE: Duration = Duration::from_millis(500);
@@ -49,7 +54,7 @@ const BROKEN_AFTER: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// A worker that ends unasked, unused and younger than this failed at its start.
+/// A worker that ends unasked, idle and younger than this failed at its start.
 const START: Duration = Duration::from_secs(1);
 
 /// What others tell the supervisor.
@@ -96,7 +101,7 @@ impl Control {
 
 /// Starts the supervisor's thread.
 pub(super) fn start(
-    gate: &Arc<Gate>,
+    gate: Arc<Gate>,
     links: Links,
     control: Arc<Control>,
     runtime: Handle,
@@ -106,7 +111,7 @@ pub(super) fn start(
     let now = Instant::now();
     let seats = (1..=settings.workers).map(|number| Seat { number, state: State::Empty(now) });
     let supervisor = Supervisor {
-        gate: Arc::downgrade(gate),
+        gate,
         links,
         control,
         runtime,
@@ -115,6 +120,7 @@ pub(super) fn start(
         settings,
         restart,
         next_beat: None,
+        next_output: None,
         cut_at: None,
     };
     std::thread::Builder::new()
@@ -123,8 +129,10 @@ pub(super) fn start(
     Ok(())
 }
 
+/// Keeps the gate until all is over: detached tasks go on when nobody else has
+/// it any more.
 struct Supervisor {
-    gate: Weak<Gate>,
+    gate: Arc<Gate>,
     links: Links,
     control: Arc<Control>,
     runtime: Handle,
@@ -133,6 +141,8 @@ struct Supervisor {
     settings: Settings,
     restart: Restart,
     next_beat: Option<Instant>,
+    /// When output is looked at again.
+    next_output: Option<Instant>,
     /// When, while ending, what is left is killed.
     cut_at: Option<Instant>,
 }
@@ -156,6 +166,8 @@ struct Worker {
     stderr: Pipe<ChildStderr>,
     started: Instant,
     stopped_since: Option<Instant>,
+    /// Which task it has owed the answer to since when, that nobody wants.
+    stuck: Option<(u64, Instant)>,
     sampled_bytes: u64,
 }
 
@@ -174,11 +186,8 @@ impl Supervisor {
             self.beat(now);
             self.check_starts(now);
             self.sleep(Instant::now());
-            self.pass_output();
+            self.pass_output(Instant::now());
             self.bury_dead();
-        }
-        if let Some(gate) = self.gate.upgrade() {
-            gate.report(|reports| reports.ended());
         }
     }
 
@@ -244,7 +253,15 @@ impl Supervisor {
         let link = Link::new(number, child.id(), pidfd, page, write, self.runtime.clone());
         self.read(&link, read);
         let started = Instant::now();
-        Ok(Worker { link, stdout, stderr, started, stopped_since: None, sampled_bytes: 0 })
+        Ok(Worker {
+            link,
+            stdout,
+            stderr,
+            started,
+            stopped_since: None,
+            stuck: None,
+            sampled_bytes: 0,
+        })
     }
 
     fn register(&self, stream: StdUnixStream) -> io::Result<tokio::net::UnixStream> {
@@ -254,9 +271,8 @@ impl Supervisor {
     }
 
     fn read(&self, link: &Arc<Link>, read: tokio::net::unix::OwnedReadHalf) {
-        let Some(gate) = self.gate.upgrade() else { return };
         let reader = Reader {
-            gate,
+            gate: self.gate.clone(),
             links: self.links.clone(),
             control: self.control.clone(),
             link: link.clone(),
@@ -295,9 +311,10 @@ impl Supervisor {
     /// This very binary: a deploy may have replaced the file at its path.
     fn command(&self, number: usize) -> Command {
         let mut command = Command::new("/proc/self/exe");
-        let name = std::env::args().next().unwrap_or_default();
+        let mut name = std::env::args_os().next().unwrap_or_default();
+        name.push(format!(" (outboard worker {number})"));
         command
-            .arg0(format!("{name} (outboard worker {number})"))
+            .arg0(name)
             .env(VARIABLE, std::process::id().to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -317,9 +334,7 @@ impl Supervisor {
             let error = Error::unavailable(format!(
                 "{failures} workers in a row failed at their start; the last: {reason}"
             ));
-            if let Some(gate) = self.gate.upgrade() {
-                gate.report(|reports| reports.broken(error));
-            }
+            self.gate.report(|reports| reports.broken(error));
         }
         FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE)
     }
@@ -348,7 +363,7 @@ impl Supervisor {
     /// Kills workers that never came to `init`.
     fn check_starts(&mut self, now: Instant) {
         let timeout = self.settings.start_timeout;
-        for worker in self.workers().filter(|worker| worker.is_starting()) {
+        for worker in self.workers().filter(|worker| worker.is_silent()) {
             if now.saturating_duration_since(worker.started) >= timeout {
                 worker.link.kill();
             }
@@ -361,10 +376,10 @@ impl Supervisor {
         let starts = self.seats.iter().filter_map(|seat| match &seat.state {
             State::Empty(due) => (!ending).then_some(*due),
             State::Taken(worker) => {
-                worker.is_starting().then(|| worker.started + self.settings.start_timeout)
+                worker.is_silent().then(|| worker.started + self.settings.start_timeout)
             }
         });
-        starts.chain(self.next_beat).chain(self.cut_at).min()
+        starts.chain(self.next_beat).chain(self.next_output).chain(self.cut_at).min()
     }
 
     fn sleep(&self, now: Instant) {
@@ -373,7 +388,8 @@ impl Supervisor {
             Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 60, tv_nsec: 0 })
         });
         let pidfds: Vec<_> = self.workers().map(|worker| worker.link.pidfd()).collect();
-        let pipes = self.workers().flat_map(Worker::pipes);
+        let gathering = self.next_output.is_some();
+        let pipes = self.workers().filter(|_| !gathering).flat_map(Worker::pipes);
         let mut fds = vec![PollFd::new(&self.control.wake, PollFlags::IN)];
         fds.extend(pidfds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         fds.extend(pipes.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
@@ -382,13 +398,16 @@ impl Supervisor {
         let _ = rustix::io::read(&self.control.wake, &mut [0; 8]);
     }
 
-    fn pass_output(&mut self) {
-        for worker in self.workers_mut() {
-            worker.stderr.drain();
-            if let Some(stdout) = &mut worker.stdout {
-                stdout.drain();
-            }
+    fn pass_output(&mut self, now: Instant) {
+        if self.next_output.is_some_and(|due| now < due) {
+            return;
         }
+        let mut any = false;
+        for worker in self.workers_mut() {
+            any |= worker.stderr.drain();
+            any |= worker.stdout.as_mut().is_some_and(Pipe::drain);
+        }
+        self.next_output = any.then(|| now + GATHER);
     }
 
     /// Reaps what has ended.
@@ -404,6 +423,9 @@ impl Supervisor {
                 continue;
             };
             let failed = worker.failed_at_start();
+            if !failed && worker.started.elapsed() >= START {
+                self.control.succeeded();
+            }
             let lost = worker.bury();
             tracing::debug!(worker = lost.worker, pid = lost.pid, "worker was reaped");
             if failed && !self.control.ending.load(Acquire) {
@@ -419,10 +441,11 @@ impl Supervisor {
         let first = self.cut_at.is_none();
         let cut_at = *self.cut_at.get_or_insert(now + GRACE);
         for worker in self.workers() {
+            if first {
+                worker.link.dismiss();
+            }
             if now >= cut_at || (first && (worker.link.is_busy() || worker.is_starting())) {
                 worker.link.kill();
-            } else if first {
-                worker.link.shutdown();
             }
         }
         if now >= cut_at {
@@ -431,9 +454,29 @@ impl Supervisor {
     }
 }
 
+/// Also where a panic of ours ends: nobody may wait for what will not come.
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        for seat in self.seats.drain(..) {
+            if let State::Taken(worker) = seat.state {
+                worker.link.kill();
+                let end = WaitId::PidFd(worker.link.pidfd());
+                let _ = waitid(end, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+                worker.bury();
+            }
+        }
+        self.gate.report(|reports| reports.ended());
+    }
+}
+
 impl Worker {
     fn is_starting(&self) -> bool {
         self.link.slot.get().is_none()
+    }
+
+    /// Whether it has not come to `init` yet, and may still.
+    fn is_silent(&self) -> bool {
+        !self.link.greeted.load(Acquire) && !self.link.was_killed()
     }
 
     fn pipes(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
@@ -441,8 +484,16 @@ impl Worker {
         stdout.into_iter().chain(self.stderr.open().map(AsFd::as_fd))
     }
 
-    /// Notices a stop by a signal, and how much memory there is.
+    /// Notices a stop by a signal, work that nobody wants and that does not end,
+    /// and how much memory there is.
     fn look(&mut self, now: Instant) {
+        self.stuck = self.link.stuck_at().map(|seq| match self.stuck {
+            Some((before, since)) if before == seq => (seq, since),
+            _ => (seq, now),
+        });
+        if self.stuck.is_some_and(|(_, since)| now.saturating_duration_since(since) >= STOPPED) {
+            self.link.blame(Cause::Protocol);
+        }
         if let Some(bytes) = resident_bytes(&format!("/proc/{}/statm", self.link.pid)) {
             self.sampled_bytes = self.sampled_bytes.max(bytes);
         }
@@ -459,27 +510,32 @@ impl Worker {
     /// Whether a signal holds it; a debugger does not count.
     fn is_stopped(&self) -> bool {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let pidfd = self.link.pidfd();
-        matches!(waitid(WaitId::PidFd(pidfd.as_fd()), options), Ok(Some(_)))
+        matches!(waitid(WaitId::PidFd(self.link.pidfd()), options), Ok(Some(_)))
     }
 
     fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let pidfd = self.link.pidfd();
-        !matches!(waitid(WaitId::PidFd(pidfd.as_fd()), options), Ok(None))
+        !matches!(waitid(WaitId::PidFd(self.link.pidfd()), options), Ok(None))
     }
 
     /// Whether its end says that the next one may fare no better.
     fn failed_at_start(&self) -> bool {
-        let unasked = !self.link.was_killed() && !self.link.was_used();
+        let idle = self.link.done.load(Relaxed) == 0 && self.link.unanswered().is_empty();
+        let unasked = idle && !self.link.was_unwanted();
         self.is_starting() || (unasked && self.started.elapsed() < START)
     }
 
     /// Reaps it, with the rest of its process group, and says how it ended.
     fn bury(self) -> Lost {
         let Self { link, stdout, stderr, sampled_bytes, .. } = self;
-        // The group's number is taken until its leader is reaped.
-        link.kill_group();
+        // The group's number is taken until its leader is reaped, which someone
+        // else may have done where SIGCHLD is ignored.
+        let pidfd = WaitId::PidFd(link.pidfd());
+        if waitid(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)
+            .is_ok()
+        {
+            link.kill_group();
+        }
         if let Some(stdout) = stdout {
             stdout.finish(0);
         }
