@@ -133,6 +133,8 @@ pub(crate) enum Repr {
 pub(crate) enum Bound {
     Tasks(usize),
     Bytes(usize),
+    /// Submits that wait for the task of another one.
+    Sharers(usize),
 }
 
 /// A codec's complaint, kept as text because it may have crossed a process.
@@ -320,10 +322,21 @@ impl fmt::Display for Lost {
         if let Some(bytes) = self.memory_bytes {
             write!(f, "; memory {:.1} MiB", bytes as f64 / f64::from(1 << 20))?;
         }
-        match self.stderr.last() {
-            Some(line) => write!(f, "; last on stderr: {line}"),
+        match self.last_words() {
+            Some(line) => write!(f, "; on stderr: {line}"),
             None => Ok(()),
         }
+    }
+}
+
+impl Lost {
+    /// The line of stderr that says most: what a panic that aborted said, and
+    /// otherwise the last one.
+    fn last_words(&self) -> Option<&str> {
+        let lines = &self.stderr;
+        let panic = lines.iter().rposition(|line| line.contains(" panicked at "));
+        let line = panic.and_then(|at| lines.get(at + 1)).or(lines.last());
+        line.map(String::as_str)
     }
 }
 
@@ -355,6 +368,7 @@ impl fmt::Display for Bound {
         match self {
             Self::Tasks(limit) => write!(f, "limit {limit} tasks"),
             Self::Bytes(limit) => write!(f, "limit {limit} bytes of arguments"),
+            Self::Sharers(limit) => write!(f, "limit {limit} callers that share a task"),
         }
     }
 }
@@ -412,7 +426,14 @@ mod tests {
         };
         assert_eq!(
             Error::new(Repr::WorkerLost(lost)).to_string(),
-            "worker 2 (pid 7) was lost: killed by SIGSEGV; memory 3.0 MiB; last on stderr: last"
+            "worker 2 (pid 7) was lost: killed by SIGSEGV; memory 3.0 MiB; on stderr: last"
         );
+    }
+
+    #[test]
+    fn a_panic_that_aborted_says_more_than_the_end_of_its_backtrace() {
+        let said = ["thread 'main' (7) panicked at src/main.rs:3:5:", "no such page", "  9: main"];
+        let lost = Lost { stderr: said.map(String::from).into(), ..Lost::default() };
+        assert!(lost.to_string().ends_with("on stderr: no such page"), "{lost}");
     }
 }

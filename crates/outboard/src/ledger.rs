@@ -13,7 +13,7 @@
 //! | `Placed` | `moved` (taken back before it started) | `Queued`; the attempt does not count |
 //! | `Placed` | `finished` with a result | gone; all waiters get it |
 //! | `Placed` | `finished` with a panic, or `lost` | `Queued` if retries are left, else gone |
-//! | `Placed` | `suspected` for the second time | gone |
+//! | `Placed` | `suspected` too often | gone, or one retry fewer |
 //! | any | `leave` of the last waiter | gone; the engine is told to stop it |
 //! | any | `leave` of another waiter | unchanged; that waiter alone gets its error |
 //!
@@ -104,6 +104,14 @@ pub(crate) struct Bounds {
     pub(crate) tasks: usize,
     pub(crate) bytes: usize,
 }
+
+/// The most submits, of all tasks together, that wait for the task of another.
+const MAX_SHARERS: usize = 1 << 16;
+
+/// How many workers may die with the same task in front of them, not started;
+/// fewer if its arguments are large, and may be what they died of.
+const DOUBTS: u8 = 10;
+const DOUBTS_OF_LARGE: u8 = 3;
 
 /// Why a waiter leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,9 +251,9 @@ impl<W> Ledger<W> {
     ) -> Result<Submitted, Bound> {
         let key = Key::of(&request).map(Arc::new);
         if let Some(task) = key.as_ref().and_then(|key| self.keys.get(key).copied()) {
-            if self.waiters.len() - self.tasks.len() >= self.bounds.tasks {
+            if self.waiters.len() - self.tasks.len() >= MAX_SHARERS {
                 self.counts.refused += 1;
-                return Err(Bound::Tasks(self.bounds.tasks));
+                return Err(Bound::Sharers(MAX_SHARERS));
             }
             self.counts.coalesced += 1;
             return Ok(self.join(now, task, handle, request.options));
@@ -423,8 +431,9 @@ impl<W> Ledger<W> {
     }
 
     /// A worker died unasked while this task was the next that it would have
-    /// started: perhaps it could not even take in the arguments. The second
-    /// time it is put down to the task, which would go round for ever.
+    /// started. Perhaps someone killed it, and the task moves on unharmed;
+    /// perhaps it could not even take in the arguments, and the next will not
+    /// either. After [`DOUBTS`] of them it is put down to the task.
     pub(crate) fn suspected(
         &mut self,
         id: TaskId,
@@ -433,7 +442,14 @@ impl<W> Ledger<W> {
     ) -> Next {
         let Some(task) = self.task_mut(id) else { return Next::Nothing };
         task.doubts += 1;
-        if task.doubts < 2 {
+        let large = matches!(task.args, Payload::Shared(_));
+        let limit = if large { DOUBTS_OF_LARGE } else { DOUBTS };
+        if task.doubts < limit {
+            return Next::Nothing;
+        }
+        task.doubts = 0;
+        if task.retries > 0 {
+            task.retries -= 1;
             return Next::Nothing;
         }
         self.counts.failed += 1;

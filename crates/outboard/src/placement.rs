@@ -18,9 +18,9 @@
 //! microsecond tasks stream. The depth follows the run times that were
 //! measured: about [`AHEAD`] worth of work, one task when runs are longer or
 //! unknown, and one when a slot has made no progress for [`STALE`]. Large
-//! arguments are never sent ahead. When a slot is empty and so is the queue,
-//! [`steal`](Placement::steal) names a task to take back from the slot that has
-//! the most.
+//! arguments are never sent ahead. [`steal`](Placement::steal) names tasks to
+//! take back: when a slot is empty and so is the queue, and when a slot makes no
+//! progress while newer tasks wait, which would overtake what was sent to it.
 //!
 //! Invariants: a task is in the queue or in one slot, never in both; no slot
 //! has more than [`MAX_DEPTH`] outstanding; an idle slot that is up and a
@@ -192,17 +192,21 @@ impl Placement {
         }
     }
 
-    /// The task to take back, and from where, when a slot is idle and nothing
-    /// waits.
-    pub(crate) fn steal(&self) -> Option<(TaskId, SlotId)> {
-        if !self.queue.is_empty() || !self.has_idle() {
-            return None;
-        }
-        let (key, slot) = (self.slots.iter())
-            .filter(|(_, slot)| !slot.closing && slot.live() > 1)
-            .max_by_key(|(_, slot)| slot.live())?;
-        let last = slot.outstanding.iter().rev().find(|one| !one.revoked)?;
-        Some((last.task, SlotId(u32::try_from(key).expect("made by slot_up"))))
+    /// The task to take back, and from where: when a slot is idle and nothing
+    /// waits, or when newer tasks would overtake it because its slot is stuck.
+    pub(crate) fn steal(&self, now: Instant) -> Option<(TaskId, SlotId)> {
+        let idle = self.queue.is_empty() && self.has_idle();
+        let stuck = |slot: &Slot| !self.queue.is_empty() && slot.is_stale(now);
+        let (key, last, _) = (self.slots.iter())
+            .filter(|(_, slot)| !slot.closing && (idle || stuck(slot)))
+            .filter_map(|(key, slot)| {
+                let mut live = slot.outstanding.iter().filter(|one| !one.revoked);
+                let first = live.next()?;
+                let last = live.next_back().filter(|last| last.task != first.task)?;
+                Some((key, last.task, slot.outstanding.len()))
+            })
+            .max_by_key(|(_, _, outstanding)| *outstanding)?;
+        Some((last, SlotId(u32::try_from(key).expect("made by slot_up"))))
     }
 
     /// Whether a slot has nothing to do.
@@ -291,13 +295,11 @@ impl Slot {
         if self.outstanding.is_empty() {
             return true;
         }
-        self.outstanding.len() < depth
-            && self.bytes + bytes <= AHEAD_BYTES
-            && now.saturating_duration_since(self.progress) < STALE
+        self.outstanding.len() < depth && self.bytes + bytes <= AHEAD_BYTES && !self.is_stale(now)
     }
 
-    fn live(&self) -> usize {
-        self.outstanding.iter().filter(|one| !one.revoked).count()
+    fn is_stale(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.progress) >= STALE
     }
 }
 
@@ -395,13 +397,33 @@ mod tests {
             enqueue(&mut placement, number, 0);
         });
         while placement.assign(now).is_some() {}
-        assert_eq!(placement.steal(), None, "no slot is idle");
+        assert_eq!(placement.steal(now), None, "no slot is idle");
         placement.slot_up(now);
-        assert_eq!(placement.steal(), Some((task(2), slots[0])));
+        assert_eq!(placement.steal(now), Some((task(2), slots[0])));
         placement.revoked(slots[0], task(2));
-        assert_eq!(placement.steal(), Some((task(1), slots[0])));
+        assert_eq!(placement.steal(now), Some((task(1), slots[0])));
         placement.revoked(slots[0], task(1));
-        assert_eq!(placement.steal(), None, "what runs is not stolen");
+        assert_eq!(placement.steal(now), None, "what runs is not stolen");
+    }
+
+    #[test]
+    fn what_was_sent_ahead_to_a_stuck_slot_is_taken_back_before_newer_tasks() {
+        let now = Instant::now();
+        let (mut placement, slots) = placement(1, now);
+        placement.observed(1_000);
+        (0..3).for_each(|number| {
+            enqueue(&mut placement, number, 0);
+        });
+        while placement.assign(now).is_some() {}
+        let later = now + STALE;
+        assert_eq!(placement.steal(later), None, "nothing else waits");
+        enqueue(&mut placement, 9, 0);
+        assert_eq!(placement.steal(now), None, "it may only just have started");
+        assert_eq!(placement.steal(later), Some((task(2), slots[0])));
+        placement.revoked(slots[0], task(2));
+        assert_eq!(placement.steal(later), Some((task(1), slots[0])));
+        placement.revoked(slots[0], task(1));
+        assert_eq!(placement.steal(later), None);
     }
 
     #[test]

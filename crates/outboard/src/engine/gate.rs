@@ -360,7 +360,7 @@ impl Core {
             while let Some((task, slot)) = self.placement.assign(now) {
                 self.start(task, slot, effects);
             }
-            match self.placement.steal() {
+            match self.placement.steal(now) {
                 Some((task, slot)) if self.engine.revoke(slot, task) => {
                     self.placement.revoked(slot, task);
                     let next = self.ledger.moved(task);

@@ -153,26 +153,32 @@ fn panics_and_losses_are_retried_only_if_asked() {
 }
 
 #[test]
-fn sharers_are_bounded_like_tasks() {
-    let mut fixture = Fixture::new(bounds(2, 100));
-    fixture.new_task(1, &keyed("a"));
-    for handle in 2..4 {
-        assert!(matches!(fixture.submit(handle, &keyed("a")), Ok(Submitted::Joined(..))));
+fn those_who_share_a_task_are_bounded() {
+    let mut ledger = Ledger::new(bounds(1, 100));
+    let (mut placement, now) = (Placement::default(), Instant::now());
+    let mut submit = |handle: u32| {
+        let request =
+            Request { function: known(|x: u8| x), args: vec![].into(), options: &keyed("a") };
+        ledger.submit(now, request, handle, false, |priority| placement.place(priority))
+    };
+    for handle in 0..=MAX_SHARERS as u32 {
+        assert!(submit(handle).is_ok());
     }
-    assert_eq!(fixture.submit(4, &keyed("a")), Err(Bound::Tasks(2)));
+    assert_eq!(submit(0), Err(Bound::Sharers(MAX_SHARERS)));
 }
 
 #[test]
-fn a_task_that_two_workers_died_before_starting_ends() {
+fn a_task_that_too_many_workers_died_before_starting_ends() {
     let mut fixture = Fixture::new(bounds(9, 100));
-    let (_, task) = fixture.new_task(1, &Options::default());
-    let lost = || Error::new(Repr::WorkerLost(crate::Lost::default()));
-    fixture.place(task);
-    assert_eq!(fixture.ledger.suspected(task, lost(), &mut fixture.settled), Next::Nothing);
-    assert_eq!(fixture.ledger.moved(task), Next::Requeue(task));
-    fixture.place(task);
-    fixture.ledger.suspected(task, lost(), &mut fixture.settled);
-    fixture.ledger.check_invariants();
+    let (_, task) = fixture.new_task(1, &Options { retries: 1, ..Options::default() });
+    for _ in 0..2 * DOUBTS {
+        assert_eq!(fixture.given(), []);
+        fixture.place(task);
+        let lost = Error::new(Repr::WorkerLost(crate::Lost::default()));
+        fixture.ledger.suspected(task, lost, &mut fixture.settled);
+        fixture.ledger.moved(task);
+        fixture.ledger.check_invariants();
+    }
     assert_eq!(fixture.given(), [(1, Err(ErrorKind::WorkerLost))]);
 }
 

@@ -10,7 +10,7 @@ use rustix::time::ClockId;
 use crate::worker::now_ns;
 
 /// How many lines of stderr are kept for `WorkerLost`.
-const TAIL_LINES: usize = 20;
+const TAIL_LINES: usize = 100;
 
 /// The longest line; a longer one is cut into several.
 const LINE_BYTES: usize = 8 << 10;
@@ -233,10 +233,10 @@ mod tests {
 
     #[test]
     fn the_tail_is_bounded() {
-        let text: String = (0..100).map(|n| format!("{n}\n")).collect();
+        let text: String = (0..1000).map(|n| format!("{n}\n")).collect();
         let (pipe, _lines) = pipe(text.as_bytes());
         let tail = pipe.finish(0);
-        assert_eq!((tail.len(), tail[0].as_str()), (TAIL_LINES, "80"));
+        assert_eq!((tail.len(), tail[0].as_str()), (TAIL_LINES, "900"));
     }
 
     #[test]

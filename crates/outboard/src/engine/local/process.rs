@@ -36,7 +36,8 @@ pub(crate) fn close_inherited() {
 /// The signal is handled, not SIGKILL itself, so that processes which a task
 /// started die too. If this worker is stopped when its parent dies, its group is
 /// orphaned, and the kernel hangs up and continues it, which ends it; only where
-/// a subreaper of the same session adopts it, it stays until it is continued.
+/// a subreaper adopts it that keeps the group from being orphaned, it stays until
+/// it is continued.
 ///
 /// # Errors
 ///
@@ -87,13 +88,12 @@ pub(super) fn reap(pid: u32) -> Option<Reaped> {
 }
 
 /// A child's peak, if it is its own: the kernel starts a child's count with the
-/// memory of the process that started it, so a lower one says nothing.
+/// peak of the process that started it, so one that is no higher says nothing.
 fn peak(child_bytes: u64) -> Option<u64> {
-    // SAFETY: as in `reap`.
-    let mut own: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a live value of the right type.
-    unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut own) };
-    (child_bytes > kib(&own)).then_some(child_bytes)
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let own: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    (child_bytes > own * 1024).then_some(child_bytes)
 }
 
 fn kib(usage: &libc::rusage) -> u64 {

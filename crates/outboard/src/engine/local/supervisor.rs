@@ -326,9 +326,16 @@ impl Supervisor {
         command
     }
 
-    /// One more start failed; gives the pause before the next.
-    fn failed(&self, reason: &str) -> Duration {
+    /// The pause before the next start, after one that led to nothing.
+    fn pause(&self) -> Duration {
         let failures = self.control.failures.fetch_add(1, Relaxed) + 1;
+        FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE)
+    }
+
+    /// A worker did not come up; gives the pause before the next start.
+    fn failed(&self, reason: &str) -> Duration {
+        let pause = self.pause();
+        let failures = self.control.failures.load(Relaxed);
         if failures >= BROKEN_AFTER {
             tracing::error!(failures, reason, "workers failed at their start");
             let error = Error::unavailable(format!(
@@ -336,7 +343,7 @@ impl Supervisor {
             ));
             self.gate.report(|reports| reports.broken(error));
         }
-        FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE)
+        pause
     }
 
     /// Looks after busy workers, if it is time to.
@@ -422,14 +429,17 @@ impl Supervisor {
             let State::Taken(worker) = std::mem::replace(&mut seat.state, State::Empty(now)) else {
                 continue;
             };
-            let failed = worker.failed_at_start();
+            let (failed, came_up) = (worker.failed_at_start(), !worker.is_starting());
             if !failed && worker.started.elapsed() >= START {
                 self.control.succeeded();
             }
             let lost = worker.bury();
             tracing::debug!(worker = lost.worker, pid = lost.pid, "worker was reaped");
             if failed && !self.control.ending.load(Acquire) {
-                let pause = self.failed(&Error::new(Repr::WorkerLost(lost)).to_string());
+                let pause = match came_up {
+                    true => self.pause(),
+                    false => self.failed(&Error::new(Repr::WorkerLost(lost)).to_string()),
+                };
                 self.seats[index].state = State::Empty(now + pause);
             }
         }

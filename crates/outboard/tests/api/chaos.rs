@@ -1,0 +1,171 @@
+//! Workers are killed at random while tasks flow. Every future ends, every
+//! result is right, and nothing is left behind.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use outboard::{Client, as_completed};
+
+use crate::support::process::{Process, children};
+use crate::support::scratch::note;
+use crate::support::server::Server;
+use crate::support::{eventually, run};
+
+const TASKS: usize = 2_000;
+const WORKERS: usize = 3;
+
+/// Of so many tasks, one may be rerun.
+const RETRIED: usize = 4;
+
+#[test]
+fn workers_killed_at_random_cost_only_what_they_ran() {
+    run(async {
+        let mut server = Server::start("chaos");
+        server.succeeds().await;
+        println!("{}", server.says("outcome").await.join("\n"));
+    });
+}
+
+#[test]
+fn running_tasks_dropped_at_random_cost_no_other_task() {
+    run(async {
+        let client = Client::local().workers(2).await.unwrap();
+        let mut random = Random::seeded();
+        for _ in 0..40 {
+            let submit = |n: usize| client.submit(churn, (n, padding(n)));
+            let mut dropped: Vec<_> = (0..6).map(|_| submit(random.below(TASKS))).collect();
+            let kept: Vec<_> =
+                (0..6).map(|_| random.below(TASKS)).map(|n| (n, submit(n))).collect();
+            while let Some(future) = dropped.pop() {
+                for _ in 0..random.below(2_000) {
+                    std::hint::spin_loop();
+                }
+                drop(future);
+            }
+            for (n, future) in kept {
+                let (result, report) = future.with_report().await.unwrap();
+                assert_eq!((result, report.attempt), (churn(n, padding(n)), 1), "{random:?}");
+            }
+        }
+        assert_eq!(client.snapshot().failed, 0);
+    });
+}
+
+/// The scenario: in a process of its own, because it counts what is left.
+pub(crate) fn play(at: &Path) {
+    run(async {
+        // The runtime has its threads and descriptors from here on.
+        tokio::spawn(async {}).await.unwrap();
+        let before = Left::here();
+        let client = Client::local().workers(WORKERS).await.unwrap();
+        let outcome = storm(&client).await;
+        client.shutdown().await;
+        assert!(children(std::process::id()).is_empty(), "when shutdown returns");
+        drop(client);
+        eventually(format_args!("{before:?} is left"), || Left::here() == before).await;
+        note(at, "outcome", &outcome);
+    });
+}
+
+/// What this process has of the system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    descriptors: usize,
+    threads: usize,
+    /// With those that wait to be reaped.
+    children: Vec<u32>,
+}
+
+impl Left {
+    pub(crate) fn here() -> Self {
+        let count = |path: &str| std::fs::read_dir(path).unwrap().count();
+        Self {
+            descriptors: count("/proc/self/fd"),
+            threads: count("/proc/self/task"),
+            children: children(std::process::id()),
+        }
+    }
+}
+
+/// What a task of the storm computes: short and long, small and large.
+#[outboard::task]
+fn churn(n: usize, padding: Vec<u8>) -> (usize, u64, Vec<u8>) {
+    let rounds = [10, 100, 1_000, 50_000][n % 4];
+    let sum = (0..rounds).fold(n as u64, |sum, k| std::hint::black_box(sum.wrapping_mul(31) + k));
+    (n, sum, padding.into_iter().rev().collect())
+}
+
+fn padding(n: usize) -> Vec<u8> {
+    let bytes = if n.is_multiple_of(50) { 300_000 } else { n % 100 };
+    (0..bytes).map(|k| (k + n) as u8).collect()
+}
+
+/// Submits all, kills workers as results come in, and checks each result.
+async fn storm(client: &Client) -> String {
+    let mut random = Random::seeded();
+    let patient = client.retries(100);
+    let futures = (0..TASKS).map(|n| {
+        let client = if n % RETRIED == 0 { &patient } else { client };
+        client.submit(churn, (n, padding(n)))
+    });
+    let mut stream = as_completed(futures.collect::<Vec<_>>());
+    let (mut seen, mut lost, mut killed) = (HashMap::new(), 0, 0);
+    let mut next_kill = 10;
+    for ended in 1.. {
+        match stream.next().await {
+            None => break,
+            Some(Ok((n, sum, back))) => {
+                assert_eq!((n, sum, back), churn(n, padding(n)));
+                *seen.entry(n).or_insert(0) += 1;
+            }
+            Some(Err(error)) => {
+                assert!(error.is_worker_lost(), "{error}; {random:?}");
+                lost += 1;
+            }
+        }
+        if ended >= next_kill {
+            killed += usize::from(kill_one(client, &mut random));
+            next_kill = ended + 1 + random.below(2 * TASKS / 100);
+        }
+    }
+    assert_eq!(seen.len() + lost, TASKS, "every future ends; {random:?}");
+    assert!(seen.values().all(|times| *times == 1), "each result once; {random:?}");
+    assert!((0..TASKS).step_by(RETRIED).all(|n| seen.contains_key(&n)), "{random:?}");
+    assert!(killed >= 20 && lost <= killed, "{lost} lost by {killed} kills; {random:?}");
+    format!("{killed} workers killed, {lost} tasks lost, {random:?}")
+}
+
+/// Kills one of the workers that are up; `false` if there is none.
+fn kill_one(client: &Client, random: &mut Random) -> bool {
+    let workers = client.snapshot().per_worker;
+    let worker = workers.get(random.below(workers.len().max(1)));
+    let process = worker.and_then(|worker| Process::find(worker.pid));
+    let ours = process.filter(|process| children(std::process::id()).contains(&process.pid));
+    ours.as_ref().inspect(|process| process.kill()).is_some()
+}
+
+/// A small generator of random numbers (xorshift), to be repeated by its seed.
+#[derive(Debug)]
+struct Random {
+    #[expect(dead_code, reason = "printed, to repeat a failure")]
+    seed: u64,
+    state: u64,
+}
+
+impl Random {
+    /// Seeded by `OUTBOARD_TEST_SEED`, or by the time.
+    fn seeded() -> Self {
+        let given = std::env::var("OUTBOARD_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let seed = given.unwrap_or(now.unwrap_or(Duration::ZERO).as_nanos() as u64);
+        Self { seed, state: seed | 1 }
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        (self.state % bound as u64) as usize
+    }
+}

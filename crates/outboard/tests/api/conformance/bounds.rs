@@ -1,0 +1,148 @@
+//! 6: everything is bounded; full means `Overloaded` now.
+
+use std::time::Duration;
+
+use outboard::{Client, ErrorKind, TaskFuture, gather};
+
+use super::{Engine, on_every_engine};
+use crate::support::eventually;
+use crate::support::scratch::Scratch;
+use crate::support::tasks::{hold, pid};
+
+on_every_engine! {
+    a_full_queue_refuses_at_once,
+    a_full_queue_has_room_again_when_a_task_leaves,
+    the_queue_is_bounded_in_bytes_too,
+    an_idle_worker_always_accepts,
+    ready_waits_for_room,
+    ready_can_be_left,
+    arguments_that_are_too_large_are_not_sent,
+    results_that_are_too_large_are_not_sent,
+    payloads_of_exactly_the_bound_pass,
+}
+
+/// One worker, busy until the scratch is released, and that task.
+async fn busy(engine: Engine, options: &str, scratch: &Scratch) -> (Client, TaskFuture<u32>) {
+    let client = engine.client(&format!("workers=1&{options}")).await;
+    let running = client.submit(hold, scratch.path());
+    scratch.started(1).await;
+    (client, running)
+}
+
+async fn a_full_queue_refuses_at_once(engine: Engine) {
+    let scratch = Scratch::new();
+    let (client, running) = busy(engine, "queue_tasks=3", &scratch).await;
+    let waiting: Vec<_> = (0..3).map(|n: u64| client.submit(|x: u64| x, n)).collect();
+    let refused = client.submit(|x: u64| x, 3);
+    assert!(refused.is_finished(), "at once");
+    let error = refused.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    assert!(error.retry_after().is_some_and(|after| after >= Duration::from_millis(1)));
+    assert!(error.to_string().starts_with("queue is full (limit 3 tasks)"), "{error}");
+    assert_eq!((client.snapshot().queued, client.snapshot().refused), (3, 1));
+    scratch.release();
+    running.await.unwrap();
+    assert_eq!(gather(waiting).await.unwrap(), [0, 1, 2]);
+    assert_eq!(client.submit(|x: u64| x, 4).await.unwrap(), 4, "the queue recovers");
+}
+
+async fn a_full_queue_has_room_again_when_a_task_leaves(engine: Engine) {
+    let scratch = Scratch::new();
+    let (client, running) = busy(engine, "queue_tasks=1", &scratch).await;
+    let waiting = client.submit(|x: u64| x, 1);
+    assert!(client.submit(|x: u64| x, 2).await.unwrap_err().is_overloaded());
+    drop(waiting);
+    let waiting = client.submit(|x: u64| x, 3);
+    scratch.release();
+    running.await.unwrap();
+    assert_eq!(waiting.await.unwrap(), 3);
+}
+
+async fn the_queue_is_bounded_in_bytes_too(engine: Engine) {
+    let scratch = Scratch::new();
+    let (client, running) = busy(engine, "queue_bytes=1000", &scratch).await;
+    let length = |bytes: usize| client.submit(|x: Vec<u8>| x.len(), vec![0; bytes]);
+    let waiting = [length(400), length(400)];
+    let error = length(400).await.unwrap_err();
+    assert!(error.to_string().contains("limit 1000 bytes of arguments"), "{error}");
+    let small = length(50);
+    scratch.release();
+    running.await.unwrap();
+    assert_eq!(gather(waiting).await.unwrap(), [400, 400]);
+    assert_eq!(small.await.unwrap(), 50);
+    eventually("the bytes are given back", || !length(400).is_finished()).await;
+    assert_eq!(length(400).await.unwrap(), 400);
+}
+
+async fn an_idle_worker_always_accepts(engine: Engine) {
+    let client = engine.client("workers=1&queue_tasks=0&queue_bytes=0").await;
+    for n in 0..20 {
+        client.ready().await.unwrap();
+        assert_eq!(client.submit(|x: u64| x, n).await.unwrap(), n);
+    }
+    let scratch = Scratch::new();
+    let running = client.submit(hold, scratch.path());
+    assert!(client.submit(|x: u64| x, 1).await.unwrap_err().is_overloaded());
+    scratch.release();
+    running.await.unwrap();
+}
+
+async fn ready_waits_for_room(engine: Engine) {
+    let scratch = Scratch::new();
+    let (client, running) = busy(engine, "queue_tasks=1", &scratch).await;
+    client.ready().await.unwrap();
+    let waiting = client.submit(|x: u64| x, 1);
+    let mut ready = tokio::spawn({
+        let client = client.clone();
+        async move { client.ready().await }
+    });
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut ready).await;
+    assert!(early.is_err(), "there is no room yet");
+    scratch.release();
+    ready.await.unwrap().unwrap();
+    running.await.unwrap();
+    assert_eq!(waiting.await.unwrap(), 1);
+}
+
+async fn ready_can_be_left(engine: Engine) {
+    let scratch = Scratch::new();
+    let (client, running) = busy(engine, "queue_tasks=0", &scratch).await;
+    for _ in 0..10 {
+        let early = tokio::time::timeout(Duration::from_millis(1), client.ready()).await;
+        assert!(early.is_err(), "there is no room");
+    }
+    scratch.release();
+    running.await.unwrap();
+    client.ready().await.unwrap();
+}
+
+async fn arguments_that_are_too_large_are_not_sent(engine: Engine) {
+    let client = engine.client("workers=1&max_payload=1000").await;
+    let refused = client.submit(|x: Vec<u8>| x.len(), vec![0; 1001]);
+    assert!(refused.is_finished(), "at once");
+    let error = refused.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    let text = error.to_string();
+    assert!(text.starts_with("arguments of 1003 bytes exceed the limit of 1000"), "{text}");
+    assert_eq!(client.snapshot().submitted, 0);
+}
+
+async fn results_that_are_too_large_are_not_sent(engine: Engine) {
+    let client = engine.client("workers=1&max_payload=1000").await;
+    let before = client.submit(pid, ()).await.unwrap();
+    let error = client.submit(|n: usize| vec![0_u8; n], 5_000_000).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    let text = error.to_string();
+    assert!(text.starts_with("result of 5000004 bytes exceed"), "{text}");
+    assert_eq!(client.submit(pid, ()).await.unwrap(), before, "the worker lives on");
+}
+
+async fn payloads_of_exactly_the_bound_pass(engine: Engine) {
+    let client = engine.client("workers=1&max_payload=1000").await;
+    // Two bytes of the encoding are the length.
+    let back = client.submit(|x: Vec<u8>| x, vec![7; 998]).await.unwrap();
+    assert_eq!(back, vec![7; 998]);
+    assert!(client.submit(|x: Vec<u8>| x, vec![7; 999]).await.unwrap_err().is_too_large());
+    let grown = client.submit(|x: Vec<u8>| [x, vec![7]].concat(), vec![7; 998]).await;
+    assert!(grown.unwrap_err().is_too_large());
+}

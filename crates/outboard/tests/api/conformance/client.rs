@@ -1,0 +1,164 @@
+//! The client: options, clones, counters, and what URLs may say.
+
+use std::time::Duration;
+
+use outboard::{Client, ErrorKind};
+
+use super::{Engine, on_every_engine};
+use crate::support::scratch::Scratch;
+use crate::support::tasks::{fail, hold, pid};
+
+on_every_engine! {
+    options_belong_to_the_derived_client_alone,
+    handles_fit_into_a_server,
+    clones_share_one_engine,
+    a_client_shows_what_it_has,
+    a_snapshot_counts,
+    a_wrong_url_says_what_is_wrong_with_it,
+    inside_a_task_the_environment_means_inline,
+    a_client_inside_a_task_works,
+    many_clients_live_side_by_side,
+}
+
+async fn options_belong_to_the_derived_client_alone(engine: Engine) {
+    let client = engine.client("workers=1").await;
+    let scratch = Scratch::new();
+    let running = client.submit(hold, scratch.path());
+    scratch.started(1).await;
+    let hasty = client.timeout(Duration::from_millis(10));
+    let patient = hasty.timeout(Duration::from_secs(60)).tenant("alice").priority(3).key("k");
+    let late = [hasty.submit(|x: u8| x, 1), hasty.clone().submit(|x: u8| x, 1)];
+    let in_time = [client.submit(|x: u8| x, 2), patient.submit(|x: u8| x, 2)];
+    for future in late {
+        assert!(future.await.unwrap_err().is_timed_out());
+    }
+    scratch.release();
+    running.await.unwrap();
+    for future in in_time {
+        assert_eq!(future.await.unwrap(), 2);
+    }
+}
+
+/// What a web framework asks of state and of handlers' futures.
+fn fits_into_a_server<T: Send + Sync + 'static>(_: &T) {}
+
+async fn handles_fit_into_a_server(engine: Engine) {
+    let client = engine.client("workers=1").await;
+    let future = client.submit(|x: u8| x, 1);
+    fits_into_a_server(&client);
+    fits_into_a_server(&future);
+    fits_into_a_server(&client.timeout(Duration::ZERO).submit(pid, ()).await.err());
+    let (ready, drain) = (client.clone(), client.clone());
+    tokio::spawn(async move { ready.ready().await }).await.unwrap().unwrap();
+    assert_eq!(tokio::spawn(future).await.unwrap().unwrap(), 1);
+    tokio::spawn(async move { drain.drain().await }).await.unwrap();
+    tokio::spawn(async move { client.shutdown().await }).await.unwrap();
+}
+
+async fn clones_share_one_engine(engine: Engine) {
+    let client = engine.client("workers=1").await;
+    let (clone, derived) = (client.clone(), client.retries(1));
+    let first = client.submit(pid, ()).await.unwrap();
+    drop(client);
+    assert_eq!(clone.submit(pid, ()).await.unwrap(), first);
+    assert_eq!(derived.submit(pid, ()).await.unwrap(), first);
+    assert_eq!(clone.snapshot().done, 3);
+}
+
+async fn a_client_shows_what_it_has(engine: Engine) {
+    let client = engine.client("workers=3").await;
+    let text = client.to_string();
+    let lines: Vec<Vec<_>> = text.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["Client"]);
+    assert_eq!(lines[1], ["Engine:", engine.name]);
+    assert_eq!(lines[2], ["Workers:", "3"]);
+    let cores = std::thread::available_parallelism().unwrap().to_string();
+    assert_eq!(lines[3], ["Cores:", &cores]);
+    assert_eq!((lines[4][0], lines[4][2], lines.len()), ("Memory:", "GB", 5));
+    assert!(lines[4][1].parse::<f64>().unwrap() > 0.0, "{text}");
+    assert!(format!("{client:?}").contains(engine.name), "{client:?}");
+}
+
+async fn a_snapshot_counts(engine: Engine) {
+    let client = engine.client("workers=2&queue_tasks=1").await;
+    let scratch = Scratch::new();
+    let mut running = [(); 2].map(|()| client.submit(hold, scratch.path()));
+    scratch.started(2).await;
+    let cancelled = client.submit(hold, scratch.path());
+    drop(cancelled);
+    let late = client.timeout(Duration::from_millis(1)).submit(hold, scratch.path());
+    assert!(late.await.unwrap_err().is_timed_out());
+    let queued = client.submit(fail, "counted as failed".into());
+    assert!(client.submit(hold, scratch.path()).await.unwrap_err().is_overloaded());
+    let now = client.snapshot();
+    assert_eq!((now.engine, now.workers, now.queued, now.running), (engine.name, 2, 1, 2));
+    assert_eq!(now.per_worker.iter().map(|worker| worker.number).collect::<Vec<_>>(), [1, 2]);
+    assert!(now.per_worker.iter().all(|worker| worker.busy && worker.pid > 0));
+    scratch.release();
+    for future in &mut running {
+        future.await.unwrap();
+    }
+    assert!(queued.await.unwrap_err().is_panicked());
+    let end = client.snapshot();
+    assert_eq!((end.queued, end.running, end.submitted), (0, 0, 5));
+    assert_eq!((end.done, end.failed, end.cancelled, end.timed_out), (2, 1, 1, 1));
+    assert_eq!((end.refused, end.coalesced), (1, 0));
+    assert_eq!(end.per_worker.iter().map(|worker| worker.done).sum::<u64>(), 3);
+}
+
+async fn a_wrong_url_says_what_is_wrong_with_it(engine: Engine) {
+    let wrong = [
+        ("?workers=0", "`workers` must be at least 1"),
+        ("?workers=many", "wants a whole number, not `many`"),
+        ("?workers=-1", "wants a whole number"),
+        ("?speed=9", "no option is named `speed`"),
+        ("127.0.0.1:80", "`127.0.0.1:80` is a host"),
+    ];
+    for (rest, says) in wrong {
+        let url = format!("{}://{rest}", engine.name);
+        let error = Client::connect(&url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidUrl);
+        let text = error.to_string();
+        assert!(text.contains(&url) && text.contains(says), "{text}");
+    }
+    for url in [engine.name, "", "://", "redis://localhost"] {
+        let error = Client::connect(url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidUrl);
+        assert!(error.to_string().contains("known are local:// and inline://"), "{error}");
+    }
+}
+
+async fn inside_a_task_the_environment_means_inline(engine: Engine) {
+    let client = engine.client("workers=1").await;
+    let name = || async {
+        let client = Client::from_env().await.map_err(|error| error.to_string())?;
+        Ok::<String, String>(client.snapshot().engine.into())
+    };
+    assert_eq!(client.submit(name, ()).await.unwrap(), Ok("inline".into()));
+}
+
+async fn a_client_inside_a_task_works(engine: Engine) {
+    let client = engine.client("workers=1").await;
+    let nested = |n: u64| async move {
+        let inner = Client::from_env().await.map_err(|error| error.to_string())?;
+        let result = inner.submit(|x: u64| x * 2, n).await;
+        inner.shutdown().await;
+        result.map_err(|error| error.to_string())
+    };
+    for n in 0..3 {
+        assert_eq!(client.submit(nested, n).await.unwrap(), Ok(2 * n));
+    }
+}
+
+async fn many_clients_live_side_by_side(engine: Engine) {
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(engine.client("workers=1").await);
+    }
+    let futures: Vec<_> =
+        clients.iter().zip(0_u64..).map(|(client, n)| client.submit(|x: u64| x + 1, n)).collect();
+    clients[0].shutdown().await;
+    for (n, future) in (0..).zip(futures).skip(1) {
+        assert_eq!(future.await.unwrap(), n + 1);
+    }
+}

@@ -1,0 +1,105 @@
+//! The contract of every engine, stated once and run against each.
+//!
+//! 1. A task's result is exactly `f(args)`, or one typed error; every future
+//!    ends.
+//! 2. A task whose future is dropped never starts if it has not; if it runs,
+//!    its CPU is freed.
+//! 3. A timeout ends the task wherever it is, and frees what it held.
+//! 4. A lost worker fails only what it was running, or re-runs it if `retries`
+//!    allows; what only waited moves on unharmed.
+//! 5. Crashes are never retried unless asked. Attempts are numbered; a late
+//!    message of an older attempt is ignored.
+//! 6. Everything is bounded. Full means `Overloaded` now.
+//! 7. When the caller's process dies, its queued and running tasks die with
+//!    it, and no worker process is orphaned.
+//! 8. A worker stopped by a signal for a second is lost.
+//!
+//! What an engine cannot promise stands in [`EXCEPTIONS`], and nowhere else. A
+//! test of an excepted promise shows what the engine does instead, so that an
+//! exception which is no longer needed fails too.
+
+/// 6: bounds of queue and payload.
+mod bounds;
+/// 2: drop and cancel.
+mod cancel;
+/// The client: options, clones, URLs, counters.
+mod client;
+/// 1, 6: drain, shutdown, the end of handles and of runtimes.
+mod ending;
+/// The future as a handle: status, detach, report, blocking wait.
+mod handle;
+/// 4, 5, 7, 8: panics, lost workers, retries.
+mod loss;
+/// Priorities, and map.
+mod order;
+/// 1: results and errors are exactly those of the function.
+mod results;
+/// gather, as_completed, wait.
+mod several;
+/// Coalescing by `pure` and `key`.
+mod sharing;
+/// 3: timeouts, in the queue and while running.
+mod timeout;
+
+use outboard::Client;
+
+/// An engine that the suite runs against.
+#[derive(Clone, Copy, Debug)]
+struct Engine {
+    name: &'static str,
+}
+
+/// A promise that not every engine can keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Promise {
+    /// 2, 3: what runs is stopped, and its CPU and worker are free again.
+    StopsWhatRuns,
+    /// 4, 8: a crash of a task fails that task alone.
+    SurvivesCrashes,
+    /// 1: futures are `Closed` when the client's runtime ends.
+    EndsWithItsRuntime,
+    /// A report tells CPU time and memory of tasks that ran for a while.
+    Measures,
+}
+
+/// Everything that an engine does not promise, and why.
+const EXCEPTIONS: &[(&str, Promise, &str)] = &[
+    (
+        "inline",
+        Promise::StopsWhatRuns,
+        "a thread cannot be stopped: its caller is released, and it goes on to its end",
+    ),
+    ("inline", Promise::SurvivesCrashes, "a crash takes the process along: it is the worker"),
+    ("inline", Promise::EndsWithItsRuntime, "its threads need no runtime: tasks just go on"),
+    ("inline", Promise::Measures, "CPU time and memory are those of the whole server"),
+];
+
+impl Engine {
+    /// A client of this engine, with options as a URL takes them.
+    async fn client(self, options: &str) -> Client {
+        Client::connect(&format!("{}://?{options}", self.name)).await.unwrap()
+    }
+
+    fn promises(self, promise: Promise) -> bool {
+        !EXCEPTIONS.iter().any(|(engine, what, _)| (*engine, *what) == (self.name, promise))
+    }
+}
+
+/// Makes a test of each of these, for each engine.
+macro_rules! on_every_engine {
+    ($($name:ident),* $(,)?) => {
+        mod inline {
+            $(#[test] fn $name() {
+                crate::support::run(super::$name(super::super::Engine { name: "inline" }));
+            })*
+        }
+
+        #[cfg(target_os = "linux")]
+        mod local {
+            $(#[test] fn $name() {
+                crate::support::run(super::$name(super::super::Engine { name: "local" }));
+            })*
+        }
+    };
+}
+use on_every_engine;

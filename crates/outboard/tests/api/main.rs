@@ -1,0 +1,27 @@
+//! The library from outside: what it promises, proved on every engine, and what
+//! only processes have, proved with real ones.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+/// Workers killed at random while tasks flow.
+#[cfg(target_os = "linux")]
+mod chaos;
+/// The contract of every engine, one suite.
+mod conformance;
+/// The programs in `examples/`.
+mod examples;
+/// What only worker processes have: crashes, orphans, isolation.
+#[cfg(target_os = "linux")]
+mod local;
+/// What `#[task]` accepts, and how it refuses the rest.
+mod macros;
+/// Users' own crates, outside this workspace.
+#[cfg(target_os = "linux")]
+mod outside;
+/// Servers that a test needs in a process of their own.
+#[cfg(target_os = "linux")]
+mod scenario;
+/// Waiting for conditions, tasks under a test's control, processes.
+mod support;
+
+outboard::test_worker!();

@@ -1,0 +1,191 @@
+//! Users' own crates, outside this workspace, built and tested as users do:
+//! see `tests/outside/` at the root of the repository.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output};
+
+use crate::support::scratch::Scratch;
+
+/// The directory of one of the crates.
+fn directory(krate: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/outside").join(krate)
+}
+
+/// Where all of them are built.
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside")
+}
+
+/// Gives a crate the versions that this workspace is locked to, so that nothing
+/// has to be fetched; in one step, as other tests may do the same.
+fn lock(krate: &str) {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
+    let theirs = directory(krate).join("Cargo.lock");
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|data| data.modified()).ok();
+    if modified(&theirs) < modified(&ours) {
+        let copy = theirs.with_extension(format!("lock.{}", std::process::id()));
+        std::fs::copy(ours, &copy).unwrap();
+        std::fs::rename(copy, theirs).unwrap();
+    }
+}
+
+/// Runs cargo in a crate, without what this test's own cargo has set.
+fn cargo(krate: &str, args: &[&str]) -> Output {
+    lock(krate);
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let mut command = Command::new(cargo);
+    for (name, _) in std::env::vars() {
+        let ours = ["CARGO_", "NEXTEST", "RUST_TEST_", "OUTBOARD_"];
+        if ours.iter().any(|prefix| name.starts_with(prefix)) && name != "CARGO_HOME" {
+            command.env_remove(name);
+        }
+    }
+    let settings = [("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")];
+    command.args(args).current_dir(directory(krate)).env("CARGO_TARGET_DIR", target());
+    command.env("CARGO_NET_OFFLINE", "true").env("CARGO_TERM_COLOR", "never").envs(settings);
+    command.output().unwrap()
+}
+
+/// As `cargo`, which must succeed; gives what it wrote.
+fn succeed(krate: &str, args: &[&str]) -> String {
+    let output = cargo(krate, args);
+    let text = [output.stdout, output.stderr].map(|bytes| text(&bytes)).join("\n");
+    assert!(output.status.success(), "cargo {args:?} in {krate}: {}\n{text}", output.status);
+    text
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A program of a crate, built.
+fn program(krate: &str, name: &str) -> Command {
+    succeed(krate, &["build"]);
+    Command::new(target().join("debug").join(name))
+}
+
+/// What a program did, and where it noted its starts.
+struct Ran {
+    scratch: Scratch,
+    status: ExitStatus,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs a program of a crate to its end.
+fn run(krate: &str, name: &str) -> Ran {
+    run_with(krate, name, &[])
+}
+
+fn run_with(krate: &str, name: &str, variables: &[(&str, &str)]) -> Ran {
+    let scratch = Scratch::new();
+    let mut command = program(krate, name);
+    command.env("NOTES", scratch.path()).envs(variables.iter().copied());
+    let output = command.output().unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    Ran { scratch, status: output.status, stdout, stderr }
+}
+
+impl Ran {
+    /// It failed, with a text, and started so few processes.
+    fn failed(&self, says: &str, starts: std::ops::RangeInclusive<usize>) {
+        assert_eq!(self.status.code(), Some(1), "{}", self.stderr);
+        assert!(self.stderr.contains(says), "{}", self.stderr);
+        assert!(starts.contains(&self.scratch.starts()), "{} processes", self.scratch.starts());
+    }
+}
+
+#[test]
+fn a_users_tests_use_worker_processes_under_cargo_test() {
+    let text = succeed("user", &["test"]);
+    assert_eq!(text.matches("test result: ok. 4 passed; 0 failed").count(), 2, "{text}");
+}
+
+#[test]
+fn a_users_tests_use_worker_processes_under_nextest() {
+    let there = cargo("user", &["nextest", "--version"]).status.success();
+    assert!(there, "cargo-nextest is missing: run script/bootstrap");
+    let text = succeed("user", &["nextest", "run"]);
+    assert!(text.contains("8 tests run: 8 passed"), "{text}");
+}
+
+#[test]
+fn a_program_that_forgets_init_gets_an_error_and_starts_nothing() {
+    run("programs", "forgets_init").failed("`outboard::init()` did not run in this process", 1..=1);
+}
+
+#[test]
+fn a_program_that_forgets_init_in_its_workers_is_no_fork_bomb() {
+    let ran = run("programs", "forgets_init_in_workers");
+    ran.failed("workers in a row failed at their start", 2..=8);
+    assert!(
+        ran.stderr.contains("was started as a worker, but its `main` came to `Client::local()`"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_program_whose_workers_never_come_to_init_gets_an_error() {
+    let ran = run("programs", "late_init");
+    ran.failed("workers in a row failed at their start", 2..=8);
+}
+
+#[test]
+fn a_program_that_calls_init_in_a_runtime_is_told_so() {
+    let ran = run("programs", "init_in_runtime");
+    assert_eq!(ran.status.code(), Some(101));
+    assert!(ran.stderr.contains("outboard::init() must come before any runtime"), "{}", ran.stderr);
+}
+
+#[test]
+fn two_tasks_of_one_name_are_refused_at_start_with_the_name() {
+    let ran = run("programs", "same_name");
+    assert_eq!(ran.status.code(), Some(101));
+    assert!(ran.stderr.contains("two task functions are named `images::resize`"), "{}", ran.stderr);
+    assert_eq!(ran.stdout, "");
+}
+
+#[test]
+fn both_streams_of_a_worker_are_passed_through_with_its_number() {
+    let ran = run("programs", "output");
+    assert!(ran.status.success(), "{}", ran.stderr);
+    let own: Vec<_> = ran.stdout.lines().collect();
+    assert_eq!(own, ["[worker 1] to stdout", "[worker 1] no end of line", "the server's own"]);
+    assert_eq!(
+        ran.stderr.lines().collect::<Vec<_>>(),
+        ["[worker 1] set up", "[worker 1] to stderr"]
+    );
+}
+
+#[test]
+fn a_crash_loop_is_a_clear_error_and_ends_with_its_cause() {
+    let ran = run("programs", "crash_loop");
+    assert!(ran.status.success(), "{}\n{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("failed at their start; the last: "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("exited with code 7"), "{}", ran.stdout);
+    assert!(ran.stdout.ends_with("works again\n"), "{}", ran.stdout);
+    assert!((4..=20).contains(&ran.scratch.starts()), "{} processes", ran.scratch.starts());
+}
+
+#[test]
+fn with_panic_abort_a_panic_is_a_lost_worker_with_its_message() {
+    for backtrace in ["0", "1"] {
+        let ran = run_with("panic_abort", "panic_abort", &[("RUST_BACKTRACE", backtrace)]);
+        assert!(ran.status.success(), "{}\n{}", ran.stdout, ran.stderr);
+        assert!(ran.stdout.contains("killed by SIGABRT"), "{}", ran.stdout);
+        let mut tail = ran.stdout.lines().filter_map(|line| line.strip_prefix("stderr: "));
+        assert!(tail.any(|line| line.contains("the third element of two")), "{}", ran.stdout);
+        assert!(ran.stdout.ends_with("goes on: 3\n"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn without_default_features_inline_works_and_local_says_so() {
+    let ran = run("inline_only", "inline_only");
+    assert!(ran.status.success(), "{}\n{}", ran.stdout, ran.stderr);
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    assert!(lines[0].starts_with("local: engine is unavailable: "), "{}", ran.stdout);
+    assert!(lines[0].contains("inline://"), "{}", ran.stdout);
+    assert_eq!(lines[1], "inline: 3");
+}

@@ -1,0 +1,52 @@
+//! What several tests need.
+
+/// Processes: signals to them, and their end.
+#[cfg(target_os = "linux")]
+pub(crate) mod process;
+/// A directory through which a test and its tasks, wherever they run, talk.
+pub(crate) mod scratch;
+/// Another server process: this binary, playing a scenario.
+#[cfg(target_os = "linux")]
+pub(crate) mod server;
+/// Task functions that several tests use.
+pub(crate) mod tasks;
+
+use std::fmt::Display;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen before it fails.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a whole test may take before something in it counts as hung.
+const HUNG: Duration = Duration::from_secs(180);
+
+/// Runs an async test; what never ends fails it.
+pub(crate) fn run(test: impl Future<Output = ()>) {
+    let runtime = runtime();
+    runtime.block_on(async {
+        tokio::time::timeout(HUNG, test).await.expect("the test does not hang");
+    });
+}
+
+/// A runtime as a server has it.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Waits until a condition holds.
+pub(crate) async fn eventually(what: impl Display, mut condition: impl FnMut() -> bool) {
+    found(what, || condition().then_some(())).await;
+}
+
+/// Waits until something is there, and gives it.
+pub(crate) async fn found<T>(what: impl Display, mut find: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = find() {
+            return value;
+        }
+        assert!(start.elapsed() < DEADLINE, "did not happen within {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
