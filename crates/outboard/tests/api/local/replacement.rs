@@ -79,7 +79,10 @@ fn a_deploy_that_replaces_the_binary_does_not_stop_replacements() {
     run(async {
         let directory = Scratch::new();
         let binary = directory.path().join("server");
-        fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+        // By another process: a worker that starts meanwhile would inherit the
+        // descriptor, and a file that is open for writing cannot be executed.
+        let own = std::env::current_exe().unwrap();
+        assert!(Command::new("cp").arg(own).arg(&binary).status().unwrap().success());
         let mut server = Server::start_as("replaced", Command::new(&binary));
         let worker = &server.processes("workers").await[0];
         fs::remove_file(&binary).unwrap();
