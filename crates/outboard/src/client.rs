@@ -194,12 +194,20 @@ impl Client {
         self.owner.0.ready().await
     }
 
-    /// Charges tasks to a tenant. Equal calls of two tenants are never
-    /// coalesced.
+    /// Charges tasks to a tenant: a user, a customer, an address.
     ///
-    /// Recorded with each task; shares between tenants are not yet computed.
+    /// Among tasks of one priority, worker time is shared fairly between the
+    /// tenants that want it, whoever submits more or longer tasks. Submits that
+    /// name no tenant are one tenant. Equal calls of two tenants are never
+    /// coalesced.
     pub fn tenant(&self, tenant: impl fmt::Display) -> Self {
         self.with(|options| options.tenant = Some(tenant.to_string().into()))
+    }
+
+    /// How large the tenant's share is, compared with others'; 1 by default.
+    /// The weight of its latest submit counts. 0 is taken as 1.
+    pub fn weight(&self, weight: u32) -> Self {
+        self.with(|options| options.weight = weight)
     }
 
     /// Runs tasks before all that wait with a lower priority; 0 by default.

@@ -97,6 +97,7 @@ mod map;
 mod placement;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod shared;
+mod shares;
 mod snapshot;
 mod task;
 mod wire;

@@ -17,7 +17,7 @@ use crate::error::{Bound, Error, Repr, Stage};
 use crate::ledger::{
     Bounds, Leave, Ledger, Next, Options, Reply, Request, Settled, Submitted, TaskId, WaiterId,
 };
-use crate::placement::{Placement, SlotId};
+use crate::placement::{Placement, Rules, SlotId};
 use crate::snapshot::{Host, Snapshot};
 use crate::task::Function;
 use crate::wire::{Failure, Payload, Usage};
@@ -33,6 +33,7 @@ pub(crate) type Ticket = (WaiterId, oneshot::Receiver<Result<Reply, Error>>);
 pub(crate) struct Limits {
     pub(crate) queue: Bounds,
     pub(crate) payload: usize,
+    pub(crate) tenants: Rules,
 }
 
 /// How many waiters run out of time under one lock of the mutex.
@@ -97,7 +98,7 @@ impl Gate {
         Arc::new_cyclic(|weak| Self {
             core: Mutex::new(Core {
                 ledger: Ledger::new(limits.queue),
-                placement: Placement::default(),
+                placement: Placement::new(limits.tenants),
                 engine: make(weak),
                 phase: Phase::Open,
                 broken: None,
@@ -208,7 +209,7 @@ impl Gate {
         self.until(|core| match core.open() {
             Err(error) => Some(Err(error)),
             Ok(()) => {
-                let room = core.placement.has_idle() || core.ledger.full(0).is_none();
+                let room = core.placement.has_room() || core.ledger.full(0).is_none();
                 room.then_some(Ok(()))
             }
         })
@@ -311,8 +312,10 @@ impl Core {
         effects: &mut Effects,
     ) -> Result<WaiterId, Error> {
         let Self { ledger, placement, .. } = self;
-        let (idle, priority) = (placement.has_idle(), request.options.priority);
-        let place = |priority| placement.place(priority);
+        let Options { priority, weight, tenant, .. } = request.options;
+        let tenant = placement.seen(tenant.as_ref(), *weight, now);
+        let (idle, priority) = (placement.may_start(tenant, now), *priority);
+        let place = || placement.place(priority, tenant);
         match ledger.submit(now, request, handle, idle, place) {
             Err(bound) => Err(self.overloaded(bound)),
             Ok(Submitted::New(waiter, task)) => {
@@ -349,7 +352,7 @@ impl Core {
     fn apply(&mut self, next: Next) {
         match next {
             Next::Nothing => {}
-            Next::Dequeue(place) => self.placement.dequeue(place),
+            Next::Ended(place) => self.placement.ended(place),
             Next::Requeue(task) => self.enqueue(task),
         }
     }
@@ -481,7 +484,7 @@ impl Reports<'_> {
             let next = core.ledger.lost(attempt, error.clone(), &mut self.effects.settled);
             core.apply(next);
         }
-        core.placement.slot_down(slot);
+        core.placement.slot_down(slot, self.now);
         core.engine.forget(slot);
         core.give_up_if_broken(&mut self.effects);
     }
@@ -534,15 +537,16 @@ impl Core {
     }
 
     fn clear(&mut self, error: &Error, effects: &mut Effects) {
-        self.ledger.clear(error, &mut effects.settled);
-        self.placement.clear_queue();
+        for next in self.ledger.clear(error, &mut effects.settled) {
+            self.apply(next);
+        }
     }
 
     /// Re-checks the invariants of the pure parts, and those between them.
     #[cfg(test)]
-    pub(super) fn check_invariants(&self) {
+    pub(super) fn check_invariants(&self, now: Instant) {
         self.ledger.check_invariants();
-        self.placement.check_invariants();
+        self.placement.check_invariants(now);
         self.ledger.check_agrees_with(&self.placement);
     }
 
