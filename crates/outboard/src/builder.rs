@@ -188,10 +188,14 @@ impl Settings {
             "queue_tasks" => self.limits.queue.tasks = number,
             "queue_bytes" => self.limits.queue.bytes = number,
             "max_payload" => self.limits.payload = number.min(2 << 30),
+            "tenant_limit" if number == 0 => return Err("`tenant_limit` must be at least 1".into()),
+            "tenant_limit" => self.limits.tenants.tenant_limit = number,
+            "tenant_reserve" if number > 1 => return Err("`tenant_reserve` is 0 or 1".into()),
+            "tenant_reserve" => self.limits.tenants.reserve = number == 1,
             _ => {
                 return Err(format!(
                     "no option is named `{name}`; known are workers, queue_tasks, \
-                     queue_bytes, max_payload"
+                     queue_bytes, max_payload, tenant_limit, tenant_reserve"
                 ));
             }
         }

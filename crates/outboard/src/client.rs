@@ -108,8 +108,8 @@ impl Client {
     /// | `inline://` | threads of this process, for tests |
     ///
     /// Both take options: `local://?workers=4&queue_tasks=1000`. Known are
-    /// `workers`, `queue_tasks`, `queue_bytes` and `max_payload` (in bytes), as
-    /// on [`LocalBuilder`].
+    /// `workers`, `queue_tasks`, `queue_bytes`, `max_payload` (in bytes),
+    /// `tenant_limit` and `tenant_reserve` (0 or 1), as on [`LocalBuilder`].
     ///
     /// # Errors
     ///
