@@ -10,6 +10,7 @@ use crate::engine::Gate;
 use crate::error::{Error, Repr};
 use crate::execute::inside_task;
 use crate::future::TaskFuture;
+use crate::init::is_worker;
 use crate::ledger::Options;
 use crate::map::Map;
 use crate::snapshot::Snapshot;
@@ -87,7 +88,7 @@ impl Client {
     ///
     /// As [`connect`](Self::connect).
     pub async fn from_env() -> Result<Self, Error> {
-        if inside_task() || in_worker() {
+        if inside_task() || is_worker() {
             return Self::connect("inline://").await;
         }
         match std::env::var(URL_VARIABLE) {
@@ -283,12 +284,4 @@ impl fmt::Debug for Client {
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
-}
-
-/// Whether this process is a worker, where every thread works for a task.
-fn in_worker() -> bool {
-    #[cfg(all(feature = "local", target_os = "linux"))]
-    return crate::worker::became_worker();
-    #[cfg(not(all(feature = "local", target_os = "linux")))]
-    false
 }
