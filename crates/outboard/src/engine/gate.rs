@@ -6,6 +6,7 @@
 //! decide and the engine appends frames to outboxes (which fixes their order).
 //! After it, results are handed to their futures and outboxes are written.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::clock::Clock;
 use super::{Engine, Flush, Stopped, Work};
-use crate::error::{Bound, Error, Repr, Stage};
+use crate::error::{Bound, Error, Lost, Repr, Stage};
 use crate::ledger::{
     Bounds, Leave, Ledger, Next, Options, Reply, Request, Settled, Submitted, TaskId, WaiterId,
 };
@@ -472,16 +473,18 @@ impl Reports<'_> {
         slot: SlotId,
         running: Vec<(TaskId, u32)>,
         suspect: Option<TaskId>,
-        error: &Error,
+        lost: &Lost,
     ) {
         let core = &mut *self.core;
         if let Some(task) = suspect {
-            let next = core.ledger.suspected(task, error.clone(), &mut self.effects.settled);
+            let error = core.crash_report(task, lost);
+            let next = core.ledger.suspected(task, error, &mut self.effects.settled);
             core.apply(next);
         }
         core.abandon(slot);
         for attempt in running {
-            let next = core.ledger.lost(attempt, error.clone(), &mut self.effects.settled);
+            let error = core.crash_report(attempt.0, lost);
+            let next = core.ledger.lost(attempt, error, &mut self.effects.settled);
             core.apply(next);
         }
         core.placement.slot_down(slot, self.now);
@@ -548,6 +551,20 @@ impl Core {
         self.ledger.check_invariants();
         self.placement.check_invariants(now);
         self.ledger.check_agrees_with(&self.placement);
+    }
+
+    /// How a worker ended, with what is known of the task that it had.
+    fn crash_report(&self, task: TaskId, lost: &Lost) -> Error {
+        let mut lost = lost.clone();
+        if let Some(task) = self.ledger.task(task) {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&task.args);
+            lost.task = task.function.name;
+            lost.attempt = task.attempt;
+            lost.argument_bytes = task.args.len();
+            lost.argument_digest = hasher.finish();
+        }
+        Error::new(Repr::WorkerLost(lost))
     }
 
     fn error(&self, task: TaskId, failure: Failure) -> Error {

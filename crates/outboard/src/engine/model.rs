@@ -10,7 +10,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
 use crate::TaskFunction;
-use crate::error::{ErrorKind, Panic, Repr};
+use crate::error::{ErrorKind, Panic};
 use crate::ledger::{Bounds, Options};
 use crate::placement::Rules;
 use crate::task::function;
@@ -279,8 +279,8 @@ impl Run {
             let running = worker.sent.iter().filter(|sent| sent.state == State::Running);
             running.map(|sent| (sent.task, sent.attempt)).collect()
         });
-        let error = Error::new(Repr::WorkerLost(crate::Lost::default()));
-        self.gate.report_at(self.now, |reports| reports.lost(slot, running, None, &error));
+        let lost = crate::Lost::default();
+        self.gate.report_at(self.now, |reports| reports.lost(slot, running, None, &lost));
     }
 
     fn bury_doomed(&mut self) {
