@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::engine::{Limits, inline};
 use crate::error::{Error, Repr};
 use crate::ledger::Bounds;
+use crate::placement::Rules;
 use crate::snapshot::Host;
 
 /// The default bounds: as in the crate's documentation.
@@ -66,6 +67,26 @@ impl LocalBuilder {
         self
     }
 
+    /// How many workers one tenant may hold at once; by default all.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    pub fn tenant_limit(mut self, workers: usize) -> Self {
+        assert!(workers > 0, "a tenant needs at least one worker");
+        self.settings.limits.tenants.tenant_limit = workers;
+        self
+    }
+
+    /// Whether one worker is kept free of a tenant's tasks while another tenant
+    /// was seen in the last ten seconds; by default yes. A long task of one then
+    /// never keeps a short one of another waiting, and a tenant alone still has
+    /// all workers.
+    pub fn tenant_reserve(mut self, reserve: bool) -> Self {
+        self.settings.limits.tenants.reserve = reserve;
+        self
+    }
+
     /// The workers' niceness: how far they stand back for other processes,
     /// from 0 to 19; by default 10.
     ///
@@ -112,6 +133,7 @@ impl Default for Settings {
             limits: Limits {
                 queue: Bounds { tasks: QUEUE_TASKS, bytes: QUEUE_BYTES },
                 payload: MAX_PAYLOAD,
+                tenants: Rules::default(),
             },
             niceness: 10,
             start_timeout: Duration::from_secs(10),
@@ -166,10 +188,14 @@ impl Settings {
             "queue_tasks" => self.limits.queue.tasks = number,
             "queue_bytes" => self.limits.queue.bytes = number,
             "max_payload" => self.limits.payload = number.min(2 << 30),
+            "tenant_limit" if number == 0 => return Err("`tenant_limit` must be at least 1".into()),
+            "tenant_limit" => self.limits.tenants.tenant_limit = number,
+            "tenant_reserve" if number > 1 => return Err("`tenant_reserve` is 0 or 1".into()),
+            "tenant_reserve" => self.limits.tenants.reserve = number == 1,
             _ => {
                 return Err(format!(
                     "no option is named `{name}`; known are workers, queue_tasks, \
-                     queue_bytes, max_payload"
+                     queue_bytes, max_payload, tenant_limit, tenant_reserve"
                 ));
             }
         }

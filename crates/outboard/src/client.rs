@@ -10,6 +10,7 @@ use crate::engine::Gate;
 use crate::error::{Error, Repr};
 use crate::execute::inside_task;
 use crate::future::TaskFuture;
+use crate::init::is_worker;
 use crate::ledger::Options;
 use crate::map::Map;
 use crate::snapshot::Snapshot;
@@ -87,7 +88,7 @@ impl Client {
     ///
     /// As [`connect`](Self::connect).
     pub async fn from_env() -> Result<Self, Error> {
-        if inside_task() || in_worker() {
+        if inside_task() || is_worker() {
             return Self::connect("inline://").await;
         }
         match std::env::var(URL_VARIABLE) {
@@ -108,8 +109,8 @@ impl Client {
     /// | `inline://` | threads of this process, for tests |
     ///
     /// Both take options: `local://?workers=4&queue_tasks=1000`. Known are
-    /// `workers`, `queue_tasks`, `queue_bytes` and `max_payload` (in bytes), as
-    /// on [`LocalBuilder`].
+    /// `workers`, `queue_tasks`, `queue_bytes`, `max_payload` (in bytes),
+    /// `tenant_limit` and `tenant_reserve` (0 or 1), as on [`LocalBuilder`].
     ///
     /// # Errors
     ///
@@ -194,12 +195,20 @@ impl Client {
         self.owner.0.ready().await
     }
 
-    /// Charges tasks to a tenant. Equal calls of two tenants are never
-    /// coalesced.
+    /// Charges tasks to a tenant: a user, a customer, an address.
     ///
-    /// Recorded with each task; shares between tenants are not yet computed.
+    /// Among tasks of one priority, worker time is shared fairly between the
+    /// tenants that want it, whoever submits more or longer tasks. Submits that
+    /// name no tenant are one tenant. Equal calls of two tenants are never
+    /// coalesced.
     pub fn tenant(&self, tenant: impl fmt::Display) -> Self {
         self.with(|options| options.tenant = Some(tenant.to_string().into()))
+    }
+
+    /// How large the tenant's share is, compared with others'; 1 by default.
+    /// The weight of its latest submit counts. 0 is taken as 1.
+    pub fn weight(&self, weight: u32) -> Self {
+        self.with(|options| options.weight = weight)
     }
 
     /// Runs tasks before all that wait with a lower priority; 0 by default.
@@ -275,12 +284,4 @@ impl fmt::Debug for Client {
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
-}
-
-/// Whether this process is a worker, where every thread works for a task.
-fn in_worker() -> bool {
-    #[cfg(all(feature = "local", target_os = "linux"))]
-    return crate::worker::became_worker();
-    #[cfg(not(all(feature = "local", target_os = "linux")))]
-    false
 }

@@ -88,6 +88,19 @@ pub struct Lost {
     pub stderr: Vec<String>,
     /// The most resident memory, in bytes, that was seen of the process.
     pub memory_bytes: Option<u64>,
+    /// How long it had been executing the task.
+    pub run_time: Option<Duration>,
+    /// CPU time that the process used for the task.
+    pub cpu_time: Option<Duration>,
+    /// The task function.
+    pub task: &'static str,
+    /// Which execution of the task it was, counting from 1.
+    pub attempt: u32,
+    /// How many bytes the encoded arguments had.
+    pub argument_bytes: usize,
+    /// A digest of the encoded arguments, to recognise them by: equal for equal
+    /// arguments within one build of a program, and not for security.
+    pub argument_digest: u64,
 }
 
 /// What ended a worker process.
@@ -315,6 +328,9 @@ impl fmt::Display for Panic {
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "worker {} (pid {}) was lost", self.worker, self.pid)?;
+        if !self.task.is_empty() {
+            write!(f, " in `{}`", self.task)?;
+        }
         match self.cause {
             Some(cause) => write!(f, ": {cause}")?,
             None => f.write_str(": how it ended is not known")?,
@@ -423,10 +439,12 @@ mod tests {
             cause: Some(Cause::Signal(11)),
             stderr: vec!["first".into(), "last".into()],
             memory_bytes: Some(3 << 20),
+            task: "pages::render",
+            ..Lost::default()
         };
         assert_eq!(
             Error::new(Repr::WorkerLost(lost)).to_string(),
-            "worker 2 (pid 7) was lost: killed by SIGSEGV; memory 3.0 MiB; on stderr: last"
+            "worker 2 (pid 7) was lost in `pages::render`: killed by SIGSEGV; memory 3.0 MiB; on stderr: last"
         );
     }
 

@@ -285,6 +285,8 @@ impl<T: DeserializeOwned> Stream for AsCompleted<T> {
 pub enum When {
     /// As soon as one task has ended, with a result or an error.
     FirstCompleted,
+    /// As soon as one task has ended with an error, or all have ended.
+    FirstError,
     /// When all tasks have ended.
     AllCompleted,
 }
@@ -323,9 +325,12 @@ pub async fn wait<T>(
     let mut ended = Vec::new();
     let waiting = async {
         while let Some(one) = waits.next().await {
+            let failed = matches!(one.1.state, State::Finished(Err(_)));
             ended.push(one);
-            if when == When::FirstCompleted {
-                return;
+            match when {
+                When::FirstCompleted => return,
+                When::FirstError if failed => return,
+                When::FirstError | When::AllCompleted => {}
             }
         }
     };

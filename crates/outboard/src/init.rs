@@ -68,6 +68,15 @@ pub fn init_with(setup: impl FnOnce()) {
     drop(setup);
 }
 
+/// Whether this process is a worker: for code that both the server and its tasks
+/// run, such as a pool of connections that a worker need not open.
+pub fn is_worker() -> bool {
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    return crate::worker::became_worker();
+    #[cfg(not(all(feature = "local", target_os = "linux")))]
+    false
+}
+
 /// What the test that `test_worker!` makes does.
 #[doc(hidden)]
 pub fn test_worker() {

@@ -56,6 +56,7 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
     pub(crate) retries: u32,
     pub(crate) tenant: Option<Arc<str>>,
+    pub(crate) weight: u32,
     pub(crate) key: Option<Arc<str>>,
     /// The caller has just waited for room, and is let in although another
     /// caller may have been quicker.
@@ -137,8 +138,8 @@ pub(crate) enum Submitted {
 pub(crate) enum Next {
     /// Nothing: the event was late, or others still wait.
     Nothing,
-    /// The task is gone; it was at this place of the queue.
-    Dequeue(Place),
+    /// The task is gone; this was its place.
+    Ended(Place),
     /// The task waits again, at its old place.
     Requeue(TaskId),
 }
@@ -247,7 +248,7 @@ impl<W> Ledger<W> {
         request: Request<'_>,
         handle: W,
         idle: bool,
-        place: impl FnOnce(i32) -> Place,
+        place: impl FnOnce() -> Place,
     ) -> Result<Submitted, Bound> {
         let key = Key::of(&request).map(Arc::new);
         if let Some(task) = key.as_ref().and_then(|key| self.keys.get(key).copied()) {
@@ -263,7 +264,7 @@ impl<W> Ledger<W> {
             self.counts.refused += 1;
             return Err(bound);
         }
-        let place = place(request.options.priority);
+        let place = place();
         Ok(self.create(now, request, key, handle, place))
     }
 
@@ -513,14 +514,12 @@ impl<W> Ledger<W> {
     }
 
     /// Ends every task with the same error.
-    pub(crate) fn clear(&mut self, error: &Error, settled: &mut Vec<Settled<W>>) {
+    pub(crate) fn clear(&mut self, error: &Error, settled: &mut Vec<Settled<W>>) -> Vec<Next> {
         let ids: Vec<TaskId> = (self.tasks.iter())
             .map(|(key, task)| TaskId(Tagged { index: index(key), tag: task.tag }))
             .collect();
-        for id in ids {
-            self.counts.failed += 1;
-            self.settle(id, Err(error.clone()), settled);
-        }
+        self.counts.failed += ids.len() as u64;
+        ids.into_iter().map(|id| self.settle(id, Err(error.clone()), settled)).collect()
     }
 
     /// Removes a task and gives its waiters what it ended with.
@@ -549,9 +548,9 @@ impl<W> Ledger<W> {
         match task.state {
             State::Queued(place) => {
                 self.queued -= 1;
-                Next::Dequeue(place)
+                Next::Ended(place)
             }
-            State::Placed(..) => Next::Nothing,
+            State::Placed(place, _) => Next::Ended(place),
         }
     }
 

@@ -97,6 +97,7 @@ mod map;
 mod placement;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod shared;
+mod shares;
 mod snapshot;
 mod task;
 mod wire;
@@ -110,7 +111,7 @@ pub use builder::LocalBuilder;
 pub use client::Client;
 pub use error::{Cause, Error, ErrorKind, Lost, Panic, Stage};
 pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait};
-pub use init::{init, init_with};
+pub use init::{init, init_with, is_worker};
 pub use ledger::Report;
 pub use map::Map;
 pub use snapshot::{Snapshot, WorkerSnapshot};

@@ -43,6 +43,7 @@ pub(crate) const SLOTS: usize = 128;
 
 const SINCE: usize = 0;
 const MEMORY: usize = 1;
+const CPU: usize = 2;
 
 const STATE_BITS: u32 = 3;
 
@@ -149,9 +150,16 @@ impl Page {
         self.swap(seq, Word::Running, Word::Done)
     }
 
-    /// Worker: the monotonic clock, in nanoseconds, when its task started.
-    pub(crate) fn set_running_since(&self, ns: u64) {
+    /// Worker: its task started now, by the monotonic clock and by its own CPU
+    /// time, in nanoseconds.
+    pub(crate) fn set_running_since(&self, ns: u64, cpu_ns: u64) {
         self.words()[SINCE].store(ns, Relaxed);
+        self.words()[CPU].store(cpu_ns, Relaxed);
+    }
+
+    /// Server: the worker's CPU time when its last task started.
+    pub(crate) fn cpu_before_ns(&self) -> u64 {
+        self.words()[CPU].load(Relaxed)
     }
 
     /// Server: the monotonic clock when the worker's last task started.

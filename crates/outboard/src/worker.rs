@@ -238,8 +238,9 @@ struct Meter {
 impl Meter {
     fn start(page: &Page) -> Self {
         let start_ns = now_ns(ClockId::Monotonic);
-        page.set_running_since(start_ns);
-        Self { start_ns, cpu_ns: now_ns(ClockId::ProcessCPUTime) }
+        let cpu_ns = now_ns(ClockId::ProcessCPUTime);
+        page.set_running_since(start_ns, cpu_ns);
+        Self { start_ns, cpu_ns }
     }
 
     fn stop(self, page: &Page) -> Usage {

@@ -6,6 +6,7 @@
 //! decide and the engine appends frames to outboxes (which fixes their order).
 //! After it, results are handed to their futures and outboxes are written.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,11 +14,11 @@ use tokio::sync::{Notify, oneshot};
 
 use super::clock::Clock;
 use super::{Engine, Flush, Stopped, Work};
-use crate::error::{Bound, Error, Repr, Stage};
+use crate::error::{Bound, Error, Lost, Repr, Stage};
 use crate::ledger::{
     Bounds, Leave, Ledger, Next, Options, Reply, Request, Settled, Submitted, TaskId, WaiterId,
 };
-use crate::placement::{Placement, SlotId};
+use crate::placement::{Placement, Rules, SlotId};
 use crate::snapshot::{Host, Snapshot};
 use crate::task::Function;
 use crate::wire::{Failure, Payload, Usage};
@@ -33,6 +34,7 @@ pub(crate) type Ticket = (WaiterId, oneshot::Receiver<Result<Reply, Error>>);
 pub(crate) struct Limits {
     pub(crate) queue: Bounds,
     pub(crate) payload: usize,
+    pub(crate) tenants: Rules,
 }
 
 /// How many waiters run out of time under one lock of the mutex.
@@ -97,7 +99,7 @@ impl Gate {
         Arc::new_cyclic(|weak| Self {
             core: Mutex::new(Core {
                 ledger: Ledger::new(limits.queue),
-                placement: Placement::default(),
+                placement: Placement::new(limits.tenants),
                 engine: make(weak),
                 phase: Phase::Open,
                 broken: None,
@@ -208,7 +210,7 @@ impl Gate {
         self.until(|core| match core.open() {
             Err(error) => Some(Err(error)),
             Ok(()) => {
-                let room = core.placement.has_idle() || core.ledger.full(0).is_none();
+                let room = core.placement.has_room() || core.ledger.full(0).is_none();
                 room.then_some(Ok(()))
             }
         })
@@ -311,8 +313,10 @@ impl Core {
         effects: &mut Effects,
     ) -> Result<WaiterId, Error> {
         let Self { ledger, placement, .. } = self;
-        let (idle, priority) = (placement.has_idle(), request.options.priority);
-        let place = |priority| placement.place(priority);
+        let Options { priority, weight, tenant, .. } = request.options;
+        let tenant = placement.seen(tenant.as_ref(), *weight, now);
+        let (idle, priority) = (placement.may_start(tenant, now), *priority);
+        let place = || placement.place(priority, tenant);
         match ledger.submit(now, request, handle, idle, place) {
             Err(bound) => Err(self.overloaded(bound)),
             Ok(Submitted::New(waiter, task)) => {
@@ -349,7 +353,7 @@ impl Core {
     fn apply(&mut self, next: Next) {
         match next {
             Next::Nothing => {}
-            Next::Dequeue(place) => self.placement.dequeue(place),
+            Next::Ended(place) => self.placement.ended(place),
             Next::Requeue(task) => self.enqueue(task),
         }
     }
@@ -469,19 +473,21 @@ impl Reports<'_> {
         slot: SlotId,
         running: Vec<(TaskId, u32)>,
         suspect: Option<TaskId>,
-        error: &Error,
+        lost: &Lost,
     ) {
         let core = &mut *self.core;
         if let Some(task) = suspect {
-            let next = core.ledger.suspected(task, error.clone(), &mut self.effects.settled);
+            let error = core.crash_report(task, lost);
+            let next = core.ledger.suspected(task, error, &mut self.effects.settled);
             core.apply(next);
         }
         core.abandon(slot);
         for attempt in running {
-            let next = core.ledger.lost(attempt, error.clone(), &mut self.effects.settled);
+            let error = core.crash_report(attempt.0, lost);
+            let next = core.ledger.lost(attempt, error, &mut self.effects.settled);
             core.apply(next);
         }
-        core.placement.slot_down(slot);
+        core.placement.slot_down(slot, self.now);
         core.engine.forget(slot);
         core.give_up_if_broken(&mut self.effects);
     }
@@ -534,16 +540,31 @@ impl Core {
     }
 
     fn clear(&mut self, error: &Error, effects: &mut Effects) {
-        self.ledger.clear(error, &mut effects.settled);
-        self.placement.clear_queue();
+        for next in self.ledger.clear(error, &mut effects.settled) {
+            self.apply(next);
+        }
     }
 
     /// Re-checks the invariants of the pure parts, and those between them.
     #[cfg(test)]
-    pub(super) fn check_invariants(&self) {
+    pub(super) fn check_invariants(&self, now: Instant) {
         self.ledger.check_invariants();
-        self.placement.check_invariants();
+        self.placement.check_invariants(now);
         self.ledger.check_agrees_with(&self.placement);
+    }
+
+    /// How a worker ended, with what is known of the task that it had.
+    fn crash_report(&self, task: TaskId, lost: &Lost) -> Error {
+        let mut lost = lost.clone();
+        if let Some(task) = self.ledger.task(task) {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&task.args);
+            lost.task = task.function.name;
+            lost.attempt = task.attempt;
+            lost.argument_bytes = task.args.len();
+            lost.argument_digest = hasher.finish();
+        }
+        Error::new(Repr::WorkerLost(lost))
     }
 
     fn error(&self, task: TaskId, failure: Failure) -> Error {

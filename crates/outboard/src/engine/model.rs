@@ -10,8 +10,9 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
 use crate::TaskFunction;
-use crate::error::{ErrorKind, Panic, Repr};
+use crate::error::{ErrorKind, Panic};
 use crate::ledger::{Bounds, Options};
+use crate::placement::Rules;
 use crate::task::function;
 use crate::wire::{Failure, Usage};
 
@@ -125,6 +126,7 @@ enum Event {
         timeout_ms: Option<u64>,
         retries: u32,
         key: Option<u8>,
+        tenant: u8,
     },
     Cancel(usize),
     Pass {
@@ -143,9 +145,11 @@ fn event() -> impl Strategy<Value = Event> {
     let timeout = prop::option::weighted(0.3, 0..50_u64);
     let key = prop::option::weighted(0.3, 0..3_u8);
     prop_oneof![
-        6 => (-1..2, timeout, 0..2_u32, key).prop_map(|(priority, timeout_ms, retries, key)| {
-            Event::Submit { priority, timeout_ms, retries, key }
-        }),
+        6 => (-1..2, timeout, 0..2_u32, key, 0..3_u8).prop_map(
+            |(priority, timeout_ms, retries, key, tenant)| {
+                Event::Submit { priority, timeout_ms, retries, key, tenant }
+            }
+        ),
         2 => any::<usize>().prop_map(Event::Cancel),
         1 => (0..20_u64).prop_map(|ms| Event::Pass { ms }),
         10 => (any::<usize>(), prop::bool::weighted(0.1))
@@ -168,7 +172,11 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let model = Model::default();
-        let limits = Limits { queue: Bounds { tasks: 20, bytes: 200 }, payload: 100 };
+        let limits = Limits {
+            queue: Bounds { tasks: 20, bytes: 200 },
+            payload: 100,
+            tenants: Rules::default(),
+        };
         let engine = model.clone();
         let gate = Gate::new(limits, 2, |_| Box::new(engine));
         let now = Instant::now();
@@ -177,12 +185,13 @@ impl Run {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Submit { priority, timeout_ms, retries, key } => {
+            Event::Submit { priority, timeout_ms, retries, key, tenant } => {
                 let options = Options {
                     priority,
                     timeout: timeout_ms.map(Duration::from_millis),
                     retries,
                     key: key.map(|key| key.to_string().into()),
+                    tenant: (tenant > 0).then(|| tenant.to_string().into()),
                     ..Options::default()
                 };
                 self.submit(&options, key);
@@ -208,7 +217,7 @@ impl Run {
             _ => {}
         }
         self.bury_doomed();
-        self.gate.lock().check_invariants();
+        self.gate.lock().check_invariants(self.now);
         self.collect();
     }
 
@@ -270,8 +279,8 @@ impl Run {
             let running = worker.sent.iter().filter(|sent| sent.state == State::Running);
             running.map(|sent| (sent.task, sent.attempt)).collect()
         });
-        let error = Error::new(Repr::WorkerLost(crate::Lost::default()));
-        self.gate.report_at(self.now, |reports| reports.lost(slot, running, None, &error));
+        let lost = crate::Lost::default();
+        self.gate.report_at(self.now, |reports| reports.lost(slot, running, None, &lost));
     }
 
     fn bury_doomed(&mut self) {
@@ -313,7 +322,7 @@ impl Run {
             for slot in self.slots.clone() {
                 self.step(slot, false);
             }
-            self.gate.lock().check_invariants();
+            self.gate.lock().check_invariants(self.now);
             self.collect();
         }
         assert_eq!(self.ended, self.submitted, "every future ends");

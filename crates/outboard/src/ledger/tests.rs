@@ -25,14 +25,15 @@ struct Fixture {
 
 impl Fixture {
     fn new(bounds: Bounds) -> Self {
-        let (placement, now) = (Placement::default(), Instant::now());
+        let (placement, now) = (Placement::new(crate::placement::Rules::default()), Instant::now());
         Self { ledger: Ledger::new(bounds), placement, now, settled: Vec::new() }
     }
 
     fn submit(&mut self, handle: u32, options: &Options) -> Result<Submitted, Bound> {
         let function = known(|x: u8| x);
         let request = Request { function, args: vec![handle as u8; 10].into(), options };
-        let place = |priority| self.placement.place(priority);
+        let tenant = self.placement.seen(options.tenant.as_ref(), 1, self.now);
+        let place = || self.placement.place(options.priority, tenant);
         let submitted = self.ledger.submit(self.now, request, handle, false, place);
         self.ledger.check_invariants();
         submitted
@@ -131,7 +132,7 @@ fn a_waiter_leaves_alone_and_the_last_takes_the_task_along() {
     assert_eq!(fixture.given(), [(1, Err(ErrorKind::TimedOut))]);
     assert_eq!(fixture.ledger.waits_for(second), Some((task, true)));
     let place = fixture.ledger.task(task).unwrap().place();
-    assert_eq!(fixture.leave(second, Leave::Cancelled, Stage::Queued), Next::Dequeue(place));
+    assert_eq!(fixture.leave(second, Leave::Cancelled, Stage::Queued), Next::Ended(place));
     assert_eq!(fixture.given(), [(2, Err(ErrorKind::Cancelled))]);
     assert_eq!(fixture.ledger.owed(), 0);
 }
@@ -155,11 +156,12 @@ fn panics_and_losses_are_retried_only_if_asked() {
 #[test]
 fn those_who_share_a_task_are_bounded() {
     let mut ledger = Ledger::new(bounds(1, 100));
-    let (mut placement, now) = (Placement::default(), Instant::now());
+    let (mut placement, now) = (Placement::new(crate::placement::Rules::default()), Instant::now());
+    let tenant = placement.seen(None, 1, now);
     let mut submit = |handle: u32| {
         let request =
             Request { function: known(|x: u8| x), args: vec![].into(), options: &keyed("a") };
-        ledger.submit(now, request, handle, false, |priority| placement.place(priority))
+        ledger.submit(now, request, handle, false, || placement.place(0, tenant))
     };
     for handle in 0..=MAX_SHARERS as u32 {
         assert!(submit(handle).is_ok());

@@ -19,7 +19,7 @@ use crate::builder::Settings;
 use crate::closure::address;
 use crate::engine::gate::Reports;
 use crate::engine::{Engine, Flush, Gate, Stopped, Work};
-use crate::error::{Cause, Error, Repr};
+use crate::error::{Cause, Error};
 use crate::execute::inside_task;
 use crate::init::restart;
 use crate::ledger::TaskId;
@@ -204,11 +204,10 @@ impl Reader {
         }
         let lost = self.link.lost().await.clone();
         tracing::debug!(worker = lost.worker, pid = lost.pid, cause = ?lost.cause, "worker ended");
-        let error = Error::new(Repr::WorkerLost(lost));
         self.gate.report(|reports| {
             if let Some(slot) = self.link.slot.get() {
                 let suspect = self.link.suspect();
-                reports.lost(*slot, self.link.unanswered(), suspect, &error);
+                reports.lost(*slot, self.link.unanswered(), suspect, &lost);
             }
         });
         self.finished = true;

@@ -65,6 +65,8 @@ extern "C" fn kill_own_group(_: c_int) {
 pub(super) struct Reaped {
     pub(super) status: Option<ExitStatus>,
     pub(super) peak_bytes: Option<u64>,
+    /// CPU time of its whole life.
+    pub(super) cpu_ns: Option<u64>,
 }
 
 /// Reaps a child that has ended; `None` if it has not.
@@ -79,10 +81,11 @@ pub(super) fn reap(pid: u32) -> Option<Reaped> {
     let result = unsafe { libc::wait4(pid as c_int, &mut status, libc::WNOHANG, &mut usage) };
     match result {
         0 => None,
-        -1 => Some(Reaped { status: None, peak_bytes: None }),
+        -1 => Some(Reaped { status: None, peak_bytes: None, cpu_ns: None }),
         _ => {
             let status = Some(ExitStatus::from_raw(status));
-            Some(Reaped { status, peak_bytes: peak(kib(&usage)) })
+            let cpu_ns = Some(ns(usage.ru_utime) + ns(usage.ru_stime));
+            Some(Reaped { status, peak_bytes: peak(kib(&usage)), cpu_ns })
         }
     }
 }
@@ -94,6 +97,10 @@ fn peak(child_bytes: u64) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let own: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     (child_bytes > own * 1024).then_some(child_bytes)
+}
+
+fn ns(time: libc::timeval) -> u64 {
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000
 }
 
 fn kib(usage: &libc::rusage) -> u64 {

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::time::ClockId;
 use tokio::runtime::Handle;
 
 use super::link::Link;
@@ -31,7 +32,7 @@ use crate::error::{Cause, Error, Lost, Repr};
 use crate::init::Restart;
 use crate::shared::Page;
 use crate::wire::{self, ToWorker};
-use crate::worker::{VARIABLE, resident_bytes};
+use crate::worker::{VARIABLE, now_ns, resident_bytes};
 
 /// How often busy workers are looked at.
 const BEAT: Duration = Duration::from_millis(250);
@@ -549,7 +550,8 @@ impl Worker {
         if let Some(stdout) = stdout {
             stdout.finish(0);
         }
-        let stderr = stderr.finish(link.running_since());
+        let since_ns = link.running_since();
+        let stderr = stderr.finish(since_ns);
         let mut said = None;
         link.set_lost(|blame| {
             let reaped = reap(link.pid);
@@ -559,12 +561,21 @@ impl Worker {
                 cause: blame.or_else(|| cause(reaped)),
                 stderr,
                 memory_bytes: memory(reaped, sampled_bytes, link.memory_bytes()),
+                run_time: (since_ns > 0).then(|| since(since_ns, now_ns(ClockId::Monotonic))),
+                cpu_time: (reaped.and_then(|reaped| reaped.cpu_ns))
+                    .filter(|_| since_ns > 0)
+                    .map(|cpu_ns| since(link.page.cpu_before_ns(), cpu_ns)),
+                ..Lost::default()
             };
             said = Some(lost.clone());
             lost
         });
         said.expect("set_lost calls its argument")
     }
+}
+
+fn since(before_ns: u64, after_ns: u64) -> Duration {
+    Duration::from_nanos(after_ns.saturating_sub(before_ns))
 }
 
 fn cause(reaped: Option<Reaped>) -> Option<Cause> {

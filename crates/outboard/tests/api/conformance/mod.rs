@@ -38,6 +38,8 @@ mod results;
 mod several;
 /// Coalescing by `pure` and `key`.
 mod sharing;
+/// Fair shares between tenants.
+mod tenants;
 /// 3: timeouts, in the queue and while running.
 mod timeout;
 

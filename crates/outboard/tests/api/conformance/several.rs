@@ -1,5 +1,6 @@
 //! gather, as_completed, wait: several futures at once.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use outboard::{TaskFuture, When, as_completed, gather, wait};
@@ -16,6 +17,7 @@ on_every_engine! {
     as_completed_passes_errors_on,
     dropping_as_completed_cancels_the_rest,
     wait_for_the_first_gives_all_back,
+    wait_for_the_first_error_passes_over_results,
     wait_for_all_takes_errors_too,
     wait_with_a_timeout_ends_the_waiting_only,
     dropping_a_wait_cancels_its_tasks,
@@ -122,6 +124,23 @@ async fn wait_for_the_first_gives_all_back(engine: Engine) {
     assert!(scratches.iter().all(|scratch| scratch.starts() == 1));
     let none = wait(Vec::<TaskFuture<u8>>::new(), When::FirstCompleted, None).await;
     assert!(none.done.is_empty() && none.pending.is_empty());
+}
+
+async fn wait_for_the_first_error_passes_over_results(engine: Engine) {
+    let client = engine.client("workers=2").await;
+    let scratch = Scratch::new();
+    let quick = client.submit(|_: PathBuf| 1, scratch.path());
+    let held = client.submit(hold, scratch.path());
+    scratch.started(1).await;
+    let fails = client.submit(|_: PathBuf| -> u32 { panic!("no") }, scratch.path());
+    let waited = wait([quick, held, fails], When::FirstError, None).await;
+    assert_eq!((waited.done.len(), waited.pending.len()), (2, 1));
+    let mut done = waited.done.into_iter();
+    assert_eq!(done.next().unwrap().await.unwrap(), 1);
+    assert!(done.next().unwrap().await.unwrap_err().is_panicked());
+    scratch.release();
+    let waited = wait(waited.pending, When::FirstError, None).await;
+    assert_eq!((waited.done.len(), waited.pending.len()), (1, 0), "without an error, all of them");
 }
 
 async fn wait_for_all_takes_errors_too(engine: Engine) {

@@ -318,3 +318,36 @@ fn dropping_a_running_task_ends_its_process_and_no_other() {
         assert_eq!(second.await.unwrap(), kept.pid());
     });
 }
+
+/// Keeps a core busy for so long, and ends the worker.
+#[outboard::task(name = "tests::burn")]
+fn burn(ms: u64, _padding: Vec<u8>) -> u8 {
+    let start = std::time::Instant::now();
+    while start.elapsed() < Duration::from_millis(ms) {
+        std::hint::black_box(ms);
+    }
+    std::process::exit(1)
+}
+
+#[test]
+fn a_lost_worker_tells_of_the_task_that_it_had() {
+    run(async {
+        let client = client(1).await;
+        let report = async |padding: u8| {
+            let args = (30, vec![padding; 100]);
+            let error = client.retries(1).submit(burn, args).await.unwrap_err();
+            error.lost().unwrap().clone()
+        };
+        let (lost, same, other) = (report(1).await, report(1).await, report(2).await);
+        assert_eq!((lost.task, lost.attempt), ("tests::burn", 2));
+        assert!((100..120).contains(&lost.argument_bytes), "{lost:?}");
+        assert_eq!(lost.argument_digest, same.argument_digest);
+        assert_ne!(lost.argument_digest, other.argument_digest);
+        let (run, cpu) = (lost.run_time.unwrap(), lost.cpu_time.unwrap());
+        assert!(run >= Duration::from_millis(30), "{run:?}");
+        assert!(
+            cpu > Duration::ZERO && cpu <= run + Duration::from_millis(20),
+            "{cpu:?} of {run:?}"
+        );
+    });
+}

@@ -119,3 +119,14 @@ fn an_idle_client_sleeps() {
         server.succeeds().await;
     });
 }
+
+#[test]
+fn a_task_knows_that_it_is_in_a_worker() {
+    run(async {
+        assert!(!outboard::is_worker());
+        let client = client(1).await;
+        assert!(client.submit(outboard::is_worker, ()).await.unwrap());
+        let on_a_thread = || std::thread::spawn(outboard::is_worker).join().unwrap();
+        assert!(client.submit(on_a_thread, ()).await.unwrap());
+    });
+}

@@ -1,0 +1,464 @@
+//! Whose turn it is: the queue, shared fairly between tenants.
+//!
+//! Pure. Priorities are strict: a task of a higher class goes before all of a
+//! lower one. Inside a class the next task is that of the tenant whose
+//! **virtual time** is least, and inside a tenant it is first in, first out.
+//! This is start-time fair queueing (Goyal, Vin and Cheng, "Start-time Fair
+//! Queuing", SIGCOMM 1996) with the length of a task known only at its end:
+//!
+//! * When a task is handed out, its tenant's virtual time grows by an estimate
+//!   (the mean run time) divided by the tenant's weight; when it ends, by the
+//!   difference to what it really took, from start to end by the engine's own
+//!   clock. So a tenant that sleeps in its tasks pays for the worker it holds,
+//!   and what a worker reports of itself does not count.
+//! * A tenant that comes, or comes back, starts at the virtual time of the task
+//!   that was handed out last: being idle earns no credit.
+//!
+//! It follows that no tenant with tasks waiting is further behind its share
+//! than (workers + 1) of the longest tasks; a property test holds it to that.
+//!
+//! A tenant without tasks is forgotten [`REMEMBERED`] after its last submit.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::ledger::TaskId;
+
+/// A place in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    priority: i32,
+    pub(crate) tenant: TenantId,
+    order: u64,
+}
+
+impl Place {
+    pub(crate) fn priority(self) -> i32 {
+        self.priority
+    }
+}
+
+/// Names a tenant that has tasks, or was seen of late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TenantId(u32);
+
+/// How long a tenant counts as present after its last submit.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// Virtual time of one nanosecond at weight 1: room for weights to divide.
+const SCALE: u128 = 1 << 20;
+
+/// A task that waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queued {
+    pub(crate) task: TaskId,
+    pub(crate) bytes: usize,
+}
+
+/// The queue; see the module's documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Shares {
+    classes: BTreeMap<Reverse<i32>, Class>,
+    tenants: Slab<Tenant>,
+    names: HashMap<Arc<str>, TenantId>,
+    /// The tenant of submits that name none.
+    unnamed: Option<TenantId>,
+    /// The virtual time of the task that was handed out last.
+    virtual_now: u128,
+    /// The two tenants that submitted last.
+    recent: [Option<(TenantId, Instant)>; 2],
+    /// Tenants by the time they were last seen when they ran out of tasks.
+    leaving: VecDeque<(Instant, TenantId)>,
+    next_order: u64,
+    waiting: usize,
+}
+
+/// The tasks of one priority.
+#[derive(Debug, Default)]
+struct Class {
+    /// Tenants with tasks in this class, the next one first.
+    turns: BTreeSet<(u128, TenantId)>,
+    queues: HashMap<TenantId, BTreeMap<u64, Queued>>,
+}
+
+#[derive(Debug)]
+struct Tenant {
+    name: Option<Arc<str>>,
+    weight: u32,
+    virtual_time: u128,
+    /// The classes in which it has tasks waiting.
+    classes: Vec<i32>,
+    /// Its tasks that are owed, and those that slots are not through with.
+    tasks: usize,
+    seen: Instant,
+}
+
+impl Shares {
+    /// A tenant submits; gives its number, and forgets those long gone.
+    pub(crate) fn seen(&mut self, name: Option<&Arc<str>>, weight: u32, now: Instant) -> TenantId {
+        self.forget(now);
+        let known = match name {
+            Some(name) => self.names.get(name).copied(),
+            None => self.unnamed,
+        };
+        let id = known.unwrap_or_else(|| self.enter(name.cloned(), now));
+        let tenant = &mut self.tenants[id.0 as usize];
+        (tenant.weight, tenant.seen) = (weight.max(1), now);
+        if tenant.tasks == 0 {
+            tenant.virtual_time = tenant.virtual_time.max(self.virtual_now);
+        }
+        match &mut self.recent {
+            [Some((last, at)), _] if *last == id => *at = now,
+            recent => *recent = [Some((id, now)), recent[0]],
+        }
+        id
+    }
+
+    fn enter(&mut self, name: Option<Arc<str>>, now: Instant) -> TenantId {
+        let key = self.tenants.insert(Tenant {
+            name: name.clone(),
+            weight: 1,
+            virtual_time: self.virtual_now,
+            classes: Vec::new(),
+            tasks: 0,
+            seen: now,
+        });
+        let id = TenantId(u32::try_from(key).expect("far fewer tenants than four billion"));
+        match name {
+            Some(name) => drop(self.names.insert(name, id)),
+            None => self.unnamed = Some(id),
+        }
+        self.leaving.push_back((now, id));
+        id
+    }
+
+    /// Forgets tenants that have no tasks and were not seen for long.
+    fn forget(&mut self, now: Instant) {
+        while let Some((noted, id)) = self.leaving.front().copied() {
+            if now.saturating_duration_since(noted) < REMEMBERED {
+                return;
+            }
+            self.leaving.pop_front();
+            let tenant = &self.tenants[id.0 as usize];
+            if tenant.tasks > 0 || now.saturating_duration_since(tenant.seen) < REMEMBERED {
+                self.leaving.push_back((now, id));
+                continue;
+            }
+            match self.tenants.remove(id.0 as usize).name {
+                Some(name) => drop(self.names.remove(&name)),
+                None => self.unnamed = None,
+            }
+            self.recent = self.recent.map(|one| one.filter(|(recent, _)| *recent != id));
+        }
+    }
+
+    /// Whether another tenant was seen of late.
+    pub(crate) fn contested(&self, id: TenantId, now: Instant) -> bool {
+        let mut others = self.recent.iter().flatten().filter(|(other, _)| *other != id);
+        others.any(|(_, at)| now.saturating_duration_since(*at) < REMEMBERED)
+    }
+
+    /// A new place at the end of a tenant's tasks of a priority. The tenant
+    /// counts it among its tasks until `ended`.
+    pub(crate) fn place(&mut self, priority: i32, tenant: TenantId) -> Place {
+        self.next_order += 1;
+        self.tenants[tenant.0 as usize].tasks += 1;
+        Place { priority, tenant, order: self.next_order }
+    }
+
+    /// A task of a tenant, for which a place was made, has ended.
+    pub(crate) fn ended(&mut self, tenant: TenantId) {
+        self.tenants[tenant.0 as usize].tasks -= 1;
+    }
+
+    /// A slot is through with a task of a tenant that was taken.
+    pub(crate) fn released(&mut self, tenant: TenantId) {
+        self.tenants[tenant.0 as usize].tasks -= 1;
+    }
+
+    /// A task waits at a place.
+    pub(crate) fn enqueue(&mut self, place: Place, queued: Queued) {
+        let Place { priority, tenant: id, order } = place;
+        let tenant = &mut self.tenants[id.0 as usize];
+        let class = self.classes.entry(Reverse(priority)).or_default();
+        let queue = class.queues.entry(id).or_default();
+        if queue.is_empty() {
+            tenant.classes.push(priority);
+            class.turns.insert((tenant.virtual_time, id));
+        }
+        if queue.insert(order, queued).is_none() {
+            self.waiting += 1;
+        }
+    }
+
+    /// What waited at a place no longer does.
+    pub(crate) fn dequeue(&mut self, place: Place) -> Option<Queued> {
+        let Place { priority, tenant: id, order } = place;
+        let class = self.classes.get_mut(&Reverse(priority))?;
+        let queue = class.queues.get_mut(&id)?;
+        let queued = queue.remove(&order)?;
+        self.waiting -= 1;
+        if queue.is_empty() {
+            let tenant = &mut self.tenants[id.0 as usize];
+            tenant.classes.retain(|class| *class != priority);
+            class.queues.remove(&id);
+            class.turns.remove(&(tenant.virtual_time, id));
+            if class.queues.is_empty() {
+                self.classes.remove(&Reverse(priority));
+            }
+        }
+        Some(queued)
+    }
+
+    /// Moves a waiting task to another priority; gives its new place.
+    pub(crate) fn promote(&mut self, place: Place, priority: i32) -> Place {
+        let better = Place { priority, ..place };
+        if let Some(queued) = self.dequeue(place) {
+            self.enqueue(better, queued);
+        }
+        better
+    }
+
+    /// Takes the first task, in order of turns, for which `accept` gives
+    /// something; of each tenant only its first task is offered.
+    ///
+    /// `accept` is told whether the task's tenant is contested, too.
+    pub(crate) fn take<R>(
+        &mut self,
+        now: Instant,
+        accept: impl Fn(TenantId, Queued, bool) -> Option<R>,
+    ) -> Option<(Place, Queued, R)> {
+        let mut turns = self.classes.iter().flat_map(|(priority, class)| {
+            class.turns.iter().map(move |(_, id)| (priority.0, class, *id))
+        });
+        let (place, accepted) = turns.find_map(|(priority, class, tenant)| {
+            let (order, queued) = class.queues.get(&tenant)?.first_key_value()?;
+            let accepted = accept(tenant, *queued, self.contested(tenant, now))?;
+            Some((Place { priority, tenant, order: *order }, accepted))
+        })?;
+        let virtual_time = self.tenants[place.tenant.0 as usize].virtual_time;
+        self.virtual_now = self.virtual_now.max(virtual_time);
+        let queued = self.dequeue(place)?;
+        self.tenants[place.tenant.0 as usize].tasks += 1;
+        Some((place, queued, accepted))
+    }
+
+    /// Charges a tenant for worker time, or gives some back.
+    pub(crate) fn charge(&mut self, id: TenantId, ns: i128) {
+        let tenant = &mut self.tenants[id.0 as usize];
+        let before = tenant.virtual_time;
+        let change = ns * SCALE as i128 / i128::from(tenant.weight);
+        tenant.virtual_time = before.saturating_add_signed(change);
+        for priority in &tenant.classes {
+            if let Some(class) = self.classes.get_mut(&Reverse(*priority)) {
+                class.turns.remove(&(before, id));
+                class.turns.insert((tenant.virtual_time, id));
+            }
+        }
+    }
+
+    /// How many tasks wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// The task that waits at a place.
+    #[cfg(test)]
+    pub(crate) fn at(&self, place: Place) -> Option<TaskId> {
+        let queue = self.classes.get(&Reverse(place.priority))?.queues.get(&place.tenant)?;
+        queue.get(&place.order).map(|queued| queued.task)
+    }
+
+    /// All tasks that wait.
+    #[cfg(test)]
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = TaskId> {
+        let queues = self.classes.values().flat_map(|class| class.queues.values());
+        queues.flat_map(|queue| queue.values().map(|queued| queued.task))
+    }
+
+    /// The tenants that have tasks waiting.
+    #[cfg(test)]
+    pub(crate) fn backlogged(&self) -> impl Iterator<Item = TenantId> {
+        self.classes.values().flat_map(|class| class.queues.keys().copied())
+    }
+
+    /// Re-checks that turns, queues and counts agree.
+    #[cfg(test)]
+    pub(crate) fn check_invariants(&self) {
+        assert_eq!(self.waiting, self.tasks().count());
+        for (priority, class) in &self.classes {
+            assert_eq!(class.turns.len(), class.queues.len());
+            for (virtual_time, id) in &class.turns {
+                let tenant = &self.tenants[id.0 as usize];
+                assert_eq!(tenant.virtual_time, *virtual_time, "a turn is out of date");
+                assert!(tenant.classes.contains(&priority.0));
+                assert!(!class.queues[id].is_empty());
+                assert!(tenant.tasks >= class.queues[id].len());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn task(number: u32) -> Queued {
+        Queued { task: TaskId::for_test(number), bytes: 0 }
+    }
+
+    fn name(number: usize) -> Arc<str> {
+        format!("tenant {number}").into()
+    }
+
+    /// Tenants that always have tasks waiting, and workers that are never idle.
+    struct Simulation {
+        shares: Shares,
+        start: Instant,
+        tenants: Vec<TenantId>,
+        weights: Vec<u32>,
+        /// Worker time that each tenant has used, in nanoseconds.
+        used: Vec<u64>,
+        /// When each worker's task started and ends, and whose it is.
+        running: Vec<(u64, u64, usize)>,
+        longest: u64,
+    }
+
+    const ESTIMATE: i128 = 1_000;
+
+    impl Simulation {
+        fn new(weights: &[u32]) -> Self {
+            let (mut shares, start) = (Shares::default(), Instant::now());
+            let tenants: Vec<_> = (0..weights.len())
+                .map(|number| shares.seen(Some(&name(number)), weights[number], start))
+                .collect();
+            for (number, tenant) in (0..).zip(&tenants) {
+                for _ in 0..2 {
+                    let place = shares.place(0, *tenant);
+                    shares.enqueue(place, task(number));
+                }
+            }
+            let used = vec![0; weights.len()];
+            let weights = weights.to_vec();
+            Self { shares, start, tenants, weights, used, running: vec![], longest: 0 }
+        }
+
+        fn start_one(&mut self, now: u64, length: impl Fn(usize) -> u64) {
+            let (place, queued, ()) =
+                self.shares.take(self.start, |_, _, _| Some(())).expect("a backlog");
+            let who = self.tenants.iter().position(|one| *one == place.tenant).unwrap();
+            self.shares.charge(place.tenant, ESTIMATE);
+            let next = self.shares.place(0, place.tenant);
+            self.shares.enqueue(next, queued);
+            let length = length(who);
+            self.longest = self.longest.max(length);
+            self.running.push((now, now + length, who));
+            self.shares.check_invariants();
+        }
+
+        /// Ends the task that ends first; gives the time.
+        fn end_one(&mut self) -> u64 {
+            let first = (0..self.running.len()).min_by_key(|at| self.running[*at].1).unwrap();
+            let (start, end, who) = self.running.swap_remove(first);
+            self.used[who] += end - start;
+            self.shares.charge(self.tenants[who], i128::from(end - start) - ESTIMATE);
+            self.shares.ended(self.tenants[who]);
+            self.shares.released(self.tenants[who]);
+            end
+        }
+
+        /// How far the tenant that is furthest behind is from its share, in
+        /// units of the longest task.
+        fn worst_lag(&self, now: u64) -> f64 {
+            let mut used = self.used.clone();
+            for (start, _, who) in &self.running {
+                used[*who] += now - start;
+            }
+            let total: u64 = used.iter().sum();
+            let weight: u32 = self.weights.iter().sum();
+            let share =
+                |who: usize| total as f64 * f64::from(self.weights[who]) / f64::from(weight);
+            let lag = (0..used.len()).map(|who| share(who) - used[who] as f64);
+            lag.fold(0.0, f64::max) / self.longest as f64
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_backlogged_tenant_falls_more_than_workers_plus_one_longest_tasks_behind(
+            weights in prop::collection::vec(1..5_u32, 2..6),
+            workers in 1..5_usize,
+            lengths in prop::collection::vec(1..1_000_000_u64, 300),
+            skew in 0..6_usize,
+        ) {
+            let mut simulation = Simulation::new(&weights);
+            let mut now = 0;
+            for (step, length) in lengths.iter().enumerate() {
+                // One tenant's tasks may be far longer than the others'.
+                let length = |who: usize| if who == skew { *length } else { length / 50 + 1 };
+                while simulation.running.len() < workers {
+                    simulation.start_one(now, length);
+                }
+                now = simulation.end_one();
+                let lag = simulation.worst_lag(now);
+                prop_assert!(lag <= workers as f64 + 1.0, "behind by {lag} after {step} tasks");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tenant_that_was_idle_has_no_credit() {
+        let (mut shares, now) = (Shares::default(), Instant::now());
+        let (busy, idle) = (name(1), name(2));
+        shares.seen(Some(&idle), 1, now);
+        let tenant = shares.seen(Some(&busy), 1, now);
+        for number in 0..4 {
+            let place = shares.place(0, tenant);
+            shares.enqueue(place, task(number));
+        }
+        shares.take(now, |_, _, _| Some(()));
+        shares.charge(tenant, 5_000_000_000);
+        shares.take(now, |_, _, _| Some(()));
+        let back = shares.seen(Some(&idle), 1, now);
+        for number in 10..14 {
+            let place = shares.place(0, back);
+            shares.enqueue(place, task(number));
+        }
+        let mut order = Vec::new();
+        while let Some((place, queued, ())) = shares.take(now, |_, _, _| Some(())) {
+            shares.charge(place.tenant, 1_000);
+            order.push(queued.task);
+        }
+        let numbers = [2, 10, 3, 11, 12, 13].map(TaskId::for_test);
+        let swapped = [10, 2, 11, 3, 12, 13].map(TaskId::for_test);
+        assert!(order == numbers || order == swapped, "{order:?}");
+    }
+
+    #[test]
+    fn a_tenant_long_gone_costs_nothing() {
+        let (mut shares, now) = (Shares::default(), Instant::now());
+        for number in 0..1_000 {
+            shares.seen(Some(&name(number)), 1, now);
+        }
+        assert_eq!(shares.tenants.len(), 1_000);
+        shares.seen(None, 1, now + REMEMBERED);
+        assert_eq!((shares.tenants.len(), shares.names.len()), (1, 0));
+    }
+
+    #[test]
+    fn others_count_while_they_are_remembered() {
+        let (mut shares, now) = (Shares::default(), Instant::now());
+        let first = shares.seen(Some(&name(1)), 1, now);
+        assert!(!shares.contested(first, now));
+        shares.seen(Some(&name(2)), 1, now);
+        shares.seen(Some(&name(1)), 1, now + REMEMBERED / 2);
+        assert!(shares.contested(first, now + REMEMBERED / 2));
+        assert!(!shares.contested(first, now + REMEMBERED));
+    }
+}
