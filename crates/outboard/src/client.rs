@@ -259,7 +259,8 @@ impl Client {
 
     /// Ends the engine, for all clones of this client: every task that has not
     /// ended is `Closed`, workers are killed, and none is left when this
-    /// returns. [`drain`](Self::drain) first to let tasks finish.
+    /// returns. (Threads of `inline` cannot be killed: it waits for what they
+    /// run.) [`drain`](Self::drain) first to let tasks finish.
     ///
     /// # Cancel safety
     ///

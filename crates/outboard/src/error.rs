@@ -113,6 +113,11 @@ pub enum Cause {
     Exited(i32),
     /// A signal such as SIGSTOP held it for a second, so it was killed.
     Stopped,
+    /// It did not come to [`init`](crate::init) in time, so it was killed.
+    Silent,
+    /// It went on for a second with what nobody wanted any more, although it
+    /// had said that it was done, so it was killed.
+    Stuck,
     /// It wrote what no worker writes, so it was killed.
     Protocol,
 }
@@ -365,6 +370,8 @@ impl fmt::Display for Cause {
             },
             Self::Exited(code) => write!(f, "exited with code {code}"),
             Self::Stopped => f.write_str("was stopped by a signal for a second"),
+            Self::Silent => f.write_str("did not come to `outboard::init()` in time"),
+            Self::Stuck => f.write_str("did not let go of what nobody wanted"),
             Self::Protocol => f.write_str("wrote what no worker writes"),
         }
     }

@@ -34,14 +34,14 @@ struct Table(Arc<Mutex<Vec<Option<Thread>>>>);
 #[derive(Debug)]
 struct Thread {
     number: usize,
-    jobs: mpsc::Sender<Job>,
+    attempts: mpsc::Sender<Attempt>,
     sent: VecDeque<(TaskId, Arc<AtomicU8>)>,
     done: u64,
 }
 
 /// One attempt on its way to a thread.
 #[derive(Debug)]
-struct Job {
+struct Attempt {
     task: TaskId,
     attempt: u32,
     run: Run,
@@ -61,10 +61,10 @@ pub(crate) fn start(workers: usize, limits: Limits) -> Result<Arc<Gate>, Error> 
     // Each thread holds one clone: when the last one ends, so does the engine.
     let ended = Arc::new(Ended(gate.clone()));
     for number in 1..=workers {
-        let (jobs, received) = mpsc::channel();
+        let (attempts, received) = mpsc::channel();
         let slot = gate.report(|reports| {
             let slot = reports.slot_up();
-            threads.attach(slot, Thread { number, jobs, sent: VecDeque::new(), done: 0 });
+            threads.attach(slot, Thread { number, attempts, sent: VecDeque::new(), done: 0 });
             slot
         });
         let (ended, threads) = (ended.clone(), threads.clone());
@@ -96,18 +96,18 @@ fn serve(
     threads: &Table,
     slot: SlotId,
     number: usize,
-    jobs: mpsc::Receiver<Job>,
+    attempts: mpsc::Receiver<Attempt>,
     max_payload: usize,
 ) {
-    for job in jobs {
-        let taken = job.state.compare_exchange(SENT, RUNNING, AcqRel, Acquire).is_ok();
-        let outcome = taken.then(|| attempt(&job, max_payload));
+    for one in attempts {
+        let taken = one.state.compare_exchange(SENT, RUNNING, AcqRel, Acquire).is_ok();
+        let outcome = taken.then(|| run(&one, max_payload));
         ended.0.report(|reports| {
             threads.done(slot, taken);
             match outcome {
-                None => reports.skipped(slot, job.task),
+                None => reports.skipped(slot, one.task),
                 Some((result, usage)) => {
-                    let attempt = (job.task, job.attempt);
+                    let attempt = (one.task, one.attempt);
                     reports.finished(slot, attempt, result, (usage, number));
                 }
             }
@@ -115,10 +115,10 @@ fn serve(
     }
 }
 
-fn attempt(job: &Job, max_payload: usize) -> (Result<Payload, Failure>, Usage) {
+fn run(one: &Attempt, max_payload: usize) -> (Result<Payload, Failure>, Usage) {
     let start = Instant::now();
     let mut out = Vec::new();
-    let result = execute(job.run, &job.args, &mut out, max_payload);
+    let result = execute(one.run, &one.args, &mut out, max_payload);
     let run_ns = start.elapsed().as_nanos() as u64;
     (result.map(|()| out.into()), Usage { run_ns, ..Usage::default() })
 }
@@ -174,9 +174,9 @@ impl Engine for Inline {
             let state = Arc::new(AtomicU8::new(SENT));
             thread.sent.push_back((work.task, state.clone()));
             let Work { task, attempt, function, args } = work;
-            let job = Job { task, attempt, run: function.run, args: args.clone(), state };
+            let one = Attempt { task, attempt, run: function.run, args: args.clone(), state };
             // A thread leaves its channel only after this sender is dropped.
-            let _ = thread.jobs.send(job);
+            let _ = thread.attempts.send(one);
         });
         None
     }

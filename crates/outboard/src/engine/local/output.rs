@@ -23,6 +23,10 @@ const WAITING_BATCHES: usize = 64;
 const TURN_BYTES: usize = 256 << 10;
 const TURN_LINES: u64 = 1000;
 
+/// How many turns the rest of a dead worker's output gets: a pipe holds 64 KiB
+/// unless it is told otherwise, and a turn is a page at least.
+const LAST_TURNS: usize = 32;
+
 /// One of the two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stream {
@@ -44,13 +48,16 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    /// Starts the thread; it ends when the printer and its clones are dropped.
-    pub(super) fn start() -> io::Result<Self> {
+    /// Starts the thread; it ends when the printer and its clones are dropped
+    /// and all is written, which disconnects the receiver.
+    pub(super) fn start() -> io::Result<(Self, Receiver<()>)> {
         let (lines, received) = sync_channel(WAITING_BATCHES);
-        std::thread::Builder::new()
-            .name("outboard-output".into())
-            .spawn(move || print_all(&received))?;
-        Ok(Self { lines })
+        let (end, ended) = sync_channel(0);
+        std::thread::Builder::new().name("outboard-output".into()).spawn(move || {
+            print_all(&received);
+            drop(end);
+        })?;
+        Ok((Self { lines }, ended))
     }
 }
 
@@ -113,7 +120,8 @@ impl<R: Read> Pipe<R> {
         any
     }
 
-    fn read(&mut self) {
+    /// Takes lines for one turn; gives how many bytes that were.
+    fn read(&mut self) -> usize {
         let mut buffer = [0; 4 << 10];
         let mut read = 0;
         while !self.closed && read < TURN_BYTES && self.batched < TURN_LINES {
@@ -124,16 +132,24 @@ impl<R: Read> Pipe<R> {
                     self.take(&buffer[..bytes]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => self.closed = true,
             }
         }
+        read
     }
 
     /// The last lines that came since then, by the monotonic clock; what is
     /// left is taken as a line.
     pub(super) fn finish(mut self, since_ns: u64) -> Vec<String> {
-        self.read();
+        // What the pipe can hold is read; a process that was left behind may go
+        // on writing, and is not waited for.
+        for _ in 0..LAST_TURNS {
+            if self.read() == 0 {
+                break;
+            }
+            self.print();
+        }
         if !self.partial.is_empty() {
             self.end_line();
         }

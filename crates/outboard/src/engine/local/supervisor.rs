@@ -14,6 +14,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -45,7 +46,8 @@ const STOPPED: Duration = Duration::from_secs(1);
 /// short lines must not keep this thread awake.
 const GATHER: Duration = Duration::from_millis(4);
 
-/// How long an idle worker may take to exit by itself when the engine ends.
+/// How long an idle worker may take to exit by itself when the engine ends, and
+/// its last lines to be written.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// After how many failed starts in a row nothing more is expected of the next.
@@ -111,12 +113,14 @@ pub(super) fn start(
 ) -> io::Result<()> {
     let now = Instant::now();
     let seats = (1..=settings.workers).map(|number| Seat { number, state: State::Empty(now) });
+    let (printer, printed) = Printer::start()?;
     let supervisor = Supervisor {
         gate,
         links,
         control,
         runtime,
-        printer: Printer::start()?,
+        printer: Some(printer),
+        printed,
         seats: seats.collect(),
         settings,
         restart,
@@ -137,7 +141,9 @@ struct Supervisor {
     links: Links,
     control: Arc<Control>,
     runtime: Handle,
-    printer: Printer,
+    printer: Option<Printer>,
+    /// Disconnected when all lines are written.
+    printed: Receiver<()>,
     seats: Vec<Seat>,
     settings: Settings,
     restart: Restart,
@@ -289,7 +295,8 @@ impl Supervisor {
         number: usize,
     ) -> io::Result<Pipe<R>> {
         rustix::io::ioctl_fionbio(&reader, true)?;
-        Ok(Pipe::new(reader, stream, number, self.printer.clone()))
+        let printer = self.printer.clone().expect("there until the supervisor ends");
+        Ok(Pipe::new(reader, stream, number, printer))
     }
 
     /// Puts the first message into the socket before its reader exists.
@@ -329,7 +336,7 @@ impl Supervisor {
 
     /// The pause before the next start, after one that led to nothing.
     fn pause(&self) -> Duration {
-        let failures = self.control.failures.fetch_add(1, Relaxed) + 1;
+        let failures = self.control.failures.fetch_add(1, Relaxed);
         FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE)
     }
 
@@ -373,7 +380,7 @@ impl Supervisor {
         let timeout = self.settings.start_timeout;
         for worker in self.workers().filter(|worker| worker.is_silent()) {
             if now.saturating_duration_since(worker.started) >= timeout {
-                worker.link.kill();
+                worker.link.blame(Cause::Silent);
             }
         }
     }
@@ -476,6 +483,9 @@ impl Drop for Supervisor {
                 worker.bury();
             }
         }
+        // A program that ends now would take the last lines along.
+        self.printer = None;
+        let _ = self.printed.recv_timeout(GRACE);
         self.gate.report(|reports| reports.ended());
     }
 }
@@ -503,7 +513,7 @@ impl Worker {
             _ => (seq, now),
         });
         if self.stuck.is_some_and(|(_, since)| now.saturating_duration_since(since) >= STOPPED) {
-            self.link.blame(Cause::Protocol);
+            self.link.blame(Cause::Stuck);
         }
         if let Some(bytes) = resident_bytes(&format!("/proc/{}/statm", self.link.pid)) {
             self.sampled_bytes = self.sampled_bytes.max(bytes);

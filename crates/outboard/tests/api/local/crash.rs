@@ -229,7 +229,7 @@ fn last_words_are_kept_however_much_came_just_before_them() {
         let client = client(1).await;
         let shout = |lines: usize| -> u8 {
             // In one write, as a crash that is logged does: it fills the pipe.
-            eprint!("{}last words\n", "a\n".repeat(lines));
+            eprintln!("{}last words", "a\n".repeat(lines));
             std::process::abort()
         };
         for lines in [100, 30_000] {

@@ -43,10 +43,11 @@ pub(crate) fn write(at: PathBuf, line: String) -> u32 {
     std::process::id()
 }
 
-/// Panics the first so many times.
+/// Panics the first so many times, each after a while.
 #[outboard::task]
 pub(crate) fn panics_before(at: PathBuf, times: usize) -> usize {
     start(&at);
+    std::thread::sleep(Duration::from_millis(20));
     let starts = std::fs::read_to_string(at.join("starts")).unwrap().lines().count();
     assert!(starts > times, "start {starts} of {times} that panic");
     starts
