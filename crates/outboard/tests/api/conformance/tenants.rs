@@ -28,7 +28,8 @@ async fn a_tenant_alone_has_all_workers(engine: Engine) {
 async fn a_flood_leaves_a_worker_to_the_others(engine: Engine) {
     let client = engine.client("workers=2").await;
     let (many, few) = (client.tenant("many"), client.tenant("few"));
-    few.submit(|n: u64| n, 1).await.unwrap();
+    // So long that nothing is sent ahead, where it would not count as queued.
+    few.submit(std::thread::sleep, std::time::Duration::from_millis(5)).await.unwrap();
     let flood = Scratch::new();
     let held: Vec<_> = (0..8).map(|_| many.submit(hold, flood.path())).collect();
     flood.started(1).await;
@@ -96,7 +97,8 @@ async fn weights_divide_what_tenants_get(engine: Engine) {
 async fn a_flood_does_not_fill_an_idle_worker_past_the_bounds(engine: Engine) {
     let client = engine.client("workers=2&queue_tasks=5").await;
     let (many, few) = (client.tenant("many"), client.tenant("few"));
-    few.submit(|n: u64| n, 1).await.unwrap();
+    // So long that nothing is sent ahead, where it would not count as queued.
+    few.submit(std::thread::sleep, std::time::Duration::from_millis(5)).await.unwrap();
     let flood = Scratch::new();
     let first = many.submit(hold, flood.path());
     flood.started(1).await;

@@ -228,7 +228,7 @@ fn last_words_are_kept_however_much_came_just_before_them() {
     run(async {
         let client = client(1).await;
         let shout = |lines: usize| -> u8 {
-            // In one write, as a crash that is logged does: it fills the pipe.
+            // More lines than are read in one turn.
             eprintln!("{}last words", "a\n".repeat(lines));
             std::process::abort()
         };
