@@ -14,13 +14,15 @@ use proc_macro::TokenStream;
 /// like any other. Beside it, the attribute registers the function at link time; nothing runs
 /// before `main`.
 ///
-/// ```ignore
+/// ```
 /// #[outboard::task]
 /// fn fib(n: u64) -> u64 {
 ///     if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
 /// }
 ///
+/// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
 /// let f = client.submit(fib, 40).await?;
+/// # Ok(()) }
 /// ```
 ///
 /// # The function
@@ -30,7 +32,9 @@ use proc_macro::TokenStream;
 /// `Deserialize`: `String` rather than `&str`, `Vec<u8>` rather than `&[u8]`. The patterns of
 /// the arguments are free.
 ///
-/// ```ignore
+/// ```
+/// use serde::{Deserialize, Serialize};
+///
 /// #[derive(Serialize, Deserialize)]
 /// struct Size {
 ///     width: u32,
@@ -39,7 +43,9 @@ use proc_macro::TokenStream;
 ///
 /// #[outboard::task]
 /// async fn resize(image: Vec<u8>, Size { width, height }: Size) -> Result<Vec<u8>, String> {
+///     # let _ = (width, height);
 ///     // ...
+///     Ok(image)
 /// }
 /// ```
 ///
@@ -53,10 +59,12 @@ use proc_macro::TokenStream;
 /// it one to stay with where old and new programs meet, as on a cluster. It has letters, digits
 /// and `_ . : -`, and is checked to be unique when the program starts.
 ///
-/// ```ignore
+/// ```
 /// #[outboard::task(name = "images::resize")]
 /// fn resize(image: Vec<u8>, width: u32) -> Vec<u8> {
+///     # let _ = width;
 ///     // ...
+///     image
 /// }
 /// ```
 ///
@@ -66,10 +74,11 @@ use proc_macro::TokenStream;
 /// effect. Identical calls in flight at the same time, by the same tenant, are then one
 /// execution that all their callers share.
 ///
-/// ```ignore
+/// ```
 /// #[outboard::task(pure, name = "reports::total")]
 /// fn total(year: u16) -> u64 {
 ///     // ...
+///     # u64::from(year)
 /// }
 /// ```
 ///

@@ -29,6 +29,7 @@ fn play() {
         "from_env" => play_async(from_env(at)),
         "held" => play_async(held(at)),
         "idle" => play_async(idle()),
+        "loud" => play_async(loud()),
         "memory" => play_async(memory(at)),
         "output" => play_async(output()),
         "replaced" => play_async(replaced(at)),
@@ -117,6 +118,23 @@ async fn output() {
     let client = Client::local().workers(1).await.unwrap();
     client.submit(|| eprintln!("words of a task"), ()).await.unwrap();
     client.submit(|| eprint!("without an end"), ()).await.unwrap();
+    client.shutdown().await;
+}
+
+/// Tasks that write far more than is kept of it, and then crash.
+async fn loud() {
+    let client = Client::local().workers(1).await.unwrap();
+    let shout = |lines: usize, bytes: usize| -> u8 {
+        eprintln!("{}{}last words", "a\n".repeat(lines), "b".repeat(bytes));
+        std::process::abort()
+    };
+    for (lines, bytes) in [(100, 0), (30_000, 0), (5_000, 1 << 20)] {
+        let error = client.submit(shout, (lines, bytes)).await.unwrap_err();
+        let stderr = &error.lost().unwrap().stderr;
+        assert!(stderr.last().unwrap().ends_with("last words"), "{stderr:?}");
+        let kept: usize = stderr.iter().map(String::len).sum();
+        assert!(stderr.len() <= 200 && kept < 1 << 20, "{} lines, {kept} bytes", stderr.len());
+    }
     client.shutdown().await;
 }
 
