@@ -10,16 +10,24 @@ const WINDOW: Duration = Duration::from_millis(100);
 /// One that computes gains so many even when the machine is busy.
 const BUSY_TICKS: u64 = 3;
 
-/// The children of a process and the CPU time, in ticks, that each has used.
-pub(crate) fn workers(parent: u32) -> BTreeMap<u32, u64> {
+/// Processes, and the CPU time, in ticks, that each has used.
+pub(crate) type Workers = BTreeMap<u32, u64>;
+
+/// The children of a process.
+pub(crate) fn workers(parent: u32) -> Workers {
     let processes = fs::read_dir("/proc").expect("there is a /proc");
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter_map(|pid| Some((pid, ticks_if_child(pid, parent)?))).collect()
 }
 
-/// Waits until a worker of the server computes.
+/// Waits until a worker of the server has computed for a while; on a machine
+/// that is busy itself, that takes long, for workers stand back.
 pub(crate) fn wait_until_busy(server: u32) {
-    eventually("a worker computes", || ticks_in_window(server) >= BUSY_TICKS);
+    let earlier = workers(server);
+    eventually("a worker computes", || {
+        std::thread::sleep(WINDOW / 5);
+        most_used(&earlier, &workers(server)) >= BUSY_TICKS
+    });
 }
 
 /// Waits until no worker of the server computes, for a while.
@@ -27,11 +35,15 @@ pub(crate) fn wait_until_idle(server: u32) {
     eventually("all workers are idle", || (0..5).all(|_| ticks_in_window(server) < BUSY_TICKS));
 }
 
-/// The most CPU time that a worker which was there all along has used.
+/// The most CPU time that a worker uses in a window.
 fn ticks_in_window(server: u32) -> u64 {
     let earlier = workers(server);
     std::thread::sleep(WINDOW);
-    let later = workers(server);
+    most_used(&earlier, &workers(server))
+}
+
+/// The most CPU time that a worker which was there all along has used.
+fn most_used(earlier: &Workers, later: &Workers) -> u64 {
     let used = later.iter().filter_map(|(pid, ticks)| Some(ticks - earlier.get(pid)?));
     used.max().unwrap_or(0)
 }
