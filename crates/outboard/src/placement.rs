@@ -138,7 +138,7 @@ impl Placement {
     /// The task of a place has ended, whether it waited there or not.
     pub(crate) fn ended(&mut self, place: Place) {
         self.shares.dequeue(place);
-        self.shares.ended(place.tenant);
+        self.shares.released(place.tenant);
     }
 
     /// Moves a waiting task to a better priority; gives its new place.

@@ -49,6 +49,9 @@ pub(crate) struct TenantId(u32);
 /// How long a tenant counts as present after its last submit.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(10);
 
+/// How many tenants are looked at in one submit, to forget them.
+const FORGOTTEN_AT_ONCE: usize = 16;
+
 /// Virtual time of one nanosecond at weight 1: room for weights to divide.
 const SCALE: u128 = 1 << 20;
 
@@ -136,9 +139,11 @@ impl Shares {
         id
     }
 
-    /// Forgets tenants that have no tasks and were not seen for long.
+    /// Forgets tenants that have no tasks and were not seen for long; a few at a
+    /// time, but more than one submit can add.
     fn forget(&mut self, now: Instant) {
-        while let Some((noted, id)) = self.leaving.front().copied() {
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            let Some((noted, id)) = self.leaving.front().copied() else { return };
             if now.saturating_duration_since(noted) < REMEMBERED {
                 return;
             }
@@ -163,19 +168,15 @@ impl Shares {
     }
 
     /// A new place at the end of a tenant's tasks of a priority. The tenant
-    /// counts it among its tasks until `ended`.
+    /// counts it among its tasks until `released`.
     pub(crate) fn place(&mut self, priority: i32, tenant: TenantId) -> Place {
         self.next_order += 1;
         self.tenants[tenant.0 as usize].tasks += 1;
         Place { priority, tenant, order: self.next_order }
     }
 
-    /// A task of a tenant, for which a place was made, has ended.
-    pub(crate) fn ended(&mut self, tenant: TenantId) {
-        self.tenants[tenant.0 as usize].tasks -= 1;
-    }
-
-    /// A slot is through with a task of a tenant that was taken.
+    /// A task of a tenant, for which a place was made, has ended; or a slot is
+    /// through with one that was taken.
     pub(crate) fn released(&mut self, tenant: TenantId) {
         self.tenants[tenant.0 as usize].tasks -= 1;
     }
@@ -368,7 +369,8 @@ mod tests {
             let (start, end, who) = self.running.swap_remove(first);
             self.used[who] += end - start;
             self.shares.charge(self.tenants[who], i128::from(end - start) - ESTIMATE);
-            self.shares.ended(self.tenants[who]);
+            // The task is no longer owed, and its slot is through with it.
+            self.shares.released(self.tenants[who]);
             self.shares.released(self.tenants[who]);
             end
         }
@@ -447,7 +449,9 @@ mod tests {
             shares.seen(Some(&name(number)), 1, now);
         }
         assert_eq!(shares.tenants.len(), 1_000);
-        shares.seen(None, 1, now + REMEMBERED);
+        for _ in 0..1_000 / FORGOTTEN_AT_ONCE + 1 {
+            shares.seen(None, 1, now + REMEMBERED);
+        }
         assert_eq!((shares.tenants.len(), shares.names.len()), (1, 0));
     }
 

@@ -7,7 +7,7 @@
 //! After it, results are handed to their futures and outboxes are written.
 
 use std::hash::{DefaultHasher, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
@@ -89,18 +89,13 @@ pub(crate) struct Reports<'a> {
 }
 
 impl Gate {
-    /// A gate in front of the engine that `make` gives, which may keep the weak
-    /// reference for its reports.
-    pub(crate) fn new(
-        limits: Limits,
-        workers: usize,
-        make: impl FnOnce(&Weak<Self>) -> Box<dyn Engine>,
-    ) -> Arc<Self> {
+    /// A gate in front of an engine.
+    pub(crate) fn new(limits: Limits, workers: usize, engine: Box<dyn Engine>) -> Arc<Self> {
         Arc::new_cyclic(|weak| Self {
             core: Mutex::new(Core {
                 ledger: Ledger::new(limits.queue),
                 placement: Placement::new(limits.tenants),
-                engine: make(weak),
+                engine,
                 phase: Phase::Open,
                 broken: None,
             }),
@@ -433,7 +428,7 @@ impl Core {
 }
 
 impl Reports<'_> {
-    /// A slot can be given tasks; `set` tells the engine which one it is.
+    /// A slot can be given tasks, once the lock is released.
     pub(crate) fn slot_up(&mut self) -> SlotId {
         self.core.broken = None;
         self.core.placement.slot_up(self.now)

@@ -57,7 +57,7 @@ const REVOKED: u8 = 2;
 pub(crate) fn start(workers: usize, limits: Limits) -> Result<Arc<Gate>, Error> {
     record_panics();
     let threads = Table::default();
-    let gate = Gate::new(limits, workers, |_| Box::new(Inline { threads: threads.clone() }));
+    let gate = Gate::new(limits, workers, Box::new(Inline { threads: threads.clone() }));
     // Each thread holds one clone: when the last one ends, so does the engine.
     let ended = Arc::new(Ended(gate.clone()));
     for number in 1..=workers {

@@ -178,7 +178,7 @@ impl Run {
             tenants: Rules::default(),
         };
         let engine = model.clone();
-        let gate = Gate::new(limits, 2, |_| Box::new(engine));
+        let gate = Gate::new(limits, 2, Box::new(engine));
         let now = Instant::now();
         Self { model, gate, now, slots: vec![], waiting: vec![], submitted: 0, ended: 0 }
     }

@@ -45,7 +45,7 @@ pub(crate) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
     let control = Control::new().map_err(|error| Error::unavailable(error.to_string()))?;
     let links = Links::default();
     let engine = Local { links: links.clone(), control: control.clone() };
-    let gate = Gate::new(settings.limits, settings.workers, |_| Box::new(engine));
+    let gate = Gate::new(settings.limits, settings.workers, Box::new(engine));
     supervisor::start(gate.clone(), links, control, runtime, settings, restart)
         .map_err(|error| Error::unavailable(format!("no supervisor can be started: {error}")))?;
     Ok(gate)
