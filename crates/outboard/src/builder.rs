@@ -78,6 +78,14 @@ impl LocalBuilder {
         self
     }
 
+    /// How many tasks of one tenant may wait; by default as many as there is
+    /// room for. Beyond that its submits are `Overloaded`, and
+    /// [`is_tenant_limited`](Error::is_tenant_limited).
+    pub fn tenant_queue(mut self, tasks: usize) -> Self {
+        self.settings.limits.tenants.tenant_queue = tasks;
+        self
+    }
+
     /// Whether one worker is kept free of a tenant's tasks while another tenant
     /// was seen in the last ten seconds; by default yes. A long task of one then
     /// never keeps a short one of another waiting, and a tenant alone still has
@@ -190,12 +198,14 @@ impl Settings {
             "max_payload" => self.limits.payload = number.min(2 << 30),
             "tenant_limit" if number == 0 => return Err("`tenant_limit` must be at least 1".into()),
             "tenant_limit" => self.limits.tenants.tenant_limit = number,
+            "tenant_queue" => self.limits.tenants.tenant_queue = number,
             "tenant_reserve" if number > 1 => return Err("`tenant_reserve` is 0 or 1".into()),
             "tenant_reserve" => self.limits.tenants.reserve = number == 1,
             _ => {
                 return Err(format!(
                     "no option is named `{name}`; known are workers, queue_tasks, \
-                     queue_bytes, max_payload, tenant_limit, tenant_reserve"
+                     queue_bytes, max_payload, tenant_limit, tenant_queue, \
+                     tenant_reserve"
                 ));
             }
         }

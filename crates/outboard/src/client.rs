@@ -110,7 +110,7 @@ impl Client {
     ///
     /// Both take options: `local://?workers=4&queue_tasks=1000`. Known are
     /// `workers`, `queue_tasks`, `queue_bytes`, `max_payload` (in bytes),
-    /// `tenant_limit` and `tenant_reserve` (0 or 1), as on [`LocalBuilder`].
+    /// `tenant_limit`, `tenant_queue` and `tenant_reserve` (0 or 1), as on [`LocalBuilder`].
     ///
     /// # Errors
     ///

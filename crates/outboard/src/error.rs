@@ -153,6 +153,8 @@ pub(crate) enum Bound {
     Bytes(usize),
     /// Submits that wait for the task of another one.
     Sharers(usize),
+    /// Tasks of one tenant that wait.
+    Tenant(usize),
 }
 
 /// A codec's complaint, kept as text because it may have crossed a process.
@@ -221,6 +223,11 @@ impl Error {
     /// Whether the queue was full.
     pub fn is_overloaded(&self) -> bool {
         self.kind() == ErrorKind::Overloaded
+    }
+
+    /// Whether the queue has room, but not for more of this tenant.
+    pub fn is_tenant_limited(&self) -> bool {
+        matches!(&*self.0, Repr::Overloaded { bound: Bound::Tenant(_), .. })
     }
 
     /// Whether arguments or result were larger than the engine's bound.
@@ -392,6 +399,7 @@ impl fmt::Display for Bound {
             Self::Tasks(limit) => write!(f, "limit {limit} tasks"),
             Self::Bytes(limit) => write!(f, "limit {limit} bytes of arguments"),
             Self::Sharers(limit) => write!(f, "limit {limit} callers that share a task"),
+            Self::Tenant(limit) => write!(f, "limit {limit} tasks of one tenant"),
         }
     }
 }

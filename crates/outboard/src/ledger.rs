@@ -241,13 +241,14 @@ impl<W> Ledger<W> {
     /// submits that would share the task of another. `place` makes
     /// the place of a new task in the queue.
     ///
-    /// A task may start at once where `idle` says so, whatever the bounds.
+    /// A task may start at once where `idle` says so, whatever the bounds;
+    /// `tenant_full` is the bound that its tenant has met.
     pub(crate) fn submit(
         &mut self,
         now: Instant,
         request: Request<'_>,
         handle: W,
-        idle: bool,
+        (idle, tenant_full): (bool, Option<Bound>),
         place: impl FnOnce() -> Place,
     ) -> Result<Submitted, Bound> {
         let key = Key::of(&request).map(Arc::new);
@@ -260,7 +261,8 @@ impl<W> Ledger<W> {
             return Ok(self.join(now, task, handle, request.options));
         }
         let welcome = idle || request.options.found_room;
-        if let Some(bound) = self.full(request.args.len()).filter(|_| !welcome) {
+        let full = tenant_full.or_else(|| self.full(request.args.len()));
+        if let Some(bound) = full.filter(|_| !welcome) {
             self.counts.refused += 1;
             return Err(bound);
         }

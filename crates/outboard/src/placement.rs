@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use crate::error::Bound;
 use crate::ledger::TaskId;
 use crate::shares::{Queued, Shares, TenantId};
 
@@ -81,11 +82,13 @@ pub(crate) struct Rules {
     pub(crate) tenant_limit: usize,
     /// Whether a slot is kept free of a tenant while others are about.
     pub(crate) reserve: bool,
+    /// The most tasks of one tenant that may wait.
+    pub(crate) tenant_queue: usize,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { tenant_limit: usize::MAX, reserve: true }
+        Self { tenant_limit: usize::MAX, reserve: true, tenant_queue: usize::MAX }
     }
 }
 
@@ -128,6 +131,12 @@ impl Placement {
     /// A new place at the end of a tenant's tasks of that priority.
     pub(crate) fn place(&mut self, priority: i32, tenant: TenantId) -> Place {
         self.shares.place(priority, tenant)
+    }
+
+    /// The bound that one more task of that tenant would break.
+    pub(crate) fn full(&self, tenant: TenantId) -> Option<Bound> {
+        let limit = self.rules.tenant_queue;
+        (self.shares.waiting_of(tenant) >= limit).then_some(Bound::Tenant(limit))
     }
 
     /// A task waits at a place.

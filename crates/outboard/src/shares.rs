@@ -97,6 +97,8 @@ struct Tenant {
     classes: Vec<i32>,
     /// Its tasks that are owed, and those that slots are not through with.
     tasks: usize,
+    /// Its tasks that wait.
+    waiting: usize,
     seen: Instant,
 }
 
@@ -128,6 +130,7 @@ impl Shares {
             virtual_time: self.virtual_now,
             classes: Vec::new(),
             tasks: 0,
+            waiting: 0,
             seen: now,
         });
         let id = TenantId(u32::try_from(key).expect("far fewer tenants than four billion"));
@@ -192,6 +195,7 @@ impl Shares {
             class.turns.insert((tenant.virtual_time, id));
         }
         if queue.insert(order, queued).is_none() {
+            tenant.waiting += 1;
             self.waiting += 1;
         }
     }
@@ -202,9 +206,10 @@ impl Shares {
         let class = self.classes.get_mut(&Reverse(priority))?;
         let queue = class.queues.get_mut(&id)?;
         let queued = queue.remove(&order)?;
+        let tenant = &mut self.tenants[id.0 as usize];
+        tenant.waiting -= 1;
         self.waiting -= 1;
         if queue.is_empty() {
-            let tenant = &mut self.tenants[id.0 as usize];
             tenant.classes.retain(|class| *class != priority);
             class.queues.remove(&id);
             class.turns.remove(&(tenant.virtual_time, id));
@@ -260,6 +265,11 @@ impl Shares {
                 class.turns.insert((tenant.virtual_time, id));
             }
         }
+    }
+
+    /// How many tasks of a tenant wait.
+    pub(crate) fn waiting_of(&self, id: TenantId) -> usize {
+        self.tenants[id.0 as usize].waiting
     }
 
     /// How many tasks wait.

@@ -1,6 +1,7 @@
 //! Counters at one moment, for pages and the command line.
 
 use std::fmt;
+use std::time::Duration;
 
 /// What a client and its engine were doing at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,11 @@ pub struct Snapshot {
     pub memory_bytes: u64,
     /// Tasks that wait for a worker.
     pub queued: usize,
+    /// How many tasks may wait.
+    pub queue_limit: usize,
+    /// How long a task that is submitted now would wait, at the speed measured
+    /// of late.
+    pub predicted_wait: Duration,
     /// Tasks that a worker has, running or next in line there.
     pub running: usize,
     /// Tasks taken since the start.

@@ -271,6 +271,8 @@ impl Gate {
             cores,
             memory_bytes,
             queued,
+            queue_limit: self.limits.queue.tasks,
+            predicted_wait: core.placement.predicted_wait(),
             running: core.ledger.owed() - queued,
             submitted: counts.submitted,
             coalesced: counts.coalesced,
@@ -311,8 +313,9 @@ impl Core {
         let Options { priority, weight, tenant, .. } = request.options;
         let tenant = placement.seen(tenant.as_ref(), *weight, now);
         let (idle, priority) = (placement.may_start(tenant, now), *priority);
+        let room = (idle, placement.full(tenant));
         let place = || placement.place(priority, tenant);
-        match ledger.submit(now, request, handle, idle, place) {
+        match ledger.submit(now, request, handle, room, place) {
             Err(bound) => Err(self.overloaded(bound)),
             Ok(Submitted::New(waiter, task)) => {
                 self.enqueue(task);

@@ -34,7 +34,7 @@ impl Fixture {
         let request = Request { function, args: vec![handle as u8; 10].into(), options };
         let tenant = self.placement.seen(options.tenant.as_ref(), 1, self.now);
         let place = || self.placement.place(options.priority, tenant);
-        let submitted = self.ledger.submit(self.now, request, handle, false, place);
+        let submitted = self.ledger.submit(self.now, request, handle, (false, None), place);
         self.ledger.check_invariants();
         submitted
     }
@@ -161,7 +161,7 @@ fn those_who_share_a_task_are_bounded() {
     let mut submit = |handle: u32| {
         let request =
             Request { function: known(|x: u8| x), args: vec![].into(), options: &keyed("a") };
-        ledger.submit(now, request, handle, false, || placement.place(0, tenant))
+        ledger.submit(now, request, handle, (false, None), || placement.place(0, tenant))
     };
     for handle in 0..=MAX_SHARERS as u32 {
         assert!(submit(handle).is_ok());

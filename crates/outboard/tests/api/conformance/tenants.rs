@@ -14,6 +14,7 @@ on_every_engine! {
     a_tenant_that_comes_late_does_not_wait_behind_a_backlog,
     weights_divide_what_tenants_get,
     a_flood_does_not_fill_an_idle_worker_past_the_bounds,
+    a_tenants_part_of_the_queue_is_bounded,
 }
 
 async fn a_tenant_alone_has_all_workers(engine: Engine) {
@@ -111,4 +112,18 @@ async fn a_flood_does_not_fill_an_idle_worker_past_the_bounds(engine: Engine) {
     drop(more);
     flood.release();
     first.await.unwrap();
+}
+
+async fn a_tenants_part_of_the_queue_is_bounded(engine: Engine) {
+    let client = engine.client("workers=1&tenant_queue=2").await;
+    let scratch = Scratch::new();
+    let running = client.submit(hold, scratch.path());
+    scratch.started(1).await;
+    let many = client.tenant("many");
+    let held: Vec<_> = (0..2).map(|_| many.submit(hold, scratch.path())).collect();
+    let error = many.submit(hold, scratch.path()).await.unwrap_err();
+    assert!(error.is_overloaded() && error.is_tenant_limited(), "{error}");
+    let other = client.tenant("few").submit(hold, scratch.path());
+    scratch.release();
+    gather(held.into_iter().chain([running, other])).await.unwrap();
 }
