@@ -47,6 +47,14 @@ impl LocalBuilder {
         self
     }
 
+    /// How many more workers stand by, ready to take the place of one that is
+    /// killed, lost or recycled; by default one. A spare costs what a worker
+    /// costs while it is idle: a whole model, if workers load one.
+    pub fn spares(mut self, spares: usize) -> Self {
+        self.settings.spares = spares;
+        self
+    }
+
     /// How many tasks may wait; by default 16,384. An idle worker always
     /// accepts.
     pub fn queue_tasks(mut self, tasks: usize) -> Self {
@@ -95,6 +103,57 @@ impl LocalBuilder {
         self
     }
 
+    /// How many workers one tenant may cost in a second by tasks that were
+    /// stopped while they ran. By default as many as take no more than a quarter
+    /// of the workers' time to replace, by the start-up times measured: hundreds,
+    /// where a worker is up in milliseconds, and one in a while where it loads a
+    /// model first. What is beyond that runs on, its result is thrown away, and
+    /// it is stopped when the tenant has a kill left again.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    pub fn tenant_kills(mut self, per_second: u32) -> Self {
+        assert!(per_second > 0, "a task that never ends must be stopped some time");
+        self.settings.limits.tenant_kills = Some(per_second);
+        self
+    }
+
+    /// Replaces a worker after it has executed so many tasks, or up to a fifth
+    /// fewer, so that workers which started together are not replaced together;
+    /// by default never. A replacement is ready before the old worker leaves,
+    /// and what that one runs is finished.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    pub fn recycle_after_tasks(mut self, tasks: u64) -> Self {
+        assert!(tasks > 0, "a worker must be allowed a task");
+        self.settings.recycling.tasks = Some(tasks);
+        self
+    }
+
+    /// Replaces a worker that is so old, or up to a fifth younger; by default
+    /// never. As [`recycle_after_tasks`](Self::recycle_after_tasks).
+    ///
+    /// # Panics
+    ///
+    /// If it is under a second: then workers would do little but start.
+    pub fn recycle_after(mut self, age: Duration) -> Self {
+        assert!(age >= Duration::from_secs(1), "a worker must be allowed a second");
+        self.settings.recycling.age = Some(age);
+        self
+    }
+
+    /// Replaces a worker that has more resident memory than this, in bytes,
+    /// after a task; by default never. It is measured after tasks that ran for
+    /// a millisecond or more, and after every 1024th. As
+    /// [`recycle_after_tasks`](Self::recycle_after_tasks).
+    pub fn recycle_above(mut self, memory_bytes: u64) -> Self {
+        self.settings.recycling.memory_bytes = Some(memory_bytes);
+        self
+    }
+
     /// The workers' niceness: how far they stand back for other processes,
     /// from 0 to 19; by default 10.
     ///
@@ -129,19 +188,34 @@ impl IntoFuture for LocalBuilder {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) workers: usize,
+    pub(crate) spares: usize,
+    pub(crate) recycling: Recycling,
     pub(crate) limits: Limits,
     pub(crate) niceness: u8,
     pub(crate) start_timeout: Duration,
+}
+
+/// After what workers are replaced; nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recycling {
+    /// Tasks executed.
+    pub(crate) tasks: Option<u64>,
+    pub(crate) age: Option<Duration>,
+    /// Resident memory between tasks.
+    pub(crate) memory_bytes: Option<u64>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             workers: Host::cores(),
+            spares: 1,
+            recycling: Recycling::default(),
             limits: Limits {
                 queue: Bounds { tasks: QUEUE_TASKS, bytes: QUEUE_BYTES },
                 payload: MAX_PAYLOAD,
                 tenants: Rules::default(),
+                tenant_kills: None,
             },
             niceness: 10,
             start_timeout: Duration::from_secs(10),
@@ -193,6 +267,11 @@ impl Settings {
         match name {
             "workers" if number == 0 => return Err("`workers` must be at least 1".into()),
             "workers" => self.workers = number,
+            "spares" => self.spares = number,
+            "tenant_kills" if number == 0 => return Err("`tenant_kills` must be at least 1".into()),
+            "tenant_kills" => {
+                self.limits.tenant_kills = Some(u32::try_from(number).unwrap_or(u32::MAX));
+            }
             "queue_tasks" => self.limits.queue.tasks = number,
             "queue_bytes" => self.limits.queue.bytes = number,
             "max_payload" => self.limits.payload = number.min(2 << 30),
@@ -203,9 +282,9 @@ impl Settings {
             "tenant_reserve" => self.limits.tenants.reserve = number == 1,
             _ => {
                 return Err(format!(
-                    "no option is named `{name}`; known are workers, queue_tasks, \
+                    "no option is named `{name}`; known are workers, spares, queue_tasks, \
                      queue_bytes, max_payload, tenant_limit, tenant_queue, \
-                     tenant_reserve"
+                     tenant_reserve, tenant_kills"
                 ));
             }
         }

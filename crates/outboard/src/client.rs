@@ -109,8 +109,9 @@ impl Client {
     /// | `inline://` | threads of this process, for tests |
     ///
     /// Both take options: `local://?workers=4&queue_tasks=1000`. Known are
-    /// `workers`, `queue_tasks`, `queue_bytes`, `max_payload` (in bytes),
-    /// `tenant_limit`, `tenant_queue` and `tenant_reserve` (0 or 1), as on [`LocalBuilder`].
+    /// `workers`, `spares`, `queue_tasks`, `queue_bytes`, `max_payload` (in bytes),
+    /// `tenant_limit`, `tenant_queue`, `tenant_reserve` (0 or 1) and
+    /// `tenant_kills`, as on [`LocalBuilder`].
     ///
     /// # Errors
     ///
@@ -229,6 +230,16 @@ impl Client {
         self.with(|options| options.retries = retries)
     }
 
+    /// How long a task may go on after it was cancelled or its time ran out, to
+    /// end by itself: it can ask [`cancelled`](crate::cancelled). Its worker is
+    /// killed after that. Without a grace it has 2 ms if it asks, and none if it
+    /// never did.
+    ///
+    /// The caller does not wait for it: a future ends at once.
+    pub fn grace(&self, grace: Duration) -> Self {
+        self.with(|options| options.grace = Some(grace))
+    }
+
     /// Gives tasks an identity: submits of the same function with the same key
     /// (and tenant) that are in flight at the same time share one execution,
     /// whatever their arguments.
@@ -240,6 +251,17 @@ impl Client {
         let mut options = Options::clone(&self.options);
         change(&mut options);
         Self { owner: self.owner.clone(), options: Arc::new(options) }
+    }
+
+    /// Has so many workers from now on, for all clones of this client. Those
+    /// that are too many end what they run, and leave.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    pub fn scale(&self, workers: usize) {
+        assert!(workers > 0, "at least one worker is needed");
+        self.owner.0.scale(workers);
     }
 
     /// Counters at this moment.

@@ -58,6 +58,8 @@ pub(crate) struct Options {
     pub(crate) tenant: Option<Arc<str>>,
     pub(crate) weight: u32,
     pub(crate) key: Option<Arc<str>>,
+    /// How long it may go on after it was asked to stop, if that was said.
+    pub(crate) grace: Option<Duration>,
     /// The caller has just waited for room, and is let in although another
     /// caller may have been quicker.
     pub(crate) found_room: bool,
@@ -181,6 +183,8 @@ pub(crate) struct Task {
     retries: u32,
     /// How many workers died with this task in front of them, not started.
     doubts: u8,
+    /// How long it may go on after it was asked to stop, if that was said.
+    pub(crate) grace: Option<Duration>,
     submitted: Instant,
     state: State,
     waiters: Waiters,
@@ -294,6 +298,7 @@ impl<W> Ledger<W> {
             attempt: 1,
             retries: request.options.retries,
             doubts: 0,
+            grace: request.options.grace,
             submitted: now,
             state: State::Queued(place),
             waiters: Waiters::One(waiter),
@@ -307,6 +312,7 @@ impl<W> Ledger<W> {
         let task = self.tasks.get_mut(id.0.index as usize).expect("keys lead to living tasks");
         task.waiters.push(waiter);
         task.retries = task.retries.max(options.retries);
+        task.grace = task.grace.max(options.grace);
         Submitted::Joined(waiter, id)
     }
 
@@ -363,6 +369,18 @@ impl<W> Ledger<W> {
 
     fn waiter(&self, id: WaiterId) -> Option<&Waiter<W>> {
         self.waiters.get(id.0.index as usize).filter(|waiter| waiter.tag == id.0.tag)
+    }
+
+    /// When the time of the last of a task's waiters runs out, if each has one.
+    pub(crate) fn deadline(&self, task: &Task) -> Option<Instant> {
+        let deadline = |id: WaiterId| Some(self.waiter(id)?.timeout?.1);
+        match &task.waiters {
+            Waiters::One(id) => deadline(*id),
+            Waiters::Many(ids) => {
+                let deadlines: Option<Vec<_>> = ids.iter().map(|id| deadline(*id)).collect();
+                deadlines?.into_iter().max()
+            }
+        }
     }
 
     /// A queued task was given to a slot.

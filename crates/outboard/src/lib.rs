@@ -87,6 +87,7 @@
 mod builder;
 mod client;
 mod closure;
+mod current;
 mod engine;
 mod error;
 mod execute;
@@ -109,6 +110,7 @@ pub use outboard_macros::task;
 
 pub use builder::LocalBuilder;
 pub use client::Client;
+pub use current::{cancelled, deadline};
 pub use error::{Cause, Error, ErrorKind, Lost, Panic, Stage};
 pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait};
 pub use init::{init, init_with, is_worker};

@@ -95,6 +95,8 @@ impl Default for Rules {
 #[derive(Debug)]
 struct Slot {
     closing: bool,
+    /// Was asked to stop this task, and is sent nothing ahead meanwhile.
+    halted: Option<TaskId>,
     outstanding: VecDeque<Outstanding>,
     bytes: usize,
     progress: Instant,
@@ -157,7 +159,13 @@ impl Placement {
 
     /// A slot can be given tasks.
     pub(crate) fn slot_up(&mut self, now: Instant) -> SlotId {
-        let slot = Slot { closing: false, outstanding: VecDeque::new(), bytes: 0, progress: now };
+        let slot = Slot {
+            closing: false,
+            halted: None,
+            outstanding: VecDeque::new(),
+            bytes: 0,
+            progress: now,
+        };
         SlotId(u32::try_from(self.slots.insert(slot)).expect("far fewer slots than four billion"))
     }
 
@@ -166,6 +174,20 @@ impl Placement {
         if let Some(slot) = self.slots.get_mut(slot.index()) {
             slot.closing = true;
         }
+    }
+
+    /// A slot was asked to stop a task: until that has ended it is sent nothing.
+    pub(crate) fn halt(&mut self, slot: SlotId, task: TaskId) {
+        if let Some(slot) = self.slots.get_mut(slot.index()) {
+            slot.halted = Some(task);
+        }
+    }
+
+    /// How long what a slot executes is expected to go on, if it is not overdue.
+    pub(crate) fn expected_left(&self, slot: SlotId, now: Instant) -> Option<Duration> {
+        let progress = self.slots.get(slot.index())?.progress;
+        let mean = Duration::from_nanos(self.mean_run_ns? as u64);
+        mean.checked_sub(now.saturating_duration_since(progress))
     }
 
     /// A slot is gone. What it had was taken back or ended before.
@@ -210,6 +232,7 @@ impl Placement {
         let used = now.saturating_duration_since(one.sent.max(slot.progress)).as_nanos() as i128;
         slot.bytes -= one.bytes;
         slot.progress = now;
+        slot.halted = slot.halted.filter(|halted| *halted != task);
         if !one.revoked {
             self.shares.charge(one.tenant, used - i128::from(one.estimate_ns));
         }
@@ -243,6 +266,28 @@ impl Placement {
             })
             .max_by_key(|(_, _, outstanding)| *outstanding)?;
         Some((last, SlotId(u32::try_from(key).expect("made by slot_up"))))
+    }
+
+    /// Whether a slot is up.
+    pub(crate) fn is_up(&self, slot: SlotId) -> bool {
+        self.slots.get(slot.index()).is_some_and(|slot| !slot.closing)
+    }
+
+    /// Whether a slot has nothing outstanding.
+    pub(crate) fn is_empty(&self, slot: SlotId) -> bool {
+        self.slots.get(slot.index()).is_some_and(|slot| slot.outstanding.is_empty())
+    }
+
+    /// A slot that has nothing to do.
+    pub(crate) fn idle(&self) -> Option<SlotId> {
+        self.least_busy().filter(|slot| self.is_empty(*slot))
+    }
+
+    /// Of the slots that are up, one with the least to do.
+    pub(crate) fn least_busy(&self) -> Option<SlotId> {
+        let up = self.slots.iter().filter(|(_, slot)| !slot.closing);
+        let (key, _) = up.min_by_key(|(_, slot)| slot.outstanding.len())?;
+        Some(SlotId(u32::try_from(key).expect("made by slot_up")))
     }
 
     fn has_idle(&self) -> bool {
@@ -340,7 +385,7 @@ impl Rules {
 
 impl Slot {
     fn has_room(&self, now: Instant, depth: usize, bytes: usize) -> bool {
-        if self.closing {
+        if self.closing || self.halted.is_some() {
             return false;
         }
         if self.outstanding.is_empty() {

@@ -7,14 +7,18 @@
 //! ```text
 //!            worker              worker
 //!   SENT ────────────▶ RUNNING ────────────▶ DONE
-//!     │ server            │ server
-//!     ▼                   ▼
-//!   REVOKED            STOPPING (then SIGKILL)
+//!     │ server            │ server             ▲
+//!     ▼                   ▼                    │ worker
+//!   REVOKED            STOPPING ───────────────┘
+//!                         │ server
+//!                         ▼
+//!                      KILLING (then SIGKILL)
 //! ```
 //!
 //! Every arrow is one compare-and-swap, so exactly one side wins it. A worker
-//! that loses the first skips the task; one that loses the second parks until
-//! it is killed. So it is exact, even after the worker's death, what had
+//! that finds REVOKED skips the task; STOPPING tells the task that nobody wants
+//! it, and it may end by itself; one that finds KILLING parks until it is
+//! killed. So it is exact, even after the worker's death, what had
 //! started. The word holds the number too: a late swap for an older task in
 //! the same place fails.
 //!
@@ -44,6 +48,7 @@ pub(crate) const SLOTS: usize = 128;
 const SINCE: usize = 0;
 const MEMORY: usize = 1;
 const CPU: usize = 2;
+const LISTENING: usize = 3;
 
 const STATE_BITS: u32 = 3;
 
@@ -56,6 +61,7 @@ pub(crate) enum Word {
     Running = 2,
     Done = 3,
     Stopping = 4,
+    Killing = 5,
 }
 
 /// One mapped page.
@@ -128,15 +134,27 @@ impl Page {
         self.swap(seq, Word::Sent, Word::Revoked)
     }
 
-    /// Server: claims a running task for its kill, unless it has finished.
+    /// Server: asks a running task to stop, unless it has finished.
     pub(crate) fn stop(&self, seq: u64) -> bool {
         self.swap(seq, Word::Running, Word::Stopping)
+    }
+
+    /// Server: claims a task that was asked to stop for its kill, unless it has
+    /// finished.
+    pub(crate) fn kill(&self, seq: u64) -> bool {
+        self.swap(seq, Word::Stopping, Word::Killing)
+    }
+
+    /// Server: whether a task has ever asked whether it is to stop.
+    pub(crate) fn listens(&self, seq: u64) -> bool {
+        self.words()[LISTENING].load(Acquire) == seq
     }
 
     /// Server: what has become of a task; `None` if the page holds nonsense.
     pub(crate) fn word(&self, seq: u64) -> Option<Word> {
         let value = self.slot(seq).load(Acquire);
-        let known = [Word::Revoked, Word::Sent, Word::Running, Word::Done, Word::Stopping];
+        let known = [Word::Revoked, Word::Sent, Word::Running, Word::Done];
+        let known = known.into_iter().chain([Word::Stopping, Word::Killing]);
         known.into_iter().find(|word| pack(seq, *word) == value)
     }
 
@@ -145,9 +163,19 @@ impl Page {
         self.swap(seq, Word::Sent, Word::Running)
     }
 
-    /// Worker: has the result, unless the task is being stopped.
+    /// Worker: the task has ended, unless this worker is being killed for it.
     pub(crate) fn finish(&self, seq: u64) -> bool {
-        self.swap(seq, Word::Running, Word::Done)
+        self.swap(seq, Word::Running, Word::Done) || self.swap(seq, Word::Stopping, Word::Done)
+    }
+
+    /// Worker: whether its task is to stop. From the first time on, the server
+    /// knows that the task asks.
+    pub(crate) fn is_stopping(&self, seq: u64) -> bool {
+        if self.words()[LISTENING].load(Relaxed) != seq {
+            self.words()[LISTENING].store(seq, Release);
+        }
+        let value = self.slot(seq).load(Acquire);
+        value == pack(seq, Word::Stopping) || value == pack(seq, Word::Killing)
     }
 
     /// Worker: its task started now, by the monotonic clock and by its own CPU
@@ -215,9 +243,24 @@ mod tests {
         server.send(1);
         assert!(worker.start(1));
         assert!(!server.revoke(1));
-        assert!(server.stop(1));
+        assert!(!server.kill(1), "it is asked first");
+        assert!(!worker.is_stopping(1));
+        assert!(server.stop(1) && server.listens(1));
+        assert!(worker.is_stopping(1));
+        assert!(server.kill(1));
         assert!(!worker.finish(1));
-        assert_eq!(server.word(1), Some(Word::Stopping));
+        assert_eq!(server.word(1), Some(Word::Killing));
+    }
+
+    #[test]
+    fn a_task_that_was_asked_to_stop_may_end_by_itself() {
+        let (server, worker) = pair();
+        server.send(1);
+        assert!(worker.start(1) && server.stop(1));
+        assert!(!server.listens(1), "it never asked");
+        assert!(worker.finish(1));
+        assert!(!server.kill(1));
+        assert_eq!(server.word(1), Some(Word::Done));
     }
 
     #[test]

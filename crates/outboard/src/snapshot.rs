@@ -38,7 +38,7 @@ pub struct Snapshot {
     pub timed_out: u64,
     /// Submits that were refused because the queue was full.
     pub refused: u64,
-    /// Each worker that is up.
+    /// Each worker that is up, and those that stand by.
     pub per_worker: Vec<WorkerSnapshot>,
 }
 
@@ -54,6 +54,8 @@ pub struct WorkerSnapshot {
     pub done: u64,
     /// Whether it has a task.
     pub busy: bool,
+    /// Whether it stands by, to take the place of another.
+    pub standby: bool,
     /// Resident memory, in bytes, as last measured.
     pub memory_bytes: Option<u64>,
 }

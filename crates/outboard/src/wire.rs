@@ -27,8 +27,9 @@ pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
 pub(crate) enum ToWorker {
     /// The first message, with the shared page as a descriptor beside it.
     Welcome { number: u32, max_payload: u64, niceness: i32 },
-    /// Execute a task; the payload is its arguments.
-    Run { seq: u64, function: FunctionRef },
+    /// Execute a task; the payload is its arguments. Its deadline is by the
+    /// monotonic clock, which processes of one machine share; 0 for none.
+    Run { seq: u64, function: FunctionRef, deadline_ns: u64 },
 }
 
 /// From a worker to the server.
@@ -207,7 +208,7 @@ mod tests {
     use super::*;
 
     fn run_message(seq: u64) -> ToWorker {
-        ToWorker::Run { seq, function: FunctionRef::Index(3) }
+        ToWorker::Run { seq, function: FunctionRef::Index(3), deadline_ns: 0 }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketTy
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::closure::address;
+use crate::current::InWorker;
 use crate::engine::local::process::{close_inherited, die_with_parent};
 use crate::execute::{execute, record_panics};
 use crate::shared::Page;
@@ -30,6 +31,9 @@ pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER_OF";
 
 /// How long a task has to run for its memory to be measured: that reads a file.
 const MEASURED_NS: u64 = 1_000_000;
+
+/// Which tasks' memory is measured however short they are: tasks may leak.
+const MEASURED_EVERY: u64 = 1024;
 
 /// Whether this process is a worker, and serves as one.
 static BECAME_WORKER: AtomicBool = AtomicBool::new(false);
@@ -107,7 +111,7 @@ fn make_digest() -> u64 {
 
 struct Worker {
     socket: UnixStream,
-    page: Page,
+    current: &'static InWorker,
     max_payload: usize,
     inbox: Inbox,
     out: Vec<u8>,
@@ -127,7 +131,7 @@ impl Worker {
         stand_back(number, niceness);
         let mut worker = Self {
             socket,
-            page: Page::open(&page)?,
+            current: InWorker::install(Page::open(&page)?),
             max_payload: max_payload as usize,
             inbox,
             out: Vec::new(),
@@ -152,7 +156,7 @@ impl Worker {
 
     /// Executes tasks until the server ends the conversation.
     fn serve(&mut self) -> ! {
-        self.page.set_memory_bytes(memory_bytes().unwrap_or(0));
+        self.current.page.set_memory_bytes(memory_bytes().unwrap_or(0));
         let result = self.say(&FromWorker::Ready).and_then(|()| self.serve_all());
         match result {
             Ok(()) => exit(0),
@@ -168,10 +172,7 @@ impl Worker {
         loop {
             while let Some(frame) = self.inbox.next_frame(limit).map_err(other)? {
                 let (message, args) = wire::decode(frame).map_err(other)?;
-                let ToWorker::Run { seq, function } = message else {
-                    return Err(io::Error::other("the server sent no task"));
-                };
-                attempt(&self.page, self.max_payload, (seq, function), args, &mut self.out);
+                attempt(self.current, self.max_payload, &message, args, &mut self.out)?;
                 self.flush()?;
             }
             let room = self.inbox.room();
@@ -190,22 +191,29 @@ fn other(error: wire::WireError) -> io::Error {
 
 /// Executes one task, unless it was taken back, and appends the answer.
 fn attempt(
-    page: &Page,
+    current: &InWorker,
     max_payload: usize,
-    (seq, function): (u64, FunctionRef),
+    message: &ToWorker,
     args: &[u8],
     out: &mut Vec<u8>,
-) {
+) -> io::Result<()> {
+    let ToWorker::Run { seq, function, deadline_ns } = *message else {
+        return Err(io::Error::other("the server sent no task"));
+    };
+    let page = &current.page;
     if !page.start(seq) {
-        return wire::append(out, &FromWorker::Skipped { seq }, &[]);
+        wire::append(out, &FromWorker::Skipped { seq }, &[]);
+        return Ok(());
     }
+    current.enter(seq, deadline_ns);
     let meter = Meter::start(page);
     let mut result = Vec::new();
     let outcome = match find(function) {
         Some(run) => execute(run, args, &mut result, max_payload),
         None => Err(Failure::UnknownTask),
     };
-    let usage = meter.stop(page);
+    let usage = meter.stop(page, seq);
+    current.leave();
     if !page.finish(seq) {
         park_until_killed();
     }
@@ -213,6 +221,7 @@ fn attempt(
         Ok(()) => wire::append(out, &FromWorker::Done { seq, usage }, &result),
         Err(failure) => wire::append(out, &FromWorker::Failed { seq, usage, failure }, &[]),
     }
+    Ok(())
 }
 
 /// The server claimed this process for a kill, which is on its way.
@@ -243,9 +252,9 @@ impl Meter {
         Self { start_ns, cpu_ns }
     }
 
-    fn stop(self, page: &Page) -> Usage {
+    fn stop(self, page: &Page, seq: u64) -> Usage {
         let run_ns = now_ns(ClockId::Monotonic) - self.start_ns;
-        if run_ns < MEASURED_NS {
+        if run_ns < MEASURED_NS && !seq.is_multiple_of(MEASURED_EVERY) {
             return Usage { run_ns, cpu_ns: None, memory_bytes: None };
         }
         let memory_bytes = memory_bytes();

@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use super::clock::Clock;
-use super::{Engine, Flush, Stopped, Work};
+use super::stopping::Stopping;
+use super::strength::Strength;
+use super::{Engine, Flush};
 use crate::error::{Bound, Error, Lost, Repr, Stage};
 use crate::ledger::{
-    Bounds, Leave, Ledger, Next, Options, Reply, Request, Settled, Submitted, TaskId, WaiterId,
+    Bounds, Leave, Ledger, Options, Reply, Request, Settled, Submitted, TaskId, WaiterId,
 };
 use crate::placement::{Placement, Rules, SlotId};
 use crate::snapshot::{Host, Snapshot};
@@ -35,6 +37,9 @@ pub(crate) struct Limits {
     pub(crate) queue: Bounds,
     pub(crate) payload: usize,
     pub(crate) tenants: Rules,
+    /// Kills of one tenant in a second; `None`: as many as cost no more than a
+    /// quarter of the workers' time.
+    pub(crate) tenant_kills: Option<u32>,
 }
 
 /// How many waiters run out of time under one lock of the mutex.
@@ -46,7 +51,6 @@ pub(crate) struct Gate {
     core: Mutex<Core>,
     clock: Clock,
     limits: Limits,
-    workers: usize,
     /// The queue has room again, a slot came up, or everything is done.
     changed: Notify,
 }
@@ -55,8 +59,12 @@ pub(crate) struct Gate {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(super) ledger: Ledger<Handle>,
-    placement: Placement,
-    engine: Box<dyn Engine>,
+    pub(super) placement: Placement,
+    pub(super) engine: Box<dyn Engine>,
+    pub(super) stopping: Stopping,
+    pub(super) strength: Strength,
+    /// Whether the clock wakes the gate for kills that are due later.
+    pub(super) timed: bool,
     phase: Phase,
     /// Why no worker can be started, while that lasts.
     broken: Option<Error>,
@@ -78,7 +86,7 @@ enum Phase {
 #[derive(Default)]
 pub(crate) struct Effects {
     settled: Vec<Settled<Handle>>,
-    flush: Vec<Arc<dyn Flush>>,
+    pub(super) flush: Vec<Arc<dyn Flush>>,
 }
 
 /// A core under its mutex, for an engine's reports.
@@ -90,18 +98,24 @@ pub(crate) struct Reports<'a> {
 
 impl Gate {
     /// A gate in front of an engine.
-    pub(crate) fn new(limits: Limits, workers: usize, engine: Box<dyn Engine>) -> Arc<Self> {
+    pub(crate) fn new(
+        limits: Limits,
+        (workers, spares): (usize, usize),
+        engine: Box<dyn Engine>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|weak| Self {
             core: Mutex::new(Core {
                 ledger: Ledger::new(limits.queue),
                 placement: Placement::new(limits.tenants),
                 engine,
+                stopping: Stopping::new(limits.tenant_kills),
+                strength: Strength::new(workers, spares),
+                timed: false,
                 phase: Phase::Open,
                 broken: None,
             }),
             clock: Clock::new(weak.clone()),
             limits,
-            workers,
             changed: Notify::new(),
         })
     }
@@ -156,7 +170,16 @@ impl Gate {
 
     /// A waiter no longer waits.
     pub(crate) fn cancel(&self, waiter: WaiterId) {
-        self.report(|reports| reports.leave(waiter, Leave::Cancelled));
+        let timed = self.clock.ready().is_ok();
+        self.cancel_at(Instant::now(), waiter, timed);
+    }
+
+    /// `timed` is whether the clock runs, so that a kill can wait.
+    pub(super) fn cancel_at(&self, now: Instant, waiter: WaiterId, timed: bool) {
+        self.report_at(now, |reports| {
+            reports.core.timed |= timed;
+            reports.leave(waiter, Leave::Cancelled);
+        });
     }
 
     /// Where a waiter's task is; `None` once it has ended.
@@ -174,6 +197,8 @@ impl Gate {
 
     pub(super) fn expire_at(&self, now: Instant) -> Option<Instant> {
         self.report_at(now, |reports| {
+            // Whoever submits with a timeout starts the clock.
+            reports.core.timed = true;
             for _ in 0..EXPIRED_AT_ONCE {
                 let Some(waiter) = reports.core.ledger.expired(reports.now) else { break };
                 reports.leave(waiter, Leave::TimedOut);
@@ -194,7 +219,11 @@ impl Gate {
         let Reports { mut core, mut effects, now } = reports;
         core.pump(now, &mut effects);
         core.finish_drain();
+        let kill_at = core.stopping.next_due();
         drop(core);
+        if let Some(at) = kill_at {
+            self.clock.arm(at);
+        }
         effects.apply();
         self.changed.notify_waiters();
         result
@@ -259,6 +288,11 @@ impl Gate {
         self.lock().engine.name()
     }
 
+    /// From now on there are to be so many workers.
+    pub(crate) fn scale(&self, workers: usize) {
+        self.report(|reports| reports.scale(workers));
+    }
+
     /// Counters at this moment.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let (cores, memory_bytes) = (Host::cores(), Host::memory_bytes());
@@ -267,7 +301,7 @@ impl Gate {
         let queued = core.ledger.queued();
         Snapshot {
             engine: core.engine.name(),
-            workers: self.workers,
+            workers: core.strength.workers,
             cores,
             memory_bytes,
             queued,
@@ -334,7 +368,7 @@ impl Core {
         Error::new(Repr::Overloaded { retry_after, bound })
     }
 
-    fn enqueue(&mut self, id: TaskId) {
+    pub(super) fn enqueue(&mut self, id: TaskId) {
         if let Some(task) = self.ledger.task(id) {
             self.placement.enqueue(task.place(), id, task.args.len());
         }
@@ -348,68 +382,10 @@ impl Core {
         }
     }
 
-    fn apply(&mut self, next: Next) {
-        match next {
-            Next::Nothing => {}
-            Next::Ended(place) => self.placement.ended(place),
-            Next::Requeue(task) => self.enqueue(task),
-        }
-    }
-
-    /// Starts what can start, and takes back what an idle slot could start.
-    fn pump(&mut self, now: Instant, effects: &mut Effects) {
-        loop {
-            while let Some((task, slot)) = self.placement.assign(now) {
-                self.start(task, slot, effects);
-            }
-            match self.placement.steal(now) {
-                Some((task, slot)) if self.engine.revoke(slot, task) => {
-                    self.placement.revoked(slot, task);
-                    let next = self.ledger.moved(task);
-                    self.apply(next);
-                }
-                _ => return,
-            }
-        }
-    }
-
-    fn start(&mut self, id: TaskId, slot: SlotId, effects: &mut Effects) {
-        self.ledger.placed(id, slot);
-        let task = self.ledger.task(id).expect("the queue holds living tasks only");
-        let work =
-            Work { task: id, attempt: task.attempt, function: task.function, args: &task.args };
-        effects.flush.extend(self.engine.start(slot, work));
-    }
-
     fn stage(&self, id: TaskId) -> Stage {
         match self.ledger.task(id).and_then(|task| task.slot()) {
             Some(slot) if self.engine.started(slot, id) => Stage::Running,
             _ => Stage::Queued,
-        }
-    }
-
-    /// Stops a placed task; gives how far it had come.
-    fn stop(&mut self, slot: SlotId, task: TaskId) -> Stage {
-        match self.engine.stop(slot, task) {
-            Stopped::Unstarted => {
-                self.placement.revoked(slot, task);
-                Stage::Queued
-            }
-            Stopped::Killed => {
-                self.abandon(slot);
-                Stage::Running
-            }
-            Stopped::Continues => Stage::Running,
-        }
-    }
-
-    /// A slot is dying: what it had not started moves on.
-    fn abandon(&mut self, slot: SlotId) {
-        self.placement.slot_closing(slot);
-        for task in self.engine.withdraw(slot) {
-            self.placement.revoked(slot, task);
-            let next = self.ledger.moved(task);
-            self.apply(next);
         }
     }
 
@@ -431,10 +407,17 @@ impl Core {
 }
 
 impl Reports<'_> {
-    /// A slot can be given tasks, once the lock is released.
-    pub(crate) fn slot_up(&mut self) -> SlotId {
+    /// A worker is ready, and stands by; it took so long from its start.
+    pub(crate) fn ready(&mut self, took: Duration) {
         self.core.broken = None;
-        self.core.placement.slot_up(self.now)
+        self.core.ready(took);
+    }
+
+    /// A slot can be given tasks, once the lock is released.
+    /// `None` if the engine is ending.
+    pub(crate) fn slot_up(&mut self) -> Option<SlotId> {
+        let ending = matches!(self.core.phase, Phase::Ending(_) | Phase::Ended(_));
+        (!ending).then(|| self.core.placement.slot_up(self.now))
     }
 
     /// A slot has ended an attempt.
@@ -447,6 +430,7 @@ impl Reports<'_> {
     ) {
         let core = &mut *self.core;
         core.placement.freed(slot, task, self.now);
+        core.stopping.over(slot, Some(task));
         core.placement.observed(usage.run_ns);
         let outcome = outcome.map_err(|failure| core.error(task, failure));
         let next = core.ledger.finished(
@@ -457,11 +441,23 @@ impl Reports<'_> {
             &mut self.effects.settled,
         );
         core.apply(next);
+        core.freed(slot);
+    }
+
+    /// From now on there are to be so many workers.
+    pub(super) fn scale(&mut self, workers: usize) {
+        self.core.scale(workers);
+    }
+
+    /// The worker of a slot is to be replaced by a new one.
+    pub(crate) fn worn(&mut self, slot: SlotId) {
+        self.core.worn(slot);
     }
 
     /// A slot has skipped a task that was taken back.
     pub(crate) fn skipped(&mut self, slot: SlotId, task: TaskId) {
         self.core.placement.freed(slot, task, self.now);
+        self.core.freed(slot);
     }
 
     /// A slot died. `running` is what it had started and not ended; `suspect`,
@@ -485,8 +481,7 @@ impl Reports<'_> {
             let next = core.ledger.lost(attempt, error, &mut self.effects.settled);
             core.apply(next);
         }
-        core.placement.slot_down(slot, self.now);
-        core.engine.forget(slot);
+        core.slot_down(slot, self.now);
         core.give_up_if_broken(&mut self.effects);
     }
 
@@ -519,7 +514,7 @@ impl Reports<'_> {
         let Some((task, last)) = core.ledger.waits_for(waiter) else { return };
         let slot = core.ledger.task(task).and_then(|task| task.slot());
         let stage = match slot.filter(|_| last) {
-            Some(slot) => core.stop(slot, task),
+            Some(slot) => core.stop(slot, task, self.now),
             None => core.stage(task),
         };
         let next = core.ledger.leave(waiter, why, stage, &mut self.effects.settled);

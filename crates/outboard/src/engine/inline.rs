@@ -7,13 +7,15 @@
 //! process along.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Instant;
 
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
-use crate::error::Error;
+use crate::current::{self, STOPPING};
+use crate::error::{Error, Lost};
 use crate::execute::{execute, record_panics};
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
@@ -25,6 +27,17 @@ use crate::wire::{Failure, Payload, Usage};
 #[derive(Debug)]
 struct Inline {
     threads: Table,
+    crew: Arc<Mutex<Crew>>,
+}
+
+/// What it takes to start another thread.
+#[derive(Debug, Default)]
+struct Crew {
+    ended: Weak<Ended>,
+    /// How many slots there were so far.
+    entered: usize,
+    /// How many threads have not ended.
+    alive: usize,
 }
 
 /// The threads by slot; the gate's mutex is always taken before this one.
@@ -46,6 +59,7 @@ struct Attempt {
     attempt: u32,
     run: Run,
     args: Payload,
+    deadline: Option<Instant>,
     state: Arc<AtomicU8>,
 }
 
@@ -57,53 +71,93 @@ const REVOKED: u8 = 2;
 pub(crate) fn start(workers: usize, limits: Limits) -> Result<Arc<Gate>, Error> {
     record_panics();
     let threads = Table::default();
-    let gate = Gate::new(limits, workers, Box::new(Inline { threads: threads.clone() }));
+    let crew = Arc::new(Mutex::new(Crew::default()));
+    let engine = Inline { threads: threads.clone(), crew: crew.clone() };
+    let gate = Gate::new(limits, (workers, 0), Box::new(engine));
     // Each thread holds one clone: when the last one ends, so does the engine.
-    let ended = Arc::new(Ended(gate.clone()));
-    for number in 1..=workers {
-        let (attempts, received) = mpsc::channel();
-        let slot = gate.report(|reports| {
-            let slot = reports.slot_up();
-            threads.attach(slot, Thread { number, attempts, sent: VecDeque::new(), done: 0 });
-            slot
-        });
-        let (ended, threads) = (ended.clone(), threads.clone());
-        std::thread::Builder::new()
-            .name(format!("outboard-inline-{number}"))
-            .spawn(move || serve(&ended, &threads, slot, number, received, limits.payload))
-            .map_err(|error| {
-                let error = Error::unavailable(format!("no thread can be started: {error}"));
-                gate.end(&error);
-                error
-            })?;
+    let ended = Arc::new(Ended { gate: gate.clone(), threads, crew: crew.clone() });
+    lock(&crew).ended = Arc::downgrade(&ended);
+    for _ in 0..workers {
+        let place = ended.enter();
+        hire(&ended, place).map_err(|error| {
+            let error = Error::unavailable(format!("no thread can be started: {error}"));
+            gate.end(&error);
+            error
+        })?;
     }
     Ok(gate)
 }
 
+fn lock(crew: &Mutex<Crew>) -> MutexGuard<'_, Crew> {
+    crew.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a thread for a place; one that has none yet takes one by itself.
+fn hire(ended: &Arc<Ended>, place: Option<Place>) -> io::Result<()> {
+    lock(&ended.crew).alive += 1;
+    let hired = ended.clone();
+    let name = "outboard-inline".to_owned();
+    let spawned = std::thread::Builder::new().name(name).spawn(move || hired.work(place));
+    if spawned.is_err() {
+        lock(&ended.crew).alive -= 1;
+    }
+    spawned.map(drop)
+}
+
 /// Tells the gate that the engine has ended. Keeps the gate until then: detached
 /// tasks go on when nobody else has it any more.
-struct Ended(Arc<Gate>);
+#[derive(Debug)]
+struct Ended {
+    gate: Arc<Gate>,
+    threads: Table,
+    crew: Arc<Mutex<Crew>>,
+}
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.0.report(|reports| reports.ended());
+        self.gate.report(|reports| reports.ended());
     }
 }
 
-/// What one thread does until its channel closes.
-fn serve(
-    ended: &Arc<Ended>,
-    threads: &Table,
-    slot: SlotId,
+/// A slot, and what is sent to it.
+struct Place {
     number: usize,
-    attempts: mpsc::Receiver<Attempt>,
-    max_payload: usize,
-) {
-    for one in attempts {
+    slot: SlotId,
+    received: mpsc::Receiver<Attempt>,
+}
+
+impl Ended {
+    /// Makes a slot; `None` if the engine is ending.
+    fn enter(&self) -> Option<Place> {
+        let (attempts, received) = mpsc::channel();
+        self.gate.report(|reports| {
+            let slot = reports.slot_up()?;
+            let number = {
+                let mut crew = lock(&self.crew);
+                crew.entered += 1;
+                crew.entered
+            };
+            let thread = Thread { number, attempts, sent: VecDeque::new(), done: 0 };
+            self.threads.attach(slot, thread);
+            Some(Place { number, slot, received })
+        })
+    }
+
+    /// What one thread does until its channel closes.
+    fn work(&self, place: Option<Place>) {
+        if let Some(Place { number, slot, received }) = place.or_else(|| self.enter()) {
+            received.into_iter().for_each(|one| self.execute(slot, number, &one));
+            let lost = Lost { worker: number, pid: std::process::id(), ..Lost::default() };
+            self.gate.report(|reports| reports.lost(slot, Vec::new(), None, &lost));
+        }
+        lock(&self.crew).alive -= 1;
+    }
+
+    fn execute(&self, slot: SlotId, number: usize, one: &Attempt) {
         let taken = one.state.compare_exchange(SENT, RUNNING, AcqRel, Acquire).is_ok();
-        let outcome = taken.then(|| run(&one, max_payload));
-        ended.0.report(|reports| {
-            threads.done(slot, taken);
+        let outcome = taken.then(|| run(one, self.gate.limits().payload));
+        self.gate.report(|reports| {
+            self.threads.done(slot, taken);
             match outcome {
                 None => reports.skipped(slot, one.task),
                 Some((result, usage)) => {
@@ -118,7 +172,8 @@ fn serve(
 fn run(one: &Attempt, max_payload: usize) -> (Result<Payload, Failure>, Usage) {
     let start = Instant::now();
     let mut out = Vec::new();
-    let result = execute(one.run, &one.args, &mut out, max_payload);
+    let inline = current::Inline { state: one.state.clone(), deadline: one.deadline };
+    let result = inline.scope(|| execute(one.run, &one.args, &mut out, max_payload));
     let run_ns = start.elapsed().as_nanos() as u64;
     (result.map(|()| out.into()), Usage { run_ns, ..Usage::default() })
 }
@@ -173,8 +228,9 @@ impl Engine for Inline {
         self.threads.with(slot, |thread| {
             let state = Arc::new(AtomicU8::new(SENT));
             thread.sent.push_back((work.task, state.clone()));
-            let Work { task, attempt, function, args } = work;
-            let one = Attempt { task, attempt, run: function.run, args: args.clone(), state };
+            let Work { task, attempt, function, args, deadline } = work;
+            let (run, args) = (function.run, args.clone());
+            let one = Attempt { task, attempt, run, args, deadline, state };
             // A thread leaves its channel only after this sender is dropped.
             let _ = thread.attempts.send(one);
         });
@@ -182,10 +238,22 @@ impl Engine for Inline {
     }
 
     fn stop(&mut self, slot: SlotId, task: TaskId) -> Stopped {
-        match self.revoke(slot, task) {
-            true => Stopped::Unstarted,
-            false => Stopped::Continues,
+        let asked = self.threads.with(slot, |thread| {
+            let unstarted = thread.revoke(task);
+            let running = thread.state(task).filter(|_| !unstarted);
+            running.inspect(|state| {
+                let _ = state.compare_exchange(RUNNING, STOPPING, AcqRel, Acquire);
+            });
+            unstarted
+        });
+        match asked {
+            Some(true) => Stopped::Unstarted,
+            _ => Stopped::Continues,
         }
+    }
+
+    fn kill(&mut self, _: SlotId, _: TaskId) -> bool {
+        false
     }
 
     fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
@@ -202,14 +270,44 @@ impl Engine for Inline {
 
     fn started(&self, slot: SlotId, task: TaskId) -> bool {
         let state = |thread: &mut Thread| thread.state(task).map(|state| state.load(Acquire));
-        self.threads.with(slot, state).flatten() == Some(RUNNING)
+        matches!(self.threads.with(slot, state).flatten(), Some(RUNNING | STOPPING))
     }
 
     fn forget(&mut self, slot: SlotId) {
-        self.threads.lock()[slot.index()] = None;
+        if let Some(thread) = self.threads.lock().get_mut(slot.index()) {
+            *thread = None;
+        }
+    }
+
+    fn standby(&self) -> usize {
+        0
+    }
+
+    fn promote(&mut self, _: SlotId) {}
+
+    fn demote(&mut self, slot: SlotId) {
+        self.forget(slot);
+    }
+
+    fn dismiss(&mut self, slot: Option<SlotId>) {
+        // Its thread ends with its channel, and reports that.
+        if let Some(slot) = slot {
+            self.forget(slot);
+        }
+    }
+
+    fn keep(&mut self, workers: usize) {
+        let (ended, missing) = {
+            let crew = lock(&self.crew);
+            (crew.ended.upgrade(), workers.saturating_sub(crew.alive))
+        };
+        let Some(ended) = ended else { return };
+        // Without another thread, those that there are go on.
+        let _ = (0..missing).try_for_each(|_| hire(&ended, None));
     }
 
     fn shutdown(&mut self) {
+        lock(&self.crew).ended = Weak::new();
         // What is in the channels already is skipped.
         for thread in self.threads.lock().drain(..).flatten() {
             for (_, state) in &thread.sent {
@@ -226,6 +324,7 @@ impl Engine for Inline {
             pid,
             done: thread.done,
             busy: !thread.sent.is_empty(),
+            standby: false,
             memory_bytes: None,
         };
         threads.iter().flatten().map(row).collect()

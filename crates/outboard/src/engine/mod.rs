@@ -8,9 +8,12 @@ pub(crate) mod inline;
 pub(crate) mod local;
 #[cfg(test)]
 mod model;
+mod stopping;
+mod strength;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::error::Error;
 use crate::ledger::TaskId;
@@ -36,8 +39,11 @@ pub(crate) trait Engine: Debug + Send {
     /// is released.
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>>;
 
-    /// Nobody wants this task any more.
+    /// Nobody wants this task any more: takes it back, or asks it to stop.
     fn stop(&mut self, slot: SlotId, task: TaskId) -> Stopped;
+
+    /// Kills a slot for a task that was asked to stop, unless that has ended.
+    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool;
 
     /// Takes back a task, unless it has started.
     fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool;
@@ -50,6 +56,22 @@ pub(crate) trait Engine: Debug + Send {
 
     /// Forgets a slot that is down.
     fn forget(&mut self, slot: SlotId);
+
+    /// How many workers are ready and have no slot.
+    fn standby(&self) -> usize;
+
+    /// Gives a slot to a worker that stands by.
+    fn promote(&mut self, slot: SlotId);
+
+    /// Takes the slot from a worker that has nothing to do: it stands by.
+    fn demote(&mut self, slot: SlotId);
+
+    /// Lets a worker go that has nothing to do: that of a slot, or one of those
+    /// that stand by.
+    fn dismiss(&mut self, slot: Option<SlotId>);
+
+    /// How many workers there are to be from now on, slot or not.
+    fn keep(&mut self, workers: usize);
 
     /// Ends the engine; what it runs is not wanted. Reports `ended` later.
     fn shutdown(&mut self);
@@ -71,6 +93,7 @@ pub(crate) struct Work<'a> {
     pub(crate) attempt: u32,
     pub(crate) function: &'static Function,
     pub(crate) args: &'a Payload,
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// What became of a task that was to be stopped.
@@ -78,6 +101,8 @@ pub(crate) struct Work<'a> {
 pub(crate) enum Stopped {
     /// It had not started, and will not.
     Unstarted,
+    /// It runs, and was asked to stop; `listens` says that it asks for that.
+    Asked { listens: bool },
     /// It ran, and its slot is being killed.
     Killed,
     /// It goes on, or had just finished; the slot reports when it is free.

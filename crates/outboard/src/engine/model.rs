@@ -18,12 +18,20 @@ use crate::wire::{Failure, Usage};
 
 /// Workers as the page of words sees them.
 #[derive(Clone, Debug, Default)]
-struct Model(Arc<Mutex<HashMap<SlotId, Worker>>>);
+struct Model(Arc<Mutex<Workers>>);
+
+#[derive(Debug, Default)]
+struct Workers {
+    by_slot: HashMap<SlotId, Worker>,
+    standby: usize,
+    kept: usize,
+}
 
 #[derive(Debug, Default)]
 struct Worker {
     sent: VecDeque<Sent>,
     doomed: bool,
+    dismissed: bool,
 }
 
 #[derive(Debug)]
@@ -38,12 +46,13 @@ struct Sent {
 enum State {
     Sent,
     Running,
+    Stopping,
     Revoked,
 }
 
 impl Model {
     fn with<R>(&self, slot: SlotId, act: impl FnOnce(&mut Worker) -> R) -> R {
-        act(self.0.lock().unwrap().get_mut(&slot).expect("the gate names living slots"))
+        act(self.0.lock().unwrap().by_slot.get_mut(&slot).expect("the gate names living slots"))
     }
 }
 
@@ -76,7 +85,9 @@ impl Engine for Model {
         let Work { task, attempt, args, .. } = work;
         let sent = Sent { task, attempt, args: args.to_vec(), state: State::Sent };
         self.with(slot, |worker| {
-            assert!(!worker.doomed, "a dying worker was given a task");
+            assert!(!worker.doomed && !worker.dismissed, "a worker that leaves was given a task");
+            let stopping = worker.sent.iter().any(|sent| sent.state == State::Stopping);
+            assert!(!stopping, "a task was sent behind one that is stopped");
             worker.sent.push_back(sent);
         });
         None
@@ -87,8 +98,17 @@ impl Engine for Model {
             if worker.revoke(task) {
                 return Stopped::Unstarted;
             }
-            worker.doomed = true;
-            Stopped::Killed
+            let Some(sent) = worker.find(task) else { return Stopped::Continues };
+            sent.state = State::Stopping;
+            Stopped::Asked { listens: sent.args.len() % 2 == 0 }
+        })
+    }
+
+    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.with(slot, |worker| {
+            let stopping = worker.find(task).is_some_and(|sent| sent.state == State::Stopping);
+            worker.doomed |= stopping;
+            stopping
         })
     }
 
@@ -104,11 +124,42 @@ impl Engine for Model {
     }
 
     fn started(&self, slot: SlotId, task: TaskId) -> bool {
-        self.with(slot, |w| w.find(task).is_some_and(|sent| sent.state == State::Running))
+        self.with(slot, |w| w.find(task).is_some_and(|sent| sent.state != State::Sent))
     }
 
     fn forget(&mut self, slot: SlotId) {
-        self.0.lock().unwrap().remove(&slot);
+        self.0.lock().unwrap().by_slot.remove(&slot);
+    }
+
+    fn standby(&self) -> usize {
+        self.0.lock().unwrap().standby
+    }
+
+    fn promote(&mut self, slot: SlotId) {
+        let mut workers = self.0.lock().unwrap();
+        workers.standby -= 1;
+        workers.by_slot.insert(slot, Worker::default());
+    }
+
+    fn demote(&mut self, slot: SlotId) {
+        let mut workers = self.0.lock().unwrap();
+        let worker = workers.by_slot.remove(&slot).expect("the gate names living slots");
+        assert!(worker.sent.is_empty(), "a worker with tasks cannot stand by");
+        workers.standby += 1;
+    }
+
+    fn dismiss(&mut self, slot: Option<SlotId>) {
+        match slot {
+            Some(slot) => self.with(slot, |worker| {
+                assert!(worker.sent.is_empty(), "a worker with tasks cannot leave");
+                worker.dismissed = true;
+            }),
+            None => self.0.lock().unwrap().standby -= 1,
+        }
+    }
+
+    fn keep(&mut self, workers: usize) {
+        self.0.lock().unwrap().kept = workers;
     }
 
     fn shutdown(&mut self) {}
@@ -138,7 +189,10 @@ enum Event {
         panics: bool,
     },
     Die(usize),
+    /// Another worker is ready.
     Up,
+    Worn(usize),
+    Scale(usize),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -156,6 +210,8 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(worker, panics)| Event::Step { worker, panics }),
         1 => any::<usize>().prop_map(Event::Die),
         1 => Just(Event::Up),
+        1 => any::<usize>().prop_map(Event::Worn),
+        1 => (1..4_usize).prop_map(Event::Scale),
     ]
 }
 
@@ -163,7 +219,6 @@ struct Run {
     model: Model,
     gate: Arc<Gate>,
     now: Instant,
-    slots: Vec<SlotId>,
     waiting: Vec<(u64, Ticket)>,
     submitted: u64,
     ended: u64,
@@ -176,11 +231,12 @@ impl Run {
             queue: Bounds { tasks: 20, bytes: 200 },
             payload: 100,
             tenants: Rules::default(),
+            tenant_kills: Some(2),
         };
         let engine = model.clone();
-        let gate = Gate::new(limits, 2, Box::new(engine));
+        let gate = Gate::new(limits, (2, 1), Box::new(engine));
         let now = Instant::now();
-        Self { model, gate, now, slots: vec![], waiting: vec![], submitted: 0, ended: 0 }
+        Self { model, gate, now, waiting: vec![], submitted: 0, ended: 0 }
     }
 
     fn apply(&mut self, event: Event) {
@@ -199,26 +255,55 @@ impl Run {
             Event::Cancel(at) if !self.waiting.is_empty() => {
                 let at = at % self.waiting.len();
                 let (_, (waiter, _)) = &self.waiting[at];
-                self.gate.cancel(*waiter);
+                self.gate.cancel_at(self.now, *waiter, true);
             }
             Event::Pass { ms } => {
                 self.now += Duration::from_millis(ms);
                 let next = self.gate.expire_at(self.now);
                 assert!(next.is_none_or(|next| next > self.now), "fewer than 256 waiters");
             }
-            Event::Step { worker, panics } if !self.slots.is_empty() => {
-                self.step(self.slots[worker % self.slots.len()], panics);
+            Event::Step { worker, panics } => {
+                self.slot(worker).into_iter().for_each(|slot| self.step(slot, panics));
             }
-            Event::Die(worker) if !self.slots.is_empty() => {
-                let slot = self.slots.swap_remove(worker % self.slots.len());
-                self.die(slot);
+            Event::Die(worker) => self.slot(worker).into_iter().for_each(|slot| self.die(slot)),
+            Event::Up => self.up(),
+            Event::Worn(worker) => {
+                let slot = self.slot(worker);
+                let worn = |slot| self.gate.report_at(self.now, |reports| reports.worn(slot));
+                slot.into_iter().for_each(worn);
             }
-            Event::Up if self.slots.len() < 4 => self.up(),
-            _ => {}
+            Event::Scale(workers) => {
+                self.gate.report_at(self.now, |reports| reports.scale(workers));
+            }
+            Event::Cancel(_) => {}
         }
-        self.bury_doomed();
-        self.gate.lock().check_invariants(self.now);
+        self.settle();
         self.collect();
+    }
+
+    /// Workers that were killed or sent away end; all invariants hold.
+    fn settle(&mut self) {
+        self.bury_gone();
+        let core = self.gate.lock();
+        core.check_invariants(self.now);
+        let workers = self.model.0.lock().unwrap();
+        let (wanted, slots) = (core.strength.workers, core.placement.slots());
+        assert!(slots >= wanted || workers.standby == 0, "a slot is empty although one stands by");
+        assert!(slots <= wanted, "no more slots than workers were asked for");
+        assert!(workers.standby <= core.strength.spares + 1);
+        assert!(workers.by_slot.len() + workers.standby <= workers.kept.max(wanted + 1));
+    }
+
+    /// The slots that are not down, in an order that does not change.
+    fn slots(&self) -> Vec<SlotId> {
+        let mut slots: Vec<_> = self.model.0.lock().unwrap().by_slot.keys().copied().collect();
+        slots.sort_unstable();
+        slots
+    }
+
+    fn slot(&self, number: usize) -> Option<SlotId> {
+        let slots = self.slots();
+        (!slots.is_empty()).then(|| slots[number % slots.len()])
     }
 
     fn submit(&mut self, options: &Options, key: Option<u8>) {
@@ -236,13 +321,14 @@ impl Run {
     }
 
     fn up(&mut self) {
-        let model = &self.model;
-        let slot = self.gate.report_at(self.now, |reports| {
-            let slot = reports.slot_up();
-            model.0.lock().unwrap().insert(slot, Worker::default());
-            slot
-        });
-        self.slots.push(slot);
+        {
+            let mut workers = self.model.0.lock().unwrap();
+            if workers.by_slot.len() + workers.standby >= workers.kept.max(1) {
+                return;
+            }
+            workers.standby += 1;
+        }
+        self.gate.report_at(self.now, |reports| reports.ready(Duration::from_millis(2)));
     }
 
     fn step(&mut self, slot: SlotId, panics: bool) {
@@ -276,18 +362,18 @@ impl Run {
 
     fn die(&mut self, slot: SlotId) {
         let running = self.model.with(slot, |worker| {
-            let running = worker.sent.iter().filter(|sent| sent.state == State::Running);
+            let started = |sent: &&Sent| matches!(sent.state, State::Running | State::Stopping);
+            let running = worker.sent.iter().filter(started);
             running.map(|sent| (sent.task, sent.attempt)).collect()
         });
         let lost = crate::Lost::default();
         self.gate.report_at(self.now, |reports| reports.lost(slot, running, None, &lost));
     }
 
-    fn bury_doomed(&mut self) {
-        let doomed = |slot: &SlotId| self.model.with(*slot, |worker| worker.doomed);
-        let (dead, alive) = self.slots.iter().partition(|slot| doomed(slot));
-        self.slots = alive;
-        dead.into_iter().for_each(|slot: SlotId| self.die(slot));
+    fn bury_gone(&mut self) {
+        let gone = |slot: &SlotId| self.model.with(*slot, |one| one.doomed || one.dismissed);
+        let gone: Vec<_> = self.slots().into_iter().filter(gone).collect();
+        gone.into_iter().for_each(|slot| self.die(slot));
     }
 
     /// Takes what has ended; a result must be the right one.
@@ -314,15 +400,15 @@ impl Run {
 
     /// With a worker that never fails, everything ends.
     fn finish(mut self) {
-        self.up();
         for _ in 0..10_000 {
             if self.waiting.is_empty() {
                 break;
             }
-            for slot in self.slots.clone() {
+            self.up();
+            for slot in self.slots() {
                 self.step(slot, false);
             }
-            self.gate.lock().check_invariants(self.now);
+            self.settle();
             self.collect();
         }
         assert_eq!(self.ended, self.submitted, "every future ends");

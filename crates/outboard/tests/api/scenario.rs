@@ -70,7 +70,7 @@ async fn from_env(at: PathBuf) {
 /// Two workers, one of them idle, the other busy with a task that has started
 /// a process; goes on until it is released or killed.
 async fn held(at: PathBuf) {
-    let client = Client::local().workers(2).await.unwrap();
+    let client = Client::local().workers(2).spares(0).await.unwrap();
     eventually("both are up", || client.snapshot().per_worker.len() == 2).await;
     note_workers(&client, &at);
     client.submit(hold_with_a_child, at.clone()).await.unwrap();
@@ -79,7 +79,7 @@ async fn held(at: PathBuf) {
 
 /// No thread of the library wakes while nothing is done, and no worker.
 async fn idle() {
-    let client = Client::local().workers(2).await.unwrap();
+    let client = Client::local().workers(2).spares(0).await.unwrap();
     client.submit(pid, ()).await.unwrap();
     eventually("both are up", || client.snapshot().per_worker.len() == 2).await;
     let workers = client.snapshot().per_worker;
@@ -115,7 +115,7 @@ fn wakes_of(pid: u32, name: &str) -> u64 {
 
 /// Tasks that write, the last one without an end of line.
 async fn output() {
-    let client = Client::local().workers(1).await.unwrap();
+    let client = Client::local().workers(1).spares(0).await.unwrap();
     client.submit(|| eprintln!("words of a task"), ()).await.unwrap();
     client.submit(|| eprint!("without an end"), ()).await.unwrap();
     client.shutdown().await;
@@ -123,7 +123,7 @@ async fn output() {
 
 /// Tasks that write far more than is kept of it, and then crash.
 async fn loud() {
-    let client = Client::local().workers(1).await.unwrap();
+    let client = Client::local().workers(1).spares(0).await.unwrap();
     let shout = |lines: usize, bytes: usize| -> u8 {
         eprintln!("{}{}last words", "a\n".repeat(lines), "b".repeat(bytes));
         std::process::abort()
@@ -145,7 +145,7 @@ async fn memory(at: PathBuf) {
         let bytes = std::hint::black_box(vec![1_u8; bytes]);
         std::process::exit(i32::from(bytes[bytes.len() / 2]));
     };
-    let client = Client::local().workers(1).await.unwrap();
+    let client = Client::local().workers(1).spares(0).await.unwrap();
     let error = client.submit(fill, FILLED).await.unwrap_err();
     let lost = error.lost().unwrap();
     assert_eq!(lost.cause, Some(Cause::Exited(1)));
@@ -162,7 +162,7 @@ async fn come_and_go() {
     let before = Left::here();
     for round in 0..12 {
         let mut held = None;
-        let starting = Client::local().workers(2);
+        let starting = Client::local().workers(2).spares(0);
         match round % 4 {
             0 => starting.await.unwrap().shutdown().await,
             1 => drop(starting.await.unwrap()),
@@ -180,7 +180,8 @@ async fn come_and_go() {
         eventually(format_args!("{before:?} is left"), || Left::here() == before).await;
     }
     let own = crate::support::runtime();
-    let client = own.spawn(Client::local().workers(2).into_future()).await.unwrap().unwrap();
+    let client =
+        own.spawn(Client::local().workers(2).spares(0).into_future()).await.unwrap().unwrap();
     own.shutdown_background();
     assert!(client.submit(pid, ()).await.unwrap_err().is_closed());
     drop(client);
@@ -189,7 +190,7 @@ async fn come_and_go() {
 
 /// A process whose children are reaped by the system.
 async fn deaf() {
-    let client = Client::local().workers(1).await.unwrap();
+    let client = Client::local().workers(1).spares(0).await.unwrap();
     let before = client.submit(pid, ()).await.unwrap();
     let error = client.submit(|| -> u8 { std::process::exit(3) }, ()).await.unwrap_err();
     let lost = error.lost().unwrap();
@@ -200,7 +201,7 @@ async fn deaf() {
 
 /// Waits until its worker is killed, and then expects another one.
 async fn replaced(at: PathBuf) {
-    let client = Client::local().workers(1).await.unwrap();
+    let client = Client::local().workers(1).spares(0).await.unwrap();
     let before = client.submit(std::process::id, ()).await.unwrap();
     note_workers(&client, &at);
     eventually("the binary is replaced, and the worker killed", || !is_held(&at)).await;

@@ -8,21 +8,27 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
+use rustix::time::ClockId;
 use tokio::io::Interest;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::builder::Recycling;
 use crate::engine::{Flush, Stopped, Work};
 use crate::error::{Cause, Lost};
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::shared::{Page, Word};
 use crate::wire::{self, FunctionRef, Payload, ToWorker};
+use crate::worker::now_ns;
+
+use super::wear::Wear;
 
 /// A buffer above this capacity is given back when it is empty.
 const KEPT_BYTES: usize = 1 << 20;
@@ -38,9 +44,14 @@ pub(super) struct Link {
     stream: OwnedWriteHalf,
     runtime: Handle,
     outgoing: Mutex<Outgoing>,
-    /// Where placement knows it, once it is ready.
-    pub(super) slot: OnceLock<SlotId>,
+    /// It executes tasks from now on.
+    ready: AtomicBool,
+    /// Where placement knows it, unless it stands by.
+    slot: Mutex<Option<SlotId>>,
     pub(super) done: AtomicU64,
+    pub(super) started: Instant,
+    wear: Wear,
+    worn: AtomicBool,
     /// It said hello: it came as far as `init`.
     pub(super) greeted: AtomicBool,
     killed: AtomicBool,
@@ -96,7 +107,7 @@ impl Link {
         pidfd: OwnedFd,
         page: Page,
         stream: OwnedWriteHalf,
-        runtime: Handle,
+        (runtime, recycling): (Handle, Recycling),
     ) -> Arc<Self> {
         Arc::new_cyclic(|weak| Self {
             weak: weak.clone(),
@@ -107,8 +118,12 @@ impl Link {
             stream,
             runtime,
             outgoing: Mutex::default(),
-            slot: OnceLock::new(),
+            ready: AtomicBool::new(false),
+            slot: Mutex::default(),
             done: AtomicU64::new(0),
+            started: Instant::now(),
+            wear: Wear::of(recycling, Instant::now()),
+            worn: AtomicBool::new(false),
             greeted: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
@@ -129,9 +144,10 @@ impl Link {
         outgoing.last_seq += 1;
         let seq = outgoing.last_seq;
         self.page.send(seq);
-        let Work { task, attempt, .. } = *work;
+        let Work { task, attempt, deadline, .. } = *work;
+        let deadline_ns = deadline.map_or(0, monotonic_ns);
         outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false, unwanted: false });
-        outgoing.append(seq, &ToWorker::Run { seq, function }, work.args);
+        outgoing.append(seq, &ToWorker::Run { seq, function, deadline_ns }, work.args);
     }
 
     /// Takes the oldest task that was sent, which is the one that `seq`, read
@@ -172,7 +188,27 @@ impl Link {
         withdrawn
     }
 
-    /// Sees to it that a task does not run, or no longer.
+    /// Where placement knows it.
+    pub(super) fn slot(&self) -> Option<SlotId> {
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Placement knows it there from now on, or no longer.
+    pub(super) fn set_slot(&self, slot: Option<SlotId>) {
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = slot;
+    }
+
+    /// It said that it executes tasks; whether that was the first time.
+    pub(super) fn set_ready(&self) -> bool {
+        !self.ready.swap(true, AcqRel)
+    }
+
+    /// Whether it executes tasks.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Acquire)
+    }
+
+    /// Takes a task back, or asks it to stop.
     pub(super) fn stop(&self, task: TaskId) -> Stopped {
         if self.revoke(task) {
             return Stopped::Unstarted;
@@ -183,9 +219,7 @@ impl Link {
         });
         let Some(seq) = seq else { return Stopped::Continues };
         if self.page.stop(seq) {
-            self.unwanted.store(true, Release);
-            self.kill();
-            return Stopped::Killed;
+            return Stopped::Asked { listens: self.page.listens(seq) };
         }
         match self.page.word(seq) {
             Some(Word::Done) => Stopped::Continues,
@@ -194,6 +228,23 @@ impl Link {
                 Stopped::Killed
             }
         }
+    }
+
+    /// Kills the worker for a task that was asked to stop, unless that has
+    /// ended.
+    pub(super) fn kill_for(&self, task: TaskId) -> bool {
+        let seq = self.outgoing().find(task).map(|sent| sent.seq);
+        let Some(seq) = seq else { return false };
+        if self.page.kill(seq) {
+            self.unwanted.store(true, Release);
+            self.kill();
+            return true;
+        }
+        let nonsense = self.page.word(seq) != Some(Word::Done);
+        if nonsense {
+            self.blame(Cause::Protocol);
+        }
+        nonsense
     }
 
     /// Whether a task has started.
@@ -225,11 +276,13 @@ impl Link {
     }
 
     /// The number of the task that it owes the next answer to, if nobody wants
-    /// that or any other of its answers.
+    /// that or any other of its answers, and it is not one that goes on because
+    /// it was only asked to stop.
     pub(super) fn stuck_at(&self) -> Option<u64> {
         let outgoing = self.outgoing();
         let unwanted = outgoing.sent.iter().all(|sent| sent.unwanted);
-        outgoing.sent.front().filter(|_| unwanted).map(|sent| sent.seq)
+        let first = outgoing.sent.front().filter(|_| unwanted)?.seq;
+        (self.page.word(first) != Some(Word::Stopping)).then_some(first)
     }
 
     /// Kills the worker, for a reason that its loss will be put down to.
@@ -326,6 +379,20 @@ impl Link {
         Some(self.page.memory_bytes()).filter(|bytes| *bytes > 0)
     }
 
+    /// Whether it is to be replaced, said once. It has so much resident memory
+    /// between tasks, or that is not known.
+    pub(super) fn wore_out(&self, memory_bytes: u64) -> bool {
+        let age = self.wear.until.map(|_| Instant::now());
+        let out =
+            self.wear.is_out(age.unwrap_or(self.started), self.done.load(Relaxed), memory_bytes);
+        out && !self.worn.swap(true, AcqRel)
+    }
+
+    /// When it is too old, unless it is to be replaced already.
+    pub(super) fn old_at(&self) -> Option<Instant> {
+        self.wear.until.filter(|_| !self.worn.load(Acquire))
+    }
+
     /// One more task was executed; whether it was the first.
     pub(super) fn count_done(&self) -> bool {
         self.done.fetch_add(1, Relaxed) == 0
@@ -402,6 +469,12 @@ impl Link {
         let mut outgoing = self.outgoing();
         (outgoing.front, outgoing.written) = (front, written);
     }
+}
+
+/// An instant by the monotonic clock, which processes share.
+fn monotonic_ns(at: Instant) -> u64 {
+    let left = at.saturating_duration_since(Instant::now());
+    now_ns(ClockId::Monotonic).saturating_add(left.as_nanos() as u64)
 }
 
 impl Flush for Link {

@@ -8,7 +8,9 @@ mod link;
 mod output;
 pub(crate) mod process;
 mod supervisor;
+mod wear;
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -42,10 +44,12 @@ pub(crate) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
     })?;
     // A runtime without I/O panics here, at its user, and not on our thread.
     tokio::net::UnixStream::pair().map_err(|error| Error::unavailable(error.to_string()))?;
-    let control = Control::new().map_err(|error| Error::unavailable(error.to_string()))?;
+    let control = Control::new(settings.workers + settings.spares)
+        .map_err(|error| Error::unavailable(error.to_string()))?;
     let links = Links::default();
     let engine = Local { links: links.clone(), control: control.clone() };
-    let gate = Gate::new(settings.limits, settings.workers, Box::new(engine));
+    let strength = (settings.workers, settings.spares);
+    let gate = Gate::new(settings.limits, strength, Box::new(engine));
     supervisor::start(gate.clone(), links, control, runtime, settings, restart)
         .map_err(|error| Error::unavailable(format!("no supervisor can be started: {error}")))?;
     Ok(gate)
@@ -79,26 +83,60 @@ struct Local {
     control: Arc<Control>,
 }
 
-/// The workers that are up, by slot; the gate's mutex is always taken before
-/// this one.
+/// The workers that are ready; the gate's mutex is always taken before this one.
 #[derive(Clone, Debug, Default)]
-struct Links(Arc<Mutex<Vec<Option<Arc<Link>>>>>);
+struct Links(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    by_slot: Vec<Option<Arc<Link>>>,
+    /// Without a slot, the one that is to have the next one first.
+    standby: VecDeque<Arc<Link>>,
+}
 
 impl Links {
-    fn lock(&self) -> MutexGuard<'_, Vec<Option<Arc<Link>>>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, slot: SlotId) -> Option<Arc<Link>> {
-        self.lock().get(slot.index())?.clone()
+        self.lock().by_slot.get(slot.index())?.clone()
     }
 
-    fn attach(&self, slot: SlotId, link: Arc<Link>) {
-        let mut links = self.lock();
-        if links.len() <= slot.index() {
-            links.resize_with(slot.index() + 1, || None);
+    /// Takes the link of a slot, which has none from now on.
+    fn take(&self, slot: SlotId) -> Option<Arc<Link>> {
+        self.lock().by_slot.get_mut(slot.index())?.take()
+    }
+
+    /// Has a worker replaced: one with a slot when another is ready for it, one
+    /// without at once.
+    fn replace(&self, link: &Arc<Link>, reports: &mut Reports<'_>) {
+        match link.slot() {
+            Some(slot) => reports.worn(slot),
+            None => {
+                self.leave(link);
+                link.dismiss();
+            }
         }
-        links[slot.index()] = Some(link);
+    }
+
+    /// Without a slot it can no longer stand by.
+    fn leave(&self, link: &Arc<Link>) {
+        self.lock().standby.retain(|one| !Arc::ptr_eq(one, link));
+    }
+}
+
+impl Table {
+    fn all(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.by_slot.iter().flatten().chain(&self.standby)
+    }
+
+    fn attach(&mut self, slot: SlotId, link: Arc<Link>) {
+        if self.by_slot.len() <= slot.index() {
+            self.by_slot.resize_with(slot.index() + 1, || None);
+        }
+        link.set_slot(Some(slot));
+        self.by_slot[slot.index()] = Some(link);
     }
 }
 
@@ -127,6 +165,10 @@ impl Engine for Local {
         self.links.get(slot).map_or(Stopped::Continues, |link| link.stop(task))
     }
 
+    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.links.get(slot).is_some_and(|link| link.kill_for(task))
+    }
+
     fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
         self.links.get(slot).is_some_and(|link| link.revoke(task))
     }
@@ -140,13 +182,43 @@ impl Engine for Local {
     }
 
     fn forget(&mut self, slot: SlotId) {
-        if let Some(link) = self.links.lock().get_mut(slot.index()) {
-            *link = None;
+        self.links.take(slot);
+    }
+
+    fn standby(&self) -> usize {
+        self.links.lock().standby.len()
+    }
+
+    fn promote(&mut self, slot: SlotId) {
+        let mut links = self.links.lock();
+        if let Some(link) = links.standby.pop_front() {
+            links.attach(slot, link);
         }
     }
 
+    fn demote(&mut self, slot: SlotId) {
+        if let Some(link) = self.links.take(slot) {
+            link.set_slot(None);
+            self.links.lock().standby.push_front(link);
+        }
+    }
+
+    fn dismiss(&mut self, slot: Option<SlotId>) {
+        let link = match slot {
+            Some(slot) => self.links.get(slot),
+            None => self.links.lock().standby.pop_back(),
+        };
+        if let Some(link) = link {
+            link.dismiss();
+        }
+    }
+
+    fn keep(&mut self, workers: usize) {
+        self.control.keep(workers);
+    }
+
     fn shutdown(&mut self) {
-        for link in self.links.lock().iter().flatten() {
+        for link in self.links.lock().all() {
             link.withdraw();
             link.dismiss();
             if link.is_busy() {
@@ -162,9 +234,10 @@ impl Engine for Local {
             pid: link.pid,
             done: link.done.load(Relaxed),
             busy: link.is_busy(),
+            standby: link.slot().is_none(),
             memory_bytes: link.memory_bytes(),
         };
-        let mut rows: Vec<_> = self.links.lock().iter().flatten().map(row).collect();
+        let mut rows: Vec<_> = self.links.lock().all().map(row).collect();
         rows.sort_unstable_by_key(|row| row.number);
         rows
     }
@@ -205,9 +278,10 @@ impl Reader {
         let lost = self.link.lost().await.clone();
         tracing::debug!(worker = lost.worker, pid = lost.pid, cause = ?lost.cause, "worker ended");
         self.gate.report(|reports| {
-            if let Some(slot) = self.link.slot.get() {
+            self.links.leave(&self.link);
+            if let Some(slot) = self.link.slot() {
                 let suspect = self.link.suspect();
-                reports.lost(*slot, self.link.unanswered(), suspect, &lost);
+                reports.lost(slot, self.link.unanswered(), suspect, &lost);
             }
         });
         self.finished = true;
@@ -254,11 +328,14 @@ impl Reader {
         }
         let attempt = (sent.task, sent.attempt);
         reports.finished(slot, attempt, outcome, (usage, self.link.number));
+        if self.link.wore_out(usage.memory_bytes.unwrap_or(0)) {
+            self.links.replace(&self.link, reports);
+        }
         Ok(())
     }
 
     fn answered(&self, seq: u64, skipped: bool) -> Result<(SlotId, Sent), Nonsense> {
-        let slot = *self.link.slot.get().ok_or(Nonsense)?;
+        let slot = self.link.slot().ok_or(Nonsense)?;
         Ok((slot, self.link.answered(seq, skipped).ok_or(Nonsense)?))
     }
 
@@ -270,12 +347,11 @@ impl Reader {
 
     /// The second message, once.
     fn ready(&self, reports: &mut Reports<'_>) -> Result<(), Nonsense> {
-        if !self.link.greeted.load(Acquire) || self.link.slot.get().is_some() {
+        if !self.link.greeted.load(Acquire) || !self.link.set_ready() {
             return Err(Nonsense);
         }
-        let slot = reports.slot_up();
-        self.links.attach(slot, self.link.clone());
-        let _ = self.link.slot.set(slot);
+        self.links.lock().standby.push_back(self.link.clone());
+        reports.ready(self.link.started.elapsed());
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -67,15 +67,18 @@ pub(super) struct Control {
     ending: AtomicBool,
     beating: AtomicBool,
     failures: AtomicU32,
+    /// How many workers there are to be.
+    wanted: AtomicUsize,
 }
 
 impl Control {
-    pub(super) fn new() -> io::Result<Arc<Self>> {
+    pub(super) fn new(wanted: usize) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             ending: AtomicBool::new(false),
             beating: AtomicBool::new(false),
             failures: AtomicU32::new(0),
+            wanted: AtomicUsize::new(wanted),
         }))
     }
 
@@ -86,6 +89,13 @@ impl Control {
     /// Workers are busy: look after them. Costs one load while that goes on.
     pub(super) fn beat(&self) {
         if !self.beating.load(Relaxed) && !self.beating.swap(true, AcqRel) {
+            self.wake();
+        }
+    }
+
+    /// There are to be so many workers from now on.
+    pub(super) fn keep(&self, workers: usize) {
+        if self.wanted.swap(workers, AcqRel) < workers {
             self.wake();
         }
     }
@@ -111,8 +121,6 @@ pub(super) fn start(
     settings: Settings,
     restart: Restart,
 ) -> io::Result<()> {
-    let now = Instant::now();
-    let seats = (1..=settings.workers).map(|number| Seat { number, state: State::Empty(now) });
     let (printer, printed) = Printer::start()?;
     let supervisor = Supervisor {
         gate,
@@ -121,7 +129,7 @@ pub(super) fn start(
         runtime,
         printer: Some(printer),
         printed,
-        seats: seats.collect(),
+        seats: Vec::new(),
         settings,
         restart,
         next_beat: None,
@@ -192,6 +200,7 @@ impl Supervisor {
             }
             self.beat(now);
             self.check_starts(now);
+            self.retire_old(now);
             self.sleep(Instant::now());
             self.pass_output(Instant::now());
             self.bury_dead();
@@ -212,11 +221,19 @@ impl Supervisor {
         })
     }
 
+    /// How many workers are missing.
+    fn missing(&self) -> usize {
+        self.control.wanted.load(Acquire).saturating_sub(self.workers().count())
+    }
+
     /// Starts what is due.
     fn fill_seats(&mut self, now: Instant) {
+        for number in self.seats.len() + 1..=self.control.wanted.load(Acquire) {
+            self.seats.push(Seat { number, state: State::Empty(now) });
+        }
         for index in 0..self.seats.len() {
             let State::Empty(due) = self.seats[index].state else { continue };
-            if due > now {
+            if due > now || self.missing() == 0 {
                 continue;
             }
             match self.spawn(self.seats[index].number) {
@@ -257,7 +274,14 @@ impl Supervisor {
         let stderr = child.stderr.take().ok_or(io::ErrorKind::InvalidData)?;
         let stderr = self.pipe(stderr, Stream::Stderr, number)?;
         let (read, write) = self.register(stream)?.into_split();
-        let link = Link::new(number, child.id(), pidfd, page, write, self.runtime.clone());
+        let link = Link::new(
+            number,
+            child.id(),
+            pidfd,
+            page,
+            write,
+            (self.runtime.clone(), self.settings.recycling),
+        );
         self.read(&link, read);
         let started = Instant::now();
         Ok(Worker {
@@ -385,16 +409,27 @@ impl Supervisor {
         }
     }
 
+    /// Has workers replaced that are too old.
+    fn retire_old(&self, now: Instant) {
+        for worker in self.workers().filter(|worker| worker.link.is_ready()) {
+            if worker.link.old_at().is_some_and(|at| at <= now) && worker.link.wore_out(0) {
+                self.gate.report(|reports| self.links.replace(&worker.link, reports));
+            }
+        }
+    }
+
     /// When to wake without being woken.
     fn due(&self) -> Option<Instant> {
-        let ending = self.control.ending.load(Acquire);
+        let full = self.control.ending.load(Acquire) || self.missing() == 0;
         let starts = self.seats.iter().filter_map(|seat| match &seat.state {
-            State::Empty(due) => (!ending).then_some(*due),
+            State::Empty(due) => (!full).then_some(*due),
             State::Taken(worker) => {
                 worker.is_silent().then(|| worker.started + self.settings.start_timeout)
             }
         });
-        starts.chain(self.next_beat).chain(self.next_output).chain(self.cut_at).min()
+        let old = self.workers().filter(|worker| worker.link.is_ready());
+        let old = old.filter_map(|worker| worker.link.old_at());
+        starts.chain(old).chain(self.next_beat).chain(self.next_output).chain(self.cut_at).min()
     }
 
     fn sleep(&self, now: Instant) {
@@ -492,7 +527,7 @@ impl Drop for Supervisor {
 
 impl Worker {
     fn is_starting(&self) -> bool {
-        self.link.slot.get().is_none()
+        !self.link.is_ready()
     }
 
     /// Whether it has not come to `init` yet, and may still.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use outboard::{Client, ErrorKind};
 
 use super::{Engine, on_every_engine};
+use crate::support::eventually;
 use crate::support::scratch::Scratch;
 use crate::support::tasks::{fail, hold, pid};
 
@@ -14,6 +15,7 @@ on_every_engine! {
     clones_share_one_engine,
     a_client_shows_what_it_has,
     a_snapshot_counts,
+    workers_can_be_more_and_fewer,
     a_wrong_url_says_what_is_wrong_with_it,
     inside_a_task_the_environment_means_inline,
     a_client_inside_a_task_works,
@@ -79,6 +81,26 @@ async fn a_client_shows_what_it_has(engine: Engine) {
     assert!(format!("{client:?}").contains(engine.name), "{client:?}");
 }
 
+async fn workers_can_be_more_and_fewer(engine: Engine) {
+    let client = engine.client("workers=1").await;
+    let scratch = Scratch::new();
+    let held: Vec<_> = (0..3).map(|_| client.submit(hold, scratch.path())).collect();
+    scratch.started(1).await;
+    client.scale(3);
+    scratch.started(3).await;
+    client.scale(1);
+    let (last, other) = (Scratch::new(), client.submit(hold, scratch.path()));
+    scratch.release();
+    outboard::gather(held).await.unwrap();
+    other.await.unwrap();
+    let held: Vec<_> = (0..2).map(|_| client.submit(hold, last.path())).collect();
+    last.started(1).await;
+    eventually("the other one waits", || client.snapshot().queued == 1).await;
+    assert_eq!((last.starts(), client.snapshot().workers), (1, 1));
+    last.release();
+    outboard::gather(held).await.unwrap();
+}
+
 async fn a_snapshot_counts(engine: Engine) {
     let client = engine.client("workers=2&queue_tasks=1").await;
     let scratch = Scratch::new();
@@ -92,8 +114,9 @@ async fn a_snapshot_counts(engine: Engine) {
     assert!(client.submit(hold, scratch.path()).await.unwrap_err().is_overloaded());
     let now = client.snapshot();
     assert_eq!((now.engine, now.workers, now.queued, now.running), (engine.name, 2, 1, 2));
-    assert_eq!(now.per_worker.iter().map(|worker| worker.number).collect::<Vec<_>>(), [1, 2]);
-    assert!(now.per_worker.iter().all(|worker| worker.busy && worker.pid > 0));
+    let up: Vec<_> = now.per_worker.iter().filter(|worker| !worker.standby).collect();
+    assert!(up.len() == 2 && up[0].number < up[1].number, "{up:?}");
+    assert!(up.iter().all(|worker| worker.busy && worker.pid > 0));
     scratch.release();
     for future in &mut running {
         future.await.unwrap();

@@ -136,7 +136,8 @@ async fn a_report_says_how_it_went(engine: Engine) {
     running.release();
     let ((), report) = future.with_report().await.unwrap();
     let all = submitted.elapsed();
-    assert_eq!((report.attempt, report.worker), (1, 1));
+    assert_eq!(report.attempt, 1);
+    assert!(report.worker >= 1, "workers are numbered from 1");
     assert!(report.queue_time >= Duration::from_millis(30), "{report:?}");
     assert!(report.run_time >= Duration::from_millis(20), "{report:?}");
     assert!(report.queue_time + report.run_time <= all, "{report:?} in {all:?}");

@@ -38,12 +38,16 @@ mod results;
 mod several;
 /// Coalescing by `pure` and `key`.
 mod sharing;
+/// 2, 3: a task is asked to stop, and knows its deadline.
+mod stopping;
 /// Fair shares between tenants.
 mod tenants;
 /// 3: timeouts, in the queue and while running.
 mod timeout;
 
 use outboard::Client;
+
+use crate::support::eventually;
 
 /// An engine that the suite runs against.
 #[derive(Clone, Copy, Debug)]
@@ -77,9 +81,16 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
 ];
 
 impl Engine {
-    /// A client of this engine, with options as a URL takes them.
+    /// A client of this engine, with options as a URL takes them; all its workers
+    /// are up.
     async fn client(self, options: &str) -> Client {
-        Client::connect(&format!("{}://?{options}", self.name)).await.unwrap()
+        let client = Client::connect(&format!("{}://?{options}", self.name)).await.unwrap();
+        let all_up = || {
+            let now = client.snapshot();
+            now.per_worker.iter().filter(|worker| !worker.standby).count() == now.workers
+        };
+        eventually("all workers are up", all_up).await;
+        client
     }
 
     fn promises(self, promise: Promise) -> bool {

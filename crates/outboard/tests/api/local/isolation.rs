@@ -30,7 +30,7 @@ fn workers_yield_to_the_server() {
         assert_eq!(client.submit(of_a_thread, ()).await.unwrap(), own.max(10));
         let score = fs::read_to_string(format!("/proc/{}/oom_score_adj", workers(&client)[0].pid));
         assert_eq!(score.unwrap().trim(), "1000");
-        let keen = Client::local().workers(1).niceness(3).await.unwrap();
+        let keen = Client::local().workers(1).spares(0).niceness(3).await.unwrap();
         assert_eq!(keen.submit(niceness, ()).await.unwrap(), own.max(3));
     });
 }
@@ -74,7 +74,7 @@ fn program_of_a_task(at: PathBuf) -> bool {
     let own = std::env::current_exe().unwrap();
     let mut server = Command::new(own);
     server.args(["scenario::play", "--exact", "--ignored", "--nocapture"]);
-    server.env("OUTBOARD_URL", "local://?workers=2");
+    server.env("OUTBOARD_URL", "local://?workers=2&spares=0");
     let output = server.env(SCENARIO, "from_env").env(DIRECTORY, at).output().unwrap();
     output.status.success()
 }

@@ -12,15 +12,17 @@ mod orphans;
 mod replacement;
 /// The start of an engine, and what is left when it is over.
 mod start;
+/// Spares, scaling, recycling.
+mod strength;
 
 use outboard::Client;
 
 use crate::support::eventually;
 use crate::support::process::Process;
 
-/// A client with so many workers, all of them up.
+/// A client with so many workers, all of them up, and none beside them.
 async fn client(workers: usize) -> Client {
-    let client = Client::local().workers(workers).await.unwrap();
+    let client = Client::local().workers(workers).spares(0).await.unwrap();
     eventually("all workers are up", || client.snapshot().per_worker.len() == workers).await;
     client
 }

@@ -20,7 +20,7 @@ fn main() -> std::process::ExitCode {
 }
 
 async fn serve() -> Result<(), Error> {
-    let client = Client::local().workers(1).await?;
+    let client = Client::local().workers(1).spares(0).await?;
     std::fs::write(file(), "").unwrap();
     let lost = client.submit(|| -> u8 { std::process::abort() }, ()).await.unwrap_err();
     println!("{lost}");

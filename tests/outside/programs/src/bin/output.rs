@@ -12,7 +12,7 @@ fn speak() {
 fn main() -> std::process::ExitCode {
     outboard::init_with(|| eprintln!("set up"));
     let result = programs::serve(async {
-        let client = Client::local().workers(1).await?;
+        let client = Client::local().workers(1).spares(0).await?;
         client.submit(speak, ()).await?;
         client.shutdown().await;
         Ok(())

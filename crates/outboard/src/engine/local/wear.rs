@@ -1,0 +1,88 @@
+//! When a worker has done enough and is to be replaced: pure.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Instant;
+
+use crate::builder::Recycling;
+
+/// By how much of it a limit is lowered at most, so that workers which started
+/// together are not replaced together.
+const JITTER: f64 = 0.2;
+
+/// The limits of one worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wear {
+    tasks: u64,
+    /// When it is too old.
+    pub(super) until: Option<Instant>,
+    memory_bytes: u64,
+}
+
+impl Wear {
+    /// The limits of a worker that starts now.
+    pub(super) fn of(recycling: Recycling, now: Instant) -> Self {
+        // As random as its keys: two of these differ.
+        let random = RandomState::new().hash_one(0) as f64 / u64::MAX as f64;
+        Self::with_jitter(recycling, now, random)
+    }
+
+    /// `random` is from 0 to 1.
+    fn with_jitter(recycling: Recycling, now: Instant, random: f64) -> Self {
+        let part = 1.0 - JITTER * random;
+        let Recycling { tasks, age, memory_bytes } = recycling;
+        Self {
+            tasks: tasks.map_or(u64::MAX, |tasks| ((tasks as f64 * part) as u64).max(1)),
+            until: age.and_then(|age| now.checked_add(age.mul_f64(part))),
+            // The memory that a worker may have is not a matter of when.
+            memory_bytes: memory_bytes.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Whether a worker that has executed so many tasks, and has so much
+    /// resident memory between them, is to be replaced.
+    pub(super) fn is_out(&self, now: Instant, tasks: u64, memory_bytes: u64) -> bool {
+        let old = self.until.is_some_and(|until| until <= now);
+        old || tasks >= self.tasks || memory_bytes > self.memory_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn each_limit_alone_is_enough() {
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        let all = Recycling { tasks: Some(100), age: Some(second), memory_bytes: Some(1000) };
+        let wear = Wear::with_jitter(all, now, 0.0);
+        assert!(!wear.is_out(now, 99, 1000));
+        assert!(wear.is_out(now, 100, 0));
+        assert!(wear.is_out(now, 0, 1001));
+        assert!(wear.is_out(now + second, 0, 0));
+    }
+
+    #[test]
+    fn by_default_nothing_wears_out() {
+        let wear = Wear::of(Recycling::default(), Instant::now());
+        let later = Instant::now() + Duration::from_secs(1 << 30);
+        assert!(!wear.is_out(later, u64::MAX - 1, u64::MAX - 1));
+    }
+
+    #[test]
+    fn workers_that_start_together_do_not_end_together() {
+        let recycling = Recycling { tasks: Some(1_000_000), ..Recycling::default() };
+        let limits = (0..20).map(|_| Wear::of(recycling, Instant::now()).tasks);
+        let limits: std::collections::HashSet<_> = limits.collect();
+        assert!(limits.len() > 10, "{limits:?}");
+        assert!(limits.iter().all(|tasks| (800_000..=1_000_000).contains(tasks)));
+    }
+
+    #[test]
+    fn a_limit_of_one_task_is_one() {
+        let one = Recycling { tasks: Some(1), ..Recycling::default() };
+        assert!(Wear::with_jitter(one, Instant::now(), 1.0).is_out(Instant::now(), 1, 0));
+    }
+}
