@@ -130,6 +130,12 @@ impl Gate {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Starts the clock, so that a kill can wait. Without it, where the system
+    /// has no thread to give, none does.
+    pub(crate) fn start_clock(&self) {
+        self.lock().timed = self.clock.ready().is_ok();
+    }
+
     /// Takes a task; the receiver gets its end.
     pub(crate) fn submit(
         &self,
@@ -170,16 +176,11 @@ impl Gate {
 
     /// A waiter no longer waits.
     pub(crate) fn cancel(&self, waiter: WaiterId) {
-        let timed = self.clock.ready().is_ok();
-        self.cancel_at(Instant::now(), waiter, timed);
+        self.cancel_at(Instant::now(), waiter);
     }
 
-    /// `timed` is whether the clock runs, so that a kill can wait.
-    pub(super) fn cancel_at(&self, now: Instant, waiter: WaiterId, timed: bool) {
-        self.report_at(now, |reports| {
-            reports.core.timed |= timed;
-            reports.leave(waiter, Leave::Cancelled);
-        });
+    pub(super) fn cancel_at(&self, now: Instant, waiter: WaiterId) {
+        self.report_at(now, |reports| reports.leave(waiter, Leave::Cancelled));
     }
 
     /// Where a waiter's task is; `None` once it has ended.
@@ -197,8 +198,6 @@ impl Gate {
 
     pub(super) fn expire_at(&self, now: Instant) -> Option<Instant> {
         self.report_at(now, |reports| {
-            // Whoever submits with a timeout starts the clock.
-            reports.core.timed = true;
             for _ in 0..EXPIRED_AT_ONCE {
                 let Some(waiter) = reports.core.ledger.expired(reports.now) else { break };
                 reports.leave(waiter, Leave::TimedOut);

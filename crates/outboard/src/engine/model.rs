@@ -235,6 +235,7 @@ impl Run {
         };
         let engine = model.clone();
         let gate = Gate::new(limits, (2, 1), Box::new(engine));
+        gate.lock().timed = true;
         let now = Instant::now();
         Self { model, gate, now, waiting: vec![], submitted: 0, ended: 0 }
     }
@@ -255,7 +256,7 @@ impl Run {
             Event::Cancel(at) if !self.waiting.is_empty() => {
                 let at = at % self.waiting.len();
                 let (_, (waiter, _)) = &self.waiting[at];
-                self.gate.cancel_at(self.now, *waiter, true);
+                self.gate.cancel_at(self.now, *waiter);
             }
             Event::Pass { ms } => {
                 self.now += Duration::from_millis(ms);

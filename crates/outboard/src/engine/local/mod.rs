@@ -50,6 +50,7 @@ pub(crate) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
     let engine = Local { links: links.clone(), control: control.clone() };
     let strength = (settings.workers, settings.spares);
     let gate = Gate::new(settings.limits, strength, Box::new(engine));
+    gate.start_clock();
     supervisor::start(gate.clone(), links, control, runtime, settings, restart)
         .map_err(|error| Error::unavailable(format!("no supervisor can be started: {error}")))?;
     Ok(gate)
