@@ -110,7 +110,8 @@ impl Client {
     ///
     /// Both take options: `local://?workers=4&queue_tasks=1000`. Known are
     /// `workers`, `queue_tasks`, `queue_bytes`, `max_payload` (in bytes),
-    /// `tenant_limit`, `tenant_queue` and `tenant_reserve` (0 or 1), as on [`LocalBuilder`].
+    /// `tenant_limit`, `tenant_queue`, `tenant_reserve` (0 or 1), `max_wait_ms`
+    /// and `lifo_above`, as on [`LocalBuilder`].
     ///
     /// # Errors
     ///
@@ -192,7 +193,7 @@ impl Client {
     ///
     /// It holds nothing; dropping it changes nothing.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.owner.0.ready().await
+        self.owner.0.ready(&self.options).await
     }
 
     /// Charges tasks to a tenant: a user, a customer, an address.

@@ -84,12 +84,14 @@
     expect(dead_code, reason = "much of the gate serves engines whose workers can die")
 )]
 
+mod admission;
 mod builder;
 mod client;
 mod closure;
 mod engine;
 mod error;
 mod execute;
+mod figures;
 mod future;
 mod init;
 mod ledger;
@@ -110,6 +112,7 @@ pub use outboard_macros::task;
 pub use builder::LocalBuilder;
 pub use client::Client;
 pub use error::{Cause, Error, ErrorKind, Lost, Panic, Stage};
+pub use figures::{Figures, FunctionSnapshot, TenantSnapshot};
 pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait};
 pub use init::{init, init_with, is_worker};
 pub use ledger::Report;

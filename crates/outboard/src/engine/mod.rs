@@ -8,6 +8,8 @@ pub(crate) mod inline;
 pub(crate) mod local;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod overload;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -18,31 +18,40 @@ use crate::wire::{Failure, Usage};
 
 /// Workers as the page of words sees them.
 #[derive(Clone, Debug, Default)]
-struct Model(Arc<Mutex<HashMap<SlotId, Worker>>>);
+pub(super) struct Model(Arc<Mutex<HashMap<SlotId, Worker>>>);
 
 #[derive(Debug, Default)]
-struct Worker {
-    sent: VecDeque<Sent>,
+pub(super) struct Worker {
+    pub(super) sent: VecDeque<Sent>,
     doomed: bool,
 }
 
 #[derive(Debug)]
-struct Sent {
-    task: TaskId,
-    attempt: u32,
+pub(super) struct Sent {
+    pub(super) task: TaskId,
+    pub(super) attempt: u32,
     args: Vec<u8>,
-    state: State,
+    pub(super) state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum State {
+pub(super) enum State {
     Sent,
     Running,
     Revoked,
 }
 
 impl Model {
-    fn with<R>(&self, slot: SlotId, act: impl FnOnce(&mut Worker) -> R) -> R {
+    /// One more worker.
+    pub(super) fn up(&self, gate: &Gate, now: Instant) -> SlotId {
+        gate.report_at(now, |reports| {
+            let slot = reports.slot_up();
+            self.0.lock().unwrap().insert(slot, Worker::default());
+            slot
+        })
+    }
+
+    pub(super) fn with<R>(&self, slot: SlotId, act: impl FnOnce(&mut Worker) -> R) -> R {
         act(self.0.lock().unwrap().get_mut(&slot).expect("the gate names living slots"))
     }
 }
@@ -236,13 +245,7 @@ impl Run {
     }
 
     fn up(&mut self) {
-        let model = &self.model;
-        let slot = self.gate.report_at(self.now, |reports| {
-            let slot = reports.slot_up();
-            model.0.lock().unwrap().insert(slot, Worker::default());
-            slot
-        });
-        self.slots.push(slot);
+        self.slots.push(self.model.up(&self.gate, self.now));
     }
 
     fn step(&mut self, slot: SlotId, panics: bool) {
@@ -344,6 +347,6 @@ proptest! {
     }
 }
 
-fn test_function<F: TaskFunction<M>, M>(_: F) -> &'static Function {
+pub(super) fn test_function<F: TaskFunction<M>, M>(_: F) -> &'static Function {
     function::<F, M>().unwrap()
 }
