@@ -5,8 +5,9 @@ use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, ExprLit, Lit, LitStr, Meta, Token};
 
-const KNOWN_KEYS: &str = "`#[task]` knows `pure` and `name = \"…\"`";
+const KNOWN_KEYS: &str = "`#[task]` knows `pure`, `steady` and `name = \"…\"`";
 const PURE_FORM: &str = "`pure` stands alone: `#[task(pure)]`";
+const STEADY_FORM: &str = "`steady` stands alone: `#[task(steady)]`";
 const NAME_FORM: &str = "`name` is a string literal: `name = \"images::resize\"`";
 
 /// What the user asked for beside registering the function.
@@ -14,6 +15,8 @@ const NAME_FORM: &str = "`name` is a string literal: `name = \"images::resize\"`
 pub(crate) struct Options {
     /// Identical calls in flight may share one execution.
     pub(crate) pure: bool,
+    /// Runs take about as long, whatever the arguments.
+    pub(crate) steady: bool,
     /// The name to register under, in place of the function's path.
     pub(crate) name: Option<LitStr>,
 }
@@ -31,22 +34,13 @@ pub(crate) fn parse(tokens: TokenStream) -> Result<Options, Vec<Error>> {
 impl Options {
     fn set(&mut self, meta: &Meta) -> syn::Result<()> {
         if meta.path().is_ident("pure") {
-            self.set_pure(meta)
+            set_word(&mut self.pure, meta, "`pure` is given twice", PURE_FORM)
+        } else if meta.path().is_ident("steady") {
+            set_word(&mut self.steady, meta, "`steady` is given twice", STEADY_FORM)
         } else if meta.path().is_ident("name") {
             self.set_name(meta)
         } else {
             Err(Error::new_spanned(meta.path(), KNOWN_KEYS))
-        }
-    }
-
-    fn set_pure(&mut self, meta: &Meta) -> syn::Result<()> {
-        if self.pure {
-            return Err(Error::new_spanned(meta.path(), "`pure` is given twice"));
-        }
-        self.pure = true;
-        match meta {
-            Meta::Path(_) => Ok(()),
-            Meta::List(_) | Meta::NameValue(_) => Err(Error::new_spanned(meta, PURE_FORM)),
         }
     }
 
@@ -58,6 +52,18 @@ impl Options {
         let checked = check_name(name);
         self.name = Some(name.clone());
         checked
+    }
+}
+
+/// Sets what a word that stands alone asks for.
+fn set_word(word: &mut bool, meta: &Meta, twice: &str, form: &str) -> syn::Result<()> {
+    if *word {
+        return Err(Error::new_spanned(meta.path(), twice));
+    }
+    *word = true;
+    match meta {
+        Meta::Path(_) => Ok(()),
+        Meta::List(_) | Meta::NameValue(_) => Err(Error::new_spanned(meta, form)),
     }
 }
 
@@ -104,7 +110,7 @@ mod tests {
     #[test]
     fn nothing_is_asked_for_by_default() {
         let options = parse(quote!()).unwrap();
-        assert!(!options.pure);
+        assert!(!options.pure && !options.steady);
         assert!(options.name.is_none());
     }
 
@@ -141,6 +147,14 @@ mod tests {
         ] {
             assert_eq!(errors(tokens), [NAME_FORM]);
         }
+    }
+
+    #[test]
+    fn steady_is_a_word_of_its_own() {
+        let options = parse(quote!(steady, pure)).unwrap();
+        assert!(options.steady && options.pure);
+        assert_eq!(errors(quote!(steady = true)), [STEADY_FORM]);
+        assert_eq!(errors(quote!(steady, steady)), ["`steady` is given twice"]);
     }
 
     #[test]

@@ -94,6 +94,7 @@ fn starts_a_function(input: ParseStream) -> bool {
 fn registration(options: &Options, function: &Function) -> TokenStream {
     let (conditions, ident) = (&function.conditions, &function.signature.ident);
     let (name, pure) = (name(options, ident), options.pure);
+    let steady = options.steady.then(|| quote!(.steady()));
     let (types, traits) = types_and_traits(function);
     let parameters: Vec<Ident> = (0..types.len()).map(|n| format_ident!("__Type{n}")).collect();
     let entry = spanning(&function.signature, &quote!(::<#(#types),*>));
@@ -108,7 +109,7 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
                 #(#parameters: ::outboard::__private::Is<Type = #types>,)*
                 #(<#parameters as ::outboard::__private::Is>::Type: #traits,)*
             {
-                ::outboard::__private::Entry::new(__OUTBOARD_NAME, #pure, #ident)
+                ::outboard::__private::Entry::new(__OUTBOARD_NAME, #pure, #ident) #steady
             }
 
             #[::outboard::__private::linkme::distributed_slice(::outboard::__private::TASKS)]
@@ -224,6 +225,15 @@ mod tests {
         );
         assert!(expanded(quote!(), function.clone()).contains("(__OUTBOARD_NAME,false,fib)"));
         assert!(expanded(quote!(pure), function).contains("(__OUTBOARD_NAME,true,fib)"));
+    }
+
+    #[test]
+    fn steady_reaches_the_entry() {
+        let function = quote!(
+            fn f() {}
+        );
+        assert!(!expanded(quote!(), function.clone()).contains("steady"));
+        assert!(expanded(quote!(steady), function).contains("(__OUTBOARD_NAME,false,f).steady()"));
     }
 
     #[test]

@@ -82,6 +82,21 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
+/// # Steady functions
+///
+/// `steady` promises that runs take about the same time, whatever the arguments. How long a
+/// task will wait is then predicted from this function's own run times, and a task is not
+/// started if less than half of its usual run time is left of its timeout. It is not the
+/// default: `fib(5)` says nothing about `fib(50)`.
+///
+/// ```
+/// #[outboard::task(steady)]
+/// fn thumbnail(image: Vec<u8>) -> Vec<u8> {
+///     // ...
+///     image
+/// }
+/// ```
+///
 /// # Errors
 ///
 /// These do not compile, each with an error at the place: generic parameters and `where`

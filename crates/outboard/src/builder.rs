@@ -94,6 +94,33 @@ impl LocalBuilder {
         self
     }
 
+    /// The longest that a task may be expected to wait for a worker; by default
+    /// there is no such bound. Beyond that its submit is `Overloaded`. Unlike a
+    /// timeout, this refuses before anyone has waited; an idle worker always
+    /// accepts.
+    ///
+    /// Expected is: what is left of what runs, and the work that goes before this
+    /// task by priority and fair share, spread over the workers. A waiting task
+    /// counts as long as tasks ran of late: those of its function where that is
+    /// `#[task(steady)]`, and otherwise all that are not. A run time loses half
+    /// its weight in ten seconds.
+    pub fn max_wait(mut self, wait: Duration) -> Self {
+        self.settings.limits.tenants.max_wait = Some(wait);
+        self
+    }
+
+    /// Answers newest first while more than so many tasks of a tenant wait and
+    /// its oldest has waited for more than 100 ms; by default never.
+    ///
+    /// In an overload that lasts, first in, first out gives every answer late, to
+    /// people who have mostly gone; newest first gives some of them in time.
+    /// Tasks without a [timeout](Client::timeout) keep their order. Tenants'
+    /// shares are as before.
+    pub fn lifo_above(mut self, tasks: usize) -> Self {
+        self.settings.limits.tenants.lifo_above = tasks;
+        self
+    }
+
     /// Whether one worker is kept free of a tenant's tasks while another tenant
     /// was seen in the last ten seconds; by default yes. A long task of one then
     /// never keeps a short one of another waiting, and a tenant alone still has
@@ -278,13 +305,17 @@ impl Settings {
             "tenant_limit" if number == 0 => return Err("`tenant_limit` must be at least 1".into()),
             "tenant_limit" => self.limits.tenants.tenant_limit = number,
             "tenant_queue" => self.limits.tenants.tenant_queue = number,
+            "max_wait_ms" => {
+                self.limits.tenants.max_wait = Some(Duration::from_millis(number as u64));
+            }
+            "lifo_above" => self.limits.tenants.lifo_above = number,
             "tenant_reserve" if number > 1 => return Err("`tenant_reserve` is 0 or 1".into()),
             "tenant_reserve" => self.limits.tenants.reserve = number == 1,
             _ => {
                 return Err(format!(
                     "no option is named `{name}`; known are workers, spares, queue_tasks, \
                      queue_bytes, max_payload, tenant_limit, tenant_queue, \
-                     tenant_reserve, tenant_kills"
+                     tenant_reserve, tenant_kills, max_wait_ms, lifo_above"
                 ));
             }
         }

@@ -110,8 +110,8 @@ impl Client {
     ///
     /// Both take options: `local://?workers=4&queue_tasks=1000`. Known are
     /// `workers`, `spares`, `queue_tasks`, `queue_bytes`, `max_payload` (in bytes),
-    /// `tenant_limit`, `tenant_queue`, `tenant_reserve` (0 or 1) and
-    /// `tenant_kills`, as on [`LocalBuilder`].
+    /// `tenant_limit`, `tenant_queue`, `tenant_reserve` (0 or 1), `tenant_kills`,
+    /// `max_wait_ms` and `lifo_above`, as on [`LocalBuilder`].
     ///
     /// # Errors
     ///
@@ -193,7 +193,7 @@ impl Client {
     ///
     /// It holds nothing; dropping it changes nothing.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.owner.0.ready().await
+        self.owner.0.ready(&self.options).await
     }
 
     /// Charges tasks to a tenant: a user, a customer, an address.

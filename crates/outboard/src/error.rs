@@ -155,6 +155,8 @@ pub(crate) enum Bound {
     Sharers(usize),
     /// Tasks of one tenant that wait.
     Tenant(usize),
+    /// How long a task may be expected to wait.
+    Wait(Duration),
 }
 
 /// A codec's complaint, kept as text because it may have crossed a process.
@@ -247,8 +249,13 @@ impl Error {
 
     /// When to come back, where the queue was full.
     ///
-    /// The time that the tasks ahead need at the speed measured of late, at
-    /// least one millisecond.
+    /// Whoever comes back after it, at an unchanged load, is admitted nine times
+    /// in ten: room is kept for two seconds from then on. It is kept for the
+    /// [tenant](crate::Client::tenant), so callers without one compete with each
+    /// other's newcomers if they are late. Not so for the bound in bytes, where
+    /// what comes back may be larger, nor with a queue of fewer places than there
+    /// are workers, nor for callers that would share another's task. At least one
+    /// millisecond.
     pub fn retry_after(&self) -> Option<Duration> {
         match &*self.0 {
             Repr::Overloaded { retry_after, .. } => Some(*retry_after),
@@ -400,6 +407,7 @@ impl fmt::Display for Bound {
             Self::Bytes(limit) => write!(f, "limit {limit} bytes of arguments"),
             Self::Sharers(limit) => write!(f, "limit {limit} callers that share a task"),
             Self::Tenant(limit) => write!(f, "limit {limit} tasks of one tenant"),
+            Self::Wait(limit) => write!(f, "limit {limit:?} of predicted wait"),
         }
     }
 }

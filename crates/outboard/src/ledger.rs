@@ -29,8 +29,10 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use crate::admission::part;
 use crate::error::{Bound, Error, Repr, Stage};
-use crate::placement::{Place, SlotId};
+use crate::figures::{Book, Figures};
+use crate::placement::{Place, SlotId, TenantId};
 use crate::task::Function;
 use crate::wire::{Payload, Usage};
 
@@ -71,6 +73,8 @@ pub(crate) struct Request<'a> {
     pub(crate) function: &'static Function,
     pub(crate) args: Payload,
     pub(crate) options: &'a Options,
+    /// How long the function runs, where that is steady and known.
+    pub(crate) steady_ns: Option<u64>,
 }
 
 /// What one execution gave.
@@ -87,7 +91,8 @@ pub(crate) struct Reply {
 pub struct Report {
     /// Which execution of the task it was, counting from 1.
     pub attempt: u32,
-    /// From submit to the start of this attempt.
+    /// What of the time from submit to the result was not the run time of this
+    /// attempt: in the queue, in earlier attempts, to the worker and back.
     pub queue_time: Duration,
     /// From the start of this attempt to its end, by the worker's clock.
     pub run_time: Duration,
@@ -106,6 +111,28 @@ pub struct Report {
 pub(crate) struct Bounds {
     pub(crate) tasks: usize,
     pub(crate) bytes: usize,
+}
+
+/// What the queue holds, with the task that is submitted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fill {
+    bounds: Bounds,
+    queued: usize,
+    bytes: usize,
+}
+
+impl Fill {
+    /// The bound that is broken, of half of the bounds or of all of them.
+    pub(crate) fn broken(self, half: bool) -> Option<Bound> {
+        let Bounds { tasks, bytes } = self.bounds;
+        if self.queued > part(tasks, half) {
+            Some(Bound::Tasks(tasks))
+        } else if self.bytes > part(bytes, half) {
+            Some(Bound::Bytes(bytes))
+        } else {
+            None
+        }
+    }
 }
 
 /// The most submits, of all tasks together, that wait for the task of another.
@@ -170,6 +197,7 @@ pub(crate) struct Ledger<W> {
     bytes: usize,
     next_tag: u32,
     counts: Counts,
+    pub(crate) book: Book,
 }
 
 /// One execution that is owed.
@@ -185,8 +213,12 @@ pub(crate) struct Task {
     doubts: u8,
     /// How long it may go on after it was asked to stop, if that was said.
     pub(crate) grace: Option<Duration>,
-    submitted: Instant,
+    pub(crate) submitted: Instant,
     state: State,
+    /// Whether its first waiter has a timeout.
+    pub(crate) hurried: bool,
+    /// How long its function ran of late, where that is steady.
+    pub(crate) steady_ns: Option<u64>,
     waiters: Waiters,
     key: Option<Arc<Key>>,
 }
@@ -238,40 +270,39 @@ impl<W> Ledger<W> {
             bytes: 0,
             next_tag: 0,
             counts: Counts::default(),
+            book: Book::default(),
         }
     }
 
     /// Takes a submit, or refuses it because the queue is full: of tasks, or of
-    /// submits that would share the task of another. `place` makes
-    /// the place of a new task in the queue.
-    ///
-    /// A task may start at once where `idle` says so, whatever the bounds;
-    /// `tenant_full` is the bound that its tenant has met.
+    /// submits that would share the task of another. `admit` gives a new task
+    /// its place in the queue, or says which bound it meets.
     pub(crate) fn submit(
         &mut self,
         now: Instant,
         request: Request<'_>,
         handle: W,
-        (idle, tenant_full): (bool, Option<Bound>),
-        place: impl FnOnce() -> Place,
+        tenant: TenantId,
+        admit: impl FnOnce(Fill) -> Result<Place, Bound>,
     ) -> Result<Submitted, Bound> {
         let key = Key::of(&request).map(Arc::new);
         if let Some(task) = key.as_ref().and_then(|key| self.keys.get(key).copied()) {
             if self.waiters.len() - self.tasks.len() >= MAX_SHARERS {
-                self.counts.refused += 1;
-                return Err(Bound::Sharers(MAX_SHARERS));
+                return Err(self.refuse(&request, tenant, Bound::Sharers(MAX_SHARERS)));
             }
             self.counts.coalesced += 1;
             return Ok(self.join(now, task, handle, request.options));
         }
-        let welcome = idle || request.options.found_room;
-        let full = tenant_full.or_else(|| self.full(request.args.len()));
-        if let Some(bound) = full.filter(|_| !welcome) {
-            self.counts.refused += 1;
-            return Err(bound);
+        match admit(self.fill(request.args.len())) {
+            Err(bound) => Err(self.refuse(&request, tenant, bound)),
+            Ok(place) => Ok(self.create(now, request, key, handle, place)),
         }
-        let place = place();
-        Ok(self.create(now, request, key, handle, place))
+    }
+
+    fn refuse(&mut self, request: &Request<'_>, tenant: TenantId, bound: Bound) -> Bound {
+        self.counts.refused += 1;
+        self.book.note(request.function, tenant, |figures| figures.refused += 1);
+        bound
     }
 
     fn create(
@@ -288,6 +319,7 @@ impl<W> Ledger<W> {
         self.bytes += request.args.len();
         self.queued += 1;
         self.counts.submitted += 1;
+        self.book.note(request.function, place.tenant, |figures| figures.submitted += 1);
         if let Some(key) = &key {
             self.keys.insert(key.clone(), task);
         }
@@ -301,6 +333,8 @@ impl<W> Ledger<W> {
             grace: request.options.grace,
             submitted: now,
             state: State::Queued(place),
+            hurried: request.options.timeout.is_some(),
+            steady_ns: request.steady_ns,
             waiters: Waiters::One(waiter),
             key,
         });
@@ -340,15 +374,10 @@ impl<W> Ledger<W> {
         self.next_tag
     }
 
-    /// The bound that one more task of that size would break.
-    pub(crate) fn full(&self, bytes: usize) -> Option<Bound> {
-        if self.queued >= self.bounds.tasks {
-            Some(Bound::Tasks(self.bounds.tasks))
-        } else if self.bytes.saturating_add(bytes) > self.bounds.bytes {
-            Some(Bound::Bytes(self.bounds.bytes))
-        } else {
-            None
-        }
+    /// What the queue would hold with one more task of that size.
+    pub(crate) fn fill(&self, bytes: usize) -> Fill {
+        let bytes = self.bytes.saturating_add(bytes);
+        Fill { bounds: self.bounds, queued: self.queued + 1, bytes }
     }
 
     /// A living task.
@@ -424,11 +453,13 @@ impl<W> Ledger<W> {
             Err(error) if error.is_panicked() && task.retries > 0 => self.again(id),
             Err(error) => {
                 self.counts.failed += 1;
+                self.note(id, |figures| figures.failed += 1);
                 self.settle(id, Err(error), settled)
             }
             Ok(payload) => {
                 let report = task.report(now, usage, worker);
                 self.counts.done += 1;
+                self.note(id, |figures| figures.done(&report));
                 self.settle(id, Ok(Reply { payload, report }), settled)
             }
         }
@@ -446,6 +477,7 @@ impl<W> Ledger<W> {
             Some(task) if task.retries > 0 => self.again(id),
             Some(_) => {
                 self.counts.failed += 1;
+                self.note(id, |figures| figures.failed += 1);
                 self.settle(id, Err(error), settled)
             }
         }
@@ -474,6 +506,7 @@ impl<W> Ledger<W> {
             return Next::Nothing;
         }
         self.counts.failed += 1;
+        self.note(id, |figures| figures.failed += 1);
         self.settle(id, Err(error), settled)
     }
 
@@ -513,6 +546,10 @@ impl<W> Ledger<W> {
             Leave::Cancelled => self.counts.cancelled += 1,
             Leave::TimedOut => self.counts.timed_out += 1,
         }
+        self.note(task_id, |figures| match why {
+            Leave::Cancelled => figures.cancelled += 1,
+            Leave::TimedOut => figures.timed_out += 1,
+        });
         if last {
             return self.settle(task_id, Err(error), settled);
         }
@@ -539,7 +576,43 @@ impl<W> Ledger<W> {
             .map(|(key, task)| TaskId(Tagged { index: index(key), tag: task.tag }))
             .collect();
         self.counts.failed += ids.len() as u64;
-        ids.into_iter().map(|id| self.settle(id, Err(error.clone()), settled)).collect()
+        ids.into_iter()
+            .map(|id| {
+                self.note(id, |figures| figures.failed += 1);
+                self.settle(id, Err(error.clone()), settled)
+            })
+            .collect()
+    }
+
+    fn note(&mut self, id: TaskId, change: impl Fn(&mut Figures)) {
+        let task = &self.tasks[id.0.index as usize];
+        self.book.note(task.function, task.place().tenant, change);
+    }
+
+    /// Ends a task that waits and has no use any more: all who wait for it have
+    /// a deadline, and have less time left than it needs.
+    pub(crate) fn end_if_late(
+        &mut self,
+        now: Instant,
+        id: TaskId,
+        needs: Duration,
+        settled: &mut Vec<Settled<W>>,
+    ) -> Option<Next> {
+        let waiters = match &self.task(id)?.waiters {
+            Waiters::One(waiter) => {
+                let (_, deadline) = self.waiter(*waiter)?.timeout?;
+                (deadline <= now + needs).then_some(vec![*waiter])?
+            }
+            Waiters::Many(all) => {
+                let late = |waiter: &WaiterId| {
+                    let timeout = self.waiter(*waiter).and_then(|waiter| waiter.timeout);
+                    timeout.is_some_and(|(_, deadline)| deadline <= now + needs)
+                };
+                all.iter().all(late).then(|| all.iter().copied().collect())?
+            }
+        };
+        let left = |waiter| self.leave(waiter, Leave::TimedOut, Stage::Queued, settled);
+        waiters.into_iter().map(left).last()
     }
 
     /// Removes a task and gives its waiters what it ended with.

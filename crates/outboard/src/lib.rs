@@ -84,6 +84,7 @@
     expect(dead_code, reason = "much of the gate serves engines whose workers can die")
 )]
 
+mod admission;
 mod builder;
 mod client;
 mod closure;
@@ -91,6 +92,7 @@ mod current;
 mod engine;
 mod error;
 mod execute;
+mod figures;
 mod future;
 mod init;
 mod ledger;
@@ -112,6 +114,7 @@ pub use builder::LocalBuilder;
 pub use client::Client;
 pub use current::{cancelled, deadline};
 pub use error::{Cause, Error, ErrorKind, Lost, Panic, Stage};
+pub use figures::{Figures, FunctionSnapshot, TenantSnapshot};
 pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait};
 pub use init::{init, init_with, is_worker};
 pub use ledger::Report;

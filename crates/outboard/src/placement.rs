@@ -37,9 +37,11 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use crate::admission::{Estimate, Part, part};
 use crate::error::Bound;
 use crate::ledger::TaskId;
-use crate::shares::{Queued, Shares, TenantId};
+use crate::shares::Shares;
+pub(crate) use crate::shares::{Queued, TenantId};
 
 pub(crate) use crate::shares::Place;
 
@@ -73,6 +75,11 @@ pub(crate) struct Placement {
     rules: Rules,
     /// Smoothed run time of tasks, in nanoseconds; `None` before the first.
     mean_run_ns: Option<f64>,
+    /// How long functions run that are not steady, without that bias to the
+    /// long side.
+    plain: Estimate,
+    /// How long each steady function runs, by its number.
+    steady: Vec<Estimate>,
 }
 
 /// What a tenant may hold.
@@ -84,11 +91,21 @@ pub(crate) struct Rules {
     pub(crate) reserve: bool,
     /// The most tasks of one tenant that may wait.
     pub(crate) tenant_queue: usize,
+    /// The longest that a task may be expected to wait.
+    pub(crate) max_wait: Option<Duration>,
+    /// Above how many waiting tasks of a tenant its newest goes first.
+    pub(crate) lifo_above: usize,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { tenant_limit: usize::MAX, reserve: true, tenant_queue: usize::MAX }
+        Self {
+            tenant_limit: usize::MAX,
+            reserve: true,
+            tenant_queue: usize::MAX,
+            max_wait: None,
+            lifo_above: usize::MAX,
+        }
     }
 }
 
@@ -112,12 +129,21 @@ struct Outstanding {
     sent: Instant,
     /// What its tenant was charged when it was sent.
     estimate_ns: u64,
+    /// How long its function runs, where that is known, in nanoseconds.
+    steady_ns: Option<u64>,
     revoked: bool,
 }
 
 impl Placement {
     pub(crate) fn new(rules: Rules) -> Self {
-        Self { shares: Shares::default(), slots: Slab::new(), rules, mean_run_ns: None }
+        Self {
+            shares: Shares::new(rules.lifo_above),
+            slots: Slab::new(),
+            rules,
+            mean_run_ns: None,
+            plain: Estimate::default(),
+            steady: Vec::new(),
+        }
     }
 
     /// A tenant submits; `None` is the tenant of submits that name none.
@@ -130,20 +156,54 @@ impl Placement {
         self.shares.seen(tenant, weight, now)
     }
 
+    /// A tenant that has tasks, or was seen of late.
+    pub(crate) fn known(&self, tenant: Option<&Arc<str>>) -> Option<TenantId> {
+        self.shares.known(tenant)
+    }
+
     /// A new place at the end of a tenant's tasks of that priority.
     pub(crate) fn place(&mut self, priority: i32, tenant: TenantId) -> Place {
         self.shares.place(priority, tenant)
     }
 
-    /// The bound that one more task of that tenant would break.
-    pub(crate) fn full(&self, tenant: TenantId) -> Option<Bound> {
+    /// Tenants forgotten since this was asked last.
+    pub(crate) fn forgotten(&mut self) -> std::vec::Drain<'_, TenantId> {
+        self.shares.forgotten()
+    }
+
+    /// Tenants that have tasks or were seen of late: number, name, last submit,
+    /// tasks that wait.
+    pub(crate) fn tenants(
+        &self,
+    ) -> impl Iterator<Item = (TenantId, Option<&Arc<str>>, Instant, usize)> {
+        self.shares.tenants()
+    }
+
+    /// The bound that one more task of that tenant and priority would break, if
+    /// it may fill so much of it.
+    pub(crate) fn full(
+        &self,
+        (tenant, priority): (TenantId, i32),
+        fill: Part,
+        now: Instant,
+    ) -> Option<Bound> {
         let limit = self.rules.tenant_queue;
-        (self.shares.waiting_of(tenant) >= limit).then_some(Bound::Tenant(limit))
+        if self.shares.waiting_of(tenant) >= part(limit, fill.half_of_own) {
+            return Some(Bound::Tenant(limit));
+        }
+        let limit = self.rules.max_wait?;
+        let most = if fill.half_of_all { limit / 2 } else { limit };
+        (self.predicted_wait((tenant, priority), now) > most).then_some(Bound::Wait(limit))
+    }
+
+    /// How many tasks of a tenant wait.
+    pub(crate) fn waiting_of(&self, tenant: TenantId) -> usize {
+        self.shares.waiting_of(tenant)
     }
 
     /// A task waits at a place.
-    pub(crate) fn enqueue(&mut self, place: Place, task: TaskId, bytes: usize) {
-        self.shares.enqueue(place, Queued { task, bytes });
+    pub(crate) fn enqueue(&mut self, place: Place, queued: Queued) {
+        self.shares.enqueue(place, queued);
     }
 
     /// The task of a place has ended, whether it waited there or not.
@@ -218,9 +278,19 @@ impl Placement {
             bytes: queued.bytes,
             sent: now,
             estimate_ns,
+            steady_ns: queued.steady_ns,
             revoked: false,
         });
         Some((queued.task, SlotId(u32::try_from(key).expect("made by slot_up"))))
+    }
+
+    /// What `assign` gave last does not start after all: the slot is as before.
+    pub(crate) fn unassign(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get_mut(id.index()) else { return };
+        let Some(one) = slot.outstanding.pop_back() else { return };
+        slot.bytes -= one.bytes;
+        self.shares.charge(one.tenant, -i128::from(one.estimate_ns));
+        self.shares.released(one.tenant);
     }
 
     /// A slot is through with a task: it ran, or was skipped. Its tenant is
@@ -305,8 +375,25 @@ impl Placement {
         self.has_idle() && self.shares.waiting() == 0
     }
 
-    /// A task ran for so long.
-    pub(crate) fn observed(&mut self, run_ns: u64) {
+    /// Whether a task waits whose tenant holds no slot, while others hold all.
+    ///
+    /// The engine asks this: where it has a worker in reserve, it may bring it
+    /// up as one more slot (`slot_up`), which such a tenant's task then takes,
+    /// for its virtual time is the least. One at a time: it is asked again after.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for engines that have a worker in reserve"))]
+    pub(crate) fn wants_spare(&self) -> bool {
+        let all_held = self.slots() > 0
+            && (self.slots.iter()).all(|(_, slot)| slot.closing || slot.live().next().is_some());
+        all_held
+            && self.shares.tenants().any(|(tenant, _, _, waiting)| {
+                let holds = |slot: &Slot| slot.live().any(|one| one.tenant == tenant);
+                waiting > 0 && !self.slots.iter().any(|(_, slot)| holds(slot))
+            })
+    }
+
+    /// A task ran for so long; `steady` is the number of its function, if that
+    /// always runs about as long.
+    pub(crate) fn observed(&mut self, now: Instant, run_ns: u64, steady: Option<usize>) {
         let sample = run_ns as f64;
         self.mean_run_ns = Some(match self.mean_run_ns {
             None => sample,
@@ -314,12 +401,56 @@ impl Placement {
             Some(mean) if sample > mean => (mean + sample) / 2.0,
             Some(mean) => mean + (sample - mean) / 16.0,
         });
+        let Some(number) = steady else { return self.plain.observe(now, run_ns) };
+        if self.steady.len() <= number {
+            self.steady.resize(number + 1, Estimate::default());
+        }
+        self.steady[number].observe(now, run_ns);
     }
 
-    /// How long the tasks that wait need to start, at the speed seen of late.
-    pub(crate) fn predicted_wait(&self) -> Duration {
-        let total_ns = self.mean_run_ns.unwrap_or_default() * self.shares.waiting() as f64;
-        Duration::from_nanos((total_ns / self.slots().max(1) as f64) as u64)
+    /// How long a steady function runs, in nanoseconds, once that is known.
+    pub(crate) fn steady_ns(&self, number: usize, now: Instant) -> Option<u64> {
+        self.steady.get(number)?.mean_ns(now).map(|ns| ns as u64)
+    }
+
+    /// How long a new task of that tenant and priority would wait for a worker.
+    ///
+    /// It is the least `t` by which the slots, each free after `r`, have done
+    /// the work `w` ahead: the sum of `max(0, t - r)` is `w`. `w` is what
+    /// [`Shares::ahead`] says. `r` is what is left of what the slot has; see
+    /// [`Slot::left_ns`].
+    pub(crate) fn predicted_wait(
+        &self,
+        (tenant, priority): (TenantId, i32),
+        now: Instant,
+    ) -> Duration {
+        let plain_ns = self.plain.mean_ns(now).unwrap_or_default();
+        let work = self.shares.ahead(tenant, priority, plain_ns);
+        Duration::from_nanos(level(self.left(now, plain_ns), work) as u64)
+    }
+
+    /// How long all that waits needs to start.
+    pub(crate) fn predicted_drain(&self, now: Instant) -> Duration {
+        let plain_ns = self.plain.mean_ns(now).unwrap_or_default();
+        let work = self.shares.work_ns(plain_ns);
+        Duration::from_nanos(level(self.left(now, plain_ns), work) as u64)
+    }
+
+    /// Until the first slot is expected to be free.
+    pub(crate) fn soonest(&self, now: Instant) -> Duration {
+        let left = self.left(now, self.plain.mean_ns(now).unwrap_or_default());
+        Duration::from_nanos(left.into_iter().reduce(f64::min).unwrap_or_default() as u64)
+    }
+
+    /// The time between two ends of tasks, with all slots busy.
+    pub(crate) fn interval(&self) -> Duration {
+        let ns = self.mean_run_ns.unwrap_or_default() / self.slots().max(1) as f64;
+        Duration::from_nanos(ns as u64)
+    }
+
+    fn left(&self, now: Instant, plain_ns: f64) -> Vec<f64> {
+        let up = self.slots.iter().filter(|(_, slot)| !slot.closing);
+        up.map(|(_, slot)| slot.left_ns(now, plain_ns)).collect()
     }
 
     /// How many tasks a slot may have outstanding.
@@ -402,6 +533,23 @@ impl Slot {
         !self.closing && self.outstanding.is_empty()
     }
 
+    /// What is left of what it has, in nanoseconds. Of a steady task that runs:
+    /// how far it is from its estimate. Of another: what its estimate leaves,
+    /// but no less than it has run already, for what runs long mostly runs on.
+    fn left_ns(&self, now: Instant, plain_ns: f64) -> f64 {
+        let running = self.outstanding.front().filter(|one| !one.revoked);
+        let left = running.map_or(0.0, |one| {
+            let since = one.sent.max(self.progress);
+            let run_ns = now.saturating_duration_since(since).as_nanos() as f64;
+            match one.steady_ns {
+                Some(ns) => (ns as f64 - run_ns).abs(),
+                None => (plain_ns - run_ns).max(run_ns),
+            }
+        });
+        let ahead = self.outstanding.iter().skip(1).filter(|one| !one.revoked);
+        left + ahead.map(|one| one.steady_ns.map_or(plain_ns, |ns| ns as f64)).sum::<f64>()
+    }
+
     fn live(&self) -> impl Iterator<Item = &Outstanding> {
         self.outstanding.iter().filter(|one| !one.revoked)
     }
@@ -409,6 +557,25 @@ impl Slot {
     fn first(&self) -> Option<TaskId> {
         self.outstanding.front().map(|one| one.task)
     }
+}
+
+/// When work that is spread over slots is done, if each is free after so long;
+/// for ever counts as a day.
+fn level(mut free: Vec<f64>, work: f64) -> f64 {
+    const FOR_EVER_NS: f64 = 86_400e9;
+    if free.is_empty() {
+        return work.min(FOR_EVER_NS);
+    }
+    free.sort_unstable_by(f64::total_cmp);
+    let (mut level, mut sum) = (FOR_EVER_NS, work);
+    for (before, at) in free.iter().enumerate() {
+        if before > 0 && *at >= level {
+            break;
+        }
+        sum += at;
+        level = sum / (before + 1) as f64;
+    }
+    level.min(FOR_EVER_NS)
 }
 
 fn up(slots: &Slab<Slot>) -> usize {

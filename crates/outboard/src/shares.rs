@@ -2,7 +2,8 @@
 //!
 //! Pure. Priorities are strict: a task of a higher class goes before all of a
 //! lower one. Inside a class the next task is that of the tenant whose
-//! **virtual time** is least, and inside a tenant it is first in, first out.
+//! **virtual time** is least, and inside a tenant it is first in, first out
+//! (unless overload lasts, and then as the builder's `lifo_above` says).
 //! This is start-time fair queueing (Goyal, Vin and Cheng, "Start-time Fair
 //! Queuing", SIGCOMM 1996) with the length of a task known only at its end:
 //!
@@ -46,6 +47,12 @@ impl Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TenantId(u32);
 
+impl TenantId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// How long a tenant counts as present after its last submit.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(10);
 
@@ -60,11 +67,51 @@ const SCALE: u128 = 1 << 20;
 pub(crate) struct Queued {
     pub(crate) task: TaskId,
     pub(crate) bytes: usize,
+    pub(crate) submitted: Instant,
+    /// Whether it has a timeout.
+    pub(crate) hurried: bool,
+    /// How long its function runs, where that is known, in nanoseconds.
+    pub(crate) steady_ns: Option<u64>,
 }
 
+/// An amount of work: tasks of unknown length, and time that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Work {
+    plain: usize,
+    steady_ns: u64,
+}
+
+impl Work {
+    fn add(&mut self, queued: Queued) {
+        match queued.steady_ns {
+            Some(ns) => self.steady_ns += ns,
+            None => self.plain += 1,
+        }
+    }
+
+    fn remove(&mut self, queued: Queued) {
+        match queued.steady_ns {
+            Some(ns) => self.steady_ns -= ns,
+            None => self.plain -= 1,
+        }
+    }
+
+    fn ns(self, plain_ns: f64) -> f64 {
+        self.plain as f64 * plain_ns + self.steady_ns as f64
+    }
+}
+
+/// How long the oldest of a tenant's tasks waits before the newest goes first.
+pub(crate) const LIFO_AFTER: Duration = Duration::from_millis(100);
+
+/// How many tenants are looked at for one prediction; the rest count as they do.
+const LOOKED_AT: usize = 256;
+
 /// The queue; see the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shares {
+    /// Above how many tasks of a tenant in one class the newest goes first.
+    lifo_above: usize,
     classes: BTreeMap<Reverse<i32>, Class>,
     tenants: Slab<Tenant>,
     names: HashMap<Arc<str>, TenantId>,
@@ -78,6 +125,8 @@ pub(crate) struct Shares {
     leaving: VecDeque<(Instant, TenantId)>,
     next_order: u64,
     waiting: usize,
+    /// Tenants forgotten since this was asked last.
+    forgotten: Vec<TenantId>,
 }
 
 /// The tasks of one priority.
@@ -85,7 +134,34 @@ pub(crate) struct Shares {
 struct Class {
     /// Tenants with tasks in this class, the next one first.
     turns: BTreeSet<(u128, TenantId)>,
-    queues: HashMap<TenantId, BTreeMap<u64, Queued>>,
+    queues: HashMap<TenantId, Line>,
+    work: Work,
+}
+
+/// The tasks of one tenant in one class, the oldest first.
+#[derive(Debug, Default)]
+struct Line {
+    tasks: BTreeMap<u64, Queued>,
+    work: Work,
+}
+
+impl Line {
+    /// The task whose turn it is. Newest first is for an overload that lasts
+    /// (Maurer, "Fail at Scale", ACM Queue 2015): whoever came first has most
+    /// likely stopped waiting. A task without a timeout waits for ever, so it
+    /// neither overtakes nor is it a reason.
+    fn next(&self, now: Instant, lifo_above: usize) -> Option<(u64, Queued)> {
+        let (order, first) = self.tasks.first_key_value()?;
+        if self.tasks.len() > lifo_above
+            && now.saturating_duration_since(first.submitted) > LIFO_AFTER
+            && let Some((newest, last)) = self.tasks.last_key_value()
+            && first.hurried
+            && last.hurried
+        {
+            return Some((*newest, *last));
+        }
+        Some((*order, *first))
+    }
 }
 
 #[derive(Debug)]
@@ -103,14 +179,26 @@ struct Tenant {
 }
 
 impl Shares {
+    pub(crate) fn new(lifo_above: usize) -> Self {
+        Self {
+            lifo_above,
+            classes: BTreeMap::new(),
+            tenants: Slab::new(),
+            names: HashMap::new(),
+            unnamed: None,
+            virtual_now: 0,
+            recent: [None; 2],
+            leaving: VecDeque::new(),
+            next_order: 0,
+            waiting: 0,
+            forgotten: Vec::new(),
+        }
+    }
+
     /// A tenant submits; gives its number, and forgets those long gone.
     pub(crate) fn seen(&mut self, name: Option<&Arc<str>>, weight: u32, now: Instant) -> TenantId {
         self.forget(now);
-        let known = match name {
-            Some(name) => self.names.get(name).copied(),
-            None => self.unnamed,
-        };
-        let id = known.unwrap_or_else(|| self.enter(name.cloned(), now));
+        let id = self.known(name).unwrap_or_else(|| self.enter(name.cloned(), now));
         let tenant = &mut self.tenants[id.0 as usize];
         (tenant.weight, tenant.seen) = (weight.max(1), now);
         if tenant.tasks == 0 {
@@ -121,6 +209,14 @@ impl Shares {
             recent => *recent = [Some((id, now)), recent[0]],
         }
         id
+    }
+
+    /// A tenant that has tasks, or was seen of late.
+    pub(crate) fn known(&self, name: Option<&Arc<str>>) -> Option<TenantId> {
+        match name {
+            Some(name) => self.names.get(name).copied(),
+            None => self.unnamed,
+        }
     }
 
     fn enter(&mut self, name: Option<Arc<str>>, now: Instant) -> TenantId {
@@ -161,7 +257,24 @@ impl Shares {
                 None => self.unnamed = None,
             }
             self.recent = self.recent.map(|one| one.filter(|(recent, _)| *recent != id));
+            self.forgotten.push(id);
         }
+    }
+
+    /// The tenants forgotten since this was asked last.
+    pub(crate) fn forgotten(&mut self) -> std::vec::Drain<'_, TenantId> {
+        self.forgotten.drain(..)
+    }
+
+    /// The tenants that have tasks or were seen of late: number, name, last
+    /// submit, tasks that wait.
+    pub(crate) fn tenants(
+        &self,
+    ) -> impl Iterator<Item = (TenantId, Option<&Arc<str>>, Instant, usize)> {
+        self.tenants.iter().map(|(key, tenant)| {
+            let id = TenantId(u32::try_from(key).expect("made by enter"));
+            (id, tenant.name.as_ref(), tenant.seen, tenant.waiting)
+        })
     }
 
     /// Whether another tenant was seen of late.
@@ -190,11 +303,13 @@ impl Shares {
         let tenant = &mut self.tenants[id.0 as usize];
         let class = self.classes.entry(Reverse(priority)).or_default();
         let queue = class.queues.entry(id).or_default();
-        if queue.is_empty() {
+        if queue.tasks.is_empty() {
             tenant.classes.push(priority);
             class.turns.insert((tenant.virtual_time, id));
         }
-        if queue.insert(order, queued).is_none() {
+        if queue.tasks.insert(order, queued).is_none() {
+            queue.work.add(queued);
+            class.work.add(queued);
             tenant.waiting += 1;
             self.waiting += 1;
         }
@@ -205,11 +320,13 @@ impl Shares {
         let Place { priority, tenant: id, order } = place;
         let class = self.classes.get_mut(&Reverse(priority))?;
         let queue = class.queues.get_mut(&id)?;
-        let queued = queue.remove(&order)?;
+        let queued = queue.tasks.remove(&order)?;
+        queue.work.remove(queued);
+        class.work.remove(queued);
         let tenant = &mut self.tenants[id.0 as usize];
         tenant.waiting -= 1;
         self.waiting -= 1;
-        if queue.is_empty() {
+        if queue.tasks.is_empty() {
             tenant.classes.retain(|class| *class != priority);
             class.queues.remove(&id);
             class.turns.remove(&(tenant.virtual_time, id));
@@ -242,9 +359,9 @@ impl Shares {
             class.turns.iter().map(move |(_, id)| (priority.0, class, *id))
         });
         let (place, accepted) = turns.find_map(|(priority, class, tenant)| {
-            let (order, queued) = class.queues.get(&tenant)?.first_key_value()?;
-            let accepted = accept(tenant, *queued, self.contested(tenant, now))?;
-            Some((Place { priority, tenant, order: *order }, accepted))
+            let (order, queued) = class.queues.get(&tenant)?.next(now, self.lifo_above)?;
+            let accepted = accept(tenant, queued, self.contested(tenant, now))?;
+            Some((Place { priority, tenant, order }, accepted))
         })?;
         let virtual_time = self.tenants[place.tenant.0 as usize].virtual_time;
         self.virtual_now = self.virtual_now.max(virtual_time);
@@ -267,6 +384,31 @@ impl Shares {
         }
     }
 
+    /// The work, in nanoseconds, that goes before one more task: all that waits
+    /// in higher classes, what its tenant has waiting in its own, and what each
+    /// other tenant there gets meanwhile by its weight. `plain_ns` is how long a
+    /// task runs whose function is not steady.
+    pub(crate) fn ahead(&self, id: TenantId, priority: i32, plain_ns: f64) -> f64 {
+        let above = self.classes.range(..Reverse(priority));
+        let above: f64 = above.map(|(_, class)| class.work.ns(plain_ns)).sum();
+        let Some(class) = self.classes.get(&Reverse(priority)) else { return above };
+        let own = class.queues.get(&id).map_or(0.0, |line| line.work.ns(plain_ns));
+        if class.queues.len() <= 1 && own > 0.0 {
+            return above + own;
+        }
+        let weight = |id: TenantId| f64::from(self.tenants[id.0 as usize].weight);
+        let share = (own + plain_ns) / weight(id);
+        let others = class.queues.iter().take(LOOKED_AT).filter(|(other, _)| **other != id);
+        let others = others.map(|(other, line)| line.work.ns(plain_ns).min(share * weight(*other)));
+        let scale = class.queues.len() as f64 / class.queues.len().min(LOOKED_AT).max(1) as f64;
+        above + own + others.sum::<f64>() * scale
+    }
+
+    /// All work that waits, in nanoseconds.
+    pub(crate) fn work_ns(&self, plain_ns: f64) -> f64 {
+        self.classes.values().map(|class| class.work.ns(plain_ns)).sum()
+    }
+
     /// How many tasks of a tenant wait.
     pub(crate) fn waiting_of(&self, id: TenantId) -> usize {
         self.tenants[id.0 as usize].waiting
@@ -281,14 +423,14 @@ impl Shares {
     #[cfg(test)]
     pub(crate) fn at(&self, place: Place) -> Option<TaskId> {
         let queue = self.classes.get(&Reverse(place.priority))?.queues.get(&place.tenant)?;
-        queue.get(&place.order).map(|queued| queued.task)
+        queue.tasks.get(&place.order).map(|queued| queued.task)
     }
 
     /// All tasks that wait.
     #[cfg(test)]
     pub(crate) fn tasks(&self) -> impl Iterator<Item = TaskId> {
         let queues = self.classes.values().flat_map(|class| class.queues.values());
-        queues.flat_map(|queue| queue.values().map(|queued| queued.task))
+        queues.flat_map(|queue| queue.tasks.values().map(|queued| queued.task))
     }
 
     /// The tenants that have tasks waiting.
@@ -307,8 +449,12 @@ impl Shares {
                 let tenant = &self.tenants[id.0 as usize];
                 assert_eq!(tenant.virtual_time, *virtual_time, "a turn is out of date");
                 assert!(tenant.classes.contains(&priority.0));
-                assert!(!class.queues[id].is_empty());
-                assert!(tenant.tasks >= class.queues[id].len());
+                let line = &class.queues[id];
+                assert!(!line.tasks.is_empty());
+                assert!(tenant.tasks >= line.tasks.len());
+                let mut work = Work::default();
+                line.tasks.values().for_each(|queued| work.add(*queued));
+                assert_eq!(line.work, work);
             }
         }
     }
@@ -321,7 +467,8 @@ mod tests {
     use super::*;
 
     fn task(number: u32) -> Queued {
-        Queued { task: TaskId::for_test(number), bytes: 0 }
+        let (task, submitted) = (TaskId::for_test(number), Instant::now());
+        Queued { task, bytes: 0, submitted, hurried: false, steady_ns: None }
     }
 
     fn name(number: usize) -> Arc<str> {
@@ -345,7 +492,7 @@ mod tests {
 
     impl Simulation {
         fn new(weights: &[u32]) -> Self {
-            let (mut shares, start) = (Shares::default(), Instant::now());
+            let (mut shares, start) = (Shares::new(usize::MAX), Instant::now());
             let tenants: Vec<_> = (0..weights.len())
                 .map(|number| shares.seen(Some(&name(number)), weights[number], start))
                 .collect();
@@ -426,7 +573,7 @@ mod tests {
 
     #[test]
     fn a_tenant_that_was_idle_has_no_credit() {
-        let (mut shares, now) = (Shares::default(), Instant::now());
+        let (mut shares, now) = (Shares::new(usize::MAX), Instant::now());
         let (busy, idle) = (name(1), name(2));
         shares.seen(Some(&idle), 1, now);
         let tenant = shares.seen(Some(&busy), 1, now);
@@ -454,7 +601,7 @@ mod tests {
 
     #[test]
     fn a_tenant_long_gone_costs_nothing() {
-        let (mut shares, now) = (Shares::default(), Instant::now());
+        let (mut shares, now) = (Shares::new(usize::MAX), Instant::now());
         for number in 0..1_000 {
             shares.seen(Some(&name(number)), 1, now);
         }
@@ -467,7 +614,7 @@ mod tests {
 
     #[test]
     fn others_count_while_they_are_remembered() {
-        let (mut shares, now) = (Shares::default(), Instant::now());
+        let (mut shares, now) = (Shares::new(usize::MAX), Instant::now());
         let first = shares.seen(Some(&name(1)), 1, now);
         assert!(!shares.contested(first, now));
         shares.seen(Some(&name(2)), 1, now);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::figures::{FunctionSnapshot, TenantSnapshot};
+
 /// What a client and its engine were doing at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,8 +21,8 @@ pub struct Snapshot {
     pub queued: usize,
     /// How many tasks may wait.
     pub queue_limit: usize,
-    /// How long a task that is submitted now would wait, at the speed measured
-    /// of late.
+    /// How long all tasks that wait need to start, at the speed measured of late
+    /// and with what runs now.
     pub predicted_wait: Duration,
     /// Tasks that a worker has, running or next in line there.
     pub running: usize,
@@ -36,8 +38,13 @@ pub struct Snapshot {
     pub cancelled: u64,
     /// Waiters whose time ran out.
     pub timed_out: u64,
-    /// Submits that were refused because the queue was full.
+    /// Submits that were refused because a bound was met.
     pub refused: u64,
+    /// What each task function cost since the start; those that had a submit.
+    pub per_function: Vec<FunctionSnapshot>,
+    /// What each tenant cost: the thousand that submitted last, of those that
+    /// have tasks or were seen of late.
+    pub per_tenant: Vec<TenantSnapshot>,
     /// Each worker that is up, and those that stand by.
     pub per_worker: Vec<WorkerSnapshot>,
 }

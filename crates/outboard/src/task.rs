@@ -174,6 +174,7 @@ pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> postcar
 pub struct Entry {
     name: &'static str,
     pure: bool,
+    steady: bool,
     id: fn() -> TypeId,
     signature: fn() -> [&'static str; 2],
     run: Run,
@@ -182,7 +183,14 @@ pub struct Entry {
 impl Entry {
     /// The entry of `f` under `name`.
     pub const fn new<F: TaskFunction<M>, M>(name: &'static str, pure: bool, _f: F) -> Self {
-        Self { name, pure, id: TypeId::of::<F>, signature: signature::<F, M>, run: run::<F, M> }
+        let (id, signature, run) = (TypeId::of::<F>, signature::<F, M>, run::<F, M>);
+        Self { name, pure, steady: false, id, signature, run }
+    }
+
+    /// The same, of a function that always runs about as long.
+    #[must_use]
+    pub const fn steady(self) -> Self {
+        Self { steady: true, ..self }
     }
 }
 
@@ -207,6 +215,10 @@ pub(crate) struct Function {
     /// The stable name, or the type's name of a function without one.
     pub(crate) name: &'static str,
     pub(crate) pure: bool,
+    /// Whether it always runs about as long, whatever its arguments.
+    pub(crate) steady: bool,
+    /// Counts the functions of this process, with a name or without.
+    pub(crate) number: usize,
     /// The place in the registry; a function without a name has none.
     pub(crate) index: Option<u32>,
     pub(crate) run: Run,
@@ -263,6 +275,8 @@ impl Entry {
             id: (self.id)(),
             name: self.name,
             pure: self.pure,
+            steady: self.steady,
+            number: index as usize,
             index: Some(index),
             run: self.run,
         }
@@ -294,21 +308,24 @@ pub(crate) fn function<F: TaskFunction<M>, M>() -> Result<&'static Function, Err
     let registry = registry().map_err(Error::unavailable)?;
     match registry.by_type.get(&id) {
         Some(index) => Ok(&registry.functions[*index as usize]),
-        None => Ok(unnamed(id, type_name::<F>(), run::<F, M>)),
+        None => Ok(unnamed(id, type_name::<F>(), run::<F, M>, registry.functions.len())),
     }
 }
 
 /// Functions without a name, one for each type, kept for the program's life:
 /// their number is bounded by the program's text.
-fn unnamed(id: TypeId, name: &'static str, run: Run) -> &'static Function {
+fn unnamed(id: TypeId, name: &'static str, run: Run, named: usize) -> &'static Function {
     static UNNAMED: RwLock<Option<HashMap<TypeId, &'static Function>>> = RwLock::new(None);
     let known = |map: &Option<HashMap<_, _>>| map.as_ref().and_then(|map| map.get(&id).copied());
     if let Some(function) = known(&UNNAMED.read().unwrap_or_else(|e| e.into_inner())) {
         return function;
     }
     let mut map = UNNAMED.write().unwrap_or_else(|e| e.into_inner());
-    map.get_or_insert_default().entry(id).or_insert_with(|| {
-        Box::leak(Box::new(Function { id, name, pure: false, index: None, run }))
+    let map = map.get_or_insert_default();
+    let number = named + map.len();
+    map.entry(id).or_insert_with(|| {
+        let (pure, steady, index) = (false, false, None);
+        Box::leak(Box::new(Function { id, name, pure, steady, number, index, run }))
     })
 }
 

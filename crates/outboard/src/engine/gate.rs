@@ -16,14 +16,15 @@ use super::clock::Clock;
 use super::stopping::Stopping;
 use super::strength::Strength;
 use super::{Engine, Flush};
-use crate::error::{Bound, Error, Lost, Repr, Stage};
-use crate::ledger::{
-    Bounds, Leave, Ledger, Options, Reply, Request, Settled, Submitted, TaskId, WaiterId,
-};
+use crate::admission::Admission;
+use crate::error::{Error, Lost, Repr, Stage};
+use crate::ledger::{Bounds, Leave, Ledger, Reply, Settled, TaskId, WaiterId};
 use crate::placement::{Placement, Rules, SlotId};
-use crate::snapshot::{Host, Snapshot};
 use crate::task::Function;
 use crate::wire::{Failure, Payload, Usage};
+
+/// What a submit goes through, and what is shown of it all.
+mod intake;
 
 /// The end of a future that the ledger holds.
 pub(crate) type Handle = oneshot::Sender<Result<Reply, Error>>;
@@ -65,6 +66,7 @@ pub(crate) struct Core {
     pub(super) strength: Strength,
     /// Whether the clock wakes the gate for kills that are due later.
     pub(super) timed: bool,
+    admission: Admission,
     phase: Phase,
     /// Why no worker can be started, while that lasts.
     broken: Option<Error>,
@@ -85,7 +87,7 @@ enum Phase {
 /// What has to be done after the mutex is released.
 #[derive(Default)]
 pub(crate) struct Effects {
-    settled: Vec<Settled<Handle>>,
+    pub(super) settled: Vec<Settled<Handle>>,
     pub(super) flush: Vec<Arc<dyn Flush>>,
 }
 
@@ -107,6 +109,7 @@ impl Gate {
             core: Mutex::new(Core {
                 ledger: Ledger::new(limits.queue),
                 placement: Placement::new(limits.tenants),
+                admission: Admission::default(),
                 engine,
                 stopping: Stopping::new(limits.tenant_kills),
                 strength: Strength::new(workers, spares),
@@ -134,44 +137,6 @@ impl Gate {
     /// has no thread to give, none does.
     pub(crate) fn start_clock(&self) {
         self.lock().timed = self.clock.ready().is_ok();
-    }
-
-    /// Takes a task; the receiver gets its end.
-    pub(crate) fn submit(
-        &self,
-        function: &'static Function,
-        args: Vec<u8>,
-        options: &Options,
-    ) -> Result<Ticket, Error> {
-        if options.timeout.is_some() {
-            self.clock.ready()?;
-        }
-        if args.len() > self.limits.payload {
-            let (bytes, limit) = (args.len() as u64, self.limits.payload as u64);
-            return Err(Error::new(Repr::TooLarge { what: "arguments", bytes, limit }));
-        }
-        self.submit_at(Instant::now(), function, args, options)
-    }
-
-    pub(super) fn submit_at(
-        &self,
-        now: Instant,
-        function: &'static Function,
-        args: Vec<u8>,
-        options: &Options,
-    ) -> Result<Ticket, Error> {
-        let (handle, receiver) = oneshot::channel();
-        let args = Payload::from(args);
-        let mut effects = Effects::default();
-        let mut core = self.lock();
-        core.admits(function)?;
-        let waiter = core.submit(now, Request { function, args, options }, handle, &mut effects)?;
-        drop(core);
-        if let Some(deadline) = options.timeout.and_then(|timeout| now.checked_add(timeout)) {
-            self.clock.arm(deadline);
-        }
-        effects.apply();
-        Ok((waiter, receiver))
     }
 
     /// A waiter no longer waits.
@@ -228,18 +193,6 @@ impl Gate {
         result
     }
 
-    /// Waits until the queue has room for one more task.
-    pub(crate) async fn ready(&self) -> Result<(), Error> {
-        self.until(|core| match core.open() {
-            Err(error) => Some(Err(error)),
-            Ok(()) => {
-                let room = core.placement.has_room() || core.ledger.full(0).is_none();
-                room.then_some(Ok(()))
-            }
-        })
-        .await
-    }
-
     /// Waits until a slot is up, or none will come.
     pub(crate) async fn up(&self) -> Result<(), Error> {
         self.until(|core| match core.open() {
@@ -291,32 +244,6 @@ impl Gate {
     pub(crate) fn scale(&self, workers: usize) {
         self.report(|reports| reports.scale(workers));
     }
-
-    /// Counters at this moment.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let (cores, memory_bytes) = (Host::cores(), Host::memory_bytes());
-        let core = self.lock();
-        let counts = core.ledger.counts();
-        let queued = core.ledger.queued();
-        Snapshot {
-            engine: core.engine.name(),
-            workers: core.strength.workers,
-            cores,
-            memory_bytes,
-            queued,
-            queue_limit: self.limits.queue.tasks,
-            predicted_wait: core.placement.predicted_wait(),
-            running: core.ledger.owed() - queued,
-            submitted: counts.submitted,
-            coalesced: counts.coalesced,
-            done: counts.done,
-            failed: counts.failed,
-            cancelled: counts.cancelled,
-            timed_out: counts.timed_out,
-            refused: counts.refused,
-            per_worker: core.engine.workers(),
-        }
-    }
 }
 
 impl Core {
@@ -333,52 +260,6 @@ impl Core {
     fn admits(&self, function: &'static Function) -> Result<(), Error> {
         self.open()?;
         self.engine.check(function)
-    }
-
-    fn submit(
-        &mut self,
-        now: Instant,
-        request: Request<'_>,
-        handle: Handle,
-        effects: &mut Effects,
-    ) -> Result<WaiterId, Error> {
-        let Self { ledger, placement, .. } = self;
-        let Options { priority, weight, tenant, .. } = request.options;
-        let tenant = placement.seen(tenant.as_ref(), *weight, now);
-        let (idle, priority) = (placement.may_start(tenant, now), *priority);
-        let room = (idle, placement.full(tenant));
-        let place = || placement.place(priority, tenant);
-        match ledger.submit(now, request, handle, room, place) {
-            Err(bound) => Err(self.overloaded(bound)),
-            Ok(Submitted::New(waiter, task)) => {
-                self.enqueue(task);
-                self.pump(now, effects);
-                Ok(waiter)
-            }
-            Ok(Submitted::Joined(waiter, task)) => {
-                self.promote(task, priority);
-                Ok(waiter)
-            }
-        }
-    }
-
-    fn overloaded(&self, bound: Bound) -> Error {
-        let retry_after = self.placement.predicted_wait().max(Duration::from_millis(1));
-        Error::new(Repr::Overloaded { retry_after, bound })
-    }
-
-    pub(super) fn enqueue(&mut self, id: TaskId) {
-        if let Some(task) = self.ledger.task(id) {
-            self.placement.enqueue(task.place(), id, task.args.len());
-        }
-    }
-
-    fn promote(&mut self, id: TaskId, priority: i32) {
-        let Some(task) = self.ledger.task(id) else { return };
-        if priority > task.place().priority() {
-            let place = self.placement.promote(task.place(), priority);
-            self.ledger.replaced(id, place);
-        }
     }
 
     fn stage(&self, id: TaskId) -> Stage {
@@ -430,7 +311,7 @@ impl Reports<'_> {
         let core = &mut *self.core;
         core.placement.freed(slot, task, self.now);
         core.stopping.over(slot, Some(task));
-        core.placement.observed(usage.run_ns);
+        core.observed(self.now, task, usage.run_ns);
         let outcome = outcome.map_err(|failure| core.error(task, failure));
         let next = core.ledger.finished(
             self.now,

@@ -10,6 +10,8 @@ pub(crate) mod local;
 mod model;
 mod stopping;
 mod strength;
+#[cfg(test)]
+mod overload;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -18,32 +18,32 @@ use crate::wire::{Failure, Usage};
 
 /// Workers as the page of words sees them.
 #[derive(Clone, Debug, Default)]
-struct Model(Arc<Mutex<Workers>>);
+pub(super) struct Model(Arc<Mutex<Workers>>);
 
 #[derive(Debug, Default)]
-struct Workers {
+pub(super) struct Workers {
     by_slot: HashMap<SlotId, Worker>,
     standby: usize,
     kept: usize,
 }
 
 #[derive(Debug, Default)]
-struct Worker {
-    sent: VecDeque<Sent>,
+pub(super) struct Worker {
+    pub(super) sent: VecDeque<Sent>,
     doomed: bool,
     dismissed: bool,
 }
 
 #[derive(Debug)]
-struct Sent {
-    task: TaskId,
-    attempt: u32,
+pub(super) struct Sent {
+    pub(super) task: TaskId,
+    pub(super) attempt: u32,
     args: Vec<u8>,
-    state: State,
+    pub(super) state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum State {
+pub(super) enum State {
     Sent,
     Running,
     Stopping,
@@ -51,7 +51,17 @@ enum State {
 }
 
 impl Model {
-    fn with<R>(&self, slot: SlotId, act: impl FnOnce(&mut Worker) -> R) -> R {
+    /// One more worker, which has a slot at once.
+    pub(super) fn up(&self, gate: &Gate, now: Instant) -> SlotId {
+        let before: Vec<_> = self.0.lock().unwrap().by_slot.keys().copied().collect();
+        self.0.lock().unwrap().standby += 1;
+        gate.report_at(now, |reports| reports.ready(Duration::from_millis(2)));
+        let workers = self.0.lock().unwrap();
+        let new = workers.by_slot.keys().find(|slot| !before.contains(slot));
+        *new.expect("fewer have slots than are wanted")
+    }
+
+    pub(super) fn with<R>(&self, slot: SlotId, act: impl FnOnce(&mut Worker) -> R) -> R {
         act(self.0.lock().unwrap().by_slot.get_mut(&slot).expect("the gate names living slots"))
     }
 }
@@ -431,6 +441,6 @@ proptest! {
     }
 }
 
-fn test_function<F: TaskFunction<M>, M>(_: F) -> &'static Function {
+pub(super) fn test_function<F: TaskFunction<M>, M>(_: F) -> &'static Function {
     function::<F, M>().unwrap()
 }

@@ -53,7 +53,7 @@ impl Core {
         self.fill_slots(now);
         loop {
             while let Some((task, slot)) = self.placement.assign(now) {
-                self.start(task, slot, effects);
+                self.start(now, task, slot, effects);
             }
             match self.placement.steal(now) {
                 Some((task, slot)) if self.engine.revoke(slot, task) => {
@@ -66,7 +66,12 @@ impl Core {
         }
     }
 
-    fn start(&mut self, id: TaskId, slot: SlotId, effects: &mut Effects) {
+    fn start(&mut self, now: Instant, id: TaskId, slot: SlotId, effects: &mut Effects) {
+        let needs = self.needs(now, id);
+        if let Some(next) = self.ledger.end_if_late(now, id, needs, &mut effects.settled) {
+            self.placement.unassign(slot);
+            return self.apply(next);
+        }
         self.ledger.placed(id, slot);
         let task = self.ledger.task(id).expect("the queue holds living tasks only");
         let work = Work {

@@ -31,10 +31,13 @@ impl Fixture {
 
     fn submit(&mut self, handle: u32, options: &Options) -> Result<Submitted, Bound> {
         let function = known(|x: u8| x);
-        let request = Request { function, args: vec![handle as u8; 10].into(), options };
+        let request =
+            Request { function, args: vec![handle as u8; 10].into(), options, steady_ns: None };
         let tenant = self.placement.seen(options.tenant.as_ref(), 1, self.now);
-        let place = || self.placement.place(options.priority, tenant);
-        let submitted = self.ledger.submit(self.now, request, handle, (false, None), place);
+        let submitted = self.ledger.submit(self.now, request, handle, tenant, |fill| {
+            fill.broken(false).map_or(Ok(()), Err)?;
+            Ok(self.placement.place(options.priority, tenant))
+        });
         self.ledger.check_invariants();
         submitted
     }
@@ -104,8 +107,8 @@ fn a_placed_task_leaves_room_in_the_queue_and_keeps_its_bytes() {
     let mut fixture = Fixture::new(bounds(1, 19));
     let (_, task) = fixture.new_task(1, &Options::default());
     fixture.place(task);
-    assert_eq!(fixture.ledger.full(9), None);
-    assert_eq!(fixture.ledger.full(10), Some(Bound::Bytes(19)));
+    assert_eq!(fixture.ledger.fill(9).broken(false), None);
+    assert_eq!(fixture.ledger.fill(10).broken(false), Some(Bound::Bytes(19)));
 }
 
 #[test]
@@ -159,9 +162,9 @@ fn those_who_share_a_task_are_bounded() {
     let (mut placement, now) = (Placement::new(crate::placement::Rules::default()), Instant::now());
     let tenant = placement.seen(None, 1, now);
     let mut submit = |handle: u32| {
-        let request =
-            Request { function: known(|x: u8| x), args: vec![].into(), options: &keyed("a") };
-        ledger.submit(now, request, handle, (false, None), || placement.place(0, tenant))
+        let (function, options) = (known(|x: u8| x), &keyed("a"));
+        let request = Request { function, args: vec![].into(), options, steady_ns: None };
+        ledger.submit(now, request, handle, tenant, |_| Ok(placement.place(0, tenant)))
     };
     for handle in 0..=MAX_SHARERS as u32 {
         assert!(submit(handle).is_ok());

@@ -6,6 +6,11 @@ fn task(number: u32) -> TaskId {
     TaskId::for_test(number)
 }
 
+fn queued(number: u32, bytes: usize) -> Queued {
+    let (task, submitted) = (task(number), Instant::now());
+    Queued { task, bytes, submitted, hurried: false, steady_ns: None }
+}
+
 /// A placement with a queue and so many slots.
 fn placement(slots: usize, now: Instant) -> (Placement, Vec<SlotId>) {
     let mut placement = Placement::new(Rules::default());
@@ -16,7 +21,7 @@ fn placement(slots: usize, now: Instant) -> (Placement, Vec<SlotId>) {
 fn enqueue(placement: &mut Placement, number: u32, priority: i32) -> Place {
     let tenant = placement.seen(None, 1, Instant::now());
     let place = placement.place(priority, tenant);
-    placement.enqueue(place, task(number), 8);
+    placement.enqueue(place, queued(number, 8));
     place
 }
 
@@ -45,7 +50,7 @@ fn nothing_is_sent_ahead_before_run_times_are_known_or_when_they_are_long() {
     });
     assert!(placement.assign(now).is_some());
     assert!(placement.assign(now).is_none(), "run times are unknown");
-    placement.observed(2_000_000);
+    placement.observed(now, 2_000_000, None);
     assert!(placement.assign(now).is_none(), "tasks run for 2 ms");
 }
 
@@ -56,12 +61,12 @@ fn microsecond_tasks_are_sent_ahead_unless_the_slot_is_stuck() {
     (0..200).for_each(|number| {
         enqueue(&mut placement, number, 0);
     });
-    placement.observed(1_000);
+    placement.observed(now, 1_000, None);
     let sent = std::iter::from_fn(|| placement.assign(now)).count();
     assert_eq!(sent, MAX_DEPTH);
     let (mut stuck, _) = self::placement(1, now);
     enqueue(&mut stuck, 1, 0);
-    stuck.observed(1_000);
+    stuck.observed(now, 1_000, None);
     let later = now + 2 * STALE;
     assert!(stuck.assign(now).is_some());
     enqueue(&mut stuck, 9, 0);
@@ -72,11 +77,11 @@ fn microsecond_tasks_are_sent_ahead_unless_the_slot_is_stuck() {
 fn large_arguments_are_not_sent_ahead() {
     let now = Instant::now();
     let (mut placement, _) = placement(1, now);
-    placement.observed(1_000);
+    placement.observed(now, 1_000, None);
     for number in 0..2 {
         let tenant = placement.seen(None, 1, now);
         let place = placement.place(0, tenant);
-        placement.enqueue(place, task(number), AHEAD_BYTES);
+        placement.enqueue(place, queued(number, AHEAD_BYTES));
     }
     assert!(placement.assign(now).is_some());
     assert!(placement.assign(now).is_none());
@@ -86,7 +91,7 @@ fn large_arguments_are_not_sent_ahead() {
 fn an_idle_slot_steals_the_last_task_of_the_fullest() {
     let now = Instant::now();
     let (mut placement, slots) = placement(1, now);
-    placement.observed(1_000);
+    placement.observed(now, 1_000, None);
     (0..3).for_each(|number| {
         enqueue(&mut placement, number, 0);
     });
@@ -104,7 +109,7 @@ fn an_idle_slot_steals_the_last_task_of_the_fullest() {
 fn what_was_sent_ahead_to_a_stuck_slot_is_taken_back_before_newer_tasks() {
     let now = Instant::now();
     let (mut placement, slots) = placement(1, now);
-    placement.observed(1_000);
+    placement.observed(now, 1_000, None);
     (0..3).for_each(|number| {
         enqueue(&mut placement, number, 0);
     });

@@ -1,0 +1,256 @@
+//! When a refused submit may come back: smoothed run times, and promises.
+//!
+//! Pure. **Estimates.** An [`Estimate`] is the mean of the last samples, about
+//! [`WINDOW`] of them; each loses half its weight in [`HALF_LIFE`]. Without new
+//! samples the estimate itself halves in that time, so that one call of ten
+//! seconds cannot keep others out for ever.
+//!
+//! **Promises.** A refused submit is told when to come back, and that instant is
+//! noted: a *promise*. For as long as there are promises, whoever has none due
+//! may fill only half of each bound; a submit whose tenant has one due uses it
+//! up, and may fill all of it. A promise that nobody comes for costs that half
+//! of the queue and no more (an idle worker accepts anyone), and is forgotten
+//! [`GRACE`] after it was due.
+//!
+//! The promises of one tenant are spaced by `interval * tenants * stretch`:
+//! `interval` is the time between two ends of tasks as measured while tasks
+//! waited, `tenants` is how many have promises, and `stretch` grows by
+//! 1 / [`STEP`] with each promise that could not be kept and shrinks by a
+//! [`KEPT_FOR_ONE_BROKEN`]th of that with each that was kept: so about one in so
+//! many is broken, however the run times are distributed. The first is due when
+//! the queue is expected to be half empty.
+//!
+//! Promises are told apart by tenant only. Callers that name no tenant are one:
+//! a newcomer among them may use up what was promised to one that is late.
+//! [`MAX_PROMISES`] are noted; beyond that, `retry_after` is an estimate.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::error::Bound;
+
+/// In what time a sample loses half its weight.
+pub(crate) const HALF_LIFE: Duration = Duration::from_secs(10);
+
+/// How many samples count.
+const WINDOW: f64 = 32.0;
+
+/// How long after it was due a promise is kept for those who are late: HTTP's
+/// `Retry-After` has whole seconds.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The most promises that are noted, of all tenants.
+const MAX_PROMISES: usize = 1 << 14;
+
+/// By what part a broken promise spaces out those that follow.
+const STEP: f64 = 50.0;
+
+/// How many promises are kept for each one broken, in the long run.
+const KEPT_FOR_ONE_BROKEN: f64 = 19.0;
+
+/// The most that promises are spaced out.
+const MAX_STRETCH: f64 = 20.0;
+
+/// A smoothed duration; see the module's documentation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Estimate {
+    sum_ns: f64,
+    weight: f64,
+    last: Option<Instant>,
+}
+
+impl Estimate {
+    pub(crate) fn observe(&mut self, now: Instant, sample_ns: u64) {
+        let keep = self.decay(now) * ((WINDOW - 1.0) / self.weight.max(WINDOW - 1.0));
+        self.sum_ns = self.sum_ns * keep + sample_ns as f64;
+        self.weight = self.weight * keep + 1.0;
+        self.last = Some(self.last.map_or(now, |last| last.max(now)));
+    }
+
+    /// The mean, in nanoseconds; `None` before the first sample.
+    pub(crate) fn mean_ns(&self, now: Instant) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.sum_ns / self.weight * self.decay(now))
+    }
+
+    fn decay(&self, now: Instant) -> f64 {
+        let Some(last) = self.last else { return 1.0 };
+        let age = now.saturating_duration_since(last);
+        if age < Duration::from_millis(10) {
+            return 1.0; // nothing to speak of: the usual case has to be cheap
+        }
+        (-age.as_secs_f64() / HALF_LIFE.as_secs_f64()).exp2()
+    }
+}
+
+/// How much of the bounds a submit may fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Half of the bounds of the whole queue.
+    pub(crate) half_of_all: bool,
+    /// Half of the bound of its tenant.
+    pub(crate) half_of_own: bool,
+}
+
+impl Part {
+    pub(crate) const WHOLE: Self = Self { half_of_all: false, half_of_own: false };
+}
+
+/// Half of a bound, or all of it.
+pub(crate) fn part(limit: usize, half: bool) -> usize {
+    if half { limit / 2 } else { limit }
+}
+
+/// What is known of the way ahead when a submit is refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    /// Until the first of what runs is expected to end.
+    pub(crate) soonest: Duration,
+    /// How many tasks have to leave the queue until it is half empty.
+    pub(crate) excess: f64,
+    /// Time between two ends of tasks where that was not measured.
+    pub(crate) interval: Duration,
+}
+
+/// Who was promised what, and how fast tasks end.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    promises: HashMap<u64, Promises>,
+    noted: usize,
+    stretch: f64,
+    interval: Estimate,
+    /// When the last task ended, if others waited then.
+    busy_since: Option<Instant>,
+    /// When promises that nobody came for were last looked for.
+    looked: Option<Instant>,
+}
+
+/// The promises of one tenant, the earliest first.
+#[derive(Debug, Default)]
+struct Promises {
+    due: VecDeque<Instant>,
+    last: Option<Instant>,
+}
+
+impl Promises {
+    /// Takes the first promise, if it was due by then.
+    fn pop(&mut self, by: Instant) -> Option<Instant> {
+        self.due.front().is_some_and(|due| *due <= by).then(|| self.due.pop_front()).flatten()
+    }
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self {
+            promises: HashMap::new(),
+            noted: 0,
+            stretch: 1.1,
+            interval: Estimate::default(),
+            busy_since: None,
+            looked: None,
+        }
+    }
+}
+
+impl Admission {
+    /// A task ended; `waiting` says whether others wait for a worker.
+    pub(crate) fn ended(&mut self, now: Instant, waiting: bool) {
+        if let Some(last) = self.busy_since {
+            let gap = now.saturating_duration_since(last);
+            self.interval.observe(now, u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX));
+        }
+        self.busy_since = waiting.then_some(now);
+    }
+
+    /// Whether a submit is taken; `met` says which bound it meets if it may fill
+    /// so much of them, and `tenant` gives what its tenant is known by.
+    pub(crate) fn admit(
+        &mut self,
+        now: Instant,
+        tenant: impl Fn() -> u64,
+        met: impl Fn(Part) -> Option<Bound>,
+    ) -> Result<(), Bound> {
+        if self.noted == 0 {
+            return met(Part::WHOLE).map_or(Ok(()), Err);
+        }
+        self.forget(now);
+        let part = self.part(tenant());
+        if !self.claim(now, tenant()) {
+            return met(part).map_or(Ok(()), Err);
+        }
+        match met(Part::WHOLE) {
+            None => {
+                self.stretch /= 1.0 + 1.0 / STEP / KEPT_FOR_ONE_BROKEN;
+                self.stretch = self.stretch.max(1.0);
+                Ok(())
+            }
+            Some(bound) => {
+                self.stretch = (self.stretch * (1.0 + 1.0 / STEP)).min(MAX_STRETCH);
+                Err(bound)
+            }
+        }
+    }
+
+    /// How much of the bounds is for those who were promised nothing.
+    pub(crate) fn part(&self, tenant: u64) -> Part {
+        let half_of_own = self.promises.contains_key(&tenant);
+        Part { half_of_all: self.noted > 0, half_of_own }
+    }
+
+    /// How much of the bounds is for anyone.
+    pub(crate) fn part_for_all(&self) -> Part {
+        Part { half_of_all: self.noted > 0, half_of_own: self.noted > 0 }
+    }
+
+    /// When a submit that was refused should come back.
+    pub(crate) fn promise(&mut self, now: Instant, tenant: u64, ahead: Ahead) -> Duration {
+        let tenants = self.promises.len() + usize::from(!self.promises.contains_key(&tenant));
+        let interval_ns = self.interval.mean_ns(now).unwrap_or(ahead.interval.as_nanos() as f64);
+        let spacing = nanoseconds(interval_ns * tenants as f64 * self.stretch);
+        let room = self.noted < MAX_PROMISES;
+        let own = self.promises.entry(tenant).or_default();
+        let before = own.due.len() as f64 * tenants as f64;
+        let wait = ahead.soonest + nanoseconds(interval_ns * (ahead.excess.max(0.0) + before));
+        let next = own.last.map_or(now, |last| last + spacing);
+        let due = next.max(now + wait).max(now + Duration::from_millis(1));
+        own.last = Some(due);
+        if room {
+            own.due.push_back(due);
+            self.noted += 1;
+        } else if own.due.is_empty() {
+            self.promises.remove(&tenant);
+        }
+        due - now
+    }
+
+    /// Uses up a promise that is due.
+    fn claim(&mut self, now: Instant, tenant: u64) -> bool {
+        let Some(own) = self.promises.get_mut(&tenant) else { return false };
+        let Some(_) = own.pop(now) else { return false };
+        self.noted -= 1;
+        if own.due.is_empty() {
+            self.promises.remove(&tenant);
+        }
+        true
+    }
+
+    /// Forgets promises that nobody came for.
+    fn forget(&mut self, now: Instant) {
+        if self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < GRACE / 8) {
+            return;
+        }
+        self.looked = Some(now);
+        let mut forgotten = 0;
+        self.promises.retain(|_, own| {
+            while now.checked_sub(GRACE).is_some_and(|then| own.pop(then).is_some()) {
+                forgotten += 1;
+            }
+            !own.due.is_empty()
+        });
+        self.noted -= forgotten;
+    }
+}
+
+fn nanoseconds(ns: f64) -> Duration {
+    // At most a day, for what is added to an instant.
+    Duration::from_nanos(ns.clamp(0.0, 86_400e9) as u64)
+}

@@ -1,0 +1,244 @@
+//! What a submit goes through on its way into the queue, and the figures of all
+//! that came through.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::{Core, Effects, Gate, Handle, Ticket};
+use crate::admission::Ahead;
+use crate::error::{Bound, Error, Repr};
+use crate::figures::TenantSnapshot;
+use crate::ledger::{Options, Request, Submitted, TaskId, WaiterId};
+use crate::placement::{Queued, TenantId};
+use crate::snapshot::{Host, Snapshot};
+use crate::task::Function;
+use crate::wire::Payload;
+
+/// The most tenants in a snapshot.
+const SHOWN_TENANTS: usize = 1_000;
+
+impl Gate {
+    /// Takes a task; the receiver gets its end.
+    pub(crate) fn submit(
+        &self,
+        function: &'static Function,
+        args: Vec<u8>,
+        options: &Options,
+    ) -> Result<Ticket, Error> {
+        if options.timeout.is_some() {
+            self.clock.ready()?;
+        }
+        if args.len() > self.limits.payload {
+            let (bytes, limit) = (args.len() as u64, self.limits.payload as u64);
+            return Err(Error::new(Repr::TooLarge { what: "arguments", bytes, limit }));
+        }
+        self.submit_at(Instant::now(), function, args, options)
+    }
+
+    pub(in crate::engine) fn submit_at(
+        &self,
+        now: Instant,
+        function: &'static Function,
+        args: Vec<u8>,
+        options: &Options,
+    ) -> Result<Ticket, Error> {
+        let (handle, receiver) = oneshot::channel();
+        let args = Payload::from(args);
+        let mut effects = Effects::default();
+        let mut core = self.lock();
+        core.admits(function)?;
+        let waiter = core.submit(
+            now,
+            Request { function, args, options, steady_ns: None },
+            handle,
+            &mut effects,
+        )?;
+        drop(core);
+        if let Some(deadline) = options.timeout.and_then(|timeout| now.checked_add(timeout)) {
+            self.clock.arm(deadline);
+        }
+        effects.apply();
+        Ok((waiter, receiver))
+    }
+
+    /// Waits until there is room for one more task with these options.
+    pub(crate) async fn ready(&self, options: &Options) -> Result<(), Error> {
+        self.until(|core| match core.open() {
+            Err(error) => Some(Err(error)),
+            Ok(()) => core.has_room(options).then_some(Ok(())),
+        })
+        .await
+    }
+
+    /// Counters at this moment.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let (cores, memory_bytes) = (Host::cores(), Host::memory_bytes());
+        let core = self.lock();
+        let counts = core.ledger.counts();
+        let queued = core.ledger.queued();
+        Snapshot {
+            engine: core.engine.name(),
+            workers: core.strength.workers,
+            cores,
+            memory_bytes,
+            queued,
+            queue_limit: self.limits.queue.tasks,
+            predicted_wait: core.placement.predicted_drain(Instant::now()),
+            running: core.ledger.owed() - queued,
+            submitted: counts.submitted,
+            coalesced: counts.coalesced,
+            done: counts.done,
+            failed: counts.failed,
+            cancelled: counts.cancelled,
+            timed_out: counts.timed_out,
+            refused: counts.refused,
+            per_function: core.ledger.book.functions(),
+            per_tenant: core.tenants(),
+            per_worker: core.engine.workers(),
+        }
+    }
+}
+
+impl Core {
+    fn submit(
+        &mut self,
+        now: Instant,
+        mut request: Request<'_>,
+        handle: Handle,
+        effects: &mut Effects,
+    ) -> Result<WaiterId, Error> {
+        request.steady_ns = self.steady_ns(now, request.function);
+        let Self { ledger, placement, admission, .. } = self;
+        let options = request.options;
+        let (priority, name) = (options.priority, options.tenant.as_ref());
+        let tenant = placement.seen(name, options.weight, now);
+        placement.forgotten().for_each(|tenant| ledger.book.forget(tenant));
+        let submitted = ledger.submit(now, request, handle, tenant, |fill| {
+            if !options.found_room && !placement.may_start(tenant, now) {
+                admission.admit(
+                    now,
+                    || digest(name),
+                    |part| {
+                        let all = fill.broken(part.half_of_all);
+                        all.or_else(|| placement.full((tenant, priority), part, now))
+                    },
+                )?;
+            }
+            Ok(placement.place(priority, tenant))
+        });
+        match submitted {
+            Err(bound) => Err(self.overloaded(now, bound, options, tenant)),
+            Ok(Submitted::New(waiter, task)) => {
+                self.enqueue(task);
+                self.pump(now, effects);
+                Ok(waiter)
+            }
+            Ok(Submitted::Joined(waiter, task)) => {
+                self.promote(task, priority);
+                Ok(waiter)
+            }
+        }
+    }
+
+    fn overloaded(
+        &mut self,
+        now: Instant,
+        bound: Bound,
+        options: &Options,
+        tenant: TenantId,
+    ) -> Error {
+        let Self { ledger, placement, admission, .. } = self;
+        let (queued, interval) = (ledger.queued() as f64, placement.interval());
+        let excess = match bound {
+            Bound::Tasks(limit) => queued - (limit / 2) as f64,
+            Bound::Tenant(limit) => placement.waiting_of(tenant) as f64 - (limit / 2) as f64,
+            Bound::Bytes(_) | Bound::Sharers(_) => queued / 2.0,
+            Bound::Wait(limit) => {
+                let wait = placement.predicted_wait((tenant, options.priority), now);
+                let over = wait.saturating_sub(limit / 2).as_secs_f64();
+                over / interval.as_secs_f64().max(1e-6)
+            }
+        };
+        let ahead = Ahead { soonest: placement.soonest(now), excess, interval };
+        let retry_after = admission.promise(now, digest(options.tenant.as_ref()), ahead);
+        Error::new(Repr::Overloaded { retry_after, bound })
+    }
+
+    /// Whether a submit with these options, that comes now, would be taken.
+    fn has_room(&self, options: &Options) -> bool {
+        if self.placement.has_room() {
+            return true;
+        }
+        let part = self.admission.part_for_all();
+        let full = self.ledger.fill(0).broken(part.half_of_all);
+        full.is_none()
+            && self.placement.known(options.tenant.as_ref()).is_none_or(|tenant| {
+                let now = Instant::now();
+                self.placement.full((tenant, options.priority), part, now).is_none()
+            })
+    }
+
+    pub(in crate::engine) fn enqueue(&mut self, id: TaskId) {
+        let Some(task) = self.ledger.task(id) else { return };
+        let queued = Queued {
+            task: id,
+            bytes: task.args.len(),
+            submitted: task.submitted,
+            hurried: task.hurried,
+            steady_ns: task.steady_ns,
+        };
+        self.placement.enqueue(task.place(), queued);
+    }
+
+    fn promote(&mut self, id: TaskId, priority: i32) {
+        let Some(task) = self.ledger.task(id) else { return };
+        if priority > task.place().priority() {
+            let place = self.placement.promote(task.place(), priority);
+            self.ledger.replaced(id, place);
+        }
+    }
+
+    /// How much of its time a task must have left to be worth a start: half of
+    /// what its function takes, where that is known.
+    pub(in crate::engine) fn needs(&self, now: Instant, id: TaskId) -> Duration {
+        let function = self.ledger.task(id).map(|task| task.function);
+        let ns = function.and_then(|function| self.steady_ns(now, function));
+        Duration::from_nanos(ns.unwrap_or(0) / 2)
+    }
+
+    /// How long a function runs, in nanoseconds, where that is steady and known.
+    fn steady_ns(&self, now: Instant, function: &Function) -> Option<u64> {
+        if function.steady { self.placement.steady_ns(function.number, now) } else { None }
+    }
+
+    /// A task ran for so long, and has ended.
+    pub(super) fn observed(&mut self, now: Instant, id: TaskId, run_ns: u64) {
+        let function = self.ledger.task(id).map(|task| task.function);
+        let steady = function.filter(|function| function.steady).map(|function| function.number);
+        self.placement.observed(now, run_ns, steady);
+        self.admission.ended(now, self.ledger.queued() > 0);
+    }
+
+    /// The tenants that submitted last.
+    fn tenants(&self) -> Vec<TenantSnapshot> {
+        let mut tenants: Vec<_> = self.placement.tenants().collect();
+        tenants.sort_unstable_by_key(|(_, _, seen, _)| std::cmp::Reverse(*seen));
+        tenants.truncate(SHOWN_TENANTS);
+        let row = |(id, name, _, queued): (TenantId, Option<&Arc<str>>, Instant, usize)| {
+            let (tenant, figures) =
+                (name.map(|name| name.to_string()), self.ledger.book.tenant(id));
+            TenantSnapshot { tenant, queued, figures }
+        };
+        tenants.into_iter().map(row).collect()
+    }
+}
+
+/// What promises know a tenant by: its number may be another's by then.
+fn digest(name: Option<&Arc<str>>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
+}
