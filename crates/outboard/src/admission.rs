@@ -7,13 +7,13 @@
 //!
 //! **Promises.** A refused submit is told when to come back, and that instant is
 //! noted: a *promise*. For as long as there are promises, whoever has none due
-//! may fill only half of each bound; a submit whose tenant has one due uses it
+//! may fill only half of each bound (but that in bytes); a submit whose tenant has one due uses it
 //! up, and may fill all of it. A promise that nobody comes for costs that half
 //! of the queue and no more (an idle worker accepts anyone), and is forgotten
 //! [`GRACE`] after it was due.
 //!
-//! The promises of one tenant are spaced by `interval * tenants * stretch`:
-//! `interval` is the time between two ends of tasks as measured while tasks
+//! Promises go by turns between tenants, and those of one tenant are spaced by
+//! `interval * tenants * stretch`: `interval` is the time between two ends of tasks as measured while tasks
 //! waited, `tenants` is how many have promises, and `stretch` grows by
 //! 1 / [`STEP`] with each promise that could not be kept and shrinks by a
 //! [`KEPT_FOR_ONE_BROKEN`]th of that with each that was kept: so about one in so
@@ -49,7 +49,13 @@ const STEP: f64 = 50.0;
 const KEPT_FOR_ONE_BROKEN: f64 = 19.0;
 
 /// The most that promises are spaced out.
-const MAX_STRETCH: f64 = 20.0;
+const MAX_STRETCH: f64 = 4.0;
+
+/// How long a task runs, as long as none has ended.
+pub(crate) const GUESS: Duration = Duration::from_millis(10);
+
+/// How many tenants are looked at for one promise; the rest count as they do.
+const LOOKED_AT: usize = 256;
 
 /// A smoothed duration; see the module's documentation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,9 +101,9 @@ impl Part {
     pub(crate) const WHOLE: Self = Self { half_of_all: false, half_of_own: false };
 }
 
-/// Half of a bound, or all of it.
+/// Half of a bound, rounded up, or all of it.
 pub(crate) fn part(limit: usize, half: bool) -> usize {
-    if half { limit / 2 } else { limit }
+    if half { limit.div_ceil(2) } else { limit }
 }
 
 /// What is known of the way ahead when a submit is refused.
@@ -107,7 +113,7 @@ pub(crate) struct Ahead {
     pub(crate) soonest: Duration,
     /// How many tasks have to leave the queue until it is half empty.
     pub(crate) excess: f64,
-    /// Time between two ends of tasks where that was not measured.
+    /// Time between two ends of tasks, where that was not measured.
     pub(crate) interval: Duration,
 }
 
@@ -203,14 +209,15 @@ impl Admission {
 
     /// When a submit that was refused should come back.
     pub(crate) fn promise(&mut self, now: Instant, tenant: u64, ahead: Ahead) -> Duration {
-        let tenants = self.promises.len() + usize::from(!self.promises.contains_key(&tenant));
         let interval_ns = self.interval.mean_ns(now).unwrap_or(ahead.interval.as_nanos() as f64);
-        let spacing = nanoseconds(interval_ns * tenants as f64 * self.stretch);
+        let interval_ns = interval_ns * self.stretch;
+        let before = self.before(tenant);
         let room = self.noted < MAX_PROMISES;
+        let tenants = self.promises.len();
         let own = self.promises.entry(tenant).or_default();
-        let before = own.due.len() as f64 * tenants as f64;
-        let wait = ahead.soonest + nanoseconds(interval_ns * (ahead.excess.max(0.0) + before));
+        let spacing = nanoseconds(interval_ns * tenants.max(1) as f64);
         let next = own.last.map_or(now, |last| last + spacing);
+        let wait = ahead.soonest + nanoseconds(interval_ns * (ahead.excess.max(0.0) + before));
         let due = next.max(now + wait).max(now + Duration::from_millis(1));
         own.last = Some(due);
         if room {
@@ -220,6 +227,17 @@ impl Admission {
             self.promises.remove(&tenant);
         }
         due - now
+    }
+
+    /// How many promises go before one more of that tenant: all of its own, and
+    /// of each other tenant as many as it would have itself.
+    fn before(&self, tenant: u64) -> f64 {
+        let own = self.promises.get(&tenant).map_or(0, |own| own.due.len());
+        let looked_at = self.promises.iter().take(LOOKED_AT);
+        let others = looked_at.filter(|(other, _)| **other != tenant);
+        let others: usize = others.map(|(_, other)| other.due.len().min(own + 1)).sum();
+        let scale = self.promises.len() as f64 / self.promises.len().clamp(1, LOOKED_AT) as f64;
+        own as f64 + others as f64 * scale
     }
 
     /// Uses up a promise that is due.

@@ -122,12 +122,12 @@ pub(crate) struct Fill {
 }
 
 impl Fill {
-    /// The bound that is broken, of half of the bounds or of all of them.
+    /// The bound that is broken; of tasks, half of the bound or all of it.
     pub(crate) fn broken(self, half: bool) -> Option<Bound> {
         let Bounds { tasks, bytes } = self.bounds;
         if self.queued > part(tasks, half) {
             Some(Bound::Tasks(tasks))
-        } else if self.bytes > part(bytes, half) {
+        } else if self.bytes > bytes {
             Some(Bound::Bytes(bytes))
         } else {
             None

@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::admission::{Estimate, Part, part};
+use crate::admission::{Estimate, GUESS, Part, part};
 use crate::error::Bound;
 use crate::ledger::TaskId;
 use crate::shares::Shares;
@@ -444,8 +444,8 @@ impl Placement {
 
     /// The time between two ends of tasks, with all slots busy.
     pub(crate) fn interval(&self) -> Duration {
-        let ns = self.mean_run_ns.unwrap_or_default() / self.slots().max(1) as f64;
-        Duration::from_nanos(ns as u64)
+        let ns = self.mean_run_ns.unwrap_or(GUESS.as_nanos() as f64);
+        Duration::from_nanos((ns / self.slots().max(1) as f64) as u64)
     }
 
     fn left(&self, now: Instant, plain_ns: f64) -> Vec<f64> {

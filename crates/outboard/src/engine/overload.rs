@@ -116,7 +116,6 @@ impl Simulation {
         self.events.push(Reverse((at, event)));
     }
 
-    /// The part of those that came back that was admitted.
     fn run(mut self, events: usize) -> Self {
         match self.load.arrivals {
             Arrivals::Closed(clients) => (0..clients).for_each(|client| {
@@ -217,6 +216,7 @@ impl Simulation {
         }
     }
 
+    /// The part of those that came back that was admitted.
     fn admitted(&self) -> f64 {
         assert!(self.returned > 200, "only {} came back", self.returned);
         self.admitted as f64 / self.returned as f64
@@ -228,6 +228,9 @@ impl Simulation {
         self.served as f64 * 10.0 / WORKERS as f64 / elapsed_ms
     }
 }
+
+const SERVICES: [(&str, fn(&mut Random) -> f64); 2] =
+    [("exponential", exponential), ("bimodal", bimodal)];
 
 const CLOSED: Load = Load {
     arrivals: Arrivals::Closed(200),
@@ -247,7 +250,6 @@ const CLOSED: Load = Load {
 fn holds(name: &str, load: Load) {
     let simulation = Simulation::new(load).run(20_000);
     let (admitted, used) = (simulation.admitted(), simulation.used());
-    println!("{name}: {:.3} of {} admitted; used {used:.3}", admitted, simulation.returned);
     assert!(admitted >= 0.9, "{name}: {admitted:.3} of {}", simulation.returned);
     if matches!(load.arrivals, Arrivals::Closed(_)) {
         assert!(used > 0.85, "{name}: promises cost capacity: {used:.3}");
@@ -256,9 +258,7 @@ fn holds(name: &str, load: Load) {
 
 #[test]
 fn of_clients_that_come_back_nine_in_ten_are_admitted() {
-    for (name, service_ms) in
-        [("exponential", exponential as fn(&mut Random) -> f64), ("bimodal", bimodal)]
-    {
+    for (name, service_ms) in SERVICES {
         let load = Load { service_ms, ..CLOSED };
         holds(name, load);
         let rules = Rules { max_wait: Some(Duration::from_millis(60)), ..CLOSED.rules };
@@ -270,9 +270,7 @@ fn of_clients_that_come_back_nine_in_ten_are_admitted() {
 
 #[test]
 fn late_clients_are_recognised_by_their_tenant() {
-    for (name, service_ms) in
-        [("exponential", exponential as fn(&mut Random) -> f64), ("bimodal", bimodal)]
-    {
+    for (name, service_ms) in SERVICES {
         let load = Load { service_ms, tenants: true, ..CLOSED };
         holds(name, load);
         holds("late", Load { late: 0.2, ..load });
@@ -282,9 +280,7 @@ fn late_clients_are_recognised_by_their_tenant() {
 #[test]
 fn at_any_load_those_who_come_back_once_are_admitted() {
     for percent in [90, 100, 110, 125, 150] {
-        for (name, service_ms) in
-            [("exponential", exponential as fn(&mut Random) -> f64), ("bimodal", bimodal)]
-        {
+        for (name, service_ms) in SERVICES {
             let arrivals = Arrivals::Open { load: f64::from(percent) / 100.0, tasks: 12_000 };
             let name = format!("{name} at {percent} %");
             holds(&name, Load { arrivals, service_ms, queue_tasks: 8, ..CLOSED });

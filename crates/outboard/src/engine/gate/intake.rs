@@ -155,7 +155,12 @@ impl Core {
         let excess = match bound {
             Bound::Tasks(limit) => queued - (limit / 2) as f64,
             Bound::Tenant(limit) => placement.waiting_of(tenant) as f64 - (limit / 2) as f64,
-            Bound::Bytes(_) | Bound::Sharers(_) => queued / 2.0,
+            Bound::Bytes(_) => queued / 2.0,
+            Bound::Sharers(_) => {
+                // No place in the queue would help: the task has to end.
+                let retry_after = placement.soonest(now).max(Duration::from_millis(1));
+                return Error::new(Repr::Overloaded { retry_after, bound });
+            }
             Bound::Wait(limit) => {
                 let wait = placement.predicted_wait((tenant, options.priority), now);
                 let over = wait.saturating_sub(limit / 2).as_secs_f64();
