@@ -61,6 +61,9 @@ pub(crate) const MAX_DEPTH: usize = 64;
 /// How much work is sent ahead to a slot.
 const AHEAD: Duration = Duration::from_micros(500);
 
+/// From how long on a run is worth a worker that stood by.
+const LONG: Duration = Duration::from_millis(5);
+
 /// After how long without progress a slot is sent nothing ahead.
 const STALE: Duration = Duration::from_millis(1);
 
@@ -380,8 +383,12 @@ impl Placement {
     /// The engine asks this: where it has a worker in reserve, it may bring it
     /// up as one more slot (`slot_up`), which such a tenant's task then takes,
     /// for its virtual time is the least. One at a time: it is asked again after.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for engines that have a worker in reserve"))]
+    /// Only where tasks run for a while: it looks at everybody who waits.
     pub(crate) fn wants_spare(&self) -> bool {
+        let long = self.mean_run_ns.is_some_and(|mean| mean >= LONG.as_nanos() as f64);
+        if !long || self.shares.waiting() == 0 {
+            return false;
+        }
         let all_held = self.slots() > 0
             && (self.slots.iter()).all(|(_, slot)| slot.closing || slot.live().next().is_some());
         all_held

@@ -8,10 +8,10 @@ pub(crate) mod inline;
 pub(crate) mod local;
 #[cfg(test)]
 mod model;
-mod stopping;
-mod strength;
 #[cfg(test)]
 mod overload;
+mod stopping;
+mod strength;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -300,7 +300,7 @@ impl Run {
         let workers = self.model.0.lock().unwrap();
         let (wanted, slots) = (core.strength.workers, core.placement.slots());
         assert!(slots >= wanted || workers.standby == 0, "a slot is empty although one stands by");
-        assert!(slots <= wanted, "no more slots than workers were asked for");
+        assert!(slots <= wanted + 1, "one may be lent, and no more");
         assert!(workers.standby <= core.strength.spares + 1);
         assert!(workers.by_slot.len() + workers.standby <= workers.kept.max(wanted + 1));
     }

@@ -3,7 +3,9 @@
 //!
 //! A worker that is ready **stands by** until it is given a slot. There are as
 //! many slots as workers were asked for, and a few workers more (spares), so
-//! that the slot of one that is killed is filled at once. A worker that is worn
+//! that the slot of one that is killed is filled at once. A spare may also be lent
+//! to a tenant that waits and has no slot, while others hold all of them with long
+//! tasks; the first slot that is free after that is one too many. A worker that is worn
 //! (it has executed so many tasks, is so old or so large) goes on until another
 //! one is ready for its slot, and then ends what it has.
 
@@ -31,6 +33,8 @@ pub(crate) struct Strength {
     worn: VecDeque<SlotId>,
     /// Slots whose workers leave when they have ended what they have.
     leaving: Vec<SlotId>,
+    /// Whether there may be one slot more than workers were asked for.
+    lent: bool,
     /// Whether there may be another worker, or another slot, than before.
     changed: bool,
 }
@@ -159,9 +163,11 @@ impl Core {
     /// Gives slots to workers that stand by, where there are too few slots or
     /// their workers are worn; and takes them away where there are too many.
     fn fill_slots(&mut self, now: Instant) {
-        if !std::mem::take(&mut self.strength.changed) {
+        let lend = self.placement.wants_spare();
+        if !lend && !self.strength.lent && !self.strength.changed {
             return;
         }
+        self.strength.changed = false;
         while self.placement.slots() < self.strength.workers && self.engine.standby() > 0 {
             self.give_slot(now);
         }
@@ -178,6 +184,11 @@ impl Core {
         {
             self.placement.slot_down(slot, now);
             self.engine.demote(slot);
+        }
+        self.strength.lent = self.placement.slots() > self.strength.workers;
+        if lend && !self.strength.lent && self.engine.standby() > 0 {
+            self.give_slot(now);
+            self.strength.lent = true;
         }
         while self.engine.standby() > self.strength.spares()
             && self.placement.slots() >= self.strength.workers

@@ -180,3 +180,24 @@ fn a_tenant_cannot_have_workers_killed_without_end() {
         assert!(client.submit(pid, ()).await.is_ok());
     });
 }
+
+#[test]
+fn a_tenant_without_a_worker_starts_on_the_spare_while_others_hold_all() {
+    run(async {
+        let client = client(Client::local().workers(2), 3).await;
+        let scratch = Scratch::new();
+        let naps = (0..4).map(|_| client.submit(std::thread::sleep, Duration::from_millis(20)));
+        gather(naps).await.unwrap();
+        let held = ["one", "other"].map(|name| client.tenant(name).submit(hold, scratch.path()));
+        scratch.started(2).await;
+        let late = client.tenant("late").submit(pid, ()).await.unwrap();
+        assert_eq!(scratch.starts(), 2);
+        let processes = client.snapshot().per_worker;
+        assert!(processes.iter().any(|worker| worker.pid == late && worker.number <= 3));
+        scratch.release();
+        gather(held).await.unwrap();
+        let is_back = || client.snapshot().per_worker.iter().filter(|w| w.standby).count() == 1;
+        eventually("one stands by again", is_back).await;
+        assert_eq!(client.snapshot().per_worker.len(), 3, "none was started for it");
+    });
+}
