@@ -272,3 +272,6 @@ fn nanoseconds(ns: f64) -> Duration {
     // At most a day, for what is added to an instant.
     Duration::from_nanos(ns.clamp(0.0, 86_400e9) as u64)
 }
+
+#[cfg(test)]
+mod tests;

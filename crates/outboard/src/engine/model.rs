@@ -184,7 +184,7 @@ impl Run {
         let limits = Limits {
             queue: Bounds { tasks: 20, bytes: 200 },
             payload: 100,
-            tenants: Rules::default(),
+            tenants: Rules { lifo_above: 2, ..Rules::default() },
         };
         let engine = model.clone();
         let gate = Gate::new(limits, 2, Box::new(engine));
