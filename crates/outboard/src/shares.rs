@@ -400,7 +400,7 @@ impl Shares {
         let share = (own + plain_ns) / weight(id);
         let others = class.queues.iter().take(LOOKED_AT).filter(|(other, _)| **other != id);
         let others = others.map(|(other, line)| line.work.ns(plain_ns).min(share * weight(*other)));
-        let scale = class.queues.len() as f64 / class.queues.len().min(LOOKED_AT).max(1) as f64;
+        let scale = class.queues.len() as f64 / class.queues.len().clamp(1, LOOKED_AT) as f64;
         above + own + others.sum::<f64>() * scale
     }
 
