@@ -31,7 +31,7 @@ use slab::Slab;
 
 use crate::admission::part;
 use crate::error::{Bound, Error, Repr, Stage};
-use crate::figures::{Book, Figures};
+use crate::figures::{Book, Sums};
 use crate::placement::{Place, SlotId, TenantId};
 use crate::task::Function;
 use crate::wire::{Payload, Usage};
@@ -441,7 +441,8 @@ impl<W> Ledger<W> {
             Ok(payload) => {
                 let report = task.report(now, usage, worker);
                 self.counts.done += 1;
-                self.note(id, |figures| figures.done(&report));
+                let queue_ns = u64::try_from(report.queue_time.as_nanos()).unwrap_or(u64::MAX);
+                self.note(id, |figures| figures.done(queue_ns, usage));
                 self.settle(id, Ok(Reply { payload, report }), settled)
             }
         }
@@ -566,7 +567,7 @@ impl<W> Ledger<W> {
             .collect()
     }
 
-    fn note(&mut self, id: TaskId, change: impl Fn(&mut Figures)) {
+    fn note(&mut self, id: TaskId, change: impl Fn(&mut Sums)) {
         let task = &self.tasks[id.0.index as usize];
         self.book.note(task.function, task.place().tenant, change);
     }
