@@ -22,7 +22,8 @@
 //!
 //! Promises are told apart by tenant only. Callers that name no tenant are one:
 //! a newcomer among them may use up what was promised to one that is late.
-//! [`MAX_PROMISES`] are noted; beyond that, `retry_after` is an estimate.
+//! [`MAX_PROMISES`] are noted, up to [`HORIZON`] ahead; beyond that, `retry_after`
+//! is an estimate.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -41,6 +42,10 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// The most promises that are noted, of all tenants.
 const MAX_PROMISES: usize = 1 << 14;
+
+/// How far ahead promises are noted; further if a hundred tasks take longer. So
+/// callers that come back at once and again do not push it out for all others.
+const HORIZON: Duration = Duration::from_secs(60);
 
 /// By what part a broken promise spaces out those that follow.
 const STEP: f64 = 50.0;
@@ -212,21 +217,21 @@ impl Admission {
         let interval_ns = self.interval.mean_ns(now).unwrap_or(ahead.interval.as_nanos() as f64);
         let interval_ns = interval_ns * self.stretch;
         let before = self.before(tenant);
-        let room = self.noted < MAX_PROMISES;
         let tenants = self.promises.len();
         let own = self.promises.entry(tenant).or_default();
         let spacing = nanoseconds(interval_ns * tenants.max(1) as f64);
         let next = own.last.map_or(now, |last| last + spacing);
         let wait = ahead.soonest + nanoseconds(interval_ns * (ahead.excess.max(0.0) + before));
         let due = next.max(now + wait).max(now + Duration::from_millis(1));
-        own.last = Some(due);
-        if room {
+        let latest = now + HORIZON.max(nanoseconds(interval_ns * 100.0));
+        if due <= latest && self.noted < MAX_PROMISES {
+            own.last = Some(due);
             own.due.push_back(due);
             self.noted += 1;
         } else if own.due.is_empty() {
             self.promises.remove(&tenant);
         }
-        due - now
+        due.min(latest) - now
     }
 
     /// How many promises go before one more of that tenant: all of its own, and
@@ -272,3 +277,6 @@ fn nanoseconds(ns: f64) -> Duration {
     // At most a day, for what is added to an instant.
     Duration::from_nanos(ns.clamp(0.0, 86_400e9) as u64)
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ use slab::Slab;
 
 use crate::admission::part;
 use crate::error::{Bound, Error, Repr, Stage};
-use crate::figures::{Book, Figures};
+use crate::figures::{Book, Sums};
 use crate::placement::{Place, SlotId, TenantId};
 use crate::task::Function;
 use crate::wire::{Payload, Usage};
@@ -459,7 +459,8 @@ impl<W> Ledger<W> {
             Ok(payload) => {
                 let report = task.report(now, usage, worker);
                 self.counts.done += 1;
-                self.note(id, |figures| figures.done(&report));
+                let queue_ns = u64::try_from(report.queue_time.as_nanos()).unwrap_or(u64::MAX);
+                self.note(id, |figures| figures.done(queue_ns, usage));
                 self.settle(id, Ok(Reply { payload, report }), settled)
             }
         }
@@ -584,7 +585,7 @@ impl<W> Ledger<W> {
             .collect()
     }
 
-    fn note(&mut self, id: TaskId, change: impl Fn(&mut Figures)) {
+    fn note(&mut self, id: TaskId, change: impl Fn(&mut Sums)) {
         let task = &self.tasks[id.0.index as usize];
         self.book.note(task.function, task.place().tenant, change);
     }
@@ -669,56 +670,6 @@ impl<W> Ledger<W> {
     pub(crate) fn counts(&self) -> Counts {
         self.counts
     }
-
-    /// Re-checks the invariants of the module's documentation.
-    #[cfg(test)]
-    pub(crate) fn check_invariants(&self) {
-        let mut waiters = 0;
-        for (key, task) in &self.tasks {
-            let id = TaskId(Tagged { index: index(key), tag: task.tag });
-            for waiter in task.waiters.iter() {
-                assert_eq!(self.waiter(*waiter).expect("a listed waiter lives").task, id);
-                waiters += 1;
-            }
-            assert!(task.waiters.iter().next().is_some(), "a task without a waiter");
-            if let Some(key) = &task.key {
-                assert_eq!(self.keys.get(key), Some(&id), "a key leads to its task");
-            }
-        }
-        assert_eq!(waiters, self.waiters.len(), "every waiter is listed once");
-        assert_eq!(self.keys.len(), self.tasks.iter().filter(|(_, t)| t.key.is_some()).count());
-        assert_eq!(self.bytes, self.tasks.iter().map(|(_, t)| t.args.len()).sum::<usize>());
-        let queued = |task: &Task| matches!(task.state, State::Queued(_));
-        assert_eq!(self.queued, self.tasks.iter().filter(|(_, task)| queued(task)).count());
-        for (deadline, id) in &self.deadlines {
-            let timeout = self.waiter(*id).expect("a deadline's waiter lives").timeout;
-            assert_eq!(timeout.map(|(_, at)| at), Some(*deadline));
-        }
-        let timed = self.waiters.iter().filter(|(_, waiter)| waiter.timeout.is_some()).count();
-        assert_eq!(timed, self.deadlines.len());
-    }
-}
-
-#[cfg(test)]
-impl TaskId {
-    pub(crate) fn for_test(index: u32) -> Self {
-        Self(Tagged { index, tag: index })
-    }
-}
-
-#[cfg(test)]
-impl<W> Ledger<W> {
-    /// Every task is where placement has it, and nowhere else.
-    pub(crate) fn check_agrees_with(&self, placement: &crate::placement::Placement) {
-        for (key, task) in &self.tasks {
-            let id = TaskId(Tagged { index: index(key), tag: task.tag });
-            match task.state {
-                State::Queued(place) => assert_eq!(placement.at(place), Some(id)),
-                State::Placed(_, slot) => assert!(placement.has(slot, id), "{id:?} is nowhere"),
-            }
-        }
-        assert_eq!(placement.waiting(), self.queued, "the queue holds dead tasks");
-    }
 }
 
 impl Task {
@@ -764,14 +715,6 @@ impl Waiters {
             if all.len() == 1 {
                 *self = Self::One(*all.first().expect("there is one"));
             }
-        }
-    }
-
-    #[cfg(test)]
-    fn iter(&self) -> Box<dyn Iterator<Item = &WaiterId> + '_> {
-        match self {
-            Self::One(id) => Box::new(std::iter::once(id)),
-            Self::Many(all) => Box::new(all.iter()),
         }
     }
 }

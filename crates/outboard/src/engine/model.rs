@@ -240,7 +240,7 @@ impl Run {
         let limits = Limits {
             queue: Bounds { tasks: 20, bytes: 200 },
             payload: 100,
-            tenants: Rules::default(),
+            tenants: Rules { lifo_above: 2, ..Rules::default() },
             tenant_kills: Some(2),
         };
         let engine = model.clone();

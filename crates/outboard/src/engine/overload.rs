@@ -25,7 +25,7 @@ struct Load {
     tenants: bool,
     /// By up to which part of `retry_after` clients are late.
     late: f64,
-    service_ms: fn(&mut Random) -> f64,
+    service_ms: Service,
 }
 
 #[derive(Clone, Copy)]
@@ -229,8 +229,10 @@ impl Simulation {
     }
 }
 
-const SERVICES: [(&str, fn(&mut Random) -> f64); 2] =
-    [("exponential", exponential), ("bimodal", bimodal)];
+/// How long tasks run, in milliseconds.
+type Service = fn(&mut Random) -> f64;
+
+const SERVICES: [(&str, Service); 2] = [("exponential", exponential), ("bimodal", bimodal)];
 
 const CLOSED: Load = Load {
     arrivals: Arrivals::Closed(200),

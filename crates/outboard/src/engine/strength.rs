@@ -71,10 +71,12 @@ impl Core {
     }
 
     fn start(&mut self, now: Instant, id: TaskId, slot: SlotId, effects: &mut Effects) {
-        let needs = self.needs(now, id);
-        if let Some(next) = self.ledger.end_if_late(now, id, needs, &mut effects.settled) {
-            self.placement.unassign(slot);
-            return self.apply(next);
+        if self.ledger.next_deadline().is_some() {
+            let needs = self.needs(now, id);
+            if let Some(next) = self.ledger.end_if_late(now, id, needs, &mut effects.settled) {
+                self.placement.unassign(slot);
+                return self.apply(next);
+            }
         }
         self.ledger.placed(id, slot);
         let task = self.ledger.task(id).expect("the queue holds living tasks only");

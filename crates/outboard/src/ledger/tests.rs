@@ -15,6 +15,62 @@ fn known<F: TaskFunction<M>, M>(_: F) -> &'static Function {
     function::<F, M>().unwrap()
 }
 
+impl TaskId {
+    pub(crate) fn for_test(index: u32) -> Self {
+        Self(Tagged { index, tag: index })
+    }
+}
+
+impl<W> Ledger<W> {
+    /// Re-checks the invariants of the module's documentation.
+    pub(crate) fn check_invariants(&self) {
+        let mut waiters = 0;
+        for (key, task) in &self.tasks {
+            let id = TaskId(Tagged { index: index(key), tag: task.tag });
+            for waiter in task.waiters.iter() {
+                assert_eq!(self.waiter(*waiter).expect("a listed waiter lives").task, id);
+                waiters += 1;
+            }
+            assert!(task.waiters.iter().next().is_some(), "a task without a waiter");
+            if let Some(key) = &task.key {
+                assert_eq!(self.keys.get(key), Some(&id), "a key leads to its task");
+            }
+        }
+        assert_eq!(waiters, self.waiters.len(), "every waiter is listed once");
+        assert_eq!(self.keys.len(), self.tasks.iter().filter(|(_, t)| t.key.is_some()).count());
+        assert_eq!(self.bytes, self.tasks.iter().map(|(_, t)| t.args.len()).sum::<usize>());
+        let queued = |task: &Task| matches!(task.state, State::Queued(_));
+        assert_eq!(self.queued, self.tasks.iter().filter(|(_, task)| queued(task)).count());
+        for (deadline, id) in &self.deadlines {
+            let timeout = self.waiter(*id).expect("a deadline's waiter lives").timeout;
+            assert_eq!(timeout.map(|(_, at)| at), Some(*deadline));
+        }
+        let timed = self.waiters.iter().filter(|(_, waiter)| waiter.timeout.is_some()).count();
+        assert_eq!(timed, self.deadlines.len());
+    }
+
+    /// Every task is where placement has it, and nowhere else.
+    pub(crate) fn check_agrees_with(&self, placement: &crate::placement::Placement) {
+        for (key, task) in &self.tasks {
+            let id = TaskId(Tagged { index: index(key), tag: task.tag });
+            match task.state {
+                State::Queued(place) => assert_eq!(placement.at(place), Some(id)),
+                State::Placed(_, slot) => assert!(placement.has(slot, id), "{id:?} is nowhere"),
+            }
+        }
+        assert_eq!(placement.waiting(), self.queued, "the queue holds dead tasks");
+    }
+}
+
+impl Waiters {
+    fn iter(&self) -> Box<dyn Iterator<Item = &WaiterId> + '_> {
+        match self {
+            Self::One(id) => Box::new(std::iter::once(id)),
+            Self::Many(all) => Box::new(all.iter()),
+        }
+    }
+}
+
 /// A ledger whose handles are numbers, and what its waiters were given.
 struct Fixture {
     ledger: Ledger<u32>,
@@ -240,4 +296,27 @@ fn a_timeout_beyond_the_clock_is_none() {
     let mut fixture = Fixture::new(bounds(9, 100));
     fixture.new_task(1, &Options { timeout: Some(Duration::MAX), ..Options::default() });
     assert_eq!(fixture.ledger.next_deadline(), None);
+}
+
+#[test]
+fn a_task_that_cannot_be_in_time_ends_in_the_queue() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let timeout =
+        |ms| Options { timeout: Some(ms * MS), key: Some("k".into()), ..Options::default() };
+    let (_, task) = fixture.new_task(1, &timeout(10));
+    fixture.submit(2, &timeout(20)).unwrap();
+    let end = |fixture: &mut Fixture, after: Duration, needs: Duration| {
+        let now = fixture.now + after;
+        let next = fixture.ledger.end_if_late(now, task, needs, &mut fixture.settled);
+        fixture.ledger.check_invariants();
+        next
+    };
+    assert_eq!(end(&mut fixture, 10 * MS, Duration::ZERO), None, "the other has time");
+    assert_eq!(end(&mut fixture, 10 * MS, 9 * MS), None);
+    assert!(matches!(end(&mut fixture, 10 * MS, 10 * MS), Some(Next::Ended(_))));
+    let timed_out = || Err(ErrorKind::TimedOut);
+    assert_eq!(fixture.given(), [(1, timed_out()), (2, timed_out())]);
+    let (_, patient) = fixture.new_task(3, &Options::default());
+    let now = fixture.now + 1_000_000 * MS;
+    assert_eq!(fixture.ledger.end_if_late(now, patient, now - fixture.now, &mut vec![]), None);
 }

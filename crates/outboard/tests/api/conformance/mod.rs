@@ -32,6 +32,8 @@ mod handle;
 mod loss;
 /// Priorities, and map.
 mod order;
+/// 6: predicted waits, when to come back, figures.
+mod overload;
 /// 1: results and errors are exactly those of the function.
 mod results;
 /// gather, as_completed, wait.
