@@ -237,6 +237,11 @@ impl Error {
         self.kind() == ErrorKind::TooLarge
     }
 
+    /// Whether it was the arguments that were too large, and not the result.
+    pub fn is_arguments_too_large(&self) -> bool {
+        matches!(&*self.0, Repr::TooLarge { what: "arguments", .. })
+    }
+
     /// Whether the engine could not be reached or started.
     pub fn is_unavailable(&self) -> bool {
         self.kind() == ErrorKind::Unavailable

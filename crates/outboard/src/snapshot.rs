@@ -11,6 +11,9 @@ use crate::figures::{FunctionSnapshot, TenantSnapshot};
 pub struct Snapshot {
     /// The engine's name: `local` or `inline`.
     pub engine: &'static str,
+    /// Whether tasks are taken: it was not drained or shut down, and workers can
+    /// be started.
+    pub open: bool,
     /// How many workers the engine keeps.
     pub workers: usize,
     /// How many cores this process may use.

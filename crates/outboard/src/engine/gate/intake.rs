@@ -81,6 +81,7 @@ impl Gate {
         let queued = core.ledger.queued();
         Snapshot {
             engine: core.engine.name(),
+            open: core.open().is_ok(),
             workers: core.strength.workers,
             cores,
             memory_bytes,

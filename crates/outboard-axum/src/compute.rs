@@ -1,0 +1,172 @@
+//! What a handler submits through: the client with the request's tenant and
+//! timeout, and the times of its tasks.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use outboard::{Client, Error, Report, TaskFunction};
+use serde_json::json;
+
+/// The client of a request: with the tenant and the timeout that the layer
+/// [`Offload`](crate::Offload) found for it.
+///
+/// Everything that a [`Client`] can do it can do as well, on a client with that
+/// tenant and timeout. Only what is submitted by
+/// [its own `submit`](Self::submit) has its times told in `Server-Timing`.
+///
+/// # Rejection
+///
+/// Without the layer, [`NoOffload`]: 500, and a line in the log that says what
+/// is missing.
+#[derive(Clone, Debug)]
+pub struct Compute {
+    client: Client,
+    timings: Timings,
+}
+
+impl Compute {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, timings: Timings::default() }
+    }
+
+    /// As [`Client::submit`]: the task starts at once. Its queue time, run time
+    /// and worker go into the response's `Server-Timing`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::submit`]; `?` turns them into a [`Problem`](crate::Problem).
+    ///
+    /// # Cancel safety
+    ///
+    /// The future that is returned owns the task: dropping it cancels.
+    pub fn submit<F: TaskFunction<M>, M>(
+        &self,
+        f: F,
+        args: F::Args,
+    ) -> impl Future<Output = Result<F::Output, Error>> + Send + use<F, M> {
+        let future = self.client.submit(f, args);
+        let timings = self.timings.clone();
+        async move {
+            let (value, report) = future.with_report().await?;
+            timings.record(&report);
+            Ok(value)
+        }
+    }
+
+    /// The same with other options: `compute.with(|client| client.priority(5))`.
+    pub fn with(&self, options: impl FnOnce(&Client) -> Client) -> Self {
+        Self { client: options(&self.client), timings: self.timings.clone() }
+    }
+
+    /// What goes into `Server-Timing`, if anything was executed.
+    pub(crate) fn server_timing(&self) -> Option<HeaderValue> {
+        self.timings.header()
+    }
+}
+
+impl Deref for Compute {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Compute {
+    type Rejection = NoOffload;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoOffload> {
+        parts.extensions.get::<Self>().cloned().ok_or(NoOffload)
+    }
+}
+
+impl<S: Sync> OptionalFromRequestParts<S> for Compute {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned())
+    }
+}
+
+/// A handler asked for [`Compute`] on a route without the layer
+/// [`Offload`](crate::Offload).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NoOffload;
+
+impl IntoResponse for NoOffload {
+    fn into_response(self) -> Response {
+        tracing::error!(
+            "a handler takes `Compute`, but its route has no layer `Offload`: \
+             add `.layer(Offload::new(client))` after the route"
+        );
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let body = json!({
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": "The request could not be processed.",
+        });
+        let content_type = [("content-type", "application/problem+json")];
+        (status, content_type, body.to_string()).into_response()
+    }
+}
+
+/// The times of the tasks of one request.
+#[derive(Clone, Debug, Default)]
+struct Timings(Arc<Mutex<Sums>>);
+
+#[derive(Debug, Default)]
+struct Sums {
+    tasks: usize,
+    queue: Duration,
+    run: Duration,
+    workers: BTreeSet<usize>,
+}
+
+/// The most workers that the header names.
+const NAMED_WORKERS: usize = 8;
+
+impl Timings {
+    fn lock(&self) -> MutexGuard<'_, Sums> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, report: &Report) {
+        let mut sums = self.lock();
+        sums.tasks += 1;
+        sums.queue += report.queue_time;
+        sums.run += report.run_time;
+        if sums.workers.len() < NAMED_WORKERS {
+            sums.workers.insert(report.worker);
+        }
+    }
+
+    /// Milliseconds, as the specification says (W3C, Server Timing); several
+    /// tasks are summed up.
+    fn header(&self) -> Option<HeaderValue> {
+        let sums = self.lock();
+        if sums.tasks == 0 {
+            return None;
+        }
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        let workers: Vec<_> = sums.workers.iter().map(ToString::to_string).collect();
+        let mut text = format!(
+            "queue;dur={:.3}, run;dur={:.3}, worker;desc=\"{}\"",
+            ms(sums.queue),
+            ms(sums.run),
+            workers.join(" ")
+        );
+        if sums.tasks > 1 {
+            let _ = write!(text, ", tasks;desc=\"{}\"", sums.tasks);
+        }
+        HeaderValue::try_from(text).ok()
+    }
+}

@@ -1,0 +1,80 @@
+//! What happens when a client leaves before its response: by default the
+//! handler is dropped, and its tasks with it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::extract::Request;
+use axum::response::Response;
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// A layer for routes whose handlers go on when the client has left: an upload
+/// that is to be stored, a payment.
+///
+/// Without it a browser that leaves cancels: hyper notices, axum drops the
+/// handler, and a task whose future is dropped is stopped. Behind a proxy that
+/// depends on the proxy's closing its connection.
+///
+/// The handler then runs as a task of its own on the runtime. A panic in it ends
+/// the request as it would have without the layer. When a server ends,
+/// [`serve`](fn@crate::serve) waits for it only as long as its client does.
+///
+/// # Examples
+///
+/// ```
+/// use axum::{Router, routing::post};
+/// use outboard_axum::FinishOnDisconnect;
+///
+/// async fn store() {}
+///
+/// let app: Router = Router::new()
+///     .route("/store", post(store))
+///     .route_layer(FinishOnDisconnect);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FinishOnDisconnect;
+
+impl<S> Layer<S> for FinishOnDisconnect {
+    type Service = FinishOnDisconnectService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        FinishOnDisconnectService { inner }
+    }
+}
+
+/// What [`FinishOnDisconnect`] makes of a service.
+#[derive(Clone, Debug)]
+pub struct FinishOnDisconnectService<S> {
+    inner: S,
+}
+
+impl<S> Service<Request> for FinishOnDisconnectService<S>
+where
+    S: Service<Request, Response = Response>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        // Dropping the handle of a tokio task detaches it.
+        let handler = tokio::spawn(self.inner.call(request));
+        Box::pin(async move {
+            match handler.await {
+                Ok(response) => response,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime ends, and this future with it.
+                    Err(_) => std::future::pending().await,
+                },
+            }
+        })
+    }
+}

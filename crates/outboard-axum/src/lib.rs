@@ -1,0 +1,63 @@
+//! Outboard in axum: what a web server has to do around `client.submit`.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use axum::{Router, extract::Path, routing::get};
+//! use outboard_axum::{Compute, Health, Offload, Problem, tenant};
+//!
+//! #[outboard::task]
+//! fn fib(n: u64) -> u64 {
+//!     if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
+//! }
+//!
+//! async fn page(compute: Compute, Path(n): Path<u64>) -> Result<String, Problem> {
+//!     Ok(compute.submit(fib, n).await?.to_string())
+//! }
+//!
+//! #[tokio::main]
+//! async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//!     let client = outboard::Client::from_env().await?;
+//!     let offload = Offload::new(client.clone())
+//!         .tenant(tenant::peer)
+//!         .timeout(Duration::from_secs(30));
+//!     let app = Router::new()
+//!         .route("/fib/{n}", get(page))
+//!         .layer(offload)
+//!         .merge(Health::new(client.clone()).router());
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:9000").await?;
+//!     let cut = outboard_axum::serve(listener, app).client(client).await?;
+//!     println!("{cut}");
+//!     Ok(())
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     outboard::init();
+//!     serve()
+//! }
+//! ```
+//!
+//! | you want | you use |
+//! |---|---|
+//! | an error of Outboard as a response | [`Problem`]: 503 with `Retry-After`, 429, 504, 413, 500, as RFC 9457 says |
+//! | tenant and timeout of each request | [`Offload`], a layer, with the rules in [`tenant`]; [`Compute`] in the handler |
+//! | times in the browser's developer tools | [`Offload::server_timing`], on unless you say no |
+//! | a computation to stop when its browser leaves | nothing: axum drops the handler, and that cancels |
+//! | a computation to go on when its browser leaves | [`FinishOnDisconnect`], a layer for such routes |
+//! | probes of an orchestrator | [`Health`]: `/healthz` and `/readyz` |
+//! | to end without losing what runs | [`serve`](fn@serve) |
+
+mod compute;
+mod disconnect;
+mod health;
+mod offload;
+mod problem;
+mod serve;
+pub mod tenant;
+
+pub use compute::{Compute, NoOffload};
+pub use disconnect::{FinishOnDisconnect, FinishOnDisconnectService};
+pub use health::Health;
+pub use offload::{Offload, OffloadFuture, OffloadService};
+pub use problem::{Exposure, Problem};
+pub use serve::{Cut, Serve, serve};

@@ -1,0 +1,210 @@
+//! The layer: finds the tenant and the timeout of each request, and finishes
+//! its response.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderName, Response as HttpResponse};
+use axum::response::{IntoResponse, Response};
+use outboard::Client;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::compute::Compute;
+use crate::problem::{Exposure, Problem};
+use crate::tenant::cut;
+
+type Rule = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
+
+/// A layer that gives the handlers below it [`Compute`]: a client with the
+/// request's tenant and timeout.
+///
+/// # Examples
+///
+/// ```
+/// # fn example(client: outboard::Client, app: axum::Router) -> axum::Router {
+/// use std::time::Duration;
+/// use outboard_axum::{Offload, tenant};
+///
+/// app.layer(
+///     Offload::new(client)
+///         .tenant(tenant::header("x-api-key"))
+///         .tenant(tenant::peer) // for requests without a key
+///         .timeout(Duration::from_secs(10)),
+/// )
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Offload {
+    client: Client,
+    tenants: Vec<Rule>,
+    timeout: Option<Duration>,
+    timeout_header: Option<HeaderName>,
+    exposure: Exposure,
+    server_timing: bool,
+}
+
+impl Offload {
+    /// With that client's own options: no tenant, and its own timeout.
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            tenants: Vec::new(),
+            timeout: None,
+            timeout_header: None,
+            exposure: Exposure::default(),
+            server_timing: true,
+        }
+    }
+
+    /// Finds the tenant of a request; rules are asked in the order in which they
+    /// were added, until one finds a name. See [`tenant`](crate::tenant).
+    pub fn tenant(
+        mut self,
+        rule: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.tenants.push(Arc::new(rule));
+        self
+    }
+
+    /// How long the tasks of a request may take, each from its submit on.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Lets clients ask for less time by a header, in whole milliseconds; more
+    /// than [`timeout`](Self::timeout) they do not get.
+    ///
+    /// # Panics
+    ///
+    /// If it is not the name of a header.
+    pub fn timeout_header(mut self, name: &str) -> Self {
+        self.timeout_header = Some(name.parse().expect("the name of a header"));
+        self
+    }
+
+    /// What clients are told of errors; by default only their kind.
+    pub fn exposure(mut self, exposure: Exposure) -> Self {
+        self.exposure = exposure;
+        self
+    }
+
+    /// Whether responses say in `Server-Timing` how long the tasks of the
+    /// request waited and ran, in milliseconds, and on which workers; by default
+    /// yes. Browsers show it in their developer tools.
+    pub fn server_timing(mut self, shown: bool) -> Self {
+        self.server_timing = shown;
+        self
+    }
+
+    /// The client for one request.
+    fn compute(&self, request: &Parts) -> Compute {
+        let mut client = self.client.clone();
+        if let Some(name) = self.tenants.iter().find_map(|rule| rule(request)) {
+            client = client.tenant(cut(&name));
+        }
+        if let Some(timeout) = self.timeout_of(request) {
+            client = client.timeout(timeout);
+        }
+        Compute::new(client)
+    }
+
+    fn timeout_of(&self, request: &Parts) -> Option<Duration> {
+        let asked = self.timeout_header.as_ref().and_then(|name| request.headers.get(name));
+        let asked = asked.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let asked = asked.map(Duration::from_millis);
+        asked.into_iter().chain(self.timeout).min()
+    }
+
+    fn finish(&self, compute: &Compute, mut response: Response) -> Response {
+        if self.exposure != Exposure::Kind
+            && let Some(problem) = response.extensions_mut().remove::<Problem>()
+        {
+            let full = problem.response(self.exposure);
+            let (parts, body) = full.into_parts();
+            *response.body_mut() = body;
+            response.headers_mut().remove("content-length");
+            response.headers_mut().extend(parts.headers);
+        }
+        if let Some(header) = compute.server_timing().filter(|_| self.server_timing) {
+            response.headers_mut().append("server-timing", header);
+        }
+        response
+    }
+}
+
+impl fmt::Debug for Offload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offload")
+            .field("client", &self.client)
+            .field("tenant_rules", &self.tenants.len())
+            .field("timeout", &self.timeout)
+            .field("exposure", &self.exposure)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for Offload {
+    type Service = OffloadService<S>;
+
+    fn layer(&self, inner: S) -> OffloadService<S> {
+        OffloadService { offload: Arc::new(self.clone()), inner }
+    }
+}
+
+/// What [`Offload`] makes of a service.
+#[derive(Clone, Debug)]
+pub struct OffloadService<S> {
+    offload: Arc<Offload>,
+    inner: S,
+}
+
+impl<S, B> Service<Request> for OffloadService<S>
+where
+    S: Service<Request, Response = HttpResponse<B>>,
+    HttpResponse<B>: IntoResponse,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = OffloadFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        let compute = self.offload.compute(&parts);
+        parts.extensions.insert(compute.clone());
+        let inner = self.inner.call(Request::from_parts(parts, body));
+        OffloadFuture { offload: self.offload.clone(), compute, inner: Box::pin(inner) }
+    }
+}
+
+/// The response of an [`OffloadService`].
+#[derive(Debug)]
+pub struct OffloadFuture<F> {
+    offload: Arc<Offload>,
+    compute: Compute,
+    // Boxed, so that no unsafe code has to project a pin.
+    inner: Pin<Box<F>>,
+}
+
+impl<F, B, E> Future for OffloadFuture<F>
+where
+    F: Future<Output = Result<HttpResponse<B>, E>>,
+    HttpResponse<B>: IntoResponse,
+{
+    type Output = Result<Response, E>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = ready!(self.inner.as_mut().poll(context))?;
+        Poll::Ready(Ok(self.offload.finish(&self.compute, response.into_response())))
+    }
+}

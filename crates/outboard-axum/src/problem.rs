@@ -1,0 +1,171 @@
+//! An error of Outboard as a response: problem details (RFC 9457).
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use outboard::{Error, ErrorKind};
+use serde_json::json;
+
+/// What a client may be told of an error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Exposure {
+    /// What kind of failure it was, in a fixed sentence. What the error says
+    /// beyond that (panic messages, names of functions, processes, lines of
+    /// stderr) is logged, and not sent.
+    #[default]
+    Kind,
+    /// All that the error's `Display` says: for development, and for servers
+    /// whose clients are its own people.
+    Full,
+}
+
+/// An error of Outboard as a response, for `?` in handlers.
+///
+/// The body is `application/problem+json` (RFC 9457) with `title`, `status`,
+/// `detail`, and the extension `kind`; where the server is busy also
+/// `retry_after_ms`. `type` is left out, which means `about:blank`.
+///
+/// | error | status |
+/// |---|---|
+/// | [`Overloaded`](ErrorKind::Overloaded) | 503 with `Retry-After`; 429 if only this tenant's part of the queue is full |
+/// | [`TimedOut`](ErrorKind::TimedOut) | 504 |
+/// | [`TooLarge`](ErrorKind::TooLarge) | 413 for arguments, 500 for a result |
+/// | [`Unavailable`](ErrorKind::Unavailable), [`Closed`](ErrorKind::Closed), [`Cancelled`](ErrorKind::Cancelled) | 503 |
+/// | all others | 500 |
+///
+/// `Retry-After` has whole seconds, rounded up: too late is better than refused
+/// again. What is sent of the error says [`Exposure`], which the layer
+/// [`Offload`](crate::Offload) sets; without it only the kind is.
+///
+/// # Examples
+///
+/// ```
+/// use axum::extract::{Path, State};
+/// use outboard_axum::Problem;
+///
+/// async fn page(
+///     State(client): State<outboard::Client>,
+///     Path(n): Path<u64>,
+/// ) -> Result<String, Problem> {
+///     Ok(client.submit(|n: u64| n * n, n).await?.to_string())
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Problem {
+    error: Error,
+}
+
+impl Problem {
+    /// The status that the response will have.
+    pub fn status(&self) -> StatusCode {
+        match self.error.kind() {
+            ErrorKind::Overloaded if self.error.is_tenant_limited() => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            ErrorKind::Overloaded
+            | ErrorKind::Unavailable
+            | ErrorKind::Closed
+            | ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            ErrorKind::TooLarge if self.error.is_arguments_too_large() => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The error itself.
+    pub fn error(&self) -> &Error {
+        &self.error
+    }
+
+    /// The response, with what the client may be told.
+    pub fn response(&self, exposure: Exposure) -> Response {
+        let status = self.status();
+        let mut body = json!({
+            "title": status.canonical_reason().unwrap_or_default(),
+            "status": status.as_u16(),
+            "detail": match exposure {
+                Exposure::Kind => sentence(&self.error).to_owned(),
+                Exposure::Full => self.error.to_string(),
+            },
+            "kind": kind(self.error.kind()),
+        });
+        let retry_after = self.error.retry_after();
+        if let Some(wait) = retry_after {
+            body["retry_after_ms"] = json!(wait.as_millis().max(1) as u64);
+        }
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(wait) = retry_after {
+            let seconds = (wait.as_secs_f64().ceil() as u64).max(1);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    /// Says in the log what the client is not told.
+    fn log(&self) {
+        let (kind, error) = (kind(self.error.kind()), &self.error);
+        if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(kind, %error, "task failed");
+        } else {
+            tracing::debug!(kind, %error, "task gave no result");
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self { error }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.log();
+        let mut response = self.response(Exposure::Kind);
+        // For the layer, which knows what may be told.
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// What everybody may know.
+fn sentence(error: &Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::Overloaded if error.is_tenant_limited() => {
+            "You have as many requests waiting as you may have. Try again later."
+        }
+        ErrorKind::Overloaded => "The server is busy. Try again later.",
+        ErrorKind::TimedOut => "The request took too long, and was stopped.",
+        ErrorKind::TooLarge if error.is_arguments_too_large() => "The request is too large.",
+        ErrorKind::TooLarge => "The result is too large.",
+        ErrorKind::Unavailable | ErrorKind::Closed => "The server cannot do this now.",
+        ErrorKind::Cancelled => "The request was cancelled.",
+        ErrorKind::OutOfMemory => "The request needed more memory than it may have.",
+        _ => "The request could not be processed.",
+    }
+}
+
+/// The name by which programs know the kind.
+fn kind(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Panicked => "panicked",
+        ErrorKind::WorkerLost => "worker_lost",
+        ErrorKind::OutOfMemory => "out_of_memory",
+        ErrorKind::TimedOut => "timed_out",
+        ErrorKind::Cancelled => "cancelled",
+        ErrorKind::Overloaded => "overloaded",
+        ErrorKind::TooLarge => "too_large",
+        ErrorKind::UnknownTask => "unknown_task",
+        ErrorKind::Codec => "codec",
+        ErrorKind::InvalidUrl => "invalid_url",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Closed => "closed",
+        _ => "other",
+    }
+}

@@ -1,0 +1,17 @@
+//! The web crate as its users meet it: real servers on real ports, with real
+//! worker processes.
+
+/// A client that leaves: its work stops, or goes on.
+mod disconnect;
+/// Probes under load and at the end.
+mod health;
+/// Tenants, timeouts and times of requests.
+mod offload;
+/// Each error as a response, and what it may tell.
+mod problem;
+/// The end of a server.
+mod shutdown;
+/// Servers, requests, and tasks under a test's control.
+mod support;
+
+outboard::test_worker!();

@@ -1,0 +1,120 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get as route;
+use outboard::Client;
+use outboard_axum::{Compute, Cut, Health, Offload, Problem};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::support::{Scratch, get, hold, lives, receive, run, send};
+
+const LONG: Duration = Duration::from_secs(1000);
+
+/// A server with one page that is held, and how to end it.
+struct Server {
+    address: SocketAddr,
+    client: Client,
+    scratch: Scratch,
+    stop: oneshot::Sender<()>,
+    cut: oneshot::Sender<()>,
+    ended: JoinHandle<std::io::Result<Cut>>,
+}
+
+async fn page(State(at): State<std::path::PathBuf>, compute: Compute) -> Result<String, Problem> {
+    Ok(compute.submit(hold, at).await?.to_string())
+}
+
+impl Server {
+    async fn start(grace: Duration, notice: Duration) -> Self {
+        let client = Client::local().workers(1).spares(0).await.unwrap();
+        let scratch = Scratch::new();
+        let app = Router::new()
+            .route("/", route(page))
+            .with_state(scratch.path())
+            .layer(Offload::new(client.clone()))
+            .merge(Health::new(client.clone()).router());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let ((stop, stopped), (cut, is_cut)) = (oneshot::channel(), oneshot::channel());
+        let serve = outboard_axum::serve(listener, app)
+            .client(client.clone())
+            .grace(grace)
+            .notice(notice)
+            .stop_on(async { stopped.await.unwrap() })
+            .cut_on(async { is_cut.await.unwrap() });
+        let ended = tokio::spawn(serve.into_future());
+        Self { address, client, scratch, stop, cut, ended }
+    }
+}
+
+#[test]
+fn what_runs_finishes_and_nothing_new_is_taken() {
+    run(async {
+        let server = Server::start(LONG, Duration::ZERO).await;
+        let running = send(server.address, "/", "").await;
+        server.scratch.started().await;
+        server.stop.send(()).unwrap();
+        loop {
+            let Ok(stream) = tokio::net::TcpStream::connect(server.address).await else { break };
+            drop(stream);
+            tokio::task::yield_now().await;
+        }
+        server.scratch.release();
+        assert_eq!(receive(running).await.unwrap().status, 200);
+        let cut = server.ended.await.unwrap().unwrap();
+        assert!(cut.is_nothing(), "{cut}");
+        assert!(!lives(server.scratch.pid()), "no worker is left");
+        assert!(server.client.submit(|| 1_u8, ()).await.unwrap_err().is_closed());
+    });
+}
+
+#[test]
+fn what_does_not_finish_in_time_is_cut_and_told_so() {
+    run(async {
+        let server = Server::start(Duration::from_millis(100), Duration::ZERO).await;
+        let running = send(server.address, "/", "").await;
+        server.scratch.started().await;
+        server.stop.send(()).unwrap();
+        let answer = receive(running).await.unwrap();
+        assert_eq!(answer.status, 503, "{answer:?}");
+        let cut = server.ended.await.unwrap().unwrap();
+        assert_eq!((cut.requests, cut.tasks), (1, 1));
+        assert_eq!(cut.to_string(), "1 request and 1 task did not finish in time, and were cut");
+        assert!(!lives(server.scratch.pid()));
+    });
+}
+
+#[test]
+fn a_second_signal_cuts_at_once() {
+    run(async {
+        let server = Server::start(LONG, Duration::ZERO).await;
+        let running = send(server.address, "/", "").await;
+        server.scratch.started().await;
+        server.stop.send(()).unwrap();
+        server.cut.send(()).unwrap();
+        assert_eq!(receive(running).await.unwrap().status, 503);
+        assert_eq!(server.ended.await.unwrap().unwrap().requests, 1);
+    });
+}
+
+#[test]
+fn a_load_balancer_is_given_notice() {
+    run(async {
+        let server = Server::start(LONG, LONG).await;
+        assert_eq!(get(server.address, "/readyz").await.status, 200);
+        server.stop.send(()).unwrap();
+        let mut answer = get(server.address, "/readyz").await;
+        while answer.status == 200 {
+            answer = get(server.address, "/readyz").await;
+        }
+        assert!(answer.status == 503 && answer.body.contains("is ending"), "{answer:?}");
+        server.scratch.release();
+        assert_eq!(get(server.address, "/").await.status, 200, "requests are taken meanwhile");
+        server.cut.send(()).unwrap();
+        assert!(server.ended.await.unwrap().unwrap().is_nothing());
+    });
+}
