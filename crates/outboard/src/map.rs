@@ -114,6 +114,14 @@ where
     }
 }
 
+/// What waits is cancelled before what runs, or its tasks would start in the
+/// place of one that was stopped.
+impl<F: TaskFunction<M>, M, I> Drop for Map<F, M, I> {
+    fn drop(&mut self) {
+        while self.under_way.pop_back().is_some() {}
+    }
+}
+
 impl<F: TaskFunction<M>, M, I> fmt::Debug for Map<F, M, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map").field("under_way", &self.under_way.len()).finish_non_exhaustive()

@@ -378,23 +378,6 @@ impl Placement {
         self.has_idle() && self.shares.waiting() == 0
     }
 
-    /// A task ran for so long; `steady` is the number of its function, if that
-    /// always runs about as long.
-    pub(crate) fn observed(&mut self, now: Instant, run_ns: u64, steady: Option<usize>) {
-        let sample = run_ns as f64;
-        self.mean_run_ns = Some(match self.mean_run_ns {
-            None => sample,
-            // A long run says at once that nothing should wait behind it.
-            Some(mean) if sample > mean => (mean + sample) / 2.0,
-            Some(mean) => mean + (sample - mean) / 16.0,
-        });
-        let Some(number) = steady else { return self.plain.observe(now, run_ns) };
-        if self.steady.len() <= number {
-            self.steady.resize(number + 1, Estimate::default());
-        }
-        self.steady[number].observe(now, run_ns);
-    }
-
     /// How many tasks a slot may have outstanding.
     fn depth(&self) -> usize {
         match self.mean_run_ns {

@@ -1,6 +1,8 @@
 //! The web crate as its users meet it: real servers on real ports, with real
 //! worker processes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 /// A client that leaves: its work stops, or goes on.
 mod disconnect;
 /// Probes under load and at the end.

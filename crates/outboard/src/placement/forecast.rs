@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Placement, Slot};
-use crate::admission::GUESS;
+use crate::admission::{Estimate, GUESS};
 use crate::shares::TenantId;
 
 /// From how long on a run is worth a worker that stood by.
@@ -28,6 +28,23 @@ impl Placement {
                 let holds = |slot: &Slot| slot.live().any(|one| one.tenant == tenant);
                 waiting > 0 && !self.slots.iter().any(|(_, slot)| holds(slot))
             })
+    }
+
+    /// A task ran for so long; `steady` is the number of its function, if that
+    /// always runs about as long.
+    pub(crate) fn observed(&mut self, now: Instant, run_ns: u64, steady: Option<usize>) {
+        let sample = run_ns as f64;
+        self.mean_run_ns = Some(match self.mean_run_ns {
+            None => sample,
+            // A long run says at once that nothing should wait behind it.
+            Some(mean) if sample > mean => (mean + sample) / 2.0,
+            Some(mean) => mean + (sample - mean) / 16.0,
+        });
+        let Some(number) = steady else { return self.plain.observe(now, run_ns) };
+        if self.steady.len() <= number {
+            self.steady.resize(number + 1, Estimate::default());
+        }
+        self.steady[number].observe(now, run_ns);
     }
 
     /// How long a steady function runs, in nanoseconds, once that is known.

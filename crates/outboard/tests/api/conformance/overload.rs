@@ -112,7 +112,7 @@ async fn the_newest_goes_first_while_too_many_wait_too_long(engine: Engine) {
 }
 
 async fn figures_are_kept_for_each_function_and_tenant(engine: Engine) {
-    let client = engine.client("workers=1&queue_tasks=1").await;
+    let client = engine.client("workers=1&spares=0&queue_tasks=1").await;
     let (alice, scratch) = (client.tenant("alice"), Scratch::new());
     assert!(alice.submit(fail, "in the figures".into()).await.unwrap_err().is_panicked());
     let running = alice.submit(hold, scratch.path());
