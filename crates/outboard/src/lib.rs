@@ -98,22 +98,24 @@ mod init;
 mod ledger;
 mod map;
 mod placement;
+mod quarantine;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod shared;
 mod shares;
 mod snapshot;
+mod start;
 mod task;
 mod wire;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod worker;
 
 #[cfg(feature = "macros")]
-pub use outboard_macros::task;
+pub use outboard_macros::{on_start, task};
 
 pub use builder::LocalBuilder;
 pub use client::Client;
 pub use current::{cancelled, deadline};
-pub use error::{Cause, Error, ErrorKind, Lost, Panic, Stage};
+pub use error::{Cause, Error, ErrorKind, Lost, Panic, Shortage, Stage};
 pub use figures::{Figures, FunctionSnapshot, TenantSnapshot};
 pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait};
 pub use init::{init, init_with, is_worker};
@@ -130,6 +132,7 @@ pub mod __private {
     use serde::de::DeserializeOwned;
 
     pub use crate::init::{TEST_WORKERS, test_worker};
+    pub use crate::start::{START_NAMES, STARTS, Start, StartOutput};
     pub use crate::task::{Entry, NAMES, TASKS};
 
     /// Says that a type parameter is a certain type, in a `where` clause.

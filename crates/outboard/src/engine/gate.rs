@@ -17,9 +17,10 @@ use super::stopping::Stopping;
 use super::strength::Strength;
 use super::{Engine, Flush};
 use crate::admission::Admission;
-use crate::error::{Error, Lost, Repr, Stage};
-use crate::ledger::{Bounds, Leave, Ledger, Reply, Settled, TaskId, WaiterId};
+use crate::error::{Cause, Error, Lost, Repr, Stage};
+use crate::ledger::{Bounds, Leave, Ledger, Next, Reply, Settled, TaskId, WaiterId};
 use crate::placement::{Placement, Rules, SlotId};
+use crate::quarantine::{Quarantine, Terms};
 use crate::task::Function;
 use crate::wire::{Failure, Payload, Usage};
 
@@ -41,6 +42,8 @@ pub(crate) struct Limits {
     /// Kills of one tenant in a second; `None`: as many as cost no more than a
     /// quarter of the workers' time.
     pub(crate) tenant_kills: Option<u32>,
+    /// When arguments that take workers down are refused, if ever.
+    pub(crate) quarantine: Option<Terms>,
 }
 
 /// How many waiters run out of time under one lock of the mutex.
@@ -67,6 +70,7 @@ pub(crate) struct Core {
     /// Whether the clock wakes the gate for kills that are due later.
     pub(super) timed: bool,
     admission: Admission,
+    quarantine: Option<Quarantine>,
     phase: Phase,
     /// Why no worker can be started, while that lasts.
     broken: Option<Error>,
@@ -110,6 +114,7 @@ impl Gate {
                 ledger: Ledger::new(limits.queue),
                 placement: Placement::new(limits.tenants),
                 admission: Admission::default(),
+                quarantine: limits.quarantine.map(Quarantine::new),
                 engine,
                 stopping: Stopping::new(limits.tenant_kills),
                 strength: Strength::new(workers, spares),
@@ -351,14 +356,14 @@ impl Reports<'_> {
     ) {
         let core = &mut *self.core;
         if let Some(task) = suspect {
-            let error = core.crash_report(task, lost);
-            let next = core.ledger.suspected(task, error, &mut self.effects.settled);
-            core.apply(next);
+            core.suspected(self.now, task, lost, &mut self.effects);
         }
         core.abandon(slot);
         for attempt in running {
-            let error = core.crash_report(attempt.0, lost);
-            let next = core.ledger.lost(attempt, error, &mut self.effects.settled);
+            let report = core.crash_report(attempt.0, lost);
+            let again = !core.accuse(self.now, attempt, &report);
+            let error = Error::lost_worker(report);
+            let next = core.ledger.lost(attempt, (error, again), &mut self.effects.settled);
             core.apply(next);
         }
         core.slot_down(slot, self.now);
@@ -427,7 +432,7 @@ impl Core {
     }
 
     /// How a worker ended, with what is known of the task that it had.
-    fn crash_report(&self, task: TaskId, lost: &Lost) -> Error {
+    fn crash_report(&self, task: TaskId, lost: &Lost) -> Lost {
         let mut lost = lost.clone();
         if let Some(task) = self.ledger.task(task) {
             let mut hasher = DefaultHasher::new();
@@ -437,7 +442,50 @@ impl Core {
             lost.argument_bytes = task.args.len();
             lost.argument_digest = hasher.finish();
         }
-        Error::new(Repr::WorkerLost(lost))
+        lost
+    }
+
+    /// A worker died with a task in front of it that it had not started.
+    fn suspected(&mut self, now: Instant, id: TaskId, lost: &Lost, effects: &mut Effects) {
+        let report = self.crash_report(id, lost);
+        let error = Error::lost_worker(report.clone());
+        let task = self.ledger.task(id).filter(|_| self.quarantine.is_some());
+        let task = task.map(|task| (task.function, task.args.clone()));
+        let next = self.ledger.suspected(id, error, &mut effects.settled);
+        if let (Next::Ended(_), Some((function, args))) = (&next, task)
+            && let Some(quarantine) = &mut self.quarantine
+        {
+            quarantine.crashed(now, function, &args, &report);
+        }
+        self.apply(next);
+    }
+
+    /// A worker died of an attempt; whether its arguments are refused now.
+    fn accuse(&mut self, now: Instant, (id, attempt): (TaskId, u32), lost: &Lost) -> bool {
+        let Some(quarantine) = &mut self.quarantine else { return false };
+        match self.ledger.current(id, attempt) {
+            // Whoever sent that signal, it was not the task.
+            Some(_) if lost.cause == Some(Cause::Stopped) => false,
+            Some(task) => quarantine.crashed(now, task.function, &task.args, lost),
+            None => false,
+        }
+    }
+
+    /// Why arguments are refused, if they are.
+    pub(super) fn quarantined(
+        &mut self,
+        now: Instant,
+        function: &Function,
+        args: &Payload,
+    ) -> Option<Error> {
+        self.quarantine.as_mut()?.refuses(now, function, args)
+    }
+
+    /// Why a task that waits is refused by now, if it is.
+    pub(super) fn quarantined_task(&mut self, now: Instant, id: TaskId) -> Option<Error> {
+        let quarantine = self.quarantine.as_mut()?;
+        let task = self.ledger.task(id)?;
+        quarantine.refuses(now, task.function, &task.args)
     }
 
     fn error(&self, task: TaskId, failure: Failure) -> Error {

@@ -19,7 +19,6 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::builder::Recycling;
 use crate::engine::{Flush, Stopped, Work};
 use crate::error::{Cause, Lost};
 use crate::ledger::TaskId;
@@ -52,8 +51,11 @@ pub(super) struct Link {
     pub(super) started: Instant,
     wear: Wear,
     worn: AtomicBool,
-    /// It said hello: it came as far as `init`.
-    pub(super) greeted: AtomicBool,
+    /// When it said hello: it came as far as `init`.
+    pub(super) greeted: OnceLock<Instant>,
+    /// Resident memory when it was ready, and when it was last measured.
+    memory_at_start: AtomicU64,
+    memory_measured: AtomicU64,
     killed: AtomicBool,
     /// It was killed or sent away on purpose.
     unwanted: AtomicBool,
@@ -107,7 +109,8 @@ impl Link {
         pidfd: OwnedFd,
         page: Page,
         stream: OwnedWriteHalf,
-        (runtime, recycling): (Handle, Recycling),
+        runtime: Handle,
+        wear: Wear,
     ) -> Arc<Self> {
         Arc::new_cyclic(|weak| Self {
             weak: weak.clone(),
@@ -122,9 +125,11 @@ impl Link {
             slot: Mutex::default(),
             done: AtomicU64::new(0),
             started: Instant::now(),
-            wear: Wear::of(recycling, Instant::now()),
+            wear,
             worn: AtomicBool::new(false),
-            greeted: AtomicBool::new(false),
+            greeted: OnceLock::new(),
+            memory_at_start: AtomicU64::new(0),
+            memory_measured: AtomicU64::new(0),
             killed: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -200,7 +205,22 @@ impl Link {
 
     /// It said that it executes tasks; whether that was the first time.
     pub(super) fn set_ready(&self) -> bool {
+        let memory_bytes = self.page.memory_bytes();
+        self.memory_at_start.store(memory_bytes, Relaxed);
+        self.memory_measured.store(memory_bytes, Relaxed);
         !self.ready.swap(true, AcqRel)
+    }
+
+    /// A task was measured that ended with so much resident memory; gives how
+    /// much there was before it.
+    pub(super) fn measured(&self, memory_bytes: u64) -> Option<u64> {
+        let before = self.memory_measured.swap(memory_bytes, Relaxed);
+        (before > 0).then_some(before)
+    }
+
+    /// Resident memory before the task that it has, where that is known.
+    pub(super) fn memory_before(&self) -> Option<u64> {
+        Some(self.memory_measured.load(Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     /// Whether it executes tasks.
@@ -383,8 +403,8 @@ impl Link {
     /// between tasks, or that is not known.
     pub(super) fn wore_out(&self, memory_bytes: u64) -> bool {
         let age = self.wear.until.map(|_| Instant::now());
-        let out =
-            self.wear.is_out(age.unwrap_or(self.started), self.done.load(Relaxed), memory_bytes);
+        let memory = (memory_bytes, self.memory_at_start.load(Relaxed));
+        let out = self.wear.is_out(age.unwrap_or(self.started), self.done.load(Relaxed), memory);
         out && !self.worn.swap(true, AcqRel)
     }
 
