@@ -6,7 +6,6 @@
 //! decide and the engine appends frames to outboxes (which fixes their order).
 //! After it, results are handed to their futures and outboxes are written.
 
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,13 +16,15 @@ use super::stopping::Stopping;
 use super::strength::Strength;
 use super::{Engine, Flush};
 use crate::admission::Admission;
-use crate::error::{Cause, Error, Lost, Repr, Stage};
-use crate::ledger::{Bounds, Leave, Ledger, Next, Reply, Settled, TaskId, WaiterId};
+use crate::error::{Error, Lost, Repr, Stage};
+use crate::ledger::{Bounds, Leave, Ledger, Reply, Settled, TaskId, WaiterId};
 use crate::placement::{Placement, Rules, SlotId};
 use crate::quarantine::{Quarantine, Terms};
 use crate::task::Function;
 use crate::wire::{Failure, Payload, Usage};
 
+/// What follows from a worker's death.
+mod crash;
 /// What a submit goes through, and what is shown of it all.
 mod intake;
 
@@ -360,11 +361,7 @@ impl Reports<'_> {
         }
         core.abandon(slot);
         for attempt in running {
-            let report = core.crash_report(attempt.0, lost);
-            let again = !core.accuse(self.now, attempt, &report);
-            let error = Error::lost_worker(report);
-            let next = core.ledger.lost(attempt, (error, again), &mut self.effects.settled);
-            core.apply(next);
+            core.crashed(self.now, attempt, lost, &mut self.effects);
         }
         core.slot_down(slot, self.now);
         core.give_up_if_broken(&mut self.effects);
@@ -429,63 +426,6 @@ impl Core {
         self.ledger.check_invariants();
         self.placement.check_invariants(now);
         self.ledger.check_agrees_with(&self.placement);
-    }
-
-    /// How a worker ended, with what is known of the task that it had.
-    fn crash_report(&self, task: TaskId, lost: &Lost) -> Lost {
-        let mut lost = lost.clone();
-        if let Some(task) = self.ledger.task(task) {
-            let mut hasher = DefaultHasher::new();
-            hasher.write(&task.args);
-            lost.task = task.function.name;
-            lost.attempt = task.attempt;
-            lost.argument_bytes = task.args.len();
-            lost.argument_digest = hasher.finish();
-        }
-        lost
-    }
-
-    /// A worker died with a task in front of it that it had not started.
-    fn suspected(&mut self, now: Instant, id: TaskId, lost: &Lost, effects: &mut Effects) {
-        let report = self.crash_report(id, lost);
-        let error = Error::lost_worker(report.clone());
-        let task = self.ledger.task(id).filter(|_| self.quarantine.is_some());
-        let task = task.map(|task| (task.function, task.args.clone()));
-        let next = self.ledger.suspected(id, error, &mut effects.settled);
-        if let (Next::Ended(_), Some((function, args))) = (&next, task)
-            && let Some(quarantine) = &mut self.quarantine
-        {
-            quarantine.crashed(now, function, &args, &report);
-        }
-        self.apply(next);
-    }
-
-    /// A worker died of an attempt; whether its arguments are refused now.
-    fn accuse(&mut self, now: Instant, (id, attempt): (TaskId, u32), lost: &Lost) -> bool {
-        let Some(quarantine) = &mut self.quarantine else { return false };
-        match self.ledger.current(id, attempt) {
-            // Whoever sent that signal, it was not the task.
-            Some(_) if lost.cause == Some(Cause::Stopped) => false,
-            Some(task) => quarantine.crashed(now, task.function, &task.args, lost),
-            None => false,
-        }
-    }
-
-    /// Why arguments are refused, if they are.
-    pub(super) fn quarantined(
-        &mut self,
-        now: Instant,
-        function: &Function,
-        args: &Payload,
-    ) -> Option<Error> {
-        self.quarantine.as_mut()?.refuses(now, function, args)
-    }
-
-    /// Why a task that waits is refused by now, if it is.
-    pub(super) fn quarantined_task(&mut self, now: Instant, id: TaskId) -> Option<Error> {
-        let quarantine = self.quarantine.as_mut()?;
-        let task = self.ledger.task(id)?;
-        quarantine.refuses(now, task.function, &task.args)
     }
 
     fn error(&self, task: TaskId, failure: Failure) -> Error {

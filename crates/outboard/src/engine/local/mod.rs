@@ -6,6 +6,7 @@
 
 mod cgroup;
 mod link;
+mod outbox;
 mod output;
 pub(crate) mod process;
 mod shortage;

@@ -27,7 +27,7 @@ fn fill_all() -> usize {
     loop {
         all.push(black_box(vec![1_u8; 1 << 20]));
         // No loop without end, if the limit should not hold.
-        if all.len() > (4 * LIMIT >> 20) as usize {
+        if all.len() > ((4 * LIMIT) >> 20) as usize {
             return all.len();
         }
     }
