@@ -207,8 +207,8 @@ impl LocalBuilder {
     }
 
     /// The most memory that a worker may have, in bytes; by default there is no
-    /// such limit. A task that wants more is
-    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory), and so is no other.
+    /// such limit. A task that wants more ends as
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory), and no other with it.
     ///
     /// What counts is memory that the worker's process can write to and has to
     /// itself (`RLIMIT_DATA`), whether it has touched it or not: its heap, but not
@@ -219,10 +219,10 @@ impl LocalBuilder {
     /// same limit and without swap: it also covers processes that a task starts,
     /// and shared memory.
     ///
-    /// A worker is [replaced](Self::recycle_after_tasks) when, between tasks, half
-    /// of what it had left at its start is gone, so that no task pays for what
-    /// others left behind; [`recycle_above`](Self::recycle_above) sets another
-    /// bound.
+    /// A worker is replaced, as with [`recycle_after_tasks`](Self::recycle_after_tasks),
+    /// when half of what it had left before its first task is gone after another one,
+    /// so that none pays for what others left behind. Where
+    /// [`recycle_above`](Self::recycle_above) is set, that decides instead.
     ///
     /// # Panics
     ///

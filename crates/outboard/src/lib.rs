@@ -45,6 +45,7 @@
 //! |---|---|
 //! | `#[outboard::task] fn f(..)` | a task function with a stable name |
 //! | `client.submit(f, args)` | start a task: one argument bare, several as a tuple |
+//! | `#[outboard::on_start] fn f()` | runs once in each worker, before its first task |
 //! | `client.timeout(SEC).priority(1).submit(..)` | options, on a cheap derived client |
 //! | `future.await`, `.wait()`, `.with_report()` | the result; blocking; with times and memory |
 //! | `drop(future)`, `.cancel()`, `.detach()` | stop it; stop it; let it go on |
@@ -64,6 +65,13 @@
 //! unless the [builder](LocalBuilder) says otherwise. A full queue refuses at
 //! once, with an error that says when to come back.
 //!
+//! What a worker may use has no bound unless the builder sets one:
+//! [`memory_limit`](LocalBuilder::memory_limit), [`cpu_limit`](LocalBuilder::cpu_limit)
+//! of each task, [`stack_size`](LocalBuilder::stack_size) and
+//! [`open_files`](LocalBuilder::open_files). There are as many workers as cores, by
+//! the server's affinity and the quota of its control group, and libraries in them are
+//! told to start [no more threads](LocalBuilder::library_threads) than that.
+//!
 //! # What arguments can be
 //!
 //! Whatever serde encodes without knowing the format: the codec, postcard, does
@@ -77,7 +85,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `local` | yes | worker processes on this machine; only on Linux, elsewhere it adds nothing |
-//! | `macros` | yes | the [`#[task]`](macro@task) attribute |
+//! | `macros` | yes | the [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) attributes |
 
 #![cfg_attr(
     not(all(feature = "local", target_os = "linux")),

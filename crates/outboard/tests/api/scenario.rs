@@ -34,6 +34,7 @@ fn play() {
         "memory" => play_async(memory(at)),
         "note_variables" => play_async(crate::local::note_variables(at)),
         "output" => play_async(output()),
+        "starved" => play_async(crate::local::starved(at)),
         "replaced" => play_async(replaced(at)),
         _ => panic!("no scenario is named `{scenario}`"),
     }

@@ -21,16 +21,10 @@ fn local() -> LocalBuilder {
     Client::local().workers(1).spares(0)
 }
 
-/// Fills memory until there is no more.
-fn fill_all() -> usize {
-    let mut all = Vec::new();
-    loop {
-        all.push(black_box(vec![1_u8; 1 << 20]));
-        // No loop without end, if the limit should not hold.
-        if all.len() > ((4 * LIMIT) >> 20) as usize {
-            return all.len();
-        }
-    }
+/// Fills so much memory.
+pub(super) fn fill(bytes: u64) -> u64 {
+    let mebibytes = (0..bytes >> 20).map(|_| black_box(vec![1_u8; 1 << 20]));
+    mebibytes.collect::<Vec<_>>().len() as u64
 }
 
 /// Fills all memory the first so many times.
@@ -38,7 +32,7 @@ fn fill_all() -> usize {
 fn fills_before(at: PathBuf, times: usize) -> usize {
     start(&at);
     let starts = std::fs::read_to_string(at.join("starts")).unwrap().lines().count();
-    if starts <= times { fill_all() } else { starts }
+    if starts <= times { fill(4 * LIMIT) as usize } else { starts }
 }
 
 #[test]

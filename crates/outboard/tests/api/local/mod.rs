@@ -8,6 +8,8 @@ mod crash;
 mod isolation;
 /// What one worker may use, and what becomes of a task that wants more.
 mod limits;
+/// What the machine or container gives: cores, memory.
+mod machine;
 /// Tasks that submit tasks.
 mod nested;
 /// No worker outlives its server.
@@ -24,6 +26,7 @@ mod strength;
 mod warm_up;
 
 pub(crate) use limits::note_variables;
+pub(crate) use machine::starved;
 pub(crate) use warm_up::fails_to_start;
 
 use outboard::Client;
