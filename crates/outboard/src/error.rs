@@ -8,9 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// The report of a worker process that ended.
-mod lost;
+pub(crate) mod lost;
 
-pub(crate) use lost::OUR_WORDS;
 pub use lost::{Cause, Lost, Shortage};
 
 /// Why a task did not give its result.

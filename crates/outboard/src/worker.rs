@@ -19,7 +19,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::closure::address;
 use crate::current::InWorker;
 use crate::engine::local::process::{close_inherited, die_with_parent};
-use crate::error::OUR_WORDS;
+use crate::error::lost::OUR_WORDS;
 use crate::execute::{execute, record_panics};
 use crate::shared::Page;
 use crate::start;
