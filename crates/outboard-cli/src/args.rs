@@ -16,6 +16,8 @@ pub(crate) enum Command {
     Measure(MeasureArgs),
     /// Run every experiment on all three servers and print one table (the default)
     Tour(TourArgs),
+    /// Hit the workers of `after` at random while browsers ask, and check every answer
+    Chaos(ChaosArgs),
 }
 
 /// The arguments of `outboard serve`.
@@ -76,6 +78,22 @@ pub(crate) struct TourArgs {
     /// Do a fifth of the work in the rows at equal work: under 20 seconds in all
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+/// The arguments of `outboard chaos`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChaosArgs {
+    /// How long the storm lasts (plain seconds, or 2m); longer until every kind of hit happened
+    #[arg(long, value_name = "TIME", default_value = "20", value_parser = duration)]
+    pub(crate) seconds: Duration,
+    /// Repeats the hits and pages of another run, as far as the machine does
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub(crate) json: bool,

@@ -6,11 +6,14 @@
 //! stderr.
 
 mod args;
+mod browser;
+mod chaos;
 mod failure;
 mod figure;
 mod limits;
 mod measure;
 mod serve;
+mod signals;
 mod tasks;
 mod tour;
 
@@ -29,21 +32,27 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     let command = args::parse()?;
-    log_to_stderr();
+    log_to_stderr(&command);
     match command {
         Command::Serve(args) => serve::run(&args),
         Command::Measure(args) => measure::run(&args),
         Command::Tour(args) => tour::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
     }
 }
 
-/// Shows warnings, or what `RUST_LOG` asks for (`outboard=debug`), on stderr.
-fn log_to_stderr() {
+/// Shows warnings, or what `RUST_LOG` asks for (`outboard=debug`), on stderr;
+/// no warnings of what is done on purpose.
+fn log_to_stderr(command: &Command) {
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::prelude::*;
 
     let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
-    let targets = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let level = match command {
+        Command::Chaos(_) => LevelFilter::OFF,
+        _ => LevelFilter::WARN,
+    };
+    let targets = wanted.unwrap_or_else(|| Targets::new().with_default(level));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     tracing_subscriber::registry().with(lines).with(targets).init();
 }

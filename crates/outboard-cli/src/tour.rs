@@ -42,7 +42,11 @@ pub(crate) fn run(args: &TourArgs) -> Result<(), Failure> {
     let outcomes = runtime.block_on(experiments(&site, &calibration, &progress));
     progress.finish();
     let report = Report::new(&site.client, calibration, outcomes?);
-    runtime.block_on(site.stop());
+    runtime.block_on(async {
+        for mut server in site.stop() {
+            server.ended().await;
+        }
+    });
 
     print(&report, args.json)?;
     match report.failures() {
