@@ -15,15 +15,14 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use outboard::Client;
 use tokio::runtime::Runtime;
 
 use crate::args::ChaosArgs;
 use crate::failure::Failure;
-use crate::limits;
 use crate::serve::{Server, start_after};
 use crate::signals::Signals;
+use crate::{limits, progress};
 
 use report::Report;
 use storm::{Outcome, Storm};
@@ -90,7 +89,7 @@ pub(crate) fn run(args: &ChaosArgs) -> Result<(), Failure> {
 /// The storm, and what is left of it while the server still runs.
 async fn survive(storm: &Storm) -> anyhow::Result<(Outcome, Left)> {
     let before = steady_descriptors(&storm.client).await;
-    let bar = bar(storm.length);
+    let bar = progress::bar(storm.length.as_millis() as u64);
     let outcome = storm.rage(&bar).await;
     bar.finish_and_clear();
     let outcome = outcome?;
@@ -135,15 +134,6 @@ async fn end(server: Server, descriptors: usize) -> (usize, usize) {
     server.stop().ended().await;
     let orphans = leftover::excess(0, leftover::workers_and_theirs).await;
     (orphans, leftover::excess(descriptors, leftover::descriptors).await)
-}
-
-/// Shown on stderr if that is a terminal.
-fn bar(length: Duration) -> ProgressBar {
-    let length_ms = length.as_millis() as u64;
-    let bar = ProgressBar::with_draw_target(Some(length_ms), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:30} {elapsed} {msg}");
-    bar.set_style(style.expect("the template is well formed"));
-    bar
 }
 
 fn print(report: &Report, json: bool) -> io::Result<()> {

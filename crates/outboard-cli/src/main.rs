@@ -1,5 +1,6 @@
-//! The `outboard` program: the demo servers, the load measurement, and the
-//! tour of the experiments that Outboard is there for.
+//! The `outboard` program: the demo servers, the load measurement, the tour of
+//! the experiments that Outboard is there for, and two trials: workers that are
+//! hit, and one tenant that floods.
 //!
 //! `outboard` alone takes the tour. Exit codes: 0 for success, 1 for a
 //! failure, 2 for arguments that make no sense; what went wrong is one line on
@@ -9,9 +10,11 @@ mod args;
 mod browser;
 mod chaos;
 mod failure;
+mod fairness;
 mod figure;
 mod limits;
 mod measure;
+mod progress;
 mod serve;
 mod signals;
 mod tasks;
@@ -38,6 +41,7 @@ fn run() -> Result<(), Failure> {
         Command::Measure(args) => measure::run(&args),
         Command::Tour(args) => tour::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Fairness(args) => fairness::run(&args),
     }
 }
 

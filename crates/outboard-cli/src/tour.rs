@@ -18,6 +18,8 @@ use crate::failure::Failure;
 use crate::limits;
 use crate::serve::{Ports, Site};
 
+pub(crate) use calibration::n_that_takes;
+
 use calibration::Calibration;
 use experiment::Outcome;
 use progress::Progress;

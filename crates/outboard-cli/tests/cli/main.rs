@@ -2,6 +2,8 @@
 
 /// `outboard chaos`.
 mod chaos;
+/// `outboard fairness`.
+mod fairness;
 /// Pages asked for over a plain socket.
 mod http;
 /// `outboard measure`.
