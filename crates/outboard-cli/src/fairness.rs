@@ -21,7 +21,7 @@ use crate::signals::Signals;
 use crate::{progress, tour};
 
 use carrier::{Arrangement, Carrier};
-use report::{Pair, Report};
+use report::{Host, Pair, Report};
 use slice::Plan;
 
 /// How long a short task and a long one take, about.
@@ -31,9 +31,9 @@ const LONG: Duration = Duration::from_millis(100);
 /// Runs all rounds and prints what they showed. A goal that is not met is no
 /// failure: it is a figure, and the machine may be busy.
 pub(crate) fn run(args: &FairnessArgs) -> Result<(), Failure> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let host = Host::now();
     let plan = Plan {
-        workers: args.workers.map_or(cores.max(2), usize::from),
+        workers: args.workers.map_or(host.cores().max(2), usize::from),
         length: args.slice,
         short_n: tour::n_that_takes(SHORT),
         long_n: tour::n_that_takes(LONG),
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &FairnessArgs) -> Result<(), Failure> {
     });
     // Threads may still compute, after an interrupt; nothing can stop them.
     runtime.shutdown_background();
-    let report = Report::new(&plan, cores, &pairs?);
+    let report = Report::new(&plan, host, &pairs?);
     Ok(print(&report, args.json)?)
 }
 

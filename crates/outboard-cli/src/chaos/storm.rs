@@ -23,6 +23,9 @@ const TENANTS: [&str; 5] = ["ann", "bob", "cyd", "dee", "eve"];
 /// Whose requests crash their workers.
 const VANDAL: &str = "mallory";
 
+/// How many of them are under way at once: those that wait are no hits yet.
+const VANDALS: usize = 2;
+
 /// How many browsers each tenant has.
 const BROWSERS: u64 = 2;
 
@@ -101,7 +104,7 @@ impl Storm {
         }
         let mut watch = JoinSet::new();
         watch.spawn(time_below_full(self.client.clone(), shared.clone()));
-        let hits = self.hit_all(start, &shared, &mut browsers, bar).await;
+        let hits = self.hit_all(start, &shared, bar).await?;
         shared.over.store(true, Relaxed);
         while let Some(ended) = browsers.join_next().await {
             ended?;
@@ -117,32 +120,45 @@ impl Storm {
         &self,
         start: Instant,
         shared: &Arc<Shared>,
-        browsers: &mut JoinSet<()>,
         bar: &ProgressBar,
-    ) -> BTreeMap<&'static str, usize> {
+    ) -> anyhow::Result<BTreeMap<&'static str, usize>> {
         let mut random = fastrand::Rng::with_seed(self.seed);
         let mut hits: BTreeMap<_, usize> = Hit::ALL.map(|hit| (hit.name(), 0)).into();
-        loop {
+        let mut vandals = JoinSet::new();
+        let is_over = |hits: &BTreeMap<_, usize>| {
+            start.elapsed() >= self.length && hits.values().all(|hits| *hits > 0)
+        };
+        while !is_over(&hits) {
             for hit in Hit::deck(&mut random) {
                 tokio::time::sleep(Duration::from_millis(random.u64(PAUSE_MS))).await;
-                if start.elapsed() >= self.length && hits.values().all(|hits| *hits > 0) {
-                    return hits;
+                if is_over(&hits) {
+                    break;
                 }
                 let happened = match hit {
                     Hit::Outside(outside) => self.strike(outside, &mut random, shared).await,
                     Hit::Inside(inside) => {
+                        if vandals.len() >= VANDALS {
+                            vandals.join_next().await.transpose()?;
+                        }
                         let vandal = Browser::new(self.address, VANDAL, PATIENCE);
-                        browsers.spawn(vandalise(vandal, inside.page(), shared.clone()));
+                        vandals.spawn(vandalise(vandal, inside.page(), shared.clone()));
                         true
                     }
                 };
                 *hits.entry(hit.name()).or_default() += usize::from(happened);
-                bar.set_position(start.elapsed().as_millis() as u64);
-                let (count, requests) = (hits.values().sum(), shared.tally().requests);
-                let (count, requests) = (figure::count(count), figure::count(requests));
-                bar.set_message(format!("{count} hits, {requests} requests"));
+                self.show(bar, start, hits.values().sum(), shared.tally().requests);
             }
         }
+        while let Some(ended) = vandals.join_next().await {
+            ended?;
+        }
+        Ok(hits)
+    }
+
+    fn show(&self, bar: &ProgressBar, start: Instant, hits: usize, requests: usize) {
+        bar.set_position(start.elapsed().min(self.length).as_millis() as u64);
+        let (hits, requests) = (figure::count(hits), figure::count(requests));
+        bar.set_message(format!("{hits} hits, {requests} requests"));
     }
 
     /// Hits any worker that is not stopped already.

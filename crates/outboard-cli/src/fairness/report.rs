@@ -23,6 +23,9 @@ most. uncapped: fair shares. shares off: no tenants. threads: tokio's spawn_bloc
 pub(super) struct Report {
     workers: usize,
     cores: usize,
+    /// Of the machine when it began, where that is known: with others' load,
+    /// none of these figures is what it would be alone.
+    load_average: Option<f64>,
     rounds: usize,
     slice_seconds: f64,
     tenants: usize,
@@ -33,6 +36,26 @@ pub(super) struct Report {
     long_n: u64,
     arrangements: Vec<Figures>,
     goals: Vec<Goal>,
+}
+
+/// The machine when it began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Host {
+    cores: usize,
+    load_average: Option<f64>,
+}
+
+impl Host {
+    pub(super) fn now() -> Self {
+        let averages = std::fs::read_to_string("/proc/loadavg").ok();
+        let last_minute = averages.and_then(|text| text.split(' ').next()?.parse().ok());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { cores, load_average: last_minute }
+    }
+
+    pub(super) fn cores(self) -> usize {
+        self.cores
+    }
 }
 
 /// The two slices of one arrangement in one round.
@@ -82,14 +105,15 @@ struct Goal {
 
 impl Report {
     /// Of all rounds, by arrangement.
-    pub(super) fn new(plan: &Plan, cores: usize, pairs: &[(Arrangement, Vec<Pair>)]) -> Self {
+    pub(super) fn new(plan: &Plan, host: Host, pairs: &[(Arrangement, Vec<Pair>)]) -> Self {
         let of = |arrangement| {
             let found = pairs.iter().find(|(of, _)| *of == arrangement);
             found.map_or(&[][..], |(_, pairs)| pairs)
         };
         Self {
             workers: plan.workers,
-            cores,
+            cores: host.cores,
+            load_average: host.load_average,
             rounds: pairs.first().map_or(0, |(_, pairs)| pairs.len()),
             slice_seconds: plan.length.as_secs_f64(),
             tenants: NINE.len(),
@@ -139,6 +163,9 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "  {tenants} tenants send fib({}) every {gap_ms} ms in turn,", self.short_n)?;
         writeln!(f, "  a tenth keeps {flood_depth} × fib({}) waiting", self.long_n)?;
+        if let Some(load) = self.load_average {
+            writeln!(f, "  load average of the machine when it began: {load}")?;
+        }
         writeln!(f, "\n{}\n\n{LEGEND}", self.table().trim_fmt())?;
         self.goals.iter().try_for_each(|goal| writeln!(f, "{goal}"))
     }
