@@ -21,7 +21,7 @@ const LONGEST_BODY: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Browser {
     address: SocketAddr,
-    tenant: &'static str,
+    tenant: String,
     timeout: Duration,
     connection: Option<Connection>,
 }
@@ -48,8 +48,8 @@ impl Drop for Connection {
 
 impl Browser {
     /// A visitor that gives a request up after `timeout`.
-    pub(crate) fn new(address: SocketAddr, tenant: &'static str, timeout: Duration) -> Self {
-        Self { address, tenant, timeout, connection: None }
+    pub(crate) fn new(address: SocketAddr, tenant: &str, timeout: Duration) -> Self {
+        Self { address, tenant: tenant.to_owned(), timeout, connection: None }
     }
 
     /// Asks for a page, and reads the whole answer.
@@ -62,7 +62,7 @@ impl Browser {
             Some(connection) if !connection.sender.is_closed() => connection,
             _ => Connection::open(self.address).await?,
         };
-        let exchange = connection.exchange(self.address, path, self.tenant);
+        let exchange = connection.exchange(self.address, path, &self.tenant);
         let answer = tokio::time::timeout(self.timeout, exchange).await;
         let answer = answer.unwrap_or(Err(Fault::TimedOut))?;
         self.connection = Some(connection);

@@ -11,7 +11,6 @@ mod storm;
 mod verdict;
 
 use std::collections::HashSet;
-use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -22,7 +21,7 @@ use crate::args::ChaosArgs;
 use crate::failure::Failure;
 use crate::serve::{Server, start_after};
 use crate::signals::Signals;
-use crate::{limits, progress};
+use crate::{limits, output, progress};
 
 use report::Report;
 use storm::{Outcome, Storm};
@@ -79,7 +78,7 @@ pub(crate) fn run(args: &ChaosArgs) -> Result<(), Failure> {
     left.orphans = orphans;
     left.descriptors = left.descriptors.max(kept);
     let report = Report::new(&snapshot, seed, outcome, &left);
-    print(&report, args.json)?;
+    output::print(&report, args.json)?;
     match report.failures() {
         failures if failures.is_empty() => Ok(()),
         failures => Err(anyhow!("chaos (--seed {seed}) left: {}", failures.join("; ")).into()),
@@ -134,13 +133,4 @@ async fn end(server: Server, descriptors: usize) -> (usize, usize) {
     server.stop().ended().await;
     let orphans = leftover::excess(0, leftover::workers_and_theirs).await;
     (orphans, leftover::excess(descriptors, leftover::descriptors).await)
-}
-
-fn print(report: &Report, json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(report)?)
-    } else {
-        write!(out, "{report}")
-    }
 }

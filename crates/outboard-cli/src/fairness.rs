@@ -9,7 +9,6 @@ mod carrier;
 mod report;
 mod slice;
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -18,7 +17,7 @@ use tokio::runtime::Runtime;
 use crate::args::FairnessArgs;
 use crate::failure::Failure;
 use crate::signals::Signals;
-use crate::{progress, tour};
+use crate::{output, progress, tour};
 
 use carrier::{Arrangement, Carrier};
 use report::{Host, Pair, Report};
@@ -54,7 +53,7 @@ pub(crate) fn run(args: &FairnessArgs) -> Result<(), Failure> {
     // Threads may still compute, after an interrupt; nothing can stop them.
     runtime.shutdown_background();
     let report = Report::new(&plan, host, &pairs?);
-    Ok(print(&report, args.json)?)
+    Ok(output::print(&report, args.json)?)
 }
 
 async fn start_all(workers: usize) -> anyhow::Result<Vec<Carrier>> {
@@ -91,14 +90,5 @@ async fn pair(plan: &Plan, carrier: &Carrier, round: u32) -> anyhow::Result<Pair
     } else {
         let flooded = plan.run(carrier, true).await?;
         Ok(Pair { alone: plan.run(carrier, false).await?, flooded })
-    }
-}
-
-fn print(report: &Report, json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(report)?)
-    } else {
-        write!(out, "{report}")
     }
 }

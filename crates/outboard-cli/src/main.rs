@@ -14,6 +14,7 @@ mod fairness;
 mod figure;
 mod limits;
 mod measure;
+mod output;
 mod progress;
 mod serve;
 mod signals;

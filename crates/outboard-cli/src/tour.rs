@@ -7,7 +7,6 @@ mod progress;
 mod report;
 mod roundtrip;
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -15,8 +14,8 @@ use tokio::runtime::Runtime;
 
 use crate::args::TourArgs;
 use crate::failure::Failure;
-use crate::limits;
 use crate::serve::{Ports, Site};
+use crate::{limits, output};
 
 pub(crate) use calibration::n_that_takes;
 
@@ -50,7 +49,7 @@ pub(crate) fn run(args: &TourArgs) -> Result<(), Failure> {
         }
     });
 
-    print(&report, args.json)?;
+    output::print(&report, args.json)?;
     match report.failures() {
         failures if failures.is_empty() => Ok(()),
         failures => Err(anyhow!("experiments failed: {}", failures.join("; ")).into()),
@@ -71,13 +70,4 @@ async fn experiments(
         outcomes.extend(step.run(site).await.with_context(|| step.to_string())?);
     }
     Ok(outcomes)
-}
-
-fn print(report: &Report, json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(report)?)
-    } else {
-        write!(out, "{report}")
-    }
 }

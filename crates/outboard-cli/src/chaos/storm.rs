@@ -20,10 +20,8 @@ use crate::{figure, tasks};
 /// Whose requests are to be right.
 const TENANTS: [&str; 5] = ["ann", "bob", "cyd", "dee", "eve"];
 
-/// Whose requests crash their workers.
-const VANDAL: &str = "mallory";
-
-/// How many of them are under way at once: those that wait are no hits yet.
+/// How many requests that crash are under way at once: those that wait are no
+/// hits yet.
 const VANDALS: usize = 2;
 
 /// How many browsers each tenant has.
@@ -140,7 +138,9 @@ impl Storm {
                         if vandals.len() >= VANDALS {
                             vandals.join_next().await.transpose()?;
                         }
-                        let vandal = Browser::new(self.address, VANDAL, PATIENCE);
+                        // Each is another tenant: one alone would wait for its share.
+                        let name = format!("vandal {}", hits.values().sum::<usize>());
+                        let vandal = Browser::new(self.address, &name, PATIENCE);
                         vandals.spawn(vandalise(vandal, inside.page(), shared.clone()));
                         true
                     }
