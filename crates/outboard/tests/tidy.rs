@@ -19,7 +19,7 @@ const LONG_FILES: [(&str, usize, &str); 3] = [
 const FUNCTION_LINES: usize = 80;
 
 /// The longest ARCHITECTURE.md, in lines: it is there to be read in one go.
-const ARCHITECTURE_LINES: usize = 220;
+const ARCHITECTURE_LINES: usize = 240;
 
 /// The modules that may contain unsafe code; each argues for it.
 const UNSAFE_FILES: [&str; 3] = [
@@ -118,7 +118,9 @@ fn architecture_is_short_and_maps_every_file() {
     let text = read("ARCHITECTURE.md");
     let lines = text.lines().count();
     assert!(lines <= ARCHITECTURE_LINES, "ARCHITECTURE.md has {lines} lines");
-    for directory in ["crates/outboard/src", "crates/outboard-macros/src"] {
+    for directory in
+        ["crates/outboard/src", "crates/outboard-macros/src", "crates/outboard-axum/src"]
+    {
         for file in sources(directory) {
             let name = file.strip_prefix(directory).expect("found there").trim_start_matches('/');
             assert!(text.contains(&format!("`{name}`")), "ARCHITECTURE.md does not map {file}");
@@ -130,7 +132,7 @@ fn architecture_is_short_and_maps_every_file() {
 fn architecture_maps_nothing_that_is_gone() {
     let text = read("ARCHITECTURE.md");
     let places = ["", "crates/outboard", "crates/outboard/src", "crates/outboard-macros/src"];
-    let places = places.into_iter().chain(["crates/outboard-cli/src"]);
+    let places = places.into_iter().chain(["crates/outboard-axum/src", "crates/outboard-cli/src"]);
     let exists =
         |name: &str| places.clone().any(|place| Path::new(ROOT).join(place).join(name).exists());
     for name in text.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs")) {

@@ -348,7 +348,7 @@ impl Reader {
     /// The first message, once.
     fn greeted(&self, version: u32, theirs: u64) -> Result<(), Nonsense> {
         let again = self.link.greeted.set(Instant::now()).is_err();
-        self.control.greeted();
+        self.control.came_up();
         if again || version != VERSION || theirs != digest() { Err(Nonsense) } else { Ok(()) }
     }
 
@@ -357,6 +357,7 @@ impl Reader {
         if self.link.greeted.get().is_none() || !self.link.set_ready() {
             return Err(Nonsense);
         }
+        self.control.came_up();
         self.links.lock().standby.push_back(self.link.clone());
         reports.ready(self.link.started.elapsed());
         Ok(())

@@ -122,12 +122,13 @@ impl Control {
         self.wake();
     }
 
-    /// A worker came to `init`: from now on its warm-up is timed.
-    pub(super) fn greeted(&self) {
+    /// A worker came to `init`, or is ready: something else is due of it now, the
+    /// end of its warm-up or its replacement when it is old.
+    pub(super) fn came_up(&self) {
         self.wake();
     }
 
-    /// A worker came up.
+    /// A worker does its work.
     pub(super) fn succeeded(&self) {
         self.failures.store(0, Relaxed);
     }
