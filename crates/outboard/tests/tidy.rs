@@ -103,12 +103,18 @@ fn the_readme_says_what_each_engine_cannot_promise() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
-        for link in read(document).split("](").skip(1) {
+    let root = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    let root = root.map(|document| Path::new(ROOT).join(document));
+    let chapters = files(Path::new(ROOT).join("docs")).into_iter();
+    let chapters = chapters.filter(|file| file.extension().is_some_and(|it| it == "md"));
+    for document in root.into_iter().chain(chapters) {
+        let place = document.parent().expect("a file is in a directory");
+        let text = fs::read_to_string(&document).expect("documents can be read");
+        for link in text.split("](").skip(1) {
             let target = link.split([')', '#']).next().unwrap_or_default();
             let inside = !target.is_empty() && !target.contains("://");
-            let exists = Path::new(ROOT).join(target).exists();
-            assert!(exists || !inside, "{document}: {target} does not exist");
+            let exists = place.join(target).exists();
+            assert!(exists || !inside, "{}: {target} does not exist", document.display());
         }
     }
 }
