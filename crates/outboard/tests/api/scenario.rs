@@ -32,6 +32,7 @@ fn play() {
         "loud" => play_async(loud()),
         "memory" => play_async(memory(at)),
         "output" => play_async(output()),
+        "phases" => play_async(crate::local::phases::play(at)),
         "replaced" => play_async(replaced(at)),
         _ => panic!("no scenario is named `{scenario}`"),
     }
