@@ -96,6 +96,7 @@ impl Link {
     fn received_all(&self, frames: u8) {
         let expected: Vec<u8> = (1..=frames).flat_map(|seq| [seq; FRAME]).collect();
         assert_eq!(self.socket().received, expected);
+        assert!(self.with(|outbox| outbox.is_idle()));
     }
 }
 

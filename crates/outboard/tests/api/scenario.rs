@@ -28,6 +28,7 @@ fn play() {
         "deaf" => play_async(deaf()),
         "from_env" => play_async(from_env(at)),
         "held" => play_async(held(at)),
+        "hostile" => play_async(crate::local::hostile::play(at)),
         "idle" => play_async(idle()),
         "loud" => play_async(loud()),
         "memory" => play_async(memory(at)),

@@ -31,6 +31,12 @@ pub(crate) fn close_inherited() {
     }
 }
 
+/// Whether the first thread of a process waits for something.
+pub(super) fn is_asleep(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('S'))
+}
+
 /// Has the whole process group of this worker killed when its parent ends.
 ///
 /// The signal is handled, not SIGKILL itself, so that processes which a task

@@ -4,6 +4,8 @@
 mod ahead;
 /// Every way in which a task can take its worker down.
 mod crash;
+/// A worker whose task took over its socket and its page.
+pub(crate) mod hostile;
 /// How workers stand apart from the server.
 mod isolation;
 /// No worker outlives its server.

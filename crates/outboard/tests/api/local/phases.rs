@@ -181,11 +181,14 @@ impl std::ops::Drop for Trap {
     }
 }
 
+/// More than a socket holds.
+const REPLY: usize = 512 << 10;
+
 /// Gives a value that has the same plan.
 #[outboard::task]
 fn call(trap: Trap) -> Trap {
     let _ = trap.springs(Run);
-    let bytes = if trap.plan.phase == Reply { 4 << 20 } else { 100 };
+    let bytes = if trap.plan.phase == Reply { REPLY } else { 100 };
     Trap { plan: trap.plan, reply: true, padding: vec![9; bytes] }
 }
 
@@ -225,7 +228,7 @@ fn check(plan: Plan, ended: &Ended) -> bool {
             cause == Some(how.cause())
         }
         // It had been written in time.
-        (Ended::Value(value), _) => plan.phase == Reply && value.padding == vec![9; 4 << 20],
+        (Ended::Value(value), _) => plan.phase == Reply && value.padding == vec![9; REPLY],
         (Ended::Unwound, _) => false,
     }
 }
