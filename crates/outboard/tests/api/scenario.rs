@@ -30,6 +30,7 @@ fn play() {
         "held" => play_async(held(at)),
         "hostile" => play_async(crate::local::hostile::play(at)),
         "idle" => play_async(idle()),
+        "leaks" => crate::leaks::play(&at),
         "loud" => play_async(loud()),
         "memory" => play_async(memory(at)),
         "output" => play_async(output()),

@@ -8,6 +8,8 @@ mod crash;
 pub(crate) mod hostile;
 /// How workers stand apart from the server.
 mod isolation;
+/// How soon a task that is dropped frees its CPU.
+mod kill;
 /// No worker outlives its server.
 mod orphans;
 /// A bad end in every phase of a call.
