@@ -150,7 +150,10 @@ impl Client {
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
         let _ = f;
         let mut bytes = Vec::with_capacity(16);
-        let submitted = match encode_into(&args, &mut bytes) {
+        let encoded = encode_into(&args, &mut bytes);
+        // First: should this panic, no task is left behind that nobody waits for.
+        drop(args);
+        let submitted = match encoded {
             Ok(()) => function::<F, M>()
                 .and_then(|function| self.owner.0.submit(function, bytes, &self.options)),
             Err(error) => Err(Error::codec("encode the arguments", type_name::<F::Args>(), error)),

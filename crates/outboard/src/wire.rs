@@ -238,7 +238,77 @@ mod tests {
         assert_eq!(error, WireError::TooLong { bytes: u32::MAX as usize, limit: 1000 });
     }
 
+    #[test]
+    fn a_frame_that_is_announced_takes_no_room_before_it_comes() {
+        let mut inbox = Inbox::default();
+        inbox.room().extend_from_slice(&(100_u32 << 20).to_le_bytes());
+        for _ in 0..100 {
+            assert_eq!(inbox.next_frame(100 << 20), Ok(None));
+            inbox.room().push(0);
+        }
+        assert!(inbox.bytes.capacity() <= 64 * READ_AT_ONCE, "{}", inbox.bytes.capacity());
+    }
+
+    #[test]
+    fn a_text_said_to_be_longer_than_its_frame_is_no_message() {
+        let panic = Panic { message: "m".into(), location: "l".into(), backtrace: "b".into() };
+        let (seq, usage) = (1, Usage::default());
+        let message = FromWorker::Failed { seq, usage, failure: Failure::Panicked(panic) };
+        let mut whole = Vec::new();
+        append(&mut whole, &message, &[]);
+        let honest = whole.split_off(4);
+        assert_eq!(decode::<FromWorker>(&honest), Ok((message, &[][..])));
+        // Each byte in turn becomes a number of four billion.
+        for at in 0..honest.len() {
+            let mut forged = honest.clone();
+            forged.splice(at..=at, [0xff, 0xff, 0xff, 0xff, 0x0f]);
+            let _ = decode::<FromWorker>(&forged);
+        }
+        let length = honest.iter().position(|byte| *byte == b'm').unwrap() - 1;
+        let mut forged = honest;
+        forged.splice(length..=length, [0xff, 0xff, 0xff, 0xff, 0x0f]);
+        assert_eq!(decode::<FromWorker>(&forged), Err(WireError::NoMessage));
+    }
+
     proptest! {
+        #[test]
+        fn messages_survive_and_their_forgeries_are_errors_or_messages(
+            seq in any::<u64>(),
+            numbers in prop::array::uniform3(any::<u64>()),
+            text in ".{0,40}",
+            which in 0..8_usize,
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let [run_ns, cpu, memory] = numbers;
+            let usage = Usage { run_ns, cpu_ns: Some(cpu), memory_before_bytes: Some(memory), memory_bytes: Some(memory) };
+            let panic = Panic { message: text.clone(), location: text.clone(), backtrace: text.clone() };
+            let codec = RunError::Decode { type_name: text.clone(), source: text };
+            let failed = |failure| FromWorker::Failed { seq, usage, failure };
+            let message = [
+                FromWorker::Hello { version: cpu as u32, digest: seq },
+                FromWorker::Ready,
+                FromWorker::Done { seq, usage },
+                FromWorker::Skipped { seq },
+                failed(Failure::Panicked(panic)),
+                failed(Failure::Codec(codec)),
+                failed(Failure::TooLarge { bytes: cpu, limit: memory }),
+                failed(Failure::UnknownTask),
+            ].into_iter().nth(which).expect("there are eight");
+            let mut bytes = Vec::new();
+            append(&mut bytes, &message, b"payload");
+            prop_assert_eq!(decode::<FromWorker>(&bytes[4..]), Ok((message, &b"payload"[..])));
+            for (at, byte) in flips {
+                *at.get_mut(&mut bytes) = byte;
+            }
+            let mut inbox = Inbox::default();
+            inbox.room().extend_from_slice(&bytes);
+            while let Ok(Some(frame)) = inbox.next_frame(1 << 20) {
+                let _ = decode::<FromWorker>(frame);
+                let _ = decode::<ToWorker>(frame);
+            }
+            prop_assert!(inbox.bytes.capacity() <= 64 * READ_AT_ONCE);
+        }
+
         #[test]
         fn frames_survive_any_chunking(
             payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..20),

@@ -18,7 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::closure::address;
 use crate::current::InWorker;
-use crate::engine::local::process::{close_inherited, die_with_parent};
+use crate::engine::local::process::{THREAD, close_inherited, die_with_parent};
 use crate::error::lost::OUR_WORDS;
 use crate::execute::{execute, record_panics};
 use crate::shared::Page;
@@ -345,7 +345,7 @@ fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWork
 /// Makes this process yield to the server, in time and in memory. What the
 /// system refuses is done without.
 fn stand_back(number: u32, niceness: i32) {
-    if let Ok(name) = std::ffi::CString::new(format!("outboard-w{number}")) {
+    if let Ok(name) = std::ffi::CString::new(format!("{THREAD}{number}")) {
         let _ = rustix::thread::set_name(&name);
     }
     let own = rustix::process::getpriority_process(None).unwrap_or(0);

@@ -28,6 +28,7 @@ use crate::wire::{self, FunctionRef, Payload, ToWorker};
 use crate::worker::now_ns;
 
 use super::outbox::{self, Outbox, Socket, Unsent};
+use super::process;
 use super::wear::Wear;
 
 /// A buffer above this capacity is given back when it is empty.
@@ -150,11 +151,14 @@ impl Link {
 
     /// Takes the oldest task that was sent, which is the one that `seq`, read
     /// from the worker, must be. `skipped` is whether it said that it did not
-    /// run, which it must of those that were taken back and of no other. It
-    /// cannot have answered what is not written yet.
+    /// run, which it must of those that were taken back and of no other; what it
+    /// ran, its page says to be done. It cannot have answered what is not written
+    /// yet.
     pub(super) fn answered(&self, seq: u64, skipped: bool) -> Option<Sent> {
         let mut outgoing = self.outgoing();
         let written = outgoing.outbox.has_begun(seq);
+        let word = if skipped { Word::Revoked } else { Word::Done };
+        let written = written && self.page.word(seq) == Some(word);
         let honest = |sent: &&Sent| sent.seq == seq && sent.revoked == skipped && written;
         let first = *outgoing.sent.front().filter(honest)?;
         outgoing.sent.pop_front();
@@ -275,9 +279,10 @@ impl Link {
     }
 
     /// What the worker would have started next, if it died unasked with nothing
-    /// started.
+    /// started, or for what it wrote.
     pub(super) fn suspect(&self) -> Option<TaskId> {
-        if self.was_unwanted() || !self.unanswered().is_empty() {
+        let asked = self.was_unwanted() && self.blame.get() != Some(&Cause::Protocol);
+        if asked || !self.unanswered().is_empty() {
             return None;
         }
         self.outgoing().sent.front().filter(|sent| !sent.revoked).map(|sent| sent.task)
@@ -296,6 +301,19 @@ impl Link {
         let unwanted = outgoing.sent.iter().all(|sent| sent.unwanted);
         let first = outgoing.sent.front().filter(|_| unwanted)?.seq;
         (self.page.word(first) != Some(Word::Stopping)).then_some(first)
+    }
+
+    /// The number of the task that it owes the next step to, if it sleeps all
+    /// the same, with nothing to be read on either side and no task running. Its
+    /// answer was swallowed by what a task wrote to the socket, or it takes no
+    /// further task.
+    pub(super) fn mute_at(&self) -> Option<u64> {
+        let outgoing = self.outgoing();
+        let first = outgoing.sent.front().filter(|_| outgoing.outbox.is_idle())?.seq;
+        let runs = matches!(self.page.word(first), Some(Word::Running | Word::Stopping));
+        drop(outgoing);
+        let mute = !runs && !self.was_killed() && process::is_asleep(self.pid);
+        (mute && rustix::io::ioctl_fionread(self.stream.as_ref()) == Ok(0)).then_some(first)
     }
 
     /// Kills the worker, for a reason that its loss will be put down to.

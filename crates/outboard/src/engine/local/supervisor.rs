@@ -213,6 +213,8 @@ struct Worker {
     stopped_since: Option<Instant>,
     /// Which task it has owed the answer to since when, that nobody wants.
     stuck: Option<(u64, Instant)>,
+    /// Which task it has owed a step to since when, while it sleeps.
+    mute: Option<(u64, Instant)>,
     sampled_bytes: u64,
 }
 
@@ -317,6 +319,7 @@ impl Supervisor {
             started,
             stopped_since: None,
             stuck: None,
+            mute: None,
             sampled_bytes: 0,
         })
     }
@@ -588,14 +591,13 @@ impl Worker {
     }
 
     /// Notices a stop by a signal, work that nobody wants and that does not end,
-    /// and how much memory there is.
+    /// a worker that sleeps instead, and how much memory there is.
     fn look(&mut self, now: Instant) {
-        self.stuck = self.link.stuck_at().map(|seq| match self.stuck {
-            Some((before, since)) if before == seq => (seq, since),
-            _ => (seq, now),
-        });
-        if self.stuck.is_some_and(|(_, since)| now.saturating_duration_since(since) >= STOPPED) {
+        if lasts(&mut self.stuck, self.link.stuck_at(), now) {
             self.link.blame(Cause::Stuck);
+        }
+        if lasts(&mut self.mute, self.link.mute_at(), now) {
+            self.link.blame(Cause::Protocol);
         }
         if let Some(bytes) = resident_bytes(&format!("/proc/{}/statm", self.link.pid)) {
             self.sampled_bytes = self.sampled_bytes.max(bytes);
@@ -674,6 +676,16 @@ impl Worker {
         });
         (report.expect("set_lost calls its argument"), group)
     }
+}
+
+/// Whether the same task has been seen at each look for as long as a stopped
+/// worker is waited for.
+fn lasts(seen: &mut Option<(u64, Instant)>, seq: Option<u64>, now: Instant) -> bool {
+    *seen = seq.map(|seq| match *seen {
+        Some((before, since)) if before == seq => (seq, since),
+        _ => (seq, now),
+    });
+    seen.is_some_and(|(_, since)| now.saturating_duration_since(since) >= STOPPED)
 }
 
 fn since(before_ns: u64, after_ns: u64) -> Duration {

@@ -4,8 +4,12 @@
 mod ahead;
 /// Every way in which a task can take its worker down.
 mod crash;
+/// A worker whose task took over its socket and its page.
+pub(crate) mod hostile;
 /// How workers stand apart from the server.
 mod isolation;
+/// How soon a task that is dropped frees its CPU.
+mod kill;
 /// What one worker may use, and what becomes of a task that wants more.
 mod limits;
 /// What the machine or container gives: cores, memory.
@@ -14,6 +18,8 @@ mod machine;
 mod nested;
 /// No worker outlives its server.
 mod orphans;
+/// A bad end in every phase of a call.
+pub(crate) mod phases;
 /// Arguments that take workers down.
 mod quarantine;
 /// Workers that are replaced: killed idle, stopped, or after a deploy.
