@@ -1,0 +1,41 @@
+"""Ray: remote functions on one machine, without the dashboard."""
+
+import asyncio
+import os
+import tempfile
+
+from .peer import Peer
+
+
+class Ray(Peer):
+    cancel_means = ("ray.cancel(force=True)", True)
+
+    async def start(self, workers, scratch):
+        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0")
+        import ray
+
+        # Its sockets' paths have to be short.
+        self.directory = tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True)
+        options = dict(
+            num_cpus=workers,
+            include_dashboard=False,
+            object_store_memory=256 * 1024 * 1024,
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=self.directory.name,
+        )
+        await asyncio.to_thread(ray.init, **options)
+        self.ray = ray
+        self.remote = {}
+
+    async def stop(self):
+        await asyncio.to_thread(self.ray.shutdown)
+        self.directory.cleanup()
+
+    def submit(self, function, *args):
+        if function not in self.remote:
+            self.remote[function] = self.ray.remote(function)
+        return self.remote[function].remote(*args)
+
+    async def cancel(self, submitted):
+        self.ray.cancel(submitted, force=True)
