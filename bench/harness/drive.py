@@ -69,8 +69,9 @@ def run(arguments, scratch, limit_s):
             status = process.wait(limit_s)
         except subprocess.TimeoutExpired:
             status = None
-        end_all(mark)
-        process.wait()
+        finally:
+            end_all(mark)
+            process.wait()
         return status, *(Path(file.name).read_text(errors="replace") for file in (stdout, stderr))
 
 
@@ -108,7 +109,7 @@ def died(name, number, scratch):
         "peer": name,
         "part": "crash",
         "crash_starts": starts["crash"],
-        "while_sibling_ran": not finished,
+        "told_while_sibling_ran": not finished,
         "sibling": "finished" if finished else f"the server was {by}",
         "sibling_starts": starts["sibling"],
         "waiting_finished": 0,

@@ -37,7 +37,7 @@ def each_second(values):
     """Rates as text, with the lowest and the highest."""
     if not values:
         return "–"
-    shown = [f"{float(three(value)):,.0f}" for value in (median(values), min(values), max(values))]
+    shown = [f"{float(f'{value:.3g}'):,.0f}" for value in (median(values), min(values), max(values))]
     return spread(shown[0], *shown)
 
 
@@ -60,8 +60,10 @@ def middle(values):
 def agreed(values):
     """What all answers say; or how often each was seen, where they differ by more than numbers."""
     shapes = [NUMBERS.sub("#", str(value)) for value in values]
-    distinct = {shape: value for shape, value in reversed(list(zip(shapes, values)))}
+    distinct = {}
+    for shape, value in zip(shapes, values):
+        distinct.setdefault(shape, value)
     if len(distinct) <= 1:
         return next(iter(distinct.values()), "–")
     seen = [f"{value} ({shapes.count(shape)} of {len(values)})" for shape, value in distinct.items()]
-    return "; ".join(reversed(seen))
+    return "; ".join(seen)

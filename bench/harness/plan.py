@@ -28,12 +28,12 @@ WORKERS = 2
 
 FULL = {
     "workers": WORKERS,
-    "seconds": 1.5,
+    "seconds": 1.0,
     "batch": 1000,
     "task_seconds": 3.0,
     # A list for each round: which parts it has. Peers take turns within a part.
     "rounds": [["speed", "crash", "stop"], ["speed"], ["speed"], ["speed"], ["speed", "crash", "stop"]],
-    "limit_s": 120,
+    "limit_s": 180,
 }
 QUICK = FULL | {
     "seconds": 0.1,
@@ -58,7 +58,7 @@ KEYS = {
     },
     "crash": dict.fromkeys(
         (
-            "error", "error_ms", "crash_starts", "while_sibling_ran", "sibling", "sibling_starts",
+            "error", "error_ms", "crash_starts", "told_while_sibling_ran", "sibling", "sibling_starts",
             "waiting", "waiting_finished", "works_after", "next_result_ms", "server",
         ),
         (),

@@ -25,7 +25,7 @@ async def crash(peer, sizes):
     waiting = [started(peer, tasks.add_one, number) for number in range(WAITING)]
     error = await outcome(crashing)
     error_ms = 1e3 * (time.monotonic() - began)
-    while_sibling_ran = count(sizes, "sibling.ends") == 0
+    told_while_sibling_ran = count(sizes, "sibling.ends") == 0
     works_after, next_result_ms = await next_result(peer)
     sibling = await outcome(sibling)
     waiting = [await outcome(one) for one in waiting]
@@ -34,7 +34,7 @@ async def crash(peer, sizes):
         "error": error,
         "error_ms": error_ms,
         "crash_starts": count(sizes, "crash.starts"),
-        "while_sibling_ran": while_sibling_ran,
+        "told_while_sibling_ran": told_while_sibling_ran,
         "sibling": sibling,
         "sibling_starts": count(sizes, "sibling.starts"),
         "waiting": WAITING,

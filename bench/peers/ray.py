@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import tempfile
 
 from .peer import Peer
@@ -11,7 +12,12 @@ class Ray(Peer):
     cancel_means = ("ray.cancel(force=True)", True)
 
     async def start(self, workers, scratch):
-        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0")
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        # Without one of ours it writes one into the user's home.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        # Ray replaces 127.0.0.1 by the machine's own address, unless it is told that this
+        # machine takes no part in a cluster.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         import ray
 
         # Its sockets' paths have to be short.

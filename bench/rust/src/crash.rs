@@ -27,7 +27,7 @@ pub(crate) async fn crash<P: Peer>(sizes: Sizes) -> Outcome<Value> {
         (0..WAITING).map(|number| Box::pin(peer.add_one(number)) as _).collect();
     let error = outcome(crashing).await;
     let error_ms = ms(began.elapsed());
-    let while_sibling_ran = count(&sizes, "sibling.ends") == 0;
+    let told_while_sibling_ran = count(&sizes, "sibling.ends") == 0;
     let next_result_ms = next_result(&peer, LIMIT).await;
     let sibling = outcome(sibling).await;
     let mut waiting_finished = 0;
@@ -39,7 +39,7 @@ pub(crate) async fn crash<P: Peer>(sizes: Sizes) -> Outcome<Value> {
         "error": error,
         "error_ms": error_ms,
         "crash_starts": count(&sizes, "crash.starts"),
-        "while_sibling_ran": while_sibling_ran,
+        "told_while_sibling_ran": told_while_sibling_ran,
         "sibling": sibling,
         "sibling_starts": count(&sizes, "sibling.starts"),
         "waiting": WAITING,
