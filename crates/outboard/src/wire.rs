@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::builder::WorkerLimits;
 use crate::error::Panic;
 use crate::task::{RunError, encode_into};
 
@@ -26,7 +27,7 @@ pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
     /// The first message, with the shared page as a descriptor beside it.
-    Welcome { number: u32, max_payload: u64, niceness: i32 },
+    Welcome { number: u32, max_payload: u64, niceness: i32, limits: WorkerLimits },
     /// Execute a task; the payload is its arguments. Its deadline is by the
     /// monotonic clock, which processes of one machine share; 0 for none.
     Run { seq: u64, function: FunctionRef, deadline_ns: u64 },
@@ -64,6 +65,9 @@ pub(crate) struct Usage {
     pub(crate) cpu_ns: Option<u64>,
     /// Resident memory when the task ended, where it was measured.
     pub(crate) memory_bytes: Option<u64>,
+    /// Resident memory before, which the server knows.
+    #[serde(skip)]
+    pub(crate) memory_before_bytes: Option<u64>,
 }
 
 /// Why a task has no result although its worker lives.

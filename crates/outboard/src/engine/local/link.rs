@@ -19,7 +19,6 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::builder::Recycling;
 use crate::engine::{Flush, Stopped, Work};
 use crate::error::{Cause, Lost};
 use crate::ledger::TaskId;
@@ -28,6 +27,7 @@ use crate::shared::{Page, Word};
 use crate::wire::{self, FunctionRef, Payload, ToWorker};
 use crate::worker::now_ns;
 
+use super::outbox::{self, Outbox, Socket, Unsent};
 use super::wear::Wear;
 
 /// A buffer above this capacity is given back when it is empty.
@@ -52,8 +52,11 @@ pub(super) struct Link {
     pub(super) started: Instant,
     wear: Wear,
     worn: AtomicBool,
-    /// It said hello: it came as far as `init`.
-    pub(super) greeted: AtomicBool,
+    /// When it said hello: it came as far as `init`.
+    pub(super) greeted: OnceLock<Instant>,
+    /// Resident memory when it was ready, and when it was last measured.
+    memory_at_start: AtomicU64,
+    memory_measured: AtomicU64,
     killed: AtomicBool,
     /// It was killed or sent away on purpose.
     unwanted: AtomicBool,
@@ -67,15 +70,7 @@ pub(super) struct Link {
 /// Frames, in the order in which the gate decided them.
 #[derive(Debug, Default)]
 struct Outgoing {
-    /// Being written, from `written` on, by whoever set `writing`.
-    front: Chunk,
-    written: usize,
-    writing: bool,
-    /// Waits for its turn, with the number of the first task that has bytes in
-    /// it; small frames share a chunk.
-    queue: VecDeque<(u64, Chunk)>,
-    /// An empty buffer to fill next.
-    spare: Vec<u8>,
+    outbox: Outbox<Chunk>,
     /// Every task sent and not answered, in order.
     sent: VecDeque<Sent>,
     last_seq: u64,
@@ -83,7 +78,7 @@ struct Outgoing {
 
 /// Bytes to be written: frames, or the large payload of one.
 #[derive(Debug)]
-enum Chunk {
+pub(super) enum Chunk {
     Frames(Vec<u8>),
     Payload(Payload),
 }
@@ -107,7 +102,8 @@ impl Link {
         pidfd: OwnedFd,
         page: Page,
         stream: OwnedWriteHalf,
-        (runtime, recycling): (Handle, Recycling),
+        runtime: Handle,
+        wear: Wear,
     ) -> Arc<Self> {
         Arc::new_cyclic(|weak| Self {
             weak: weak.clone(),
@@ -122,9 +118,11 @@ impl Link {
             slot: Mutex::default(),
             done: AtomicU64::new(0),
             started: Instant::now(),
-            wear: Wear::of(recycling, Instant::now()),
+            wear,
             worn: AtomicBool::new(false),
-            greeted: AtomicBool::new(false),
+            greeted: OnceLock::new(),
+            memory_at_start: AtomicU64::new(0),
+            memory_measured: AtomicU64::new(0),
             killed: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -156,7 +154,7 @@ impl Link {
     /// cannot have answered what is not written yet.
     pub(super) fn answered(&self, seq: u64, skipped: bool) -> Option<Sent> {
         let mut outgoing = self.outgoing();
-        let written = outgoing.queue.front().is_none_or(|(first, _)| seq < *first);
+        let written = outgoing.outbox.has_begun(seq);
         let honest = |sent: &&Sent| sent.seq == seq && sent.revoked == skipped && written;
         let first = *outgoing.sent.front().filter(honest)?;
         outgoing.sent.pop_front();
@@ -200,7 +198,22 @@ impl Link {
 
     /// It said that it executes tasks; whether that was the first time.
     pub(super) fn set_ready(&self) -> bool {
+        let memory_bytes = self.page.memory_bytes();
+        self.memory_at_start.store(memory_bytes, Relaxed);
+        self.memory_measured.store(memory_bytes, Relaxed);
         !self.ready.swap(true, AcqRel)
+    }
+
+    /// A task was measured that ended with so much resident memory; gives how
+    /// much there was before it.
+    pub(super) fn measured(&self, memory_bytes: u64) -> Option<u64> {
+        let before = self.memory_measured.swap(memory_bytes, Relaxed);
+        (before > 0).then_some(before)
+    }
+
+    /// Resident memory before the task that it has, where that is known.
+    pub(super) fn memory_before(&self) -> Option<u64> {
+        Some(self.memory_measured.load(Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     /// Whether it executes tasks.
@@ -383,8 +396,8 @@ impl Link {
     /// between tasks, or that is not known.
     pub(super) fn wore_out(&self, memory_bytes: u64) -> bool {
         let age = self.wear.until.map(|_| Instant::now());
-        let out =
-            self.wear.is_out(age.unwrap_or(self.started), self.done.load(Relaxed), memory_bytes);
+        let memory = (memory_bytes, self.memory_at_start.load(Relaxed));
+        let out = self.wear.is_out(age.unwrap_or(self.started), self.done.load(Relaxed), memory);
         out && !self.worn.swap(true, AcqRel)
     }
 
@@ -398,76 +411,49 @@ impl Link {
         self.done.fetch_add(1, Relaxed) == 0
     }
 
-    /// Writes what is queued, and hands what does not fit to the runtime.
-    fn write_all(&self) {
-        loop {
-            let mut outgoing = self.outgoing();
-            if outgoing.writing || !outgoing.next() {
-                return;
-            }
-            outgoing.writing = true;
-            let (front, written) = (std::mem::take(&mut outgoing.front), outgoing.written);
-            drop(outgoing);
-            let (result, written) = self.write(&front, written);
-            let mut outgoing = self.outgoing();
-            (outgoing.front, outgoing.written) = (front, written);
-            match result {
-                Ok(()) => outgoing.writing = false,
-                Err(Errno::AGAIN) => return self.write_later(),
-                // The worker is dead, or the system is short of memory: frames
-                // that cannot be sent would never be answered.
-                Err(_) => {
-                    drop(outgoing);
-                    return self.kill();
-                }
-            }
-        }
-    }
-
-    fn write(&self, bytes: &[u8], mut written: usize) -> (Result<(), Errno>, usize) {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        while written < bytes.len() {
-            match send(self.stream.as_ref(), &bytes[written..], flags) {
-                Ok(sent) => written += sent,
-                Err(Errno::INTR) => {}
-                Err(error) => return (Err(error), written),
-            }
-        }
-        (Ok(()), written)
-    }
-
-    /// The socket is full: a task of the runtime goes on as it drains. It has
-    /// `writing` until nothing is left.
+    /// The socket is full: a task of the runtime goes on as it drains.
     fn write_later(&self) {
         let Some(link) = self.weak.upgrade() else { return };
         self.runtime.spawn(async move {
             while link.stream.writable().await.is_ok() {
                 // Through `try_io`, so that a full socket is waited for again.
-                let result = link.stream.as_ref().try_io(Interest::WRITABLE, || {
-                    let (front, written) = link.lend();
-                    let (result, written) = link.write(&front, written);
-                    link.give_back(front, written);
-                    result.map_err(io::Error::from)
-                });
-                match result {
-                    Ok(()) => break,
+                let resume = || outbox::resume(&*link).map_err(io::Error::from);
+                match link.stream.as_ref().try_io(Interest::WRITABLE, resume) {
+                    Ok(()) => return,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => return link.kill(),
                 }
             }
-            link.outgoing().writing = false;
-            link.write_all();
         });
     }
+}
 
-    fn lend(&self) -> (Chunk, usize) {
-        let mut outgoing = self.outgoing();
-        (std::mem::take(&mut outgoing.front), outgoing.written)
+impl Socket for Link {
+    type Chunk = Chunk;
+
+    fn with<R>(&self, change: impl FnOnce(&mut Outbox<Chunk>) -> R) -> R {
+        change(&mut self.outgoing().outbox)
     }
 
-    fn give_back(&self, front: Chunk, written: usize) {
-        let mut outgoing = self.outgoing();
-        (outgoing.front, outgoing.written) = (front, written);
+    fn send(&self, chunk: &Chunk, from: usize) -> Result<usize, Unsent> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        loop {
+            match send(self.stream.as_ref(), &chunk[from..], flags) {
+                Ok(sent) => return Ok(sent),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Err(Unsent::Full),
+                Err(_) => return Err(Unsent::Broken),
+            }
+        }
+    }
+}
+
+impl From<Unsent> for io::Error {
+    fn from(unsent: Unsent) -> Self {
+        match unsent {
+            Unsent::Full => io::ErrorKind::WouldBlock.into(),
+            Unsent::Broken => io::ErrorKind::BrokenPipe.into(),
+        }
     }
 }
 
@@ -479,7 +465,13 @@ fn monotonic_ns(at: Instant) -> u64 {
 
 impl Flush for Link {
     fn flush(&self) {
-        self.write_all();
+        match outbox::write(self) {
+            Ok(()) => {}
+            Err(Unsent::Full) => self.write_later(),
+            // The worker is dead, or the system is short of memory: frames that
+            // cannot be sent would never be answered.
+            Err(Unsent::Broken) => self.kill(),
+        }
     }
 }
 
@@ -489,34 +481,31 @@ impl Outgoing {
         self.sent.iter_mut().rev().find(|sent| sent.task == task && !sent.revoked)
     }
 
-    /// Makes `front` what is to be written next; `false` if there is nothing.
-    fn next(&mut self) -> bool {
-        if self.written < self.front.len() {
-            return true;
-        }
-        let next = self.queue.pop_front().map(|(_, chunk)| chunk).unwrap_or_default();
-        self.written = 0;
-        if let Chunk::Frames(mut empty) = std::mem::replace(&mut self.front, next)
-            && empty.capacity() <= KEPT_BYTES
-        {
-            empty.clear();
-            self.spare = empty;
-        }
-        !self.front.is_empty()
-    }
-
     /// Queues a frame; a large payload is a chunk of its own, and not copied.
     fn append(&mut self, seq: u64, message: &ToWorker, payload: &Payload) {
-        if !matches!(self.queue.back(), Some((_, Chunk::Frames(_)))) {
-            self.queue.push_back((seq, Chunk::Frames(std::mem::take(&mut self.spare))));
+        if !matches!(self.outbox.last_mut(), Some(Chunk::Frames(_))) {
+            let empty = self.outbox.take_spare().unwrap_or_default();
+            self.outbox.push(seq, empty);
         }
-        let Some((_, Chunk::Frames(frames))) = self.queue.back_mut() else { return };
+        let Some(Chunk::Frames(frames)) = self.outbox.last_mut() else { return };
         match payload {
             Payload::Owned(bytes) => wire::append(frames, message, bytes),
             Payload::Shared(bytes) => {
                 wire::append_head(frames, message, bytes.len());
-                self.queue.push_back((seq, Chunk::Payload(payload.clone())));
+                self.outbox.push(seq, Chunk::Payload(payload.clone()));
             }
+        }
+    }
+}
+
+impl outbox::Chunk for Chunk {
+    fn emptied(self) -> Option<Self> {
+        match self {
+            Self::Frames(mut bytes) if bytes.capacity() <= KEPT_BYTES => {
+                bytes.clear();
+                Some(Self::Frames(bytes))
+            }
+            _ => None,
         }
     }
 }

@@ -6,14 +6,28 @@ mod ahead;
 mod crash;
 /// How workers stand apart from the server.
 mod isolation;
+/// What one worker may use, and what becomes of a task that wants more.
+mod limits;
+/// What the machine or container gives: cores, memory.
+mod machine;
+/// Tasks that submit tasks.
+mod nested;
 /// No worker outlives its server.
 mod orphans;
+/// Arguments that take workers down.
+mod quarantine;
 /// Workers that are replaced: killed idle, stopped, or after a deploy.
 mod replacement;
 /// The start of an engine, and what is left when it is over.
 mod start;
 /// Spares, scaling, recycling.
 mod strength;
+/// What runs once in each worker before its first task.
+mod warm_up;
+
+pub(crate) use limits::note_variables;
+pub(crate) use machine::starved;
+pub(crate) use warm_up::fails_to_start;
 
 use outboard::Client;
 
