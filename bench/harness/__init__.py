@@ -1,0 +1,1 @@
+"""Installs the peers, asks them one after the other, and writes what was seen."""

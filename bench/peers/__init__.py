@@ -1,0 +1,1 @@
+"""The Python peers: one adaptor each, and what is asked of all of them."""

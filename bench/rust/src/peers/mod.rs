@@ -1,0 +1,5 @@
+//! One adaptor for each peer.
+
+pub(crate) mod outboard;
+pub(crate) mod procspawn;
+pub(crate) mod spawn_blocking;
