@@ -6,6 +6,7 @@
 //! stderr.
 
 mod args;
+mod bench;
 mod failure;
 mod figure;
 mod limits;
@@ -34,6 +35,8 @@ fn run() -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args),
         Command::Measure(args) => measure::run(&args),
         Command::Tour(args) => tour::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Peer(args) => Ok(bench::serve_as_peer(args.role, args.number)?),
     }
 }
 
