@@ -2,6 +2,10 @@
 
 /// `outboard bench`.
 mod bench;
+/// `outboard chaos`.
+mod chaos;
+/// `outboard fairness`.
+mod fairness;
 /// Pages asked for over a plain socket.
 mod http;
 /// `outboard measure`.
