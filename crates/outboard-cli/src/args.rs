@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::bench::{Role, Section};
 use crate::failure::Failure;
 use crate::measure::Target;
 
@@ -20,6 +21,11 @@ pub(crate) enum Command {
     Chaos(ChaosArgs),
     /// Time short tasks of nine tenants while a tenth floods, by fair shares and without
     Fairness(FairnessArgs),
+    /// Measure what Outboard costs, beside what this machine can do at best
+    Bench(BenchArgs),
+    /// Be a second process of the bench, which starts it
+    #[command(hide = true)]
+    Peer(PeerArgs),
 }
 
 /// The arguments of `outboard serve`.
@@ -85,6 +91,27 @@ pub(crate) struct TourArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
+}
+
+/// The arguments of `outboard bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    /// Measure briefly and roughly: under half a minute in all
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Measure only these, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) only: Vec<Section>,
+}
+
+/// The arguments of `outboard peer`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PeerArgs {
+    pub(crate) role: Role,
+    pub(crate) number: u64,
 }
 
 /// The arguments of `outboard chaos`.

@@ -7,6 +7,7 @@
 //! stderr.
 
 mod args;
+mod bench;
 mod browser;
 mod chaos;
 mod failure;
@@ -41,6 +42,8 @@ fn run() -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args),
         Command::Measure(args) => measure::run(&args),
         Command::Tour(args) => tour::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Peer(args) => Ok(bench::serve_as_peer(args.role, args.number)?),
         Command::Chaos(args) => chaos::run(&args),
         Command::Fairness(args) => fairness::run(&args),
     }

@@ -1,5 +1,7 @@
 //! The program as its users run it: the real binary, real sockets, real signals.
 
+/// `outboard bench`.
+mod bench;
 /// `outboard chaos`.
 mod chaos;
 /// `outboard fairness`.

@@ -27,6 +27,9 @@ fn arguments_that_make_no_sense_are_one_line_and_exit_code_2() {
         &["fairness", "--slice", "0s"],
         &["fairness", "--workers", "1"],
         &["fairness", "--url", "local://"],
+        &["bench", "--only", "roundtrips"],
+        &["bench", "--only"],
+        &["bench", "quickly"],
     ] {
         let ended = run(args);
         assert_eq!(ended.code, Some(2), "{args:?}: {ended:?}");
@@ -54,7 +57,7 @@ fn a_wrong_engine_url_is_one_line_and_exit_code_2() {
 fn help_and_version_go_to_stdout() {
     let help = run(&["--help"]);
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    for word in ["serve", "measure", "tour", "chaos", "fairness", "--quick", "--json"] {
+    for word in ["serve", "measure", "tour", "bench", "chaos", "fairness", "--quick", "--json"] {
         assert!(help.stdout.contains(word), "no {word} in {}", help.stdout);
     }
     let version = run(&["--version"]);

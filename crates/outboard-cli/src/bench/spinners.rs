@@ -1,0 +1,75 @@
+//! Idle-class threads, one on each core, in a process of their own.
+//!
+//! A virtual core that has nothing to do halts, and to wake it again costs a
+//! trip through the host, which says nothing about Outboard. A thread of the
+//! idle class keeps it awake and gives way at once to everyone else. In another
+//! process, so that this one's memory maps are nobody's business there.
+
+use std::hint::black_box;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use anyhow::{Context, anyhow};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
+
+use super::peer::{Peer, Role, wait_for_the_end};
+
+/// Spins until dropped.
+#[derive(Debug)]
+pub(super) struct Spinners {
+    _peer: Peer,
+}
+
+impl Spinners {
+    pub(super) fn start() -> anyhow::Result<Self> {
+        let mut peer = Peer::start(Role::Spin, 0)?;
+        peer.wait_until_ready().context("no spinners")?;
+        Ok(Self { _peer: peer })
+    }
+}
+
+/// The process of the spinners.
+pub(super) fn serve(mut socket: UnixStream) -> anyhow::Result<()> {
+    let (ready, started) = channel();
+    let cores = cores()?;
+    for core in cores.clone() {
+        let ready = ready.clone();
+        thread::spawn(move || spin(core, &ready));
+    }
+    for _ in cores {
+        started.recv().context("a spinner ended")??;
+    }
+    socket.write_all(b".")?;
+    wait_for_the_end(socket);
+    Ok(())
+}
+
+fn spin(core: usize, ready: &Sender<anyhow::Result<()>>) {
+    let prepared = prepare(core);
+    let spins = prepared.is_ok();
+    let _ = ready.send(prepared);
+    while spins {
+        black_box(());
+    }
+}
+
+/// Binds this thread to a core, and makes it give way to all others.
+fn prepare(core: usize) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set)?;
+    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy)
+        .map_err(|error| anyhow!("no idle class: {error:?}"))
+}
+
+fn cores() -> anyhow::Result<Vec<usize>> {
+    let allowed = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect())
+}
