@@ -26,17 +26,15 @@ mod spinners;
 mod throughput;
 mod work;
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::args::BenchArgs;
 use crate::failure::Failure;
-use crate::limits;
+use crate::{limits, output, progress};
 
 use report::Report;
 use row::Row;
@@ -83,7 +81,8 @@ struct Plan {
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
     limits::raise_open_files();
     let steps = steps(args);
-    let bar = progress(steps.len());
+    let bar = progress::bar(steps.len() as u64);
+    bar.tick();
     let mut report = Report::new(args.quick);
     for spinning in [false, true] {
         let mut steps = steps.iter().filter(|step| step.1.spinners == spinning).peekable();
@@ -100,8 +99,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         }
     }
     bar.finish_and_clear();
-    print(&report, args.json)?;
-    Ok(())
+    Ok(output::print(&report, args.json)?)
 }
 
 /// What is measured, in order: all without spinners first.
@@ -148,23 +146,5 @@ impl Plan {
     /// How long subjects take turns, at least.
     fn time(self) -> Duration {
         if self.quick { Duration::from_millis(300) } else { Duration::from_secs(6) }
-    }
-}
-
-/// A bar on stderr, where that is a terminal.
-fn progress(steps: usize) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
-    let template = "{spinner} {bar:30} {pos:>2}/{len} {elapsed} {msg}";
-    bar.set_style(ProgressStyle::with_template(template).expect("the template is well formed"));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
-}
-
-fn print(report: &Report, json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(report)?)
-    } else {
-        write!(out, "{report}")
     }
 }

@@ -14,7 +14,8 @@ use crate::figure;
 /// What the table's words mean.
 const LEGEND: &str = "\
 Each figure is the median over slices, with their quartiles in brackets; it took turns with its
-reference. spinning: idle-class processes kept the cores from halting. beside: others, and limits.
+reference. spinning: threads of the idle class kept the cores from halting. Below a row, with a dash:
+who else does the same, or what part of it must cost.
 ";
 
 /// All that was measured; `Display` is the table.
@@ -89,18 +90,13 @@ impl fmt::Display for Report {
             writeln!(f, "A quick run, or a debug build: the figures are rough.")?;
         }
         let all = self.rows().count();
-        writeln!(f, "{} of {all} goals are met on {} cores.", all - self.missed.len(), {
-            self.machine.cores
-        })?;
+        let met = all - self.missed.len();
+        writeln!(f, "{met} of {all} goals are met on {} cores.", self.machine.cores)?;
         self.missed.iter().try_for_each(|missed| writeln!(f, "missed: {missed}"))
     }
 }
 
-fn cells(section: Section, row: &Row) -> [String; 10] {
-    let beside = row.beside.iter().map(|one| {
-        let figure = with_spread(row.unit, one.value, one.spread);
-        format!("{} {figure}", one.name)
-    });
+fn cells(section: Section, row: &Row) -> [String; 9] {
     [
         section.name(),
         row.name.clone(),
@@ -111,7 +107,6 @@ fn cells(section: Section, row: &Row) -> [String; 10] {
         format!("{:.2}", row.ratio),
         format!("{} {}", if row.goal_is == "at most" { "≤" } else { "≥" }, row.goal),
         if row.met { "yes" } else { "NO" }.to_owned(),
-        beside.collect::<Vec<_>>().join("; "),
     ]
 }
 
@@ -119,7 +114,7 @@ fn with_spread(unit: Unit, value: f64, spread: Spread) -> String {
     if spread.low == spread.high {
         return text(unit, value);
     }
-    format!("{} ({} – {})", text(unit, value), text(unit, spread.low), text(unit, spread.high))
+    format!("{} ({} to {})", text(unit, value), text(unit, spread.low), text(unit, spread.high))
 }
 
 fn text(unit: Unit, value: f64) -> String {
@@ -127,6 +122,7 @@ fn text(unit: Unit, value: f64) -> String {
         Unit::Seconds => figure::time(value),
         Unit::PerSecond => format!("{}/s", figure::count(value.round() as usize)),
         Unit::Bytes if value >= 1024.0 * 1024.0 => format!("{:.2} MiB", value / 1024.0 / 1024.0),
+        Unit::Bytes if value >= 10_240.0 => format!("{:.0} KiB", value / 1024.0),
         Unit::Bytes => format!("{value:.0} bytes"),
         Unit::WakeUps => format!("{value:.0}"),
     }

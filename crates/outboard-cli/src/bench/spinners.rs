@@ -52,9 +52,13 @@ pub(super) fn serve(mut socket: UnixStream) -> anyhow::Result<()> {
 
 fn spin(core: usize, ready: &Sender<anyhow::Result<()>>) {
     let prepared = prepare(core);
-    let spins = prepared.is_ok();
+    let failed = prepared.is_err();
+    // The one that listens ends when any has failed.
     let _ = ready.send(prepared);
-    while spins {
+    if failed {
+        return;
+    }
+    loop {
         black_box(());
     }
 }
