@@ -38,6 +38,8 @@ pub struct Error(Arc<Repr>);
 pub enum ErrorKind {
     /// The task function panicked. Its worker lives on.
     Panicked,
+    /// The Python function raised an exception.
+    Raised,
     /// The worker process died, or was stopped, while it ran the task.
     WorkerLost,
     /// The worker process died for want of memory.
@@ -74,6 +76,19 @@ pub struct Panic {
     pub backtrace: String,
 }
 
+/// An exception that a Python function raised.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Exception {
+    /// The class: `ValueError`, or with its module `json.decoder.JSONDecodeError`.
+    pub class: String,
+    /// What it was raised with, as Python prints it.
+    pub message: String,
+    /// Where it was raised, outermost first: `file:line: function`. Empty where it
+    /// is not known.
+    pub traceback: Vec<String>,
+}
+
 /// How a worker process ended, and what was known of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -104,7 +119,7 @@ pub struct Lost {
 }
 
 /// What ended a worker process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
     /// A signal, by its number.
@@ -120,6 +135,11 @@ pub enum Cause {
     Stuck,
     /// It wrote what no worker writes, so it was killed.
     Protocol,
+    /// The cluster's scheduler cannot be reached any more: what became of the
+    /// worker is not known.
+    Scheduler,
+    /// The cluster lost it, or has lost several workers that had the task.
+    Cluster,
 }
 
 /// Where a task was when its time ran out.
@@ -134,6 +154,7 @@ pub enum Stage {
 #[derive(Debug)]
 pub(crate) enum Repr {
     Panicked(Panic),
+    Raised(Exception),
     WorkerLost(Lost),
     TimedOut { stage: Stage, timeout: Duration },
     Cancelled,
@@ -189,6 +210,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match &*self.0 {
             Repr::Panicked(_) => ErrorKind::Panicked,
+            Repr::Raised(_) => ErrorKind::Raised,
             Repr::WorkerLost(_) => ErrorKind::WorkerLost,
             Repr::TimedOut { .. } => ErrorKind::TimedOut,
             Repr::Cancelled => ErrorKind::Cancelled,
@@ -205,6 +227,11 @@ impl Error {
     /// Whether the task function panicked.
     pub fn is_panicked(&self) -> bool {
         self.kind() == ErrorKind::Panicked
+    }
+
+    /// Whether the Python function raised an exception.
+    pub fn is_raised(&self) -> bool {
+        self.kind() == ErrorKind::Raised
     }
 
     /// Whether the worker died while it ran the task.
@@ -284,6 +311,14 @@ impl Error {
         }
     }
 
+    /// What a Python function raised.
+    pub fn exception(&self) -> Option<&Exception> {
+        match &*self.0 {
+            Repr::Raised(exception) => Some(exception),
+            _ => None,
+        }
+    }
+
     /// How the worker ended, where it was lost.
     pub fn lost(&self) -> Option<&Lost> {
         match &*self.0 {
@@ -297,6 +332,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Repr::Panicked(panic) => write!(f, "task {panic}"),
+            Repr::Raised(exception) => write!(f, "task raised {exception}"),
             Repr::WorkerLost(lost) => lost.fmt(f),
             Repr::TimedOut { stage: Stage::Queued, timeout } => {
                 write!(f, "timed out in the queue after {timeout:?}")
@@ -349,9 +385,22 @@ impl fmt::Display for Panic {
     }
 }
 
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.message.as_str() {
+            "" => f.write_str(&self.class),
+            message => write!(f, "{}: {message}", self.class),
+        }
+    }
+}
+
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "worker {} (pid {}) was lost", self.worker, self.pid)?;
+        match self.pid {
+            // A cluster does not always say.
+            0 => f.write_str("a worker was lost")?,
+            pid => write!(f, "worker {} (pid {pid}) was lost", self.worker)?,
+        }
         if !self.task.is_empty() {
             write!(f, " in `{}`", self.task)?;
         }
@@ -392,6 +441,8 @@ impl fmt::Display for Cause {
             Self::Silent => f.write_str("did not come to `outboard::init()` in time"),
             Self::Stuck => f.write_str("did not let go of what nobody wanted"),
             Self::Protocol => f.write_str("wrote what no worker writes"),
+            Self::Scheduler => f.write_str("its scheduler cannot be reached"),
+            Self::Cluster => f.write_str("the cluster does not have it any more"),
         }
     }
 }

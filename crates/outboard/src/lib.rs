@@ -76,6 +76,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
 //! | `local` | yes | worker processes on this machine; only on Linux, elsewhere it adds nothing |
 //! | `macros` | yes | the [`#[task]`](macro@task) attribute |
 
@@ -113,7 +114,7 @@ pub use outboard_macros::task;
 pub use builder::LocalBuilder;
 pub use client::Client;
 pub use current::{cancelled, deadline};
-pub use error::{Cause, Error, ErrorKind, Lost, Panic, Stage};
+pub use error::{Cause, Error, ErrorKind, Exception, Lost, Panic, Stage};
 pub use figures::{Figures, FunctionSnapshot, TenantSnapshot};
 pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait};
 pub use init::{init, init_with, is_worker};

@@ -443,6 +443,7 @@ impl Core {
     fn error(&self, task: TaskId, failure: Failure) -> Error {
         match failure {
             Failure::Panicked(panic) => Error::new(Repr::Panicked(panic)),
+            Failure::Raised(exception) => Error::new(Repr::Raised(exception)),
             Failure::Codec(error) => error.into(),
             Failure::TooLarge { bytes, limit } => {
                 Error::new(Repr::TooLarge { what: "result", bytes, limit })

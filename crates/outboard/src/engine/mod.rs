@@ -2,6 +2,8 @@
 //! decides everything else, the same for every engine.
 
 mod clock;
+#[cfg(feature = "dask")]
+pub(crate) mod dask;
 mod gate;
 pub(crate) mod inline;
 #[cfg(all(feature = "local", target_os = "linux"))]
