@@ -14,7 +14,7 @@ use crate::init::is_worker;
 use crate::ledger::Options;
 use crate::map::Map;
 use crate::snapshot::Snapshot;
-use crate::task::{TaskFunction, encode_into, function};
+use crate::task::TaskFunction;
 
 /// The environment variable that [`Client::from_env`] reads.
 const URL_VARIABLE: &str = "OUTBOARD_URL";
@@ -64,6 +64,17 @@ impl Drop for Owner {
 impl Client {
     pub(crate) fn new(gate: Arc<Gate>) -> Self {
         Self { owner: Arc::new(Owner(gate)), options: Arc::default() }
+    }
+
+    /// The client, when its first worker is up; it ends if none will be.
+    pub(crate) async fn when_up(self) -> Result<Self, Error> {
+        match self.owner.0.up().await {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.shutdown().await;
+                Err(error)
+            }
+        }
     }
 
     /// Worker processes on this machine: as many as there are cores, unless
@@ -143,14 +154,14 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
-        let _ = f;
         let mut bytes = Vec::with_capacity(16);
-        let submitted = match encode_into(&args, &mut bytes) {
-            Ok(()) => function::<F, M>()
-                .and_then(|function| self.owner.0.submit(function, bytes, &self.options)),
+        let submitted = match F::encode(&args, &mut bytes) {
+            Ok(()) => {
+                f.known().and_then(|known| self.owner.0.submit(known.0, bytes, &self.options))
+            }
             Err(error) => Err(Error::codec("encode the arguments", type_name::<F::Args>(), error)),
         };
-        TaskFuture::new(self.owner.clone(), submitted)
+        TaskFuture::new(self.owner.clone(), submitted, F::decode)
     }
 
     /// Submits a task for every item, as the queue has room, and gives the

@@ -143,7 +143,7 @@ pub enum Cause {
 }
 
 /// Where a task was when its time ran out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// It had not started.
     Queued,

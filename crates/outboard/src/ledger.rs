@@ -22,7 +22,6 @@
 //! deadline is that of a living waiter; the sum of argument bytes is right;
 //! every key leads to a task that holds it.
 
-use std::any::TypeId;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -246,8 +245,9 @@ struct Waiter<W> {
 
 /// What makes two submits the same: compared by bytes, not by hash alone.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Key {
-    function: TypeId,
+pub(crate) struct Key {
+    /// By the number that this process counts it by.
+    function: usize,
     tenant: Option<Arc<str>>,
     identity: Identity,
 }
@@ -450,7 +450,7 @@ impl<W> Ledger<W> {
     ) -> Next {
         let Some(task) = self.current(id, attempt) else { return Next::Nothing };
         match outcome {
-            Err(error) if error.is_panicked() && task.retries > 0 => self.again(id),
+            Err(error) if is_crash(&error) && task.retries > 0 => self.again(id),
             Err(error) => {
                 self.counts.failed += 1;
                 self.note(id, |figures| figures.failed += 1);
@@ -673,6 +673,11 @@ impl<W> Ledger<W> {
 }
 
 impl Task {
+    /// What it shares with other submits of the same.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        self.key.as_deref()
+    }
+
     /// The slot that has it, if it is placed.
     pub(crate) fn slot(&self) -> Option<SlotId> {
         match self.state {
@@ -720,6 +725,16 @@ impl Waiters {
 }
 
 impl Key {
+    /// Tenant and name or arguments, each after its length, for a digest.
+    #[cfg(feature = "dask")]
+    pub(crate) fn parts(&self) -> [&[u8]; 2] {
+        let tenant = self.tenant.as_deref().unwrap_or_default().as_bytes();
+        match &self.identity {
+            Identity::Args(args) => [tenant, args],
+            Identity::Named(name) => [tenant, name.as_bytes()],
+        }
+    }
+
     /// The key of a submit that may share a task.
     fn of(request: &Request<'_>) -> Option<Self> {
         let identity = match &request.options.key {
@@ -728,7 +743,7 @@ impl Key {
             None => return None,
         };
         let tenant = request.options.tenant.clone();
-        Some(Self { function: request.function.id, tenant, identity })
+        Some(Self { function: request.function.number, tenant, identity })
     }
 }
 
@@ -739,6 +754,11 @@ fn copy(result: &Result<Reply, Error>) -> Result<Reply, Error> {
         }
         Err(error) => Err(error.clone()),
     }
+}
+
+/// Whether the function itself failed, and might not the next time.
+fn is_crash(error: &Error) -> bool {
+    error.is_panicked() || error.is_raised()
 }
 
 fn index(key: usize) -> u32 {

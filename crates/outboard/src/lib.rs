@@ -99,6 +99,8 @@ mod init;
 mod ledger;
 mod map;
 mod placement;
+#[cfg(feature = "dask")]
+mod python;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod shared;
 mod shares;
@@ -120,6 +122,8 @@ pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, ga
 pub use init::{init, init_with, is_worker};
 pub use ledger::Report;
 pub use map::Map;
+#[cfg(feature = "dask")]
+pub use python::{PythonArgs, PythonFunction, python};
 pub use snapshot::{Snapshot, WorkerSnapshot};
 pub use task::TaskFunction;
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::Error;
-use crate::ledger::TaskId;
+use crate::ledger::{Key, TaskId};
 use crate::placement::SlotId;
 use crate::snapshot::WorkerSnapshot;
 use crate::task::Function;
@@ -82,6 +82,17 @@ pub(crate) trait Engine: Debug + Send {
 
     /// The workers, for a snapshot.
     fn workers(&self) -> Vec<WorkerSnapshot>;
+
+    /// How many workers there are, where that is not for the gate to say.
+    fn size(&self) -> Option<usize> {
+        None
+    }
+
+    /// How long a slot has had a task, in nanoseconds, where it is a place in
+    /// someone else's queue and not a worker.
+    fn held_ns(&self, _: SlotId, _: TaskId, _: Instant) -> Option<u64> {
+        None
+    }
 }
 
 /// Bytes to be written after the mutex is released.
@@ -98,6 +109,9 @@ pub(crate) struct Work<'a> {
     pub(crate) function: &'static Function,
     pub(crate) args: &'a Payload,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) priority: i32,
+    /// What it shares with other submits of the same.
+    pub(crate) key: Option<&'a Key>,
 }
 
 /// What became of a task that was to be stopped.

@@ -12,6 +12,7 @@
 //! anything is allocated for it, and memory follows what has arrived, not what
 //! was announced.
 
+use std::fmt;
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -96,9 +97,25 @@ async fn frame(stream: &mut (impl AsyncRead + Unpin), length: usize) -> io::Resu
     Ok(frame)
 }
 
-fn excess(what: &str, found: u64, limit: usize) -> io::Error {
-    let text = format!("a message of {found} {what} exceeds the limit of {limit} {what}");
-    io::Error::new(io::ErrorKind::InvalidData, text)
+/// More than the bounds allow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Excess {
+    what: &'static str,
+    pub(crate) found: u64,
+    limit: usize,
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, found, limit } = self;
+        write!(f, "a message of {found} {what} exceeds the limit of {limit} {what}")
+    }
+}
+
+impl std::error::Error for Excess {}
+
+fn excess(what: &'static str, found: u64, limit: usize) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Excess { what, found, limit })
 }
 
 #[cfg(test)]

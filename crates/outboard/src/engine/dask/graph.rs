@@ -11,6 +11,7 @@ use rmpv::Value;
 
 use super::message::{Message, Serialized, map};
 use super::pickle::Pickle;
+use crate::wire::Payload;
 
 /// Before the name of a Rust function whose argument is a payload of ours.
 pub(crate) const PAYLOAD_PREFIX: &str = "outboard-payload::";
@@ -34,12 +35,11 @@ pub(crate) struct GraphTask {
 /// What a task calls.
 #[derive(Clone, Debug)]
 pub(crate) enum Called {
-    /// A Python function by module and name, with the opcodes of its tuple of
-    /// arguments.
-    Python { module: String, name: String, args: Vec<u8> },
+    /// A Python function, `module:name`, with the opcodes of its tuple of arguments.
+    Python { function: &'static str, args: Payload },
     /// A Rust function by name, with encoded arguments and the milliseconds that
     /// it has.
-    Rust { name: &'static str, payload: Vec<u8>, timeout_ms: Option<u64> },
+    Rust { name: &'static str, payload: Payload, timeout_ms: Option<u64> },
 }
 
 /// Where tasks of one graph may run.
@@ -151,7 +151,8 @@ impl Called {
     /// The function, then its arguments.
     fn write(&self, pickle: &mut Pickle) {
         match self {
-            Self::Python { module, name, args } => {
+            Self::Python { function, args } => {
+                let (module, name) = function.split_once(':').unwrap_or(("builtins", function));
                 pickle.global("_pickle", "loads");
                 pickle.bytes(&python_call(module, name, args));
             }
@@ -192,7 +193,7 @@ mod tests {
     /// the place of `operator.add`.
     #[test]
     fn an_expression_is_a_graph_with_a_name() {
-        let call = Called::Rust { name: "fib", payload: vec![7], timeout_ms: None };
+        let call = Called::Rust { name: "fib", payload: vec![7].into(), timeout_ms: None };
         let task = GraphTask { key: "add-1".into(), call, priority: 0 };
         let zeros = "0".repeat(32);
         let mut expected = b"\x80\x04\x8c\x0adask._expr\x8c\x07LLGExpr\x93}(\x8c\x05add-1\
@@ -215,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_graph_says_where_and_in_which_order() {
-        let call = Called::Rust { name: "fib", payload: vec![], timeout_ms: Some(5) };
+        let call = Called::Rust { name: "fib", payload: Vec::new().into(), timeout_ms: Some(5) };
         let task =
             |key: &str, priority| GraphTask { key: key.into(), call: call.clone(), priority };
         let resource = Some(resource("fib", 0xab));

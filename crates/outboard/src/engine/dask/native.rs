@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exception;
 use super::pickle::{Node, Pickle, Symbols};
-use crate::error::{Cause, Lost};
+use crate::error::{Cause, Lost, Stage};
 use crate::task::encode_into;
 use crate::wire::{Failure, Usage};
 
@@ -34,7 +34,7 @@ pub(crate) enum Failed {
     /// Its process died.
     Lost(Death),
     /// It ran out of the time that it was given.
-    TimedOut { running: bool },
+    TimedOut { stage: Stage, timeout: Duration },
     /// The worker's queue is full, or it is ending.
     Refused(String),
 }

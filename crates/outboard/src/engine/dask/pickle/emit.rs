@@ -13,15 +13,20 @@ impl Pickle {
         Self(vec![0x80, 4])
     }
 
+    /// Goes on with opcodes that are to be a part of some program.
+    pub(crate) fn part_of(opcodes: Vec<u8>) -> Self {
+        Self(opcodes)
+    }
+
+    /// The opcodes alone.
+    pub(crate) fn into_part(self) -> Vec<u8> {
+        self.0
+    }
+
     /// The whole program.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.0.push(b'.');
         self.0
-    }
-
-    /// How many bytes it has so far.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
     }
 
     pub(crate) fn none(&mut self) {

@@ -1,0 +1,194 @@
+//! A real Dask cluster: a scheduler and workers, processes of their own on
+//! free ports of 127.0.0.1.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
+
+use outboard::Client;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::found;
+use crate::support::process::Process;
+
+/// A release of `distributed`, by the name that `script/bootstrap` gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Release {
+    Oldest,
+    Newest,
+}
+
+/// Python code that starts a program of Dask, and ends it with whoever started
+/// it: then stdin ends.
+const START: &str = "
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
+name = sys.argv.pop(1)
+sys.argv[0] = 'dask-' + name
+__import__('distributed.cli.dask_' + name, fromlist=['main']).main()
+";
+
+impl Release {
+    fn python(self) -> PathBuf {
+        let name = match self {
+            Self::Oldest => "oldest",
+            Self::Newest => "newest",
+        };
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python");
+        let python = root.join(name).join("bin/python");
+        assert!(python.exists(), "{} is missing: run script/bootstrap", python.display());
+        python
+    }
+
+    /// A cluster that all tests of this release share: one that none of them
+    /// harms.
+    pub(crate) async fn shared(self) -> Arc<Cluster> {
+        static SHARED: [OnceLock<Arc<Cluster>>; 2] = [OnceLock::new(), OnceLock::new()];
+        let shared = &SHARED[self as usize];
+        let cluster = shared.get_or_init(|| Arc::new(Cluster::start(self, 2))).clone();
+        cluster.ready().await;
+        cluster
+    }
+
+    /// A cluster of a test's own.
+    pub(crate) async fn cluster(self, workers: usize) -> Cluster {
+        let cluster = Cluster::start(self, workers);
+        cluster.ready().await;
+        cluster
+    }
+}
+
+/// Its processes, killed when it is dropped.
+pub(crate) struct Cluster {
+    release: Release,
+    directory: TempDir,
+    port: u16,
+    scheduler: Program,
+    workers: Vec<Program>,
+}
+
+/// One process.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Program {
+    fn start(release: Release, name: &str, directory: &Path, args: &[&str]) -> Self {
+        let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
+        let child = Command::new(release.python())
+            .args(["-c", START, name])
+            .args(args)
+            // The modules that only workers have.
+            .env("PYTHONPATH", if name == "worker" { modules() } else { PathBuf::new() })
+            .env("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "5s")
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    fn process(&self) -> Process {
+        Process::open(self.0.id())
+    }
+}
+
+/// Where the tests' Python modules are.
+fn modules() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/dask/modules")
+}
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Cluster {
+    fn start(release: Release, workers: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let scheduler = start_scheduler(release, directory.path(), port);
+        let mut cluster = Self { release, directory, port, scheduler, workers: Vec::new() };
+        (0..workers).for_each(|_| cluster.add_worker());
+        cluster
+    }
+
+    /// Starts one more worker, with one thread.
+    pub(crate) fn add_worker(&mut self) {
+        let scheduler = self.address();
+        let args = [
+            scheduler.as_str(),
+            "--host=127.0.0.1",
+            "--dashboard-address=127.0.0.1:0",
+            "--nthreads=1",
+            "--no-nanny",
+        ];
+        self.workers.push(Program::start(self.release, "worker", self.directory.path(), &args));
+    }
+
+    /// Waits until all its workers have joined.
+    async fn ready(&self) {
+        let wanted = self.workers.len();
+        found(format_args!("{wanted} workers join; {}", self.log()), || {
+            let log = self.log();
+            (log.matches("Register worker").count() >= wanted).then_some(())
+        })
+        .await;
+    }
+
+    /// What its processes have written.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// The scheduler's address, as Dask writes it.
+    pub(crate) fn address(&self) -> String {
+        format!("tcp://127.0.0.1:{}", self.port)
+    }
+
+    /// What a client connects to.
+    pub(crate) fn url(&self) -> String {
+        format!("dask://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(&self.url()).await.unwrap()
+    }
+
+    pub(crate) fn worker(&self, at: usize) -> Process {
+        self.workers[at].process()
+    }
+
+    pub(crate) fn kill_worker(&mut self, at: usize) {
+        drop(self.workers.remove(at));
+    }
+
+    pub(crate) fn scheduler(&self) -> Process {
+        self.scheduler.process()
+    }
+
+    pub(crate) fn kill_scheduler(&mut self) {
+        self.scheduler.process().signal(Signal::KILL);
+        self.scheduler.0.wait().unwrap();
+    }
+
+    /// Starts the scheduler again, at the same address.
+    pub(crate) fn restart_scheduler(&mut self) {
+        self.scheduler = start_scheduler(self.release, self.directory.path(), self.port);
+    }
+}
+
+fn start_scheduler(release: Release, directory: &Path, port: u16) -> Program {
+    let port = format!("--port={port}");
+    let args = ["--host=127.0.0.1", port.as_str(), "--dashboard-address=127.0.0.1:0"];
+    Program::start(release, "scheduler", directory, &args)
+}

@@ -1,0 +1,27 @@
+//! Real Dask clusters, of the oldest and of the newest release that is
+//! supported.
+
+/// A scheduler and workers, started and ended.
+mod cluster;
+/// Functions of Python, called from Rust.
+mod python;
+
+use cluster::Release;
+
+/// Makes a test of each of these, for each release.
+macro_rules! on_every_release {
+    ($($name:ident),* $(,)?) => {
+        mod oldest {
+            $(#[test] fn $name() {
+                crate::support::run(super::$name(super::super::Release::Oldest));
+            })*
+        }
+
+        mod newest {
+            $(#[test] fn $name() {
+                crate::support::run(super::$name(super::super::Release::Newest));
+            })*
+        }
+    };
+}
+use on_every_release;
