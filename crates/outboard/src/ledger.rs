@@ -35,6 +35,11 @@ use crate::placement::{Place, SlotId, TenantId};
 use crate::task::Function;
 use crate::wire::{Payload, Usage};
 
+pub(crate) use key::Key;
+
+/// What makes two submits the same.
+mod key;
+
 /// Names a task; never reused within four billion tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TaskId(Tagged);
@@ -241,21 +246,6 @@ struct Waiter<W> {
     task: TaskId,
     handle: W,
     timeout: Option<(Duration, Instant)>,
-}
-
-/// What makes two submits the same: compared by bytes, not by hash alone.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    /// By the number that this process counts it by.
-    function: usize,
-    tenant: Option<Arc<str>>,
-    identity: Identity,
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum Identity {
-    Args(Vec<u8>),
-    Named(Arc<str>),
 }
 
 impl<W> Ledger<W> {
@@ -721,29 +711,6 @@ impl Waiters {
                 *self = Self::One(*all.first().expect("there is one"));
             }
         }
-    }
-}
-
-impl Key {
-    /// Tenant and name or arguments, each after its length, for a digest.
-    #[cfg(feature = "dask")]
-    pub(crate) fn parts(&self) -> [&[u8]; 2] {
-        let tenant = self.tenant.as_deref().unwrap_or_default().as_bytes();
-        match &self.identity {
-            Identity::Args(args) => [tenant, args],
-            Identity::Named(name) => [tenant, name.as_bytes()],
-        }
-    }
-
-    /// The key of a submit that may share a task.
-    fn of(request: &Request<'_>) -> Option<Self> {
-        let identity = match &request.options.key {
-            Some(name) => Identity::Named(name.clone()),
-            None if request.function.pure => Identity::Args(request.args.to_vec()),
-            None => return None,
-        };
-        let tenant = request.options.tenant.clone();
-        Some(Self { function: request.function.number, tenant, identity })
     }
 }
 

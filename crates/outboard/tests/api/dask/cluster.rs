@@ -10,8 +10,8 @@ use outboard::Client;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::found;
 use crate::support::process::Process;
+use crate::support::{eventually, found};
 
 /// A release of `distributed`, by the name that `script/bootstrap` gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +145,31 @@ impl Cluster {
         .await;
     }
 
+    /// Waits until so many tasks are next in line at its workers, as these tell
+    /// Dask's own client.
+    pub(crate) async fn has_ready(&self, tasks: usize) {
+        const ASK: &str = "
+import sys, time
+from distributed import Client
+def ready(dask_worker):
+    return sum(ts.state == 'ready' for ts in dask_worker.state.tasks.values())
+with Client(sys.argv[1]) as client:
+    while sum(client.run(ready).values()) != int(sys.argv[2]):
+        time.sleep(0.01)
+";
+        let mut asking = Command::new(self.release.python())
+            .args(["-c", ASK, &self.address(), &tasks.to_string()])
+            .spawn()
+            .unwrap();
+        let mut status = None;
+        eventually("tasks are next in line", || {
+            status = asking.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        assert!(status.unwrap().success());
+    }
+
     /// What its processes have written.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
@@ -158,6 +183,10 @@ impl Cluster {
     /// What a client connects to.
     pub(crate) fn url(&self) -> String {
         format!("dask://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) async fn client(&self) -> Client {

@@ -3,6 +3,10 @@
 
 /// A scheduler and workers, started and ended.
 mod cluster;
+/// Schedulers and workers that die, cut connections, nonsense.
+mod faults;
+/// Cancel, timeout, priority, bounds, functions that nobody has.
+mod options;
 /// Functions of Python, called from Rust.
 mod python;
 

@@ -52,3 +52,19 @@ def crash(directory):
 
 def large(size):
     return b"x" * size
+
+
+def note(directory, line):
+    with open(os.path.join(directory, "lines"), "a") as file:
+        file.write(f"{line}\n")
+
+
+def fails_before(directory, times):
+    """Raises the first so many times."""
+    with open(os.path.join(directory, "starts"), "a+") as file:
+        file.write("start\n")
+        file.seek(0)
+        starts = len(file.readlines())
+    if starts <= times:
+        raise RuntimeError(f"start {starts} of {times} that fail")
+    return starts
