@@ -187,10 +187,6 @@ impl Client {
         Map::new(client, f, args.into_iter())
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
-        self.owner.gate()
-    }
-
     /// Waits until the queue has room for a task.
     ///
     /// Others may take that room first, so a submit after it can still be

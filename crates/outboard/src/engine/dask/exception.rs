@@ -2,10 +2,10 @@
 
 use super::pickle::{Node, Object, Symbols};
 use crate::error::Exception;
+use crate::execute::{MAX_TEXT, cut};
 
-/// The most lines of a traceback, characters of a message and parts of it.
+/// The most lines of a traceback, and parts of a message.
 const LINES: usize = 200;
-const MESSAGE: usize = 32 << 10;
 const PARTS: usize = 1000;
 
 /// How deep a message's values are shown.
@@ -125,7 +125,7 @@ fn show(symbols: &Symbols<'_>, node: Node, depth: usize, parts: &mut usize, out:
             if place > 0 {
                 out.push_str(", ");
             }
-            if out.len() > MESSAGE || *parts == 0 {
+            if out.len() > MAX_TEXT || *parts == 0 {
                 out.push('…');
                 break;
             }
@@ -160,10 +160,6 @@ fn show(symbols: &Symbols<'_>, node: Node, depth: usize, parts: &mut usize, out:
             }
         },
     }
-}
-
-fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(MESSAGE)].to_owned()
 }
 
 #[cfg(test)]

@@ -33,7 +33,6 @@ struct Scheduler {
     /// What has not left yet, in order.
     outbox: Vec<Outgoing>,
     keys: HashMap<String, (SlotId, TaskId)>,
-    done: u64,
 }
 
 /// A task at a slot.
@@ -309,7 +308,6 @@ impl Table {
         let scheduler = &mut self.schedulers[at];
         let after = now.saturating_duration_since(entry.since);
         scheduler.window.ended(after, scheduler.held);
-        scheduler.done += 1;
         scheduler.outbox.push(Outgoing::Release(key.to_owned(), None));
         self.freed(entry.slot, entry.task);
     }
@@ -338,11 +336,6 @@ impl Table {
                 (*slot, tasks.collect())
             })
             .collect()
-    }
-
-    /// How many tasks a scheduler has, and how many it has ended.
-    pub(crate) fn counts(&self, at: usize) -> (usize, u64) {
-        (self.schedulers[at].held, self.schedulers[at].done)
     }
 }
 

@@ -47,14 +47,21 @@ impl Release {
     pub(crate) async fn shared(self) -> Arc<Cluster> {
         static SHARED: [OnceLock<Arc<Cluster>>; 2] = [OnceLock::new(), OnceLock::new()];
         let shared = &SHARED[self as usize];
-        let cluster = shared.get_or_init(|| Arc::new(Cluster::start(self, 2))).clone();
+        let cluster = shared.get_or_init(|| Arc::new(Cluster::start(self, 2, None))).clone();
+        cluster.ready().await;
+        cluster
+    }
+
+    /// A cluster of a test's own, with one worker, that speaks TLS.
+    pub(crate) async fn secured(self, certificates: Certificates) -> Cluster {
+        let cluster = Cluster::start(self, 1, Some(certificates));
         cluster.ready().await;
         cluster
     }
 
     /// A cluster of a test's own.
     pub(crate) async fn cluster(self, workers: usize) -> Cluster {
-        let cluster = Cluster::start(self, workers);
+        let cluster = Cluster::start(self, workers, None);
         cluster.ready().await;
         cluster
     }
@@ -65,6 +72,7 @@ pub(crate) struct Cluster {
     release: Release,
     directory: TempDir,
     port: u16,
+    certificates: Option<Certificates>,
     scheduler: Program,
     workers: Vec<Program>,
 }
@@ -113,11 +121,12 @@ fn free_port() -> u16 {
 }
 
 impl Cluster {
-    fn start(release: Release, workers: usize) -> Self {
+    fn start(release: Release, workers: usize, certificates: Option<Certificates>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let port = free_port();
-        let scheduler = start_scheduler(release, directory.path(), port);
-        let mut cluster = Self { release, directory, port, scheduler, workers: Vec::new() };
+        let scheduler = start_scheduler(release, directory.path(), port, certificates.as_ref());
+        let none = Vec::new();
+        let mut cluster = Self { release, directory, port, certificates, scheduler, workers: none };
         (0..workers).for_each(|_| cluster.add_worker());
         cluster
     }
@@ -125,13 +134,15 @@ impl Cluster {
     /// Starts one more worker, with one thread.
     pub(crate) fn add_worker(&mut self) {
         let scheduler = self.address();
-        let args = [
+        let mut args = vec![
             scheduler.as_str(),
             "--host=127.0.0.1",
             "--dashboard-address=127.0.0.1:0",
             "--nthreads=1",
             "--no-nanny",
         ];
+        let secured = self.certificates.iter().flat_map(Certificates::args).collect::<Vec<_>>();
+        args.extend(secured.iter().map(String::as_str));
         self.workers.push(Program::start(self.release, "worker", self.directory.path(), &args));
     }
 
@@ -177,7 +188,8 @@ with Client(sys.argv[1]) as client:
 
     /// The scheduler's address, as Dask writes it.
     pub(crate) fn address(&self) -> String {
-        format!("tcp://127.0.0.1:{}", self.port)
+        let scheme = if self.certificates.is_some() { "tls" } else { "tcp" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     /// What a client connects to.
@@ -212,12 +224,95 @@ with Client(sys.argv[1]) as client:
 
     /// Starts the scheduler again, at the same address.
     pub(crate) fn restart_scheduler(&mut self) {
-        self.scheduler = start_scheduler(self.release, self.directory.path(), self.port);
+        self.scheduler = start_scheduler(
+            self.release,
+            self.directory.path(),
+            self.port,
+            self.certificates.as_ref(),
+        );
     }
 }
 
-fn start_scheduler(release: Release, directory: &Path, port: u16) -> Program {
+fn start_scheduler(
+    release: Release,
+    directory: &Path,
+    port: u16,
+    certificates: Option<&Certificates>,
+) -> Program {
     let port = format!("--port={port}");
-    let args = ["--host=127.0.0.1", port.as_str(), "--dashboard-address=127.0.0.1:0"];
+    let mut args = vec!["--host=127.0.0.1", port.as_str(), "--dashboard-address=127.0.0.1:0"];
+    let secured = certificates.into_iter().flat_map(Certificates::args).collect::<Vec<_>>();
+    args.extend(secured.iter().map(String::as_str));
+    if certificates.is_some() {
+        args.push("--protocol=tls");
+    }
     Program::start(release, "scheduler", directory, &args)
+}
+
+/// An authority, and a certificate that it signed, as files.
+#[derive(Clone, Debug)]
+pub(crate) struct Certificates {
+    pub(crate) ca: PathBuf,
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl Certificates {
+    /// An authority, and another certificate that it signed.
+    pub(crate) fn signed(directory: &Path) -> Self {
+        let authority = Self::temporary(directory, "ca");
+        let file = |name: &str| directory.join(name);
+        let (request, extensions) = (file("leaf.csr"), file("leaf.ext"));
+        std::fs::write(&extensions, "basicConstraints=CA:FALSE\n").unwrap();
+        let (cert, key) = (file("leaf.pem"), file("leaf.key"));
+        openssl(&["req", "-new", "-subj=/CN=leaf"], &[("keyout", &key), ("out", &request)]);
+        let files = [
+            ("in", &request),
+            ("CA", &authority.ca),
+            ("CAkey", &authority.key),
+            ("extfile", &extensions),
+            ("out", &cert),
+        ];
+        openssl(&["x509", "-req", "-days=2", "-CAcreateserial"], &files);
+        Self { ca: authority.ca, cert, key }
+    }
+
+    /// One certificate that is both, as `Security.temporary()` makes it.
+    pub(crate) fn temporary(directory: &Path, name: &str) -> Self {
+        let cert = directory.join(format!("{name}.pem"));
+        let key = directory.join(format!("{name}.key"));
+        let args = ["req", "-x509", "-new", "-days=2", "-subj=/CN=dask-internal"];
+        openssl(&args, &[("keyout", &key), ("out", &cert)]);
+        Self { ca: cert.clone(), cert, key }
+    }
+
+    /// What Dask's programs are told.
+    fn args(&self) -> [String; 3] {
+        let file = |name: &str, file: &Path| format!("--tls-{name}={}", file.display());
+        [file("ca-file", &self.ca), file("cert", &self.cert), file("key", &self.key)]
+    }
+
+    /// What a URL is told.
+    pub(crate) fn query(&self) -> String {
+        let Self { ca, cert, key } = self;
+        format!("tls_ca={}&tls_cert={}&tls_key={}", ca.display(), cert.display(), key.display())
+    }
+}
+
+fn openssl(args: &[&str], files: &[(&str, &PathBuf)]) {
+    let mut command = Command::new("openssl");
+    for arg in args {
+        match arg.split_once('=') {
+            Some((name, value)) => command.args([name, value]),
+            None => command.arg(arg),
+        };
+    }
+    if args[0] == "req" {
+        command.args(["-newkey", "rsa:2048", "-nodes"]);
+    }
+    for (name, file) in files {
+        command.arg(format!("-{name}")).arg(file);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -10,6 +10,9 @@ mod options;
 /// Functions of Python, called from Rust.
 mod python;
 
+/// Clusters that speak TLS.
+mod tls;
+
 use cluster::Release;
 
 /// Makes a test of each of these, for each release.
