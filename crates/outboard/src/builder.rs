@@ -335,7 +335,7 @@ impl Settings {
         Ok((engine, settings))
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let number: usize =
             value.parse().map_err(|_| format!("`{name}` wants a whole number, not `{value}`"))?;
         match name {
@@ -375,14 +375,14 @@ impl Settings {
     }
 
     #[cfg(all(feature = "local", target_os = "linux"))]
-    async fn start_local(self) -> Result<Client, Error> {
+    pub(crate) async fn start_local(self) -> Result<Client, Error> {
         let client = Client::new(crate::engine::local::start(self)?);
         client.when_up().await
     }
 
     #[cfg(not(all(feature = "local", target_os = "linux")))]
     #[expect(clippy::unused_async, reason = "as where there are worker processes")]
-    async fn start_local(self) -> Result<Client, Error> {
+    pub(crate) async fn start_local(self) -> Result<Client, Error> {
         Err(Error::unavailable(
             "worker processes need Linux and the feature `local`; use inline:// here",
         ))

@@ -164,6 +164,18 @@ impl Client {
         TaskFuture::new(self.owner.clone(), submitted, F::decode)
     }
 
+    /// Submits a call whose arguments are encoded already; gives the encoded
+    /// output.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn submit_encoded(
+        &self,
+        function: &'static crate::task::Function,
+        args: Vec<u8>,
+    ) -> TaskFuture<Vec<u8>> {
+        let submitted = self.owner.0.submit(function, args, &self.options);
+        TaskFuture::new(self.owner.clone(), submitted, |output| Ok(output.to_vec()))
+    }
+
     /// Submits a task for every item, as the queue has room, and gives the
     /// results in the items' order.
     ///

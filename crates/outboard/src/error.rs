@@ -206,6 +206,12 @@ impl Error {
         Self::new(Repr::Codec { what, type_name: type_name.into(), source })
     }
 
+    /// All that is known.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn repr(&self) -> &Repr {
+        &self.0
+    }
+
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match &*self.0 {

@@ -12,6 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::closure::conjure;
+#[cfg(feature = "dask")]
+use crate::engine::dask::pickle::{Node, Pickle, Symbols, from_symbols, write_value};
 use crate::error::{Error, Repr};
 
 /// A function that can be submitted: zero to eight owned arguments, `fn` or
@@ -201,13 +203,24 @@ pub struct Entry {
     id: fn() -> TypeId,
     signature: fn() -> [&'static str; 2],
     run: Run,
+    #[cfg(feature = "dask")]
+    values: Values,
 }
 
 impl Entry {
     /// The entry of `f` under `name`.
     pub const fn new<F: TaskFunction<M>, M>(name: &'static str, pure: bool, _f: F) -> Self {
         let (id, signature, run) = (TypeId::of::<F>, signature::<F, M>, run::<F, M>);
-        Self { name, pure, steady: false, id, signature, run }
+        Self {
+            name,
+            pure,
+            steady: false,
+            id,
+            signature,
+            run,
+            #[cfg(feature = "dask")]
+            values: Values { args: args_from_python::<F, M>, output: output_to_python::<F, M> },
+        }
     }
 
     /// The same, of a function that always runs about as long.
@@ -215,6 +228,41 @@ impl Entry {
     pub const fn steady(self) -> Self {
         Self { steady: true, ..self }
     }
+}
+
+/// How a function of ours is called with Python's values.
+#[cfg(feature = "dask")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Values {
+    /// Encodes the arguments that a tuple of a pickle holds.
+    pub(crate) args: fn(&Symbols<'_>, Node) -> Result<Vec<u8>, String>,
+    /// The pickle of an encoded output.
+    pub(crate) output: fn(&[u8]) -> Result<Vec<u8>, String>,
+}
+
+#[cfg(feature = "dask")]
+fn args_from_python<F: TaskFunction<M>, M>(
+    symbols: &Symbols<'_>,
+    tuple: Node,
+) -> Result<Vec<u8>, String> {
+    // As they are passed to `submit`: none as a unit, one bare.
+    let args = match symbols.items(tuple).ok_or("the arguments are no tuple")? {
+        [] => Node::None,
+        [one] => *one,
+        _ => tuple,
+    };
+    let args: F::Args = from_symbols(symbols, &[], args).map_err(|error| error.to_string())?;
+    let mut out = Vec::new();
+    encode_into(&args, &mut out).map_err(|error| error.to_string())?;
+    Ok(out)
+}
+
+#[cfg(feature = "dask")]
+fn output_to_python<F: TaskFunction<M>, M>(output: &[u8]) -> Result<Vec<u8>, String> {
+    let output: F::Output = decode_all(output)?;
+    let mut pickle = Pickle::new();
+    write_value(&output, &mut pickle).map_err(|error| error.to_string())?;
+    Ok(pickle.finish())
 }
 
 fn signature<F: TaskFunction<M>, M>() -> [&'static str; 2] {
@@ -250,6 +298,13 @@ pub(crate) struct Function {
     pub(crate) signature: u64,
     /// Whether it is a function of Python.
     pub(crate) python: bool,
+    /// How Python calls it; of those with a name.
+    #[cfg(feature = "dask")]
+    #[cfg_attr(
+        not(all(feature = "local", target_os = "linux")),
+        expect(dead_code, reason = "workers of a cluster are local ones")
+    )]
+    pub(crate) values: Option<Values>,
 }
 
 /// The functions with a name, sorted by it: every process of this binary has
@@ -291,6 +346,12 @@ impl Registry {
         self.functions.get(index as usize)
     }
 
+    /// All functions with a name, sorted by it.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn functions(&self) -> &[Function] {
+        &self.functions
+    }
+
     /// A digest of names and signatures, equal in every process of one binary.
     pub(crate) fn digest(&self) -> u64 {
         self.digest
@@ -309,6 +370,8 @@ impl Entry {
             run: self.run,
             signature: stable_digest((self.signature)()),
             python: false,
+            #[cfg(feature = "dask")]
+            values: Some(self.values),
         }
     }
 }
@@ -386,6 +449,8 @@ fn registered(
             run,
             signature: 0,
             python,
+            #[cfg(feature = "dask")]
+            values: None,
         }))
     })
 }

@@ -80,6 +80,31 @@ impl Message {
         Ok(Self { value, frames })
     }
 
+    /// The pickle that a value of this message stands for: what schedulers send of
+    /// tasks.
+    ///
+    /// # Errors
+    ///
+    /// If its frames are not there.
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub(crate) fn pickled(&self, value: &Value) -> Result<Vec<u8>, Malformed> {
+        let missing = Malformed("a pickle whose frame is missing");
+        let place = field(value, "__Pickled__").and_then(Value::as_u64);
+        let place = place.and_then(|place| usize::try_from(place).ok()?.checked_sub(1));
+        let frame = place.and_then(|at| self.frames.get(at)).ok_or(missing.clone())?;
+        match decode(frame)? {
+            Value::Map(pairs) => pairs
+                .into_iter()
+                .find(|(name, _)| name.as_str() == Some("pickled-obj"))
+                .and_then(|(_, pickle)| match pickle {
+                    Value::Binary(pickle) => Some(pickle),
+                    _ => None,
+                })
+                .ok_or(missing),
+            _ => Err(missing),
+        }
+    }
+
     /// The object that a value of this message stands for. Each can be taken once.
     ///
     /// # Errors

@@ -22,6 +22,8 @@ pub(crate) mod tls;
 mod url;
 pub(crate) mod values;
 mod window;
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub(crate) mod worker;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::AtomicU64;

@@ -81,7 +81,12 @@ impl Settings {
                 false => Err("certificates are given: write tls://host:port".into()),
             };
         }
-        tls::client(&self.files.clone().or_from_env(Role::Client)).map(Some)
+        tls::client(&self.files(Role::Client)).map(Some)
+    }
+
+    /// The files of the certificates.
+    pub(crate) fn files(&self, role: Role) -> Files {
+        self.files.clone().or_from_env(role)
     }
 }
 
