@@ -56,7 +56,10 @@
 //!
 //! A URL chooses: `local://` runs worker processes on this machine (Linux),
 //! `inline://` threads of this process, for tests and other platforms. On both
-//! a closure that captures nothing can be submitted as well.
+//! a closure that captures nothing can be submitted as well. With the feature
+//! `dask`, `dask://host:port` runs tasks on a Dask cluster: those with a name on
+//! any program with [`init`] that was started with `OUTBOARD_WORKER=dask://host:port`,
+//! and functions of Python on ordinary Dask workers.
 //!
 //! # Bounds
 //!

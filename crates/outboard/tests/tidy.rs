@@ -19,7 +19,7 @@ const LONG_FILES: [(&str, usize, &str); 3] = [
 const FUNCTION_LINES: usize = 80;
 
 /// The longest ARCHITECTURE.md, in lines: it is there to be read in one go.
-const ARCHITECTURE_LINES: usize = 220;
+const ARCHITECTURE_LINES: usize = 260;
 
 /// The modules that may contain unsafe code; each argues for it.
 const UNSAFE_FILES: [&str; 3] = [
