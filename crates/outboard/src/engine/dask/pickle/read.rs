@@ -8,7 +8,7 @@
 //!
 //! [`opcodes`]: https://docs.python.org/3/library/pickletools.html
 
-use std::fmt;
+use super::PickleError;
 
 /// The most that a pickle may cost in memory, in units of a [`Node`].
 const MAX_COST: usize = 16 << 20;
@@ -79,29 +79,6 @@ pub(crate) struct Symbols<'a> {
     /// What it cost, in nodes.
     pub(crate) cost: usize,
 }
-
-/// Why bytes are no pickle, or none that can be understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PickleError {
-    /// It ends too early, or takes more than it has.
-    Broken(usize),
-    /// Nothing that CPython writes today.
-    Opcode(u8),
-    /// It would cost too much memory.
-    TooLarge,
-}
-
-impl fmt::Display for PickleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Broken(at) => write!(f, "the pickle is broken at byte {at}"),
-            Self::Opcode(code) => write!(f, "the pickle has an opcode {code:#04x}, not understood"),
-            Self::TooLarge => f.write_str("the pickle has too many parts"),
-        }
-    }
-}
-
-impl std::error::Error for PickleError {}
 
 impl<'a> Symbols<'a> {
     /// Reads a pickle that takes up to all of the bytes. Beside it `buffers`
