@@ -273,7 +273,8 @@ enum EngineName {
 }
 
 #[cfg(feature = "dask")]
-const KNOWN_ENGINES: &str = "known are local://, inline://, and dask:// with tcp:// and tls://";
+const KNOWN_ENGINES: &str =
+    "known are local:// and inline://, and dask://, tcp:// and tls:// of clusters";
 #[cfg(not(feature = "dask"))]
 const KNOWN_ENGINES: &str =
     "known are local:// and inline:// (and dask:// with the feature `dask`)";
