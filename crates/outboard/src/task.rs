@@ -12,9 +12,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::closure::conjure;
-#[cfg(feature = "dask")]
-use crate::engine::dask::pickle::{Node, Pickle, Symbols, from_symbols, write_value};
 use crate::error::{Error, Repr};
+#[cfg(feature = "dask")]
+use crate::python::Values;
 
 /// A function that can be submitted: zero to eight owned arguments, `fn` or
 /// `async fn`, or a closure that captures nothing.
@@ -219,7 +219,7 @@ impl Entry {
             signature,
             run,
             #[cfg(feature = "dask")]
-            values: Values { args: args_from_python::<F, M>, output: output_to_python::<F, M> },
+            values: Values::of::<F, M>(),
         }
     }
 
@@ -228,41 +228,6 @@ impl Entry {
     pub const fn steady(self) -> Self {
         Self { steady: true, ..self }
     }
-}
-
-/// How a function of ours is called with Python's values.
-#[cfg(feature = "dask")]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Values {
-    /// Encodes the arguments that a tuple of a pickle holds.
-    pub(crate) args: fn(&Symbols<'_>, Node) -> Result<Vec<u8>, String>,
-    /// The pickle of an encoded output.
-    pub(crate) output: fn(&[u8]) -> Result<Vec<u8>, String>,
-}
-
-#[cfg(feature = "dask")]
-fn args_from_python<F: TaskFunction<M>, M>(
-    symbols: &Symbols<'_>,
-    tuple: Node,
-) -> Result<Vec<u8>, String> {
-    // As they are passed to `submit`: none as a unit, one bare.
-    let args = match symbols.items(tuple).ok_or("the arguments are no tuple")? {
-        [] => Node::None,
-        [one] => *one,
-        _ => tuple,
-    };
-    let args: F::Args = from_symbols(symbols, &[], args).map_err(|error| error.to_string())?;
-    let mut out = Vec::new();
-    encode_into(&args, &mut out).map_err(|error| error.to_string())?;
-    Ok(out)
-}
-
-#[cfg(feature = "dask")]
-fn output_to_python<F: TaskFunction<M>, M>(output: &[u8]) -> Result<Vec<u8>, String> {
-    let output: F::Output = decode_all(output)?;
-    let mut pickle = Pickle::new();
-    write_value(&output, &mut pickle).map_err(|error| error.to_string())?;
-    Ok(pickle.finish())
 }
 
 fn signature<F: TaskFunction<M>, M>() -> [&'static str; 2] {
