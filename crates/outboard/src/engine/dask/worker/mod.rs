@@ -74,9 +74,16 @@ pub async fn join(url: &str) -> Result<(), Error> {
 const VARIABLE: &str = "OUTBOARD_WORKER";
 
 /// Serves the cluster that the environment names, and never returns; returns at
-/// once if it names none.
-pub(crate) fn join_if_asked() {
+/// once if it names none. In a test binary it ends with whoever started it: that
+/// is when stdin ends.
+pub(crate) fn join_if_asked(in_test: bool) {
     let Some(url) = std::env::var(VARIABLE).ok().filter(|url| !url.is_empty()) else { return };
+    if in_test {
+        std::thread::spawn(|| {
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            std::process::exit(0)
+        });
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let joined = match runtime {
         Ok(runtime) => runtime.block_on(join(&url)),
