@@ -420,20 +420,14 @@ impl Settings {
     }
 
     #[cfg(all(feature = "local", target_os = "linux"))]
-    async fn start_local(self) -> Result<Client, Error> {
+    pub(crate) async fn start_local(self) -> Result<Client, Error> {
         let client = Client::new(crate::engine::local::start(self)?);
-        match client.gate().up().await {
-            Ok(()) => Ok(client),
-            Err(error) => {
-                client.shutdown().await;
-                Err(error)
-            }
-        }
+        client.when_up().await
     }
 
     #[cfg(not(all(feature = "local", target_os = "linux")))]
     #[expect(clippy::unused_async, reason = "as where there are worker processes")]
-    async fn start_local(self) -> Result<Client, Error> {
+    pub(crate) async fn start_local(self) -> Result<Client, Error> {
         Err(Error::unavailable(
             "worker processes need Linux and the feature `local`; use inline:// here",
         ))

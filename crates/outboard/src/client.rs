@@ -14,7 +14,7 @@ use crate::init::is_worker;
 use crate::ledger::Options;
 use crate::map::Map;
 use crate::snapshot::Snapshot;
-use crate::task::{TaskFunction, encode_into, function};
+use crate::task::TaskFunction;
 
 /// The environment variable that [`Client::from_env`] reads.
 const URL_VARIABLE: &str = "OUTBOARD_URL";
@@ -66,6 +66,17 @@ impl Client {
         Self { owner: Arc::new(Owner(gate)), options: Arc::default() }
     }
 
+    /// The client, when its first worker is up; it ends if none will be.
+    pub(crate) async fn when_up(self) -> Result<Self, Error> {
+        match self.owner.0.up().await {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
     /// Worker processes on this machine: as many as there are cores, unless
     /// the builder is told otherwise. Await the builder to start them.
     ///
@@ -107,8 +118,9 @@ impl Client {
     /// |---|---|
     /// | `local://` | worker processes on this machine |
     /// | `inline://` | threads of this process, for tests |
+    /// | `dask://host:port` | a Dask cluster (feature `dask`); also `tcp://` and `tls://`, as Dask writes it, and `dask://a:1,b:1` for several schedulers |
     ///
-    /// Both take options: `local://?workers=4&queue_tasks=1000`. Known are
+    /// All take options: `local://?workers=4&queue_tasks=1000`. Known are
     /// `workers`, `spares`, `queue_tasks`, `queue_bytes`, `max_payload` (in bytes),
     /// `tenant_limit`, `tenant_queue`, `tenant_reserve` (0 or 1), `tenant_kills`,
     /// `max_wait_ms`, `lifo_above`, `memory_limit`, `cpu_limit_s`, `stack_size`,
@@ -116,7 +128,9 @@ impl Client {
     /// `quarantine_s` is given), `quarantine_s` (600 if only `quarantine` is) and
     /// `warm_up_timeout_s`, as on [`LocalBuilder`]. Threads of `inline` have no
     /// spares, no limits of their own and no warm-up that could be cut short: those
-    /// options change nothing there.
+    /// options change nothing there. A cluster has the workers that it has, and knows
+    /// `tls_ca`, `tls_cert`, `tls_key` (files) and `silence_ms` (how long a scheduler
+    /// may say nothing; 30,000) besides.
     ///
     /// # Errors
     ///
@@ -148,17 +162,29 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
-        let _ = f;
         let mut bytes = Vec::with_capacity(16);
-        let encoded = encode_into(&args, &mut bytes);
+        let encoded = F::encode(&args, &mut bytes);
         // First: should this panic, no task is left behind that nobody waits for.
         drop(args);
         let submitted = match encoded {
-            Ok(()) => function::<F, M>()
-                .and_then(|function| self.owner.0.submit(function, bytes, &self.options)),
+            Ok(()) => {
+                f.known().and_then(|known| self.owner.0.submit(known.0, bytes, &self.options))
+            }
             Err(error) => Err(Error::codec("encode the arguments", type_name::<F::Args>(), error)),
         };
-        TaskFuture::new(self.owner.clone(), submitted)
+        TaskFuture::new(self.owner.clone(), submitted, F::decode)
+    }
+
+    /// Submits a call whose arguments are encoded already; gives the encoded
+    /// output.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn submit_encoded(
+        &self,
+        function: &'static crate::task::Function,
+        args: Vec<u8>,
+    ) -> TaskFuture<Vec<u8>> {
+        let submitted = self.owner.0.submit(function, args, &self.options);
+        TaskFuture::new(self.owner.clone(), submitted, |output| Ok(output.to_vec()))
     }
 
     /// Submits a task for every item, as the queue has room, and gives the
@@ -182,10 +208,6 @@ impl Client {
     {
         let client = self.with(|options| options.found_room = true);
         Map::new(client, f, args.into_iter())
-    }
-
-    pub(crate) fn gate(&self) -> &Gate {
-        self.owner.gate()
     }
 
     /// Waits until the queue has room for a task.

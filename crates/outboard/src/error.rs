@@ -43,6 +43,8 @@ pub struct Error(Arc<Repr>);
 pub enum ErrorKind {
     /// The task function panicked. Its worker lives on.
     Panicked,
+    /// The Python function raised an exception.
+    Raised,
     /// The worker process died, or was stopped, while it ran the task.
     WorkerLost,
     /// The worker process died for want of memory; [`Lost::shortage`] says of
@@ -83,8 +85,21 @@ pub struct Panic {
     pub backtrace: String,
 }
 
+/// An exception that a Python function raised.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Exception {
+    /// The class: `ValueError`, or with its module `json.decoder.JSONDecodeError`.
+    pub class: String,
+    /// What it was raised with, as Python prints it.
+    pub message: String,
+    /// Where it was raised, outermost first: `file:line: function`. Empty where it
+    /// is not known.
+    pub traceback: Vec<String>,
+}
+
 /// Where a task was when its time ran out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// It had not started.
     Queued,
@@ -95,6 +110,7 @@ pub enum Stage {
 #[derive(Debug)]
 pub(crate) enum Repr {
     Panicked(Panic),
+    Raised(Exception),
     WorkerLost(Lost),
     OutOfMemory(Lost),
     Quarantined { crashes: u32, left: Duration, lost: Lost },
@@ -156,10 +172,17 @@ impl Error {
         Self::new(Repr::Codec { what, type_name: type_name.into(), source })
     }
 
+    /// All that is known.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn repr(&self) -> &Repr {
+        &self.0
+    }
+
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match &*self.0 {
             Repr::Panicked(_) => ErrorKind::Panicked,
+            Repr::Raised(_) => ErrorKind::Raised,
             Repr::WorkerLost(_) => ErrorKind::WorkerLost,
             Repr::OutOfMemory(_) => ErrorKind::OutOfMemory,
             Repr::Quarantined { .. } => ErrorKind::Quarantined,
@@ -178,6 +201,11 @@ impl Error {
     /// Whether the task function panicked.
     pub fn is_panicked(&self) -> bool {
         self.kind() == ErrorKind::Panicked
+    }
+
+    /// Whether the Python function raised an exception.
+    pub fn is_raised(&self) -> bool {
+        self.kind() == ErrorKind::Raised
     }
 
     /// Whether the worker died while it ran the task, for another reason than
@@ -268,6 +296,14 @@ impl Error {
         }
     }
 
+    /// What a Python function raised.
+    pub fn exception(&self) -> Option<&Exception> {
+        match &*self.0 {
+            Repr::Raised(exception) => Some(exception),
+            _ => None,
+        }
+    }
+
     /// How the worker ended, where it was lost or had no memory left; where the
     /// arguments are quarantined, how the last one ended that had them.
     pub fn lost(&self) -> Option<&Lost> {
@@ -283,6 +319,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Repr::Panicked(panic) => write!(f, "task {panic}"),
+            Repr::Raised(exception) => write!(f, "task raised {exception}"),
             Repr::WorkerLost(lost) | Repr::OutOfMemory(lost) => lost.fmt(f),
             Repr::Quarantined { crashes, left, lost } => {
                 write!(f, "arguments are refused for {left:.0?} after crash {crashes}: {lost}")
@@ -334,6 +371,15 @@ impl fmt::Display for Panic {
             write!(f, "panicked: {}", self.message)
         } else {
             write!(f, "panicked at {}: {}", self.location, self.message)
+        }
+    }
+}
+
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.message.as_str() {
+            "" => f.write_str(&self.class),
+            message => write!(f, "{}: {message}", self.class),
         }
     }
 }

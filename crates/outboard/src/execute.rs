@@ -12,7 +12,7 @@ use crate::task::Run;
 use crate::wire::Failure;
 
 /// The longest text of a message or backtrace that is kept, in bytes.
-const MAX_TEXT: usize = 32 << 10;
+pub(crate) const MAX_TEXT: usize = 32 << 10;
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
@@ -98,7 +98,8 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
     }
 }
 
-fn cut(text: &str) -> String {
+/// The text, or its beginning.
+pub(crate) fn cut(text: &str) -> String {
     let mut end = text.len().min(MAX_TEXT);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -3,7 +3,6 @@
 use std::any::type_name;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,7 +16,6 @@ use crate::client::Owner;
 use crate::engine::Ticket;
 use crate::error::{Error, Stage};
 use crate::ledger::{Reply, Report, WaiterId};
-use crate::task::decode_all;
 
 /// A submitted task's result, to be awaited.
 ///
@@ -48,8 +46,11 @@ use crate::task::decode_all;
 #[must_use = "dropping a TaskFuture cancels its task: await it, or call `.detach()`"]
 pub struct TaskFuture<T> {
     state: State,
-    output: PhantomData<fn() -> T>,
+    decode: Decode<T>,
 }
+
+/// Decodes what the task function returned.
+type Decode<T> = fn(&[u8]) -> Result<T, String>;
 
 enum State {
     Pending {
@@ -74,12 +75,16 @@ pub enum Status {
 }
 
 impl<T> TaskFuture<T> {
-    pub(crate) fn new(owner: Arc<Owner>, submitted: Result<Ticket, Error>) -> Self {
+    pub(crate) fn new(
+        owner: Arc<Owner>,
+        submitted: Result<Ticket, Error>,
+        decode: Decode<T>,
+    ) -> Self {
         let state = match submitted {
             Ok((waiter, receiver)) => State::Pending { receiver, waiter, owner },
             Err(error) => State::Finished(Err(error)),
         };
-        Self { state, output: PhantomData }
+        Self { state, decode }
     }
 
     /// Cancels the task, as dropping the future does; awaiting it then gives an
@@ -156,7 +161,7 @@ impl<T: DeserializeOwned> TaskFuture<T> {
             let receiver = std::mem::replace(receiver, oneshot::channel().1);
             self.state = State::Finished(receiver.blocking_recv().unwrap_or_else(|_| Err(gone())));
         }
-        self.take().and_then(|reply| decode(&reply))
+        self.take().and_then(|reply| decode(self.decode, &reply))
     }
 
     /// Awaits the result together with how the execution went: queue time, run
@@ -172,7 +177,7 @@ impl<T: DeserializeOwned> TaskFuture<T> {
     pub async fn with_report(mut self) -> Result<(T, Report), Error> {
         poll_fn(|context| self.poll_finished(context)).await;
         let reply = self.take()?;
-        Ok((decode(&reply)?, reply.report))
+        Ok((decode(self.decode, &reply)?, reply.report))
     }
 }
 
@@ -181,7 +186,7 @@ impl<T: DeserializeOwned> Future for TaskFuture<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         ready!(self.poll_finished(context));
-        Poll::Ready(self.take().and_then(|reply| decode(&reply)))
+        Poll::Ready(self.take().and_then(|reply| decode(self.decode, &reply)))
     }
 }
 
@@ -197,8 +202,8 @@ impl<T> fmt::Debug for TaskFuture<T> {
     }
 }
 
-fn decode<T: DeserializeOwned>(reply: &Reply) -> Result<T, Error> {
-    decode_all(&reply.payload)
+fn decode<T>(decode: Decode<T>, reply: &Reply) -> Result<T, Error> {
+    decode(&reply.payload)
         .map_err(|error| Error::codec("decode the result", type_name::<T>(), error))
 }
 

@@ -67,6 +67,8 @@ pub fn init_with(setup: impl FnOnce()) {
     crate::worker::run_if_worker(setup, false);
     #[cfg(not(all(feature = "local", target_os = "linux")))]
     drop(setup);
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    crate::engine::dask::worker::join_if_asked(false);
 }
 
 /// Whether this process is a worker: for code that both the server and its tasks
@@ -86,6 +88,8 @@ pub fn test_worker() {
         INITIALISED.store(true, Release);
         crate::worker::run_if_worker(|| {}, true);
     }
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    crate::engine::dask::worker::join_if_asked(true);
 }
 
 /// Lets tests use worker processes: put it once into a test binary, at the root

@@ -23,7 +23,6 @@
 //! deadline is that of a living waiter; the sum of argument bytes is right;
 //! every key leads to a task that holds it.
 
-use std::any::TypeId;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +35,11 @@ use crate::figures::{Book, Sums};
 use crate::placement::{Place, SlotId, TenantId};
 use crate::task::Function;
 use crate::wire::{Payload, Usage};
+
+pub(crate) use key::Key;
+
+/// What makes two submits the same.
+mod key;
 
 /// Names a task; never reused within four billion tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -249,20 +253,6 @@ struct Waiter<W> {
     timeout: Option<(Duration, Instant)>,
 }
 
-/// What makes two submits the same: compared by bytes, not by hash alone.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Key {
-    function: TypeId,
-    tenant: Option<Arc<str>>,
-    identity: Identity,
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum Identity {
-    Args(Vec<u8>),
-    Named(Arc<str>),
-}
-
 impl<W> Ledger<W> {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
@@ -460,7 +450,7 @@ impl<W> Ledger<W> {
     ) -> Next {
         let Some(task) = self.current(id, attempt) else { return Next::Nothing };
         match outcome {
-            Err(error) if error.is_panicked() && task.retries > 0 => self.again(id),
+            Err(error) if is_crash(&error) && task.retries > 0 => self.again(id),
             Err(error) => self.failed(id, error, settled),
             Ok(payload) => {
                 let report = task.report(now, usage, worker);
@@ -686,6 +676,11 @@ impl<W> Ledger<W> {
 }
 
 impl Task {
+    /// What it shares with other submits of the same.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        self.key.as_deref()
+    }
+
     /// The slot that has it, if it is placed.
     pub(crate) fn slot(&self) -> Option<SlotId> {
         match self.state {
@@ -733,19 +728,6 @@ impl Waiters {
     }
 }
 
-impl Key {
-    /// The key of a submit that may share a task.
-    fn of(request: &Request<'_>) -> Option<Self> {
-        let identity = match &request.options.key {
-            Some(name) => Identity::Named(name.clone()),
-            None if request.function.pure => Identity::Args(request.args.to_vec()),
-            None => return None,
-        };
-        let tenant = request.options.tenant.clone();
-        Some(Self { function: request.function.id, tenant, identity })
-    }
-}
-
 fn copy(result: &Result<Reply, Error>) -> Result<Reply, Error> {
     match result {
         Ok(Reply { payload, report }) => {
@@ -753,6 +735,11 @@ fn copy(result: &Result<Reply, Error>) -> Result<Reply, Error> {
         }
         Err(error) => Err(error.clone()),
     }
+}
+
+/// Whether the function itself failed, and might not the next time.
+fn is_crash(error: &Error) -> bool {
+    error.is_panicked() || error.is_raised()
 }
 
 fn index(key: usize) -> u32 {

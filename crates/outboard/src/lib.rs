@@ -57,7 +57,10 @@
 //!
 //! A URL chooses: `local://` runs worker processes on this machine (Linux),
 //! `inline://` threads of this process, for tests and other platforms. On both
-//! a closure that captures nothing can be submitted as well.
+//! a closure that captures nothing can be submitted as well. With the feature
+//! `dask`, `dask://host:port` runs tasks on a Dask cluster: those with a name on
+//! any program with [`init`] that was started with `OUTBOARD_WORKER=dask://host:port`,
+//! and functions of Python on ordinary Dask workers.
 //!
 //! # Bounds
 //!
@@ -84,6 +87,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
 //! | `local` | yes | worker processes on this machine; only on Linux, elsewhere it adds nothing |
 //! | `macros` | yes | the [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) attributes |
 
@@ -106,6 +110,8 @@ mod init;
 mod ledger;
 mod map;
 mod placement;
+#[cfg(feature = "dask")]
+mod python;
 mod quarantine;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod shared;
@@ -123,12 +129,16 @@ pub use outboard_macros::{on_start, task};
 pub use builder::LocalBuilder;
 pub use client::Client;
 pub use current::{cancelled, deadline};
-pub use error::{Cause, Error, ErrorKind, Lost, Panic, Shortage, Stage};
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+pub use engine::dask::worker::join;
+pub use error::{Cause, Error, ErrorKind, Exception, Lost, Panic, Shortage, Stage};
 pub use figures::{Figures, FunctionSnapshot, TenantSnapshot};
 pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait};
 pub use init::{init, init_with, is_worker};
 pub use ledger::Report;
 pub use map::Map;
+#[cfg(feature = "dask")]
+pub use python::{PythonArgs, PythonFunction, python};
 pub use snapshot::{Snapshot, WorkerSnapshot};
 pub use task::TaskFunction;
 

@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 
 use crate::closure::conjure;
 use crate::error::{Error, Repr};
+#[cfg(feature = "dask")]
+use crate::python::Values;
 
 /// A function that can be submitted: zero to eight owned arguments, `fn` or
 /// `async fn`, or a closure that captures nothing.
@@ -38,7 +40,30 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
     /// Calls the function, and drives its future to the end if it is async.
     #[doc(hidden)]
     fn call(self, args: Self::Args) -> Self::Output;
+
+    /// What this process knows of the function.
+    #[doc(hidden)]
+    fn known(&self) -> Result<Known, Error> {
+        function::<Self, M>().map(Known)
+    }
+
+    /// Appends the encoded arguments.
+    #[doc(hidden)]
+    fn encode(args: &Self::Args, out: &mut Vec<u8>) -> Result<(), String> {
+        encode_into(args, out).map_err(|error| error.to_string())
+    }
+
+    /// Decodes what it returned.
+    #[doc(hidden)]
+    fn decode(output: &[u8]) -> Result<Self::Output, String> {
+        decode_all(output)
+    }
 }
+
+/// A function, to be passed on.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Known(pub(crate) &'static Function);
 
 /// Marks functions that return their output.
 #[doc(hidden)]
@@ -178,13 +203,24 @@ pub struct Entry {
     id: fn() -> TypeId,
     signature: fn() -> [&'static str; 2],
     run: Run,
+    #[cfg(feature = "dask")]
+    values: Values,
 }
 
 impl Entry {
     /// The entry of `f` under `name`.
     pub const fn new<F: TaskFunction<M>, M>(name: &'static str, pure: bool, _f: F) -> Self {
         let (id, signature, run) = (TypeId::of::<F>, signature::<F, M>, run::<F, M>);
-        Self { name, pure, steady: false, id, signature, run }
+        Self {
+            name,
+            pure,
+            steady: false,
+            id,
+            signature,
+            run,
+            #[cfg(feature = "dask")]
+            values: Values::of::<F, M>(),
+        }
     }
 
     /// The same, of a function that always runs about as long.
@@ -222,6 +258,18 @@ pub(crate) struct Function {
     /// The place in the registry; a function without a name has none.
     pub(crate) index: Option<u32>,
     pub(crate) run: Run,
+    /// A digest of the types of arguments and output; of those with a name.
+    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters compare it"))]
+    pub(crate) signature: u64,
+    /// Whether it is a function of Python.
+    pub(crate) python: bool,
+    /// How Python calls it; of those with a name.
+    #[cfg(feature = "dask")]
+    #[cfg_attr(
+        not(all(feature = "local", target_os = "linux")),
+        expect(dead_code, reason = "workers of a cluster are local ones")
+    )]
+    pub(crate) values: Option<Values>,
 }
 
 /// The functions with a name, sorted by it: every process of this binary has
@@ -263,6 +311,12 @@ impl Registry {
         self.functions.get(index as usize)
     }
 
+    /// All functions with a name, sorted by it.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn functions(&self) -> &[Function] {
+        &self.functions
+    }
+
     /// A digest of names and signatures, equal in every process of one binary.
     pub(crate) fn digest(&self) -> u64 {
         self.digest
@@ -279,6 +333,10 @@ impl Entry {
             number: index as usize,
             index: Some(index),
             run: self.run,
+            signature: stable_digest((self.signature)()),
+            python: false,
+            #[cfg(feature = "dask")]
+            values: Some(self.values),
         }
     }
 }
@@ -312,21 +370,72 @@ pub(crate) fn function<F: TaskFunction<M>, M>() -> Result<&'static Function, Err
     }
 }
 
-/// Functions without a name, one for each type, kept for the program's life:
-/// their number is bounded by the program's text.
+/// A function of Python, by its name there.
+#[cfg(feature = "dask")]
+pub(crate) fn python_function(id: TypeId, name: &'static str) -> Result<&'static Function, Error> {
+    let registry = registry().map_err(Error::unavailable)?;
+    let run: Run = |_, _| {
+        let (type_name, source) = ("a Python function".into(), "it is called by Python".into());
+        Err(RunError::Decode { type_name, source })
+    };
+    Ok(registered((id, name), run, true, registry.functions.len()))
+}
+
+/// A function without an entry in the registry.
 fn unnamed(id: TypeId, name: &'static str, run: Run, named: usize) -> &'static Function {
-    static UNNAMED: RwLock<Option<HashMap<TypeId, &'static Function>>> = RwLock::new(None);
-    let known = |map: &Option<HashMap<_, _>>| map.as_ref().and_then(|map| map.get(&id).copied());
+    registered((id, name), run, false, named)
+}
+
+/// Functions without an entry, one for each type and name, kept for the
+/// program's life: their number is bounded by the program's text.
+fn registered(
+    key: (TypeId, &'static str),
+    run: Run,
+    python: bool,
+    named: usize,
+) -> &'static Function {
+    type Others = HashMap<(TypeId, &'static str), &'static Function>;
+    static UNNAMED: RwLock<Option<Others>> = RwLock::new(None);
+    let known = |map: &Option<Others>| map.as_ref().and_then(|map| map.get(&key).copied());
     if let Some(function) = known(&UNNAMED.read().unwrap_or_else(|e| e.into_inner())) {
         return function;
     }
     let mut map = UNNAMED.write().unwrap_or_else(|e| e.into_inner());
     let map = map.get_or_insert_default();
     let number = named + map.len();
-    map.entry(id).or_insert_with(|| {
-        let (pure, steady, index) = (false, false, None);
-        Box::leak(Box::new(Function { id, name, pure, steady, number, index, run }))
+    map.entry(key).or_insert_with(|| {
+        Box::leak(Box::new(Function {
+            id: key.0,
+            name: key.1,
+            pure: false,
+            steady: false,
+            number,
+            index: None,
+            run,
+            signature: 0,
+            python,
+            #[cfg(feature = "dask")]
+            values: None,
+        }))
     })
+}
+
+/// A digest that is the same in every build: FNV-1a of 64 bits.
+fn stable_digest(texts: [&str; 2]) -> u64 {
+    let bytes = texts.iter().flat_map(|text| text.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// No worker of ours calls Python.
+pub(crate) fn refuse_python(function: &Function) -> Result<(), Error> {
+    match function.python {
+        true => {
+            Err(unknown(function.name, "a function of Python needs a cluster: dask://host:port"))
+        }
+        false => Ok(()),
+    }
 }
 
 /// The error of a function that the other side does not have.

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::builder::WorkerLimits;
-use crate::error::Panic;
+use crate::error::{Exception, Panic};
 use crate::task::{RunError, encode_into};
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
@@ -74,8 +74,13 @@ pub(crate) struct Usage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Failure {
     Panicked(Panic),
+    /// A Python function raised it.
+    Raised(Exception),
     Codec(RunError),
-    TooLarge { bytes: u64, limit: u64 },
+    TooLarge {
+        bytes: u64,
+        limit: u64,
+    },
     UnknownTask,
 }
 

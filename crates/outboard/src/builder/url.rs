@@ -17,41 +17,89 @@ const KNOWN: &str = "workers, spares, queue_tasks, queue_bytes, max_payload, ten
 pub(crate) async fn connect(url: &str) -> Result<Client, Error> {
     let (engine, settings) = Settings::parse(url)?;
     match engine {
+        #[cfg(feature = "dask")]
+        EngineName::Dask(cluster) => {
+            let client = Client::new(crate::engine::dask::start(cluster, settings.limits)?);
+            client.when_up().await
+        }
         EngineName::Local => settings.start_local().await,
         EngineName::Inline => settings.start_inline(),
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum EngineName {
     Local,
     Inline,
+    #[cfg(feature = "dask")]
+    Dask(crate::engine::dask::Settings),
+}
+
+#[cfg(feature = "dask")]
+const KNOWN_ENGINES: &str =
+    "known are local:// and inline://, and dask://, tcp:// and tls:// of clusters";
+#[cfg(not(feature = "dask"))]
+const KNOWN_ENGINES: &str =
+    "known are local:// and inline:// (and dask:// with the feature `dask`)";
+
+impl EngineName {
+    #[cfg(feature = "dask")]
+    fn cluster(scheme: &str, hosts: &str) -> Result<Self, String> {
+        match crate::engine::dask::Settings::parse(scheme, hosts) {
+            Some(settings) => settings.map(Self::Dask),
+            None => Err(format!("no engine is named `{scheme}`; {KNOWN_ENGINES}")),
+        }
+    }
+
+    #[cfg(not(feature = "dask"))]
+    fn cluster(scheme: &str, _: &str) -> Result<Self, String> {
+        Err(format!("no engine is named `{scheme}`; {KNOWN_ENGINES}"))
+    }
+
+    fn is_cluster(&self) -> bool {
+        !matches!(self, Self::Local | Self::Inline)
+    }
+
+    /// Takes an option that only this engine has; false if it has none of that
+    /// name.
+    fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
+        match self {
+            #[cfg(feature = "dask")]
+            Self::Dask(cluster) => cluster.set(name, value),
+            _ => {
+                let _ = (name, value);
+                Ok(false)
+            }
+        }
+    }
 }
 
 impl Settings {
     fn parse(url: &str) -> Result<(EngineName, Self), Error> {
         let wrong = |reason| Error::new(Repr::InvalidUrl { url: url.to_owned(), reason });
-        let known = "known are local:// and inline://";
+        let known = KNOWN_ENGINES;
         let (scheme, rest) =
             url.split_once("://").ok_or_else(|| wrong(format!("has no engine; {known}")))?;
-        let engine = match scheme {
+        let (host, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut engine = match scheme {
             "local" => EngineName::Local,
             "inline" => EngineName::Inline,
-            _ => return Err(wrong(format!("no engine is named `{scheme}`; {known}"))),
+            _ => EngineName::cluster(scheme, host).map_err(wrong)?,
         };
-        let (host, query) = rest.split_once('?').unwrap_or((rest, ""));
-        if !host.is_empty() && host != "/" {
+        if !engine.is_cluster() && !host.is_empty() && host != "/" {
             return Err(wrong(format!("`{host}` is a host, and {scheme}:// has none")));
         }
         let mut settings = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            settings.set(pair).map_err(wrong)?;
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if !engine.set(name, value).map_err(wrong)? {
+                settings.set(name, value).map_err(wrong)?;
+            }
         }
         Ok((engine, settings))
     }
 
-    fn set(&mut self, pair: &str) -> Result<(), String> {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let number: usize =
             value.parse().map_err(|_| format!("`{name}` wants a whole number, not `{value}`"))?;
         match name {
@@ -122,7 +170,8 @@ mod tests {
     fn a_url_names_an_engine_and_its_options() {
         let (engine, settings) =
             Settings::parse("local://?workers=3&queue_tasks=7").expect("a good URL");
-        assert_eq!((engine, settings.workers), (EngineName::Local, 3));
+        assert!(matches!(engine, EngineName::Local));
+        assert_eq!(settings.workers, 3);
         assert_eq!(settings.limits.queue.tasks, 7);
     }
 

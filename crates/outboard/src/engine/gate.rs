@@ -248,7 +248,11 @@ impl Gate {
 
     /// From now on there are to be so many workers.
     pub(crate) fn scale(&self, workers: usize) {
-        self.report(|reports| reports.scale(workers));
+        self.report(|reports| match reports.core.engine.size() {
+            // A cluster has the workers that it has.
+            Some(_) => {}
+            None => reports.scale(workers),
+        });
     }
 }
 
@@ -314,11 +318,23 @@ impl Reports<'_> {
         outcome: Result<Payload, Failure>,
         (usage, worker): (Usage, usize),
     ) {
+        let outcome = outcome.map_err(|failure| self.core.error(task, failure));
+        self.concluded(slot, (task, attempt), outcome, (usage, worker));
+    }
+
+    /// A slot has ended an attempt, with an error of the engine's own making.
+    pub(crate) fn concluded(
+        &mut self,
+        slot: SlotId,
+        (task, attempt): (TaskId, u32),
+        outcome: Result<Payload, Error>,
+        (usage, worker): (Usage, usize),
+    ) {
         let core = &mut *self.core;
+        let held_ns = core.engine.held_ns(slot, task, self.now).unwrap_or(usage.run_ns);
         core.placement.freed(slot, task, self.now);
         core.stopping.over(slot, Some(task));
-        core.observed(self.now, task, usage.run_ns);
-        let outcome = outcome.map_err(|failure| core.error(task, failure));
+        core.observed(self.now, task, held_ns);
         let next = core.ledger.finished(
             self.now,
             (task, attempt),
@@ -328,6 +344,15 @@ impl Reports<'_> {
         );
         core.apply(next);
         core.freed(slot);
+    }
+
+    /// Slots can be had, or fewer of them: there are to be so many from now on.
+    #[cfg(feature = "dask")]
+    pub(crate) fn capacity(&mut self, slots: usize) {
+        if slots > 0 {
+            self.core.broken = None;
+        }
+        self.core.resize(slots);
     }
 
     /// From now on there are to be so many workers.
@@ -431,6 +456,7 @@ impl Core {
     fn error(&self, task: TaskId, failure: Failure) -> Error {
         match failure {
             Failure::Panicked(panic) => Error::new(Repr::Panicked(panic)),
+            Failure::Raised(exception) => Error::new(Repr::Raised(exception)),
             Failure::Codec(error) => error.into(),
             Failure::TooLarge { bytes, limit } => {
                 Error::new(Repr::TooLarge { what: "result", bytes, limit })

@@ -20,7 +20,7 @@ use crate::execute::{execute, record_panics};
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::snapshot::WorkerSnapshot;
-use crate::task::{Function, Run};
+use crate::task::{Function, Run, refuse_python};
 use crate::wire::{Failure, Payload, Usage};
 
 /// Threads that execute tasks.
@@ -220,15 +220,15 @@ impl Engine for Inline {
         "inline"
     }
 
-    fn check(&self, _: &'static Function) -> Result<(), Error> {
-        Ok(())
+    fn check(&self, function: &'static Function) -> Result<(), Error> {
+        refuse_python(function)
     }
 
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
         self.threads.with(slot, |thread| {
             let state = Arc::new(AtomicU8::new(SENT));
             thread.sent.push_back((work.task, state.clone()));
-            let Work { task, attempt, function, args, deadline } = work;
+            let Work { task, attempt, function, args, deadline, .. } = work;
             let (run, args) = (function.run, args.clone());
             let one = Attempt { task, attempt, run, args, deadline, state };
             // A thread leaves its channel only after this sender is dropped.

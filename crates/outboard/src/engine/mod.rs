@@ -2,6 +2,8 @@
 //! decides everything else, the same for every engine.
 
 mod clock;
+#[cfg(feature = "dask")]
+pub(crate) mod dask;
 mod gate;
 pub(crate) mod inline;
 #[cfg(all(feature = "local", target_os = "linux"))]
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::Error;
-use crate::ledger::TaskId;
+use crate::ledger::{Key, TaskId};
 use crate::placement::SlotId;
 use crate::snapshot::WorkerSnapshot;
 use crate::task::Function;
@@ -80,6 +82,17 @@ pub(crate) trait Engine: Debug + Send {
 
     /// The workers, for a snapshot.
     fn workers(&self) -> Vec<WorkerSnapshot>;
+
+    /// How many workers there are, where that is not for the gate to say.
+    fn size(&self) -> Option<usize> {
+        None
+    }
+
+    /// How long a slot has had a task, in nanoseconds, where it is a place in
+    /// someone else's queue and not a worker.
+    fn held_ns(&self, _: SlotId, _: TaskId, _: Instant) -> Option<u64> {
+        None
+    }
 }
 
 /// Bytes to be written after the mutex is released.
@@ -96,6 +109,11 @@ pub(crate) struct Work<'a> {
     pub(crate) function: &'static Function,
     pub(crate) args: &'a Payload,
     pub(crate) deadline: Option<Instant>,
+    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters have a queue"))]
+    pub(crate) priority: i32,
+    /// What it shares with other submits of the same.
+    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters have other clients"))]
+    pub(crate) key: Option<&'a Key>,
 }
 
 /// What became of a task that was to be stopped.

@@ -91,6 +91,8 @@ impl Core {
             function: task.function,
             args: &task.args,
             deadline: self.ledger.deadline(task),
+            priority: task.place().priority(),
+            key: task.key(),
         };
         effects.flush.extend(self.engine.start(slot, work));
     }
@@ -214,6 +216,14 @@ impl Core {
     fn give_slot(&mut self, now: Instant) {
         let slot = self.placement.slot_up(now);
         self.engine.promote(slot);
+    }
+
+    /// There are to be so many slots; those that are too many go when they are
+    /// idle.
+    #[cfg(feature = "dask")]
+    pub(super) fn resize(&mut self, slots: usize) {
+        self.strength.workers = slots;
+        self.strength.changed = true;
     }
 
     /// How many workers there are to be from now on.

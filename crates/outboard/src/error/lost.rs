@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How a worker process ended, and what was known of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -39,7 +41,7 @@ pub struct Lost {
 }
 
 /// Which memory a worker process wanted and could not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Shortage {
     /// An allocation failed, at [`memory_limit`](crate::LocalBuilder::memory_limit)
@@ -59,7 +61,7 @@ pub enum Shortage {
 }
 
 /// What ended a worker process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
     /// A signal, by its number.
@@ -77,12 +79,21 @@ pub enum Cause {
     Stuck,
     /// It wrote what no worker writes, so it was killed.
     Protocol,
+    /// The cluster's scheduler cannot be reached any more: what became of the
+    /// worker is not known.
+    Scheduler,
+    /// The cluster lost it, or has lost several workers that had the task.
+    Cluster,
 }
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.shortage.is_some() { "ran out of memory" } else { "was lost" };
-        write!(f, "worker {} (pid {}) {how}", self.worker, self.pid)?;
+        match self.pid {
+            // A cluster does not always say.
+            0 => write!(f, "a worker {how}")?,
+            pid => write!(f, "worker {} (pid {pid}) {how}", self.worker)?,
+        }
         if !self.task.is_empty() {
             write!(f, " in `{}`", self.task)?;
         }
@@ -145,6 +156,8 @@ impl fmt::Display for Cause {
             Self::Unready => f.write_str("did not end its warm-up in time"),
             Self::Stuck => f.write_str("did not let go of what nobody wanted"),
             Self::Protocol => f.write_str("wrote what no worker writes"),
+            Self::Scheduler => f.write_str("its scheduler cannot be reached"),
+            Self::Cluster => f.write_str("the cluster does not have it any more"),
         }
     }
 }

@@ -8,6 +8,9 @@
 mod chaos;
 /// The contract of every engine, one suite.
 mod conformance;
+/// Real Dask clusters, of the oldest and the newest release supported.
+#[cfg(all(feature = "dask", target_os = "linux"))]
+mod dask;
 /// The programs in `examples/`.
 mod examples;
 /// What is left of many tasks.

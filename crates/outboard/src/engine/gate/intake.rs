@@ -82,7 +82,7 @@ impl Gate {
         Snapshot {
             engine: core.engine.name(),
             open: core.open().is_ok(),
-            workers: core.strength.workers,
+            workers: core.engine.size().unwrap_or(core.strength.workers),
             cores,
             memory_bytes,
             queued,

@@ -31,7 +31,7 @@ use crate::init::restart;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::snapshot::WorkerSnapshot;
-use crate::task::{Function, unknown};
+use crate::task::{Function, refuse_python, unknown};
 use crate::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Payload, VERSION};
 use crate::worker::{became_worker, digest, is_worker};
 
@@ -151,6 +151,7 @@ impl Engine for Local {
     }
 
     fn check(&self, function: &'static Function) -> Result<(), Error> {
+        refuse_python(function)?;
         match reference(function) {
             Some(_) => Ok(()),
             None => {

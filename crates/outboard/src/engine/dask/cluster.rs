@@ -1,0 +1,169 @@
+//! What a scheduler says of itself and its workers: its version, who can run
+//! what, how many threads there are.
+
+use std::collections::HashSet;
+
+use rmpv::Value;
+
+use super::message::{field, text};
+
+/// The oldest release of `distributed` whose messages are those of `graph`.
+const OLDEST: [u32; 3] = [2025, 4, 0];
+
+/// What a scheduler knows of its workers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Cluster {
+    pub(crate) threads: usize,
+    pub(crate) workers: Vec<WorkerEntry>,
+    /// Of all workers together.
+    resources: HashSet<String>,
+}
+
+/// One worker of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WorkerEntry {
+    pub(crate) address: String,
+    pub(crate) threads: usize,
+    /// It runs Rust functions, and no others.
+    pub(crate) native: bool,
+    pub(crate) pid: u32,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) busy: bool,
+}
+
+/// What resources of Rust functions begin with.
+const OURS: &str = "outboard:";
+
+/// What workers that run nothing else say of themselves.
+pub(crate) const NATIVE: &str = "outboard:native";
+
+impl Cluster {
+    /// Reads what `identity` answered.
+    pub(crate) fn read(identity: &Value) -> Option<Self> {
+        let workers = field(identity, "workers")?.as_map()?;
+        let mut cluster = Self::default();
+        for (address, entry) in workers {
+            let Some(read) = worker(address.as_str(), entry) else { continue };
+            cluster.threads = cluster.threads.saturating_add(read.threads);
+            cluster.workers.push(read);
+            let resources = field(entry, "resources").and_then(Value::as_map);
+            let names = resources.into_iter().flatten().filter_map(|(name, _)| name.as_str());
+            cluster
+                .resources
+                .extend(names.filter(|name| name.starts_with(OURS)).map(str::to_owned));
+        }
+        Some(cluster)
+    }
+
+    /// Whether a worker has a resource.
+    pub(crate) fn offers(&self, resource: &str) -> bool {
+        self.resources.contains(resource)
+    }
+
+    /// Whether there are workers, and none of them runs Python.
+    pub(crate) fn is_native(&self) -> bool {
+        !self.workers.is_empty() && self.workers.iter().all(|worker| worker.native)
+    }
+
+    /// The workers that run Python, where others are among them.
+    pub(crate) fn python_workers(&self) -> Vec<String> {
+        if self.workers.iter().all(|worker| !worker.native) {
+            return Vec::new();
+        }
+        let python = self.workers.iter().filter(|worker| !worker.native);
+        python.map(|worker| worker.address.clone()).collect()
+    }
+
+    /// The number of a worker, from 1; 0 of one that is not known.
+    pub(crate) fn number(&self, address: &str) -> usize {
+        let place = self.workers.iter().position(|worker| worker.address == address);
+        place.map_or(0, |place| place + 1)
+    }
+
+    /// The address of the one worker that there is.
+    pub(crate) fn only_worker(&self) -> Option<&str> {
+        match &self.workers[..] {
+            [one] => Some(&one.address),
+            _ => None,
+        }
+    }
+}
+
+fn worker(address: Option<&str>, entry: &Value) -> Option<WorkerEntry> {
+    let number = |value: Option<&Value>| value.and_then(Value::as_u64);
+    let metrics = field(entry, "metrics");
+    let metric = |name| metrics.and_then(|metrics| field(metrics, name));
+    let executing = metric("task_counts").and_then(|counts| field(counts, "executing"));
+    let resources = field(entry, "resources").and_then(Value::as_map);
+    let native = |name: &Value| name.as_str() == Some(NATIVE);
+    Some(WorkerEntry {
+        address: address?.to_owned(),
+        threads: number(field(entry, "nthreads")).and_then(|n| usize::try_from(n).ok())?,
+        native: resources.is_some_and(|all| all.iter().any(|(name, _)| native(name))),
+        pid: number(field(entry, "pid")).and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
+        memory_bytes: number(metric("memory")),
+        busy: number(executing).is_some_and(|executing| executing > 0),
+    })
+}
+
+/// Whether a scheduler that answers `versions` so is one that we know how to
+/// speak to.
+///
+/// # Errors
+///
+/// A line that says why not.
+pub(crate) fn check_version(versions: &Value) -> Result<String, String> {
+    let release = field(versions, "packages").and_then(|packages| text(packages, "distributed"));
+    let release = release.ok_or("it does not say which release of distributed it runs")?;
+    let mut parts = release.split('.').map(|part| part.parse::<u32>().ok());
+    let numbers = [0; 3].map(|_| parts.next().flatten());
+    let [Some(year), Some(month), patch] = numbers else {
+        return Err(format!("it runs distributed {release}, which is no release that is known"));
+    };
+    if [year, month, patch.unwrap_or(0)] < OLDEST {
+        let [year, month, patch] = OLDEST;
+        return Err(format!(
+            "it runs distributed {release}, and {year}.{month}.{patch} is the oldest that is \
+             supported"
+        ));
+    }
+    Ok(release.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::map;
+    use super::*;
+
+    fn entry(resources: &[&str]) -> Value {
+        let resources = resources.iter().map(|name| ((*name).into(), 1e9.into())).collect();
+        map([("nthreads", 2.into()), ("resources", Value::Map(resources))])
+    }
+
+    #[test]
+    fn a_cluster_is_what_its_workers_offer() {
+        let workers = map([
+            ("tcp://a:1", entry(&["outboard:fib:1", NATIVE])),
+            ("tcp://b:1", entry(&["GPU", "outboard:shim:1"])),
+        ]);
+        let cluster = Cluster::read(&map([("workers", workers)])).expect("an identity");
+        assert_eq!(cluster.threads, 4);
+        assert!(cluster.offers("outboard:fib:1") && cluster.offers("outboard:shim:1"));
+        assert!(!cluster.offers("GPU") && !cluster.is_native());
+        assert_eq!(cluster.python_workers(), ["tcp://b:1"]);
+    }
+
+    #[test]
+    fn releases_before_the_oldest_are_refused() {
+        let said = |release: &str| {
+            check_version(&map([("packages", map([("distributed", release.into())]))]))
+        };
+        for fine in ["2025.4.0", "2025.4.1", "2025.12.0", "2026.8.0", "2026.9.0+3.gabc", "2027.1"] {
+            assert!(said(fine).is_ok(), "{fine}");
+        }
+        for refused in ["2025.3.1", "2024.12.0", "1.2", "main"] {
+            assert!(said(refused).unwrap_err().contains(refused));
+        }
+        assert!(check_version(&Value::Nil).is_err());
+    }
+}

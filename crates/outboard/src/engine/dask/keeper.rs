@@ -1,0 +1,493 @@
+//! Keeps one scheduler: connects to it, writes what is to leave, reads what it
+//! says, and comes back when it was lost.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rmpv::Value;
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
+use tokio_rustls::rustls::ClientConfig;
+
+use super::Shared;
+use super::address::Address;
+use super::cluster::{Cluster, check_version};
+use super::connection::{Connection, Dialer, Incoming, Outgoing};
+use super::fetch::{self, Outcome};
+use super::frames::Bounds;
+use super::graph::{GraphTask, Restrictions, update_graph};
+use super::load::{anyone, graph_task, parts, restrictions};
+use super::message::{Message, Serialized, field, list, map, text};
+use super::native::Failed;
+use super::table::{Batch, Start};
+use super::{exception, values};
+use crate::engine::Gate;
+use crate::engine::gate::Reports;
+use crate::error::{Cause, Error, Lost, Repr};
+use crate::wire::{Failure, Usage};
+
+/// How long to wait before connecting again: at first, and at most.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long tasks wait for some scheduler to come back.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How often what is known of the workers is renewed, if nothing is said of them.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What a scheduler may send in one message.
+const FROM_SCHEDULER: Bounds = Bounds { frames: 1 << 16, bytes: 64 << 20 };
+
+/// How long after a scheduler is back a function that nobody offers is waited for.
+const REJOIN: Duration = Duration::from_secs(10);
+
+/// Who keeps one scheduler.
+pub(super) struct Keeper {
+    pub(super) gate: Arc<Gate>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) at: usize,
+    pub(super) address: Address,
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(super) silence: Duration,
+    /// Whether it was connected before.
+    pub(super) was_up: AtomicBool,
+}
+
+/// A connection over which questions are asked, one at a time.
+type Questions = AsyncMutex<Connection>;
+
+/// What goes on while a scheduler is connected.
+struct Talk<'a> {
+    keeper: &'a Keeper,
+    questions: Questions,
+    /// Workers may have come or gone.
+    changed: Notify,
+    heard: Mutex<Instant>,
+    /// Since when it is connected, and whether it was before.
+    since: Instant,
+    again: bool,
+    /// Keys whose results can be fetched.
+    ready: mpsc::UnboundedSender<String>,
+}
+
+impl Keeper {
+    /// Keeps the scheduler until the engine ends.
+    pub(super) async fn keep(self, mut ended: watch::Receiver<bool>) {
+        let mut pause = PAUSE;
+        loop {
+            let end = async { drop(ended.wait_for(|ended| *ended).await) };
+            let error = tokio::select! {
+                biased;
+                () = end => return,
+                Err(error) = self.talk() => error,
+            };
+            if self.shared.table().is_up(self.at) {
+                pause = PAUSE;
+                tracing::warn!(scheduler = %self.address, %error, "scheduler was lost");
+            } else {
+                tracing::debug!(scheduler = %self.address, %error, "scheduler was not reached");
+            }
+            self.lost(&error);
+            let end = async { drop(ended.wait_for(|ended| *ended).await) };
+            tokio::select! {
+                () = end => return,
+                () = tokio::time::sleep(pause) => pause = (2 * pause).min(LONGEST_PAUSE),
+            }
+        }
+    }
+
+    pub(super) fn dialer(&self) -> Dialer {
+        Dialer { tls: self.tls.clone(), bounds: FROM_SCHEDULER }
+    }
+
+    /// Connects, and talks for as long as that goes well.
+    async fn talk(&self) -> io::Result<std::convert::Infallible> {
+        let mut questions = self.dialer().dial(&self.address).await?;
+        let no_packages = ("packages", Value::Array(Vec::new()));
+        let versions = ask(&mut questions, "versions", [no_packages]).await?.value;
+        let release = check_version(&versions).map_err(io::Error::other)?;
+        let stream = self.register(&versions).await?;
+        let lookups = self.dialer().dial(&self.address).await?;
+        let (ready, keys) = mpsc::unbounded_channel();
+        let talk = Talk {
+            keeper: self,
+            questions: AsyncMutex::new(questions),
+            changed: Notify::new(),
+            heard: Mutex::new(Instant::now()),
+            since: Instant::now(),
+            again: self.was_up.swap(true, Relaxed),
+            ready,
+        };
+        talk.look().await?;
+        tracing::info!(scheduler = %self.address, release, "scheduler is up");
+        let Connection { incoming, outgoing } = stream;
+        tokio::select! {
+            ended = talk.read(incoming) => ended,
+            ended = talk.write(outgoing) => ended,
+            ended = talk.keep_looking() => ended,
+            ended = fetch::run(self, lookups, keys) => ended,
+        }
+    }
+
+    async fn register(&self, versions: &Value) -> io::Result<Connection> {
+        let mut stream = self.dialer().dial(&self.address).await?;
+        let packages = field(versions, "packages").cloned().unwrap_or(Value::Nil);
+        let name = self.client_name();
+        let hello = map([
+            ("op", "register-client".into()),
+            ("client", name.as_str().into()),
+            ("reply", false.into()),
+            ("versions", map([("packages", packages)])),
+        ]);
+        stream.outgoing.send(Message::new(hello)).await?;
+        let answer = stream.incoming.receive().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let first = answer.value.as_array().and_then(|all| all.first()).unwrap_or(&answer.value);
+        if text(first, "op") != Some("stream-start") {
+            return Err(io::Error::other("it did not take this client"));
+        }
+        let subscribe = map([
+            ("op", "subscribe-topic".into()),
+            ("topic", "all".into()),
+            ("client", name.as_str().into()),
+        ]);
+        stream.outgoing.send(Message::new(Value::Array(vec![subscribe]))).await?;
+        Ok(stream)
+    }
+
+    fn client_name(&self) -> String {
+        format!("Client-outboard-{:016x}-{}", self.shared.names.own, self.at)
+    }
+
+    /// What is known of the workers now.
+    fn up(&self, cluster: Cluster) {
+        let threads = cluster.threads;
+        let place = &self.shared.clusters[self.at];
+        *place.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(cluster);
+        self.shared.reasons.lock().unwrap_or_else(PoisonError::into_inner)[self.at] = None;
+        self.gate.report(|reports| {
+            self.shared.table().up(self.at, threads);
+            self.resize(reports);
+        });
+    }
+
+    /// As many slots as the schedulers may hold tasks.
+    fn resize(&self, reports: &mut Reports<'_>) {
+        let capacity = {
+            let mut table = self.shared.table();
+            let capacity = table.capacity();
+            if !table.want(capacity) {
+                return;
+            }
+            capacity
+        };
+        reports.capacity(capacity);
+    }
+
+    /// The scheduler cannot be used: what it had is lost, what had not left for
+    /// it waits for another.
+    fn lost(&self, error: &io::Error) {
+        let reason = format!("{}: {error}", self.address);
+        let reasons = {
+            let mut reasons = self.shared.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+            reasons[self.at] = Some(reason);
+            reasons.iter().flatten().cloned().collect::<Vec<_>>()
+        };
+        *self.shared.clusters[self.at].lock().unwrap_or_else(PoisonError::into_inner) =
+            Arc::default();
+        let all = reasons.len() == self.shared.clusters.len();
+        self.gate.report(|reports| {
+            let (was_up, lost) = {
+                let mut table = self.shared.table();
+                (table.is_up(self.at), table.down(self.at))
+            };
+            let how = Lost { cause: Some(Cause::Scheduler), ..Lost::default() };
+            for (slot, running) in lost {
+                reports.lost(slot, running, None, &how);
+            }
+            self.resize(reports);
+            let now = Instant::now();
+            let mut last_up = self.shared.last_up.lock().unwrap_or_else(PoisonError::into_inner);
+            if was_up {
+                *last_up = Some(now);
+            }
+            let over = last_up.is_none_or(|since| now.duration_since(since) >= GRACE);
+            if all && over && !self.shared.table().any_up() {
+                reports.broken(Error::unavailable(reasons.join("; ")));
+            }
+        });
+    }
+
+    /// Reports how tasks ended.
+    pub(super) fn conclude(&self, ended: Vec<(String, Outcome)>) {
+        if ended.is_empty() {
+            return;
+        }
+        self.gate.report(|reports| {
+            let now = Instant::now();
+            for (key, outcome) in ended {
+                self.conclude_one(reports, now, &key, outcome);
+            }
+            self.resize(reports);
+        });
+        self.shared.wakes[self.at].0.notify_one();
+    }
+
+    fn conclude_one(&self, reports: &mut Reports<'_>, now: Instant, key: &str, outcome: Outcome) {
+        let Some(entry) = self.shared.table().by_key(self.at, key) else { return };
+        let attempt = (entry.task, entry.attempt);
+        let held = now.saturating_duration_since(entry.since).as_nanos();
+        let unknown = Usage { run_ns: held.try_into().unwrap_or(u64::MAX), ..Usage::default() };
+        match outcome {
+            Outcome::Value(bytes, worker) => {
+                let limit = self.gate.limits().payload;
+                let (result, usage) = fetch::open(bytes, entry.python, limit);
+                let usage = usage.unwrap_or(unknown);
+                reports.finished(entry.slot, attempt, result, (usage, worker));
+            }
+            Outcome::Failed(failure, usage) => {
+                let usage = usage.unwrap_or(unknown);
+                reports.finished(entry.slot, attempt, Err(failure), (usage, 0));
+            }
+            Outcome::Error(error) => {
+                reports.concluded(entry.slot, attempt, Err(error), (unknown, 0));
+            }
+            Outcome::Lost(lost) => {
+                self.shared.table().ended(now, self.at, key);
+                return reports.lost(entry.slot, vec![attempt], None, &lost);
+            }
+        }
+        self.shared.table().ended(now, self.at, key);
+    }
+}
+
+/// Asks a scheduler or worker.
+pub(super) async fn ask<const N: usize>(
+    connection: &mut Connection,
+    operation: &str,
+    fields: [(&str, Value); N],
+) -> io::Result<Message> {
+    let mut question = vec![("op".into(), operation.into()), ("reply".into(), true.into())];
+    question.extend(fields.map(|(name, value)| (name.into(), value)));
+    connection.ask(Message::new(Value::Map(question))).await
+}
+
+impl Talk<'_> {
+    /// Asks who the workers are.
+    async fn look(&self) -> io::Result<()> {
+        let asked = async { ask(&mut *self.questions.lock().await, "identity", []).await };
+        let answer = tokio::time::timeout(self.keeper.silence, asked).await;
+        let answer = answer.map_err(|_| io::ErrorKind::TimedOut)??;
+        let cluster = Cluster::read(&answer.value);
+        self.keeper.up(cluster.ok_or_else(|| io::Error::other("it does not say who it is"))?);
+        Ok(())
+    }
+
+    /// Looks at the workers whenever they may have changed; the scheduler is lost
+    /// if it does not answer.
+    async fn keep_looking<T>(&self) -> io::Result<T> {
+        loop {
+            let changed = self.changed.notified();
+            let soon = LOOK.min(self.keeper.silence / 3);
+            let _ = tokio::time::timeout(soon, changed).await;
+            self.look().await?;
+            let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            if heard.elapsed() > self.keeper.silence {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it says nothing any more"));
+            }
+        }
+    }
+
+    /// Writes what is to leave, all that has come together at once.
+    async fn write<T>(&self, mut outgoing: Outgoing) -> io::Result<T> {
+        let wake = &self.keeper.shared.wakes[self.keeper.at].0;
+        let beat = self.keeper.silence / 4;
+        loop {
+            if tokio::time::timeout(beat, wake.notified()).await.is_err() {
+                let beat = map([("op", "heartbeat-client".into())]);
+                outgoing.send(Message::new(Value::Array(vec![beat]))).await?;
+                continue;
+            }
+            self.gathered().await;
+            let mut batch = self.keeper.shared.table().take(self.keeper.at);
+            let skipped = std::mem::take(&mut batch.skipped);
+            for message in self.messages(batch).await? {
+                outgoing.send(message).await?;
+            }
+            self.keeper.gate.report(|reports| {
+                for (slot, task) in skipped {
+                    reports.skipped(slot, task);
+                    self.keeper.shared.table().freed(slot, task);
+                }
+            });
+        }
+    }
+
+    /// Waits while more comes: submits that come together leave together, and one
+    /// that comes alone does not wait.
+    async fn gathered(&self) {
+        let waiting = || self.keeper.shared.table().waiting(self.keeper.at);
+        let mut before = 0;
+        while before < waiting() {
+            before = waiting();
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn messages(&self, batch: Batch) -> io::Result<Vec<Message>> {
+        let (known, unknown) = self.known(batch.started).await?;
+        let keeper = self.keeper;
+        keeper.conclude(
+            unknown
+                .into_iter()
+                .map(|key| (key, Outcome::Failed(Failure::UnknownTask, None)))
+                .collect(),
+        );
+        let mut messages = Vec::new();
+        if !batch.released.is_empty() {
+            let keys = batch.released.into_iter().map(Value::from).collect();
+            let release = map([
+                ("op", "client-releases-keys".into()),
+                ("keys", Value::Array(keys)),
+                ("client", keeper.client_name().into()),
+            ]);
+            messages.push(Message::new(Value::Array(vec![release])));
+        }
+        for (restrictions, tasks) in known {
+            for part in parts(tasks) {
+                let mut message = Message::new(Value::Nil);
+                let unique = keeper.shared.names.unique();
+                let graph = update_graph(&mut message, &part, &restrictions, &unique);
+                message.value = Value::Array(vec![graph]);
+                messages.push(message);
+            }
+        }
+        Ok(messages)
+    }
+
+    /// Sorts tasks by where they may run; those that no worker knows are named by
+    /// their keys.
+    async fn known(
+        &self,
+        started: Vec<Start>,
+    ) -> io::Result<(Vec<(Restrictions, Vec<GraphTask>)>, Vec<String>)> {
+        let keeper = self.keeper;
+        let mut cluster = keeper.shared.cluster(keeper.at);
+        // Workers need a moment to find a scheduler that was started again.
+        let patient = self.again && self.since.elapsed() < REJOIN;
+        if started.iter().any(|start| restrictions(start, &cluster).is_none()) {
+            // A worker may have come that we have not heard of.
+            self.look().await?;
+            cluster = keeper.shared.cluster(keeper.at);
+        }
+        let mut known: Vec<(Restrictions, Vec<GraphTask>)> = Vec::new();
+        let mut places = HashMap::new();
+        let mut unknown = Vec::new();
+        for start in started {
+            let found = restrictions(&start, &cluster);
+            let Some(restrictions) = found.or_else(|| patient.then(|| anyone(&start))) else {
+                unknown.push(start.key);
+                continue;
+            };
+            let next = known.len();
+            let place = *places.entry(restrictions.clone()).or_insert(next);
+            if place == next {
+                known.push((restrictions, Vec::new()));
+            }
+            known[place].1.push(graph_task(start));
+        }
+        Ok((known, unknown))
+    }
+
+    /// Reads what the scheduler says.
+    async fn read<T>(&self, mut incoming: Incoming) -> io::Result<T> {
+        loop {
+            let mut message = incoming.receive().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            let all = match std::mem::replace(&mut message.value, Value::Nil) {
+                Value::Array(all) => all,
+                one => vec![one],
+            };
+            let mut ended = Vec::new();
+            for one in &all {
+                self.take(one, &mut message, &mut ended)?;
+            }
+            self.keeper.conclude(ended);
+        }
+    }
+
+    fn take(
+        &self,
+        one: &Value,
+        message: &mut Message,
+        ended: &mut Vec<(String, Outcome)>,
+    ) -> io::Result<()> {
+        let keeper = self.keeper;
+        let key = || text(one, "key").map(str::to_owned);
+        match text(one, "op") {
+            Some("key-in-memory") => {
+                let wanted = key().filter(|key| keeper.shared.table().claim(keeper.at, key));
+                // It is received for as long as this is read.
+                wanted.into_iter().for_each(|key| drop(self.ready.send(key)));
+            }
+            Some("task-erred") => {
+                let exception = bytes_of(message, field(one, "exception"));
+                let traceback = bytes_of(message, field(one, "traceback"));
+                let outcome = failure(&exception.unwrap_or_default(), traceback.as_deref());
+                ended.extend(key().map(|key| (key, outcome)));
+            }
+            Some("cancelled-keys") => {
+                let keys = list(one, "keys").iter().filter_map(Value::as_str);
+                let cancelled = |key: &str| (key.to_owned(), Outcome::Error(cancelled(one)));
+                ended.extend(keys.map(cancelled));
+            }
+            Some("restart") => {
+                let lost = |key| (key, Outcome::lost(Cause::Cluster));
+                ended.extend(keeper.shared.table().keys(keeper.at).into_iter().map(lost));
+            }
+            Some("event") => self.changed.notify_one(),
+            Some("close" | "stream-closed") => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some("lost-data" | "task-retried" | "adjust-heartbeat-interval") => {}
+            other => tracing::debug!(operation = other, "scheduler said something unknown"),
+        }
+        Ok(())
+    }
+}
+
+/// The bytes that an object of a message is, or that stand in the message itself.
+fn bytes_of(message: &mut Message, value: Option<&Value>) -> Option<Vec<u8>> {
+    let value = value?;
+    if let Value::Binary(bytes) = value {
+        return Some(bytes.clone());
+    }
+    let object: Serialized = message.object(value).ok()??;
+    values::into_bytes(object).ok()
+}
+
+/// What a task that raised an exception ended with.
+fn failure(pickle: &[u8], traceback: Option<&[u8]>) -> Outcome {
+    match Failed::from_exception(pickle) {
+        Some(Failed::Failure(failure, usage)) => return Outcome::Failed(failure, Some(usage)),
+        Some(Failed::Lost(death)) => return Outcome::Lost(death.into()),
+        Some(Failed::TimedOut { stage, timeout }) => {
+            return Outcome::Error(Error::new(Repr::TimedOut { stage, timeout }));
+        }
+        Some(Failed::Refused(reason)) => return Outcome::Error(Error::unavailable(reason)),
+        None => {}
+    }
+    let exception = exception::read(pickle, traceback);
+    match exception.class.as_str() {
+        "distributed.scheduler.KilledWorker" => Outcome::lost(Cause::Cluster),
+        _ => Outcome::Failed(Failure::Raised(exception), None),
+    }
+}
+
+fn cancelled(operation: &Value) -> Error {
+    match text(operation, "reason") {
+        Some("lost dependencies") => Error::unavailable("the cluster lost what the task needs"),
+        _ => Error::new(Repr::Cancelled),
+    }
+}

@@ -1,0 +1,299 @@
+//! The `dask` engine: the scheduler and workers of an unmodified Dask cluster.
+//!
+//! From bytes to meaning: `frames`, `message`, `connection`; `pickle`, `values`,
+//! `graph` and `exception` are what is in the messages, `native` what Rust says
+//! to Rust inside of them. `table` knows which task is where, and decides where
+//! the next one goes; a `keeper` for each scheduler connects, writes and reads;
+//! its `fetch` brings results.
+
+pub(crate) mod address;
+pub(crate) mod cluster;
+pub(crate) mod connection;
+pub(crate) mod exception;
+mod fetch;
+pub(crate) mod frames;
+pub(crate) mod graph;
+mod keeper;
+mod load;
+pub(crate) mod message;
+pub(crate) mod native;
+pub(crate) mod pickle;
+mod table;
+pub(crate) mod tls;
+mod url;
+pub(crate) mod values;
+mod window;
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub(crate) mod worker;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use ring::digest::{Context, SHA256};
+use tokio::sync::{Notify, watch};
+
+use super::{Engine, Flush, Gate, Limits, Stopped, Work};
+use crate::error::Error;
+use crate::ledger::TaskId;
+use crate::placement::SlotId;
+use crate::snapshot::WorkerSnapshot;
+use crate::task::{Function, unknown};
+
+use cluster::Cluster;
+use keeper::Keeper;
+use table::{Start, Table};
+
+pub(crate) use url::Settings;
+
+/// Connects to the schedulers that the settings name; ready when the first is.
+///
+/// # Errors
+///
+/// `Unavailable`, saying of each scheduler why it cannot be used.
+pub(crate) fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Error> {
+    crate::task::registry().map_err(Error::unavailable)?;
+    let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
+        Error::unavailable("a cluster needs a tokio runtime: start the client inside one")
+    })?;
+    let tls = settings.tls().map_err(Error::unavailable)?;
+    let schedulers = settings.addresses.len();
+    let (ending, ended) = watch::channel(false);
+    let shared = Arc::new(Shared {
+        table: Mutex::new(Table::new(schedulers)),
+        wakes: (0..schedulers).map(|_| Arc::default()).collect(),
+        clusters: (0..schedulers).map(|_| Mutex::default()).collect(),
+        reasons: Mutex::new(vec![None; schedulers]),
+        last_up: Mutex::new(None),
+        names: Names::default(),
+        ending,
+    });
+    let gate = Gate::new(limits, (0, 0), Box::new(Dask(shared.clone())));
+    let guard = Arc::new(Ended { gate: gate.clone(), shared: shared.clone() });
+    for (at, address) in settings.addresses.iter().enumerate() {
+        let keeper = Keeper {
+            gate: gate.clone(),
+            shared: shared.clone(),
+            at,
+            address: address.clone(),
+            tls: tls.clone(),
+            silence: settings.silence,
+            was_up: false.into(),
+        };
+        let (guard, ended) = (guard.clone(), ended.clone());
+        runtime.spawn(async move {
+            keeper.keep(ended).await;
+            drop(guard);
+        });
+    }
+    Ok(gate)
+}
+
+/// The engine, as the gate calls it.
+#[derive(Debug)]
+struct Dask(Arc<Shared>);
+
+/// What the gate and the keepers share.
+#[derive(Debug)]
+struct Shared {
+    /// The gate's mutex is always taken before this one.
+    table: Mutex<Table>,
+    wakes: Vec<Arc<Wake>>,
+    clusters: Vec<Mutex<Arc<Cluster>>>,
+    /// Why each scheduler cannot be used at the moment.
+    reasons: Mutex<Vec<Option<String>>>,
+    /// When the last scheduler was lost, if one was ever up.
+    last_up: Mutex<Option<Instant>>,
+    names: Names,
+    ending: watch::Sender<bool>,
+}
+
+/// Wakes what writes to a scheduler.
+#[derive(Debug, Default)]
+struct Wake(Notify);
+
+impl Flush for Wake {
+    fn flush(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Makes names that nobody else makes.
+#[derive(Debug)]
+struct Names {
+    own: u64,
+    next: AtomicU64,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        // The standard library's hashers start at random.
+        Self { own: RandomState::new().build_hasher().finish(), next: AtomicU64::new(0) }
+    }
+}
+
+impl Names {
+    /// 32 hexadecimal digits.
+    fn unique(&self) -> String {
+        format!("{:016x}{:016x}", self.own, self.next.fetch_add(1, Relaxed))
+    }
+}
+
+/// Tells the gate that the engine has ended, when the last keeper is gone; also
+/// when its runtime drops it.
+#[derive(Debug)]
+struct Ended {
+    gate: Arc<Gate>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if !*self.shared.ending.borrow() {
+            self.gate.end(&Error::closed("its runtime ended"));
+        }
+        self.gate.report(|reports| reports.ended());
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cluster(&self, at: usize) -> Arc<Cluster> {
+        self.clusters[at].lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The key by which a cluster knows an attempt: of its own, or the same for
+    /// all who call a pure function with the same arguments.
+    fn key(&self, work: &Work<'_>) -> String {
+        let name = work.function.name;
+        let shared = work.key.filter(|_| work.function.pure);
+        let Some(key) = shared else { return format!("{name}-{}", self.names.unique()) };
+        let mut digest = Context::new(&SHA256);
+        digest.update(&work.function.signature.to_le_bytes());
+        digest.update(&work.attempt.to_le_bytes());
+        for part in key.parts() {
+            digest.update(&(part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+        let digest = digest.finish();
+        let digits = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}"));
+        format!("{name}-{}", digits.collect::<String>())
+    }
+
+    /// All schedulers' clusters.
+    fn each_cluster(&self) -> impl Iterator<Item = Arc<Cluster>> {
+        (0..self.clusters.len()).map(|at| self.cluster(at))
+    }
+}
+
+impl Engine for Dask {
+    fn name(&self) -> &'static str {
+        "dask"
+    }
+
+    fn check(&self, function: &'static Function) -> Result<(), Error> {
+        if function.python || function.index.is_some() {
+            return Ok(());
+        }
+        Err(unknown(function.name, "a cluster knows functions by name: mark it with #[task]"))
+    }
+
+    fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
+        let now = Instant::now();
+        let start = Start {
+            task: work.task,
+            attempt: work.attempt,
+            key: self.0.key(&work),
+            function: work.function,
+            args: work.args.clone(),
+            priority: work.priority,
+            timeout: work.deadline.map(|deadline| deadline.saturating_duration_since(now)),
+        };
+        let at = self.0.table().start(now, slot, start);
+        Some(self.0.wakes[at].clone())
+    }
+
+    fn stop(&mut self, slot: SlotId, task: TaskId) -> Stopped {
+        let stopped = self.0.table().stop(slot, task);
+        match stopped {
+            Some((unsent, at)) => {
+                self.0.wakes[at].flush();
+                if unsent { Stopped::Unstarted } else { Stopped::Continues }
+            }
+            None => Stopped::Continues,
+        }
+    }
+
+    fn kill(&mut self, _: SlotId, _: TaskId) -> bool {
+        false
+    }
+
+    fn revoke(&mut self, _: SlotId, _: TaskId) -> bool {
+        false
+    }
+
+    fn withdraw(&mut self, slot: SlotId) -> Vec<TaskId> {
+        self.0.table().withdraw(slot)
+    }
+
+    fn started(&self, slot: SlotId, task: TaskId) -> bool {
+        self.0.table().has_left(slot, task)
+    }
+
+    fn forget(&mut self, slot: SlotId) {
+        self.0.table().remove_slot(slot);
+    }
+
+    fn standby(&self) -> usize {
+        self.0.table().missing()
+    }
+
+    fn promote(&mut self, slot: SlotId) {
+        self.0.table().add_slot(slot);
+    }
+
+    fn demote(&mut self, slot: SlotId) {
+        self.forget(slot);
+    }
+
+    fn dismiss(&mut self, slot: Option<SlotId>) {
+        match slot {
+            Some(slot) => self.forget(slot),
+            None => self.0.table().want_less(),
+        }
+    }
+
+    fn keep(&mut self, _: usize) {}
+
+    fn shutdown(&mut self) {
+        self.0.ending.send_replace(true);
+    }
+
+    fn workers(&self) -> Vec<WorkerSnapshot> {
+        let clusters: Vec<_> = self.0.each_cluster().collect();
+        let workers = clusters.iter().flat_map(|cluster| &cluster.workers);
+        let rows = workers.zip(1..).map(|(worker, number)| WorkerSnapshot {
+            number,
+            pid: worker.pid,
+            done: 0,
+            busy: worker.busy,
+            standby: false,
+            memory_bytes: worker.memory_bytes,
+        });
+        rows.collect()
+    }
+
+    fn size(&self) -> Option<usize> {
+        Some(self.0.each_cluster().map(|cluster| cluster.workers.len()).sum())
+    }
+
+    fn held_ns(&self, slot: SlotId, task: TaskId, now: Instant) -> Option<u64> {
+        let held = self.0.table().held_for(now, slot, task)?;
+        Some(u64::try_from(held.as_nanos()).unwrap_or(u64::MAX))
+    }
+}

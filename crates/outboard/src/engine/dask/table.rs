@@ -1,0 +1,363 @@
+//! Pure: which slot has which task, and at which scheduler.
+//!
+//! Slots are places for tasks, no matter at which scheduler: there are as many
+//! as the windows of all schedulers allow together. A task that starts is given
+//! to the scheduler with most room. It is **queued** until its graph is written,
+//! then **sent**; when nobody wants it any more it is **released**, and its slot
+//! is free when the scheduler has been told.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::window::Window;
+use crate::ledger::TaskId;
+use crate::placement::SlotId;
+use crate::task::Function;
+use crate::wire::Payload;
+
+/// Everything that is at, or on its way to, the schedulers.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    slots: HashMap<SlotId, Vec<Held>>,
+    /// How many slots there are to be.
+    wanted: usize,
+    schedulers: Vec<Scheduler>,
+}
+
+/// One scheduler.
+#[derive(Debug, Default)]
+struct Scheduler {
+    up: bool,
+    window: Window,
+    held: usize,
+    /// What has not left yet, in order.
+    outbox: Vec<Outgoing>,
+    keys: HashMap<String, (SlotId, TaskId)>,
+}
+
+/// A task at a slot.
+#[derive(Debug)]
+struct Held {
+    task: TaskId,
+    attempt: u32,
+    key: String,
+    scheduler: usize,
+    since: Instant,
+    state: State,
+    python: bool,
+    /// Its result is being fetched.
+    fetching: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Queued,
+    Sent,
+    Released,
+}
+
+/// A task to be started.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) task: TaskId,
+    pub(crate) attempt: u32,
+    pub(crate) key: String,
+    pub(crate) function: &'static Function,
+    pub(crate) args: Payload,
+    pub(crate) priority: i32,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What leaves for a scheduler.
+#[derive(Debug)]
+enum Outgoing {
+    Start(Start),
+    /// Nobody wants this key any more; that slot is through with it.
+    Release(String, Option<(SlotId, TaskId)>),
+    /// It was taken back before it left.
+    Skipped(SlotId, TaskId),
+}
+
+/// All that leaves for a scheduler at once.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) released: Vec<String>,
+    pub(crate) started: Vec<Start>,
+    /// Slots that are free when this has left.
+    pub(crate) skipped: Vec<(SlotId, TaskId)>,
+}
+
+/// A task that a scheduler has, as it is known by its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) slot: SlotId,
+    pub(crate) task: TaskId,
+    pub(crate) attempt: u32,
+    /// When it was given to the scheduler.
+    pub(crate) since: Instant,
+    /// Whether Python executes it.
+    pub(crate) python: bool,
+}
+
+/// What a slot had when its scheduler was lost.
+pub(crate) type LostSlot = (SlotId, Vec<(TaskId, u32)>);
+
+impl Table {
+    pub(crate) fn new(schedulers: usize) -> Self {
+        let schedulers = (0..schedulers).map(|_| Scheduler::default()).collect();
+        Self { slots: HashMap::new(), wanted: 0, schedulers }
+    }
+
+    /// A scheduler can be given tasks, and has so many threads.
+    pub(crate) fn up(&mut self, at: usize, threads: usize) {
+        let scheduler = &mut self.schedulers[at];
+        scheduler.up = true;
+        scheduler.window.threads(threads);
+    }
+
+    pub(crate) fn is_up(&self, at: usize) -> bool {
+        self.schedulers[at].up
+    }
+
+    pub(crate) fn any_up(&self) -> bool {
+        self.schedulers.iter().any(|scheduler| scheduler.up)
+    }
+
+    /// How many tasks the schedulers may hold together.
+    pub(crate) fn capacity(&self) -> usize {
+        let up = self.schedulers.iter().filter(|scheduler| scheduler.up);
+        up.map(|scheduler| scheduler.window.size()).sum()
+    }
+
+    /// How many slots there are to be from now on; whether that is another
+    /// number than before.
+    pub(crate) fn want(&mut self, slots: usize) -> bool {
+        std::mem::replace(&mut self.wanted, slots) != slots
+    }
+
+    /// How many slots are missing.
+    pub(crate) fn missing(&self) -> usize {
+        self.wanted.saturating_sub(self.slots.len())
+    }
+
+    /// One slot less is wanted.
+    pub(crate) fn want_less(&mut self) {
+        self.wanted = self.wanted.saturating_sub(1);
+    }
+
+    pub(crate) fn add_slot(&mut self, slot: SlotId) {
+        self.slots.insert(slot, Vec::new());
+    }
+
+    /// Forgets a slot, and all that would be said of it later.
+    pub(crate) fn remove_slot(&mut self, slot: SlotId) {
+        for held in self.slots.remove(&slot).into_iter().flatten() {
+            let scheduler = &mut self.schedulers[held.scheduler];
+            scheduler.held -= 1;
+            scheduler.forget(&held);
+            scheduler.outbox.retain_mut(|one| match one {
+                Outgoing::Start(start) => start.task != held.task,
+                Outgoing::Skipped(at, _) => *at != slot,
+                Outgoing::Release(_, at) => {
+                    at.take_if(|(at, _)| *at == slot);
+                    true
+                }
+            });
+        }
+    }
+
+    /// Gives a task to the scheduler with most room; says to which.
+    pub(crate) fn start(&mut self, now: Instant, slot: SlotId, start: Start) -> usize {
+        let room = |scheduler: &Scheduler| {
+            let size = scheduler.window.size() as i64;
+            (scheduler.up, size - scheduler.held as i64)
+        };
+        let best = (0..self.schedulers.len()).max_by_key(|at| room(&self.schedulers[*at]));
+        let at = best.expect("an engine has a scheduler");
+        let scheduler = &mut self.schedulers[at];
+        let Start { task, attempt, .. } = start;
+        let (key, python) = (start.key.clone(), start.function.python);
+        scheduler.held += 1;
+        scheduler.keys.insert(key.clone(), (slot, task));
+        scheduler.outbox.push(Outgoing::Start(start));
+        let held = Held {
+            task,
+            attempt,
+            key,
+            scheduler: at,
+            since: now,
+            state: State::Queued,
+            python,
+            fetching: false,
+        };
+        self.slots.entry(slot).or_default().push(held);
+        at
+    }
+
+    fn find(&mut self, slot: SlotId, task: TaskId) -> Option<&mut Held> {
+        let held = self.slots.get_mut(&slot)?;
+        held.iter_mut().find(|held| held.task == task && held.state != State::Released)
+    }
+
+    /// Nobody wants a task any more. True if it had not left; then, or when its
+    /// release has left, its slot is among those of the [`Batch`]. Says which
+    /// scheduler has it.
+    pub(crate) fn stop(&mut self, slot: SlotId, task: TaskId) -> Option<(bool, usize)> {
+        let held = self.find(slot, task)?;
+        let (unsent, at) = (held.state == State::Queued, held.scheduler);
+        held.state = State::Released;
+        let key = held.key.clone();
+        let scheduler = &mut self.schedulers[at];
+        scheduler.keys.remove(&key);
+        match unsent {
+            true => {
+                scheduler.unqueue(task);
+                scheduler.outbox.push(Outgoing::Skipped(slot, task));
+            }
+            false => scheduler.outbox.push(Outgoing::Release(key, Some((slot, task)))),
+        }
+        Some((unsent, at))
+    }
+
+    /// Takes back what has not left.
+    pub(crate) fn withdraw(&mut self, slot: SlotId) -> Vec<TaskId> {
+        let held = self.slots.get(&slot).into_iter().flatten();
+        let queued: Vec<TaskId> =
+            held.filter(|held| held.state == State::Queued).map(|held| held.task).collect();
+        for task in &queued {
+            self.stop(slot, *task);
+        }
+        queued
+    }
+
+    /// Whether a task has left.
+    pub(crate) fn has_left(&self, slot: SlotId, task: TaskId) -> bool {
+        let mut held = self.slots.get(&slot).into_iter().flatten();
+        held.any(|held| held.task == task && held.state == State::Sent)
+    }
+
+    /// How long a slot has had a task.
+    pub(crate) fn held_for(&self, now: Instant, slot: SlotId, task: TaskId) -> Option<Duration> {
+        let held = self.slots.get(&slot)?.iter().find(|held| held.task == task)?;
+        Some(now.saturating_duration_since(held.since))
+    }
+
+    /// How much waits to leave for a scheduler.
+    pub(crate) fn waiting(&self, at: usize) -> usize {
+        self.schedulers[at].outbox.len()
+    }
+
+    /// Takes all that is to leave for a scheduler, which counts as sent.
+    pub(crate) fn take(&mut self, at: usize) -> Batch {
+        let mut batch = Batch::default();
+        for one in std::mem::take(&mut self.schedulers[at].outbox) {
+            match one {
+                Outgoing::Start(start) => batch.started.push(start),
+                Outgoing::Release(key, slot) => {
+                    batch.released.push(key);
+                    batch.skipped.extend(slot);
+                }
+                Outgoing::Skipped(slot, task) => batch.skipped.push((slot, task)),
+            }
+        }
+        for start in &batch.started {
+            let slot = self.schedulers[at].keys.get(&start.key).map(|(slot, _)| *slot);
+            if let Some(held) = slot.and_then(|slot| self.find(slot, start.task)) {
+                held.state = State::Sent;
+            }
+        }
+        batch
+    }
+
+    /// The task that a scheduler knows by a key, if it is wanted.
+    pub(crate) fn by_key(&self, at: usize, key: &str) -> Option<Entry> {
+        let (slot, task) = *self.schedulers[at].keys.get(key)?;
+        let held = self.slots.get(&slot)?.iter().find(|held| held.is(task, key))?;
+        let Held { attempt, since, python, .. } = *held;
+        Some(Entry { slot, task, attempt, since, python })
+    }
+
+    /// Whether the result of a key is to be fetched now: it is wanted, and nobody
+    /// fetches it yet.
+    pub(crate) fn claim(&mut self, at: usize, key: &str) -> bool {
+        let held = self.held_mut(at, key);
+        held.is_some_and(|held| !std::mem::replace(&mut held.fetching, true))
+    }
+
+    /// The result of a key is not fetched any more: it is not there.
+    pub(crate) fn unclaim(&mut self, at: usize, key: &str) {
+        if let Some(held) = self.held_mut(at, key) {
+            held.fetching = false;
+        }
+    }
+
+    fn held_mut(&mut self, at: usize, key: &str) -> Option<&mut Held> {
+        let (slot, task) = *self.schedulers[at].keys.get(key)?;
+        self.slots.get_mut(&slot)?.iter_mut().find(|held| held.is(task, key))
+    }
+
+    /// All keys that a scheduler has and that are wanted.
+    pub(crate) fn keys(&self, at: usize) -> Vec<String> {
+        let keys = self.schedulers[at].keys.keys();
+        keys.filter(|key| self.by_key(at, key).is_some()).cloned().collect()
+    }
+
+    /// A task has ended; its key is to be released.
+    pub(crate) fn ended(&mut self, now: Instant, at: usize, key: &str) {
+        let Some(entry) = self.by_key(at, key) else { return };
+        let scheduler = &mut self.schedulers[at];
+        let after = now.saturating_duration_since(entry.since);
+        scheduler.window.ended(after, scheduler.held);
+        scheduler.outbox.push(Outgoing::Release(key.to_owned(), None));
+        self.freed(entry.slot, entry.task);
+    }
+
+    /// A slot is through with a task.
+    pub(crate) fn freed(&mut self, slot: SlotId, task: TaskId) {
+        let Some(all) = self.slots.get_mut(&slot) else { return };
+        let Some(place) = all.iter().position(|held| held.task == task) else { return };
+        let held = all.swap_remove(place);
+        let scheduler = &mut self.schedulers[held.scheduler];
+        scheduler.held -= 1;
+        scheduler.forget(&held);
+    }
+
+    /// A scheduler is gone: the slots that had something there, with what they
+    /// had sent. What had not left stays for [`withdraw`](Self::withdraw).
+    pub(crate) fn down(&mut self, at: usize) -> Vec<LostSlot> {
+        self.schedulers[at].up = false;
+        self.schedulers[at].outbox.retain(|one| matches!(one, Outgoing::Start(_)));
+        let there = |all: &Vec<Held>| all.iter().any(|held| held.scheduler == at);
+        let slots = self.slots.iter().filter(|(_, all)| there(all));
+        let sent = |held: &&Held| held.state == State::Sent;
+        slots
+            .map(|(slot, all)| {
+                let tasks = all.iter().filter(sent).map(|held| (held.task, held.attempt));
+                (*slot, tasks.collect())
+            })
+            .collect()
+    }
+}
+
+impl Held {
+    fn is(&self, task: TaskId, key: &str) -> bool {
+        self.task == task && self.key == key && self.state == State::Sent
+    }
+}
+
+impl Scheduler {
+    fn unqueue(&mut self, task: TaskId) {
+        let is_it = |one: &Outgoing| matches!(one, Outgoing::Start(start) if start.task == task);
+        // From the back: it is among the latest.
+        if let Some(place) = self.outbox.iter().rposition(is_it) {
+            self.outbox.remove(place);
+        }
+    }
+
+    fn forget(&mut self, held: &Held) {
+        // The key may be another task's by now, if both are the same call.
+        if self.keys.get(&held.key).is_some_and(|(_, task)| *task == held.task) {
+            self.keys.remove(&held.key);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Real Dask clusters, of the oldest and of the newest release that is
+//! supported.
+
+/// A scheduler and workers, started and ended.
+mod cluster;
+/// Schedulers and workers that die, cut connections, nonsense.
+mod faults;
+/// Native workers, with clients of Rust and of Python.
+mod native;
+/// Cancel, timeout, priority, bounds, functions that nobody has.
+mod options;
+/// Functions of Python, called from Rust.
+mod python;
+
+/// Clusters that speak TLS.
+mod tls;
+
+use cluster::Release;
+
+/// Makes a test of each of these, for each release.
+macro_rules! on_every_release {
+    ($($name:ident),* $(,)?) => {
+        mod oldest {
+            $(#[test] fn $name() {
+                crate::support::run(super::$name(super::super::Release::Oldest));
+            })*
+        }
+
+        mod newest {
+            $(#[test] fn $name() {
+                crate::support::run(super::$name(super::super::Release::Newest));
+            })*
+        }
+    };
+}
+use on_every_release;

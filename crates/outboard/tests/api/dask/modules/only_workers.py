@@ -1,0 +1,70 @@
+"""What the tests call; only workers have this module."""
+
+import os
+import time
+
+
+class CustomError(ValueError):
+    def __init__(self, code, text):
+        super().__init__(code, text)
+        self.code = code
+
+
+def echo(value):
+    return value
+
+
+def mixed():
+    return {"numbers": [1, 2, 3], "name": "é", "pair": (1.5, None), "yes": True}
+
+
+def huge():
+    return 2**100
+
+
+def unpicklable():
+    return lambda: 1
+
+
+def fail(code):
+    raise CustomError(code, "on purpose")
+
+
+def divide(a, b):
+    return a / b
+
+
+def hold(directory):
+    """Says that it started, and waits until it is released."""
+    with open(os.path.join(directory, "starts"), "a") as file:
+        file.write(f"{os.getpid()}\n")
+    while os.path.exists(directory) and not os.path.exists(os.path.join(directory, "released")):
+        time.sleep(0.002)
+    return os.getpid()
+
+
+def crash(directory):
+    """Takes its worker along."""
+    with open(os.path.join(directory, "starts"), "a") as file:
+        file.write(f"{os.getpid()}\n")
+    os._exit(3)
+
+
+def large(size):
+    return b"x" * size
+
+
+def note(directory, line):
+    with open(os.path.join(directory, "lines"), "a") as file:
+        file.write(f"{line}\n")
+
+
+def fails_before(directory, times):
+    """Raises the first so many times."""
+    with open(os.path.join(directory, "starts"), "a+") as file:
+        file.write("start\n")
+        file.seek(0)
+        starts = len(file.readlines())
+    if starts <= times:
+        raise RuntimeError(f"start {starts} of {times} that fail")
+    return starts
