@@ -52,7 +52,7 @@ def ask(name, part, sizes):
 
 def command(name, part, sizes, scratch):
     arguments = [part, "--scratch", scratch]
-    for key in ("workers", "seconds", "batch", "task_seconds"):
+    for key in ("workers", "seconds", "batch", "burn_seconds", "task_seconds"):
         arguments += [f"--{key.replace('_', '-')}", str(sizes[key])]
     return install.program(name, sizes == plan.QUICK) + arguments
 

@@ -8,7 +8,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from . import install, plan
-from .paths import BENCH, ROOT, VENV
+from .paths import BENCH, VENV
 
 
 def describe():
@@ -33,7 +33,7 @@ def versions(names):
     found = {
         "Python": platform.python_version(),
         "Rust": first_version(["rustc", "--version"]),
-        "Outboard's commit": first_word(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"]),
+        "Outboard's commit": first_word(["git", "describe", "--always", "--dirty", "--exclude=*"]),
     }
     if "celery" in names:
         found["redis-server"] = first_version(["redis-server", "--version"])

@@ -30,6 +30,7 @@ FULL = {
     "workers": WORKERS,
     "seconds": 1.0,
     "batch": 1000,
+    "burn_seconds": 0.1,
     "task_seconds": 3.0,
     # A list for each round: which parts it has. Peers take turns within a part.
     "rounds": [["speed", "crash", "stop"], ["speed"], ["speed"], ["speed"], ["speed", "crash", "stop"]],
@@ -38,6 +39,7 @@ FULL = {
 QUICK = FULL | {
     "seconds": 0.1,
     "batch": 100,
+    "burn_seconds": 0.01,
     "task_seconds": 1.2,
     "rounds": [["speed", "crash", "stop"]],
 }

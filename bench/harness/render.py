@@ -40,6 +40,8 @@ def parts(results):
         "workers": str(sizes["workers"]),
         "seconds": f"{sizes['seconds']:g}",
         "batch": f"{sizes['batch']:,}",
+        "burn": f"{sizes['burn_seconds']:g}",
+        "ideal": f"{20 * sizes['burn_seconds'] / sizes['workers']:g}",
         "task": f"{sizes['task_seconds']:g}",
         "timeout": f"{sizes['task_seconds'] / 6:g}",
         "window": f"{sizes['task_seconds'] / 2:g}",
@@ -84,7 +86,7 @@ def rows_of(results, part, width, row):
 
 def speed(results):
     head = ["peer", "round trip p50", "round trip p99", "many at once, tasks/s",
-            "1 MiB there and back", "20 × 0.1 s", "first result"]  # fmt: skip
+            "1 MiB there and back", f"20 × {results['sizes']['burn_seconds']:g} s", "first result"]  # fmt: skip
     return table(head, rows_of(results, "speed", len(head), speed_row))
 
 

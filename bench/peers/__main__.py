@@ -26,6 +26,7 @@ def main():
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--burn-seconds", type=float, required=True)
     parser.add_argument("--task-seconds", type=float, required=True)
     parser.add_argument("--scratch", required=True)
     sizes = parser.parse_args()

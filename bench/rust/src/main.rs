@@ -32,6 +32,9 @@ struct Sizes {
     /// How many tasks are submitted at once.
     #[arg(long)]
     batch: u64,
+    /// How much CPU time each of 20 tasks takes.
+    #[arg(long)]
+    burn_seconds: f64,
     /// How long a task runs that nobody stops.
     #[arg(long)]
     task_seconds: f64,

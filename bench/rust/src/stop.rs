@@ -145,7 +145,8 @@ async fn until_started(beats: &[PathBuf]) {
 
 /// Waits until no task of this case runs any more.
 async fn until_silent(beats: &[PathBuf], times: &Times) {
-    let runs = |beat: &PathBuf| last_beat(beat).is_some_and(|last| last + times.silence > monotonic());
+    let runs =
+        |beat: &PathBuf| last_beat(beat).is_some_and(|last| last + times.silence > monotonic());
     while beats.iter().any(runs) {
         sleep(Duration::from_millis(20)).await;
     }
