@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::client::Owner;
 use crate::engine::Ticket;
 use crate::error::{Error, Stage};
-use crate::ledger::{Reply, Report, WaiterId};
+use crate::ledger::{Reply, Report, TaskId, WaiterId};
 use crate::task::decode_all;
 
 /// A submitted task's result, to be awaited.
@@ -47,6 +47,7 @@ use crate::task::decode_all;
 /// Polling again after the result was taken panics.
 #[must_use = "dropping a TaskFuture cancels its task: await it, or call `.detach()`"]
 pub struct TaskFuture<T> {
+    id: Option<TaskId>,
     state: State,
     output: PhantomData<fn() -> T>,
 }
@@ -75,11 +76,17 @@ pub enum Status {
 
 impl<T> TaskFuture<T> {
     pub(crate) fn new(owner: Arc<Owner>, submitted: Result<Ticket, Error>) -> Self {
-        let state = match submitted {
-            Ok((waiter, receiver)) => State::Pending { receiver, waiter, owner },
-            Err(error) => State::Finished(Err(error)),
+        let (id, state) = match submitted {
+            Ok((waiter, id, receiver)) => (Some(id), State::Pending { receiver, waiter, owner }),
+            Err(error) => (None, State::Finished(Err(error))),
         };
-        Self { state, output: PhantomData }
+        Self { id, state, output: PhantomData }
+    }
+
+    /// The task's name in events, stories and snapshots; `None` if the submit was
+    /// refused, so that there is no task. Futures that share a task have the same.
+    pub fn id(&self) -> Option<TaskId> {
+        self.id
     }
 
     /// Cancels the task, as dropping the future does; awaiting it then gives an

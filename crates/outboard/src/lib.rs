@@ -50,6 +50,8 @@
 //! | `drop(future)`, `.cancel()`, `.detach()` | stop it; stop it; let it go on |
 //! | `client.map(f, items)` | a stream of results, submitted as there is room |
 //! | [`gather`], [`as_completed`], [`wait`] | await several futures |
+//! | `client.snapshot()`, `.watch()`, `.story(id)` | what is; what happens; what happened to one task |
+//! | `client.cancel_task(id)`, `.recycle(worker)` | stop a task by its name; replace a worker |
 //! | `client.drain()`, `.shutdown()` | finish what runs, take nothing new; end at once |
 //!
 //! # Engines
@@ -91,18 +93,24 @@ mod closure;
 mod current;
 mod engine;
 mod error;
+mod event;
 mod execute;
 mod figures;
 mod future;
+mod histogram;
 mod init;
 mod ledger;
 mod map;
 mod placement;
+mod record;
+mod roster;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod shared;
 mod shares;
 mod snapshot;
+mod story;
 mod task;
+mod watch;
 mod wire;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod worker;
@@ -114,13 +122,18 @@ pub use builder::LocalBuilder;
 pub use client::Client;
 pub use current::{cancelled, deadline};
 pub use error::{Cause, Error, ErrorKind, Lost, Panic, Stage};
+pub use event::{Departure, Event, EventKind, Run, Worn};
 pub use figures::{Figures, FunctionSnapshot, TenantSnapshot};
 pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait};
+pub use histogram::Histogram;
 pub use init::{init, init_with, is_worker};
-pub use ledger::Report;
+pub use ledger::{NoTaskId, Report, TaskId};
 pub use map::Map;
-pub use snapshot::{Snapshot, WorkerSnapshot};
+pub use roster::{CrashReport, PanicReport, Restarts};
+pub use snapshot::{CurrentTask, LineSnapshot, Snapshot, WorkerSnapshot, WorkerState};
+pub use story::Story;
 pub use task::TaskFunction;
+pub use watch::{Batch, Watch};
 
 /// What the macros' output refers to; not for use by hand.
 #[doc(hidden)]

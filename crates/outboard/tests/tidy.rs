@@ -10,7 +10,7 @@ const FILE_LINES: usize = 500;
 
 /// Files that may be longer, how long, and why.
 const LONG_FILES: [(&str, usize, &str); 3] = [
-    ("crates/outboard/src/ledger.rs", 750, "one table of states reads best in one place"),
+    ("crates/outboard/src/ledger.rs", 820, "one table of states reads best in one place"),
     ("crates/outboard/src/engine/local/supervisor.rs", 700, "all that one thread does"),
     ("crates/outboard/src/engine/local/link.rs", 560, "all that one mutex of a worker guards"),
 ];

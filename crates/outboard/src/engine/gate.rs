@@ -18,19 +18,24 @@ use super::strength::Strength;
 use super::{Engine, Flush};
 use crate::admission::Admission;
 use crate::error::{Error, Lost, Repr, Stage};
+use crate::event::EventKind;
 use crate::ledger::{Bounds, Leave, Ledger, Reply, Settled, TaskId, WaiterId};
 use crate::placement::{Placement, Rules, SlotId};
 use crate::task::Function;
 use crate::wire::{Failure, Payload, Usage};
 
-/// What a submit goes through, and what is shown of it all.
+use observe::Watchers;
+
+/// What a submit goes through.
 mod intake;
+/// What is shown of it all, and told of what happens.
+mod observe;
 
 /// The end of a future that the ledger holds.
 pub(crate) type Handle = oneshot::Sender<Result<Reply, Error>>;
 
 /// What a submit leaves with its caller.
-pub(crate) type Ticket = (WaiterId, oneshot::Receiver<Result<Reply, Error>>);
+pub(crate) type Ticket = (WaiterId, TaskId, oneshot::Receiver<Result<Reply, Error>>);
 
 /// How far callers may go.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +59,8 @@ pub(crate) struct Gate {
     limits: Limits,
     /// The queue has room again, a slot came up, or everything is done.
     changed: Notify,
+    /// Something happened, and someone waits for that.
+    told: Notify,
 }
 
 /// What the mutex guards.
@@ -67,6 +74,7 @@ pub(crate) struct Core {
     /// Whether the clock wakes the gate for kills that are due later.
     pub(super) timed: bool,
     admission: Admission,
+    watchers: Watchers,
     phase: Phase,
     /// Why no worker can be started, while that lasts.
     broken: Option<Error>,
@@ -110,6 +118,7 @@ impl Gate {
                 ledger: Ledger::new(limits.queue),
                 placement: Placement::new(limits.tenants),
                 admission: Admission::default(),
+                watchers: Watchers::new(Instant::now()),
                 engine,
                 stopping: Stopping::new(limits.tenant_kills),
                 strength: Strength::new(workers, spares),
@@ -120,6 +129,7 @@ impl Gate {
             clock: Clock::new(weak.clone()),
             limits,
             changed: Notify::new(),
+            told: Notify::new(),
         })
     }
 
@@ -179,16 +189,20 @@ impl Gate {
 
     pub(super) fn report_at<R>(&self, now: Instant, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
         let mut reports = Reports { core: self.lock(), effects: Effects::default(), now };
+        reports.core.record_from(now);
         let result = say(&mut reports);
         let Reports { mut core, mut effects, now } = reports;
         core.pump(now, &mut effects);
         core.finish_drain();
-        let kill_at = core.stopping.next_due();
+        let (kill_at, told) = (core.stopping.next_due(), core.has_told());
         drop(core);
         if let Some(at) = kill_at {
             self.clock.arm(at);
         }
         effects.apply();
+        if told {
+            self.told.notify_waiters();
+        }
         self.changed.notify_waiters();
         result
     }
@@ -312,6 +326,8 @@ impl Reports<'_> {
         core.placement.freed(slot, task, self.now);
         core.stopping.over(slot, Some(task));
         core.observed(self.now, task, usage.run_ns);
+        core.panicked(task, worker, &outcome);
+        let unwanted = core.ledger.task(task).is_none();
         let outcome = outcome.map_err(|failure| core.error(task, failure));
         let next = core.ledger.finished(
             self.now,
@@ -321,6 +337,10 @@ impl Reports<'_> {
             &mut self.effects.settled,
         );
         core.apply(next);
+        if unwanted {
+            core.tell(|| EventKind::Freed { task, run: (usage, worker).into() });
+        }
+        core.turned(slot);
         core.freed(slot);
     }
 
@@ -329,14 +349,10 @@ impl Reports<'_> {
         self.core.scale(workers);
     }
 
-    /// The worker of a slot is to be replaced by a new one.
-    pub(crate) fn worn(&mut self, slot: SlotId) {
-        self.core.worn(slot);
-    }
-
     /// A slot has skipped a task that was taken back.
     pub(crate) fn skipped(&mut self, slot: SlotId, task: TaskId) {
         self.core.placement.freed(slot, task, self.now);
+        self.core.turned(slot);
         self.core.freed(slot);
     }
 

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
 use crate::current::{self, STOPPING};
@@ -47,6 +47,7 @@ struct Table(Arc<Mutex<Vec<Option<Thread>>>>);
 #[derive(Debug)]
 struct Thread {
     number: usize,
+    slot: SlotId,
     attempts: mpsc::Sender<Attempt>,
     sent: VecDeque<(TaskId, Arc<AtomicU8>)>,
     done: u64,
@@ -137,8 +138,10 @@ impl Ended {
                 crew.entered += 1;
                 crew.entered
             };
-            let thread = Thread { number, attempts, sent: VecDeque::new(), done: 0 };
+            let thread = Thread { number, slot, attempts, sent: VecDeque::new(), done: 0 };
             self.threads.attach(slot, thread);
+            reports.up(number, std::process::id(), Duration::ZERO);
+            reports.serves(slot);
             Some(Place { number, slot, received })
         })
     }
@@ -148,7 +151,10 @@ impl Ended {
         if let Some(Place { number, slot, received }) = place.or_else(|| self.enter()) {
             received.into_iter().for_each(|one| self.execute(slot, number, &one));
             let lost = Lost { worker: number, pid: std::process::id(), ..Lost::default() };
-            self.gate.report(|reports| reports.lost(slot, Vec::new(), None, &lost));
+            self.gate.report(|reports| {
+                reports.gone(&lost, true);
+                reports.lost(slot, Vec::new(), None, &lost);
+            });
         }
         lock(&self.crew).alive -= 1;
     }
@@ -316,17 +322,16 @@ impl Engine for Inline {
         }
     }
 
-    fn workers(&self) -> Vec<WorkerSnapshot> {
-        let pid = std::process::id();
-        let threads = self.threads.lock();
-        let row = |thread: &Thread| WorkerSnapshot {
-            number: thread.number,
-            pid,
-            done: thread.done,
-            busy: !thread.sent.is_empty(),
-            standby: false,
-            memory_bytes: None,
+    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
+        let row = |thread: &Thread| {
+            let busy = !thread.sent.is_empty();
+            let row = WorkerSnapshot::new(thread.number, std::process::id(), thread.done, busy);
+            (Some(thread.slot), row)
         };
-        threads.iter().flatten().map(row).collect()
+        self.threads.lock().iter().flatten().map(row).collect()
+    }
+
+    fn worker(&self, slot: SlotId) -> usize {
+        self.threads.with(slot, |thread| thread.number).unwrap_or(0)
     }
 }

@@ -78,8 +78,18 @@ pub(crate) trait Engine: Debug + Send {
     /// Ends the engine; what it runs is not wanted. Reports `ended` later.
     fn shutdown(&mut self);
 
-    /// The workers, for a snapshot.
-    fn workers(&self) -> Vec<WorkerSnapshot>;
+    /// The workers, for a snapshot, each with its slot.
+    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)>;
+
+    /// The number of a slot's worker, for events.
+    fn worker(&self, slot: SlotId) -> usize {
+        slot.index() + 1
+    }
+
+    /// The slot of a worker that can be replaced by another one.
+    fn replaceable(&self, _worker: usize) -> Option<SlotId> {
+        None
+    }
 }
 
 /// Bytes to be written after the mutex is released.

@@ -16,6 +16,7 @@ use super::gate::{Core, Effects};
 use super::stopping::Asked;
 use super::{Stopped, Work};
 use crate::error::Stage;
+use crate::event::EventKind;
 use crate::ledger::{Next, TaskId};
 use crate::placement::SlotId;
 
@@ -88,6 +89,7 @@ impl Core {
             deadline: self.ledger.deadline(task),
         };
         effects.flush.extend(self.engine.start(slot, work));
+        self.sent(id, slot);
     }
 
     /// Stops a placed task; gives how far it had come.
@@ -133,6 +135,7 @@ impl Core {
     fn kill_due(&mut self, now: Instant) {
         while let Some((slot, task)) = self.stopping.due(now, self.strength.workers) {
             if self.engine.kill(slot, task) {
+                self.killed(slot, task);
                 self.abandon(slot);
             }
         }
@@ -185,6 +188,8 @@ impl Core {
             && let Some(slot) = self.placement.idle()
         {
             self.placement.slot_down(slot, now);
+            let worker = self.number(slot);
+            self.tell(|| EventKind::WorkerStandsBy { worker });
             self.engine.demote(slot);
         }
         self.strength.lent = self.placement.slots() > self.strength.workers;
@@ -209,6 +214,7 @@ impl Core {
     fn give_slot(&mut self, now: Instant) {
         let slot = self.placement.slot_up(now);
         self.engine.promote(slot);
+        self.serves(slot);
     }
 
     /// How many workers there are to be from now on.

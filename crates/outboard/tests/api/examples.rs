@@ -54,6 +54,14 @@ fn cancel_frees_the_worker_each_time() {
     assert!(text.contains("timed out while running"), "{text}");
 }
 
+#[test]
+fn watch_cost_compares_with_and_without() {
+    for url in ["local://?workers=1", "inline://?workers=1"] {
+        let text = printed(example("watch_cost").args([url, "1"]));
+        assert!(text.contains(" for a task, ") && text.contains(" with a watch: "), "{text}");
+    }
+}
+
 /// A server that is ended with the test.
 struct Server(Child);
 

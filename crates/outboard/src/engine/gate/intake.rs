@@ -1,5 +1,4 @@
-//! What a submit goes through on its way into the queue, and the figures of all
-//! that came through.
+//! What a submit goes through on its way into the queue.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -10,15 +9,11 @@ use tokio::sync::oneshot;
 use super::{Core, Effects, Gate, Handle, Ticket};
 use crate::admission::Ahead;
 use crate::error::{Bound, Error, Repr};
-use crate::figures::TenantSnapshot;
+use crate::event::EventKind;
 use crate::ledger::{Options, Request, Submitted, TaskId, WaiterId};
 use crate::placement::{Queued, TenantId};
-use crate::snapshot::{Host, Snapshot};
 use crate::task::Function;
 use crate::wire::Payload;
-
-/// The most tenants in a snapshot.
-const SHOWN_TENANTS: usize = 1_000;
 
 impl Gate {
     /// Takes a task; the receiver gets its end.
@@ -50,18 +45,20 @@ impl Gate {
         let mut effects = Effects::default();
         let mut core = self.lock();
         core.admits(function)?;
-        let waiter = core.submit(
-            now,
-            Request { function, args, options, steady_ns: None },
-            handle,
-            &mut effects,
-        )?;
+        core.record_from(now);
+        let request = Request { function, args, options, steady_ns: None };
+        let taken = core.submit(now, request, handle, &mut effects);
+        let told = core.has_told();
         drop(core);
+        if told {
+            self.told.notify_waiters();
+        }
+        let (waiter, task) = taken?;
         if let Some(deadline) = options.timeout.and_then(|timeout| now.checked_add(timeout)) {
             self.clock.arm(deadline);
         }
         effects.apply();
-        Ok((waiter, receiver))
+        Ok((waiter, task, receiver))
     }
 
     /// Waits until there is room for one more task with these options.
@@ -72,35 +69,6 @@ impl Gate {
         })
         .await
     }
-
-    /// Counters at this moment.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let (cores, memory_bytes) = (Host::cores(), Host::memory_bytes());
-        let core = self.lock();
-        let counts = core.ledger.counts();
-        let queued = core.ledger.queued();
-        Snapshot {
-            engine: core.engine.name(),
-            open: core.open().is_ok(),
-            workers: core.strength.workers,
-            cores,
-            memory_bytes,
-            queued,
-            queue_limit: self.limits.queue.tasks,
-            predicted_wait: core.placement.predicted_drain(Instant::now()),
-            running: core.ledger.owed() - queued,
-            submitted: counts.submitted,
-            coalesced: counts.coalesced,
-            done: counts.done,
-            failed: counts.failed,
-            cancelled: counts.cancelled,
-            timed_out: counts.timed_out,
-            refused: counts.refused,
-            per_function: core.ledger.book.functions(),
-            per_tenant: core.tenants(),
-            per_worker: core.engine.workers(),
-        }
-    }
 }
 
 impl Core {
@@ -110,10 +78,10 @@ impl Core {
         mut request: Request<'_>,
         handle: Handle,
         effects: &mut Effects,
-    ) -> Result<WaiterId, Error> {
+    ) -> Result<(WaiterId, TaskId), Error> {
         request.steady_ns = self.steady_ns(now, request.function);
         let Self { ledger, placement, admission, .. } = self;
-        let options = request.options;
+        let (function, options) = (request.function, request.options);
         let (priority, name) = (options.priority, options.tenant.as_ref());
         let tenant = placement.seen(name, options.weight, now);
         placement.forgotten().for_each(|tenant| ledger.book.forget(tenant));
@@ -131,15 +99,23 @@ impl Core {
             Ok(placement.place(priority, tenant))
         });
         match submitted {
-            Err(bound) => Err(self.overloaded(now, bound, options, tenant)),
+            Err(bound) => {
+                let error = self.overloaded(now, bound, options, tenant);
+                self.tell(|| EventKind::Refused {
+                    function: function.name,
+                    tenant: options.tenant.clone(),
+                    error: error.clone(),
+                });
+                Err(error)
+            }
             Ok(Submitted::New(waiter, task)) => {
                 self.enqueue(task);
                 self.pump(now, effects);
-                Ok(waiter)
+                Ok((waiter, task))
             }
             Ok(Submitted::Joined(waiter, task)) => {
                 self.promote(task, priority);
-                Ok(waiter)
+                Ok((waiter, task))
             }
         }
     }
@@ -226,19 +202,6 @@ impl Core {
         let steady = function.filter(|function| function.steady).map(|function| function.number);
         self.placement.observed(now, run_ns, steady);
         self.admission.ended(now, self.ledger.queued() > 0);
-    }
-
-    /// The tenants that submitted last.
-    fn tenants(&self) -> Vec<TenantSnapshot> {
-        let mut tenants: Vec<_> = self.placement.tenants().collect();
-        tenants.sort_unstable_by_key(|(_, _, seen, _)| std::cmp::Reverse(*seen));
-        tenants.truncate(SHOWN_TENANTS);
-        let row = |(id, name, _, queued): (TenantId, Option<&Arc<str>>, Instant, usize)| {
-            let (tenant, figures) =
-                (name.map(|name| name.to_string()), self.ledger.book.tenant(id));
-            TenantSnapshot { tenant, queued, figures }
-        };
-        tenants.into_iter().map(row).collect()
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use crate::builder::Recycling;
 use crate::engine::{Flush, Stopped, Work};
 use crate::error::{Cause, Lost};
+use crate::event::Worn;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::shared::{Page, Word};
@@ -379,13 +380,12 @@ impl Link {
         Some(self.page.memory_bytes()).filter(|bytes| *bytes > 0)
     }
 
-    /// Whether it is to be replaced, said once. It has so much resident memory
+    /// Why it is to be replaced, said once. It has so much resident memory
     /// between tasks, or that is not known.
-    pub(super) fn wore_out(&self, memory_bytes: u64) -> bool {
+    pub(super) fn wore_out(&self, memory_bytes: u64) -> Option<Worn> {
         let age = self.wear.until.map(|_| Instant::now());
-        let out =
-            self.wear.is_out(age.unwrap_or(self.started), self.done.load(Relaxed), memory_bytes);
-        out && !self.worn.swap(true, AcqRel)
+        let out = self.wear.out(age.unwrap_or(self.started), self.done.load(Relaxed), memory_bytes);
+        out.filter(|_| !self.worn.swap(true, AcqRel))
     }
 
     /// When it is too old, unless it is to be replaced already.

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use crate::builder::Recycling;
+use crate::event::Worn;
 
 /// By how much of it a limit is lowered at most, so that workers which started
 /// together are not replaced together.
@@ -38,11 +39,16 @@ impl Wear {
         }
     }
 
-    /// Whether a worker that has executed so many tasks, and has so much
-    /// resident memory between them, is to be replaced.
-    pub(super) fn is_out(&self, now: Instant, tasks: u64, memory_bytes: u64) -> bool {
-        let old = self.until.is_some_and(|until| until <= now);
-        old || tasks >= self.tasks || memory_bytes > self.memory_bytes
+    /// Why a worker that has executed so many tasks, and has so much resident
+    /// memory between them, is to be replaced, if it is.
+    pub(super) fn out(&self, now: Instant, tasks: u64, memory_bytes: u64) -> Option<Worn> {
+        if memory_bytes > self.memory_bytes {
+            Some(Worn::Memory)
+        } else if tasks >= self.tasks {
+            Some(Worn::Tasks)
+        } else {
+            self.until.is_some_and(|until| until <= now).then_some(Worn::Age)
+        }
     }
 }
 
@@ -58,17 +64,17 @@ mod tests {
         let second = Duration::from_secs(1);
         let all = Recycling { tasks: Some(100), age: Some(second), memory_bytes: Some(1000) };
         let wear = Wear::with_jitter(all, now, 0.0);
-        assert!(!wear.is_out(now, 99, 1000));
-        assert!(wear.is_out(now, 100, 0));
-        assert!(wear.is_out(now, 0, 1001));
-        assert!(wear.is_out(now + second, 0, 0));
+        assert_eq!(wear.out(now, 99, 1000), None);
+        assert_eq!(wear.out(now, 100, 0), Some(Worn::Tasks));
+        assert_eq!(wear.out(now, 0, 1001), Some(Worn::Memory));
+        assert_eq!(wear.out(now + second, 0, 0), Some(Worn::Age));
     }
 
     #[test]
     fn by_default_nothing_wears_out() {
         let wear = Wear::of(Recycling::default(), Instant::now());
         let later = Instant::now() + Duration::from_secs(1 << 30);
-        assert!(!wear.is_out(later, u64::MAX - 1, u64::MAX - 1));
+        assert_eq!(wear.out(later, u64::MAX - 1, u64::MAX - 1), None);
     }
 
     #[test]
@@ -83,6 +89,7 @@ mod tests {
     #[test]
     fn a_limit_of_one_task_is_one() {
         let one = Recycling { tasks: Some(1), ..Recycling::default() };
-        assert!(Wear::with_jitter(one, Instant::now(), 1.0).is_out(Instant::now(), 1, 0));
+        let wear = Wear::with_jitter(one, Instant::now(), 1.0);
+        assert_eq!(wear.out(Instant::now(), 1, 0), Some(Worn::Tasks));
     }
 }

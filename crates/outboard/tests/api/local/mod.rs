@@ -14,6 +14,8 @@ mod replacement;
 mod start;
 /// Spares, scaling, recycling.
 mod strength;
+/// Events of workers, and what a snapshot says of them.
+mod watching;
 
 use outboard::Client;
 
