@@ -140,3 +140,15 @@ fn an_error_is_a_problem_without_the_layer_too() {
         assert!(!answer.body.contains("secret"));
     });
 }
+
+#[test]
+fn an_engine_that_is_away_is_503() {
+    // Outside a runtime there can be no workers.
+    let mut start = Box::pin(Client::local().into_future());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(Err(error)) = start.as_mut().poll(&mut context) else {
+        panic!("there is a client without a runtime");
+    };
+    assert!(error.is_unavailable(), "{error}");
+    assert_eq!(Problem::from(error).status(), 503);
+}

@@ -29,6 +29,7 @@ use crate::shared::{Page, Word};
 use crate::wire::{self, FunctionRef, Payload, ToWorker};
 use crate::worker::now_ns;
 
+use super::outbox::{self, Outbox, Socket, Unsent};
 use super::wear::Wear;
 
 /// A buffer above this capacity is given back when it is empty.
@@ -68,15 +69,7 @@ pub(super) struct Link {
 /// Frames, in the order in which the gate decided them.
 #[derive(Debug, Default)]
 struct Outgoing {
-    /// Being written, from `written` on, by whoever set `writing`.
-    front: Chunk,
-    written: usize,
-    writing: bool,
-    /// Waits for its turn, with the number of the first task that has bytes in
-    /// it; small frames share a chunk.
-    queue: VecDeque<(u64, Chunk)>,
-    /// An empty buffer to fill next.
-    spare: Vec<u8>,
+    outbox: Outbox<Chunk>,
     /// Every task sent and not answered, in order.
     sent: VecDeque<Sent>,
     last_seq: u64,
@@ -84,7 +77,7 @@ struct Outgoing {
 
 /// Bytes to be written: frames, or the large payload of one.
 #[derive(Debug)]
-enum Chunk {
+pub(super) enum Chunk {
     Frames(Vec<u8>),
     Payload(Payload),
 }
@@ -157,7 +150,7 @@ impl Link {
     /// cannot have answered what is not written yet.
     pub(super) fn answered(&self, seq: u64, skipped: bool) -> Option<Sent> {
         let mut outgoing = self.outgoing();
-        let written = outgoing.queue.front().is_none_or(|(first, _)| seq < *first);
+        let written = outgoing.outbox.has_begun(seq);
         let honest = |sent: &&Sent| sent.seq == seq && sent.revoked == skipped && written;
         let first = *outgoing.sent.front().filter(honest)?;
         outgoing.sent.pop_front();
@@ -398,76 +391,49 @@ impl Link {
         self.done.fetch_add(1, Relaxed) == 0
     }
 
-    /// Writes what is queued, and hands what does not fit to the runtime.
-    fn write_all(&self) {
-        loop {
-            let mut outgoing = self.outgoing();
-            if outgoing.writing || !outgoing.next() {
-                return;
-            }
-            outgoing.writing = true;
-            let (front, written) = (std::mem::take(&mut outgoing.front), outgoing.written);
-            drop(outgoing);
-            let (result, written) = self.write(&front, written);
-            let mut outgoing = self.outgoing();
-            (outgoing.front, outgoing.written) = (front, written);
-            match result {
-                Ok(()) => outgoing.writing = false,
-                Err(Errno::AGAIN) => return self.write_later(),
-                // The worker is dead, or the system is short of memory: frames
-                // that cannot be sent would never be answered.
-                Err(_) => {
-                    drop(outgoing);
-                    return self.kill();
-                }
-            }
-        }
-    }
-
-    fn write(&self, bytes: &[u8], mut written: usize) -> (Result<(), Errno>, usize) {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        while written < bytes.len() {
-            match send(self.stream.as_ref(), &bytes[written..], flags) {
-                Ok(sent) => written += sent,
-                Err(Errno::INTR) => {}
-                Err(error) => return (Err(error), written),
-            }
-        }
-        (Ok(()), written)
-    }
-
-    /// The socket is full: a task of the runtime goes on as it drains. It has
-    /// `writing` until nothing is left.
+    /// The socket is full: a task of the runtime goes on as it drains.
     fn write_later(&self) {
         let Some(link) = self.weak.upgrade() else { return };
         self.runtime.spawn(async move {
             while link.stream.writable().await.is_ok() {
                 // Through `try_io`, so that a full socket is waited for again.
-                let result = link.stream.as_ref().try_io(Interest::WRITABLE, || {
-                    let (front, written) = link.lend();
-                    let (result, written) = link.write(&front, written);
-                    link.give_back(front, written);
-                    result.map_err(io::Error::from)
-                });
-                match result {
-                    Ok(()) => break,
+                let resume = || outbox::resume(&*link).map_err(io::Error::from);
+                match link.stream.as_ref().try_io(Interest::WRITABLE, resume) {
+                    Ok(()) => return,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => return link.kill(),
                 }
             }
-            link.outgoing().writing = false;
-            link.write_all();
         });
     }
+}
 
-    fn lend(&self) -> (Chunk, usize) {
-        let mut outgoing = self.outgoing();
-        (std::mem::take(&mut outgoing.front), outgoing.written)
+impl Socket for Link {
+    type Chunk = Chunk;
+
+    fn with<R>(&self, change: impl FnOnce(&mut Outbox<Chunk>) -> R) -> R {
+        change(&mut self.outgoing().outbox)
     }
 
-    fn give_back(&self, front: Chunk, written: usize) {
-        let mut outgoing = self.outgoing();
-        (outgoing.front, outgoing.written) = (front, written);
+    fn send(&self, chunk: &Chunk, from: usize) -> Result<usize, Unsent> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        loop {
+            match send(self.stream.as_ref(), &chunk[from..], flags) {
+                Ok(sent) => return Ok(sent),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Err(Unsent::Full),
+                Err(_) => return Err(Unsent::Broken),
+            }
+        }
+    }
+}
+
+impl From<Unsent> for io::Error {
+    fn from(unsent: Unsent) -> Self {
+        match unsent {
+            Unsent::Full => io::ErrorKind::WouldBlock.into(),
+            Unsent::Broken => io::ErrorKind::BrokenPipe.into(),
+        }
     }
 }
 
@@ -479,7 +445,13 @@ fn monotonic_ns(at: Instant) -> u64 {
 
 impl Flush for Link {
     fn flush(&self) {
-        self.write_all();
+        match outbox::write(self) {
+            Ok(()) => {}
+            Err(Unsent::Full) => self.write_later(),
+            // The worker is dead, or the system is short of memory: frames that
+            // cannot be sent would never be answered.
+            Err(Unsent::Broken) => self.kill(),
+        }
     }
 }
 
@@ -489,34 +461,31 @@ impl Outgoing {
         self.sent.iter_mut().rev().find(|sent| sent.task == task && !sent.revoked)
     }
 
-    /// Makes `front` what is to be written next; `false` if there is nothing.
-    fn next(&mut self) -> bool {
-        if self.written < self.front.len() {
-            return true;
-        }
-        let next = self.queue.pop_front().map(|(_, chunk)| chunk).unwrap_or_default();
-        self.written = 0;
-        if let Chunk::Frames(mut empty) = std::mem::replace(&mut self.front, next)
-            && empty.capacity() <= KEPT_BYTES
-        {
-            empty.clear();
-            self.spare = empty;
-        }
-        !self.front.is_empty()
-    }
-
     /// Queues a frame; a large payload is a chunk of its own, and not copied.
     fn append(&mut self, seq: u64, message: &ToWorker, payload: &Payload) {
-        if !matches!(self.queue.back(), Some((_, Chunk::Frames(_)))) {
-            self.queue.push_back((seq, Chunk::Frames(std::mem::take(&mut self.spare))));
+        if !matches!(self.outbox.last_mut(), Some(Chunk::Frames(_))) {
+            let empty = self.outbox.take_spare().unwrap_or_default();
+            self.outbox.push(seq, empty);
         }
-        let Some((_, Chunk::Frames(frames))) = self.queue.back_mut() else { return };
+        let Some(Chunk::Frames(frames)) = self.outbox.last_mut() else { return };
         match payload {
             Payload::Owned(bytes) => wire::append(frames, message, bytes),
             Payload::Shared(bytes) => {
                 wire::append_head(frames, message, bytes.len());
-                self.queue.push_back((seq, Chunk::Payload(payload.clone())));
+                self.outbox.push(seq, Chunk::Payload(payload.clone()));
             }
+        }
+    }
+}
+
+impl outbox::Chunk for Chunk {
+    fn emptied(self) -> Option<Self> {
+        match self {
+            Self::Frames(mut bytes) if bytes.capacity() <= KEPT_BYTES => {
+                bytes.clear();
+                Some(Self::Frames(bytes))
+            }
+            _ => None,
         }
     }
 }

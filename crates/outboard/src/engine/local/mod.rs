@@ -5,6 +5,7 @@
 //! What the worker itself does is in `crate::worker`.
 
 mod link;
+mod outbox;
 mod output;
 pub(crate) mod process;
 mod supervisor;
