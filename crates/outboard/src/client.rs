@@ -16,6 +16,7 @@ use crate::map::Map;
 use crate::snapshot::Snapshot;
 use crate::story::Story;
 use crate::task::{TaskFunction, encode_into, function};
+use crate::trace::Origin;
 use crate::watch::Watch;
 
 /// The environment variable that [`Client::from_env`] reads.
@@ -148,8 +149,9 @@ impl Client {
         let _ = f;
         let mut bytes = Vec::with_capacity(16);
         let submitted = match encode_into(&args, &mut bytes) {
-            Ok(()) => function::<F, M>()
-                .and_then(|function| self.owner.0.submit(function, bytes, &self.options)),
+            Ok(()) => function::<F, M>().and_then(|function| {
+                self.owner.0.submit(function, bytes, &self.options, Origin::current())
+            }),
             Err(error) => Err(Error::codec("encode the arguments", type_name::<F::Args>(), error)),
         };
         TaskFuture::new(self.owner.clone(), submitted)

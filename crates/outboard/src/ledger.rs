@@ -36,6 +36,7 @@ use crate::figures::{Book, Sums};
 use crate::placement::{Place, SlotId, TenantId};
 use crate::record::{Record, tell};
 use crate::task::Function;
+use crate::trace::Origin;
 use crate::wire::{Payload, Usage};
 
 /// What is told of a task.
@@ -87,6 +88,8 @@ pub(crate) struct Request<'a> {
     pub(crate) options: &'a Options,
     /// How long the function runs, where that is steady and known.
     pub(crate) steady_ns: Option<u64>,
+    /// The span in which it was submitted.
+    pub(crate) origin: Option<Arc<Origin>>,
 }
 
 /// What one execution gave.
@@ -233,6 +236,8 @@ pub(crate) struct Task {
     pub(crate) hurried: bool,
     /// How long its function ran of late, where that is steady.
     pub(crate) steady_ns: Option<u64>,
+    /// The span of its first submit.
+    pub(crate) origin: Option<Arc<Origin>>,
     waiters: Waiters,
     key: Option<Arc<Key>>,
 }
@@ -353,6 +358,7 @@ impl<W> Ledger<W> {
             state: State::Queued(place),
             hurried: request.options.timeout.is_some(),
             steady_ns: request.steady_ns,
+            origin: request.origin,
             waiters: Waiters::One(waiter),
             key,
         });

@@ -80,6 +80,7 @@
 //! |---|---|---|
 //! | `local` | yes | worker processes on this machine; only on Linux, elsewhere it adds nothing |
 //! | `macros` | yes | the [`#[task]`](macro@task) attribute |
+//! | `trace` | yes | [events of tasks](trace::relay) come back from worker processes |
 
 #![cfg_attr(
     not(all(feature = "local", target_os = "linux")),
@@ -110,6 +111,7 @@ mod shares;
 mod snapshot;
 mod story;
 mod task;
+pub mod trace;
 mod watch;
 mod wire;
 #[cfg(all(feature = "local", target_os = "linux"))]

@@ -22,6 +22,7 @@ use crate::event::EventKind;
 use crate::ledger::{Bounds, Leave, Ledger, Reply, Settled, TaskId, WaiterId};
 use crate::placement::{Placement, Rules, SlotId};
 use crate::task::Function;
+use crate::trace::Echo;
 use crate::wire::{Failure, Payload, Usage};
 
 use observe::Watchers;
@@ -97,6 +98,8 @@ enum Phase {
 pub(crate) struct Effects {
     pub(super) settled: Vec<Settled<Handle>>,
     pub(super) flush: Vec<Arc<dyn Flush>>,
+    /// What tasks have said.
+    echoes: Vec<Echo>,
 }
 
 /// A core under its mutex, for an engine's reports.
@@ -326,7 +329,7 @@ impl Reports<'_> {
         core.placement.freed(slot, task, self.now);
         core.stopping.over(slot, Some(task));
         core.observed(self.now, task, usage.run_ns);
-        core.panicked(task, worker, &outcome);
+        self.effects.echoes.extend(core.panicked(task, worker, &outcome));
         let unwanted = core.ledger.task(task).is_none();
         let outcome = outcome.map_err(|failure| core.error(task, failure));
         let next = core.ledger.finished(
@@ -374,6 +377,7 @@ impl Reports<'_> {
         core.abandon(slot);
         for attempt in running {
             let error = core.crash_report(attempt.0, lost);
+            self.effects.echoes.extend(core.crashed(attempt, &error, lost.worker));
             let next = core.ledger.lost(attempt, error, &mut self.effects.settled);
             core.apply(next);
         }
@@ -476,6 +480,7 @@ impl Effects {
         for link in self.flush {
             link.flush();
         }
+        self.echoes.iter().for_each(Echo::show);
         for (handle, result) in self.settled {
             // The future may be gone: it was dropped or detached.
             let _ = handle.send(result);

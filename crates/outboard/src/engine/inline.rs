@@ -13,6 +13,8 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::{Duration, Instant};
 
+use tracing::Span;
+
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
 use crate::current::{self, STOPPING};
 use crate::error::{Error, Lost};
@@ -20,7 +22,8 @@ use crate::execute::{execute, record_panics};
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::snapshot::WorkerSnapshot;
-use crate::task::{Function, Run};
+use crate::task::Function;
+use crate::trace::{Origin, child};
 use crate::wire::{Failure, Payload, Usage};
 
 /// Threads that execute tasks.
@@ -58,7 +61,8 @@ struct Thread {
 struct Attempt {
     task: TaskId,
     attempt: u32,
-    run: Run,
+    function: &'static Function,
+    origin: Option<Arc<Origin>>,
     args: Payload,
     deadline: Option<Instant>,
     state: Arc<AtomicU8>,
@@ -161,7 +165,7 @@ impl Ended {
 
     fn execute(&self, slot: SlotId, number: usize, one: &Attempt) {
         let taken = one.state.compare_exchange(SENT, RUNNING, AcqRel, Acquire).is_ok();
-        let outcome = taken.then(|| run(one, self.gate.limits().payload));
+        let outcome = taken.then(|| run(one, number, self.gate.limits().payload));
         self.gate.report(|reports| {
             self.threads.done(slot, taken);
             match outcome {
@@ -175,11 +179,15 @@ impl Ended {
     }
 }
 
-fn run(one: &Attempt, max_payload: usize) -> (Result<Payload, Failure>, Usage) {
+fn run(one: &Attempt, worker: usize, max_payload: usize) -> (Result<Payload, Failure>, Usage) {
     let start = Instant::now();
     let mut out = Vec::new();
     let inline = current::Inline { state: one.state.clone(), deadline: one.deadline };
-    let result = inline.scope(|| execute(one.run, &one.args, &mut out, max_payload));
+    let span = one.origin.as_ref().map_or_else(Span::none, |origin| {
+        child(&origin.span, one.function.name, one.attempt, worker)
+    });
+    let execute = || execute(one.function.run, &one.args, &mut out, max_payload);
+    let result = span.in_scope(|| inline.scope(execute));
     let run_ns = start.elapsed().as_nanos() as u64;
     (result.map(|()| out.into()), Usage { run_ns, ..Usage::default() })
 }
@@ -234,9 +242,9 @@ impl Engine for Inline {
         self.threads.with(slot, |thread| {
             let state = Arc::new(AtomicU8::new(SENT));
             thread.sent.push_back((work.task, state.clone()));
-            let Work { task, attempt, function, args, deadline } = work;
-            let (run, args) = (function.run, args.clone());
-            let one = Attempt { task, attempt, run, args, deadline, state };
+            let Work { task, attempt, function, args, deadline, origin } = work;
+            let (origin, args) = (origin.cloned(), args.clone());
+            let one = Attempt { task, attempt, function, origin, args, deadline, state };
             // A thread leaves its channel only after this sender is dropped.
             let _ = thread.attempts.send(one);
         });

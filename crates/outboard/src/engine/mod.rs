@@ -22,6 +22,7 @@ use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::snapshot::WorkerSnapshot;
 use crate::task::Function;
+use crate::trace::Origin;
 use crate::wire::Payload;
 
 pub(crate) use gate::{Gate, Limits, Ticket};
@@ -106,6 +107,8 @@ pub(crate) struct Work<'a> {
     pub(crate) function: &'static Function,
     pub(crate) args: &'a Payload,
     pub(crate) deadline: Option<Instant>,
+    /// The span in which it was submitted.
+    pub(crate) origin: Option<&'a Arc<Origin>>,
 }
 
 /// What became of a task that was to be stopped.

@@ -87,6 +87,7 @@ impl Core {
             function: task.function,
             args: &task.args,
             deadline: self.ledger.deadline(task),
+            origin: task.origin.as_ref(),
         };
         effects.flush.extend(self.engine.start(slot, work));
         self.sent(id, slot);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// An example, built beside this test.
-fn example(name: &str) -> Command {
+pub(crate) fn example(name: &str) -> Command {
     let own = std::env::current_exe().unwrap();
     let profile = own.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
     let target = profile.parent().expect("a profile's directory lies in target");
@@ -21,7 +21,7 @@ fn example(name: &str) -> Command {
 }
 
 /// Runs an example to its end, which must be a good one; gives what it printed.
-fn printed(command: &mut Command) -> String {
+pub(crate) fn printed(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -13,6 +13,7 @@ use crate::event::EventKind;
 use crate::ledger::{Options, Request, Submitted, TaskId, WaiterId};
 use crate::placement::{Queued, TenantId};
 use crate::task::Function;
+use crate::trace::Origin;
 use crate::wire::Payload;
 
 impl Gate {
@@ -22,6 +23,7 @@ impl Gate {
         function: &'static Function,
         args: Vec<u8>,
         options: &Options,
+        origin: Option<Arc<Origin>>,
     ) -> Result<Ticket, Error> {
         if options.timeout.is_some() {
             self.clock.ready()?;
@@ -30,9 +32,10 @@ impl Gate {
             let (bytes, limit) = (args.len() as u64, self.limits.payload as u64);
             return Err(Error::new(Repr::TooLarge { what: "arguments", bytes, limit }));
         }
-        self.submit_at(Instant::now(), function, args, options)
+        self.submit_from(Instant::now(), function, args, options, origin)
     }
 
+    #[cfg(test)]
     pub(in crate::engine) fn submit_at(
         &self,
         now: Instant,
@@ -40,13 +43,24 @@ impl Gate {
         args: Vec<u8>,
         options: &Options,
     ) -> Result<Ticket, Error> {
+        self.submit_from(now, function, args, options, None)
+    }
+
+    fn submit_from(
+        &self,
+        now: Instant,
+        function: &'static Function,
+        args: Vec<u8>,
+        options: &Options,
+        origin: Option<Arc<Origin>>,
+    ) -> Result<Ticket, Error> {
         let (handle, receiver) = oneshot::channel();
         let args = Payload::from(args);
         let mut effects = Effects::default();
         let mut core = self.lock();
         core.admits(function)?;
         core.record_from(now);
-        let request = Request { function, args, options, steady_ns: None };
+        let request = Request { function, args, options, steady_ns: None, origin };
         let taken = core.submit(now, request, handle, &mut effects);
         let told = core.has_told();
         drop(core);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::futures::Notified;
 
 use super::{Core, Gate, Phase, Reports};
-use crate::error::{Cause, Lost};
+use crate::error::{Cause, Error, Lost};
 use crate::event::{EventKind, Worn};
 use crate::figures::TenantSnapshot;
 use crate::ledger::{Leave, TaskId};
@@ -17,8 +17,9 @@ use crate::placement::{SlotId, TenantId};
 use crate::record::{Excerpt, Fact, Record, tell};
 use crate::roster::{PanicReport, Roster};
 use crate::snapshot::{CurrentTask, Host, Snapshot, WorkerSnapshot, WorkerState};
+use crate::trace::Echo;
 use crate::watch::KEPT;
-use crate::wire::{Failure, Payload};
+use crate::wire::{Failure, Payload, Said};
 
 /// The most tenants in a snapshot, and the most lines of the queue.
 const SHOWN: usize = 1_000;
@@ -212,15 +213,22 @@ impl Core {
         self.tell(|| EventKind::WorkerKilled { worker, task });
     }
 
-    /// Remembers an attempt's panic.
+    /// Remembers an attempt's panic, and gives it for the span of the task.
     pub(super) fn panicked(
         &mut self,
         id: TaskId,
         worker: usize,
         outcome: &Result<Payload, Failure>,
-    ) {
-        let Err(Failure::Panicked(panic)) = outcome else { return };
-        let Some(task) = self.ledger.task(id) else { return };
+    ) -> Option<Echo> {
+        let Err(Failure::Panicked(panic)) = outcome else { return None };
+        let task = self.ledger.task(id)?;
+        let echo = task.origin.clone().map(|origin| Echo {
+            origin: Some(origin),
+            task: id,
+            worker,
+            attempt: task.attempt,
+            said: failure(format!("task {panic}")),
+        });
         let report = PanicReport {
             at: self.watchers.start.elapsed(),
             task: id,
@@ -229,6 +237,18 @@ impl Core {
             panic: panic.clone(),
         };
         self.watchers.roster.panicked(report);
+        echo
+    }
+
+    /// The loss of a worker, for the span of the task that it had.
+    pub(super) fn crashed(
+        &self,
+        (id, attempt): (TaskId, u32),
+        error: &Error,
+        worker: usize,
+    ) -> Option<Echo> {
+        let origin = Some(self.ledger.task(id)?.origin.clone()?);
+        Some(Echo { origin, task: id, worker, attempt, said: failure(error.to_string()) })
     }
 
     fn snapshot(&self, now: Instant, (cores, memory_bytes): (usize, u64)) -> Snapshot {
@@ -307,7 +327,18 @@ impl Core {
     }
 }
 
+/// What is said of a task that failed.
+fn failure(message: String) -> Said {
+    Said { level: 1, target: "outboard".to_owned(), message, ..Said::default() }
+}
+
 impl Reports<'_> {
+    /// A task has said something.
+    pub(crate) fn said(&mut self, (task, attempt): (TaskId, u32), worker: usize, said: Said) {
+        let origin = self.core.ledger.task(task).and_then(|task| task.origin.clone());
+        self.effects.echoes.push(Echo { origin, task, worker, attempt, said });
+    }
+
     /// A worker is ready; it took so long from its start.
     pub(crate) fn up(&mut self, worker: usize, pid: u32, took: Duration) {
         self.core.tell(|| EventKind::WorkerUp { worker, pid, took });

@@ -138,10 +138,12 @@ impl Link {
         outgoing.last_seq += 1;
         let seq = outgoing.last_seq;
         self.page.send(seq);
-        let Work { task, attempt, deadline, .. } = *work;
+        let Work { task, attempt, deadline, origin, .. } = *work;
         let deadline_ns = deadline.map_or(0, monotonic_ns);
         outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false, unwanted: false });
-        outgoing.append(seq, &ToWorker::Run { seq, function, deadline_ns }, work.args);
+        let context = origin.and_then(|origin| origin.context.clone());
+        let message = ToWorker::Run { seq, function, attempt, deadline_ns, context };
+        outgoing.append(seq, &message, work.args);
     }
 
     /// Takes the oldest task that was sent, which is the one that `seq`, read
@@ -155,6 +157,11 @@ impl Link {
         let first = *outgoing.sent.front().filter(honest)?;
         outgoing.sent.pop_front();
         Some(first)
+    }
+
+    /// What was sent with that number, and runs, for all that is known.
+    pub(super) fn sent(&self, seq: u64) -> Option<Sent> {
+        self.outgoing().sent.front().filter(|sent| sent.seq == seq && !sent.revoked).copied()
     }
 
     /// Takes back a task, unless it has started.

@@ -336,6 +336,11 @@ impl Reader {
                 reports.skipped(slot, sent.task);
                 return Ok(());
             }
+            FromWorker::Said { seq, said } => {
+                let sent = self.link.sent(seq).ok_or(Nonsense)?;
+                reports.said((sent.task, sent.attempt), self.link.number, said);
+                return Ok(());
+            }
             FromWorker::Done { seq, usage } => (seq, Ok(payload), usage),
             FromWorker::Failed { seq, usage, failure } => (seq, Err(failure), usage),
         };

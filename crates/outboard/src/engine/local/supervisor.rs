@@ -330,6 +330,7 @@ impl Supervisor {
             number: number as u32,
             max_payload: self.settings.limits.payload as u64,
             niceness: self.settings.niceness.into(),
+            level: crate::trace::level(),
         };
         wire::append(&mut frame, &message, &[]);
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
