@@ -337,7 +337,7 @@ impl<W> Ledger<W> {
         let task = TaskId(Tagged { index: index(self.tasks.vacant_key()), tag });
         let waiter = self.enter(now, task, handle, request.options.timeout);
         if let Some(record) = &mut self.record {
-            record.push(story::taken(task, &request, self.queued));
+            record.push_often(|| story::taken(task, &request, self.queued));
         }
         self.bytes += request.args.len();
         self.queued += 1;
@@ -672,8 +672,8 @@ impl<W> Ledger<W> {
     ) -> Next {
         let task = self.tasks.remove(id.0.index as usize);
         if let Some(record) = &mut self.record {
-            let ended = story::ended(id, &task, &result, used, record);
-            record.push(ended);
+            let all_ns = record.ns_since(task.submitted);
+            record.push_often(|| story::ended(id, &task, &result, used, all_ns));
         }
         self.bytes -= task.args.len();
         if let Some(key) = &task.key {

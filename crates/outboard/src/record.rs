@@ -5,6 +5,11 @@
 //! are shared, so that a reader takes many events under the mutex without
 //! copying them. There is no record where nobody asked for one: then each place
 //! where something happens costs one branch.
+//!
+//! A flood of short tasks makes more events than anyone can look at, and writing
+//! them down would cost more than the tasks can spare. So a record that is only
+//! there for watches writes [`PER_SECOND`] of them at most, on average, and counts
+//! the others: they are a gap, of which every reader is told.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,6 +23,15 @@ use crate::wire::Usage;
 
 /// How many events are shared at once; fewer are copied.
 const CHUNK: usize = 512;
+
+/// The most events of tasks in a second, on average, while there are only watches.
+pub(crate) const PER_SECOND: u64 = 100_000;
+
+/// What each of them takes from the credit, which grows with time.
+const COST_NS: u64 = 1_000_000_000 / PER_SECOND;
+
+/// How much credit there must be again after it ran out: gaps are few and large.
+const RESUMED_NS: u64 = 1_024 * COST_NS;
 
 /// An event as it is kept: what each task has is packed, for it is written while
 /// others wait for the mutex; the rest is seldom.
@@ -55,6 +69,8 @@ pub(crate) enum Fact {
         error: Option<Error>,
     },
     Other(Box<EventKind>),
+    /// So many were not written down.
+    Gap(u64),
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +91,13 @@ pub(crate) struct Record {
     before: u64,
     /// How many chunks are kept.
     most: usize,
+    /// Whether everything is written down.
+    complete: bool,
+    credit_ns: u64,
+    /// The credit has run out.
+    dry: bool,
+    /// The last of `current` is a gap that nobody has read.
+    gaping: bool,
     /// Someone waits for an event after that number.
     awaited: Option<u64>,
 }
@@ -87,7 +110,9 @@ pub(crate) struct Excerpt {
     skip: usize,
     rest: Vec<Noted>,
     /// How many events of those asked for were gone.
-    pub(crate) dropped: u64,
+    dropped: u64,
+    /// The number of the event after it.
+    pub(crate) end: u64,
 }
 
 impl Record {
@@ -100,20 +125,33 @@ impl Record {
             current: Vec::new(),
             before: 0,
             most: 1,
+            complete: false,
+            credit_ns: 0,
+            dry: false,
+            gaping: false,
             awaited: None,
         }
     }
 
     /// Keeps so many events from now on, or up to two chunks more.
-    pub(crate) fn keep(&mut self, events: usize) {
+    /// `complete` is whether all are written down.
+    pub(crate) fn keep(&mut self, events: usize, complete: bool) {
         self.most = events.div_ceil(CHUNK);
+        self.complete = complete;
+        self.credit_ns = self.most_credit_ns();
+    }
+
+    fn most_credit_ns(&self) -> u64 {
+        (self.most * CHUNK) as u64 * COST_NS
     }
 
     /// What is appended next happens now. Whoever comes late to the mutex has an
     /// older time, but time does not go back.
     pub(crate) fn set_now(&mut self, now: Instant) {
         let now_ns = now.saturating_duration_since(self.start).as_nanos() as u64;
-        self.now_ns = self.now_ns.max(now_ns);
+        let passed_ns = now_ns.saturating_sub(self.now_ns);
+        self.now_ns += passed_ns;
+        self.credit_ns = (self.credit_ns + passed_ns).min(self.most_credit_ns());
     }
 
     /// How long ago that was, in nanoseconds.
@@ -122,7 +160,37 @@ impl Record {
         self.now_ns.saturating_sub(at_ns)
     }
 
+    /// Appends what each task has, unless there was too much of late.
+    pub(crate) fn push_often(&mut self, fact: impl FnOnce() -> Fact) {
+        let needed_ns = if self.dry { RESUMED_NS } else { COST_NS };
+        self.dry = !self.complete && self.credit_ns < needed_ns;
+        if self.dry {
+            return self.skip();
+        }
+        self.credit_ns = self.credit_ns.saturating_sub(COST_NS);
+        self.push(fact());
+    }
+
+    /// Whether what each task has is skipped for now; then it is counted.
+    pub(crate) fn skips(&mut self) -> bool {
+        if self.dry {
+            self.skip();
+        }
+        self.dry
+    }
+
+    fn skip(&mut self) {
+        match self.current.last_mut() {
+            Some(Noted { fact: Fact::Gap(count), .. }) if self.gaping => *count += 1,
+            _ => {
+                self.push(Fact::Gap(1));
+                self.gaping = true;
+            }
+        }
+    }
+
     pub(crate) fn push(&mut self, fact: Fact) {
+        self.gaping = false;
         if self.current.len() == CHUNK {
             self.turn();
         }
@@ -150,7 +218,8 @@ impl Record {
     }
 
     /// All events from that number on that are still there.
-    pub(crate) fn since(&self, number: u64) -> Excerpt {
+    pub(crate) fn since(&mut self, number: u64) -> Excerpt {
+        self.gaping = false;
         let from = (number.max(self.before) - self.before) as usize;
         let dropped = self.before.saturating_sub(number);
         let (whole, part) = (from / CHUNK, from % CHUNK);
@@ -158,7 +227,8 @@ impl Record {
         let chunks = self.chunks.iter().skip(whole).cloned().collect();
         let skip = if in_chunks { part } else { 0 };
         let copied = if in_chunks { 0 } else { part.min(self.current.len()) };
-        Excerpt { chunks, skip, rest: self.current[copied..].to_vec(), dropped }
+        let rest = self.current[copied..].to_vec();
+        Excerpt { chunks, skip, rest, dropped, end: self.end() }
     }
 
     /// Someone waits for the event of that number, unless it is there.
@@ -178,12 +248,23 @@ impl Record {
 
 impl Excerpt {
     pub(crate) fn iter(&self) -> impl Iterator<Item = Event> {
-        self.noted().map(Event::from)
+        self.noted().filter(|noted| !noted.is_gap()).map(Event::from)
+    }
+
+    /// How many events of those asked for are not there.
+    pub(crate) fn dropped(&self) -> u64 {
+        let gaps = self.noted().map(|noted| match noted.fact {
+            Fact::Gap(count) => count,
+            _ => 0,
+        });
+        self.dropped + gaps.sum::<u64>()
     }
 
     /// The events that could belong to a task's story.
     pub(crate) fn of(&self, task: TaskId) -> impl Iterator<Item = Event> {
-        let may = move |noted: &&Noted| noted.fact.task().is_none_or(|other| other == task);
+        let may = move |noted: &&Noted| {
+            !noted.is_gap() && noted.fact.task().is_none_or(|other| other == task)
+        };
         self.noted().filter(may).map(Event::from)
     }
 
@@ -192,14 +273,14 @@ impl Excerpt {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.len()).sum::<usize>() - self.skip + self.rest.len()
+        self.noted().filter(|noted| !noted.is_gap()).count()
     }
 }
 
-/// Appends an event where there is a record.
+/// Appends an event of a task where there is a record.
 pub(crate) fn tell(record: &mut Option<Box<Record>>, kind: impl FnOnce() -> EventKind) {
     if let Some(record) = record {
-        record.push(Fact::Other(Box::new(kind())));
+        record.push_often(|| Fact::Other(Box::new(kind())));
     }
 }
 
@@ -211,7 +292,14 @@ impl Fact {
             | Self::Started { task, .. }
             | Self::Ended { task, .. } => Some(*task),
             Self::Other(kind) => kind.task(),
+            Self::Gap(_) => None,
         }
+    }
+}
+
+impl Noted {
+    fn is_gap(&self) -> bool {
+        matches!(self.fact, Fact::Gap(_))
     }
 }
 
@@ -252,6 +340,7 @@ impl From<Fact> for EventKind {
                 }
             }
             Fact::Other(kind) => *kind,
+            Fact::Gap(_) => unreachable!("a gap is no event, and readers leave it out"),
         }
     }
 }
@@ -263,7 +352,7 @@ mod tests {
     /// A record of `keep` events, after so many that are told apart by number.
     fn record(keep: usize, events: usize) -> Record {
         let mut record = Record::new(Instant::now());
-        record.keep(keep);
+        record.keep(keep, false);
         (0..events).for_each(|worker| push(&mut record, worker));
         record
     }
@@ -286,7 +375,7 @@ mod tests {
             push(&mut record, worker);
             if worker % 7 == 0 || worker % CHUNK < 2 {
                 let excerpt = record.since(cursor);
-                assert_eq!(excerpt.dropped, 0);
+                assert_eq!(excerpt.dropped(), 0);
                 read.extend(numbers(&excerpt));
                 cursor = record.end();
             }
@@ -297,12 +386,35 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded_and_what_a_reader_missed_is_counted() {
-        let record = record(2 * CHUNK, 5 * CHUNK);
+        let mut record = record(2 * CHUNK, 5 * CHUNK);
         let excerpt = record.since(7);
         let kept = numbers(&excerpt);
         assert!(kept.len() >= 2 * CHUNK && kept.len() <= 3 * CHUNK, "{}", kept.len());
         assert_eq!(kept.last(), Some(&(5 * CHUNK - 1)));
-        assert_eq!(excerpt.dropped, (kept[0] - 7) as u64);
+        assert_eq!(excerpt.dropped(), (kept[0] - 7) as u64);
+    }
+
+    #[test]
+    fn a_flood_is_written_down_in_part_and_the_rest_is_counted() {
+        let (start, keep) = (Instant::now(), 4 * CHUNK);
+        let started = || Fact::Ahead { task: TaskId::for_test(1), worker: 1, behind: 1 };
+        for complete in [false, true] {
+            let mut record = Record::new(start);
+            record.keep(keep, complete);
+            let (mut told, mut dropped, mut cursor) = (0, 0, 0);
+            let second = Duration::from_secs(1);
+            for step in 0..1_000 {
+                record.set_now(start + second * step / 1_000);
+                (0..400).for_each(|_| record.push_often(started));
+                push(&mut record, 7);
+                let excerpt = record.since(cursor);
+                (told, dropped) = (told + excerpt.len() as u64, dropped + excerpt.dropped());
+                cursor = excerpt.end;
+            }
+            assert_eq!(told + dropped, 401_000);
+            let expected = if complete { 401_000 } else { PER_SECOND + 1_000 };
+            assert!(told.abs_diff(expected) <= keep as u64, "{told}");
+        }
     }
 
     #[test]

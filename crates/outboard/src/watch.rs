@@ -19,7 +19,10 @@ const PERIOD: Duration = Duration::from_millis(50);
 /// [`Client::watch`](crate::Client::watch).
 ///
 /// Nobody waits for a watch: one that is too slow loses the oldest events, and
-/// is told how many. Several watches share the events that are kept, 32,768 of
+/// is told how many. Nor do tasks pay much for one: of more than 100,000 events of
+/// tasks in a second, those beyond are counted and not told, unless
+/// [`Client::record`](crate::Client::record) wants them all. After a gap, a
+/// [`Snapshot`](crate::Snapshot) says what there is now. Several watches share the events that are kept, 32,768 of
 /// them or some hundred more, about 2.5 MB; without a watch there are none, and
 /// none are made.
 ///
@@ -109,7 +112,7 @@ impl Watch {
 
     fn read(&mut self, wait: bool) -> (Batch, bool) {
         let (excerpt, ended) = self.gate.events_since(self.cursor, wait);
-        self.cursor += excerpt.dropped + excerpt.len() as u64;
+        self.cursor = excerpt.end.max(self.cursor);
         (Batch(excerpt), ended)
     }
 }
@@ -121,9 +124,10 @@ impl Drop for Watch {
 }
 
 impl Batch {
-    /// How many events were lost before these, because the watch was too slow.
+    /// How many events were lost before or between these, because the watch was too
+    /// slow or there were too many.
     pub fn dropped(&self) -> u64 {
-        self.0.dropped
+        self.0.dropped()
     }
 
     /// The events, the oldest first.

@@ -190,7 +190,7 @@ impl Core {
         {
             self.placement.slot_down(slot, now);
             let worker = self.number(slot);
-            self.tell(|| EventKind::WorkerStandsBy { worker });
+            self.announce(|| EventKind::WorkerStandsBy { worker });
             self.engine.demote(slot);
         }
         self.strength.lent = self.placement.slots() > self.strength.workers;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Reply, Request, Tagged, Task, TaskId};
 use crate::error::Error;
 use crate::event::Run;
-use crate::record::{Fact, Record};
+use crate::record::Fact;
 use crate::wire::Usage;
 
 pub(super) fn taken(task: TaskId, request: &Request<'_>, waiting: usize) -> Fact {
@@ -26,7 +26,7 @@ pub(super) fn ended(
     task: &Task,
     result: &Result<Reply, Error>,
     used: Option<(Usage, usize)>,
-    record: &Record,
+    all_ns: u64,
 ) -> Fact {
     let (usage, worker) = used.unwrap_or_default();
     let measured = usage.cpu_ns.is_some() || usage.memory_bytes.is_some();
@@ -37,7 +37,7 @@ pub(super) fn ended(
         worker: short(worker),
         queue_ns: match result {
             Ok(reply) => reply.report.queue_time.as_nanos() as u64,
-            Err(_) => record.ns_since(task.submitted).saturating_sub(usage.run_ns),
+            Err(_) => all_ns.saturating_sub(usage.run_ns),
         },
         run_ns: usage.run_ns,
         measured: measured.then(|| Box::new(usage)),

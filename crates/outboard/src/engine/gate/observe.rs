@@ -140,7 +140,7 @@ impl Core {
         }
         let record = self.ledger.record.get_or_insert_with(|| Box::new(Record::new(start)));
         record.set_now(Instant::now());
-        record.keep(keep);
+        record.keep(keep, kept > 0);
         None
     }
 
@@ -157,23 +157,38 @@ impl Core {
         self.ledger.record.as_mut().is_some_and(|record| record.is_due())
     }
 
-    pub(in crate::engine) fn tell(&mut self, kind: impl FnOnce() -> EventKind) {
+    /// Tells an event of a task.
+    pub(super) fn tell(&mut self, kind: impl FnOnce() -> EventKind) {
         tell(&mut self.ledger.record, kind);
+    }
+
+    /// Tells an event of a worker, which are few.
+    pub(in crate::engine) fn announce(&mut self, kind: impl FnOnce() -> EventKind) {
+        if let Some(record) = &mut self.ledger.record {
+            record.push(Fact::Other(Box::new(kind())));
+        }
     }
 
     /// A task was sent to a slot, and starts at once or later.
     pub(in crate::engine) fn sent(&mut self, task: TaskId, slot: SlotId) {
         let worker = self.number(slot) as u32;
         let Some(record) = &mut self.ledger.record else { return };
+        if record.skips() {
+            return;
+        }
         match self.placement.outstanding(slot).saturating_sub(1) {
             0 => self.turned(slot),
-            behind => record.push(Fact::Ahead { task, worker, behind: behind as u32 }),
+            behind => {
+                let behind = behind as u32;
+                record.push_often(|| Fact::Ahead { task, worker, behind });
+            }
         }
     }
 
     /// A slot has turned to the next task that it has, if it has one.
     pub(super) fn turned(&mut self, slot: SlotId) {
-        if self.ledger.record.is_some() && !self.watchers.turned.contains(&slot) {
+        let Some(record) = &mut self.ledger.record else { return };
+        if !record.skips() && !self.watchers.turned.contains(&slot) {
             self.watchers.turned.push(slot);
         }
     }
@@ -187,7 +202,7 @@ impl Core {
             let Some(task) = self.ledger.task(id) else { continue };
             let (attempt, function) = (task.attempt, task.function);
             if let Some(record) = &mut self.ledger.record {
-                record.push(Fact::Started { task: id, function, attempt, worker });
+                record.push_often(|| Fact::Started { task: id, function, attempt, worker });
             }
         }
     }
@@ -198,7 +213,7 @@ impl Core {
         let numbers = &mut self.watchers.numbers;
         numbers.resize(numbers.len().max(slot.index() + 1), 0);
         numbers[slot.index()] = worker;
-        self.tell(|| EventKind::WorkerServes { worker });
+        self.announce(|| EventKind::WorkerServes { worker });
     }
 
     /// The number of a slot's worker.
@@ -210,7 +225,7 @@ impl Core {
     pub(in crate::engine) fn killed(&mut self, slot: SlotId, task: TaskId) {
         let worker = self.number(slot);
         self.watchers.roster.killed(worker);
-        self.tell(|| EventKind::WorkerKilled { worker, task });
+        self.announce(|| EventKind::WorkerKilled { worker, task });
     }
 
     /// Remembers an attempt's panic, and gives it for the span of the task.
@@ -341,7 +356,7 @@ impl Reports<'_> {
 
     /// A worker is ready; it took so long from its start.
     pub(crate) fn up(&mut self, worker: usize, pid: u32, took: Duration) {
-        self.core.tell(|| EventKind::WorkerUp { worker, pid, took });
+        self.core.announce(|| EventKind::WorkerUp { worker, pid, took });
     }
 
     /// A worker has a slot.
@@ -357,7 +372,7 @@ impl Reports<'_> {
     /// Why a worker is to be replaced.
     pub(crate) fn wears(&mut self, worker: usize, why: Worn) {
         self.core.watchers.roster.worn(worker, why);
-        self.core.tell(|| EventKind::WorkerWorn { worker, why });
+        self.core.announce(|| EventKind::WorkerWorn { worker, why });
     }
 
     /// A worker's process has ended; whether that was wanted.
@@ -367,11 +382,11 @@ impl Reports<'_> {
         if wanted && !blamed {
             let (worker, pid) = (lost.worker, lost.pid);
             let why = core.watchers.roster.left(worker);
-            return core.tell(|| EventKind::WorkerLeft { worker, pid, why });
+            return core.announce(|| EventKind::WorkerLeft { worker, pid, why });
         }
         let at = self.now.saturating_duration_since(core.watchers.start);
         let report = Arc::new(lost.clone());
         core.watchers.roster.lost(at, report.clone());
-        core.tell(|| EventKind::WorkerLost { worker: report.worker, report });
+        core.announce(|| EventKind::WorkerLost { worker: report.worker, report });
     }
 }

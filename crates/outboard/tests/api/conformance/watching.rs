@@ -174,10 +174,10 @@ async fn a_slow_watch_is_told_how_much_it_lost(engine: Engine) {
     let mut watch = client.watch();
     client.map(|n: u64| n, 0..20_000).gather().await.unwrap();
     let batch = watch.take();
-    assert!(batch.dropped() > 0, "three events of 20,000 tasks are more than are kept");
-    assert!(batch.len() >= 32_768 && batch.len() < 34_000, "{}", batch.len());
-    let told = batch.dropped() + batch.len() as u64;
-    assert!(told >= 60_000, "{told}");
+    assert!(batch.dropped() > 0, "two events and more of 20,000 tasks are more than are kept");
+    assert!(batch.len() > 30_000 && batch.len() < 34_000, "{}", batch.len());
+    let all = batch.dropped() + batch.len() as u64;
+    assert!(all >= 40_000, "{all}");
     assert_eq!((watch.take().dropped(), watch.take().len()), (0, 0), "said once");
 }
 
