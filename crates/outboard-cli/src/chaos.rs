@@ -17,7 +17,7 @@ use anyhow::anyhow;
 use outboard::Client;
 use tokio::runtime::Runtime;
 
-use crate::args::ChaosArgs;
+use crate::args::{ChaosArgs, EngineArgs};
 use crate::failure::Failure;
 use crate::serve::{Server, start_after};
 use crate::signals::Signals;
@@ -29,6 +29,10 @@ use storm::{Outcome, Storm};
 /// When the server gives a request up: far longer than any should take, with a
 /// worker that is stopped for a second now and then.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The memory that a worker may have, so that the machine survives a task that
+/// takes all of it.
+const MEMORY_BYTES: u64 = 192 << 20;
 
 /// How long things must stay as they are to be called steady.
 const STEADY: Duration = Duration::from_millis(300);
@@ -55,7 +59,7 @@ pub(crate) fn run(args: &ChaosArgs) -> Result<(), Failure> {
         Signals::new()?
     };
     let descriptors = leftover::descriptors();
-    let (server, client) = start_after(&args.engine, TIMEOUT, hit::pages())?;
+    let (server, client) = start_after(&limited(&args.engine), TIMEOUT, hit::pages())?;
     if client.snapshot().engine != "local" {
         return Err(Failure::Usage("chaos needs worker processes: use --url local://".to_owned()));
     }
@@ -83,6 +87,17 @@ pub(crate) fn run(args: &ChaosArgs) -> Result<(), Failure> {
         failures if failures.is_empty() => Ok(()),
         failures => Err(anyhow!("chaos (--seed {seed}) left: {}", failures.join("; ")).into()),
     }
+}
+
+/// The engine that was asked for, with a limit of memory unless it has one.
+fn limited(engine: &EngineArgs) -> EngineArgs {
+    let from_env = || std::env::var("OUTBOARD_URL").ok().filter(|url| !url.is_empty());
+    let url = engine.url().or_else(from_env).unwrap_or_else(|| "local://".to_owned());
+    if !url.starts_with("local://") || url.contains("memory_limit=") {
+        return EngineArgs { url: Some(url), workers: None };
+    }
+    let sign = if url.contains('?') { '&' } else { '?' };
+    EngineArgs { url: Some(format!("{url}{sign}memory_limit={MEMORY_BYTES}")), workers: None }
 }
 
 /// The storm, and what is left of it while the server still runs.

@@ -50,14 +50,14 @@ pub enum EventKind {
         /// The task.
         task: TaskId,
     },
-    /// A submit was refused, because a bound was met.
+    /// A submit was refused: a bound was met, or workers died of its arguments.
     #[non_exhaustive]
     Refused {
         /// The task function's name.
         function: &'static str,
         /// The tenant; `None` if it names none.
         tenant: Option<Arc<str>>,
-        /// What its caller was told, of kind `Overloaded`.
+        /// What its caller was told, of kind `Overloaded` or `Quarantined`.
         error: Error,
     },
     /// A task was sent to a worker that has others to execute before it.

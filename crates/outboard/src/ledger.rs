@@ -13,6 +13,7 @@
 //! | `Placed` | `moved` (taken back before it started) | `Queued`; the attempt does not count |
 //! | `Placed` | `finished` with a result | gone; all waiters get it |
 //! | `Placed` | `finished` with a panic, or `lost` | `Queued` if retries are left, else gone |
+//! | `Queued` | `failed` (its arguments are refused by now) | gone |
 //! | `Placed` | `suspected` too often | gone, or one retry fewer |
 //! | any | `leave` of the last waiter | gone; the engine is told to stop it |
 //! | any | `leave` of another waiter | unchanged; that waiter alone gets its error |
@@ -117,6 +118,10 @@ pub struct Report {
     /// Resident memory of the worker at the end, in bytes; measured for tasks
     /// that ran for a millisecond or more.
     pub memory_bytes: Option<u64>,
+    /// Resident memory of the worker before that, in bytes: at the end of the
+    /// last measured task, or at the worker's start. Known where `memory_bytes`
+    /// is.
+    pub memory_at_start_bytes: Option<u64>,
     /// The number of the worker.
     pub worker: usize,
 }
@@ -320,9 +325,14 @@ impl<W> Ledger<W> {
     }
 
     fn refuse(&mut self, request: &Request<'_>, tenant: TenantId, bound: Bound) -> Bound {
-        self.counts.refused += 1;
-        self.book.note(request.function, tenant, |figures| figures.refused += 1);
+        self.refused(request.function, tenant);
         bound
+    }
+
+    /// A submit was refused.
+    pub(crate) fn refused(&mut self, function: &'static Function, tenant: TenantId) {
+        self.counts.refused += 1;
+        self.book.note(function, tenant, |figures| figures.refused += 1);
     }
 
     fn create(
@@ -492,10 +502,7 @@ impl<W> Ledger<W> {
             Err(error) if error.is_panicked() && task.retries > 0 => {
                 self.again(id, error, Some((usage, worker)))
             }
-            Err(error) => {
-                self.failed(id, &error);
-                self.settle(id, Err(error), Some((usage, worker)), settled)
-            }
+            Err(error) => self.failed(id, error, Some((usage, worker)), settled),
             Ok(payload) => {
                 let report = task.report(now, usage, worker);
                 let (function, tenant) = (task.function, task.place().tenant);
@@ -507,21 +514,32 @@ impl<W> Ledger<W> {
         }
     }
 
-    /// The worker died during an attempt.
+    /// The worker died during an attempt; `again` is whether another one may
+    /// follow.
     pub(crate) fn lost(
         &mut self,
         (id, attempt): (TaskId, u32),
-        error: Error,
+        (error, again): (Error, bool),
         settled: &mut Vec<Settled<W>>,
     ) -> Next {
         match self.current(id, attempt) {
             None => Next::Nothing,
-            Some(task) if task.retries > 0 => self.again(id, error, None),
-            Some(_) => {
-                self.failed(id, &error);
-                self.settle(id, Err(error), None, settled)
-            }
+            Some(task) if task.retries > 0 && again => self.again(id, error, None),
+            Some(_) => self.failed(id, error, None, settled),
         }
+    }
+
+    /// A task ends with an error of its own.
+    pub(crate) fn failed(
+        &mut self,
+        id: TaskId,
+        error: Error,
+        used: Option<(Usage, usize)>,
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        self.counts.failed += 1;
+        self.note(id, |figures| figures.failed(&error));
+        self.settle(id, Err(error), used, settled)
     }
 
     /// A worker died unasked while this task was the next that it would have
@@ -546,17 +564,11 @@ impl<W> Ledger<W> {
             task.retries -= 1;
             return Next::Nothing;
         }
-        self.failed(id, &error);
-        self.settle(id, Err(error), None, settled)
-    }
-
-    fn failed(&mut self, id: TaskId, error: &Error) {
-        self.counts.failed += 1;
-        self.note(id, |figures| figures.failed(error));
+        self.failed(id, error, None, settled)
     }
 
     /// The task, if that attempt of it is the one that is placed now.
-    fn current(&self, id: TaskId, attempt: u32) -> Option<&Task> {
+    pub(crate) fn current(&self, id: TaskId, attempt: u32) -> Option<&Task> {
         self.task(id)
             .filter(|task| task.attempt == attempt && matches!(task.state, State::Placed(..)))
     }
@@ -623,12 +635,7 @@ impl<W> Ledger<W> {
         let ids: Vec<TaskId> = (self.tasks.iter())
             .map(|(key, task)| TaskId(Tagged { index: index(key), tag: task.tag }))
             .collect();
-        ids.into_iter()
-            .map(|id| {
-                self.failed(id, error);
-                self.settle(id, Err(error.clone()), None, settled)
-            })
-            .collect()
+        ids.into_iter().map(|id| self.failed(id, error.clone(), None, settled)).collect()
     }
 
     fn note(&mut self, id: TaskId, change: impl Fn(&mut Sums)) {
@@ -747,6 +754,7 @@ impl Task {
             run_time,
             cpu_time: usage.cpu_ns.map(Duration::from_nanos),
             memory_bytes: usage.memory_bytes,
+            memory_at_start_bytes: usage.memory_before_bytes,
             worker,
         }
     }

@@ -367,4 +367,15 @@ mod tests {
         assert_eq!(output(later, 1), 2);
         assert_eq!(output(|x: u64| async move { x + 2 }, 1), 3);
     }
+
+    #[test]
+    fn a_value_said_to_be_longer_than_its_bytes_is_an_error_at_once() {
+        const HUGE: [u8; 9] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        let long: Vec<u8> = HUGE.into_iter().chain(0..100).collect();
+        assert!(decode_all::<String>(&long).is_err());
+        assert!(decode_all::<Vec<u8>>(&long).is_err());
+        assert!(decode_all::<Vec<[u64; 32]>>(&long).is_err());
+        assert!(decode_all::<HashMap<u64, String>>(&long).is_err());
+        assert!(decode_all::<Vec<Vec<String>>>(&long).is_err());
+    }
 }

@@ -10,9 +10,7 @@ use axum::extract::Path;
 use axum::routing::get;
 use outboard_axum::{Compute, Problem};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, setrlimit,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use super::leftover;
@@ -175,20 +173,10 @@ fn dig(depth: u64) -> u64 {
     dig(depth + 1) + ground[0]
 }
 
-/// The memory that a hoarder may have, so that the machine survives it.
-const HOARD_BYTES: u64 = 192 << 20;
-
 /// Takes memory until there is none.
 fn hoard() -> u64 {
-    limit_own_memory();
     let mut hoard = Vec::new();
     loop {
         hoard.push(black_box(vec![1_u8; 4 << 20]));
     }
-}
-
-/// Stands in for a limit that the engine sets for its workers.
-fn limit_own_memory() {
-    let limit = Rlimit { current: Some(HOARD_BYTES), maximum: Some(HOARD_BYTES) };
-    setrlimit(Resource::Data, limit).expect("a process may lower its own limit");
 }

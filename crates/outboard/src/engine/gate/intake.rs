@@ -94,11 +94,16 @@ impl Core {
         effects: &mut Effects,
     ) -> Result<(WaiterId, TaskId), Error> {
         request.steady_ns = self.steady_ns(now, request.function);
-        let Self { ledger, placement, admission, .. } = self;
+        let Self { ledger, placement, .. } = self;
         let (function, options) = (request.function, request.options);
         let (priority, name) = (options.priority, options.tenant.as_ref());
         let tenant = placement.seen(name, options.weight, now);
         placement.forgotten().for_each(|tenant| ledger.book.forget(tenant));
+        if let Some(error) = self.quarantined(now, request.function, &request.args) {
+            self.ledger.refused(request.function, tenant);
+            return Err(self.refuse(function, options, error));
+        }
+        let Self { ledger, placement, admission, .. } = self;
         let submitted = ledger.submit(now, request, handle, tenant, |fill| {
             if !options.found_room && !placement.may_start(tenant, now) {
                 admission.admit(
@@ -115,12 +120,7 @@ impl Core {
         match submitted {
             Err(bound) => {
                 let error = self.overloaded(now, bound, options, tenant);
-                self.tell(|| EventKind::Refused {
-                    function: function.name,
-                    tenant: options.tenant.clone(),
-                    error: error.clone(),
-                });
-                Err(error)
+                Err(self.refuse(function, options, error))
             }
             Ok(Submitted::New(waiter, task)) => {
                 self.enqueue(task);
@@ -132,6 +132,16 @@ impl Core {
                 Ok((waiter, task))
             }
         }
+    }
+
+    /// Tells that a submit is refused, and gives back why.
+    fn refuse(&mut self, function: &'static Function, options: &Options, error: Error) -> Error {
+        self.tell(|| EventKind::Refused {
+            function: function.name,
+            tenant: options.tenant.clone(),
+            error: error.clone(),
+        });
+        error
     }
 
     fn overloaded(

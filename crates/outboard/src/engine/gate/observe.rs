@@ -256,7 +256,7 @@ impl Core {
     }
 
     /// The loss of a worker, for the span of the task that it had.
-    pub(super) fn crashed(
+    pub(super) fn echo(
         &self,
         (id, attempt): (TaskId, u32),
         error: &Error,

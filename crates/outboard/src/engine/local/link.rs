@@ -19,7 +19,6 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::builder::Recycling;
 use crate::engine::{Flush, Stopped, Work};
 use crate::error::{Cause, Lost};
 use crate::event::Worn;
@@ -30,6 +29,7 @@ use crate::wire::{self, FunctionRef, Payload, ToWorker};
 use crate::worker::now_ns;
 
 use super::outbox::{self, Outbox, Socket, Unsent};
+use super::process;
 use super::wear::Wear;
 
 /// A buffer above this capacity is given back when it is empty.
@@ -54,8 +54,11 @@ pub(super) struct Link {
     pub(super) started: Instant,
     wear: Wear,
     worn: AtomicBool,
-    /// It said hello: it came as far as `init`.
-    pub(super) greeted: AtomicBool,
+    /// When it said hello: it came as far as `init`.
+    pub(super) greeted: OnceLock<Instant>,
+    /// Resident memory when it was ready, and when it was last measured.
+    memory_at_start: AtomicU64,
+    memory_measured: AtomicU64,
     killed: AtomicBool,
     /// It was killed or sent away on purpose.
     unwanted: AtomicBool,
@@ -101,7 +104,8 @@ impl Link {
         pidfd: OwnedFd,
         page: Page,
         stream: OwnedWriteHalf,
-        (runtime, recycling): (Handle, Recycling),
+        runtime: Handle,
+        wear: Wear,
     ) -> Arc<Self> {
         Arc::new_cyclic(|weak| Self {
             weak: weak.clone(),
@@ -116,9 +120,11 @@ impl Link {
             slot: Mutex::default(),
             done: AtomicU64::new(0),
             started: Instant::now(),
-            wear: Wear::of(recycling, Instant::now()),
+            wear,
             worn: AtomicBool::new(false),
-            greeted: AtomicBool::new(false),
+            greeted: OnceLock::new(),
+            memory_at_start: AtomicU64::new(0),
+            memory_measured: AtomicU64::new(0),
             killed: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -148,11 +154,14 @@ impl Link {
 
     /// Takes the oldest task that was sent, which is the one that `seq`, read
     /// from the worker, must be. `skipped` is whether it said that it did not
-    /// run, which it must of those that were taken back and of no other. It
-    /// cannot have answered what is not written yet.
+    /// run, which it must of those that were taken back and of no other; what it
+    /// ran, its page says to be done. It cannot have answered what is not written
+    /// yet.
     pub(super) fn answered(&self, seq: u64, skipped: bool) -> Option<Sent> {
         let mut outgoing = self.outgoing();
         let written = outgoing.outbox.has_begun(seq);
+        let word = if skipped { Word::Revoked } else { Word::Done };
+        let written = written && self.page.word(seq) == Some(word);
         let honest = |sent: &&Sent| sent.seq == seq && sent.revoked == skipped && written;
         let first = *outgoing.sent.front().filter(honest)?;
         outgoing.sent.pop_front();
@@ -201,7 +210,22 @@ impl Link {
 
     /// It said that it executes tasks; whether that was the first time.
     pub(super) fn set_ready(&self) -> bool {
+        let memory_bytes = self.page.memory_bytes();
+        self.memory_at_start.store(memory_bytes, Relaxed);
+        self.memory_measured.store(memory_bytes, Relaxed);
         !self.ready.swap(true, AcqRel)
+    }
+
+    /// A task was measured that ended with so much resident memory; gives how
+    /// much there was before it.
+    pub(super) fn measured(&self, memory_bytes: u64) -> Option<u64> {
+        let before = self.memory_measured.swap(memory_bytes, Relaxed);
+        (before > 0).then_some(before)
+    }
+
+    /// Resident memory before the task that it has, where that is known.
+    pub(super) fn memory_before(&self) -> Option<u64> {
+        Some(self.memory_measured.load(Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     /// Whether it executes tasks.
@@ -263,9 +287,10 @@ impl Link {
     }
 
     /// What the worker would have started next, if it died unasked with nothing
-    /// started.
+    /// started, or for what it wrote.
     pub(super) fn suspect(&self) -> Option<TaskId> {
-        if self.was_unwanted() || !self.unanswered().is_empty() {
+        let asked = self.was_unwanted() && self.blame.get() != Some(&Cause::Protocol);
+        if asked || !self.unanswered().is_empty() {
             return None;
         }
         self.outgoing().sent.front().filter(|sent| !sent.revoked).map(|sent| sent.task)
@@ -284,6 +309,19 @@ impl Link {
         let unwanted = outgoing.sent.iter().all(|sent| sent.unwanted);
         let first = outgoing.sent.front().filter(|_| unwanted)?.seq;
         (self.page.word(first) != Some(Word::Stopping)).then_some(first)
+    }
+
+    /// The number of the task that it owes the next step to, if it sleeps all
+    /// the same, with nothing to be read on either side and no task running. Its
+    /// answer was swallowed by what a task wrote to the socket, or it takes no
+    /// further task.
+    pub(super) fn mute_at(&self) -> Option<u64> {
+        let outgoing = self.outgoing();
+        let first = outgoing.sent.front().filter(|_| outgoing.outbox.is_idle())?.seq;
+        let runs = matches!(self.page.word(first), Some(Word::Running | Word::Stopping));
+        drop(outgoing);
+        let mute = !runs && !self.was_killed() && process::is_asleep(self.pid);
+        (mute && rustix::io::ioctl_fionread(self.stream.as_ref()) == Ok(0)).then_some(first)
     }
 
     /// Kills the worker, for a reason that its loss will be put down to.
@@ -384,7 +422,8 @@ impl Link {
     /// between tasks, or that is not known.
     pub(super) fn wore_out(&self, memory_bytes: u64) -> Option<Worn> {
         let age = self.wear.until.map(|_| Instant::now());
-        let out = self.wear.out(age.unwrap_or(self.started), self.done.load(Relaxed), memory_bytes);
+        let memory = (memory_bytes, self.memory_at_start.load(Relaxed));
+        let out = self.wear.out(age.unwrap_or(self.started), self.done.load(Relaxed), memory);
         out.filter(|_| !self.worn.swap(true, AcqRel))
     }
 

@@ -4,16 +4,19 @@
 //! the server's end of one worker, `output` passes its stdout and stderr on.
 //! What the worker itself does is in `crate::worker`.
 
+mod cgroup;
 mod link;
 mod outbox;
 mod output;
 pub(crate) mod process;
+mod shortage;
 mod supervisor;
 mod wear;
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::OwnedReadHalf;
@@ -328,7 +331,7 @@ impl Reader {
         message: FromWorker,
         payload: Payload,
     ) -> Result<(), Nonsense> {
-        let (seq, outcome, usage) = match message {
+        let (seq, outcome, mut usage) = match message {
             FromWorker::Hello { version, digest } => return self.greeted(version, digest),
             FromWorker::Ready => return self.ready(reports),
             FromWorker::Skipped { seq } => {
@@ -348,6 +351,7 @@ impl Reader {
         if self.link.count_done() {
             self.control.succeeded();
         }
+        usage.memory_before_bytes = usage.memory_bytes.and_then(|now| self.link.measured(now));
         let attempt = (sent.task, sent.attempt);
         reports.finished(slot, attempt, outcome, (usage, self.link.number));
         if let Some(why) = self.link.wore_out(usage.memory_bytes.unwrap_or(0)) {
@@ -363,15 +367,17 @@ impl Reader {
 
     /// The first message, once.
     fn greeted(&self, version: u32, theirs: u64) -> Result<(), Nonsense> {
-        let again = self.link.greeted.swap(true, AcqRel);
+        let again = self.link.greeted.set(Instant::now()).is_err();
+        self.control.came_up();
         if again || version != VERSION || theirs != digest() { Err(Nonsense) } else { Ok(()) }
     }
 
     /// The second message, once.
     fn ready(&self, reports: &mut Reports<'_>) -> Result<(), Nonsense> {
-        if !self.link.greeted.load(Acquire) || !self.link.set_ready() {
+        if self.link.greeted.get().is_none() || !self.link.set_ready() {
             return Err(Nonsense);
         }
+        self.control.came_up();
         self.links.lock().standby.push_back(self.link.clone());
         let took = self.link.started.elapsed();
         reports.up(self.link.number, self.link.pid, took);

@@ -100,6 +100,11 @@ impl<C: Chunk> Outbox<C> {
         self.queue.front().is_none_or(|(first, _)| seq < *first)
     }
 
+    /// Whether all is written.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.writing && self.queue.is_empty()
+    }
+
     /// Takes the turn, if there is something to write and nobody has it.
     fn begin(&mut self) -> Option<(C, usize)> {
         if self.writing { None } else { self.turn() }
