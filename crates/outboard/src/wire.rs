@@ -297,7 +297,7 @@ mod tests {
             flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         ) {
             let [run_ns, cpu, memory] = numbers;
-            let usage = Usage { run_ns, cpu_ns: Some(cpu), memory_before_bytes: Some(memory), memory_bytes: Some(memory) };
+            let usage = Usage { run_ns, cpu_ns: Some(cpu), memory_before_bytes: None, memory_bytes: Some(memory) };
             let panic = Panic { message: text.clone(), location: text.clone(), backtrace: text.clone() };
             let codec = RunError::Decode { type_name: text.clone(), source: text };
             let failed = |failure| FromWorker::Failed { seq, usage, failure };
