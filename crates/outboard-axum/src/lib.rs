@@ -45,11 +45,13 @@
 //! | a computation to stop when its browser leaves | nothing: axum drops the handler, and that cancels |
 //! | a computation to go on when its browser leaves | [`FinishOnDisconnect`], a layer for such routes |
 //! | probes of an orchestrator | [`Health`]: `/healthz` and `/readyz` |
+//! | graphs and alerts | [`metrics`](fn@metrics): `/metrics` for Prometheus |
 //! | to end without losing what runs | [`serve`](fn@serve) |
 
 mod compute;
 mod disconnect;
 mod health;
+mod metrics;
 mod offload;
 mod problem;
 mod serve;
@@ -58,6 +60,7 @@ pub mod tenant;
 pub use compute::{Compute, NoOffload};
 pub use disconnect::{FinishOnDisconnect, FinishOnDisconnectService};
 pub use health::Health;
+pub use metrics::{Metrics, metrics};
 pub use offload::{Offload, OffloadFuture, OffloadService};
 pub use problem::{Exposure, Problem};
 pub use serve::{Cut, Serve, serve};

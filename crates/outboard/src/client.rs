@@ -11,10 +11,13 @@ use crate::error::{Error, Repr};
 use crate::execute::inside_task;
 use crate::future::TaskFuture;
 use crate::init::is_worker;
-use crate::ledger::Options;
+use crate::ledger::{Options, TaskId};
 use crate::map::Map;
 use crate::snapshot::Snapshot;
+use crate::story::Story;
 use crate::task::TaskFunction;
+use crate::trace::Origin;
+use crate::watch::Watch;
 
 /// The environment variable that [`Client::from_env`] reads.
 const URL_VARIABLE: &str = "OUTBOARD_URL";
@@ -167,9 +170,9 @@ impl Client {
         // First: should this panic, no task is left behind that nobody waits for.
         drop(args);
         let submitted = match encoded {
-            Ok(()) => {
-                f.known().and_then(|known| self.owner.0.submit(known.0, bytes, &self.options))
-            }
+            Ok(()) => f.known().and_then(|known| {
+                self.owner.0.submit(known.0, bytes, &self.options, Origin::current())
+            }),
             Err(error) => Err(Error::codec("encode the arguments", type_name::<F::Args>(), error)),
         };
         TaskFuture::new(self.owner.clone(), submitted, F::decode)
@@ -183,7 +186,7 @@ impl Client {
         function: &'static crate::task::Function,
         args: Vec<u8>,
     ) -> TaskFuture<Vec<u8>> {
-        let submitted = self.owner.0.submit(function, args, &self.options);
+        let submitted = self.owner.0.submit(function, args, &self.options, Origin::current());
         TaskFuture::new(self.owner.clone(), submitted, |output| Ok(output.to_vec()))
     }
 
@@ -299,6 +302,60 @@ impl Client {
     /// Counters at this moment.
     pub fn snapshot(&self) -> Snapshot {
         self.owner.0.snapshot()
+    }
+
+    /// Follows what happens from now on, to all tasks and workers.
+    ///
+    /// Without a watch no events are made, which costs nothing. With one it is a
+    /// hundred nanoseconds or so for a task, of at most some 30,000 tasks in a second:
+    /// of more, not all are told. `examples/watch_cost.rs` measures it. A [`Snapshot`] beside it says what there
+    /// was before; take it after the watch, so that nothing falls between.
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.owner.0.clone())
+    }
+
+    /// Keeps the last so many events from now on, for all clones of this client, so
+    /// that [`story`](Self::story) can tell them; 0 ends that. By default none are
+    /// kept while there is no [`watch`](Self::watch). An event takes 72 bytes, and
+    /// a task has three or four.
+    pub fn record(&self, events: usize) {
+        self.owner.0.record(events);
+    }
+
+    /// What happened to one task, event by event, as far as it is still kept.
+    /// `None` if nothing is: nobody watches or [records](Self::record), or it was
+    /// long ago.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+    /// client.record(10_000);
+    /// let future = client.submit(|n: u64| n + 1, 1);
+    /// let id = future.id();
+    /// future.await?;
+    /// if let Some(story) = id.and_then(|id| client.story(id)) {
+    ///     println!("{story}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn story(&self, task: TaskId) -> Option<Story> {
+        Story::of(task, &self.owner.0.events_since(0, false).0)
+    }
+
+    /// Cancels a task for all who wait for it, as each of them can through its
+    /// [future](TaskFuture::cancel): they get an error of kind `Cancelled`. Whether
+    /// it was there: `false` says that it had ended.
+    pub fn cancel_task(&self, task: TaskId) -> bool {
+        self.owner.0.cancel_task(task)
+    }
+
+    /// Replaces a worker, by its number in a [`Snapshot`]: another one is started
+    /// first, and takes its place when it is ready; what the old one runs is
+    /// finished. `false` if no worker with that number serves, or its engine cannot
+    /// replace it (threads of `inline`).
+    pub fn recycle(&self, worker: usize) -> bool {
+        self.owner.0.recycle(worker)
     }
 
     /// Takes nothing new, for all clones of this client, and waits until every

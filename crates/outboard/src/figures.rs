@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::error::Error;
+use crate::histogram::{Counts, Histogram};
 use crate::placement::TenantId;
 use crate::task::Function;
 use crate::wire::Usage;
@@ -22,6 +24,10 @@ pub struct Figures {
     pub done: u64,
     /// Tasks that ended with an error of their own: panicked, lost, closed.
     pub failed: u64,
+    /// Those of them that panicked.
+    pub panicked: u64,
+    /// Those of them whose worker was lost.
+    pub lost: u64,
     /// Waiters that left before the result.
     pub cancelled: u64,
     /// Waiters whose time ran out.
@@ -75,6 +81,10 @@ pub struct FunctionSnapshot {
     pub function: &'static str,
     /// What its tasks cost since the start.
     pub figures: Figures,
+    /// The queue times that `figures` has the sum of.
+    pub queue_times: Histogram,
+    /// The run times that `figures` has the sum of.
+    pub run_times: Histogram,
 }
 
 /// The figures of one tenant.
@@ -97,7 +107,9 @@ pub struct TenantSnapshot {
 pub(crate) struct Sums {
     pub(crate) submitted: u64,
     done: u64,
-    pub(crate) failed: u64,
+    failed: u64,
+    panicked: u64,
+    lost: u64,
     pub(crate) cancelled: u64,
     pub(crate) timed_out: u64,
     pub(crate) refused: u64,
@@ -113,7 +125,7 @@ pub(crate) struct Sums {
 
 impl Sums {
     /// A task gave a result, `queue_ns` of whose time was not run time.
-    pub(crate) fn done(&mut self, queue_ns: u64, usage: Usage) {
+    fn done(&mut self, queue_ns: u64, usage: Usage) {
         self.done += 1;
         self.queue_ns = self.queue_ns.saturating_add(queue_ns);
         self.max_queue_ns = self.max_queue_ns.max(queue_ns);
@@ -127,11 +139,20 @@ impl Sums {
         }
     }
 
+    /// A task ended with an error of its own.
+    pub(crate) fn failed(&mut self, error: &Error) {
+        self.failed += 1;
+        self.panicked += u64::from(error.is_panicked());
+        self.lost += u64::from(error.is_worker_lost());
+    }
+
     fn figures(&self) -> Figures {
         Figures {
             submitted: self.submitted,
             done: self.done,
             failed: self.failed,
+            panicked: self.panicked,
+            lost: self.lost,
             cancelled: self.cancelled,
             timed_out: self.timed_out,
             refused: self.refused,
@@ -150,11 +171,34 @@ impl Sums {
 /// The figures of all.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
-    functions: Vec<Option<(&'static Function, Sums)>>,
+    functions: Vec<Option<Entry>>,
     tenants: Vec<Sums>,
 }
 
+#[derive(Debug)]
+struct Entry {
+    function: &'static Function,
+    sums: Sums,
+    queue_times: Counts,
+    run_times: Counts,
+}
+
 impl Book {
+    /// A task gave a result, `queue_ns` of whose time was not run time.
+    pub(crate) fn done(
+        &mut self,
+        function: &'static Function,
+        tenant: TenantId,
+        queue_ns: u64,
+        usage: Usage,
+    ) {
+        self.note(function, tenant, |figures| figures.done(queue_ns, usage));
+        if let Some(Some(entry)) = self.functions.get_mut(function.number) {
+            entry.queue_times.add(queue_ns);
+            entry.run_times.add(usage.run_ns);
+        }
+    }
+
     /// Notes something of a task, for its function and for its tenant.
     pub(crate) fn note(
         &mut self,
@@ -165,9 +209,8 @@ impl Book {
         if self.functions.len() <= function.number {
             self.functions.resize_with(function.number + 1, || None);
         }
-        let entry =
-            self.functions[function.number].get_or_insert_with(|| (function, Sums::default()));
-        change(&mut entry.1);
+        let entry = self.functions[function.number].get_or_insert_with(|| Entry::new(function));
+        change(&mut entry.sums);
         if self.tenants.len() <= tenant.index() {
             self.tenants.resize_with(tenant.index() + 1, Sums::default);
         }
@@ -190,15 +233,28 @@ impl Book {
 
     /// All functions that had a submit.
     pub(crate) fn functions(&self) -> Vec<FunctionSnapshot> {
-        let known = self.functions.iter().flatten();
-        known
-            .map(|(f, figures)| FunctionSnapshot { function: f.name, figures: figures.figures() })
-            .collect()
+        self.functions.iter().flatten().map(Entry::snapshot).collect()
     }
 
     /// What is known of a tenant.
     pub(crate) fn tenant(&self, tenant: TenantId) -> Figures {
         self.tenants.get(tenant.index()).map(Sums::figures).unwrap_or_default()
+    }
+}
+
+impl Entry {
+    fn new(function: &'static Function) -> Self {
+        let (queue_times, run_times) = (Counts::default(), Counts::default());
+        Self { function, sums: Sums::default(), queue_times, run_times }
+    }
+
+    fn snapshot(&self) -> FunctionSnapshot {
+        FunctionSnapshot {
+            function: self.function.name,
+            figures: self.sums.figures(),
+            queue_times: self.queue_times.into(),
+            run_times: self.run_times.into(),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::client::Owner;
 use crate::engine::Ticket;
 use crate::error::{Error, Stage};
-use crate::ledger::{Reply, Report, WaiterId};
+use crate::ledger::{Reply, Report, TaskId, WaiterId};
 
 /// A submitted task's result, to be awaited.
 ///
@@ -45,6 +45,7 @@ use crate::ledger::{Reply, Report, WaiterId};
 /// Polling again after the result was taken panics.
 #[must_use = "dropping a TaskFuture cancels its task: await it, or call `.detach()`"]
 pub struct TaskFuture<T> {
+    id: Option<TaskId>,
     state: State,
     decode: Decode<T>,
 }
@@ -80,11 +81,17 @@ impl<T> TaskFuture<T> {
         submitted: Result<Ticket, Error>,
         decode: Decode<T>,
     ) -> Self {
-        let state = match submitted {
-            Ok((waiter, receiver)) => State::Pending { receiver, waiter, owner },
-            Err(error) => State::Finished(Err(error)),
+        let (id, state) = match submitted {
+            Ok((waiter, id, receiver)) => (Some(id), State::Pending { receiver, waiter, owner }),
+            Err(error) => (None, State::Finished(Err(error))),
         };
-        Self { state, decode }
+        Self { id, state, decode }
+    }
+
+    /// The task's name in events, stories and snapshots; `None` if the submit was
+    /// refused, so that there is no task. Futures that share a task have the same.
+    pub fn id(&self) -> Option<TaskId> {
+        self.id
     }
 
     /// Cancels the task, as dropping the future does; awaiting it then gives an

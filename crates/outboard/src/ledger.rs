@@ -31,9 +31,12 @@ use slab::Slab;
 
 use crate::admission::part;
 use crate::error::{Bound, Error, Repr, Stage};
+use crate::event::{EventKind, Run};
 use crate::figures::{Book, Sums};
 use crate::placement::{Place, SlotId, TenantId};
+use crate::record::{Record, tell};
 use crate::task::Function;
+use crate::trace::Origin;
 use crate::wire::{Payload, Usage};
 
 pub(crate) use key::Key;
@@ -41,9 +44,19 @@ pub(crate) use key::Key;
 /// What makes two submits the same.
 mod key;
 
-/// Names a task; never reused within four billion tasks.
+/// What is told of a task.
+mod story;
+
+pub use story::NoTaskId;
+
+/// Names a task of one client, as text like `2f.0`; never reused within two
+/// billion tasks.
+///
+/// From [`TaskFuture::id`](crate::TaskFuture::id) and from events; `Display` and
+/// `FromStr` take it to a page and back. A later task has a higher one, until
+/// they start over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct TaskId(Tagged);
+pub struct TaskId(Tagged);
 
 /// Names a waiter; never reused within four billion waiters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,8 +65,8 @@ pub(crate) struct WaiterId(Tagged);
 /// A place in a slab, with a number that tells its occupants apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Tagged {
-    index: u32,
     tag: u32,
+    index: u32,
 }
 
 /// What a caller asks of one submit.
@@ -80,6 +93,8 @@ pub(crate) struct Request<'a> {
     pub(crate) options: &'a Options,
     /// How long the function runs, where that is steady and known.
     pub(crate) steady_ns: Option<u64>,
+    /// The span in which it was submitted.
+    pub(crate) origin: Option<Arc<Origin>>,
 }
 
 /// What one execution gave.
@@ -207,6 +222,8 @@ pub(crate) struct Ledger<W> {
     next_tag: u32,
     counts: Counts,
     pub(crate) book: Book,
+    /// What happens to tasks, while someone wants to know.
+    pub(crate) record: Option<Box<Record>>,
 }
 
 /// One execution that is owed.
@@ -228,6 +245,8 @@ pub(crate) struct Task {
     pub(crate) hurried: bool,
     /// How long its function ran of late, where that is steady.
     pub(crate) steady_ns: Option<u64>,
+    /// The span of its first submit.
+    pub(crate) origin: Option<Arc<Origin>>,
     waiters: Waiters,
     key: Option<Arc<Key>>,
 }
@@ -266,6 +285,7 @@ impl<W> Ledger<W> {
             next_tag: 0,
             counts: Counts::default(),
             book: Book::default(),
+            record: None,
         }
     }
 
@@ -316,6 +336,9 @@ impl<W> Ledger<W> {
         let tag = self.tag();
         let task = TaskId(Tagged { index: index(self.tasks.vacant_key()), tag });
         let waiter = self.enter(now, task, handle, request.options.timeout);
+        if let Some(record) = &mut self.record {
+            record.push_often(|| story::taken(task, &request, self.queued));
+        }
         self.bytes += request.args.len();
         self.queued += 1;
         self.counts.submitted += 1;
@@ -335,6 +358,7 @@ impl<W> Ledger<W> {
             state: State::Queued(place),
             hurried: request.options.timeout.is_some(),
             steady_ns: request.steady_ns,
+            origin: request.origin,
             waiters: Waiters::One(waiter),
             key,
         });
@@ -347,6 +371,7 @@ impl<W> Ledger<W> {
         task.waiters.push(waiter);
         task.retries = task.retries.max(options.retries);
         task.grace = task.grace.max(options.grace);
+        tell(&mut self.record, || EventKind::Joined { task: id });
         Submitted::Joined(waiter, id)
     }
 
@@ -396,6 +421,15 @@ impl<W> Ledger<W> {
         Some((waiter.task, matches!(task.waiters, Waiters::One(_))))
     }
 
+    /// All who wait for a task; none if it has ended.
+    pub(crate) fn waiters(&self, id: TaskId) -> Vec<WaiterId> {
+        match self.task(id).map(|task| &task.waiters) {
+            None => Vec::new(),
+            Some(Waiters::One(waiter)) => vec![*waiter],
+            Some(Waiters::Many(all)) => all.iter().copied().collect(),
+        }
+    }
+
     fn waiter(&self, id: WaiterId) -> Option<&Waiter<W>> {
         self.waiters.get(id.0.index as usize).filter(|waiter| waiter.tag == id.0.tag)
     }
@@ -423,6 +457,11 @@ impl<W> Ledger<W> {
     /// A placed task was taken back before it started; it did not count as an
     /// attempt.
     pub(crate) fn moved(&mut self, id: TaskId) -> Next {
+        tell(&mut self.record, || EventKind::TakenBack { task: id });
+        self.waits_again(id)
+    }
+
+    fn waits_again(&mut self, id: TaskId) -> Next {
         let Some(task) = self.task_mut(id) else { return Next::Nothing };
         let State::Placed(place, _) = task.state else { return Next::Nothing };
         task.state = State::Queued(place);
@@ -450,14 +489,17 @@ impl<W> Ledger<W> {
     ) -> Next {
         let Some(task) = self.current(id, attempt) else { return Next::Nothing };
         match outcome {
-            Err(error) if is_crash(&error) && task.retries > 0 => self.again(id),
-            Err(error) => self.failed(id, error, settled),
+            Err(error) if is_crash(&error) && task.retries > 0 => {
+                self.again(id, error, Some((usage, worker)))
+            }
+            Err(error) => self.failed(id, error, Some((usage, worker)), settled),
             Ok(payload) => {
                 let report = task.report(now, usage, worker);
+                let (function, tenant) = (task.function, task.place().tenant);
                 self.counts.done += 1;
                 let queue_ns = u64::try_from(report.queue_time.as_nanos()).unwrap_or(u64::MAX);
-                self.note(id, |figures| figures.done(queue_ns, usage));
-                self.settle(id, Ok(Reply { payload, report }), settled)
+                self.book.done(function, tenant, queue_ns, usage);
+                self.settle(id, Ok(Reply { payload, report }), Some((usage, worker)), settled)
             }
         }
     }
@@ -472,8 +514,8 @@ impl<W> Ledger<W> {
     ) -> Next {
         match self.current(id, attempt) {
             None => Next::Nothing,
-            Some(task) if task.retries > 0 && again => self.again(id),
-            Some(_) => self.failed(id, error, settled),
+            Some(task) if task.retries > 0 && again => self.again(id, error, None),
+            Some(_) => self.failed(id, error, None, settled),
         }
     }
 
@@ -482,11 +524,12 @@ impl<W> Ledger<W> {
         &mut self,
         id: TaskId,
         error: Error,
+        used: Option<(Usage, usize)>,
         settled: &mut Vec<Settled<W>>,
     ) -> Next {
         self.counts.failed += 1;
-        self.note(id, |figures| figures.failed += 1);
-        self.settle(id, Err(error), settled)
+        self.note(id, |figures| figures.failed(&error));
+        self.settle(id, Err(error), used, settled)
     }
 
     /// A worker died unasked while this task was the next that it would have
@@ -511,7 +554,7 @@ impl<W> Ledger<W> {
             task.retries -= 1;
             return Next::Nothing;
         }
-        self.failed(id, error, settled)
+        self.failed(id, error, None, settled)
     }
 
     /// The task, if that attempt of it is the one that is placed now.
@@ -520,12 +563,14 @@ impl<W> Ledger<W> {
             .filter(|task| task.attempt == attempt && matches!(task.state, State::Placed(..)))
     }
 
-    fn again(&mut self, id: TaskId) -> Next {
-        if let Some(task) = self.task_mut(id) {
-            task.retries -= 1;
-            task.attempt += 1;
-        }
-        self.moved(id)
+    fn again(&mut self, id: TaskId, error: Error, used: Option<(Usage, usize)>) -> Next {
+        let Some(task) = self.task_mut(id) else { return Next::Nothing };
+        let attempt = task.attempt;
+        task.retries -= 1;
+        task.attempt += 1;
+        let run = used.map(Run::from);
+        tell(&mut self.record, || EventKind::Retried { task: id, attempt, error, run });
+        self.waits_again(id)
     }
 
     /// A waiter leaves, and gets its error; the last one takes the task along.
@@ -555,11 +600,12 @@ impl<W> Ledger<W> {
             Leave::TimedOut => figures.timed_out += 1,
         });
         if last {
-            return self.settle(task_id, Err(error), settled);
+            return self.settle(task_id, Err(error), None, settled);
         }
         if let Some(task) = self.task_mut(task_id) {
             task.waiters.remove(id);
         }
+        tell(&mut self.record, || EventKind::Left { task: task_id, error: error.clone() });
         settled.extend(self.exit(id).map(|handle| (handle, Err(error))));
         Next::Nothing
     }
@@ -579,13 +625,7 @@ impl<W> Ledger<W> {
         let ids: Vec<TaskId> = (self.tasks.iter())
             .map(|(key, task)| TaskId(Tagged { index: index(key), tag: task.tag }))
             .collect();
-        self.counts.failed += ids.len() as u64;
-        ids.into_iter()
-            .map(|id| {
-                self.note(id, |figures| figures.failed += 1);
-                self.settle(id, Err(error.clone()), settled)
-            })
-            .collect()
+        ids.into_iter().map(|id| self.failed(id, error.clone(), None, settled)).collect()
     }
 
     fn note(&mut self, id: TaskId, change: impl Fn(&mut Sums)) {
@@ -624,9 +664,14 @@ impl<W> Ledger<W> {
         &mut self,
         id: TaskId,
         result: Result<Reply, Error>,
+        used: Option<(Usage, usize)>,
         settled: &mut Vec<Settled<W>>,
     ) -> Next {
         let task = self.tasks.remove(id.0.index as usize);
+        if let Some(record) = &mut self.record {
+            let all_ns = record.ns_since(task.submitted);
+            record.push_often(|| story::ended(id, &task, &result, used, all_ns));
+        }
         self.bytes -= task.args.len();
         if let Some(key) = &task.key {
             self.keys.remove(key);

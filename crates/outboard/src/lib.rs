@@ -51,6 +51,8 @@
 //! | `drop(future)`, `.cancel()`, `.detach()` | stop it; stop it; let it go on |
 //! | `client.map(f, items)` | a stream of results, submitted as there is room |
 //! | [`gather`], [`as_completed`], [`wait`] | await several futures |
+//! | `client.snapshot()`, `.watch()`, `.story(id)` | what is; what happens; what happened to one task |
+//! | `client.cancel_task(id)`, `.recycle(worker)` | stop a task by its name; replace a worker |
 //! | `client.drain()`, `.shutdown()` | finish what runs, take nothing new; end at once |
 //!
 //! # Engines
@@ -90,6 +92,7 @@
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
 //! | `local` | yes | worker processes on this machine; only on Linux, elsewhere it adds nothing |
 //! | `macros` | yes | the [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) attributes |
+//! | `trace` | yes | [events of tasks](trace::relay) come back from worker processes |
 
 #![cfg_attr(
     not(all(feature = "local", target_os = "linux")),
@@ -103,9 +106,11 @@ mod closure;
 mod current;
 mod engine;
 mod error;
+mod event;
 mod execute;
 mod figures;
 mod future;
+mod histogram;
 mod init;
 mod ledger;
 mod map;
@@ -113,12 +118,17 @@ mod placement;
 #[cfg(feature = "dask")]
 mod python;
 mod quarantine;
+mod record;
+mod roster;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod shared;
 mod shares;
 mod snapshot;
 mod start;
+mod story;
 mod task;
+pub mod trace;
+mod watch;
 mod wire;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod worker;
@@ -132,15 +142,20 @@ pub use current::{cancelled, deadline};
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 pub use engine::dask::worker::join;
 pub use error::{Cause, Error, ErrorKind, Exception, Lost, Panic, Shortage, Stage};
+pub use event::{Departure, Event, EventKind, Run, Worn};
 pub use figures::{Figures, FunctionSnapshot, TenantSnapshot};
 pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait};
+pub use histogram::Histogram;
 pub use init::{init, init_with, is_worker};
-pub use ledger::Report;
+pub use ledger::{NoTaskId, Report, TaskId};
 pub use map::Map;
 #[cfg(feature = "dask")]
 pub use python::{PythonArgs, PythonFunction, python};
-pub use snapshot::{Snapshot, WorkerSnapshot};
+pub use roster::{CrashReport, PanicReport, Restarts};
+pub use snapshot::{CurrentTask, LineSnapshot, Snapshot, WorkerSnapshot, WorkerState};
+pub use story::Story;
 pub use task::TaskFunction;
+pub use watch::{Batch, Watch};
 
 /// What the macros' output refers to; not for use by hand.
 #[doc(hidden)]

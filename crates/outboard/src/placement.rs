@@ -47,6 +47,8 @@ pub(crate) use crate::shares::Place;
 
 /// How long a new task would wait.
 mod forecast;
+/// What is shown of slots and queue.
+mod view;
 
 /// Names a slot; reused after `slot_down`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -280,6 +280,22 @@ impl Shares {
         })
     }
 
+    /// The name of a tenant that is known, if it has one.
+    pub(crate) fn name(&self, id: TenantId) -> Option<&Arc<str>> {
+        self.tenants.get(id.0 as usize)?.name.as_ref()
+    }
+
+    /// Who waits, the highest priority first: priority, tenant, how many tasks,
+    /// and when the oldest of them was submitted.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (i32, TenantId, usize, Instant)> {
+        self.classes.iter().flat_map(|(priority, class)| {
+            class.queues.iter().filter_map(move |(tenant, line)| {
+                let (_, oldest) = line.tasks.first_key_value()?;
+                Some((priority.0, *tenant, line.tasks.len(), oldest.submitted))
+            })
+        })
+    }
+
     /// Whether another tenant was seen of late.
     pub(crate) fn contested(&self, id: TenantId, now: Instant) -> bool {
         let mut others = self.recent.iter().flatten().filter(|(other, _)| *other != id);

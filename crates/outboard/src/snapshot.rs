@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::event::Worn;
 use crate::figures::{FunctionSnapshot, TenantSnapshot};
+use crate::ledger::TaskId;
+use crate::roster::{CrashReport, PanicReport, Restarts};
 
 /// What a client and its engine were doing at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +14,9 @@ use crate::figures::{FunctionSnapshot, TenantSnapshot};
 pub struct Snapshot {
     /// The engine's name: `local`, `inline` or `dask`.
     pub engine: &'static str,
+    /// Time since the engine was started: the clock of
+    /// [`Event::at`](crate::Event::at).
+    pub uptime: Duration,
     /// Whether tasks are taken: it was not drained or shut down, and workers can
     /// be started.
     pub open: bool,
@@ -44,6 +50,11 @@ pub struct Snapshot {
     /// Submits that were refused because a bound was met, or their arguments are
     /// quarantined.
     pub refused: u64,
+    /// How often workers' processes came to an end, and why.
+    pub restarts: Restarts,
+    /// Who waits, by priority (the highest first) and tenant: at most a thousand
+    /// lines.
+    pub queue: Vec<LineSnapshot>,
     /// What each task function cost since the start; those that had a submit.
     pub per_function: Vec<FunctionSnapshot>,
     /// What each tenant cost: the thousand that submitted last, of those that
@@ -51,6 +62,57 @@ pub struct Snapshot {
     pub per_tenant: Vec<TenantSnapshot>,
     /// Each worker that is up, and those that stand by.
     pub per_worker: Vec<WorkerSnapshot>,
+    /// The last sixteen workers that crashed, in full, the oldest first.
+    pub crashes: Vec<CrashReport>,
+    /// The last sixteen panics, in full, the oldest first.
+    pub panics: Vec<PanicReport>,
+}
+
+/// The tasks of one tenant and priority that wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LineSnapshot {
+    /// Their priority.
+    pub priority: i32,
+    /// Their tenant; `None` stands for all submits that name none.
+    pub tenant: Option<String>,
+    /// How many they are.
+    pub queued: usize,
+    /// How long ago the oldest of them was submitted.
+    pub oldest: Duration,
+}
+
+/// What a worker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// It waits for a task.
+    Idle,
+    /// It executes a task.
+    Busy,
+    /// It executes a task that nobody wants any more, and is asked or about to be
+    /// killed.
+    Stopping,
+    /// It is ready to take the place of another one.
+    Standby,
+}
+
+/// What a worker executes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CurrentTask {
+    /// The task.
+    pub task: TaskId,
+    /// The task function's name.
+    pub function: &'static str,
+    /// Which execution of the task it is, counting from 1.
+    pub attempt: u32,
+    /// The tenant that the task is charged to; `None` if it names none.
+    pub tenant: Option<String>,
+    /// When it started, in time since the engine was started.
+    pub since: Duration,
+    /// For how long it has been running.
+    pub run_time: Duration,
 }
 
 /// What one worker was doing.
@@ -67,8 +129,65 @@ pub struct WorkerSnapshot {
     pub busy: bool,
     /// Whether it stands by, to take the place of another.
     pub standby: bool,
-    /// Resident memory, in bytes, as last measured.
+    /// What it does.
+    pub state: WorkerState,
+    /// The task that it executes, unless nobody wants that any more.
+    pub task: Option<CurrentTask>,
+    /// Tasks that were sent ahead to it.
+    pub next_in_line: usize,
+    /// Resident memory, in bytes, now or as last measured; `None` for a thread.
     pub memory_bytes: Option<u64>,
+    /// CPU time that this process has used; `None` where it is not known, and for
+    /// a thread.
+    pub cpu_time: Option<Duration>,
+    /// Why it is to be replaced, if it is.
+    pub worn: Option<Worn>,
+    /// How often this worker's process came to an end, and why.
+    pub restarts: Restarts,
+}
+
+impl WorkerSnapshot {
+    /// A worker of which nothing is known but this.
+    pub(crate) fn new(number: usize, pid: u32, done: u64, busy: bool) -> Self {
+        Self {
+            number,
+            pid,
+            done,
+            busy,
+            standby: false,
+            state: if busy { WorkerState::Busy } else { WorkerState::Idle },
+            task: None,
+            next_in_line: 0,
+            memory_bytes: None,
+            cpu_time: None,
+            worn: None,
+            restarts: Restarts::default(),
+        }
+    }
+
+    /// Asks the system what the process uses. Not for a thread of this process.
+    pub(crate) fn measure(&mut self) {
+        #[cfg(all(feature = "local", target_os = "linux"))]
+        if self.pid != std::process::id() {
+            let memory = crate::worker::resident_bytes(&format!("/proc/{}/statm", self.pid));
+            self.memory_bytes = memory.or(self.memory_bytes);
+            self.cpu_time = cpu_time(self.pid);
+        }
+    }
+}
+
+/// User and system time of a process, to a clock tick (proc_pid_stat(5), fields
+/// 14 and 15).
+#[cfg(all(feature = "local", target_os = "linux"))]
+fn cpu_time(pid: u32) -> Option<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it is in brackets, and may hold anything.
+    let (_, after_name) = text.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    let (user, system) = (ticks()?, ticks()?);
+    let per_second = rustix::param::clock_ticks_per_second();
+    Some(Duration::from_secs_f64((user + system) as f64 / per_second as f64))
 }
 
 impl fmt::Display for Snapshot {

@@ -27,10 +27,12 @@ pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
     /// The first message, with the shared page as a descriptor beside it.
-    Welcome { number: u32, max_payload: u64, niceness: i32, limits: WorkerLimits },
+    /// `level` is that of the events that the server shows, from 0 (none) to 5.
+    Welcome { number: u32, max_payload: u64, niceness: i32, level: u8, limits: WorkerLimits },
     /// Execute a task; the payload is its arguments. Its deadline is by the
-    /// monotonic clock, which processes of one machine share; 0 for none.
-    Run { seq: u64, function: FunctionRef, deadline_ns: u64 },
+    /// monotonic clock, which processes of one machine share; 0 for none. The
+    /// context is that of the caller's trace.
+    Run { seq: u64, function: FunctionRef, attempt: u32, deadline_ns: u64, context: Option<String> },
 }
 
 /// From a worker to the server.
@@ -46,6 +48,20 @@ pub(crate) enum FromWorker {
     Failed { seq: u64, usage: Usage, failure: Failure },
     /// A task was revoked before it started.
     Skipped { seq: u64 },
+    /// The task that runs has said something.
+    Said { seq: u64, said: Said },
+}
+
+/// An event of a task, for people to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Said {
+    /// From 1 (error) to 5 (trace).
+    pub(crate) level: u8,
+    /// Where in the program it was said.
+    pub(crate) target: String,
+    pub(crate) message: String,
+    /// Names and values.
+    pub(crate) fields: Vec<(String, String)>,
 }
 
 /// How a worker finds a function in its own process.
@@ -217,7 +233,8 @@ mod tests {
     use super::*;
 
     fn run_message(seq: u64) -> ToWorker {
-        ToWorker::Run { seq, function: FunctionRef::Index(3), deadline_ns: 0 }
+        let function = FunctionRef::Index(3);
+        ToWorker::Run { seq, function, attempt: 1, deadline_ns: 0, context: None }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::execute::{execute, record_panics};
 use crate::shared::Page;
 use crate::start;
 use crate::task::{Run, registry};
+use crate::trace;
 use crate::wire::{
     self, Failure, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, ToWorker, Usage, VERSION,
 };
@@ -138,11 +139,15 @@ impl Worker {
         die_with(named_parent())?;
         let mut inbox = Inbox::default();
         let (welcome, page) = receive_welcome(&socket, &mut inbox)?;
-        let ToWorker::Welcome { number, max_payload, niceness, limits } = welcome else {
+        let ToWorker::Welcome { number, max_payload, niceness, level, limits } = welcome else {
             return Err(io::Error::other("the server did not welcome it"));
         };
         stand_back(number, niceness);
         limits::set(limits)?;
+        #[cfg(feature = "trace")]
+        trace::connect(socket.try_clone()?, level);
+        #[cfg(not(feature = "trace"))]
+        let _ = level;
         let mut worker = Self {
             socket,
             current: InWorker::install(Page::open(&page)?),
@@ -228,7 +233,7 @@ fn attempt(
     args: &[u8],
     out: &mut Vec<u8>,
 ) -> io::Result<()> {
-    let ToWorker::Run { seq, function, deadline_ns } = *message else {
+    let ToWorker::Run { seq, function, attempt, deadline_ns, ref context } = *message else {
         return Err(io::Error::other("the server sent no task"));
     };
     let page = &current.page;
@@ -240,7 +245,11 @@ fn attempt(
     let meter = Meter::start(page);
     let mut result = Vec::new();
     let outcome = match find(function) {
-        Some(run) => execute(run, args, &mut result, max_payload),
+        Some((name, run)) => {
+            let _traced = Traced::open(seq);
+            let span = trace::remote(context.as_deref(), name, attempt);
+            span.in_scope(|| execute(run, args, &mut result, max_payload))
+        }
         None => Err(Failure::UnknownTask),
     };
     let usage = meter.stop(page, seq);
@@ -262,10 +271,33 @@ fn park_until_killed() -> ! {
     }
 }
 
-fn find(function: FunctionRef) -> Option<Run> {
+/// A function's name, where it has one, and how it is called.
+fn find(function: FunctionRef) -> Option<(&'static str, Run)> {
     match function {
-        FunctionRef::Index(index) => registry().ok()?.get(index).map(|function| function.run),
-        FunctionRef::Offset(offset) => address::from_offset(offset),
+        FunctionRef::Index(index) => {
+            registry().ok()?.get(index).map(|function| (function.name, function.run))
+        }
+        FunctionRef::Offset(offset) => Some(("closure", address::from_offset(offset)?)),
+    }
+}
+
+/// What a task says goes to the server while this is there.
+struct Traced;
+
+impl Traced {
+    fn open(seq: u64) -> Self {
+        #[cfg(feature = "trace")]
+        trace::open(seq);
+        #[cfg(not(feature = "trace"))]
+        let _ = seq;
+        Self
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        #[cfg(feature = "trace")]
+        trace::close();
     }
 }
 

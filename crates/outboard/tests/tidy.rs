@@ -9,8 +9,9 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const FILE_LINES: usize = 500;
 
 /// Files that may be longer, how long, and why.
-const LONG_FILES: [(&str, usize, &str); 3] = [
-    ("crates/outboard/src/ledger.rs", 770, "one table of states reads best in one place"),
+const LONG_FILES: [(&str, usize, &str); 4] = [
+    ("crates/outboard/src/engine/gate.rs", 520, "all that is said to one mutex"),
+    ("crates/outboard/src/ledger.rs", 820, "one table of states reads best in one place"),
     ("crates/outboard/src/engine/local/supervisor.rs", 720, "all that one thread does"),
     ("crates/outboard/src/engine/local/link.rs", 560, "all that one mutex of a worker guards"),
 ];

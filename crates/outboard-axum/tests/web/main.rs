@@ -9,6 +9,8 @@ mod disconnect;
 mod example;
 /// Probes under load and at the end.
 mod health;
+/// What Prometheus reads, and the dashboard that shows it.
+mod metrics;
 /// Tenants, timeouts and times of requests.
 mod offload;
 /// Each error as a response, and what it may tell.

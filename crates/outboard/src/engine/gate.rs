@@ -17,22 +17,28 @@ use super::strength::Strength;
 use super::{Engine, Flush};
 use crate::admission::Admission;
 use crate::error::{Error, Lost, Repr, Stage};
+use crate::event::EventKind;
 use crate::ledger::{Bounds, Leave, Ledger, Reply, Settled, TaskId, WaiterId};
 use crate::placement::{Placement, Rules, SlotId};
 use crate::quarantine::{Quarantine, Terms};
 use crate::task::Function;
+use crate::trace::Echo;
 use crate::wire::{Failure, Payload, Usage};
+
+use observe::Watchers;
 
 /// What follows from a worker's death.
 mod crash;
-/// What a submit goes through, and what is shown of it all.
+/// What a submit goes through.
 mod intake;
+/// What is shown of it all, and told of what happens.
+mod observe;
 
 /// The end of a future that the ledger holds.
 pub(crate) type Handle = oneshot::Sender<Result<Reply, Error>>;
 
 /// What a submit leaves with its caller.
-pub(crate) type Ticket = (WaiterId, oneshot::Receiver<Result<Reply, Error>>);
+pub(crate) type Ticket = (WaiterId, TaskId, oneshot::Receiver<Result<Reply, Error>>);
 
 /// How far callers may go.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +64,8 @@ pub(crate) struct Gate {
     limits: Limits,
     /// The queue has room again, a slot came up, or everything is done.
     changed: Notify,
+    /// Something happened, and someone waits for that.
+    told: Notify,
 }
 
 /// What the mutex guards.
@@ -71,6 +79,7 @@ pub(crate) struct Core {
     /// Whether the clock wakes the gate for kills that are due later.
     pub(super) timed: bool,
     admission: Admission,
+    watchers: Watchers,
     quarantine: Option<Quarantine>,
     phase: Phase,
     /// Why no worker can be started, while that lasts.
@@ -94,6 +103,8 @@ enum Phase {
 pub(crate) struct Effects {
     pub(super) settled: Vec<Settled<Handle>>,
     pub(super) flush: Vec<Arc<dyn Flush>>,
+    /// What tasks have said.
+    echoes: Vec<Echo>,
 }
 
 /// A core under its mutex, for an engine's reports.
@@ -115,6 +126,7 @@ impl Gate {
                 ledger: Ledger::new(limits.queue),
                 placement: Placement::new(limits.tenants),
                 admission: Admission::default(),
+                watchers: Watchers::new(Instant::now()),
                 quarantine: limits.quarantine.map(Quarantine::new),
                 engine,
                 stopping: Stopping::new(limits.tenant_kills),
@@ -126,6 +138,7 @@ impl Gate {
             clock: Clock::new(weak.clone()),
             limits,
             changed: Notify::new(),
+            told: Notify::new(),
         })
     }
 
@@ -185,16 +198,20 @@ impl Gate {
 
     pub(super) fn report_at<R>(&self, now: Instant, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
         let mut reports = Reports { core: self.lock(), effects: Effects::default(), now };
+        reports.core.record_from(now);
         let result = say(&mut reports);
         let Reports { mut core, mut effects, now } = reports;
         core.pump(now, &mut effects);
         core.finish_drain();
-        let kill_at = core.stopping.next_due();
+        let (kill_at, told) = (core.stopping.next_due(), core.has_told());
         drop(core);
         if let Some(at) = kill_at {
             self.clock.arm(at);
         }
         effects.apply();
+        if told {
+            self.told.notify_waiters();
+        }
         self.changed.notify_waiters();
         result
     }
@@ -318,6 +335,8 @@ impl Reports<'_> {
         outcome: Result<Payload, Failure>,
         (usage, worker): (Usage, usize),
     ) {
+        let echo = self.core.panicked(task, worker, &outcome);
+        self.effects.echoes.extend(echo);
         let outcome = outcome.map_err(|failure| self.core.error(task, failure));
         self.concluded(slot, (task, attempt), outcome, (usage, worker));
     }
@@ -335,6 +354,7 @@ impl Reports<'_> {
         core.placement.freed(slot, task, self.now);
         core.stopping.over(slot, Some(task));
         core.observed(self.now, task, held_ns);
+        let unwanted = core.ledger.task(task).is_none();
         let next = core.ledger.finished(
             self.now,
             (task, attempt),
@@ -343,6 +363,10 @@ impl Reports<'_> {
             &mut self.effects.settled,
         );
         core.apply(next);
+        if unwanted {
+            core.tell(|| EventKind::Freed { task, run: (usage, worker).into() });
+        }
+        core.turned(slot);
         core.freed(slot);
     }
 
@@ -360,14 +384,10 @@ impl Reports<'_> {
         self.core.scale(workers);
     }
 
-    /// The worker of a slot is to be replaced by a new one.
-    pub(crate) fn worn(&mut self, slot: SlotId) {
-        self.core.worn(slot);
-    }
-
     /// A slot has skipped a task that was taken back.
     pub(crate) fn skipped(&mut self, slot: SlotId, task: TaskId) {
         self.core.placement.freed(slot, task, self.now);
+        self.core.turned(slot);
         self.core.freed(slot);
     }
 
@@ -474,6 +494,7 @@ impl Effects {
         for link in self.flush {
             link.flush();
         }
+        self.echoes.iter().for_each(Echo::show);
         for (handle, result) in self.settled {
             // The future may be gone: it was dropped or detached.
             let _ = handle.send(result);

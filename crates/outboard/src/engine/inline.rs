@@ -11,7 +11,9 @@ use std::io;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tracing::Span;
 
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
 use crate::current::{self, STOPPING};
@@ -20,7 +22,8 @@ use crate::execute::{execute, record_panics};
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::snapshot::WorkerSnapshot;
-use crate::task::{Function, Run, refuse_python};
+use crate::task::{Function, refuse_python};
+use crate::trace::{Origin, child};
 use crate::wire::{Failure, Payload, Usage};
 
 /// Threads that execute tasks.
@@ -47,6 +50,7 @@ struct Table(Arc<Mutex<Vec<Option<Thread>>>>);
 #[derive(Debug)]
 struct Thread {
     number: usize,
+    slot: SlotId,
     attempts: mpsc::Sender<Attempt>,
     sent: VecDeque<(TaskId, Arc<AtomicU8>)>,
     done: u64,
@@ -57,7 +61,8 @@ struct Thread {
 struct Attempt {
     task: TaskId,
     attempt: u32,
-    run: Run,
+    function: &'static Function,
+    origin: Option<Arc<Origin>>,
     args: Payload,
     deadline: Option<Instant>,
     state: Arc<AtomicU8>,
@@ -137,8 +142,10 @@ impl Ended {
                 crew.entered += 1;
                 crew.entered
             };
-            let thread = Thread { number, attempts, sent: VecDeque::new(), done: 0 };
+            let thread = Thread { number, slot, attempts, sent: VecDeque::new(), done: 0 };
             self.threads.attach(slot, thread);
+            reports.up(number, std::process::id(), Duration::ZERO);
+            reports.serves(slot);
             Some(Place { number, slot, received })
         })
     }
@@ -148,14 +155,17 @@ impl Ended {
         if let Some(Place { number, slot, received }) = place.or_else(|| self.enter()) {
             received.into_iter().for_each(|one| self.execute(slot, number, &one));
             let lost = Lost { worker: number, pid: std::process::id(), ..Lost::default() };
-            self.gate.report(|reports| reports.lost(slot, Vec::new(), None, &lost));
+            self.gate.report(|reports| {
+                reports.gone(&lost, true);
+                reports.lost(slot, Vec::new(), None, &lost);
+            });
         }
         lock(&self.crew).alive -= 1;
     }
 
     fn execute(&self, slot: SlotId, number: usize, one: &Attempt) {
         let taken = one.state.compare_exchange(SENT, RUNNING, AcqRel, Acquire).is_ok();
-        let outcome = taken.then(|| run(one, self.gate.limits().payload));
+        let outcome = taken.then(|| run(one, number, self.gate.limits().payload));
         self.gate.report(|reports| {
             self.threads.done(slot, taken);
             match outcome {
@@ -169,11 +179,15 @@ impl Ended {
     }
 }
 
-fn run(one: &Attempt, max_payload: usize) -> (Result<Payload, Failure>, Usage) {
+fn run(one: &Attempt, worker: usize, max_payload: usize) -> (Result<Payload, Failure>, Usage) {
     let start = Instant::now();
     let mut out = Vec::new();
     let inline = current::Inline { state: one.state.clone(), deadline: one.deadline };
-    let result = inline.scope(|| execute(one.run, &one.args, &mut out, max_payload));
+    let span = one.origin.as_ref().map_or_else(Span::none, |origin| {
+        child(&origin.span, one.function.name, one.attempt, worker)
+    });
+    let execute = || execute(one.function.run, &one.args, &mut out, max_payload);
+    let result = span.in_scope(|| inline.scope(execute));
     let run_ns = start.elapsed().as_nanos() as u64;
     (result.map(|()| out.into()), Usage { run_ns, ..Usage::default() })
 }
@@ -228,9 +242,9 @@ impl Engine for Inline {
         self.threads.with(slot, |thread| {
             let state = Arc::new(AtomicU8::new(SENT));
             thread.sent.push_back((work.task, state.clone()));
-            let Work { task, attempt, function, args, deadline, .. } = work;
-            let (run, args) = (function.run, args.clone());
-            let one = Attempt { task, attempt, run, args, deadline, state };
+            let Work { task, attempt, function, args, deadline, origin, .. } = work;
+            let (origin, args) = (origin.cloned(), args.clone());
+            let one = Attempt { task, attempt, function, origin, args, deadline, state };
             // A thread leaves its channel only after this sender is dropped.
             let _ = thread.attempts.send(one);
         });
@@ -316,17 +330,16 @@ impl Engine for Inline {
         }
     }
 
-    fn workers(&self) -> Vec<WorkerSnapshot> {
-        let pid = std::process::id();
-        let threads = self.threads.lock();
-        let row = |thread: &Thread| WorkerSnapshot {
-            number: thread.number,
-            pid,
-            done: thread.done,
-            busy: !thread.sent.is_empty(),
-            standby: false,
-            memory_bytes: None,
+    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
+        let row = |thread: &Thread| {
+            let busy = !thread.sent.is_empty();
+            let row = WorkerSnapshot::new(thread.number, std::process::id(), thread.done, busy);
+            (Some(thread.slot), row)
         };
-        threads.iter().flatten().map(row).collect()
+        self.threads.lock().iter().flatten().map(row).collect()
+    }
+
+    fn worker(&self, slot: SlotId) -> usize {
+        self.threads.with(slot, |thread| thread.number).unwrap_or(0)
     }
 }

@@ -24,6 +24,7 @@ use crate::ledger::{Key, TaskId};
 use crate::placement::SlotId;
 use crate::snapshot::WorkerSnapshot;
 use crate::task::Function;
+use crate::trace::Origin;
 use crate::wire::Payload;
 
 pub(crate) use gate::{Gate, Limits, Ticket};
@@ -80,8 +81,18 @@ pub(crate) trait Engine: Debug + Send {
     /// Ends the engine; what it runs is not wanted. Reports `ended` later.
     fn shutdown(&mut self);
 
-    /// The workers, for a snapshot.
-    fn workers(&self) -> Vec<WorkerSnapshot>;
+    /// The workers, for a snapshot, each with its slot.
+    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)>;
+
+    /// The number of a slot's worker, for events.
+    fn worker(&self, slot: SlotId) -> usize {
+        slot.index() + 1
+    }
+
+    /// The slot of a worker that can be replaced by another one.
+    fn replaceable(&self, _worker: usize) -> Option<SlotId> {
+        None
+    }
 
     /// How many workers there are, where that is not for the gate to say.
     fn size(&self) -> Option<usize> {
@@ -114,6 +125,8 @@ pub(crate) struct Work<'a> {
     /// What it shares with other submits of the same.
     #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters have other clients"))]
     pub(crate) key: Option<&'a Key>,
+    /// The span in which it was submitted.
+    pub(crate) origin: Option<&'a Arc<Origin>>,
 }
 
 /// What became of a task that was to be stopped.

@@ -174,7 +174,7 @@ impl Engine for Model {
 
     fn shutdown(&mut self) {}
 
-    fn workers(&self) -> Vec<WorkerSnapshot> {
+    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
         Vec::new()
     }
 }
@@ -266,7 +266,7 @@ impl Run {
             }
             Event::Cancel(at) if !self.waiting.is_empty() => {
                 let at = at % self.waiting.len();
-                let (_, (waiter, _)) = &self.waiting[at];
+                let (_, (waiter, ..)) = &self.waiting[at];
                 self.gate.cancel_at(self.now, *waiter);
             }
             Event::Pass { ms } => {
@@ -391,7 +391,7 @@ impl Run {
     /// Takes what has ended; a result must be the right one.
     fn collect(&mut self) {
         let mut ended = 0;
-        self.waiting.retain_mut(|(x, (_, receiver))| {
+        self.waiting.retain_mut(|(x, (_, _, receiver))| {
             match receiver.try_recv() {
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Closed) => panic!("a future was forgotten"),

@@ -16,6 +16,7 @@ use super::gate::{Core, Effects};
 use super::stopping::Asked;
 use super::{Stopped, Work};
 use crate::error::Stage;
+use crate::event::EventKind;
 use crate::ledger::{Next, TaskId};
 use crate::placement::SlotId;
 
@@ -80,7 +81,7 @@ impl Core {
         }
         if let Some(error) = self.quarantined_task(now, id) {
             self.placement.unassign(slot);
-            let next = self.ledger.failed(id, error, &mut effects.settled);
+            let next = self.ledger.failed(id, error, None, &mut effects.settled);
             return self.apply(next);
         }
         self.ledger.placed(id, slot);
@@ -93,8 +94,10 @@ impl Core {
             deadline: self.ledger.deadline(task),
             priority: task.place().priority(),
             key: task.key(),
+            origin: task.origin.as_ref(),
         };
         effects.flush.extend(self.engine.start(slot, work));
+        self.sent(id, slot);
     }
 
     /// Stops a placed task; gives how far it had come.
@@ -140,6 +143,7 @@ impl Core {
     fn kill_due(&mut self, now: Instant) {
         while let Some((slot, task)) = self.stopping.due(now, self.strength.workers) {
             if self.engine.kill(slot, task) {
+                self.killed(slot, task);
                 self.abandon(slot);
             }
         }
@@ -192,6 +196,8 @@ impl Core {
             && let Some(slot) = self.placement.idle()
         {
             self.placement.slot_down(slot, now);
+            let worker = self.number(slot);
+            self.announce(|| EventKind::WorkerStandsBy { worker });
             self.engine.demote(slot);
         }
         self.strength.lent = self.placement.slots() > self.strength.workers;
@@ -216,6 +222,7 @@ impl Core {
     fn give_slot(&mut self, now: Instant) {
         let slot = self.placement.slot_up(now);
         self.engine.promote(slot);
+        self.serves(slot);
     }
 
     /// There are to be so many slots; those that are too many go when they are

@@ -87,8 +87,13 @@ impl Fixture {
 
     fn submit(&mut self, handle: u32, options: &Options) -> Result<Submitted, Bound> {
         let function = known(|x: u8| x);
-        let request =
-            Request { function, args: vec![handle as u8; 10].into(), options, steady_ns: None };
+        let request = Request {
+            function,
+            args: vec![handle as u8; 10].into(),
+            options,
+            steady_ns: None,
+            origin: None,
+        };
         let tenant = self.placement.seen(options.tenant.as_ref(), 1, self.now);
         let submitted = self.ledger.submit(self.now, request, handle, tenant, |fill| {
             fill.broken(false).map_or(Ok(()), Err)?;
@@ -219,7 +224,8 @@ fn those_who_share_a_task_are_bounded() {
     let tenant = placement.seen(None, 1, now);
     let mut submit = |handle: u32| {
         let (function, options) = (known(|x: u8| x), &keyed("a"));
-        let request = Request { function, args: vec![].into(), options, steady_ns: None };
+        let request =
+            Request { function, args: vec![].into(), options, steady_ns: None, origin: None };
         ledger.submit(now, request, handle, tenant, |_| Ok(placement.place(0, tenant)))
     };
     for handle in 0..=MAX_SHARERS as u32 {

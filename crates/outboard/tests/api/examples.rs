@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// An example, built beside this test.
-fn example(name: &str) -> Command {
+pub(crate) fn example(name: &str) -> Command {
     let own = std::env::current_exe().unwrap();
     let profile = own.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
     let target = profile.parent().expect("a profile's directory lies in target");
@@ -21,7 +21,7 @@ fn example(name: &str) -> Command {
 }
 
 /// Runs an example to its end, which must be a good one; gives what it printed.
-fn printed(command: &mut Command) -> String {
+pub(crate) fn printed(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -52,6 +52,14 @@ fn cancel_frees_the_worker_each_time() {
     }
     assert!(text.contains("task was cancelled"), "{text}");
     assert!(text.contains("timed out while running"), "{text}");
+}
+
+#[test]
+fn watch_cost_compares_with_and_without() {
+    for url in ["local://?workers=1", "inline://?workers=1"] {
+        let text = printed(example("watch_cost").args([url, "1"]));
+        assert!(text.contains(" for a task, ") && text.contains(" with a watch: "), "{text}");
+    }
 }
 
 #[test]

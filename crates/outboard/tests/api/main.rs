@@ -29,5 +29,7 @@ mod outside;
 mod scenario;
 /// Waiting for conditions, tasks under a test's control, processes.
 mod support;
+/// One trace across server and worker.
+mod traces;
 
 outboard::test_worker!();

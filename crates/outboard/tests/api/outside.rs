@@ -159,6 +159,24 @@ fn both_streams_of_a_worker_are_passed_through_with_its_number() {
 }
 
 #[test]
+fn what_tasks_say_appears_in_the_span_that_asked_even_before_a_crash() {
+    let ran = run("programs", "says");
+    assert!(ran.status.success(), "{}\n{}", ran.stdout, ran.stderr);
+    let lines = |parts: &[&str]| {
+        let said = ran.stdout.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
+        said.count()
+    };
+    assert_eq!(lines(&["INFO long: outboard::task: chatting", "worker=", "attempt=1"]), 1_000);
+    assert_eq!(lines(&["WARN long: ", "500 more events of this task were dropped"]), 1);
+    assert_eq!(lines(&["target=says fields=n=777"]), 1, "the fields come along");
+    assert_eq!(lines(&["hidden"]), 0, "what the server does not show is not sent");
+    assert_eq!(lines(&["WARN short: outboard::task: about to crash"]), 1, "{}", ran.stdout);
+    assert_eq!(lines(&["ERROR short: ", "was lost in `says::crash`"]), 1, "{}", ran.stdout);
+    assert_eq!(lines(&["INFO deep: outboard::task: inner"]), 1, "{}", ran.stdout);
+    assert_eq!(lines(&["INFO deep: outboard::task: outer"]), 1, "{}", ran.stdout);
+}
+
+#[test]
 fn a_crash_loop_is_a_clear_error_and_ends_with_its_cause() {
     let ran = run("programs", "crash_loop");
     assert!(ran.status.success(), "{}\n{}", ran.stdout, ran.stderr);

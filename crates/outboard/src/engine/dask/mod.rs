@@ -274,16 +274,13 @@ impl Engine for Dask {
         self.0.ending.send_replace(true);
     }
 
-    fn workers(&self) -> Vec<WorkerSnapshot> {
+    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
         let clusters: Vec<_> = self.0.each_cluster().collect();
         let workers = clusters.iter().flat_map(|cluster| &cluster.workers);
-        let rows = workers.zip(1..).map(|(worker, number)| WorkerSnapshot {
-            number,
-            pid: worker.pid,
-            done: 0,
-            busy: worker.busy,
-            standby: false,
-            memory_bytes: worker.memory_bytes,
+        let rows = workers.zip(1..).map(|(worker, number)| {
+            let mut row = WorkerSnapshot::new(number, worker.pid, 0, worker.busy);
+            row.memory_bytes = worker.memory_bytes;
+            (None, row)
         });
         rows.collect()
     }

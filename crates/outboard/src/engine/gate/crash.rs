@@ -22,6 +22,7 @@ impl Core {
         let report = self.crash_report(attempt.0, lost);
         let again = !self.accuse(now, attempt, &report);
         let error = Error::lost_worker(report);
+        effects.echoes.extend(self.echo(attempt, &error, lost.worker));
         let next = self.ledger.lost(attempt, (error, again), &mut effects.settled);
         self.apply(next);
     }

@@ -1,5 +1,4 @@
-//! What a submit goes through on its way into the queue, and the figures of all
-//! that came through.
+//! What a submit goes through on its way into the queue.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -10,15 +9,12 @@ use tokio::sync::oneshot;
 use super::{Core, Effects, Gate, Handle, Ticket};
 use crate::admission::Ahead;
 use crate::error::{Bound, Error, Repr};
-use crate::figures::TenantSnapshot;
+use crate::event::EventKind;
 use crate::ledger::{Options, Request, Submitted, TaskId, WaiterId};
 use crate::placement::{Queued, TenantId};
-use crate::snapshot::{Host, Snapshot};
 use crate::task::Function;
+use crate::trace::Origin;
 use crate::wire::Payload;
-
-/// The most tenants in a snapshot.
-const SHOWN_TENANTS: usize = 1_000;
 
 impl Gate {
     /// Takes a task; the receiver gets its end.
@@ -27,6 +23,7 @@ impl Gate {
         function: &'static Function,
         args: Vec<u8>,
         options: &Options,
+        origin: Option<Arc<Origin>>,
     ) -> Result<Ticket, Error> {
         if options.timeout.is_some() {
             self.clock.ready()?;
@@ -35,9 +32,10 @@ impl Gate {
             let (bytes, limit) = (args.len() as u64, self.limits.payload as u64);
             return Err(Error::new(Repr::TooLarge { what: "arguments", bytes, limit }));
         }
-        self.submit_at(Instant::now(), function, args, options)
+        self.submit_from(Instant::now(), function, args, options, origin)
     }
 
+    #[cfg(test)]
     pub(in crate::engine) fn submit_at(
         &self,
         now: Instant,
@@ -45,23 +43,36 @@ impl Gate {
         args: Vec<u8>,
         options: &Options,
     ) -> Result<Ticket, Error> {
+        self.submit_from(now, function, args, options, None)
+    }
+
+    fn submit_from(
+        &self,
+        now: Instant,
+        function: &'static Function,
+        args: Vec<u8>,
+        options: &Options,
+        origin: Option<Arc<Origin>>,
+    ) -> Result<Ticket, Error> {
         let (handle, receiver) = oneshot::channel();
         let args = Payload::from(args);
         let mut effects = Effects::default();
         let mut core = self.lock();
         core.admits(function)?;
-        let waiter = core.submit(
-            now,
-            Request { function, args, options, steady_ns: None },
-            handle,
-            &mut effects,
-        )?;
+        core.record_from(now);
+        let request = Request { function, args, options, steady_ns: None, origin };
+        let taken = core.submit(now, request, handle, &mut effects);
+        let told = core.has_told();
         drop(core);
+        if told {
+            self.told.notify_waiters();
+        }
+        let (waiter, task) = taken?;
         if let Some(deadline) = options.timeout.and_then(|timeout| now.checked_add(timeout)) {
             self.clock.arm(deadline);
         }
         effects.apply();
-        Ok((waiter, receiver))
+        Ok((waiter, task, receiver))
     }
 
     /// Waits until there is room for one more task with these options.
@@ -72,35 +83,6 @@ impl Gate {
         })
         .await
     }
-
-    /// Counters at this moment.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let (cores, memory_bytes) = (Host::cores(), Host::memory_bytes());
-        let core = self.lock();
-        let counts = core.ledger.counts();
-        let queued = core.ledger.queued();
-        Snapshot {
-            engine: core.engine.name(),
-            open: core.open().is_ok(),
-            workers: core.engine.size().unwrap_or(core.strength.workers),
-            cores,
-            memory_bytes,
-            queued,
-            queue_limit: self.limits.queue.tasks,
-            predicted_wait: core.placement.predicted_drain(Instant::now()),
-            running: core.ledger.owed() - queued,
-            submitted: counts.submitted,
-            coalesced: counts.coalesced,
-            done: counts.done,
-            failed: counts.failed,
-            cancelled: counts.cancelled,
-            timed_out: counts.timed_out,
-            refused: counts.refused,
-            per_function: core.ledger.book.functions(),
-            per_tenant: core.tenants(),
-            per_worker: core.engine.workers(),
-        }
-    }
 }
 
 impl Core {
@@ -110,16 +92,16 @@ impl Core {
         mut request: Request<'_>,
         handle: Handle,
         effects: &mut Effects,
-    ) -> Result<WaiterId, Error> {
+    ) -> Result<(WaiterId, TaskId), Error> {
         request.steady_ns = self.steady_ns(now, request.function);
         let Self { ledger, placement, .. } = self;
-        let options = request.options;
+        let (function, options) = (request.function, request.options);
         let (priority, name) = (options.priority, options.tenant.as_ref());
         let tenant = placement.seen(name, options.weight, now);
         placement.forgotten().for_each(|tenant| ledger.book.forget(tenant));
         if let Some(error) = self.quarantined(now, request.function, &request.args) {
             self.ledger.refused(request.function, tenant);
-            return Err(error);
+            return Err(self.refuse(function, options, error));
         }
         let Self { ledger, placement, admission, .. } = self;
         let submitted = ledger.submit(now, request, handle, tenant, |fill| {
@@ -136,17 +118,30 @@ impl Core {
             Ok(placement.place(priority, tenant))
         });
         match submitted {
-            Err(bound) => Err(self.overloaded(now, bound, options, tenant)),
+            Err(bound) => {
+                let error = self.overloaded(now, bound, options, tenant);
+                Err(self.refuse(function, options, error))
+            }
             Ok(Submitted::New(waiter, task)) => {
                 self.enqueue(task);
                 self.pump(now, effects);
-                Ok(waiter)
+                Ok((waiter, task))
             }
             Ok(Submitted::Joined(waiter, task)) => {
                 self.promote(task, priority);
-                Ok(waiter)
+                Ok((waiter, task))
             }
         }
+    }
+
+    /// Tells that a submit is refused, and gives back why.
+    fn refuse(&mut self, function: &'static Function, options: &Options, error: Error) -> Error {
+        self.tell(|| EventKind::Refused {
+            function: function.name,
+            tenant: options.tenant.clone(),
+            error: error.clone(),
+        });
+        error
     }
 
     fn overloaded(
@@ -231,19 +226,6 @@ impl Core {
         let steady = function.filter(|function| function.steady).map(|function| function.number);
         self.placement.observed(now, run_ns, steady);
         self.admission.ended(now, self.ledger.queued() > 0);
-    }
-
-    /// The tenants that submitted last.
-    fn tenants(&self) -> Vec<TenantSnapshot> {
-        let mut tenants: Vec<_> = self.placement.tenants().collect();
-        tenants.sort_unstable_by_key(|(_, _, seen, _)| std::cmp::Reverse(*seen));
-        tenants.truncate(SHOWN_TENANTS);
-        let row = |(id, name, _, queued): (TenantId, Option<&Arc<str>>, Instant, usize)| {
-            let (tenant, figures) =
-                (name.map(|name| name.to_string()), self.ledger.book.tenant(id));
-            TenantSnapshot { tenant, queued, figures }
-        };
-        tenants.into_iter().map(row).collect()
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use crate::engine::{Flush, Stopped, Work};
 use crate::error::{Cause, Lost};
+use crate::event::Worn;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::shared::{Page, Word};
@@ -143,10 +144,12 @@ impl Link {
         outgoing.last_seq += 1;
         let seq = outgoing.last_seq;
         self.page.send(seq);
-        let Work { task, attempt, deadline, .. } = *work;
+        let Work { task, attempt, deadline, origin, .. } = *work;
         let deadline_ns = deadline.map_or(0, monotonic_ns);
         outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false, unwanted: false });
-        outgoing.append(seq, &ToWorker::Run { seq, function, deadline_ns }, work.args);
+        let context = origin.and_then(|origin| origin.context.clone());
+        let message = ToWorker::Run { seq, function, attempt, deadline_ns, context };
+        outgoing.append(seq, &message, work.args);
     }
 
     /// Takes the oldest task that was sent, which is the one that `seq`, read
@@ -163,6 +166,11 @@ impl Link {
         let first = *outgoing.sent.front().filter(honest)?;
         outgoing.sent.pop_front();
         Some(first)
+    }
+
+    /// What was sent with that number, and runs, for all that is known.
+    pub(super) fn sent(&self, seq: u64) -> Option<Sent> {
+        self.outgoing().sent.front().filter(|sent| sent.seq == seq && !sent.revoked).copied()
     }
 
     /// Takes back a task, unless it has started.
@@ -410,13 +418,13 @@ impl Link {
         Some(self.page.memory_bytes()).filter(|bytes| *bytes > 0)
     }
 
-    /// Whether it is to be replaced, said once. It has so much resident memory
+    /// Why it is to be replaced, said once. It has so much resident memory
     /// between tasks, or that is not known.
-    pub(super) fn wore_out(&self, memory_bytes: u64) -> bool {
+    pub(super) fn wore_out(&self, memory_bytes: u64) -> Option<Worn> {
         let age = self.wear.until.map(|_| Instant::now());
         let memory = (memory_bytes, self.memory_at_start.load(Relaxed));
-        let out = self.wear.is_out(age.unwrap_or(self.started), self.done.load(Relaxed), memory);
-        out && !self.worn.swap(true, AcqRel)
+        let out = self.wear.out(age.unwrap_or(self.started), self.done.load(Relaxed), memory);
+        out.filter(|_| !self.worn.swap(true, AcqRel))
     }
 
     /// When it is too old, unless it is to be replaced already.

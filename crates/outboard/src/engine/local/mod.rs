@@ -26,11 +26,12 @@ use crate::closure::address;
 use crate::engine::gate::Reports;
 use crate::engine::{Engine, Flush, Gate, Stopped, Work};
 use crate::error::{Cause, Error};
+use crate::event::Worn;
 use crate::execute::inside_task;
 use crate::init::restart;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
-use crate::snapshot::WorkerSnapshot;
+use crate::snapshot::{WorkerSnapshot, WorkerState};
 use crate::task::{Function, refuse_python, unknown};
 use crate::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Payload, VERSION};
 use crate::worker::{became_worker, digest, is_worker};
@@ -115,7 +116,8 @@ impl Links {
 
     /// Has a worker replaced: one with a slot when another is ready for it, one
     /// without at once.
-    fn replace(&self, link: &Arc<Link>, reports: &mut Reports<'_>) {
+    fn replace(&self, link: &Arc<Link>, why: Worn, reports: &mut Reports<'_>) {
+        reports.wears(link.number, why);
         match link.slot() {
             Some(slot) => reports.worn(slot),
             None => {
@@ -234,19 +236,31 @@ impl Engine for Local {
         self.control.shutdown();
     }
 
-    fn workers(&self) -> Vec<WorkerSnapshot> {
-        let row = |link: &Arc<Link>| WorkerSnapshot {
-            number: link.number,
-            pid: link.pid,
-            done: link.done.load(Relaxed),
-            busy: link.is_busy(),
-            standby: link.slot().is_none(),
-            memory_bytes: link.memory_bytes(),
-        };
-        let mut rows: Vec<_> = self.links.lock().all().map(row).collect();
-        rows.sort_unstable_by_key(|row| row.number);
+    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
+        let mut rows: Vec<_> = self.links.lock().all().map(|link| row(link)).collect();
+        rows.sort_unstable_by_key(|(_, row)| row.number);
         rows
     }
+
+    fn worker(&self, slot: SlotId) -> usize {
+        self.links.get(slot).map_or(0, |link| link.number)
+    }
+
+    fn replaceable(&self, worker: usize) -> Option<SlotId> {
+        let links = self.links.lock();
+        links.by_slot.iter().flatten().find(|link| link.number == worker)?.slot()
+    }
+}
+
+fn row(link: &Link) -> (Option<SlotId>, WorkerSnapshot) {
+    let slot = link.slot();
+    let (done, memory_bytes) = (link.done.load(Relaxed), link.memory_bytes());
+    let mut row = WorkerSnapshot::new(link.number, link.pid, done, link.is_busy());
+    row.memory_bytes = memory_bytes;
+    if slot.is_none() {
+        (row.standby, row.state) = (true, WorkerState::Standby);
+    }
+    (slot, row)
 }
 
 /// How workers find a function; a function without a name by its address.
@@ -285,6 +299,7 @@ impl Reader {
         tracing::debug!(worker = lost.worker, pid = lost.pid, cause = ?lost.cause, "worker ended");
         self.gate.report(|reports| {
             self.links.leave(&self.link);
+            reports.gone(&lost, self.link.was_unwanted());
             if let Some(slot) = self.link.slot() {
                 let suspect = self.link.suspect();
                 reports.lost(slot, self.link.unanswered(), suspect, &lost);
@@ -325,6 +340,11 @@ impl Reader {
                 reports.skipped(slot, sent.task);
                 return Ok(());
             }
+            FromWorker::Said { seq, said } => {
+                let sent = self.link.sent(seq).ok_or(Nonsense)?;
+                reports.said((sent.task, sent.attempt), self.link.number, said);
+                return Ok(());
+            }
             FromWorker::Done { seq, usage } => (seq, Ok(payload), usage),
             FromWorker::Failed { seq, usage, failure } => (seq, Err(failure), usage),
         };
@@ -335,8 +355,8 @@ impl Reader {
         usage.memory_before_bytes = usage.memory_bytes.and_then(|now| self.link.measured(now));
         let attempt = (sent.task, sent.attempt);
         reports.finished(slot, attempt, outcome, (usage, self.link.number));
-        if self.link.wore_out(usage.memory_bytes.unwrap_or(0)) {
-            self.links.replace(&self.link, reports);
+        if let Some(why) = self.link.wore_out(usage.memory_bytes.unwrap_or(0)) {
+            self.links.replace(&self.link, why, reports);
         }
         Ok(())
     }
@@ -360,7 +380,9 @@ impl Reader {
         }
         self.control.came_up();
         self.links.lock().standby.push_back(self.link.clone());
-        reports.ready(self.link.started.elapsed());
+        let took = self.link.started.elapsed();
+        reports.up(self.link.number, self.link.pid, took);
+        reports.ready(took);
         Ok(())
     }
 }

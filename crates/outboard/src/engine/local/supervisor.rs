@@ -359,6 +359,7 @@ impl Supervisor {
             number: number as u32,
             max_payload: self.settings.limits.payload as u64,
             niceness: self.settings.niceness.into(),
+            level: crate::trace::level(),
             limits: self.settings.worker,
         };
         wire::append(&mut frame, &message, &[]);
@@ -448,8 +449,10 @@ impl Supervisor {
     /// Has workers replaced that are too old.
     fn retire_old(&self, now: Instant) {
         for worker in self.workers().filter(|worker| worker.link.is_ready()) {
-            if worker.link.old_at().is_some_and(|at| at <= now) && worker.link.wore_out(0) {
-                self.gate.report(|reports| self.links.replace(&worker.link, reports));
+            if worker.link.old_at().is_some_and(|at| at <= now)
+                && let Some(why) = worker.link.wore_out(0)
+            {
+                self.gate.report(|reports| self.links.replace(&worker.link, why, reports));
             }
         }
     }

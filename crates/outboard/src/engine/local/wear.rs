@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use crate::builder::Recycling;
+use crate::event::Worn;
 
 /// By how much of it a limit is lowered at most, so that workers which started
 /// together are not replaced together.
@@ -48,17 +49,22 @@ impl Wear {
         self.memory_bytes.or(half).unwrap_or(u64::MAX)
     }
 
-    /// Whether a worker that has executed so many tasks, and has so much
-    /// resident memory between them, is to be replaced; it had so much at its
+    /// Why a worker that has executed so many tasks, and has so much resident
+    /// memory between them, is to be replaced, if it is; it had so much at its
     /// start.
-    pub(super) fn is_out(
+    pub(super) fn out(
         &self,
         now: Instant,
         tasks: u64,
         (memory_bytes, at_start): (u64, u64),
-    ) -> bool {
-        let old = self.until.is_some_and(|until| until <= now);
-        old || tasks >= self.tasks || memory_bytes > self.most_memory(at_start)
+    ) -> Option<Worn> {
+        if memory_bytes > self.most_memory(at_start) {
+            Some(Worn::Memory)
+        } else if tasks >= self.tasks {
+            Some(Worn::Tasks)
+        } else {
+            self.until.is_some_and(|until| until <= now).then_some(Worn::Age)
+        }
     }
 }
 
@@ -74,29 +80,30 @@ mod tests {
         let second = Duration::from_secs(1);
         let all = Recycling { tasks: Some(100), age: Some(second), memory_bytes: Some(1000) };
         let wear = Wear::with_jitter(all, now, 0.0);
-        assert!(!wear.is_out(now, 99, (1000, 0)));
-        assert!(wear.is_out(now, 100, (0, 0)));
-        assert!(wear.is_out(now, 0, (1001, 0)));
-        assert!(wear.is_out(now + second, 0, (0, 0)));
+        assert_eq!(wear.out(now, 99, (1000, 0)), None);
+        assert_eq!(wear.out(now, 100, (0, 0)), Some(Worn::Tasks));
+        assert_eq!(wear.out(now, 0, (1001, 0)), Some(Worn::Memory));
+        assert_eq!(wear.out(now + second, 0, (0, 0)), Some(Worn::Age));
     }
 
     #[test]
     fn by_default_nothing_wears_out() {
         let wear = Wear::of(Recycling::default(), None, Instant::now());
         let later = Instant::now() + Duration::from_secs(1 << 30);
-        assert!(!wear.is_out(later, u64::MAX - 1, (u64::MAX - 1, 0)));
+        assert_eq!(wear.out(later, u64::MAX - 1, (u64::MAX - 1, 0)), None);
     }
 
     #[test]
     fn half_of_what_was_left_at_the_start_may_go() {
         let now = Instant::now();
         let wear = Wear::of(Recycling::default(), Some(1000), now);
-        assert!(!wear.is_out(now, 0, (500, 0)) && wear.is_out(now, 0, (501, 0)));
+        let out = |wear: &Wear, memory| wear.out(now, 0, memory) == Some(Worn::Memory);
+        assert!(!out(&wear, (500, 0)) && out(&wear, (501, 0)));
         // Whoever loads a large model is not replaced without end.
-        assert!(!wear.is_out(now, 0, (900, 800)) && wear.is_out(now, 0, (901, 800)));
-        assert!(!wear.is_out(now, 0, (1200, 1200)), "more than it may have, and no more");
+        assert!(!out(&wear, (900, 800)) && out(&wear, (901, 800)));
+        assert!(!out(&wear, (1200, 1200)), "more than it may have, and no more");
         let told = Recycling { memory_bytes: Some(100), ..Recycling::default() };
-        assert!(Wear::of(told, Some(1000), now).is_out(now, 0, (101, 90)));
+        assert!(out(&Wear::of(told, Some(1000), now), (101, 90)));
     }
 
     #[test]
@@ -111,6 +118,7 @@ mod tests {
     #[test]
     fn a_limit_of_one_task_is_one() {
         let one = Recycling { tasks: Some(1), ..Recycling::default() };
-        assert!(Wear::with_jitter(one, Instant::now(), 1.0).is_out(Instant::now(), 1, (0, 0)));
+        let wear = Wear::with_jitter(one, Instant::now(), 1.0);
+        assert_eq!(wear.out(Instant::now(), 1, (0, 0)), Some(Worn::Tasks));
     }
 }

@@ -46,6 +46,8 @@ mod stopping;
 mod tenants;
 /// 3: timeouts, in the queue and while running.
 mod timeout;
+/// Events, stories, snapshots; tasks by their names.
+mod watching;
 
 use outboard::Client;
 

@@ -30,6 +30,8 @@ mod start;
 mod strength;
 /// What runs once in each worker before its first task.
 mod warm_up;
+/// Events of workers, and what a snapshot says of them.
+mod watching;
 
 pub(crate) use limits::note_variables;
 pub(crate) use machine::starved;

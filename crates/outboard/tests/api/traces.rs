@@ -1,0 +1,84 @@
+//! One trace across server and worker: the example with OpenTelemetry is run on
+//! every engine, and what it exports is read.
+
+use std::collections::HashMap;
+
+use crate::examples::{example, printed};
+
+/// A span as the exporter prints it, from the server or from a worker.
+#[derive(Debug, Default)]
+struct Exported {
+    fields: HashMap<String, String>,
+    text: String,
+}
+
+impl Exported {
+    fn get(&self, field: &str) -> &str {
+        self.fields.get(field).map_or_else(|| panic!("no {field} in {}", self.text), String::as_str)
+    }
+}
+
+/// The spans in a program's output. Each process prints its own in order; the
+/// lines of workers have their number before them.
+fn spans(output: &str) -> Vec<Exported> {
+    let mut by_process: HashMap<&str, Vec<Exported>> = HashMap::new();
+    for line in output.lines() {
+        let worker = line.strip_prefix("[worker ").and_then(|rest| rest.split_once("] "));
+        let (process, line) = worker.unwrap_or(("server", line));
+        let spans = by_process.entry(process).or_default();
+        if line.starts_with("Span #") {
+            spans.push(Exported::default());
+        }
+        let Some(span) = spans.last_mut() else { continue };
+        if let Some((name, value)) = line.split_once(':') {
+            let names_event = span.text.contains("Events:");
+            let name =
+                if names_event { format!("event {}", name.trim()) } else { name.trim().into() };
+            span.fields.insert(name, value.trim().to_owned());
+        }
+        span.text += line;
+        span.text += "\n";
+    }
+    by_process.into_values().flatten().collect()
+}
+
+fn check(url: &str) {
+    let output = printed(example("trace").env("OUTBOARD_URL", url));
+    assert!(output.contains("6 / 2 = 3") && output.contains("divide by zero"), "{output}");
+    let spans = spans(&output);
+    let named = |name: &str| -> Vec<&Exported> {
+        let quoted = format!("\"{name}\"");
+        spans.iter().filter(|span| [name, quoted.as_str()].contains(&span.get("Name"))).collect()
+    };
+    let (handlers, tasks) = (named("handler"), named("task"));
+    assert_eq!((handlers.len(), tasks.len()), (2, 2), "{output}");
+    for task in tasks {
+        let parent = handlers.iter().find(|span| span.get("SpanId") == task.get("ParentSpanId"));
+        let parent = parent.unwrap_or_else(|| panic!("the parent is a handler's span: {output}"));
+        assert_eq!(task.get("TraceId"), parent.get("TraceId"));
+        assert!(task.text.contains("divide"), "{}", task.text);
+        assert!(task.text.contains("dividing"), "{}", task.text);
+    }
+    let traces: Vec<_> = handlers.iter().map(|span| span.get("TraceId")).collect();
+    assert_ne!(traces[0], traces[1], "two requests are two traces");
+    let failed: Vec<_> =
+        (handlers.iter()).filter(|span| span.text.contains("attempt to divide by zero")).collect();
+    assert_eq!(failed.len(), 1, "the panic appears under the request that asked: {output}");
+    assert!(failed[0].text.contains("worker") && failed[0].text.contains("attempt"));
+    if url.starts_with("local") {
+        for handler in handlers {
+            assert!(handler.text.contains("dividing"), "what a task says comes back: {output}");
+            assert!(handler.text.contains("a=6 b="), "{}", handler.text);
+        }
+    }
+}
+
+#[test]
+fn a_span_in_the_handler_is_the_parent_of_the_one_in_the_worker() {
+    check("local://?workers=1");
+}
+
+#[test]
+fn a_span_in_the_handler_is_the_parent_of_the_one_in_the_thread() {
+    check("inline://?workers=1");
+}
