@@ -438,7 +438,7 @@ mod tests {
         assert_eq!(error.lost(), Some(&lost));
         assert_eq!(
             error.to_string(),
-            "worker 0 (pid 0) ran out of memory in `pages::render`: \
+            "a worker ran out of memory in `pages::render`: \
              an allocation of 512 bytes failed, killed by SIGABRT"
         );
         assert!(Error::lost_worker(Lost::default()).is_worker_lost());
@@ -451,7 +451,7 @@ mod tests {
         let error = Error::new(Repr::Quarantined { crashes: 3, left, lost });
         assert_eq!(
             error.to_string(),
-            "arguments are refused for 9s after crash 3: worker 0 (pid 0) was lost: \
+            "arguments are refused for 9s after crash 3: a worker was lost: \
              killed by SIGXCPU, at its limit of CPU time"
         );
     }
