@@ -59,20 +59,15 @@ impl Report {
     fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
-        table.set_header([
-            "section",
-            "what",
-            "spinning",
-            "figure",
-            "reference",
-            "",
-            "ratio",
-            "goal",
-            "met",
-            "beside",
-        ]);
+        let header =
+            ["section", "what", "spinning", "figure", "reference", "", "ratio", "goal", "met"];
+        table.set_header(header);
         for (section, row) in self.rows() {
             table.add_row(cells(section, row));
+            for beside in &row.beside {
+                let figure = with_spread(row.unit, beside.value, beside.spread);
+                table.add_row(["", &format!("- {}", beside.name), "", &figure]);
+            }
         }
         for index in [3, 5, 6, 7] {
             if let Some(column) = table.column_mut(index) {

@@ -8,8 +8,11 @@ use super::figure::{Figure, percentile};
 /// How many round trips a slice has.
 pub(super) const SLICE: usize = 200;
 
-/// The fewest turns of each subject, however long they last.
+/// The fewest turns of each subject, unless they last very long.
 const LEAST_TURNS: usize = 3;
+
+/// How many times as long as was asked for those may last.
+const OVERTIME: u32 = 4;
 
 /// One of those that take turns.
 pub(super) struct Subject<'a>(Box<dyn FnMut() -> anyhow::Result<Vec<f64>> + 'a>);
@@ -63,7 +66,8 @@ pub(super) fn take_turns<const N: usize>(
     let mut slices: [Vec<Vec<f64>>; N] = std::array::from_fn(|_| Vec::new());
     let start = Instant::now();
     let mut round = 0;
-    while round < LEAST_TURNS || start.elapsed() < time {
+    let goes_on = |round, spent| spent < time || round < LEAST_TURNS && spent < OVERTIME * time;
+    while round == 0 || goes_on(round, start.elapsed()) {
         for turn in 0..N {
             let whose = (round + turn) % N;
             slices[whose].push((subjects[whose].0)()?);
@@ -108,10 +112,10 @@ mod tests {
     use std::cell::RefCell;
     use std::time::Duration;
 
-    use super::{LEAST_TURNS, Subject, take_turns};
+    use super::{Subject, take_turns};
 
-    #[test]
-    fn all_have_as_many_turns_and_the_first_one_does_not_count() {
+    /// The turns of two subjects, which give the number of their turn, and their letters.
+    fn two(time: Duration) -> ([Vec<Vec<f64>>; 2], String) {
         let order = RefCell::new(String::new());
         let subject = |letter| {
             let order = &order;
@@ -122,10 +126,24 @@ mod tests {
                 Ok(turns)
             })
         };
-        let [a, b] = take_turns(Duration::ZERO, [subject('a'), subject('b')]).expect("no error");
-        assert_eq!(*order.borrow(), "ababbaab");
-        assert_eq!((a.0.len(), b.0.len()), (LEAST_TURNS, LEAST_TURNS));
-        assert_eq!(a.0, [[2.0], [3.0], [4.0]]);
-        assert_eq!(b.column(0).median, 3.0);
+        let series = take_turns(time, [subject('a'), subject('b')]).expect("no error");
+        (series.map(|one| one.0), order.into_inner())
+    }
+
+    #[test]
+    fn however_short_the_time_one_turn_counts_after_one_that_does_not() {
+        let ([a, b], order) = two(Duration::ZERO);
+        assert_eq!(order, "abab");
+        assert_eq!((a, b), (vec![vec![2.0]], vec![vec![2.0]]));
+    }
+
+    #[test]
+    fn all_have_as_many_turns_and_take_turns_at_being_first() {
+        let ([a, b], order) = two(Duration::from_millis(1));
+        assert_eq!(a.len(), b.len());
+        let letters: Vec<char> = order.chars().collect();
+        for (round, pair) in letters[2..].chunks(2).enumerate() {
+            assert_eq!(pair, if round % 2 == 0 { ['a', 'b'] } else { ['b', 'a'] }, "{order}");
+        }
     }
 }

@@ -118,7 +118,7 @@ impl Drop for Serving {
 }
 
 fn wait(child: &mut Child) -> ExitStatus {
-    let deadline = Instant::now() + 2 * DEADLINE;
+    let deadline = Instant::now() + 5 * DEADLINE;
     loop {
         if let Some(status) = child.try_wait().expect("the child is ours") {
             return status;
