@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builder::{LocalBuilder, connect};
+use crate::codec::encode;
 use crate::engine::Gate;
 use crate::error::{Error, Repr};
 use crate::execute::inside_task;
@@ -14,7 +15,7 @@ use crate::init::is_worker;
 use crate::ledger::Options;
 use crate::map::Map;
 use crate::snapshot::Snapshot;
-use crate::task::{TaskFunction, encode_into, function};
+use crate::task::{TaskFunction, function};
 
 /// The environment variable that [`Client::from_env`] reads.
 const URL_VARIABLE: &str = "OUTBOARD_URL";
@@ -144,10 +145,9 @@ impl Client {
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
         let _ = f;
-        let mut bytes = Vec::with_capacity(16);
-        let submitted = match encode_into(&args, &mut bytes) {
-            Ok(()) => function::<F, M>()
-                .and_then(|function| self.owner.0.submit(function, bytes, &self.options)),
+        let submitted = match encode(args) {
+            Ok(payload) => function::<F, M>()
+                .and_then(|function| self.owner.0.submit(function, payload, &self.options)),
             Err(error) => Err(Error::codec("encode the arguments", type_name::<F::Args>(), error)),
         };
         TaskFuture::new(self.owner.clone(), submitted)

@@ -3,7 +3,6 @@
 use std::any::type_name;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,10 +13,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use crate::client::Owner;
+use crate::codec::{self, Input};
 use crate::engine::Ticket;
 use crate::error::{Error, Stage};
 use crate::ledger::{Reply, Report, WaiterId};
-use crate::task::decode_all;
+use crate::wire::Payload;
 
 /// A submitted task's result, to be awaited.
 ///
@@ -48,8 +48,11 @@ use crate::task::decode_all;
 #[must_use = "dropping a TaskFuture cancels its task: await it, or call `.detach()`"]
 pub struct TaskFuture<T> {
     state: State,
-    output: PhantomData<fn() -> T>,
+    decode: Decode<T>,
 }
+
+/// How the output is made of the result: known where the submit was.
+type Decode<T> = fn(Payload) -> Result<T, Error>;
 
 enum State {
     Pending {
@@ -73,15 +76,17 @@ pub enum Status {
     Finished,
 }
 
-impl<T> TaskFuture<T> {
+impl<T: DeserializeOwned + 'static> TaskFuture<T> {
     pub(crate) fn new(owner: Arc<Owner>, submitted: Result<Ticket, Error>) -> Self {
         let state = match submitted {
             Ok((waiter, receiver)) => State::Pending { receiver, waiter, owner },
             Err(error) => State::Finished(Err(error)),
         };
-        Self { state, output: PhantomData }
+        Self { state, decode: decode::<T> }
     }
+}
 
+impl<T> TaskFuture<T> {
     /// Cancels the task, as dropping the future does; awaiting it then gives an
     /// error of kind [`Cancelled`](crate::ErrorKind::Cancelled), unless the
     /// task had ended before.
@@ -156,7 +161,7 @@ impl<T: DeserializeOwned> TaskFuture<T> {
             let receiver = std::mem::replace(receiver, oneshot::channel().1);
             self.state = State::Finished(receiver.blocking_recv().unwrap_or_else(|_| Err(gone())));
         }
-        self.take().and_then(|reply| decode(&reply))
+        self.take().and_then(|reply| (self.decode)(reply.payload))
     }
 
     /// Awaits the result together with how the execution went: queue time, run
@@ -172,7 +177,7 @@ impl<T: DeserializeOwned> TaskFuture<T> {
     pub async fn with_report(mut self) -> Result<(T, Report), Error> {
         poll_fn(|context| self.poll_finished(context)).await;
         let reply = self.take()?;
-        Ok((decode(&reply)?, reply.report))
+        Ok(((self.decode)(reply.payload)?, reply.report))
     }
 }
 
@@ -181,7 +186,7 @@ impl<T: DeserializeOwned> Future for TaskFuture<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         ready!(self.poll_finished(context));
-        Poll::Ready(self.take().and_then(|reply| decode(&reply)))
+        Poll::Ready(self.take().and_then(|reply| (self.decode)(reply.payload)))
     }
 }
 
@@ -197,8 +202,8 @@ impl<T> fmt::Debug for TaskFuture<T> {
     }
 }
 
-fn decode<T: DeserializeOwned>(reply: &Reply) -> Result<T, Error> {
-    decode_all(&reply.payload)
+fn decode<T: DeserializeOwned + 'static>(payload: Payload) -> Result<T, Error> {
+    codec::decode(Input::Owned(payload))
         .map_err(|error| Error::codec("decode the result", type_name::<T>(), error))
 }
 

@@ -85,9 +85,12 @@
 )]
 
 mod admission;
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod arena;
 mod builder;
 mod client;
 mod closure;
+mod codec;
 mod current;
 mod engine;
 mod error;
@@ -97,7 +100,13 @@ mod future;
 mod init;
 mod ledger;
 mod map;
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod mapping;
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod passing;
 mod placement;
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod sealed;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod shared;
 mod shares;
@@ -111,6 +120,7 @@ mod worker;
 pub use outboard_macros::task;
 
 pub use builder::LocalBuilder;
+pub use bytes::Bytes;
 pub use client::Client;
 pub use current::{cancelled, deadline};
 pub use error::{Cause, Error, ErrorKind, Lost, Panic, Stage};

@@ -49,6 +49,7 @@ const SINCE: usize = 0;
 const MEMORY: usize = 1;
 const CPU: usize = 2;
 const LISTENING: usize = 3;
+const READ: usize = 4;
 
 const STATE_BITS: u32 = 3;
 
@@ -193,6 +194,16 @@ impl Page {
     /// Server: the monotonic clock when the worker's last task started.
     pub(crate) fn running_since(&self) -> u64 {
         self.words()[SINCE].load(Relaxed)
+    }
+
+    /// Server: the results of tasks up to this one were read from the arena.
+    pub(crate) fn set_read(&self, seq: u64) {
+        self.words()[READ].store(seq, Release);
+    }
+
+    /// Worker: up to which task the server needs no result in the arena.
+    pub(crate) fn read_up_to(&self) -> u64 {
+        self.words()[READ].load(Acquire)
     }
 
     /// Worker: its resident memory, measured of late.

@@ -3,21 +3,23 @@
 //!
 //! A frame is a length (four bytes, little endian, of what follows), the
 //! message encoded with postcard, and, to the frame's end, the payload: encoded
-//! arguments or an encoded result, which nobody but the two ends looks into.
+//! arguments or an encoded result, which nobody but the two ends looks into. A
+//! large payload lies elsewhere, and the message says where ([`Place`]).
 //! Lengths are compared with the bound before anything is allocated.
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::encode_into;
 use crate::error::Panic;
-use crate::task::{RunError, encode_into};
+use crate::task::RunError;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
@@ -25,11 +27,17 @@ pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
 /// From the server to a worker.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    /// The first message, with the shared page as a descriptor beside it.
+    /// The first message, with the shared page and the arena as descriptors
+    /// beside it.
     Welcome { number: u32, max_payload: u64, niceness: i32 },
     /// Execute a task; the payload is its arguments. Its deadline is by the
     /// monotonic clock, which processes of one machine share; 0 for none.
-    Run { seq: u64, function: FunctionRef, deadline_ns: u64 },
+    Run { seq: u64, function: FunctionRef, deadline_ns: u64, place: Place },
+    /// A scattered value that tasks from now on may refer to, as a descriptor
+    /// beside this.
+    Share { id: u64 },
+    /// No task will refer to that value any more.
+    Forget { id: u64 },
 }
 
 /// From a worker to the server.
@@ -40,11 +48,22 @@ pub(crate) enum FromWorker {
     /// It executes tasks from now on.
     Ready,
     /// A task's result is the payload.
-    Done { seq: u64, usage: Usage },
+    Done { seq: u64, usage: Usage, place: Place },
     /// A task has no result.
     Failed { seq: u64, usage: Usage, failure: Failure },
     /// A task was revoked before it started.
     Skipped { seq: u64 },
+}
+
+/// Where a payload lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Place {
+    /// In the frame, after the message.
+    Frame,
+    /// In the arena: so many bytes from there on.
+    Arena { offset: u64, bytes: u64 },
+    /// In a file of its own, whose descriptor is beside the message.
+    File { bytes: u64 },
 }
 
 /// How a worker finds a function in its own process.
@@ -80,7 +99,7 @@ pub(crate) enum Failure {
 #[derive(Clone, Debug)]
 pub(crate) enum Payload {
     Owned(Vec<u8>),
-    Shared(Arc<Vec<u8>>),
+    Shared(Bytes),
 }
 
 /// From this size on, copying costs more than sharing.
@@ -89,17 +108,34 @@ const SHARED_BYTES: usize = 16 << 10;
 impl Payload {
     /// Makes clones cheap, whatever the size.
     pub(crate) fn share(self) -> Self {
+        Self::Shared(self.into_bytes())
+    }
+
+    pub(crate) fn into_bytes(self) -> Bytes {
         match self {
-            Self::Owned(bytes) => Self::Shared(Arc::new(bytes)),
-            Self::Shared(_) => self,
+            Self::Owned(bytes) => bytes.into(),
+            Self::Shared(bytes) => bytes,
         }
+    }
+
+    /// So large that it is worth another way than through the socket.
+    pub(crate) fn is_large(&self) -> bool {
+        self.len() > LARGE_BYTES
     }
 }
 
+/// Above this size a payload goes through the arena.
+pub(crate) const LARGE_BYTES: usize = 32 << 10;
+
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {
-        let owned = Self::Owned(bytes);
-        if owned.len() >= SHARED_BYTES { owned.share() } else { owned }
+        if bytes.len() >= SHARED_BYTES { Self::Shared(bytes.into()) } else { Self::Owned(bytes) }
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self::Shared(bytes)
     }
 }
 
@@ -158,23 +194,34 @@ pub(crate) fn decode<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<(M, &'a 
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
     start: usize,
+    end: usize,
+    /// How many bytes the frame that has begun still needs.
+    missing: usize,
 }
 
 /// How many bytes are asked of the socket at once.
 const READ_AT_ONCE: usize = 64 << 10;
 
 impl Inbox {
-    /// The buffer to append to, with room for at least one read.
-    pub(crate) fn room(&mut self) -> &mut Vec<u8> {
+    /// Where to put what arrives next: at least one read's worth.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
         if self.start > 0 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
         }
-        if self.bytes.is_empty() && self.bytes.capacity() > 16 * READ_AT_ONCE {
+        if self.end == 0 && self.bytes.len() > 16 * READ_AT_ONCE {
             self.bytes = Vec::new();
         }
-        self.bytes.reserve(READ_AT_ONCE);
-        &mut self.bytes
+        let room = self.missing.clamp(READ_AT_ONCE, 16 * READ_AT_ONCE);
+        if self.bytes.len() < self.end + room {
+            self.bytes.resize(self.end + room, 0);
+        }
+        &mut self.bytes[self.end..]
+    }
+
+    /// So many bytes were put there.
+    pub(crate) fn arrived(&mut self, bytes: usize) {
+        self.end = (self.end + bytes).min(self.bytes.len());
     }
 
     /// The next whole frame, without its length.
@@ -184,15 +231,14 @@ impl Inbox {
     /// A length above `limit`: the peer is broken, and nothing that follows
     /// can be read.
     pub(crate) fn next_frame(&mut self, limit: usize) -> Result<Option<&[u8]>, WireError> {
-        let unread = &self.bytes[self.start..];
+        let unread = &self.bytes[self.start..self.end];
         let Some(head) = unread.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_le_bytes(*head) as usize;
         if length > limit {
             return Err(WireError::TooLong { bytes: length, limit });
         }
-        if unread.len() < 4 + length {
-            let missing = 4 + length - unread.len();
-            self.bytes.reserve(missing.min(16 * READ_AT_ONCE));
+        self.missing = (4 + length).saturating_sub(unread.len());
+        if self.missing > 0 {
             return Ok(None);
         }
         let frame = self.start + 4..self.start + 4 + length;
@@ -208,7 +254,12 @@ mod tests {
     use super::*;
 
     fn run_message(seq: u64) -> ToWorker {
-        ToWorker::Run { seq, function: FunctionRef::Index(3), deadline_ns: 0 }
+        ToWorker::Run { seq, function: FunctionRef::Index(3), deadline_ns: 0, place: Place::Frame }
+    }
+
+    fn arrive(inbox: &mut Inbox, bytes: &[u8]) {
+        inbox.room()[..bytes.len()].copy_from_slice(bytes);
+        inbox.arrived(bytes.len());
     }
 
     #[test]
@@ -217,9 +268,9 @@ mod tests {
         append(&mut whole, &run_message(7), b"payload");
         for cut in 0..whole.len() {
             let mut inbox = Inbox::default();
-            inbox.room().extend_from_slice(&whole[..cut]);
+            arrive(&mut inbox, &whole[..cut]);
             assert_eq!(inbox.next_frame(100), Ok(None), "cut at {cut}");
-            inbox.room().extend_from_slice(&whole[cut..]);
+            arrive(&mut inbox, &whole[cut..]);
             let frame = inbox.next_frame(100).unwrap().expect("a whole frame");
             assert_eq!(decode::<ToWorker>(frame), Ok((run_message(7), &b"payload"[..])));
             assert_eq!(inbox.next_frame(100), Ok(None));
@@ -229,7 +280,7 @@ mod tests {
     #[test]
     fn a_length_above_the_limit_is_refused_before_its_bytes_arrive() {
         let mut inbox = Inbox::default();
-        inbox.room().extend_from_slice(&u32::MAX.to_le_bytes());
+        arrive(&mut inbox, &u32::MAX.to_le_bytes());
         let error = inbox.next_frame(1000).unwrap_err();
         assert_eq!(error, WireError::TooLong { bytes: u32::MAX as usize, limit: 1000 });
     }
@@ -247,7 +298,7 @@ mod tests {
             let mut inbox = Inbox::default();
             let mut arrived = Vec::new();
             for part in bytes.chunks(chunk) {
-                inbox.room().extend_from_slice(part);
+                arrive(&mut inbox, part);
                 while let Some(frame) = inbox.next_frame(1000).unwrap() {
                     let (message, payload) = decode::<ToWorker>(frame).unwrap();
                     prop_assert_eq!(message, run_message(arrived.len() as u64));
@@ -260,7 +311,7 @@ mod tests {
         #[test]
         fn nonsense_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
             let mut inbox = Inbox::default();
-            inbox.room().extend_from_slice(&bytes);
+            arrive(&mut inbox, &bytes);
             while let Ok(Some(frame)) = inbox.next_frame(400) {
                 let _ = decode::<FromWorker>(frame);
                 let _ = decode::<ToWorker>(frame);

@@ -2,8 +2,7 @@
 //! at a time on one thread.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, IoSliceMut, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -12,18 +11,22 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use rustix::buffer::spare_capacity;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recvmsg};
+use rustix::net::{SendFlags, SocketType};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::arena::{Arena, Half, Ring};
 use crate::closure::address;
+use crate::codec::Input;
 use crate::current::InWorker;
 use crate::engine::local::process::{close_inherited, die_with_parent};
 use crate::execute::{execute, record_panics};
+use crate::passing;
+use crate::sealed;
 use crate::shared::Page;
 use crate::task::{Run, registry};
 use crate::wire::{
-    self, Failure, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, ToWorker, Usage, VERSION,
+    self, Failure, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Payload, Place, ToWorker, Usage,
+    VERSION,
 };
 
 /// Set for worker processes: the number of the process that started it.
@@ -112,8 +115,13 @@ fn make_digest() -> u64 {
 struct Worker {
     socket: UnixStream,
     current: &'static InWorker,
+    arena: Arena,
+    /// What of the arena is in use for results.
+    results: Ring,
     max_payload: usize,
     inbox: Inbox,
+    /// Descriptors that arrived, and whose messages have not been looked at.
+    files: Vec<OwnedFd>,
     out: Vec<u8>,
 }
 
@@ -124,7 +132,7 @@ impl Worker {
         let socket = take_socket(in_test)?;
         die_with(named_parent())?;
         let mut inbox = Inbox::default();
-        let (welcome, page) = receive_welcome(&socket, &mut inbox)?;
+        let (welcome, [page, arena]) = receive_welcome(&socket, &mut inbox)?;
         let ToWorker::Welcome { number, max_payload, niceness } = welcome else {
             return Err(io::Error::other("the server did not welcome it"));
         };
@@ -132,8 +140,11 @@ impl Worker {
         let mut worker = Self {
             socket,
             current: InWorker::install(Page::open(&page)?),
+            arena: Arena::open(&arena)?,
+            results: Ring::default(),
             max_payload: max_payload as usize,
             inbox,
+            files: Vec::new(),
             out: Vec::new(),
         };
         worker.say(&FromWorker::Hello { version: VERSION, digest: digest() })?;
@@ -169,47 +180,121 @@ impl Worker {
 
     fn serve_all(&mut self) -> io::Result<()> {
         let limit = self.max_payload + MESSAGE_ROOM;
+        // Taken out, so that a frame in it can be lent to what needs the rest.
+        let mut inbox = std::mem::take(&mut self.inbox);
         loop {
-            while let Some(frame) = self.inbox.next_frame(limit).map_err(other)? {
+            while let Some(frame) = inbox.next_frame(limit).map_err(other)? {
                 let (message, args) = wire::decode(frame).map_err(other)?;
-                attempt(self.current, self.max_payload, &message, args, &mut self.out)?;
+                self.obey(message, args)?;
                 self.flush()?;
             }
-            let room = self.inbox.room();
-            match rustix::io::read(&self.socket, spare_capacity(room)) {
+            match passing::receive(&self.socket, inbox.room(), &mut self.files) {
                 Ok(0) => return Ok(()),
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Ok(bytes) => inbox.arrived(bytes),
+                Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
+
+    fn obey(&mut self, message: ToWorker, args: &[u8]) -> io::Result<()> {
+        match message {
+            ToWorker::Run { seq, function, deadline_ns, place } => {
+                self.run((seq, function, deadline_ns), place, args)
+            }
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Executes a task, unless it was taken back, and appends the answer.
+    fn run(
+        &mut self,
+        (seq, function, deadline_ns): (u64, FunctionRef, u64),
+        place: Place,
+        args: &[u8],
+    ) -> io::Result<()> {
+        let file = self.file_of(place)?;
+        if !self.current.page.start(seq) {
+            wire::append(&mut self.out, &FromWorker::Skipped { seq }, &[]);
+            return Ok(());
+        }
+        let args = match (place, file) {
+            (Place::Arena { offset, bytes }, _) => {
+                Input::Lent(self.arena.arguments(offset, bytes).ok_or_else(nonsense)?)
+            }
+            (Place::File { bytes }, Some(file)) => Input::Owned(sealed::open(&file, bytes)?.into()),
+            _ => Input::Lent(args),
+        };
+        let task = (seq, function, deadline_ns);
+        let (outcome, usage) = attempt(self.current, self.max_payload, task, args);
+        self.answer(seq, outcome, usage)
+    }
+
+    /// The descriptor that lay beside a message, if it needs one.
+    fn file_of(&mut self, place: Place) -> io::Result<Option<OwnedFd>> {
+        match place {
+            Place::File { .. } if self.files.is_empty() => Err(nonsense()),
+            Place::File { .. } => Ok(Some(self.files.remove(0))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Appends the answer, with the result where there is room for it.
+    fn answer(
+        &mut self,
+        seq: u64,
+        outcome: Result<Payload, Failure>,
+        usage: Usage,
+    ) -> io::Result<()> {
+        let output = match outcome {
+            Ok(output) => output,
+            Err(failure) => {
+                wire::append(&mut self.out, &FromWorker::Failed { seq, usage, failure }, &[]);
+                return Ok(());
+            }
+        };
+        let done = |place| FromWorker::Done { seq, usage, place };
+        if !output.is_large() {
+            wire::append(&mut self.out, &done(Place::Frame), &output);
+            return Ok(());
+        }
+        self.results.release(self.current.page.read_up_to());
+        let bytes = output.len() as u64;
+        if let Some(offset) = self.results.place(seq, output.len()) {
+            self.arena.write(Half::Results, offset, &output);
+            let place = Place::Arena { offset: offset as u64, bytes };
+            wire::append(&mut self.out, &done(place), &[]);
+        } else if let Ok(file) = sealed::create(&output) {
+            wire::append(&mut self.out, &done(Place::File { bytes }), &[]);
+            let sent = passing::send(&self.socket, &self.out, &[file.as_fd()], SendFlags::empty())?;
+            self.out.drain(..sent);
+        } else {
+            wire::append(&mut self.out, &done(Place::Frame), &output);
+        }
+        Ok(())
+    }
+}
+
+fn nonsense() -> io::Error {
+    io::Error::other("the server sent what it never sends")
 }
 
 fn other(error: wire::WireError) -> io::Error {
     io::Error::other(error.to_string())
 }
 
-/// Executes one task, unless it was taken back, and appends the answer.
+/// Executes one task that was started.
 fn attempt(
     current: &InWorker,
     max_payload: usize,
-    message: &ToWorker,
-    args: &[u8],
-    out: &mut Vec<u8>,
-) -> io::Result<()> {
-    let ToWorker::Run { seq, function, deadline_ns } = *message else {
-        return Err(io::Error::other("the server sent no task"));
-    };
+    (seq, function, deadline_ns): (u64, FunctionRef, u64),
+    args: Input<'_>,
+) -> (Result<Payload, Failure>, Usage) {
     let page = &current.page;
-    if !page.start(seq) {
-        wire::append(out, &FromWorker::Skipped { seq }, &[]);
-        return Ok(());
-    }
     current.enter(seq, deadline_ns);
     let meter = Meter::start(page);
-    let mut result = Vec::new();
     let outcome = match find(function) {
-        Some(run) => execute(run, args, &mut result, max_payload),
+        Some(run) => execute(run, args, max_payload),
         None => Err(Failure::UnknownTask),
     };
     let usage = meter.stop(page, seq);
@@ -217,11 +302,7 @@ fn attempt(
     if !page.finish(seq) {
         park_until_killed();
     }
-    match outcome {
-        Ok(()) => wire::append(out, &FromWorker::Done { seq, usage }, &result),
-        Err(failure) => wire::append(out, &FromWorker::Failed { seq, usage, failure }, &[]),
-    }
-    Ok(())
+    (outcome, usage)
 }
 
 /// The server claimed this process for a kill, which is on its way.
@@ -293,22 +374,15 @@ fn take_socket(in_test: bool) -> io::Result<UnixStream> {
     Ok(UnixStream::from(socket))
 }
 
-/// Reads the first message, with the page's descriptor beside it.
-fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWorker, OwnedFd)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut bytes = [0; 256];
-    let mut slices = [IoSliceMut::new(&mut bytes)];
-    let received =
-        recvmsg(socket.as_fd(), &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
-    let page = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    inbox.room().extend_from_slice(&bytes[..received]);
-    let frame = inbox.next_frame(bytes.len()).map_err(other)?;
+/// Reads the first message, with the descriptors of page and arena beside it.
+fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWorker, [OwnedFd; 2])> {
+    let mut fds = Vec::new();
+    let received = passing::receive(socket, inbox.room(), &mut fds)?;
+    inbox.arrived(received);
+    let frame = inbox.next_frame(received).map_err(other)?;
     let (message, _) = wire::decode(frame.unwrap_or_default()).map_err(other)?;
-    Ok((message, page.ok_or_else(|| io::Error::other("the server sent no page"))?))
+    let memory = fds.try_into().map_err(|_| io::Error::other("the server sent no memory"))?;
+    Ok((message, memory))
 }
 
 /// Makes this process yield to the server, in time and in memory. What the

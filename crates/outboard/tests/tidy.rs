@@ -12,7 +12,7 @@ const FILE_LINES: usize = 500;
 const LONG_FILES: [(&str, usize, &str); 3] = [
     ("crates/outboard/src/ledger.rs", 750, "one table of states reads best in one place"),
     ("crates/outboard/src/engine/local/supervisor.rs", 700, "all that one thread does"),
-    ("crates/outboard/src/engine/local/link.rs", 560, "all that one mutex of a worker guards"),
+    ("crates/outboard/src/engine/local/link.rs", 600, "all that one mutex of a worker guards"),
 ];
 
 /// The longest function, in lines.
@@ -22,9 +22,10 @@ const FUNCTION_LINES: usize = 80;
 const ARCHITECTURE_LINES: usize = 220;
 
 /// The modules that may contain unsafe code; each argues for it.
-const UNSAFE_FILES: [&str; 3] = [
+const UNSAFE_FILES: [&str; 4] = [
     "crates/outboard/src/closure.rs",
     "crates/outboard/src/engine/local/process.rs",
+    "crates/outboard/src/mapping.rs",
     "crates/outboard/src/shared.rs",
 ];
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Instant;
 
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
+use crate::codec::Input;
 use crate::current::{self, STOPPING};
 use crate::error::{Error, Lost};
 use crate::execute::{execute, record_panics};
@@ -171,11 +172,11 @@ impl Ended {
 
 fn run(one: &Attempt, max_payload: usize) -> (Result<Payload, Failure>, Usage) {
     let start = Instant::now();
-    let mut out = Vec::new();
+    let args = Input::Owned(one.args.clone());
     let inline = current::Inline { state: one.state.clone(), deadline: one.deadline };
-    let result = inline.scope(|| execute(one.run, &one.args, &mut out, max_payload));
+    let result = inline.scope(|| execute(one.run, args, max_payload));
     let run_ns = start.elapsed().as_nanos() as u64;
-    (result.map(|()| out.into()), Usage { run_ns, ..Usage::default() })
+    (result, Usage { run_ns, ..Usage::default() })
 }
 
 impl Table {

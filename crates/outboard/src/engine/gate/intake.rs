@@ -25,7 +25,7 @@ impl Gate {
     pub(crate) fn submit(
         &self,
         function: &'static Function,
-        args: Vec<u8>,
+        args: Payload,
         options: &Options,
     ) -> Result<Ticket, Error> {
         if options.timeout.is_some() {
@@ -42,11 +42,10 @@ impl Gate {
         &self,
         now: Instant,
         function: &'static Function,
-        args: Vec<u8>,
+        args: Payload,
         options: &Options,
     ) -> Result<Ticket, Error> {
         let (handle, receiver) = oneshot::channel();
-        let args = Payload::from(args);
         let mut effects = Effects::default();
         let mut core = self.lock();
         core.admits(function)?;

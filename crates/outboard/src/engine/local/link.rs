@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -11,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use rustix::io::Errno;
-use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use rustix::time::ClockId;
 use tokio::io::Interest;
@@ -19,15 +18,17 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::arena::{Arena, Half, Ring};
 use crate::builder::Recycling;
 use crate::engine::{Flush, Stopped, Work};
 use crate::error::{Cause, Lost};
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::shared::{Page, Word};
-use crate::wire::{self, FunctionRef, Payload, ToWorker};
+use crate::wire::{self, FunctionRef, Payload, Place};
 use crate::worker::now_ns;
 
+use super::chunk::{Chunk, Run};
 use super::wear::Wear;
 
 /// A buffer above this capacity is given back when it is empty.
@@ -41,6 +42,7 @@ pub(super) struct Link {
     pub(super) pid: u32,
     pidfd: OwnedFd,
     pub(super) page: Page,
+    pub(super) arena: Arena,
     stream: OwnedWriteHalf,
     runtime: Handle,
     outgoing: Mutex<Outgoing>,
@@ -79,13 +81,12 @@ struct Outgoing {
     /// Every task sent and not answered, in order.
     sent: VecDeque<Sent>,
     last_seq: u64,
-}
-
-/// Bytes to be written: frames, or the large payload of one.
-#[derive(Debug)]
-enum Chunk {
-    Frames(Vec<u8>),
-    Payload(Payload),
+    /// What of the arena is in use for arguments.
+    arguments: Ring,
+    /// How far the arena was used for results, since that was given back.
+    results_used: usize,
+    /// The last task when it was last asked whether it gives pages back.
+    quiet_since: u64,
 }
 
 /// A task that was sent; its answer is still to come.
@@ -105,7 +106,7 @@ impl Link {
         number: usize,
         pid: u32,
         pidfd: OwnedFd,
-        page: Page,
+        (page, arena): (Page, Arena),
         stream: OwnedWriteHalf,
         (runtime, recycling): (Handle, Recycling),
     ) -> Arc<Self> {
@@ -115,6 +116,7 @@ impl Link {
             pid,
             pidfd,
             page,
+            arena,
             stream,
             runtime,
             outgoing: Mutex::default(),
@@ -147,7 +149,7 @@ impl Link {
         let Work { task, attempt, deadline, .. } = *work;
         let deadline_ns = deadline.map_or(0, monotonic_ns);
         outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false, unwanted: false });
-        outgoing.append(seq, &ToWorker::Run { seq, function, deadline_ns }, work.args);
+        outgoing.append(Run { seq, function, deadline_ns }, work.args);
     }
 
     /// Takes the oldest task that was sent, which is the one that `seq`, read
@@ -160,7 +162,40 @@ impl Link {
         let honest = |sent: &&Sent| sent.seq == seq && sent.revoked == skipped && written;
         let first = *outgoing.sent.front().filter(honest)?;
         outgoing.sent.pop_front();
+        outgoing.arguments.release(seq);
         Some(first)
+    }
+
+    /// Copies a result out of the arena; `None` if it cannot lie there.
+    pub(super) fn read_result(&self, seq: u64, offset: u64, bytes: u64) -> Option<Payload> {
+        let result = self.arena.read(Half::Results, offset, bytes)?;
+        self.page.set_read(seq);
+        let mut outgoing = self.outgoing();
+        outgoing.results_used = outgoing.results_used.max((offset + bytes) as usize);
+        Some(result.into())
+    }
+
+    /// Gives the pages of its arena back to the system, if it has had nothing to
+    /// do since this was asked last; whether it is to be asked again.
+    pub(super) fn give_back(&self) -> bool {
+        loop {
+            // The mutex is held for one step at a time: others wait for it.
+            let mut outgoing = self.outgoing();
+            let used = (outgoing.arguments.idle_used(), outgoing.results_used);
+            let (since, last) = (outgoing.quiet_since, outgoing.last_seq);
+            outgoing.quiet_since = last;
+            if !outgoing.sent.is_empty() || (since != last && used != (0, 0)) {
+                return true;
+            }
+            match used {
+                (0, 0) => return false,
+                (0, used) => outgoing.results_used = self.arena.give_back(Half::Results, used),
+                (used, _) => {
+                    let left = self.arena.give_back(Half::Arguments, used);
+                    outgoing.arguments.gave_back(left);
+                }
+            }
+        }
     }
 
     /// Takes back a task, unless it has started.
@@ -400,40 +435,68 @@ impl Link {
 
     /// Writes what is queued, and hands what does not fit to the runtime.
     fn write_all(&self) {
-        loop {
-            let mut outgoing = self.outgoing();
-            if outgoing.writing || !outgoing.next() {
-                return;
+        while let Some((front, written)) = self.begin() {
+            if front.is_huge() {
+                return self.write_elsewhere(front);
             }
-            outgoing.writing = true;
-            let (front, written) = (std::mem::take(&mut outgoing.front), outgoing.written);
-            drop(outgoing);
-            let (result, written) = self.write(&front, written);
-            let mut outgoing = self.outgoing();
-            (outgoing.front, outgoing.written) = (front, written);
-            match result {
-                Ok(()) => outgoing.writing = false,
-                Err(Errno::AGAIN) => return self.write_later(),
-                // The worker is dead, or the system is short of memory: frames
-                // that cannot be sent would never be answered.
-                Err(_) => {
-                    drop(outgoing);
-                    return self.kill();
-                }
+            if !self.write_one(front, written) {
+                return;
             }
         }
     }
 
-    fn write(&self, bytes: &[u8], mut written: usize) -> (Result<(), Errno>, usize) {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        while written < bytes.len() {
-            match send(self.stream.as_ref(), &bytes[written..], flags) {
-                Ok(sent) => written += sent,
-                Err(Errno::INTR) => {}
-                Err(error) => return (Err(error), written),
-            }
+    /// Takes what is to be written next, unless someone else is writing.
+    fn begin(&self) -> Option<(Chunk, usize)> {
+        let mut outgoing = self.outgoing();
+        if outgoing.writing || !outgoing.next() {
+            return None;
         }
-        (Ok(()), written)
+        outgoing.writing = true;
+        Some((std::mem::take(&mut outgoing.front), outgoing.written))
+    }
+
+    /// Writes that; whether all of it, so that there is a next.
+    fn write_one(&self, front: Chunk, written: usize) -> bool {
+        let front = self.prepare(front);
+        let (result, written) = front.write(self.stream.as_ref(), written);
+        self.give_back_front(front, written);
+        match result {
+            Ok(()) => self.outgoing().writing = false,
+            Err(Errno::AGAIN) => self.write_later(),
+            // The worker is dead, or the system is short of memory: frames
+            // that cannot be sent would never be answered.
+            Err(_) => self.kill(),
+        }
+        result.is_ok()
+    }
+
+    /// Copying that much would keep an event loop from its other work.
+    fn write_elsewhere(&self, front: Chunk) {
+        let Some(link) = self.weak.upgrade() else { return };
+        self.runtime.spawn_blocking(move || {
+            if link.write_one(front, 0) {
+                link.write_all();
+            }
+        });
+    }
+
+    /// Puts a large payload where the worker finds it, just before the message
+    /// that says so: what waits in the queue holds no memory twice, and no
+    /// descriptor.
+    fn prepare(&self, front: Chunk) -> Chunk {
+        let Chunk::Large(run, payload) = front else { return front };
+        let bytes = payload.len();
+        let place = {
+            let mut outgoing = self.outgoing();
+            if outgoing.is_revoked(run.seq) {
+                // The worker will skip it, whatever its arguments are.
+                return run.framed(&[]);
+            }
+            outgoing.arguments.place(run.seq, bytes)
+        };
+        let Some(offset) = place else { return run.with_file(&payload) };
+        self.arena.write(Half::Arguments, offset, &payload);
+        run.placed(Place::Arena { offset: offset as u64, bytes: bytes as u64 })
     }
 
     /// The socket is full: a task of the runtime goes on as it drains. It has
@@ -445,8 +508,8 @@ impl Link {
                 // Through `try_io`, so that a full socket is waited for again.
                 let result = link.stream.as_ref().try_io(Interest::WRITABLE, || {
                     let (front, written) = link.lend();
-                    let (result, written) = link.write(&front, written);
-                    link.give_back(front, written);
+                    let (result, written) = front.write(link.stream.as_ref(), written);
+                    link.give_back_front(front, written);
                     result.map_err(io::Error::from)
                 });
                 match result {
@@ -465,7 +528,7 @@ impl Link {
         (std::mem::take(&mut outgoing.front), outgoing.written)
     }
 
-    fn give_back(&self, front: Chunk, written: usize) {
+    fn give_back_front(&self, front: Chunk, written: usize) {
         let mut outgoing = self.outgoing();
         (outgoing.front, outgoing.written) = (front, written);
     }
@@ -505,35 +568,28 @@ impl Outgoing {
         !self.front.is_empty()
     }
 
+    /// Whether a task was taken back.
+    fn is_revoked(&self, seq: u64) -> bool {
+        self.sent.iter().any(|sent| sent.seq == seq && sent.revoked)
+    }
+
     /// Queues a frame; a large payload is a chunk of its own, and not copied.
-    fn append(&mut self, seq: u64, message: &ToWorker, payload: &Payload) {
+    fn append(&mut self, run: Run, payload: &Payload) {
+        let seq = run.seq;
+        if payload.is_large() {
+            return self.queue.push_back((seq, Chunk::Large(run, payload.clone())));
+        }
         if !matches!(self.queue.back(), Some((_, Chunk::Frames(_)))) {
             self.queue.push_back((seq, Chunk::Frames(std::mem::take(&mut self.spare))));
         }
         let Some((_, Chunk::Frames(frames))) = self.queue.back_mut() else { return };
+        let message = run.message(Place::Frame);
         match payload {
-            Payload::Owned(bytes) => wire::append(frames, message, bytes),
+            Payload::Owned(bytes) => wire::append(frames, &message, bytes),
             Payload::Shared(bytes) => {
-                wire::append_head(frames, message, bytes.len());
+                wire::append_head(frames, &message, bytes.len());
                 self.queue.push_back((seq, Chunk::Payload(payload.clone())));
             }
-        }
-    }
-}
-
-impl Default for Chunk {
-    fn default() -> Self {
-        Self::Frames(Vec::new())
-    }
-}
-
-impl Deref for Chunk {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Frames(bytes) => bytes,
-            Self::Payload(payload) => payload,
         }
     }
 }

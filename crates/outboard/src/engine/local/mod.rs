@@ -4,6 +4,7 @@
 //! the server's end of one worker, `output` passes its stdout and stderr on.
 //! What the worker itself does is in `crate::worker`.
 
+mod chunk;
 mod link;
 mod output;
 pub(crate) mod process;
@@ -11,12 +12,15 @@ mod supervisor;
 mod wear;
 
 use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::AsyncReadExt;
+use tokio::io::Interest;
 use tokio::net::unix::OwnedReadHalf;
 
+use crate::arena::HALF_BYTES;
 use crate::builder::Settings;
 use crate::closure::address;
 use crate::engine::gate::Reports;
@@ -25,12 +29,15 @@ use crate::error::{Cause, Error};
 use crate::execute::inside_task;
 use crate::init::restart;
 use crate::ledger::TaskId;
+use crate::passing;
 use crate::placement::SlotId;
+use crate::sealed;
 use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, unknown};
-use crate::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Payload, VERSION};
+use crate::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Payload, Place, VERSION};
 use crate::worker::{became_worker, digest, is_worker};
 
+use chunk::HUGE_BYTES;
 use link::{Link, Sent};
 use supervisor::Control;
 
@@ -263,14 +270,14 @@ struct Reader {
 
 impl Reader {
     /// Serves the worker to its end, and reports that.
-    async fn serve(mut self, mut stream: OwnedReadHalf) {
-        let mut inbox = Inbox::default();
+    async fn serve(mut self, stream: OwnedReadHalf) {
+        let (mut inbox, mut files) = (Inbox::default(), Vec::new());
         loop {
             // The error of a broken connection says no more than its end does.
-            match stream.read_buf(inbox.room()).await {
+            match read(&stream, &mut inbox, &mut files).await {
                 Ok(0) | Err(_) => break self.link.hung_up(),
                 Ok(_) => {
-                    if self.take(&mut inbox).is_err() {
+                    if self.take(&mut inbox, &mut files).await.is_err() {
                         break self.link.blame(Cause::Protocol);
                     }
                 }
@@ -289,13 +296,23 @@ impl Reader {
     }
 
     /// Takes all frames that have arrived, under one lock of the gate.
-    fn take(&self, inbox: &mut Inbox) -> Result<(), Nonsense> {
+    async fn take(&self, inbox: &mut Inbox, files: &mut Vec<OwnedFd>) -> Result<(), Nonsense> {
         let limit = self.gate.limits().payload + MESSAGE_ROOM;
         // Decoded and copied before the lock, which others wait for.
-        let mut messages = Vec::new();
+        let (mut messages, mut room) = (Vec::new(), HALF_BYTES as u64);
         while let Some(frame) = inbox.next_frame(limit).map_err(|_| Nonsense)? {
             let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
-            messages.push((message, Payload::from(payload.to_vec())));
+            let payload = match message {
+                FromWorker::Done { seq, place, .. } if place != Place::Frame => {
+                    self.fetch(seq, place, files, &mut room).await.ok_or(Nonsense)?
+                }
+                _ => payload.to_vec().into(),
+            };
+            messages.push((message, payload));
+        }
+        // A worker of ours sends a descriptor with the frame that needs it.
+        if !files.is_empty() {
+            return Err(Nonsense);
         }
         if messages.is_empty() {
             return Ok(());
@@ -304,6 +321,33 @@ impl Reader {
             let mut messages = messages.into_iter();
             messages.try_for_each(|(message, payload)| self.receive(reports, message, payload))
         })
+    }
+
+    /// Takes a result from where the worker says that it is. What lies in the
+    /// arena at one time is no larger than that, so no more is copied at once.
+    async fn fetch(
+        &self,
+        seq: u64,
+        place: Place,
+        files: &mut Vec<OwnedFd>,
+        room: &mut u64,
+    ) -> Option<Payload> {
+        let limit = self.gate.limits().payload as u64;
+        match place {
+            Place::Arena { offset, bytes } if bytes <= limit => {
+                *room = room.checked_sub(bytes)?;
+                let link = self.link.clone();
+                let copy = move || link.read_result(seq, offset, bytes);
+                match bytes as usize >= HUGE_BYTES {
+                    true => tokio::task::spawn_blocking(copy).await.ok()?,
+                    false => copy(),
+                }
+            }
+            Place::File { bytes } if bytes <= limit => {
+                sealed::open(&files.pop()?, bytes).ok().map(Payload::from)
+            }
+            _ => None,
+        }
     }
 
     fn receive(
@@ -320,7 +364,7 @@ impl Reader {
                 reports.skipped(slot, sent.task);
                 return Ok(());
             }
-            FromWorker::Done { seq, usage } => (seq, Ok(payload), usage),
+            FromWorker::Done { seq, usage, .. } => (seq, Ok(payload), usage),
             FromWorker::Failed { seq, usage, failure } => (seq, Err(failure), usage),
         };
         let (slot, sent) = self.answered(seq, false)?;
@@ -361,6 +405,39 @@ impl Drop for Reader {
     fn drop(&mut self) {
         if !self.finished {
             self.gate.end(&Error::closed("its runtime ended"));
+        }
+    }
+}
+
+/// Waits for bytes, and puts them into the inbox; gives how many.
+async fn read(
+    stream: &OwnedReadHalf,
+    inbox: &mut Inbox,
+    files: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    let stream: &tokio::net::UnixStream = stream.as_ref();
+    loop {
+        stream.readable().await?;
+        let mut read = None;
+        let result = stream.try_io(Interest::READABLE, || {
+            let room = inbox.room();
+            let bytes = passing::receive(stream, room, files)?;
+            read = Some(bytes);
+            // Less than there was room for: nothing is left, so wait next time
+            // without trying first. Descriptors end a read earlier.
+            match bytes > 0 && bytes < room.len() && files.is_empty() {
+                true => Err(io::ErrorKind::WouldBlock.into()),
+                false => Ok(()),
+            }
+        });
+        match (read, result) {
+            (Some(bytes), _) => {
+                inbox.arrived(bytes);
+                return Ok(bytes);
+            }
+            (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            (None, Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            (None, result) => result?,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! by a signal. When nothing is done it does not wake at all.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
@@ -18,7 +18,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::SendFlags;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use rustix::time::ClockId;
 use tokio::runtime::Handle;
@@ -27,10 +27,12 @@ use super::link::Link;
 use super::output::{Pipe, Printer, Stream};
 use super::process::{Reaped, reap};
 use super::{Links, Reader};
+use crate::arena::Arena;
 use crate::builder::Settings;
 use crate::engine::Gate;
 use crate::error::{Cause, Error, Lost, Repr};
 use crate::init::Restart;
+use crate::passing;
 use crate::shared::Page;
 use crate::wire::{self, ToWorker};
 use crate::worker::{VARIABLE, now_ns, resident_bytes};
@@ -249,9 +251,10 @@ impl Supervisor {
     fn spawn(&self, number: usize) -> io::Result<Worker> {
         let (ours, theirs) = StdUnixStream::pair()?;
         let (page, page_fd) = Page::create()?;
-        self.welcome(&ours, number, &page_fd)?;
+        let (arena, arena_fd) = Arena::create()?;
+        self.welcome(&ours, number, [page_fd.as_fd(), arena_fd.as_fd()])?;
         let mut child = self.command(number).stdin(OwnedFd::from(theirs)).spawn()?;
-        let adopted = self.adopt(number, &mut child, ours, page);
+        let adopted = self.adopt(number, &mut child, ours, (page, arena));
         if adopted.is_err() {
             child.kill()?;
             child.wait()?;
@@ -265,7 +268,7 @@ impl Supervisor {
         number: usize,
         child: &mut Child,
         stream: StdUnixStream,
-        page: Page,
+        memory: (Page, Arena),
     ) -> io::Result<Worker> {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pidfd = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty())?;
@@ -278,7 +281,7 @@ impl Supervisor {
             number,
             child.id(),
             pidfd,
-            page,
+            memory,
             write,
             (self.runtime.clone(), self.settings.recycling),
         );
@@ -324,7 +327,12 @@ impl Supervisor {
     }
 
     /// Puts the first message into the socket before its reader exists.
-    fn welcome(&self, socket: &StdUnixStream, number: usize, page: &OwnedFd) -> io::Result<()> {
+    fn welcome(
+        &self,
+        socket: &StdUnixStream,
+        number: usize,
+        memory: [BorrowedFd<'_>; 2],
+    ) -> io::Result<()> {
         let mut frame = Vec::new();
         let message = ToWorker::Welcome {
             number: number as u32,
@@ -332,11 +340,7 @@ impl Supervisor {
             niceness: self.settings.niceness.into(),
         };
         wire::append(&mut frame, &message, &[]);
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let fds = [page.as_fd()];
-        control.push(SendAncillaryMessage::ScmRights(&fds));
-        sendmsg(socket, &[io::IoSlice::new(&frame)], &mut control, SendFlags::NOSIGNAL)?;
+        passing::send(socket, &frame, &memory, SendFlags::empty())?;
         Ok(())
     }
 
@@ -392,7 +396,9 @@ impl Supervisor {
         }
         // In this order: who submits after the store wakes us again.
         self.control.beating.store(false, std::sync::atomic::Ordering::SeqCst);
-        if self.workers().any(|worker| worker.link.is_busy()) {
+        // All are asked, and those that were busy until now once more.
+        let used = self.workers().filter(|worker| worker.link.give_back()).count();
+        if used > 0 || self.workers().any(|worker| worker.link.is_busy()) {
             self.control.beating.store(true, std::sync::atomic::Ordering::SeqCst);
         } else {
             self.next_beat = None;
@@ -535,7 +541,7 @@ impl Worker {
         !self.link.greeted.load(Acquire) && !self.link.was_killed()
     }
 
-    fn pipes(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
+    fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let stdout = self.stdout.as_ref().and_then(|pipe| pipe.open()).map(AsFd::as_fd);
         stdout.into_iter().chain(self.stderr.open().map(AsFd::as_fd))
     }

@@ -34,6 +34,8 @@ mod loss;
 mod order;
 /// 6: predicted waits, when to come back, figures.
 mod overload;
+/// 1, 6: payloads of every size.
+mod payloads;
 /// 1: results and errors are exactly those of the function.
 mod results;
 /// gather, as_completed, wait.

@@ -8,6 +8,8 @@ mod crash;
 mod isolation;
 /// No worker outlives its server.
 mod orphans;
+/// Payloads through shared memory.
+mod payloads;
 /// Workers that are replaced: killed idle, stopped, or after a deploy.
 mod replacement;
 /// The start of an engine, and what is left when it is over.

@@ -1,0 +1,113 @@
+//! A piece of what is written to a worker: frames, with what goes beside them.
+
+use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+
+use crate::passing;
+use crate::sealed;
+use crate::wire::{self, FunctionRef, Payload, Place, ToWorker};
+
+/// From this size on a payload is copied by a thread that may block.
+pub(super) const HUGE_BYTES: usize = 4 << 20;
+
+/// Bytes to be written.
+#[derive(Debug)]
+pub(super) enum Chunk {
+    Frames(Vec<u8>),
+    /// What the frame before announced.
+    Payload(Payload),
+    /// A frame with a descriptor beside it.
+    Passing(Vec<u8>, Arc<OwnedFd>),
+    /// A task whose arguments are still to be put somewhere.
+    Large(Run, Payload),
+}
+
+/// A task to execute, without its arguments.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) seq: u64,
+    pub(super) function: FunctionRef,
+    pub(super) deadline_ns: u64,
+}
+
+impl Run {
+    pub(super) fn message(self, place: Place) -> ToWorker {
+        let Self { seq, function, deadline_ns } = self;
+        ToWorker::Run { seq, function, deadline_ns, place }
+    }
+
+    /// With its arguments in the frame.
+    pub(super) fn framed(self, args: &[u8]) -> Chunk {
+        let mut frame = Vec::new();
+        wire::append(&mut frame, &self.message(Place::Frame), args);
+        Chunk::Frames(frame)
+    }
+
+    /// With its arguments where they were put.
+    pub(super) fn placed(self, place: Place) -> Chunk {
+        let mut frame = Vec::new();
+        wire::append(&mut frame, &self.message(place), &[]);
+        Chunk::Frames(frame)
+    }
+
+    /// With its arguments in a file of their own; if the system has none to
+    /// give, in the frame.
+    pub(super) fn with_file(self, args: &[u8]) -> Chunk {
+        let Ok(file) = sealed::create(args) else { return self.framed(args) };
+        let mut frame = Vec::new();
+        let place = Place::File { bytes: args.len() as u64 };
+        wire::append(&mut frame, &self.message(place), &[]);
+        Chunk::Passing(frame, Arc::new(file))
+    }
+}
+
+impl Chunk {
+    /// Whether it is much to copy.
+    pub(super) fn is_huge(&self) -> bool {
+        matches!(self, Self::Large(_, payload) if payload.len() >= HUGE_BYTES)
+    }
+
+    /// Writes from `written` on, as far as there is room; gives how far.
+    pub(super) fn write(
+        &self,
+        stream: impl AsFd + Copy,
+        mut written: usize,
+    ) -> (Result<(), Errno>, usize) {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        while written < self.len() {
+            let sent = match self {
+                Self::Passing(frame, fd) if written == 0 => {
+                    passing::send(stream, frame, &[fd.as_fd()], flags)
+                }
+                _ => send(stream, &self[written..], flags),
+            };
+            match sent {
+                Ok(sent) => written += sent,
+                Err(Errno::INTR) => {}
+                Err(error) => return (Err(error), written),
+            }
+        }
+        (Ok(()), written)
+    }
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self::Frames(Vec::new())
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Frames(bytes) | Self::Passing(bytes, _) => bytes,
+            Self::Payload(payload) | Self::Large(_, payload) => payload,
+        }
+    }
+}
