@@ -2,11 +2,13 @@
 
 use std::any::type_name;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::builder::{LocalBuilder, connect};
-use crate::codec::encode;
 use crate::engine::Gate;
 use crate::error::{Error, Repr};
 use crate::execute::inside_task;
@@ -14,6 +16,7 @@ use crate::future::TaskFuture;
 use crate::init::is_worker;
 use crate::ledger::Options;
 use crate::map::Map;
+use crate::scatter::{Args, Home, Scattered};
 use crate::snapshot::Snapshot;
 use crate::task::{TaskFunction, function};
 
@@ -48,23 +51,28 @@ pub struct Client {
 
 /// Keeps an engine running as long as someone may want something of it.
 #[derive(Debug)]
-pub(crate) struct Owner(Arc<Gate>);
+pub(crate) struct Owner {
+    gate: Arc<Gate>,
+    /// What was scattered, from the first time on.
+    home: OnceLock<Arc<Home>>,
+}
 
 impl Owner {
     pub(crate) fn gate(&self) -> &Gate {
-        &self.0
+        &self.gate
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.release();
+        self.gate.release();
     }
 }
 
 impl Client {
     pub(crate) fn new(gate: Arc<Gate>) -> Self {
-        Self { owner: Arc::new(Owner(gate)), options: Arc::default() }
+        let owner = Owner { gate, home: OnceLock::new() };
+        Self { owner: Arc::new(owner), options: Arc::default() }
     }
 
     /// Worker processes on this machine: as many as there are cores, unless
@@ -145,9 +153,9 @@ impl Client {
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
         let _ = f;
-        let submitted = match encode(args) {
-            Ok(payload) => function::<F, M>()
-                .and_then(|function| self.owner.0.submit(function, payload, &self.options)),
+        let submitted = match Args::encode(args, self.owner.home.get()) {
+            Ok(args) => function::<F, M>()
+                .and_then(|function| self.gate().submit(function, args, &self.options)),
             Err(error) => Err(Error::codec("encode the arguments", type_name::<F::Args>(), error)),
         };
         TaskFuture::new(self.owner.clone(), submitted)
@@ -180,6 +188,52 @@ impl Client {
         self.owner.gate()
     }
 
+    /// Puts a value where all workers have it, and gives a handle to pass to many
+    /// tasks: each worker is sent the value once, and decodes it once.
+    /// [`Bytes`](crate::Bytes) are mapped by all of them, without a copy.
+    ///
+    /// All values of a client may take 4 GiB, where each counts 16 MiB at least.
+    ///
+    /// # Errors
+    ///
+    /// `Codec` if the value cannot be encoded, `TooLarge` if there is no room for
+    /// it, `Closed` or `Unavailable` where no task could have it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it leaves nothing behind.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+    /// use outboard::Scattered;
+    ///
+    /// let table = client.scatter(vec![0.5; 1_000_000]).await?;
+    /// let look_up = |table: Scattered<Vec<f64>>, at: usize| table[at];
+    /// let found = client.submit(look_up, (table.clone(), 7)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn scatter<T>(&self, value: T) -> Result<Scattered<T>, Error>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let workers = self.gate().workers()?;
+        let home = self.owner.home.get_or_init(|| Home::new(workers)).clone();
+        let keep = move || home.keep(value);
+        // Encoding and copying much would keep an event loop from its other work.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => match runtime.spawn_blocking(keep).await {
+                Ok(kept) => kept,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Err(Error::closed("its runtime ended")),
+                },
+            },
+            Err(_) => keep(),
+        }
+    }
+
     /// Waits until the queue has room for a task.
     ///
     /// Others may take that room first, so a submit after it can still be
@@ -193,7 +247,7 @@ impl Client {
     ///
     /// It holds nothing; dropping it changes nothing.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.owner.0.ready(&self.options).await
+        self.gate().ready(&self.options).await
     }
 
     /// Charges tasks to a tenant: a user, a customer, an address.
@@ -261,12 +315,12 @@ impl Client {
     /// If it is 0.
     pub fn scale(&self, workers: usize) {
         assert!(workers > 0, "at least one worker is needed");
-        self.owner.0.scale(workers);
+        self.gate().scale(workers);
     }
 
     /// Counters at this moment.
     pub fn snapshot(&self) -> Snapshot {
-        self.owner.0.snapshot()
+        self.gate().snapshot()
     }
 
     /// Takes nothing new, for all clones of this client, and waits until every
@@ -276,7 +330,7 @@ impl Client {
     ///
     /// Dropping it stops the waiting only; the client stays closed for submits.
     pub async fn drain(&self) {
-        self.owner.0.drain().await;
+        self.gate().drain().await;
     }
 
     /// Ends the engine, for all clones of this client: every task that has not
@@ -288,8 +342,8 @@ impl Client {
     ///
     /// Dropping it stops the waiting only; the engine ends all the same.
     pub async fn shutdown(&self) {
-        self.owner.0.end(&Error::closed("it was shut down"));
-        self.owner.0.ended().await;
+        self.gate().end(&Error::closed("it was shut down"));
+        self.gate().ended().await;
     }
 }
 
@@ -303,7 +357,7 @@ impl fmt::Display for Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("engine", &self.owner.0.engine())
+            .field("engine", &self.gate().engine())
             .field("options", &self.options)
             .finish_non_exhaustive()
     }

@@ -49,6 +49,7 @@
 //! | `future.await`, `.wait()`, `.with_report()` | the result; blocking; with times and memory |
 //! | `drop(future)`, `.cancel()`, `.detach()` | stop it; stop it; let it go on |
 //! | `client.map(f, items)` | a stream of results, submitted as there is room |
+//! | `client.scatter(value)` | put it where all workers have it; pass the handle to tasks |
 //! | [`gather`], [`as_completed`], [`wait`] | await several futures |
 //! | `client.drain()`, `.shutdown()` | finish what runs, take nothing new; end at once |
 //!
@@ -105,6 +106,7 @@ mod mapping;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod passing;
 mod placement;
+mod scatter;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod sealed;
 #[cfg(all(feature = "local", target_os = "linux"))]
@@ -129,6 +131,7 @@ pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, ga
 pub use init::{init, init_with, is_worker};
 pub use ledger::Report;
 pub use map::Map;
+pub use scatter::Scattered;
 pub use snapshot::{Snapshot, WorkerSnapshot};
 pub use task::TaskFunction;
 

@@ -21,6 +21,7 @@ use crate::current::InWorker;
 use crate::engine::local::process::{close_inherited, die_with_parent};
 use crate::execute::{execute, record_panics};
 use crate::passing;
+use crate::scatter;
 use crate::sealed;
 use crate::shared::Page;
 use crate::task::{Run, registry};
@@ -202,8 +203,17 @@ impl Worker {
             ToWorker::Run { seq, function, deadline_ns, place } => {
                 self.run((seq, function, deadline_ns), place, args)
             }
-            _ => Err(nonsense()),
+            ToWorker::Share { id } => scatter::receive(id, &self.next_file()?),
+            ToWorker::Forget { id } => {
+                scatter::forget(id);
+                Ok(())
+            }
+            ToWorker::Welcome { .. } => Err(nonsense()),
         }
+    }
+
+    fn next_file(&mut self) -> io::Result<OwnedFd> {
+        if self.files.is_empty() { Err(nonsense()) } else { Ok(self.files.remove(0)) }
     }
 
     /// Executes a task, unless it was taken back, and appends the answer.
@@ -213,7 +223,7 @@ impl Worker {
         place: Place,
         args: &[u8],
     ) -> io::Result<()> {
-        let file = self.file_of(place)?;
+        let file = matches!(place, Place::File { .. }).then(|| self.next_file()).transpose()?;
         if !self.current.page.start(seq) {
             wire::append(&mut self.out, &FromWorker::Skipped { seq }, &[]);
             return Ok(());
@@ -228,15 +238,6 @@ impl Worker {
         let task = (seq, function, deadline_ns);
         let (outcome, usage) = attempt(self.current, self.max_payload, task, args);
         self.answer(seq, outcome, usage)
-    }
-
-    /// The descriptor that lay beside a message, if it needs one.
-    fn file_of(&mut self, place: Place) -> io::Result<Option<OwnedFd>> {
-        match place {
-            Place::File { .. } if self.files.is_empty() => Err(nonsense()),
-            Place::File { .. } => Ok(Some(self.files.remove(0))),
-            _ => Ok(None),
-        }
     }
 
     /// Appends the answer, with the result where there is room for it.

@@ -12,7 +12,7 @@ const FILE_LINES: usize = 500;
 const LONG_FILES: [(&str, usize, &str); 3] = [
     ("crates/outboard/src/ledger.rs", 750, "one table of states reads best in one place"),
     ("crates/outboard/src/engine/local/supervisor.rs", 700, "all that one thread does"),
-    ("crates/outboard/src/engine/local/link.rs", 600, "all that one mutex of a worker guards"),
+    ("crates/outboard/src/engine/local/link.rs", 620, "all that one mutex of a worker guards"),
 ];
 
 /// The longest function, in lines.

@@ -20,6 +20,7 @@ use crate::admission::Admission;
 use crate::error::{Error, Lost, Repr, Stage};
 use crate::ledger::{Bounds, Leave, Ledger, Reply, Settled, TaskId, WaiterId};
 use crate::placement::{Placement, Rules, SlotId};
+use crate::scatter::Workers;
 use crate::task::Function;
 use crate::wire::{Failure, Payload, Usage};
 
@@ -238,6 +239,13 @@ impl Gate {
     /// The name of the engine.
     pub(crate) fn engine(&self) -> &'static str {
         self.lock().engine.name()
+    }
+
+    /// Who has to be told of scattered values, if anyone.
+    pub(crate) fn workers(&self) -> Result<Option<Arc<dyn Workers>>, Error> {
+        let core = self.lock();
+        core.open()?;
+        Ok(core.engine.holders())
     }
 
     /// From now on there are to be so many workers.

@@ -229,8 +229,8 @@ impl Engine for Inline {
         self.threads.with(slot, |thread| {
             let state = Arc::new(AtomicU8::new(SENT));
             thread.sent.push_back((work.task, state.clone()));
-            let Work { task, attempt, function, args, deadline } = work;
-            let (run, args) = (function.run, args.clone());
+            let Work { task, attempt, function, args, deadline, .. } = work;
+            let (run, args) = (function.run, args.payload.clone());
             let one = Attempt { task, attempt, run, args, deadline, state };
             // A thread leaves its channel only after this sender is dropped.
             let _ = thread.attempts.send(one);

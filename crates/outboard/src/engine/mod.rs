@@ -20,9 +20,9 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
+use crate::scatter::{Args, Workers};
 use crate::snapshot::WorkerSnapshot;
 use crate::task::Function;
-use crate::wire::Payload;
 
 pub(crate) use gate::{Gate, Limits, Ticket};
 
@@ -78,6 +78,11 @@ pub(crate) trait Engine: Debug + Send {
     /// Ends the engine; what it runs is not wanted. Reports `ended` later.
     fn shutdown(&mut self);
 
+    /// Who holds scattered values beside this process, and is told to forget them.
+    fn holders(&self) -> Option<Arc<dyn Workers>> {
+        None
+    }
+
     /// The workers, for a snapshot.
     fn workers(&self) -> Vec<WorkerSnapshot>;
 }
@@ -94,7 +99,7 @@ pub(crate) struct Work<'a> {
     pub(crate) task: TaskId,
     pub(crate) attempt: u32,
     pub(crate) function: &'static Function,
-    pub(crate) args: &'a Payload,
+    pub(crate) args: &'a Args,
     pub(crate) deadline: Option<Instant>,
 }
 

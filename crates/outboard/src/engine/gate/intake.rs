@@ -13,9 +13,9 @@ use crate::error::{Bound, Error, Repr};
 use crate::figures::TenantSnapshot;
 use crate::ledger::{Options, Request, Submitted, TaskId, WaiterId};
 use crate::placement::{Queued, TenantId};
+use crate::scatter::Args;
 use crate::snapshot::{Host, Snapshot};
 use crate::task::Function;
-use crate::wire::Payload;
 
 /// The most tenants in a snapshot.
 const SHOWN_TENANTS: usize = 1_000;
@@ -25,7 +25,7 @@ impl Gate {
     pub(crate) fn submit(
         &self,
         function: &'static Function,
-        args: Payload,
+        args: Args,
         options: &Options,
     ) -> Result<Ticket, Error> {
         if options.timeout.is_some() {
@@ -42,7 +42,7 @@ impl Gate {
         &self,
         now: Instant,
         function: &'static Function,
-        args: Payload,
+        args: Args,
         options: &Options,
     ) -> Result<Ticket, Error> {
         let (handle, receiver) = oneshot::channel();

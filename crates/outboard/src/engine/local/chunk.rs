@@ -66,6 +66,20 @@ impl Run {
 }
 
 impl Chunk {
+    /// A scattered value.
+    pub(super) fn share(id: u64, file: Arc<OwnedFd>) -> Self {
+        let mut frame = Vec::new();
+        wire::append(&mut frame, &ToWorker::Share { id }, &[]);
+        Self::Passing(frame, file)
+    }
+
+    /// The end of a scattered value.
+    pub(super) fn forget(id: u64) -> Self {
+        let mut frame = Vec::new();
+        wire::append(&mut frame, &ToWorker::Forget { id }, &[]);
+        Self::Frames(frame)
+    }
+
     /// Whether it is much to copy.
     pub(super) fn is_huge(&self) -> bool {
         matches!(self, Self::Large(_, payload) if payload.len() >= HUGE_BYTES)

@@ -1,7 +1,7 @@
 //! The server's end of one worker: what was sent and not answered, the bytes on
 //! their way, and the kill.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -81,6 +81,8 @@ struct Outgoing {
     /// Every task sent and not answered, in order.
     sent: VecDeque<Sent>,
     last_seq: u64,
+    /// The scattered values that it was sent.
+    shared: HashSet<u64>,
     /// What of the arena is in use for arguments.
     arguments: Ring,
     /// How far the arena was used for results, since that was given back.
@@ -149,7 +151,27 @@ impl Link {
         let Work { task, attempt, deadline, .. } = *work;
         let deadline_ns = deadline.map_or(0, monotonic_ns);
         outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false, unwanted: false });
-        outgoing.append(Run { seq, function, deadline_ns }, work.args);
+        for value in &work.args.scattered {
+            if let Some(file) = value.file.as_ref().filter(|_| outgoing.shared.insert(value.id)) {
+                outgoing.queue.push_back((seq, Chunk::share(value.id, file.clone())));
+            }
+        }
+        outgoing.append(Run { seq, function, deadline_ns }, &work.args.payload);
+    }
+
+    /// Has the worker forget a scattered value, if it was sent it.
+    pub(super) fn forget(&self, id: u64) {
+        let mut outgoing = self.outgoing();
+        if !outgoing.shared.remove(&id) {
+            return;
+        }
+        let next = outgoing.last_seq + 1;
+        outgoing.queue.push_back((next, Chunk::forget(id)));
+        drop(outgoing);
+        // Others may wait for what the caller holds.
+        if let Some(link) = self.weak.upgrade() {
+            self.runtime.spawn(async move { link.write_all() });
+        }
     }
 
     /// Takes the oldest task that was sent, which is the one that `seq`, read

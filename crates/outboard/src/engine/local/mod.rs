@@ -31,6 +31,7 @@ use crate::init::restart;
 use crate::ledger::TaskId;
 use crate::passing;
 use crate::placement::SlotId;
+use crate::scatter::Workers;
 use crate::sealed;
 use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, unknown};
@@ -134,6 +135,12 @@ impl Links {
     }
 }
 
+impl Workers for Links {
+    fn forget(&self, id: u64) {
+        self.lock().all().for_each(|link| link.forget(id));
+    }
+}
+
 impl Table {
     fn all(&self) -> impl Iterator<Item = &Arc<Link>> {
         self.by_slot.iter().flatten().chain(&self.standby)
@@ -234,6 +241,10 @@ impl Engine for Local {
             }
         }
         self.control.shutdown();
+    }
+
+    fn holders(&self) -> Option<Arc<dyn Workers>> {
+        Some(Arc::new(self.links.clone()))
     }
 
     fn workers(&self) -> Vec<WorkerSnapshot> {

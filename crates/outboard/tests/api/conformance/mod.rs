@@ -38,6 +38,8 @@ mod overload;
 mod payloads;
 /// 1: results and errors are exactly those of the function.
 mod results;
+/// Values that go to each worker once.
+mod scatter;
 /// gather, as_completed, wait.
 mod several;
 /// Coalescing by `pure` and `key`.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use outboard::{Bytes, Cause, Client, gather};
+use outboard::{Bytes, Cause, Client, Scattered, gather};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -186,5 +186,45 @@ fn a_killed_worker_costs_nobody_else_a_large_payload() {
             drop(doomed);
             assert!(client.submit(|x: Bytes| x, sent.clone()).await.unwrap() == sent);
         }
+    });
+}
+
+#[outboard::task]
+fn where_it_lies(bytes: Scattered<Bytes>) -> (usize, usize) {
+    let address = bytes.as_ptr() as usize;
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let is_there = |line: &&str| {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        let ends = range.map(|(a, b)| [a, b].map(|at| usize::from_str_radix(at, 16).unwrap()));
+        ends.is_some_and(|[start, end]| start <= address && address < end)
+    };
+    let line = maps.lines().find(is_there).unwrap();
+    assert!(line.contains("memfd:") && line.contains(" r--s "), "{line}");
+    (address, shared_maps())
+}
+
+/// How many payloads this process has mapped.
+fn shared_maps() -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains("memfd:outboard-payload")).count()
+}
+
+#[test]
+fn scattered_bytes_are_mapped_once_and_forgotten_when_they_are_dropped() {
+    run(async {
+        let client = client(1).await;
+        let scattered = client.scatter(Bytes::from(vec![7; 3 << 20])).await.unwrap();
+        let first = client.submit(where_it_lies, scattered.clone()).await.unwrap();
+        assert_eq!(first.1, 1);
+        assert_eq!(client.submit(where_it_lies, scattered.clone()).await.unwrap(), first);
+        drop(scattered);
+        let mut maps = 1;
+        for _ in 0..1000 {
+            maps = client.submit(shared_maps, ()).await.unwrap();
+            if maps == 0 {
+                break;
+            }
+        }
+        assert_eq!(maps, 0, "the worker has forgotten it");
     });
 }
