@@ -21,12 +21,16 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
+use crate::answers::ANSWERS_BYTES;
 use crate::mapping::Shared;
 
 /// The size of one half. It takes memory only as far as it is used. A larger
 /// payload is better off in a file of its own, which is written once and mapped:
 /// to copy it out would take fresh memory, for no allocator keeps so much.
 pub(crate) const HALF_BYTES: usize = 32 << 20;
+
+/// The size of it all.
+const BYTES: usize = 2 * HALF_BYTES + ANSWERS_BYTES;
 
 /// Payloads begin at a cache line of their own.
 const LINE: usize = 64;
@@ -39,6 +43,8 @@ const GIVEN_BACK_AT_ONCE: usize = 1 << 20;
 pub(crate) enum Half {
     Arguments,
     Results,
+    /// Of these it is a small part; see [`crate::answers`].
+    Answers,
 }
 
 impl Half {
@@ -46,6 +52,7 @@ impl Half {
         match self {
             Self::Arguments => 0,
             Self::Results => HALF_BYTES,
+            Self::Answers => 2 * HALF_BYTES,
         }
     }
 }
@@ -57,13 +64,13 @@ pub(crate) struct Arena(Shared);
 impl Arena {
     /// Makes one, and the descriptor to hand to the worker.
     pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
-        let (shared, fd) = Shared::create(c"outboard-arena", 2 * HALF_BYTES)?;
+        let (shared, fd) = Shared::create(c"outboard-arena", BYTES)?;
         Ok((Self(shared), fd))
     }
 
     /// Maps one that was received.
     pub(crate) fn open(fd: &OwnedFd) -> io::Result<Self> {
-        Shared::open(fd, 2 * HALF_BYTES).map(Self)
+        Shared::open(fd, BYTES).map(Self)
     }
 
     /// Copies a payload to a place that a [`Ring`] of that half gave.
@@ -74,6 +81,11 @@ impl Arena {
     /// Copies a payload out of a half; `None` if it cannot lie there.
     pub(crate) fn read(&self, half: Half, offset: u64, bytes: u64) -> Option<Vec<u8>> {
         Some(self.0.read(place(half, offset, bytes)?))
+    }
+
+    /// Copies from a place within a half, where it was checked to be.
+    pub(crate) fn copy(&self, half: Half, offset: usize, to: &mut [u8]) {
+        self.0.copy(half.start() + offset, to);
     }
 
     /// Arguments in place, in a worker (see [`Shared::lent`]); `None` if they

@@ -87,6 +87,8 @@
 
 mod admission;
 #[cfg(all(feature = "local", target_os = "linux"))]
+mod answers;
+#[cfg(all(feature = "local", target_os = "linux"))]
 mod arena;
 mod builder;
 mod client;

@@ -114,6 +114,17 @@ impl Shared {
         copy
     }
 
+    /// As `read`, to where there is memory already.
+    ///
+    /// # Panics
+    ///
+    /// As `read`.
+    pub(crate) fn copy(&self, offset: usize, to: &mut [u8]) {
+        let from = self.0.at(&(offset..offset.saturating_add(to.len())));
+        // SAFETY: as in `read`; `to` is this process's own memory.
+        unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    }
+
     /// A place of the worker's mapping, in place.
     ///
     /// Only for a worker, and only for arguments: nothing in a worker writes

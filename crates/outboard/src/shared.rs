@@ -30,8 +30,8 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicU64, fence};
 
 use rustix::fs::{
     MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create,
@@ -50,6 +50,9 @@ const MEMORY: usize = 1;
 const CPU: usize = 2;
 const LISTENING: usize = 3;
 const READ: usize = 4;
+const SAID: usize = 5;
+const HEARD: usize = 6;
+const ASLEEP: usize = 7;
 
 const STATE_BITS: u32 = 3;
 
@@ -204,6 +207,40 @@ impl Page {
     /// Worker: up to which task the server needs no result in the arena.
     pub(crate) fn read_up_to(&self) -> u64 {
         self.words()[READ].load(Acquire)
+    }
+
+    /// Worker: it has written so many bytes of answers. Whether the server sleeps,
+    /// and this is who wakes it.
+    pub(crate) fn said(&self, bytes: u64) -> bool {
+        self.words()[SAID].store(bytes, Release);
+        fence(SeqCst);
+        self.words()[ASLEEP].load(Relaxed) == 1 && self.wake()
+    }
+
+    /// Server: how many bytes of answers were written.
+    pub(crate) fn said_bytes(&self) -> u64 {
+        self.words()[SAID].load(Acquire)
+    }
+
+    /// Server: it has read so many.
+    pub(crate) fn set_heard(&self, bytes: u64) {
+        self.words()[HEARD].store(bytes, Release);
+    }
+
+    /// Worker: how many bytes of answers were read.
+    pub(crate) fn heard_bytes(&self) -> u64 {
+        self.words()[HEARD].load(Acquire)
+    }
+
+    /// Server: it sleeps from now on, unless it sees more now.
+    pub(crate) fn sleep(&self) {
+        self.words()[ASLEEP].store(1, Relaxed);
+        fence(SeqCst);
+    }
+
+    /// The server sleeps no more; whether this is who woke it.
+    pub(crate) fn wake(&self) -> bool {
+        self.words()[ASLEEP].swap(0, AcqRel) == 1
     }
 
     /// Worker: its resident memory, measured of late.

@@ -53,6 +53,8 @@ pub(crate) enum FromWorker {
     Failed { seq: u64, usage: Usage, failure: Failure },
     /// A task was revoked before it started.
     Skipped { seq: u64 },
+    /// The next answer is the next frame in the socket.
+    Beside,
 }
 
 /// Where a payload lies.

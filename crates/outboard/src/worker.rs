@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use rustix::net::{SendFlags, SocketType};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::answers::{BELL, LONGEST_BYTES, Speaker};
 use crate::arena::{Arena, Half, Ring};
 use crate::closure::address;
 use crate::codec::Input;
@@ -38,6 +39,9 @@ const MEASURED_NS: u64 = 1_000_000;
 
 /// Which tasks' memory is measured however short they are: tasks may leak.
 const MEASURED_EVERY: u64 = 1024;
+
+/// Up to this size a result goes along with the answer.
+const SMALL_BYTES: usize = LONGEST_BYTES - 100;
 
 /// Whether this process is a worker, and serves as one.
 static BECAME_WORKER: AtomicBool = AtomicBool::new(false);
@@ -119,6 +123,7 @@ struct Worker {
     arena: Arena,
     /// What of the arena is in use for results.
     results: Ring,
+    speaker: Speaker,
     max_payload: usize,
     inbox: Inbox,
     /// Descriptors that arrived, and whose messages have not been looked at.
@@ -143,6 +148,7 @@ impl Worker {
             current: InWorker::install(Page::open(&page)?),
             arena: Arena::open(&arena)?,
             results: Ring::default(),
+            speaker: Speaker::default(),
             max_payload: max_payload as usize,
             inbox,
             files: Vec::new(),
@@ -187,7 +193,6 @@ impl Worker {
             while let Some(frame) = inbox.next_frame(limit).map_err(other)? {
                 let (message, args) = wire::decode(frame).map_err(other)?;
                 self.obey(message, args)?;
-                self.flush()?;
             }
             match passing::receive(&self.socket, inbox.room(), &mut self.files) {
                 Ok(0) => return Ok(()),
@@ -225,8 +230,7 @@ impl Worker {
     ) -> io::Result<()> {
         let file = matches!(place, Place::File { .. }).then(|| self.next_file()).transpose()?;
         if !self.current.page.start(seq) {
-            wire::append(&mut self.out, &FromWorker::Skipped { seq }, &[]);
-            return Ok(());
+            return self.answer(&FromWorker::Skipped { seq }, &[], None);
         }
         let args = match (place, file) {
             (Place::Arena { offset, bytes }, _) => {
@@ -237,11 +241,11 @@ impl Worker {
         };
         let task = (seq, function, deadline_ns);
         let (outcome, usage) = attempt(self.current, self.max_payload, task, args);
-        self.answer(seq, outcome, usage)
+        self.done(seq, outcome, usage)
     }
 
-    /// Appends the answer, with the result where there is room for it.
-    fn answer(
+    /// Answers, with the result where there is room for it.
+    fn done(
         &mut self,
         seq: u64,
         outcome: Result<Payload, Failure>,
@@ -250,29 +254,59 @@ impl Worker {
         let output = match outcome {
             Ok(output) => output,
             Err(failure) => {
-                wire::append(&mut self.out, &FromWorker::Failed { seq, usage, failure }, &[]);
-                return Ok(());
+                return self.answer(&FromWorker::Failed { seq, usage, failure }, &[], None);
             }
         };
         let done = |place| FromWorker::Done { seq, usage, place };
-        if !output.is_large() {
-            wire::append(&mut self.out, &done(Place::Frame), &output);
-            return Ok(());
+        if output.len() <= SMALL_BYTES {
+            return self.answer(&done(Place::Frame), &output, None);
         }
         self.results.release(self.current.page.read_up_to());
         let bytes = output.len() as u64;
         if let Some(offset) = self.results.place(seq, output.len()) {
             self.arena.write(Half::Results, offset, &output);
             let place = Place::Arena { offset: offset as u64, bytes };
-            wire::append(&mut self.out, &done(place), &[]);
+            self.answer(&done(place), &[], None)
         } else if let Ok(file) = sealed::create(&output) {
-            wire::append(&mut self.out, &done(Place::File { bytes }), &[]);
+            self.answer(&done(Place::File { bytes }), &[], Some(file))
+        } else {
+            self.answer(&done(Place::Frame), &output, None)
+        }
+    }
+
+    /// Writes an answer to where the server finds it even after this process's
+    /// death, before the next task starts.
+    fn answer(
+        &mut self,
+        message: &FromWorker,
+        payload: &[u8],
+        file: Option<OwnedFd>,
+    ) -> io::Result<()> {
+        self.out.clear();
+        wire::append(&mut self.out, message, payload);
+        if file.is_none() && self.out.len() <= LONGEST_BYTES {
+            let frame = std::mem::take(&mut self.out);
+            let said = self.tell(&frame);
+            self.out = frame;
+            return said;
+        }
+        let mut beside = Vec::new();
+        wire::append(&mut beside, &FromWorker::Beside, &[]);
+        self.tell(&beside)?;
+        if let Some(file) = file {
             let sent = passing::send(&self.socket, &self.out, &[file.as_fd()], SendFlags::empty())?;
             self.out.drain(..sent);
-        } else {
-            wire::append(&mut self.out, &done(Place::Frame), &output);
         }
-        Ok(())
+        self.flush()
+    }
+
+    fn tell(&mut self, frame: &[u8]) -> io::Result<()> {
+        let page = &self.current.page;
+        match self.speaker.say(&self.arena, page, frame) {
+            Some(true) => self.socket.write_all(&BELL),
+            Some(false) => Ok(()),
+            None => Err(io::Error::other("the server does not read answers")),
+        }
     }
 }
 
@@ -293,7 +327,7 @@ fn attempt(
 ) -> (Result<Payload, Failure>, Usage) {
     let page = &current.page;
     current.enter(seq, deadline_ns);
-    let meter = Meter::start(page);
+    let meter = Meter::start(current);
     let outcome = match find(function) {
         Some(run) => execute(run, args, max_payload),
         None => Err(Failure::UnknownTask),
@@ -327,10 +361,10 @@ struct Meter {
 }
 
 impl Meter {
-    fn start(page: &Page) -> Self {
+    fn start(current: &InWorker) -> Self {
         let start_ns = now_ns(ClockId::Monotonic);
-        let cpu_ns = now_ns(ClockId::ProcessCPUTime);
-        page.set_running_since(start_ns, cpu_ns);
+        let cpu_ns = current.cpu_ns(start_ns);
+        current.page.set_running_since(start_ns, cpu_ns);
         Self { start_ns, cpu_ns }
     }
 

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::Interest;
 use tokio::net::unix::OwnedReadHalf;
 
+use crate::answers::{LONGEST_BYTES, Listener, Nonsense};
 use crate::arena::HALF_BYTES;
 use crate::builder::Settings;
 use crate::closure::address;
@@ -276,25 +277,45 @@ struct Reader {
     links: Links,
     control: Arc<Control>,
     link: Arc<Link>,
+    listener: Listener,
+    /// Answers that were copied from shared memory.
+    answers: Inbox,
+    /// What came through the socket, with descriptors beside it.
+    inbox: Inbox,
+    files: Vec<OwnedFd>,
+    /// The answer that came through the socket, and has no place in the order yet.
+    beside: Option<(FromWorker, Payload)>,
+    /// The next answer comes through the socket.
+    awaits_beside: bool,
     finished: bool,
 }
 
 impl Reader {
+    fn new(gate: Arc<Gate>, links: Links, control: Arc<Control>, link: Arc<Link>) -> Self {
+        Self {
+            gate,
+            links,
+            control,
+            link,
+            listener: Listener::default(),
+            answers: Inbox::default(),
+            inbox: Inbox::default(),
+            files: Vec::new(),
+            beside: None,
+            awaits_beside: false,
+            finished: false,
+        }
+    }
+
     /// Serves the worker to its end, and reports that.
     async fn serve(mut self, stream: OwnedReadHalf) {
-        let (mut inbox, mut files) = (Inbox::default(), Vec::new());
-        loop {
-            // The error of a broken connection says no more than its end does.
-            match read(&stream, &mut inbox, &mut files).await {
-                Ok(0) | Err(_) => break self.link.hung_up(),
-                Ok(_) => {
-                    if self.take(&mut inbox, &mut files).await.is_err() {
-                        break self.link.blame(Cause::Protocol);
-                    }
-                }
-            }
+        match self.converse(&stream).await {
+            Ok(()) => self.link.hung_up(),
+            Err(Nonsense) => self.link.blame(Cause::Protocol),
         }
         let lost = self.link.lost().await.clone();
+        // What it answered before its end counts.
+        let _ = self.take().await;
         tracing::debug!(worker = lost.worker, pid = lost.pid, cause = ?lost.cause, "worker ended");
         self.gate.report(|reports| {
             self.links.leave(&self.link);
@@ -306,23 +327,50 @@ impl Reader {
         self.finished = true;
     }
 
-    /// Takes all frames that have arrived, under one lock of the gate.
-    async fn take(&self, inbox: &mut Inbox, files: &mut Vec<OwnedFd>) -> Result<(), Nonsense> {
-        let limit = self.gate.limits().payload + MESSAGE_ROOM;
-        // Decoded and copied before the lock, which others wait for.
-        let (mut messages, mut room) = (Vec::new(), HALF_BYTES as u64);
-        while let Some(frame) = inbox.next_frame(limit).map_err(|_| Nonsense)? {
-            let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
-            let payload = match message {
-                FromWorker::Done { seq, place, .. } if place != Place::Frame => {
-                    self.fetch(seq, place, files, &mut room).await.ok_or(Nonsense)?
+    /// Takes what the worker writes until its stream ends.
+    async fn converse(&mut self, stream: &OwnedReadHalf) -> Result<(), Nonsense> {
+        loop {
+            let quiet = self.awaits_beside || self.listener.sleep(&self.link.page);
+            if quiet {
+                // The error of a broken connection says no more than its end does.
+                let read = read(stream, &mut self.inbox, &mut self.files).await;
+                self.listener.wake(&self.link.page);
+                if matches!(read, Ok(0) | Err(_)) {
+                    return Ok(());
                 }
-                _ => payload.to_vec().into(),
-            };
-            messages.push((message, payload));
+            }
+            self.take().await?;
+            // A worker that always has more must not keep others from the thread.
+            tokio::task::coop::consume_budget().await;
         }
-        // A worker of ours sends a descriptor with the frame that needs it.
-        if !files.is_empty() {
+    }
+
+    /// Takes all answers that have arrived, under one lock of the gate.
+    async fn take(&mut self) -> Result<(), Nonsense> {
+        // Decoded and copied before the lock, which others wait for.
+        let mut messages = Vec::new();
+        self.take_socket(&mut messages)?;
+        self.listener.hear(&self.link.arena, &self.link.page, &mut self.answers)?;
+        let mut room = HALF_BYTES as u64;
+        loop {
+            if self.awaits_beside {
+                let Some((message, payload)) = self.beside.take() else { break };
+                self.awaits_beside = false;
+                messages.push(self.complete(message, payload, &mut room).await?);
+            }
+            let frame = self.answers.next_frame(LONGEST_BYTES).map_err(|_| Nonsense)?;
+            let Some(frame) = frame else { break };
+            let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
+            if message == FromWorker::Beside {
+                self.awaits_beside = true;
+                continue;
+            }
+            let payload = payload.to_vec().into();
+            messages.push(self.complete(message, payload, &mut room).await?);
+        }
+        // A worker of ours says first that something comes, and a descriptor comes
+        // with the frame that needs it.
+        if self.beside.is_some() || !self.files.is_empty() {
             return Err(Nonsense);
         }
         if messages.is_empty() {
@@ -334,15 +382,46 @@ impl Reader {
         })
     }
 
+    /// Takes what came through the socket: bells, what is said before the first
+    /// task, and at most one answer.
+    fn take_socket(&mut self, messages: &mut Vec<(FromWorker, Payload)>) -> Result<(), Nonsense> {
+        let limit = self.gate.limits().payload + MESSAGE_ROOM;
+        while let Some(frame) = self.inbox.next_frame(limit).map_err(|_| Nonsense)? {
+            if frame.is_empty() {
+                self.listener.bell()?;
+                continue;
+            }
+            let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
+            match message {
+                FromWorker::Hello { .. } | FromWorker::Ready => {
+                    messages.push((message, Payload::Owned(Vec::new())));
+                }
+                _ if self.beside.is_some() => return Err(Nonsense),
+                _ => self.beside = Some((message, payload.to_vec().into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// An answer with its result, wherever that is.
+    async fn complete(
+        &mut self,
+        message: FromWorker,
+        payload: Payload,
+        room: &mut u64,
+    ) -> Result<(FromWorker, Payload), Nonsense> {
+        match message {
+            FromWorker::Done { seq, place, .. } if place != Place::Frame => {
+                let payload = self.fetch(seq, place, room).await.ok_or(Nonsense)?;
+                Ok((message, payload))
+            }
+            _ => Ok((message, payload)),
+        }
+    }
+
     /// Takes a result from where the worker says that it is. What lies in the
     /// arena at one time is no larger than that, so no more is copied at once.
-    async fn fetch(
-        &self,
-        seq: u64,
-        place: Place,
-        files: &mut Vec<OwnedFd>,
-        room: &mut u64,
-    ) -> Option<Payload> {
+    async fn fetch(&mut self, seq: u64, place: Place, room: &mut u64) -> Option<Payload> {
         let limit = self.gate.limits().payload as u64;
         match place {
             Place::Arena { offset, bytes } if bytes <= limit => {
@@ -355,7 +434,7 @@ impl Reader {
                 }
             }
             Place::File { bytes } if bytes <= limit => {
-                sealed::open(&files.pop()?, bytes).ok().map(Payload::from)
+                sealed::open(&self.files.pop()?, bytes).ok().map(Payload::from)
             }
             _ => None,
         }
@@ -370,6 +449,7 @@ impl Reader {
         let (seq, outcome, usage) = match message {
             FromWorker::Hello { version, digest } => return self.greeted(version, digest),
             FromWorker::Ready => return self.ready(reports),
+            FromWorker::Beside => return Err(Nonsense),
             FromWorker::Skipped { seq } => {
                 let (slot, sent) = self.answered(seq, true)?;
                 reports.skipped(slot, sent.task);
@@ -452,6 +532,3 @@ async fn read(
         }
     }
 }
-
-/// What no worker of ours writes.
-struct Nonsense;

@@ -305,13 +305,8 @@ impl Supervisor {
     }
 
     fn read(&self, link: &Arc<Link>, read: tokio::net::unix::OwnedReadHalf) {
-        let reader = Reader {
-            gate: self.gate.clone(),
-            links: self.links.clone(),
-            control: self.control.clone(),
-            link: link.clone(),
-            finished: false,
-        };
+        let (gate, links) = (self.gate.clone(), self.links.clone());
+        let reader = Reader::new(gate, links, self.control.clone(), link.clone());
         self.runtime.spawn(reader.serve(read));
     }
 

@@ -1,8 +1,9 @@
 //! Payloads through shared memory: what a worker may do to them, and what is
 //! left of them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
 use outboard::{Bytes, Cause, Client, Scattered, gather};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
@@ -17,16 +18,14 @@ use crate::support::{eventually, run};
 
 /// What a worker says of its first task, as `wire.rs` has it.
 #[derive(Serialize)]
+#[expect(dead_code, reason = "those that are not said have their numbers")]
 enum Said {
-    #[expect(dead_code, reason = "it has the first number")]
     Hello,
-    #[expect(dead_code, reason = "it has the second number")]
     Ready,
-    Done {
-        seq: u64,
-        usage: (u64, Option<u64>, Option<u64>),
-        place: Place,
-    },
+    Done { seq: u64, usage: (u64, Option<u64>, Option<u64>), place: Place },
+    Failed,
+    Skipped,
+    Beside,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -42,6 +41,57 @@ enum Place {
     },
 }
 
+/// The size of one half of the arena, after which answers lie.
+const HALF: u64 = 32 << 20;
+
+/// Where the page has how far answers were written, and whether the server sleeps.
+const SAID: u64 = 5 * 8;
+const ASLEEP: u64 = 7 * 8;
+
+/// Where shared memory is mapped, and a file to write it with.
+fn shared(name: &str) -> u64 {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| line.contains(name)).unwrap();
+    u64::from_str_radix(line.split('-').next().unwrap(), 16).unwrap()
+}
+
+fn memory() -> File {
+    File::options().read(true).write(true).open("/proc/self/mem").unwrap()
+}
+
+fn word(at: u64) -> u64 {
+    let mut word = [0; 8];
+    memory().read_exact_at(&mut word, shared("outboard-page") + at).unwrap();
+    u64::from_ne_bytes(word)
+}
+
+fn set_word(at: u64, word: u64) {
+    memory().write_all_at(&word.to_ne_bytes(), shared("outboard-page") + at).unwrap();
+}
+
+fn frame(said: &Said) -> Vec<u8> {
+    let message = postcard::to_stdvec(said).unwrap();
+    let mut frame = (message.len() as u32).to_le_bytes().to_vec();
+    frame.extend(message);
+    frame
+}
+
+/// Writes an answer as a worker does, and wakes the server.
+fn say(said: &Said) {
+    let (frame, before) = (frame(said), word(SAID));
+    let at = shared("outboard-arena") + 2 * HALF + before;
+    memory().write_all_at(&frame, at).unwrap();
+    set_word(SAID, before + frame.len() as u64);
+    wake();
+}
+
+fn wake() {
+    if word(ASLEEP) == 1 {
+        set_word(ASLEEP, 0);
+        send(&[0; 4], &[]);
+    }
+}
+
 /// The worker's end of its socket: a task's own process holds it.
 fn own_socket() -> OwnedFd {
     let own = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
@@ -53,19 +103,24 @@ fn own_socket() -> OwnedFd {
     pidfd_getfd(own, numbers.next().unwrap(), PidfdGetfdFlags::empty()).unwrap()
 }
 
-/// Writes that the result of the first task lies there.
-fn lie(place: Place, files: &[BorrowedFd<'_>]) {
-    let said = Said::Done { seq: 1, usage: (1, None, None), place };
-    let message = postcard::to_stdvec(&said).unwrap();
-    let mut frame = (message.len() as u32).to_le_bytes().to_vec();
-    frame.extend(message);
+fn send(bytes: &[u8], files: &[BorrowedFd<'_>]) {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(files));
-    sendmsg(own_socket(), &[std::io::IoSlice::new(&frame)], &mut control, SendFlags::empty())
+    if !files.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(files));
+    }
+    sendmsg(own_socket(), &[std::io::IoSlice::new(bytes)], &mut control, SendFlags::empty())
         .unwrap();
-    // The server is to be quicker with its judgement than this with an answer.
-    std::thread::sleep(std::time::Duration::from_secs(1000));
+}
+
+fn done(place: Place) -> Said {
+    Said::Done { seq: 1, usage: (1, None, None), place }
+}
+
+/// Says that the result of the first task lies in a file beside this.
+fn file_beside(bytes: u64, files: &[BorrowedFd<'_>]) {
+    say(&Said::Beside);
+    send(&frame(&done(Place::File { bytes })), files);
 }
 
 /// How many descriptors this process has of memory of that name.
@@ -83,32 +138,42 @@ fn file(bytes: u64, seals: SealFlags) -> OwnedFd {
     fd
 }
 
-/// Tells one of many lies about where its result is.
+/// Tells one of many lies about where its result is, and waits for its end.
 #[outboard::task]
 fn lies(number: usize) -> Bytes {
-    const HALF: u64 = 32 << 20;
     let all = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
-    let arena = |offset, bytes| lie(Place::Arena { offset, bytes }, &[]);
+    let arena = |offset, bytes| say(&done(Place::Arena { offset, bytes }));
     let sealed = file(100, all);
     match number {
         0 => arena(HALF - 10, 11),
         1 => arena(u64::MAX, 1),
         2 => arena(0, u64::MAX),
         3 => arena(HALF, HALF),
-        4 => lie(Place::File { bytes: 100 }, &[]),
-        5 => lie(Place::File { bytes: 101 }, &[sealed.as_fd()]),
-        6 => lie(Place::File { bytes: 99 }, &[sealed.as_fd()]),
-        7 => lie(Place::File { bytes: 100 }, &[file(100, SealFlags::SHRINK).as_fd()]),
-        8 => lie(Place::File { bytes: 1 << 40 }, &[file(1 << 40, all).as_fd()]),
-        9 => lie(Place::File { bytes: 0 }, &[fs::File::open("/dev/zero").unwrap().as_fd()]),
-        10 => lie(Place::File { bytes: 100 }, &[sealed.as_fd(), sealed.as_fd()]),
-        11 => lie(Place::Arena { offset: 0, bytes: 1 }, &[sealed.as_fd()]),
+        4 => file_beside(100, &[]),
+        5 => file_beside(101, &[sealed.as_fd()]),
+        6 => file_beside(99, &[sealed.as_fd()]),
+        7 => file_beside(100, &[file(100, SealFlags::SHRINK).as_fd()]),
+        8 => file_beside(1 << 40, &[file(1 << 40, all).as_fd()]),
+        9 => file_beside(0, &[File::open("/dev/zero").unwrap().as_fd()]),
+        10 => file_beside(100, &[sealed.as_fd(), sealed.as_fd()]),
+        11 => say(&done(Place::File { bytes: 100 })),
+        // Nothing is beside what says nothing of it.
+        12 => send(&frame(&done(Place::Arena { offset: 0, bytes: 1 })), &[]),
+        13 => send(&[0; 4], &[sealed.as_fd()]),
+        // One may be owed.
+        14 => send(&[0; 12], &[]),
+        15 | 16 => {
+            set_word(SAID, if number == 15 { u64::MAX } else { word(SAID) + 65_537 });
+            wake();
+        }
         _ => panic!("there is no such lie"),
     }
+    // The server is to be quicker with its judgement than this with an answer.
+    std::thread::sleep(std::time::Duration::from_secs(1000));
     Bytes::new()
 }
 
-const LIES: usize = 12;
+const LIES: usize = 17;
 
 #[test]
 fn a_lie_about_where_a_result_is_ends_its_worker_and_harms_nobody_else() {
