@@ -9,6 +9,8 @@ use axum::response::Response;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::serve::Unfinished;
+
 /// A layer for routes whose handlers go on when the client has left: an upload
 /// that is to be stored, a payment.
 ///
@@ -17,8 +19,8 @@ use tower_service::Service;
 /// depends on the proxy's closing its connection.
 ///
 /// The handler then runs as a task of its own on the runtime. A panic in it ends
-/// the request as it would have without the layer. When a server ends,
-/// [`serve`](fn@crate::serve) waits for it only as long as its client does.
+/// the request as it would have without the layer. A server that ends waits for
+/// it as for all others, if it is served by [`serve`](fn@crate::serve).
 ///
 /// # Examples
 ///
@@ -64,8 +66,14 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
+        let unfinished = request.extensions().get::<Unfinished>().cloned();
+        let handler = self.inner.call(request);
         // Dropping the handle of a tokio task detaches it.
-        let handler = tokio::spawn(self.inner.call(request));
+        let handler = tokio::spawn(async move {
+            let response = handler.await;
+            drop(unfinished);
+            response
+        });
         Box::pin(async move {
             match handler.await {
                 Ok(response) => response,

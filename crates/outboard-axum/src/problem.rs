@@ -31,6 +31,7 @@ pub enum Exposure {
 /// | [`Overloaded`](ErrorKind::Overloaded) | 503 with `Retry-After`; 429 if only this tenant's part of the queue is full |
 /// | [`TimedOut`](ErrorKind::TimedOut) | 504 |
 /// | [`TooLarge`](ErrorKind::TooLarge) | 413 for arguments, 500 for a result |
+/// | [`Quarantined`](ErrorKind::Quarantined) | 422: the same request would take another worker down, so a client must not repeat it |
 /// | [`Unavailable`](ErrorKind::Unavailable), [`Closed`](ErrorKind::Closed), [`Cancelled`](ErrorKind::Cancelled) | 503 |
 /// | all others | 500 |
 ///
@@ -71,6 +72,7 @@ impl Problem {
             ErrorKind::TooLarge if self.error.is_arguments_too_large() => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
+            ErrorKind::Quarantined => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -146,6 +148,7 @@ fn sentence(error: &Error) -> &'static str {
         ErrorKind::TooLarge => "The result is too large.",
         ErrorKind::Unavailable | ErrorKind::Closed => "The server cannot do this now.",
         ErrorKind::Cancelled => "The request was cancelled.",
+        ErrorKind::Quarantined => "This request has failed before, and is refused for a while.",
         ErrorKind::OutOfMemory => "The request needed more memory than it may have.",
         _ => "The request could not be processed.",
     }
@@ -157,6 +160,7 @@ fn kind(kind: ErrorKind) -> &'static str {
         ErrorKind::Panicked => "panicked",
         ErrorKind::WorkerLost => "worker_lost",
         ErrorKind::OutOfMemory => "out_of_memory",
+        ErrorKind::Quarantined => "quarantined",
         ErrorKind::TimedOut => "timed_out",
         ErrorKind::Cancelled => "cancelled",
         ErrorKind::Overloaded => "overloaded",

@@ -6,8 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
 use axum::Router;
@@ -24,8 +24,11 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Serves an application until SIGTERM or SIGINT (Ctrl-C), then ends in order.
 ///
 /// On the first signal no connection is taken any more, `/readyz` of
-/// [`Health`](crate::Health) fails, and requests that run may finish. What runs
-/// after the [grace](Serve::grace) is cut: the client is shut down, its tasks are
+/// [`Health`](crate::Health) fails, and requests that run may finish, with those
+/// that go on without a browser
+/// ([`FinishOnDisconnect`](crate::FinishOnDisconnect)) and tasks that were
+/// [detached](outboard::TaskFuture::detach). What runs after the
+/// [grace](Serve::grace) is cut: the client is shut down, its tasks are
 /// killed, and their requests get 503. A second signal cuts at once. In the end no
 /// worker is left.
 ///
@@ -87,7 +90,8 @@ pub struct Serve {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cut {
-    /// Requests that had no response yet.
+    /// Requests that had no response yet, and those whose handlers went on
+    /// without a browser.
     pub requests: usize,
     /// Tasks that waited or ran.
     pub tasks: usize,
@@ -135,14 +139,9 @@ impl Serve {
         let app = app
             .layer(Extension(draining.clone()))
             .layer(from_fn_with_state(requests.clone(), count));
-        let (close, mut closed) = watch::channel(false);
-        let app = app.into_make_service_with_connect_info::<SocketAddr>();
-        let closing = async move {
-            // An error means that nobody is left to say so.
-            let _ = closed.wait_for(|closed| *closed).await;
-        };
-        let serving = axum::serve(listener, app).with_graceful_shutdown(closing);
-        let mut serving = std::pin::pin!(serving.into_future());
+        let (close, closed) = watch::channel(false);
+        let mut finished =
+            std::pin::pin!(finish(listener, app, closed, requests.clone(), client.clone()));
         let patience = async {
             stop.await;
             draining.set();
@@ -157,7 +156,7 @@ impl Serve {
             }
         };
         let outcome = tokio::select! {
-            ended = &mut serving => ended.map(|()| Cut::default()),
+            ended = &mut finished => ended.map(|()| Cut::default()),
             () = patience => {
                 let _ = close.send(true);
                 let cut = Cut { requests: requests.count(), tasks: tasks(client.as_ref()) };
@@ -165,7 +164,7 @@ impl Serve {
                     client.shutdown().await;
                 }
                 // Those that were cut are told so.
-                let _ = tokio::time::timeout(LAST_WORDS, serving).await;
+                let _ = tokio::time::timeout(LAST_WORDS, finished).await;
                 Ok(cut)
             }
         };
@@ -174,6 +173,27 @@ impl Serve {
         }
         outcome
     }
+}
+
+/// Serves until it is `closed`, and until nothing that was begun is left.
+async fn finish(
+    listener: TcpListener,
+    app: Router,
+    mut closed: watch::Receiver<bool>,
+    requests: InFlight,
+    client: Option<Client>,
+) -> io::Result<()> {
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    let closing = async move {
+        // An error means that nobody is left to say so.
+        let _ = closed.wait_for(|closed| *closed).await;
+    };
+    axum::serve(listener, app).with_graceful_shutdown(closing).await?;
+    requests.none().await;
+    if let Some(client) = client {
+        client.drain().await;
+    }
+    Ok(())
 }
 
 impl IntoFuture for Serve {
@@ -205,15 +225,21 @@ impl Cut {
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = |count: usize| if count == 1 { "" } else { "s" };
-        let Self { requests, tasks } = *self;
-        if self.is_nothing() {
-            return f.write_str("everything finished in time");
-        }
+        let requests = format!("{} request{}", self.requests, plural(self.requests));
+        let tasks = format!("{} task{}", self.tasks, plural(self.tasks));
+        let what = match (self.requests, self.tasks) {
+            (0, 0) => return f.write_str("everything finished in time"),
+            (_, 0) => requests,
+            (0, _) => tasks,
+            _ => format!("{requests} and {tasks}"),
+        };
         write!(
             f,
-            "{requests} request{} and {tasks} task{} did not finish in time, and were cut",
-            plural(requests),
-            plural(tasks)
+            "{what} did not finish in time, and {} cut",
+            match self.requests + self.tasks {
+                1 => "was",
+                _ => "were",
+            }
         )
     }
 }
@@ -297,27 +323,50 @@ impl Draining {
     }
 }
 
-/// Requests that have no response yet.
-#[derive(Clone, Debug, Default)]
-struct InFlight(Arc<AtomicUsize>);
+/// How many requests are not finished.
+#[derive(Clone, Debug)]
+struct InFlight(Arc<watch::Sender<usize>>);
 
-impl InFlight {
-    fn count(&self) -> usize {
-        self.0.load(Acquire)
+impl Default for InFlight {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
     }
 }
 
-/// Counts one request until its response, or until its client leaves.
+impl InFlight {
+    fn count(&self) -> usize {
+        *self.0.borrow()
+    }
+
+    /// Waits until all are finished.
+    async fn none(&self) {
+        // An error cannot be: the sender is here.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+/// A request that is not finished; in its extensions, for whoever goes on with
+/// it when its client has left.
+#[derive(Clone, Debug)]
+pub(crate) struct Unfinished {
+    _counted: Arc<Counted>,
+}
+
+/// Counts one request until all that is done for it has ended.
+#[derive(Debug)]
 struct Counted(InFlight);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, AcqRel);
+        self.0.0.send_modify(|count| *count -= 1);
     }
 }
 
-async fn count(State(requests): State<InFlight>, request: Request, next: Next) -> Response {
-    requests.0.fetch_add(1, AcqRel);
-    let _counted = Counted(requests);
-    next.run(request).await
+async fn count(State(requests): State<InFlight>, mut request: Request, next: Next) -> Response {
+    requests.0.send_modify(|count| *count += 1);
+    let unfinished = Unfinished { _counted: Arc::new(Counted(requests)) };
+    request.extensions_mut().insert(unfinished.clone());
+    let response = next.run(request).await;
+    drop(unfinished);
+    response
 }

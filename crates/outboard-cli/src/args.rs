@@ -16,6 +16,10 @@ pub(crate) enum Command {
     Measure(MeasureArgs),
     /// Run every experiment on all three servers and print one table (the default)
     Tour(TourArgs),
+    /// Hit the workers of `after` at random while browsers ask, and check every answer
+    Chaos(ChaosArgs),
+    /// Time short tasks of nine tenants while a tenth floods, by fair shares and without
+    Fairness(FairnessArgs),
 }
 
 /// The arguments of `outboard serve`.
@@ -83,8 +87,42 @@ pub(crate) struct TourArgs {
     pub(crate) engine: EngineArgs,
 }
 
+/// The arguments of `outboard chaos`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChaosArgs {
+    /// How long the storm lasts (plain seconds, or 2m); longer until every kind of hit happened
+    #[arg(long, value_name = "TIME", default_value = "20", value_parser = duration)]
+    pub(crate) seconds: Duration,
+    /// Repeats the hits and pages of another run, as far as the machine does
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+/// The arguments of `outboard fairness`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FairnessArgs {
+    /// How often each arrangement is measured without and with the flood
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// How long each measurement lasts (2s, 500ms)
+    #[arg(long, value_name = "TIME", default_value = "1500ms", value_parser = duration)]
+    pub(crate) slice: Duration,
+    /// Worker processes on this machine, two or more (one per core unless told otherwise)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
+    pub(crate) workers: Option<u16>,
+    /// Print one JSON object instead of the table; goals that are not met are no failure
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Heavy work outside your web server: the demo servers, a load measurement,
-/// and a tour of the experiments
+/// a tour of the experiments, and trials of crashes and of one who floods
 #[derive(Debug, Parser)]
 #[command(name = "outboard", version, args_conflicts_with_subcommands = true)]
 struct Args {

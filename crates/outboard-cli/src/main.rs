@@ -1,16 +1,23 @@
-//! The `outboard` program: the demo servers, the load measurement, and the
-//! tour of the experiments that Outboard is there for.
+//! The `outboard` program: the demo servers, the load measurement, the tour of
+//! the experiments that Outboard is there for, and two trials: workers that are
+//! hit, and one tenant that floods.
 //!
 //! `outboard` alone takes the tour. Exit codes: 0 for success, 1 for a
 //! failure, 2 for arguments that make no sense; what went wrong is one line on
 //! stderr.
 
 mod args;
+mod browser;
+mod chaos;
 mod failure;
+mod fairness;
 mod figure;
 mod limits;
 mod measure;
+mod output;
+mod progress;
 mod serve;
+mod signals;
 mod tasks;
 mod tour;
 
@@ -29,21 +36,28 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     let command = args::parse()?;
-    log_to_stderr();
+    log_to_stderr(&command);
     match command {
         Command::Serve(args) => serve::run(&args),
         Command::Measure(args) => measure::run(&args),
         Command::Tour(args) => tour::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
+        Command::Fairness(args) => fairness::run(&args),
     }
 }
 
-/// Shows warnings, or what `RUST_LOG` asks for (`outboard=debug`), on stderr.
-fn log_to_stderr() {
+/// Shows warnings, or what `RUST_LOG` asks for (`outboard=debug`), on stderr;
+/// no warnings of what is done on purpose.
+fn log_to_stderr(command: &Command) {
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::prelude::*;
 
     let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
-    let targets = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let level = match command {
+        Command::Chaos(_) => LevelFilter::OFF,
+        _ => LevelFilter::WARN,
+    };
+    let targets = wanted.unwrap_or_else(|| Targets::new().with_default(level));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     tracing_subscriber::registry().with(lines).with(targets).init();
 }

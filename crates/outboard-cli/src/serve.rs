@@ -9,22 +9,23 @@ mod threads;
 
 use std::io::{self, Write};
 
-use anyhow::{Context, anyhow};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use anyhow::anyhow;
 
 use crate::args::ServeArgs;
 use crate::failure::Failure;
 use crate::limits;
+use crate::signals::Signals;
 
+pub(crate) use after::TENANT_HEADER;
 pub(crate) use pages::FAST;
 pub(crate) use server::Server;
-pub(crate) use site::{Ports, Site};
+pub(crate) use site::{Ports, Site, start_after};
 
 /// Serves until SIGTERM or Ctrl-C, then finishes what runs.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut signals = {
+    let signals = {
         let _inside = runtime.enter();
         Signals::new()?
     };
@@ -32,38 +33,30 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         Ports { before: args.before_port, threads: args.threads_port, after: args.after_port };
     let site = Site::start(&ports, &args.engine, args.timeout)?;
     announce(&site)?;
-    runtime.block_on(async {
-        signals.next().await;
-        eprintln!("outboard: finishing what runs; another signal ends it at once");
-        tokio::select! {
-            cut = site.stop() => report_cut(&cut),
-            () = signals.next() => return Err(anyhow!("ended at once by a second signal").into()),
-        }
-        Ok(())
-    })
+    runtime.block_on(end(site, signals))
 }
 
-/// The signals that ask a server to end.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+/// Ends the servers in order when a signal comes; at a second one, at once.
+async fn end(site: Site, mut signals: Signals) -> Result<(), Failure> {
+    signals.next().await;
+    eprintln!("outboard: finishing what runs; another signal ends it at once");
+    let [mut before, mut threads, mut after] = site.stop();
+    let all = async { tokio::join!(before.ended(), threads.ended(), after.ended()) };
+    tokio::select! {
+        (before, threads, after) = all => {
+            for cut in [before, threads, after].into_iter().flatten() {
+                eprintln!("outboard: {cut}");
+            }
+            return Ok(());
         }
+        () = signals.next() => {}
     }
+    // What the two others compute, nothing can stop but the end of this process.
+    after.cut();
+    if let Some(cut) = after.ended().await {
+        eprintln!("outboard: {cut}");
+    }
+    Err(anyhow!("ended at once by a second signal").into())
 }
 
 /// One line for each server, and one for the client, when all of them listen.
@@ -79,11 +72,4 @@ fn announce(site: &Site) -> io::Result<()> {
     writeln!(out, "{}", site.client)?;
     writeln!(out, "try {} and {}", site.after.url("/fast"), site.after.url("/fib/42"))?;
     out.flush()
-}
-
-fn report_cut(cut: &[&'static str]) {
-    if !cut.is_empty() {
-        let seconds = server::GRACE.as_secs();
-        eprintln!("outboard: {} still ran after {seconds} s and was cut off", cut.join(" and "));
-    }
 }

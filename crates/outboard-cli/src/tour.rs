@@ -7,7 +7,6 @@ mod progress;
 mod report;
 mod roundtrip;
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -15,8 +14,10 @@ use tokio::runtime::Runtime;
 
 use crate::args::TourArgs;
 use crate::failure::Failure;
-use crate::limits;
 use crate::serve::{Ports, Site};
+use crate::{limits, output};
+
+pub(crate) use calibration::n_that_takes;
 
 use calibration::Calibration;
 use experiment::Outcome;
@@ -42,9 +43,13 @@ pub(crate) fn run(args: &TourArgs) -> Result<(), Failure> {
     let outcomes = runtime.block_on(experiments(&site, &calibration, &progress));
     progress.finish();
     let report = Report::new(&site.client, calibration, outcomes?);
-    runtime.block_on(site.stop());
+    runtime.block_on(async {
+        for mut server in site.stop() {
+            server.ended().await;
+        }
+    });
 
-    print(&report, args.json)?;
+    output::print(&report, args.json)?;
     match report.failures() {
         failures if failures.is_empty() => Ok(()),
         failures => Err(anyhow!("experiments failed: {}", failures.join("; ")).into()),
@@ -65,13 +70,4 @@ async fn experiments(
         outcomes.extend(step.run(site).await.with_context(|| step.to_string())?);
     }
     Ok(outcomes)
-}
-
-fn print(report: &Report, json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(report)?)
-    } else {
-        write!(out, "{report}")
-    }
 }

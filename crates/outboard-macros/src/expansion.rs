@@ -4,7 +4,7 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
-use syn::parse::{Parse, ParseStream};
+use syn::parse::{ParseStream, Parser};
 use syn::{Attribute, Error, FnArg, Ident, LitStr, ReturnType, Signature, Token, Type, Visibility};
 
 use crate::attribute::{self, Options};
@@ -27,15 +27,16 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
 
 /// What the registration needs of a function. The body stays unread: it is the compiler's
 /// business.
-struct Function {
+pub(crate) struct Function {
     /// Its `#[cfg]`s: the registration exists when the function does.
-    conditions: Vec<Attribute>,
-    signature: Signature,
+    pub(crate) conditions: Vec<Attribute>,
+    pub(crate) signature: Signature,
 }
 
 impl Function {
     fn checked(item: TokenStream) -> Result<Self, Vec<Error>> {
-        let function: Self = syn::parse2(item).map_err(|error| vec![error])?;
+        let function = Self::read(item, "`#[task]` marks a function: a `fn` or an `async fn`");
+        let function = function.map_err(|error| vec![error])?;
         let errors = signature::errors(&function.signature);
         if errors.is_empty() { Ok(function) } else { Err(errors) }
     }
@@ -55,13 +56,18 @@ impl Function {
     }
 }
 
-impl Parse for Function {
-    fn parse(input: ParseStream) -> syn::Result<Self> {
+impl Function {
+    /// Reads a function; another item is an error that says so.
+    pub(crate) fn read(item: TokenStream, else_say: &str) -> syn::Result<Self> {
+        (|input: ParseStream| Self::parse(input, else_say)).parse2(item)
+    }
+
+    fn parse(input: ParseStream, else_say: &str) -> syn::Result<Self> {
         let mut attributes = input.call(Attribute::parse_outer)?;
         attributes.retain(|attribute| attribute.path().is_ident("cfg"));
         input.parse::<Visibility>()?;
         if !starts_a_function(input) {
-            return Err(input.error("`#[task]` marks a function: a `fn` or an `async fn`"));
+            return Err(input.error(else_say));
         }
         let signature = input.parse()?;
         input.parse::<TokenStream>()?;

@@ -1,9 +1,12 @@
-//! The `#[task]` attribute of Outboard: it registers a function under a stable name.
+//! The attributes of Outboard: `#[task]` registers a function under a stable name, `#[on_start]`
+//! has one run at the start of each worker.
 //!
-//! Use it as `outboard::task`; the code that it writes needs that crate.
+//! Use them as `outboard::task` and `outboard::on_start`; the code that they write needs that
+//! crate.
 
 mod attribute;
 mod expansion;
+mod on_start;
 mod signature;
 
 use proc_macro::TokenStream;
@@ -106,4 +109,60 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
     expansion::expand(attribute.into(), item.into()).into()
+}
+
+/// Has a function run once in each worker, before its first task: to load a model, to fill a
+/// table, to open what all tasks use.
+///
+/// ```
+/// use std::sync::OnceLock;
+///
+/// static MODEL: OnceLock<Vec<f32>> = OnceLock::new();
+///
+/// #[outboard::on_start]
+/// fn load() -> Result<(), std::num::ParseFloatError> {
+///     let weights = "0.5 -1.5 2".split(' ').map(str::parse); // from a file, in a program
+///     let weights = weights.collect::<Result<_, _>>()?;
+///     MODEL.get_or_init(|| weights);
+///     Ok(())
+/// }
+///
+/// #[outboard::task]
+/// fn predict(x: f32) -> Option<f32> {
+///     Some(MODEL.get()?.iter().rev().fold(0.0, |sum, weight| sum * x + weight))
+/// }
+/// ```
+///
+/// # When
+///
+/// After the setup of `outboard::init_with`, on the thread that runs the worker's tasks. The
+/// worker takes tasks when all of them have returned, and has `warm_up_timeout` for that. A
+/// spare has done it before it is needed, and so has a replacement before a worn worker leaves.
+///
+/// In the server itself nothing runs, but for the engine `inline`: there it is once in the
+/// process, at the start of its first client.
+///
+/// Several run in the order of their `order`, 0 if left out, and then of their paths:
+///
+/// ```
+/// #[outboard::on_start(order = -1)]
+/// fn logging() {
+///     // ... comes before the others
+/// }
+/// ```
+///
+/// # The function
+///
+/// A `fn` without arguments that returns `()` or `Result<(), E>`, where `E` implements
+/// `Display`. An `Err`, a panic, a crash, or too little time: the worker's start has failed. The
+/// next one is started after a pause, and after three in a row what waits and what is submitted
+/// is `Unavailable`, with what the last one said; so is a client that is being started.
+///
+/// # Errors
+///
+/// These do not compile: arguments, generic parameters, `async fn`, `unsafe fn` and `extern fn`,
+/// another return type, and anything that is not a function.
+#[proc_macro_attribute]
+pub fn on_start(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    on_start::expand(attribute.into(), item.into()).into()
 }

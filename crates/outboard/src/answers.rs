@@ -61,6 +61,11 @@ pub(crate) struct Listener {
 pub(crate) struct Nonsense;
 
 impl Listener {
+    /// How far it has read.
+    pub(crate) fn heard_bytes(&self) -> u64 {
+        self.heard
+    }
+
     /// Whether something was written that was not read.
     pub(crate) fn has_more(&self, page: &Page) -> bool {
         page.said_bytes() != self.heard

@@ -4,17 +4,30 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::client::Client;
 use crate::engine::{Limits, inline};
-use crate::error::{Error, Repr};
+use crate::error::Error;
 use crate::ledger::Bounds;
 use crate::placement::Rules;
+use crate::quarantine::Terms;
 use crate::snapshot::Host;
+
+/// What a URL says of an engine.
+mod url;
+
+pub(crate) use url::connect;
 
 /// The default bounds: as in the crate's documentation.
 const QUEUE_TASKS: usize = 16_384;
 const QUEUE_BYTES: usize = 256 << 20;
 const MAX_PAYLOAD: usize = 128 << 20;
+
+/// What a worker needs for itself.
+const LEAST_MEMORY: u64 = 16 << 20;
+const LEAST_STACK: usize = 64 << 10;
+const LEAST_FILES: u64 = 16;
 
 /// Sets up worker processes on this machine; await it to start them.
 ///
@@ -193,11 +206,133 @@ impl LocalBuilder {
         self
     }
 
+    /// The most memory that a worker may have, in bytes; by default there is no
+    /// such limit. A task that wants more ends as
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory), and no other with it.
+    ///
+    /// What counts is memory that the worker's process can write to and has to
+    /// itself (`RLIMIT_DATA`), whether it has touched it or not: its heap, but not
+    /// what wasmtime or jemalloc only reserve. An allocation beyond it fails, which
+    /// ends a Rust program unless that asked for it (`try_reserve`). Where the
+    /// server may make control groups (version 2, beside its own one: systemd's
+    /// `Delegate=memory` with `DelegateSubgroup=`), each worker has one with the
+    /// same limit and without swap: it also covers processes that a task starts,
+    /// and shared memory.
+    ///
+    /// A worker is replaced, as with [`recycle_after_tasks`](Self::recycle_after_tasks),
+    /// when half of what it had left before its first task is gone after another one,
+    /// so that none pays for what others left behind. Where
+    /// [`recycle_above`](Self::recycle_above) is set, that decides instead.
+    ///
+    /// # Panics
+    ///
+    /// If it is under 16 MiB, which a worker needs for itself.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        assert!(bytes >= LEAST_MEMORY, "a worker needs 16 MiB for itself");
+        self.settings.worker.memory_bytes = Some(bytes);
+        self
+    }
+
+    /// The most CPU time of one task, on all threads of its worker together; by
+    /// default there is no such limit. A task that wants more is `WorkerLost` by
+    /// SIGXCPU, unless it handles that signal.
+    ///
+    /// The system counts whole seconds (`RLIMIT_CPU`), so this is rounded up, and
+    /// a task may have up to a second more. Processes that it starts count for
+    /// themselves. Unlike a [timeout](Client::timeout) it does not tick while a
+    /// task waits: for a core, a disk or a lock.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    pub fn cpu_limit(mut self, time: Duration) -> Self {
+        assert!(!time.is_zero(), "a task needs CPU time");
+        self.settings.worker.cpu_s = Some(time.as_secs() + u64::from(time.subsec_nanos() > 0));
+        self
+    }
+
+    /// The size of the stack that tasks run on, in bytes; by default that of the
+    /// worker's main thread (`ulimit -s`, mostly 8 MiB). A task that wants more
+    /// takes its worker down, by a signal that is said in `WorkerLost`.
+    ///
+    /// Tasks then have a thread of their own, for the system fixes where the main
+    /// thread's stack ends when a program starts. What the setup of
+    /// [`init_with`](crate::init_with) left in thread-locals is not seen there.
+    ///
+    /// # Panics
+    ///
+    /// If it is under 64 KiB.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        assert!(bytes >= LEAST_STACK, "a task needs 64 KiB of stack");
+        self.settings.worker.stack_bytes = Some(bytes as u64);
+        self
+    }
+
+    /// How many files and sockets a worker may have open (`RLIMIT_NOFILE`), with
+    /// a handful that it needs for itself; by default as many as the server. A
+    /// task that wants more gets the system's error. No more than the server may
+    /// have at most.
+    ///
+    /// # Panics
+    ///
+    /// If it is under 16.
+    pub fn open_files(mut self, files: u64) -> Self {
+        assert!(files >= LEAST_FILES, "a worker needs 16 files for itself");
+        self.settings.worker.open_files = Some(files);
+        self
+    }
+
+    /// How many threads a library may start for itself in each worker; by default
+    /// as many as there are cores for a worker, at least one, so that all workers
+    /// together do not start cores x workers. 0 leaves that to the libraries.
+    ///
+    /// It is said in the variables that they read: `OMP_NUM_THREADS`,
+    /// `OPENBLAS_NUM_THREADS`, `MKL_NUM_THREADS`, `BLIS_NUM_THREADS`,
+    /// `NUMEXPR_NUM_THREADS`, `VECLIB_MAXIMUM_THREADS`, `RAYON_NUM_THREADS`,
+    /// `POLARS_MAX_THREADS` and `TOKIO_WORKER_THREADS`. One that is set in the
+    /// server's environment is left as it is.
+    pub fn library_threads(mut self, threads: usize) -> Self {
+        self.settings.library_threads = Some(threads);
+        self
+    }
+
+    /// Refuses arguments that took down so many workers, for so long; by default
+    /// nothing is refused.
+    ///
+    /// A crash counts whoever submitted the task, and so does that of each of its
+    /// attempts. Once there were so many of one function with the same arguments,
+    /// each within `time` of the one before, the task is not tried again, and
+    /// others like it are [`Quarantined`](crate::ErrorKind::Quarantined) until
+    /// `time` has passed; the error has the report of the last crash. After that
+    /// all is forgotten. A worker that a signal stopped does not count.
+    ///
+    /// Arguments are compared by their bytes. Those of the last 1,024 crashes are
+    /// kept, and 64 MiB in all; larger ones are never refused.
+    ///
+    /// # Panics
+    ///
+    /// If `crashes` is 0 or `time` is zero.
+    pub fn quarantine(mut self, crashes: u32, time: Duration) -> Self {
+        assert!(crashes > 0, "what never crashed cannot be told apart");
+        assert!(!time.is_zero(), "a quarantine takes time");
+        self.settings.limits.quarantine = Some(Terms { crashes, time });
+        self
+    }
+
     /// How long a worker may take from its start to [`init`](crate::init); by
     /// default ten seconds. It is killed after that: most likely `init` is not
     /// the first thing that `main` does.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.settings.start_timeout = timeout;
+        self
+    }
+
+    /// How long a worker may take from [`init`](crate::init) to its first task:
+    /// for the setup of [`init_with`](crate::init_with), and what runs
+    /// `#[on_start]`. By default five minutes, for models that are loaded from a
+    /// slow disk. It is killed after that, and its start has failed.
+    pub fn warm_up_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.warm_up_timeout = timeout;
         self
     }
 }
@@ -218,8 +353,23 @@ pub(crate) struct Settings {
     pub(crate) spares: usize,
     pub(crate) recycling: Recycling,
     pub(crate) limits: Limits,
+    pub(crate) worker: WorkerLimits,
+    /// Threads of a library in each worker, if that was said; 0 for any number.
+    pub(crate) library_threads: Option<usize>,
     pub(crate) niceness: u8,
     pub(crate) start_timeout: Duration,
+    pub(crate) warm_up_timeout: Duration,
+}
+
+/// What one worker may use, as it is told in its welcome; nothing is limited by
+/// default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WorkerLimits {
+    pub(crate) memory_bytes: Option<u64>,
+    /// CPU seconds of one task.
+    pub(crate) cpu_s: Option<u64>,
+    pub(crate) stack_bytes: Option<u64>,
+    pub(crate) open_files: Option<u64>,
 }
 
 /// After what workers are replaced; nothing by default.
@@ -230,6 +380,14 @@ pub(crate) struct Recycling {
     pub(crate) age: Option<Duration>,
     /// Resident memory between tasks.
     pub(crate) memory_bytes: Option<u64>,
+}
+
+impl Settings {
+    /// How many threads a library may start in each worker, if that is to be said.
+    pub(crate) fn threads_of_a_library(&self) -> Option<usize> {
+        let share = (Host::cores() / self.workers.max(1)).max(1);
+        Some(self.library_threads.unwrap_or(share)).filter(|threads| *threads > 0)
+    }
 }
 
 impl Default for Settings {
@@ -243,87 +401,21 @@ impl Default for Settings {
                 payload: MAX_PAYLOAD,
                 tenants: Rules::default(),
                 tenant_kills: None,
+                quarantine: None,
             },
+            worker: WorkerLimits::default(),
+            library_threads: None,
             niceness: 10,
             start_timeout: Duration::from_secs(10),
+            warm_up_timeout: Duration::from_secs(300),
         }
     }
-}
-
-/// Starts the engine that a URL names.
-pub(crate) async fn connect(url: &str) -> Result<Client, Error> {
-    let (engine, settings) = Settings::parse(url)?;
-    match engine {
-        EngineName::Local => settings.start_local().await,
-        EngineName::Inline => settings.start_inline(),
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EngineName {
-    Local,
-    Inline,
 }
 
 impl Settings {
-    fn parse(url: &str) -> Result<(EngineName, Self), Error> {
-        let wrong = |reason| Error::new(Repr::InvalidUrl { url: url.to_owned(), reason });
-        let known = "known are local:// and inline://";
-        let (scheme, rest) =
-            url.split_once("://").ok_or_else(|| wrong(format!("has no engine; {known}")))?;
-        let engine = match scheme {
-            "local" => EngineName::Local,
-            "inline" => EngineName::Inline,
-            _ => return Err(wrong(format!("no engine is named `{scheme}`; {known}"))),
-        };
-        let (host, query) = rest.split_once('?').unwrap_or((rest, ""));
-        if !host.is_empty() && host != "/" {
-            return Err(wrong(format!("`{host}` is a host, and {scheme}:// has none")));
-        }
-        let mut settings = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            settings.set(pair).map_err(wrong)?;
-        }
-        Ok((engine, settings))
-    }
-
-    fn set(&mut self, pair: &str) -> Result<(), String> {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let number: usize =
-            value.parse().map_err(|_| format!("`{name}` wants a whole number, not `{value}`"))?;
-        match name {
-            "workers" if number == 0 => return Err("`workers` must be at least 1".into()),
-            "workers" => self.workers = number,
-            "spares" => self.spares = number,
-            "tenant_kills" if number == 0 => return Err("`tenant_kills` must be at least 1".into()),
-            "tenant_kills" => {
-                self.limits.tenant_kills = Some(u32::try_from(number).unwrap_or(u32::MAX));
-            }
-            "queue_tasks" => self.limits.queue.tasks = number,
-            "queue_bytes" => self.limits.queue.bytes = number,
-            "max_payload" => self.limits.payload = number.min(2 << 30),
-            "tenant_limit" if number == 0 => return Err("`tenant_limit` must be at least 1".into()),
-            "tenant_limit" => self.limits.tenants.tenant_limit = number,
-            "tenant_queue" => self.limits.tenants.tenant_queue = number,
-            "max_wait_ms" => {
-                self.limits.tenants.max_wait = Some(Duration::from_millis(number as u64));
-            }
-            "lifo_above" => self.limits.tenants.lifo_above = number,
-            "tenant_reserve" if number > 1 => return Err("`tenant_reserve` is 0 or 1".into()),
-            "tenant_reserve" => self.limits.tenants.reserve = number == 1,
-            _ => {
-                return Err(format!(
-                    "no option is named `{name}`; known are workers, spares, queue_tasks, \
-                     queue_bytes, max_payload, tenant_limit, tenant_queue, \
-                     tenant_reserve, tenant_kills, max_wait_ms, lifo_above"
-                ));
-            }
-        }
-        Ok(())
-    }
-
     fn start_inline(self) -> Result<Client, Error> {
         crate::task::registry().map_err(Error::unavailable)?;
+        crate::start::run_all_apart().map_err(Error::unavailable)?;
         inline::start(self.workers, self.limits).map(Client::new)
     }
 
@@ -345,32 +437,5 @@ impl Settings {
         Err(Error::unavailable(
             "worker processes need Linux and the feature `local`; use inline:// here",
         ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn complaint(url: &str) -> String {
-        Settings::parse(url).expect_err(url).to_string()
-    }
-
-    #[test]
-    fn a_url_names_an_engine_and_its_options() {
-        let (engine, settings) =
-            Settings::parse("local://?workers=3&queue_tasks=7").expect("a good URL");
-        assert_eq!((engine, settings.workers), (EngineName::Local, 3));
-        assert_eq!(settings.limits.queue.tasks, 7);
-    }
-
-    #[test]
-    fn a_wrong_url_says_what_is_wrong() {
-        assert!(complaint("localhost").contains("has no engine"));
-        assert!(complaint("redis://x").contains("no engine is named `redis`"));
-        assert!(complaint("local://host").contains("`host` is a host"));
-        assert!(complaint("local://?workers=many").contains("wants a whole number"));
-        assert!(complaint("local://?workers=0").contains("at least 1"));
-        assert!(complaint("inline://?speed=1").contains("no option is named `speed`"));
     }
 }

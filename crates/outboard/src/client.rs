@@ -120,7 +120,12 @@ impl Client {
     /// Both take options: `local://?workers=4&queue_tasks=1000`. Known are
     /// `workers`, `spares`, `queue_tasks`, `queue_bytes`, `max_payload` (in bytes),
     /// `tenant_limit`, `tenant_queue`, `tenant_reserve` (0 or 1), `tenant_kills`,
-    /// `max_wait_ms` and `lifo_above`, as on [`LocalBuilder`].
+    /// `max_wait_ms`, `lifo_above`, `memory_limit`, `cpu_limit_s`, `stack_size`,
+    /// `open_files`, `library_threads`, `quarantine` (crashes; three if only
+    /// `quarantine_s` is given), `quarantine_s` (600 if only `quarantine` is) and
+    /// `warm_up_timeout_s`, as on [`LocalBuilder`]. Threads of `inline` have no
+    /// spares, no limits of their own and no warm-up that could be cut short: those
+    /// options change nothing there.
     ///
     /// # Errors
     ///
@@ -278,8 +283,10 @@ impl Client {
         self.with(|options| options.timeout = Some(timeout))
     }
 
-    /// Reruns a task up to so often if it panicked or its worker was lost;
-    /// never after a timeout. By default nothing is rerun.
+    /// Reruns a task up to so often if it panicked or its worker was lost, for want
+    /// of memory too: another worker starts with all that it may have. Never after a
+    /// timeout, nor when its arguments are [quarantined](LocalBuilder::quarantine)
+    /// by then. By default nothing is rerun.
     pub fn retries(&self, retries: u32) -> Self {
         self.with(|options| options.retries = retries)
     }

@@ -117,6 +117,8 @@ pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> postcar
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     fn journey<T: Serialize + DeserializeOwned + 'static>(value: T) -> T {
@@ -152,5 +154,16 @@ mod tests {
     fn what_is_left_over_is_an_error() {
         let error = decode::<u8>(Input::Lent(&[1, 2])).unwrap_err();
         assert!(error.contains("1 bytes are left over"), "{error}");
+    }
+
+    #[test]
+    fn a_value_said_to_be_longer_than_its_bytes_is_an_error_at_once() {
+        const HUGE: [u8; 9] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        let long: Vec<u8> = HUGE.into_iter().chain(0..100).collect();
+        assert!(decode_all::<String>(&long).is_err());
+        assert!(decode_all::<Vec<u8>>(&long).is_err());
+        assert!(decode_all::<Vec<[u64; 32]>>(&long).is_err());
+        assert!(decode_all::<HashMap<u64, String>>(&long).is_err());
+        assert!(decode_all::<Vec<Vec<String>>>(&long).is_err());
     }
 }

@@ -7,6 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// The report of a worker process that ended.
+pub(crate) mod lost;
+
+pub use lost::{Cause, Lost, Shortage};
+
 /// Why a task did not give its result.
 ///
 /// One type for every engine. Ask [`kind`](Error::kind) or a predicate such as
@@ -40,8 +45,12 @@ pub enum ErrorKind {
     Panicked,
     /// The worker process died, or was stopped, while it ran the task.
     WorkerLost,
-    /// The worker process died for want of memory.
+    /// The worker process died for want of memory; [`Lost::shortage`] says of
+    /// what kind.
     OutOfMemory,
+    /// The same arguments have taken workers down, and are refused for a while;
+    /// see [`quarantine`](crate::LocalBuilder::quarantine).
+    Quarantined,
     /// The timeout ran out, in the queue or while the task ran.
     TimedOut,
     /// The caller no longer wanted the result.
@@ -74,54 +83,6 @@ pub struct Panic {
     pub backtrace: String,
 }
 
-/// How a worker process ended, and what was known of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Lost {
-    /// The number of the worker, as in its log lines.
-    pub worker: usize,
-    /// The process that it was.
-    pub pid: u32,
-    /// What ended it.
-    pub cause: Option<Cause>,
-    /// The last lines that it wrote to stderr, oldest first.
-    pub stderr: Vec<String>,
-    /// The most resident memory, in bytes, that was seen of the process.
-    pub memory_bytes: Option<u64>,
-    /// How long it had been executing the task.
-    pub run_time: Option<Duration>,
-    /// CPU time that the process used for the task.
-    pub cpu_time: Option<Duration>,
-    /// The task function.
-    pub task: &'static str,
-    /// Which execution of the task it was, counting from 1.
-    pub attempt: u32,
-    /// How many bytes the encoded arguments had.
-    pub argument_bytes: usize,
-    /// A digest of the encoded arguments, to recognise them by: equal for equal
-    /// arguments within one build of a program, and not for security.
-    pub argument_digest: u64,
-}
-
-/// What ended a worker process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Cause {
-    /// A signal, by its number.
-    Signal(i32),
-    /// The process exited by itself with this code.
-    Exited(i32),
-    /// A signal such as SIGSTOP held it for a second, so it was killed.
-    Stopped,
-    /// It did not come to [`init`](crate::init) in time, so it was killed.
-    Silent,
-    /// It went on for a second with what nobody wanted any more, although it
-    /// had said that it was done, so it was killed.
-    Stuck,
-    /// It wrote what no worker writes, so it was killed.
-    Protocol,
-}
-
 /// Where a task was when its time ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -135,6 +96,8 @@ pub enum Stage {
 pub(crate) enum Repr {
     Panicked(Panic),
     WorkerLost(Lost),
+    OutOfMemory(Lost),
+    Quarantined { crashes: u32, left: Duration, lost: Lost },
     TimedOut { stage: Stage, timeout: Duration },
     Cancelled,
     Overloaded { retry_after: Duration, bound: Bound },
@@ -168,6 +131,14 @@ impl Error {
         Self(Arc::new(repr))
     }
 
+    /// What a task ends with whose worker ended so.
+    pub(crate) fn lost_worker(lost: Lost) -> Self {
+        Self::new(match lost.shortage {
+            Some(_) => Repr::OutOfMemory(lost),
+            None => Repr::WorkerLost(lost),
+        })
+    }
+
     pub(crate) fn unavailable(reason: impl Into<String>) -> Self {
         Self::new(Repr::Unavailable { reason: reason.into() })
     }
@@ -190,6 +161,8 @@ impl Error {
         match &*self.0 {
             Repr::Panicked(_) => ErrorKind::Panicked,
             Repr::WorkerLost(_) => ErrorKind::WorkerLost,
+            Repr::OutOfMemory(_) => ErrorKind::OutOfMemory,
+            Repr::Quarantined { .. } => ErrorKind::Quarantined,
             Repr::TimedOut { .. } => ErrorKind::TimedOut,
             Repr::Cancelled => ErrorKind::Cancelled,
             Repr::Overloaded { .. } => ErrorKind::Overloaded,
@@ -207,9 +180,20 @@ impl Error {
         self.kind() == ErrorKind::Panicked
     }
 
-    /// Whether the worker died while it ran the task.
+    /// Whether the worker died while it ran the task, for another reason than
+    /// want of memory.
     pub fn is_worker_lost(&self) -> bool {
         self.kind() == ErrorKind::WorkerLost
+    }
+
+    /// Whether the worker died for want of memory while it ran the task.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.kind() == ErrorKind::OutOfMemory
+    }
+
+    /// Whether the arguments are refused, because they have taken workers down.
+    pub fn is_quarantined(&self) -> bool {
+        self.kind() == ErrorKind::Quarantined
     }
 
     /// Whether the timeout ran out.
@@ -284,10 +268,12 @@ impl Error {
         }
     }
 
-    /// How the worker ended, where it was lost.
+    /// How the worker ended, where it was lost or had no memory left; where the
+    /// arguments are quarantined, how the last one ended that had them.
     pub fn lost(&self) -> Option<&Lost> {
         match &*self.0 {
-            Repr::WorkerLost(lost) => Some(lost),
+            Repr::WorkerLost(lost) | Repr::OutOfMemory(lost) => Some(lost),
+            Repr::Quarantined { lost, .. } => Some(lost),
             _ => None,
         }
     }
@@ -297,7 +283,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Repr::Panicked(panic) => write!(f, "task {panic}"),
-            Repr::WorkerLost(lost) => lost.fmt(f),
+            Repr::WorkerLost(lost) | Repr::OutOfMemory(lost) => lost.fmt(f),
+            Repr::Quarantined { crashes, left, lost } => {
+                write!(f, "arguments are refused for {left:.0?} after crash {crashes}: {lost}")
+            }
             Repr::TimedOut { stage: Stage::Queued, timeout } => {
                 write!(f, "timed out in the queue after {timeout:?}")
             }
@@ -349,53 +338,6 @@ impl fmt::Display for Panic {
     }
 }
 
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "worker {} (pid {}) was lost", self.worker, self.pid)?;
-        if !self.task.is_empty() {
-            write!(f, " in `{}`", self.task)?;
-        }
-        match self.cause {
-            Some(cause) => write!(f, ": {cause}")?,
-            None => f.write_str(": how it ended is not known")?,
-        }
-        if let Some(bytes) = self.memory_bytes {
-            write!(f, "; memory {:.1} MiB", bytes as f64 / f64::from(1 << 20))?;
-        }
-        match self.last_words() {
-            Some(line) => write!(f, "; on stderr: {line}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Lost {
-    /// The line of stderr that says most: what a panic that aborted said, and
-    /// otherwise the last one.
-    fn last_words(&self) -> Option<&str> {
-        let lines = &self.stderr;
-        let panic = lines.iter().rposition(|line| line.contains(" panicked at "));
-        let line = panic.and_then(|at| lines.get(at + 1)).or(lines.last());
-        line.map(String::as_str)
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Signal(number) => match signal_name(*number) {
-                Some(name) => write!(f, "killed by {name}"),
-                None => write!(f, "killed by signal {number}"),
-            },
-            Self::Exited(code) => write!(f, "exited with code {code}"),
-            Self::Stopped => f.write_str("was stopped by a signal for a second"),
-            Self::Silent => f.write_str("did not come to `outboard::init()` in time"),
-            Self::Stuck => f.write_str("did not let go of what nobody wanted"),
-            Self::Protocol => f.write_str("wrote what no worker writes"),
-        }
-    }
-}
-
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -425,28 +367,6 @@ impl fmt::Display for CodecError {
 
 impl std::error::Error for CodecError {}
 
-/// The names of the signals that end worker processes, as on Linux.
-fn signal_name(number: i32) -> Option<&'static str> {
-    Some(match number {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        5 => "SIGTRAP",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        13 => "SIGPIPE",
-        14 => "SIGALRM",
-        15 => "SIGTERM",
-        24 => "SIGXCPU",
-        31 => "SIGSYS",
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -460,26 +380,33 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_worker_says_how_and_with_which_last_words() {
+    fn want_of_memory_is_a_kind_of_its_own_with_the_same_report() {
         let lost = Lost {
-            worker: 2,
-            pid: 7,
-            cause: Some(Cause::Signal(11)),
-            stderr: vec!["first".into(), "last".into()],
-            memory_bytes: Some(3 << 20),
+            cause: Some(Cause::Signal(6)),
+            shortage: Some(Shortage::Allocation { bytes: Some(512) }),
             task: "pages::render",
             ..Lost::default()
         };
+        let error = Error::lost_worker(lost.clone());
+        assert!(error.is_out_of_memory() && !error.is_worker_lost());
+        assert_eq!(error.lost(), Some(&lost));
         assert_eq!(
-            Error::new(Repr::WorkerLost(lost)).to_string(),
-            "worker 2 (pid 7) was lost in `pages::render`: killed by SIGSEGV; memory 3.0 MiB; on stderr: last"
+            error.to_string(),
+            "worker 0 (pid 0) ran out of memory in `pages::render`: \
+             an allocation of 512 bytes failed, killed by SIGABRT"
         );
+        assert!(Error::lost_worker(Lost::default()).is_worker_lost());
     }
 
     #[test]
-    fn a_panic_that_aborted_says_more_than_the_end_of_its_backtrace() {
-        let said = ["thread 'main' (7) panicked at src/main.rs:3:5:", "no such page", "  9: main"];
-        let lost = Lost { stderr: said.map(String::from).into(), ..Lost::default() };
-        assert!(lost.to_string().ends_with("on stderr: no such page"), "{lost}");
+    fn a_quarantine_says_for_how_long_and_why() {
+        let lost = Lost { cause: Some(Cause::Signal(24)), ..Lost::default() };
+        let left = Duration::from_secs(9);
+        let error = Error::new(Repr::Quarantined { crashes: 3, left, lost });
+        assert_eq!(
+            error.to_string(),
+            "arguments are refused for 9s after crash 3: worker 0 (pid 0) was lost: \
+             killed by SIGXCPU, at its limit of CPU time"
+        );
     }
 }

@@ -62,7 +62,7 @@ fn record(info: &PanicHookInfo<'_>) -> Panic {
         _ => Backtrace::force_capture().to_string(),
     };
     Panic {
-        message: cut(message(info.payload())),
+        message: cut(panic_message(info.payload())),
         location: info.location().map(ToString::to_string).unwrap_or_default(),
         backtrace: cut(&backtrace),
     }
@@ -71,7 +71,7 @@ fn record(info: &PanicHookInfo<'_>) -> Panic {
 /// What the hook recorded of this panic. One that was resumed passed no hook
 /// and has only a message; the record is then of one that the task caught.
 fn caught(payload: Box<dyn Any + Send>) -> Panic {
-    let message = cut(message(&*payload));
+    let message = cut(panic_message(&*payload));
     // A payload may panic when it is dropped.
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);
@@ -80,7 +80,8 @@ fn caught(payload: Box<dyn Any + Send>) -> Panic {
     record.unwrap_or(Panic { message, location: String::new(), backtrace: String::new() })
 }
 
-fn message(payload: &(dyn Any + Send)) -> &str {
+/// What a panic said.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
     if let Some(text) = payload.downcast_ref::<&str>() {
         text
     } else if let Some(text) = payload.downcast_ref::<String>() {

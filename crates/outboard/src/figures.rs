@@ -26,7 +26,8 @@ pub struct Figures {
     pub cancelled: u64,
     /// Waiters whose time ran out.
     pub timed_out: u64,
-    /// Submits that were refused because a bound was met.
+    /// Submits that were refused because a bound was met, or their arguments are
+    /// quarantined.
     pub refused: u64,
     /// The sum of the time that was not run time, as in
     /// [`Report::queue_time`](crate::Report::queue_time).

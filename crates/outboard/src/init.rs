@@ -46,7 +46,8 @@ pub fn init() {
 
 /// As [`init`]; in a worker, `setup` runs before the first task, for example to
 /// set up logging. What a worker writes to stdout and stderr appears in the
-/// server's, line by line, with the worker's number.
+/// server's, line by line, with the worker's number. What tasks need is better
+/// loaded by a function marked `#[on_start]`, which runs after it.
 ///
 /// # Panics
 ///

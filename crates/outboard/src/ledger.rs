@@ -13,6 +13,7 @@
 //! | `Placed` | `moved` (taken back before it started) | `Queued`; the attempt does not count |
 //! | `Placed` | `finished` with a result | gone; all waiters get it |
 //! | `Placed` | `finished` with a panic, or `lost` | `Queued` if retries are left, else gone |
+//! | `Queued` | `failed` (its arguments are refused by now) | gone |
 //! | `Placed` | `suspected` too often | gone, or one retry fewer |
 //! | any | `leave` of the last waiter | gone; the engine is told to stop it |
 //! | any | `leave` of another waiter | unchanged; that waiter alone gets its error |
@@ -103,6 +104,10 @@ pub struct Report {
     /// Resident memory of the worker at the end, in bytes; measured for tasks
     /// that ran for a millisecond or more.
     pub memory_bytes: Option<u64>,
+    /// Resident memory of the worker before that, in bytes: at the end of the
+    /// last measured task, or at the worker's start. Known where `memory_bytes`
+    /// is.
+    pub memory_at_start_bytes: Option<u64>,
     /// The number of the worker.
     pub worker: usize,
 }
@@ -301,9 +306,14 @@ impl<W> Ledger<W> {
     }
 
     fn refuse(&mut self, request: &Request<'_>, tenant: TenantId, bound: Bound) -> Bound {
-        self.counts.refused += 1;
-        self.book.note(request.function, tenant, |figures| figures.refused += 1);
+        self.refused(request.function, tenant);
         bound
+    }
+
+    /// A submit was refused.
+    pub(crate) fn refused(&mut self, function: &'static Function, tenant: TenantId) {
+        self.counts.refused += 1;
+        self.book.note(function, tenant, |figures| figures.refused += 1);
     }
 
     fn create(
@@ -452,11 +462,7 @@ impl<W> Ledger<W> {
         let Some(task) = self.current(id, attempt) else { return Next::Nothing };
         match outcome {
             Err(error) if error.is_panicked() && task.retries > 0 => self.again(id),
-            Err(error) => {
-                self.counts.failed += 1;
-                self.note(id, |figures| figures.failed += 1);
-                self.settle(id, Err(error), settled)
-            }
+            Err(error) => self.failed(id, error, settled),
             Ok(payload) => {
                 let report = task.report(now, usage, worker);
                 self.counts.done += 1;
@@ -467,22 +473,31 @@ impl<W> Ledger<W> {
         }
     }
 
-    /// The worker died during an attempt.
+    /// The worker died during an attempt; `again` is whether another one may
+    /// follow.
     pub(crate) fn lost(
         &mut self,
         (id, attempt): (TaskId, u32),
-        error: Error,
+        (error, again): (Error, bool),
         settled: &mut Vec<Settled<W>>,
     ) -> Next {
         match self.current(id, attempt) {
             None => Next::Nothing,
-            Some(task) if task.retries > 0 => self.again(id),
-            Some(_) => {
-                self.counts.failed += 1;
-                self.note(id, |figures| figures.failed += 1);
-                self.settle(id, Err(error), settled)
-            }
+            Some(task) if task.retries > 0 && again => self.again(id),
+            Some(_) => self.failed(id, error, settled),
         }
+    }
+
+    /// A task ends with an error of its own.
+    pub(crate) fn failed(
+        &mut self,
+        id: TaskId,
+        error: Error,
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        self.counts.failed += 1;
+        self.note(id, |figures| figures.failed += 1);
+        self.settle(id, Err(error), settled)
     }
 
     /// A worker died unasked while this task was the next that it would have
@@ -507,13 +522,11 @@ impl<W> Ledger<W> {
             task.retries -= 1;
             return Next::Nothing;
         }
-        self.counts.failed += 1;
-        self.note(id, |figures| figures.failed += 1);
-        self.settle(id, Err(error), settled)
+        self.failed(id, error, settled)
     }
 
     /// The task, if that attempt of it is the one that is placed now.
-    fn current(&self, id: TaskId, attempt: u32) -> Option<&Task> {
+    pub(crate) fn current(&self, id: TaskId, attempt: u32) -> Option<&Task> {
         self.task(id)
             .filter(|task| task.attempt == attempt && matches!(task.state, State::Placed(..)))
     }
@@ -697,6 +710,7 @@ impl Task {
             run_time,
             cpu_time: usage.cpu_ns.map(Duration::from_nanos),
             memory_bytes: usage.memory_bytes,
+            memory_at_start_bytes: usage.memory_before_bytes,
             worker,
         }
     }

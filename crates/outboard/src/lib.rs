@@ -45,6 +45,7 @@
 //! |---|---|
 //! | `#[outboard::task] fn f(..)` | a task function with a stable name |
 //! | `client.submit(f, args)` | start a task: one argument bare, several as a tuple |
+//! | `#[outboard::on_start] fn f()` | runs once in each worker, before its first task |
 //! | `client.timeout(SEC).priority(1).submit(..)` | options, on a cheap derived client |
 //! | `future.await`, `.wait()`, `.with_report()` | the result; blocking; with times and memory |
 //! | `drop(future)`, `.cancel()`, `.detach()` | stop it; stop it; let it go on |
@@ -65,6 +66,13 @@
 //! unless the [builder](LocalBuilder) says otherwise. A full queue refuses at
 //! once, with an error that says when to come back.
 //!
+//! What a worker may use has no bound unless the builder sets one:
+//! [`memory_limit`](LocalBuilder::memory_limit), [`cpu_limit`](LocalBuilder::cpu_limit)
+//! of each task, [`stack_size`](LocalBuilder::stack_size) and
+//! [`open_files`](LocalBuilder::open_files). There are as many workers as cores, by
+//! the server's affinity and the quota of its control group, and libraries in them are
+//! told to start [no more threads](LocalBuilder::library_threads) than that.
+//!
 //! # What arguments can be
 //!
 //! Whatever serde encodes without knowing the format: the codec, postcard, does
@@ -78,7 +86,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `local` | yes | worker processes on this machine; only on Linux, elsewhere it adds nothing |
-//! | `macros` | yes | the [`#[task]`](macro@task) attribute |
+//! | `macros` | yes | the [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) attributes |
 
 #![cfg_attr(
     not(all(feature = "local", target_os = "linux")),
@@ -108,6 +116,7 @@ mod mapping;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod passing;
 mod placement;
+mod quarantine;
 mod scatter;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod sealed;
@@ -115,19 +124,20 @@ mod sealed;
 mod shared;
 mod shares;
 mod snapshot;
+mod start;
 mod task;
 mod wire;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod worker;
 
 #[cfg(feature = "macros")]
-pub use outboard_macros::task;
+pub use outboard_macros::{on_start, task};
 
 pub use builder::LocalBuilder;
 pub use bytes::Bytes;
 pub use client::Client;
 pub use current::{cancelled, deadline};
-pub use error::{Cause, Error, ErrorKind, Lost, Panic, Stage};
+pub use error::{Cause, Error, ErrorKind, Lost, Panic, Shortage, Stage};
 pub use figures::{Figures, FunctionSnapshot, TenantSnapshot};
 pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait};
 pub use init::{init, init_with, is_worker};
@@ -145,6 +155,7 @@ pub mod __private {
     use serde::de::DeserializeOwned;
 
     pub use crate::init::{TEST_WORKERS, test_worker};
+    pub use crate::start::{START_NAMES, STARTS, Start, StartOutput};
     pub use crate::task::{Entry, NAMES, TASKS};
 
     /// Says that a type parameter is a certain type, in a `where` clause.

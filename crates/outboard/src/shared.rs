@@ -2,30 +2,16 @@
 //! that was sent ahead.
 //!
 //! Each task sent has a number (`seq`, counting from 1 for each worker) and one
-//! atomic word, found by `seq % SLOTS`:
-//!
-//! ```text
-//!            worker              worker
-//!   SENT ────────────▶ RUNNING ────────────▶ DONE
-//!     │ server            │ server             ▲
-//!     ▼                   ▼                    │ worker
-//!   REVOKED            STOPPING ───────────────┘
-//!                         │ server
-//!                         ▼
-//!                      KILLING (then SIGKILL)
-//! ```
-//!
-//! Every arrow is one compare-and-swap, so exactly one side wins it. A worker
-//! that finds REVOKED skips the task; STOPPING tells the task that nobody wants
-//! it, and it may end by itself; one that finds KILLING parks until it is
-//! killed. So it is exact, even after the worker's death, what had
-//! started. The word holds the number too: a late swap for an older task in
-//! the same place fails.
+//! atomic word, found by `seq % SLOTS`; `shared/word.rs` has the steps that it
+//! takes. Each is one compare-and-swap, so it is exact, even after the worker's
+//! death, what had started.
 //!
 //! The server believes a page only about its own worker: a worker that writes
 //! nonsense here can confuse the fate of its own tasks and nothing else.
 
 #![expect(unsafe_code, reason = "this module owns the mapping of shared memory")]
+
+mod word;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -37,6 +23,9 @@ use rustix::fs::{
     MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create,
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use word::TaskWord;
+pub(crate) use word::Word;
 
 const BYTES: usize = 4096;
 const WORDS: usize = BYTES / size_of::<AtomicU64>();
@@ -53,20 +42,6 @@ const READ: usize = 4;
 const SAID: usize = 5;
 const HEARD: usize = 6;
 const ASLEEP: usize = 7;
-
-const STATE_BITS: u32 = 3;
-
-/// What has become of a task that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-pub(crate) enum Word {
-    Revoked = 0,
-    Sent = 1,
-    Running = 2,
-    Done = 3,
-    Stopping = 4,
-    Killing = 5,
-}
 
 /// One mapped page.
 #[derive(Debug)]
@@ -119,34 +94,29 @@ impl Page {
         unsafe { self.words.as_ref() }
     }
 
-    fn slot(&self, seq: u64) -> &AtomicU64 {
-        &self.words()[FIRST_SLOT + seq as usize % SLOTS]
-    }
-
-    fn swap(&self, seq: u64, from: Word, to: Word) -> bool {
-        let (from, to) = (pack(seq, from), pack(seq, to));
-        self.slot(seq).compare_exchange(from, to, AcqRel, Acquire).is_ok()
+    fn task(&self, seq: u64) -> TaskWord<'_> {
+        TaskWord { at: &self.words()[FIRST_SLOT + seq as usize % SLOTS], seq }
     }
 
     /// Server: the task is about to be sent.
     pub(crate) fn send(&self, seq: u64) {
-        self.slot(seq).store(pack(seq, Word::Sent), Release);
+        self.task(seq).send();
     }
 
     /// Server: takes back a task, unless it has started.
     pub(crate) fn revoke(&self, seq: u64) -> bool {
-        self.swap(seq, Word::Sent, Word::Revoked)
+        self.task(seq).revoke()
     }
 
     /// Server: asks a running task to stop, unless it has finished.
     pub(crate) fn stop(&self, seq: u64) -> bool {
-        self.swap(seq, Word::Running, Word::Stopping)
+        self.task(seq).stop()
     }
 
     /// Server: claims a task that was asked to stop for its kill, unless it has
     /// finished.
     pub(crate) fn kill(&self, seq: u64) -> bool {
-        self.swap(seq, Word::Stopping, Word::Killing)
+        self.task(seq).kill()
     }
 
     /// Server: whether a task has ever asked whether it is to stop.
@@ -156,20 +126,17 @@ impl Page {
 
     /// Server: what has become of a task; `None` if the page holds nonsense.
     pub(crate) fn word(&self, seq: u64) -> Option<Word> {
-        let value = self.slot(seq).load(Acquire);
-        let known = [Word::Revoked, Word::Sent, Word::Running, Word::Done];
-        let known = known.into_iter().chain([Word::Stopping, Word::Killing]);
-        known.into_iter().find(|word| pack(seq, *word) == value)
+        self.task(seq).read()
     }
 
     /// Worker: takes a task to run it, unless it was revoked.
     pub(crate) fn start(&self, seq: u64) -> bool {
-        self.swap(seq, Word::Sent, Word::Running)
+        self.task(seq).start()
     }
 
     /// Worker: the task has ended, unless this worker is being killed for it.
     pub(crate) fn finish(&self, seq: u64) -> bool {
-        self.swap(seq, Word::Running, Word::Done) || self.swap(seq, Word::Stopping, Word::Done)
+        self.task(seq).finish()
     }
 
     /// Worker: whether its task is to stop. From the first time on, the server
@@ -178,8 +145,7 @@ impl Page {
         if self.words()[LISTENING].load(Relaxed) != seq {
             self.words()[LISTENING].store(seq, Release);
         }
-        let value = self.slot(seq).load(Acquire);
-        value == pack(seq, Word::Stopping) || value == pack(seq, Word::Killing)
+        self.task(seq).is_stopping()
     }
 
     /// Worker: its task started now, by the monotonic clock and by its own CPU
@@ -260,10 +226,6 @@ impl Drop for Page {
         // `words` outlives `self`.
         let _ = unsafe { munmap(self.words.as_ptr().cast(), BYTES) };
     }
-}
-
-fn pack(seq: u64, word: Word) -> u64 {
-    seq << STATE_BITS | word as u64
 }
 
 #[cfg(test)]

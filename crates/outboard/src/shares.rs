@@ -16,7 +16,10 @@
 //!   that was handed out last: being idle earns no credit.
 //!
 //! It follows that no tenant with tasks waiting is further behind its share
-//! than (workers + 1) of the longest tasks; a property test holds it to that.
+//! than (workers + 1) of the longest tasks; property tests hold it to that, also
+//! with tenants that come and go. The tasks that the estimate is the mean of
+//! count among the longest: while it is far above what tasks take by now, tenants
+//! get workers by number, and weights are made good only as it falls.
 //!
 //! A tenant without tasks is forgotten [`REMEMBERED`] after its last submit.
 

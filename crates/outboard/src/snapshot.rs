@@ -41,7 +41,8 @@ pub struct Snapshot {
     pub cancelled: u64,
     /// Waiters whose time ran out.
     pub timed_out: u64,
-    /// Submits that were refused because a bound was met.
+    /// Submits that were refused because a bound was met, or their arguments are
+    /// quarantined.
     pub refused: u64,
     /// What each task function cost since the start; those that had a submit.
     pub per_function: Vec<FunctionSnapshot>,
@@ -84,7 +85,8 @@ impl fmt::Display for Snapshot {
 pub(crate) struct Host;
 
 impl Host {
-    /// Cores, as affinity and cgroup quotas allow; at least one.
+    /// Cores, as affinity and the quotas of control groups, version 1 and 2, allow,
+    /// which std looks at; at least one.
     pub(crate) fn cores() -> usize {
         std::thread::available_parallelism().map_or(1, usize::from)
     }

@@ -13,6 +13,7 @@ use std::ops::Deref;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::builder::WorkerLimits;
 use crate::codec::encode_into;
 use crate::error::Panic;
 use crate::task::RunError;
@@ -29,7 +30,7 @@ pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
 pub(crate) enum ToWorker {
     /// The first message, with the shared page and the arena as descriptors
     /// beside it.
-    Welcome { number: u32, max_payload: u64, niceness: i32 },
+    Welcome { number: u32, max_payload: u64, niceness: i32, limits: WorkerLimits },
     /// Execute a task; the payload is its arguments. Its deadline is by the
     /// monotonic clock, which processes of one machine share; 0 for none.
     Run { seq: u64, function: FunctionRef, deadline_ns: u64, place: Place },
@@ -85,6 +86,9 @@ pub(crate) struct Usage {
     pub(crate) cpu_ns: Option<u64>,
     /// Resident memory when the task ended, where it was measured.
     pub(crate) memory_bytes: Option<u64>,
+    /// Resident memory before, which the server knows.
+    #[serde(skip)]
+    pub(crate) memory_before_bytes: Option<u64>,
 }
 
 /// Why a task has no result although its worker lives.
@@ -221,6 +225,11 @@ impl Inbox {
         &mut self.bytes[self.end..]
     }
 
+    /// Whether bytes are left that are no whole frame.
+    pub(crate) fn has_begun_a_frame(&self) -> bool {
+        self.start < self.end
+    }
+
     /// So many bytes were put there.
     pub(crate) fn arrived(&mut self, bytes: usize) {
         self.end = (self.end + bytes).min(self.bytes.len());
@@ -287,7 +296,77 @@ mod tests {
         assert_eq!(error, WireError::TooLong { bytes: u32::MAX as usize, limit: 1000 });
     }
 
+    #[test]
+    fn a_frame_that_is_announced_takes_no_room_before_it_comes() {
+        let mut inbox = Inbox::default();
+        arrive(&mut inbox, &(100_u32 << 20).to_le_bytes());
+        for _ in 0..100 {
+            assert_eq!(inbox.next_frame(100 << 20), Ok(None));
+            arrive(&mut inbox, &[0]);
+        }
+        assert!(inbox.bytes.capacity() <= 64 * READ_AT_ONCE, "{}", inbox.bytes.capacity());
+    }
+
+    #[test]
+    fn a_text_said_to_be_longer_than_its_frame_is_no_message() {
+        let panic = Panic { message: "m".into(), location: "l".into(), backtrace: "b".into() };
+        let (seq, usage) = (1, Usage::default());
+        let message = FromWorker::Failed { seq, usage, failure: Failure::Panicked(panic) };
+        let mut whole = Vec::new();
+        append(&mut whole, &message, &[]);
+        let honest = whole.split_off(4);
+        assert_eq!(decode::<FromWorker>(&honest), Ok((message, &[][..])));
+        // Each byte in turn becomes a number of four billion.
+        for at in 0..honest.len() {
+            let mut forged = honest.clone();
+            forged.splice(at..=at, [0xff, 0xff, 0xff, 0xff, 0x0f]);
+            let _ = decode::<FromWorker>(&forged);
+        }
+        let length = honest.iter().position(|byte| *byte == b'm').unwrap() - 1;
+        let mut forged = honest;
+        forged.splice(length..=length, [0xff, 0xff, 0xff, 0xff, 0x0f]);
+        assert_eq!(decode::<FromWorker>(&forged), Err(WireError::NoMessage));
+    }
+
     proptest! {
+        #[test]
+        fn messages_survive_and_their_forgeries_are_errors_or_messages(
+            seq in any::<u64>(),
+            numbers in prop::array::uniform3(any::<u64>()),
+            text in ".{0,40}",
+            which in 0..8_usize,
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let [run_ns, cpu, memory] = numbers;
+            let usage = Usage { run_ns, cpu_ns: Some(cpu), memory_before_bytes: None, memory_bytes: Some(memory) };
+            let panic = Panic { message: text.clone(), location: text.clone(), backtrace: text.clone() };
+            let codec = RunError::Decode { type_name: text.clone(), source: text };
+            let failed = |failure| FromWorker::Failed { seq, usage, failure };
+            let message = [
+                FromWorker::Hello { version: cpu as u32, digest: seq },
+                FromWorker::Ready,
+                FromWorker::Done { seq, usage, place: Place::Arena { offset: cpu, bytes: memory } },
+                FromWorker::Skipped { seq },
+                failed(Failure::Panicked(panic)),
+                failed(Failure::Codec(codec)),
+                failed(Failure::TooLarge { bytes: cpu, limit: memory }),
+                failed(Failure::UnknownTask),
+            ].into_iter().nth(which).expect("there are eight");
+            let mut bytes = Vec::new();
+            append(&mut bytes, &message, b"payload");
+            prop_assert_eq!(decode::<FromWorker>(&bytes[4..]), Ok((message, &b"payload"[..])));
+            for (at, byte) in flips {
+                *at.get_mut(&mut bytes) = byte;
+            }
+            let mut inbox = Inbox::default();
+            arrive(&mut inbox, &bytes);
+            while let Ok(Some(frame)) = inbox.next_frame(1 << 20) {
+                let _ = decode::<FromWorker>(frame);
+                let _ = decode::<ToWorker>(frame);
+            }
+            prop_assert!(inbox.bytes.capacity() <= 64 * READ_AT_ONCE);
+        }
+
         #[test]
         fn frames_survive_any_chunking(
             payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..20),

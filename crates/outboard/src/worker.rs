@@ -19,17 +19,24 @@ use crate::arena::{Arena, Half, Ring};
 use crate::closure::address;
 use crate::codec::Input;
 use crate::current::InWorker;
-use crate::engine::local::process::{close_inherited, die_with_parent};
+use crate::engine::local::process::{THREAD, close_inherited, die_with_parent};
+use crate::error::lost::OUR_WORDS;
 use crate::execute::{execute, record_panics};
 use crate::passing;
 use crate::scatter;
 use crate::sealed;
 use crate::shared::Page;
+use crate::start;
 use crate::task::{Run, registry};
 use crate::wire::{
     self, Failure, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Payload, Place, ToWorker, Usage,
     VERSION,
 };
+
+/// The limits that this worker sets itself.
+mod limits;
+
+use limits::CpuLimit;
 
 /// Set for worker processes: the number of the process that started it.
 pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER_OF";
@@ -83,12 +90,15 @@ pub(crate) fn run_if_worker(setup: impl FnOnce(), in_test: bool) {
         Ok(worker)
     });
     match ready {
-        Ok(mut worker) => worker.serve(),
-        Err(error) => {
-            eprintln!("outboard: this process cannot become a worker: {error}");
-            exit(1);
-        }
+        Ok(worker) => worker.serve_on_its_stack(),
+        Err(error) => give_up(&format!("this process cannot become a worker: {error}")),
     }
+}
+
+/// Says why in one line, which is the last, and ends this process.
+fn give_up(why: &str) -> ! {
+    eprintln!("{OUR_WORDS}{}", why.replace('\n', " "));
+    exit(1)
 }
 
 /// Arms the end of this process with its parent, which may be gone already.
@@ -125,6 +135,9 @@ struct Worker {
     results: Ring,
     speaker: Speaker,
     max_payload: usize,
+    cpu: CpuLimit,
+    /// Of the thread that tasks run on, if it is not the main one.
+    stack_bytes: Option<u64>,
     inbox: Inbox,
     /// Descriptors that arrived, and whose messages have not been looked at.
     files: Vec<OwnedFd>,
@@ -139,10 +152,11 @@ impl Worker {
         die_with(named_parent())?;
         let mut inbox = Inbox::default();
         let (welcome, [page, arena]) = receive_welcome(&socket, &mut inbox)?;
-        let ToWorker::Welcome { number, max_payload, niceness } = welcome else {
+        let ToWorker::Welcome { number, max_payload, niceness, limits } = welcome else {
             return Err(io::Error::other("the server did not welcome it"));
         };
         stand_back(number, niceness);
+        limits::set(limits)?;
         let mut worker = Self {
             socket,
             current: InWorker::install(Page::open(&page)?),
@@ -150,6 +164,8 @@ impl Worker {
             results: Ring::default(),
             speaker: Speaker::default(),
             max_payload: max_payload as usize,
+            cpu: CpuLimit { task_s: limits.cpu_s },
+            stack_bytes: limits.stack_bytes,
             inbox,
             files: Vec::new(),
             out: Vec::new(),
@@ -172,16 +188,29 @@ impl Worker {
         Ok(())
     }
 
+    /// Serves on this thread, or on one with the stack that was asked for.
+    fn serve_on_its_stack(mut self) -> ! {
+        let Some(bytes) = self.stack_bytes else { self.serve() };
+        let thread = std::thread::Builder::new().name("outboard-task".into());
+        let serving = thread.stack_size(bytes as usize).spawn(move || self.serve());
+        // This thread stays: it is what the parent's end is told to.
+        match serving.map(std::thread::JoinHandle::join) {
+            Err(error) => give_up(&format!("no stack of {bytes} bytes can be had: {error}")),
+            Ok(Err(_)) => exit(101),
+            Ok(Ok(never)) => never,
+        }
+    }
+
     /// Executes tasks until the server ends the conversation.
     fn serve(&mut self) -> ! {
+        if let Err(why) = start::run_all() {
+            give_up(&why);
+        }
         self.current.page.set_memory_bytes(memory_bytes().unwrap_or(0));
         let result = self.say(&FromWorker::Ready).and_then(|()| self.serve_all());
         match result {
             Ok(()) => exit(0),
-            Err(error) => {
-                eprintln!("outboard: this worker lost its server: {error}");
-                exit(1);
-            }
+            Err(error) => give_up(&format!("this worker lost its server: {error}")),
         }
     }
 
@@ -240,7 +269,9 @@ impl Worker {
             _ => Input::Lent(args),
         };
         let task = (seq, function, deadline_ns);
+        self.cpu.arm()?;
         let (outcome, usage) = attempt(self.current, self.max_payload, task, args);
+        self.cpu.disarm()?;
         self.done(seq, outcome, usage)
     }
 
@@ -371,12 +402,12 @@ impl Meter {
     fn stop(self, page: &Page, seq: u64) -> Usage {
         let run_ns = now_ns(ClockId::Monotonic) - self.start_ns;
         if run_ns < MEASURED_NS && !seq.is_multiple_of(MEASURED_EVERY) {
-            return Usage { run_ns, cpu_ns: None, memory_bytes: None };
+            return Usage { run_ns, ..Usage::default() };
         }
         let memory_bytes = memory_bytes();
         page.set_memory_bytes(memory_bytes.unwrap_or(0));
         let cpu_ns = Some(now_ns(ClockId::ProcessCPUTime) - self.cpu_ns);
-        Usage { run_ns, cpu_ns, memory_bytes }
+        Usage { run_ns, cpu_ns, memory_bytes, ..Usage::default() }
     }
 }
 
@@ -423,7 +454,7 @@ fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWork
 /// Makes this process yield to the server, in time and in memory. What the
 /// system refuses is done without.
 fn stand_back(number: u32, niceness: i32) {
-    if let Ok(name) = std::ffi::CString::new(format!("outboard-w{number}")) {
+    if let Ok(name) = std::ffi::CString::new(format!("{THREAD}{number}")) {
         let _ = rustix::thread::set_name(&name);
     }
     let own = rustix::process::getpriority_process(None).unwrap_or(0);

@@ -10,16 +10,16 @@ const FILE_LINES: usize = 500;
 
 /// Files that may be longer, how long, and why.
 const LONG_FILES: [(&str, usize, &str); 3] = [
-    ("crates/outboard/src/ledger.rs", 750, "one table of states reads best in one place"),
-    ("crates/outboard/src/engine/local/supervisor.rs", 700, "all that one thread does"),
-    ("crates/outboard/src/engine/local/link.rs", 620, "all that one mutex of a worker guards"),
+    ("crates/outboard/src/ledger.rs", 770, "one table of states reads best in one place"),
+    ("crates/outboard/src/engine/local/supervisor.rs", 720, "all that one thread does"),
+    ("crates/outboard/src/engine/local/link.rs", 640, "all that one mutex of a worker guards"),
 ];
 
 /// The longest function, in lines.
 const FUNCTION_LINES: usize = 80;
 
 /// The longest ARCHITECTURE.md, in lines: it is there to be read in one go.
-const ARCHITECTURE_LINES: usize = 220;
+const ARCHITECTURE_LINES: usize = 200;
 
 /// The modules that may contain unsafe code; each argues for it.
 const UNSAFE_FILES: [&str; 4] = [
@@ -104,12 +104,18 @@ fn the_readme_says_what_each_engine_cannot_promise() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
-        for link in read(document).split("](").skip(1) {
+    let root = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    let root = root.map(|document| Path::new(ROOT).join(document));
+    let chapters = files(Path::new(ROOT).join("docs")).into_iter();
+    let chapters = chapters.filter(|file| file.extension().is_some_and(|it| it == "md"));
+    for document in root.into_iter().chain(chapters) {
+        let place = document.parent().expect("a file is in a directory");
+        let text = fs::read_to_string(&document).expect("documents can be read");
+        for link in text.split("](").skip(1) {
             let target = link.split([')', '#']).next().unwrap_or_default();
             let inside = !target.is_empty() && !target.contains("://");
-            let exists = Path::new(ROOT).join(target).exists();
-            assert!(exists || !inside, "{document}: {target} does not exist");
+            let exists = place.join(target).exists();
+            assert!(exists || !inside, "{}: {target} does not exist", document.display());
         }
     }
 }
@@ -119,7 +125,9 @@ fn architecture_is_short_and_maps_every_file() {
     let text = read("ARCHITECTURE.md");
     let lines = text.lines().count();
     assert!(lines <= ARCHITECTURE_LINES, "ARCHITECTURE.md has {lines} lines");
-    for directory in ["crates/outboard/src", "crates/outboard-macros/src"] {
+    for directory in
+        ["crates/outboard/src", "crates/outboard-macros/src", "crates/outboard-axum/src"]
+    {
         for file in sources(directory) {
             let name = file.strip_prefix(directory).expect("found there").trim_start_matches('/');
             assert!(text.contains(&format!("`{name}`")), "ARCHITECTURE.md does not map {file}");
@@ -131,7 +139,7 @@ fn architecture_is_short_and_maps_every_file() {
 fn architecture_maps_nothing_that_is_gone() {
     let text = read("ARCHITECTURE.md");
     let places = ["", "crates/outboard", "crates/outboard/src", "crates/outboard-macros/src"];
-    let places = places.into_iter().chain(["crates/outboard-cli/src"]);
+    let places = places.into_iter().chain(["crates/outboard-axum/src", "crates/outboard-cli/src"]);
     let exists =
         |name: &str| places.clone().any(|place| Path::new(ROOT).join(place).join(name).exists());
     for name in text.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs")) {
@@ -210,7 +218,7 @@ fn lints_are_expected_with_a_reason_and_never_allowed() {
             let bare = line.trim_start().starts_with("#[allow(");
             let bare = bare || line.trim_start().starts_with("#![allow(");
             // What a macro writes for users is judged in their crates.
-            let written = file == "crates/outboard-macros/src/expansion.rs";
+            let written = file.starts_with("crates/outboard-macros/src/");
             assert!(!bare || written, "{file}:{number}: use #[expect(.., reason = \"..\")]");
         }
     }

@@ -5,6 +5,8 @@
 
 /// A client that leaves: its work stops, or goes on.
 mod disconnect;
+/// The example, run as a reader would.
+mod example;
 /// Probes under load and at the end.
 mod health;
 /// Tenants, timeouts and times of requests.

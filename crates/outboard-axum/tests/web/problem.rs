@@ -17,6 +17,10 @@ fn app(client: Client, exposure: Option<Exposure>) -> Router {
     let aborts = |compute: Compute| async move {
         Ok::<_, Problem>(compute.submit(|| -> u8 { std::process::abort() }, ()).await?.to_string())
     };
+    let hungry = |compute: Compute| async move {
+        let huge = || std::hint::black_box(Vec::<u8>::with_capacity(1 << 60)).len() as u64;
+        Ok::<_, Problem>(compute.submit(huge, ()).await?.to_string())
+    };
     let late = |compute: Compute| async move {
         let nap = compute.with(|client| client.timeout(Duration::from_millis(1)));
         nap.submit(std::thread::sleep, Duration::from_secs(1000)).await?;
@@ -32,6 +36,7 @@ fn app(client: Client, exposure: Option<Exposure>) -> Router {
     let app = Router::new()
         .route("/panics", route(panics))
         .route("/aborts", route(aborts))
+        .route("/hungry", route(hungry))
         .route("/late", route(late))
         .route("/large", route(large))
         .route("/large_result", route(large_result))
@@ -50,7 +55,8 @@ fn app(client: Client, exposure: Option<Exposure>) -> Router {
 }
 
 async fn small_client() -> Client {
-    Client::local().workers(1).max_payload(4000).await.unwrap()
+    let client = Client::local().workers(1).max_payload(4000);
+    client.quarantine(1, Duration::from_secs(600)).await.unwrap()
 }
 
 fn json(answer: &Answer) -> serde_json::Value {
@@ -68,6 +74,8 @@ fn each_error_has_its_status_and_its_kind() {
         for (path, status, kind) in [
             ("/panics", 500, "panicked"),
             ("/aborts", 500, "worker_lost"),
+            ("/aborts", 422, "quarantined"),
+            ("/hungry", 500, "out_of_memory"),
             ("/late", 504, "timed_out"),
             ("/large", 413, "too_large"),
             ("/large_result", 500, "too_large"),
@@ -139,4 +147,16 @@ fn an_error_is_a_problem_without_the_layer_too() {
         assert_eq!((answer.status, json(&answer)["kind"].as_str()), (500, Some("panicked")));
         assert!(!answer.body.contains("secret"));
     });
+}
+
+#[test]
+fn an_engine_that_is_away_is_503() {
+    // Outside a runtime there can be no workers.
+    let mut start = Box::pin(Client::local().into_future());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(Err(error)) = start.as_mut().poll(&mut context) else {
+        panic!("there is a client without a runtime");
+    };
+    assert!(error.is_unavailable(), "{error}");
+    assert_eq!(Problem::from(error).status(), 503);
 }

@@ -5,7 +5,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get as route;
 use outboard::Client;
-use outboard_axum::{Compute, Cut, Health, Offload, Problem};
+use outboard_axum::{Compute, Cut, FinishOnDisconnect, Health, Offload, Problem};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -28,12 +28,19 @@ async fn page(State(at): State<std::path::PathBuf>, compute: Compute) -> Result<
     Ok(compute.submit(hold, at).await?.to_string())
 }
 
+async fn detached(State(at): State<std::path::PathBuf>, compute: Compute) {
+    compute.tenant("detached").submit(hold, at).detach();
+}
+
 impl Server {
     async fn start(grace: Duration, notice: Duration) -> Self {
         let client = Client::local().workers(1).spares(0).await.unwrap();
         let scratch = Scratch::new();
         let app = Router::new()
+            .route("/kept", route(page))
+            .route_layer(FinishOnDisconnect)
             .route("/", route(page))
+            .route("/detached", route(detached))
             .with_state(scratch.path())
             .layer(Offload::new(client.clone()))
             .merge(Health::new(client.clone()).router());
@@ -86,6 +93,48 @@ fn what_does_not_finish_in_time_is_cut_and_told_so() {
         assert_eq!(cut.to_string(), "1 request and 1 task did not finish in time, and were cut");
         assert!(!lives(server.scratch.pid()));
     });
+}
+
+/// What the server does when it is told to end while its task has no browser.
+async fn end_without_browser(server: &mut Server, path: &str) {
+    let browser = send(server.address, path, "").await;
+    server.scratch.started().await;
+    drop(browser);
+    // hyper has seen that the browser left when it serves the next one.
+    assert_eq!(get(server.address, "/healthz").await.status, 200);
+    let stop = std::mem::replace(&mut server.stop, oneshot::channel().0);
+    stop.send(()).unwrap();
+    while tokio::net::TcpStream::connect(server.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn what_goes_on_without_a_browser_finishes_too() {
+    for path in ["/kept", "/detached"] {
+        run(async {
+            let mut server = Server::start(LONG, Duration::ZERO).await;
+            end_without_browser(&mut server, path).await;
+            assert!(!server.scratch.is_finished() && !server.ended.is_finished(), "{path}");
+            server.scratch.release();
+            let cut = server.ended.await.unwrap().unwrap();
+            assert!(cut.is_nothing() && server.scratch.is_finished(), "{path}: {cut}");
+        });
+    }
+}
+
+#[test]
+fn what_goes_on_without_a_browser_is_cut_and_counted_too() {
+    for (path, said) in [("/kept", "1 request and 1 task"), ("/detached", "1 task")] {
+        run(async {
+            let mut server = Server::start(LONG, Duration::ZERO).await;
+            end_without_browser(&mut server, path).await;
+            server.cut.send(()).unwrap();
+            let cut = server.ended.await.unwrap().unwrap();
+            assert!(cut.to_string().starts_with(&format!("{said} did not finish")), "{cut}");
+            assert!(!lives(server.scratch.pid()) && !server.scratch.is_finished());
+        });
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The pages that all three servers have, and how they refuse a bad one.
 
 use axum::Router;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -25,22 +25,17 @@ const SHOWN_CHARACTERS: usize = 20;
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) sentence: String,
-    pub(super) retry_after_seconds: Option<u64>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
-        Self { status, sentence: sentence.into(), retry_after_seconds: None }
+        Self { status, sentence: sentence.into() }
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = (self.status, self.sentence + "\n").into_response();
-        if let Some(seconds) = self.retry_after_seconds {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+        (self.status, self.sentence + "\n").into_response()
     }
 }
 

@@ -4,10 +4,12 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use axum::Router;
 use outboard::{Client, ErrorKind};
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 
+use super::server::Ending;
 use super::{Server, after, before, threads};
 use crate::args::EngineArgs;
 use crate::failure::Failure;
@@ -45,29 +47,44 @@ impl Site {
         let threads = listen("threads", ports.threads)?;
         let after = listen("after", ports.after)?;
 
-        let runtime = multi_thread("after")?;
-        let client = runtime.block_on(connect(engine))?;
-        let at_end = shut_down(client.clone());
-        let router = after::router(client.timeout(timeout));
-        let after = Server::start("after", after, runtime, router, at_end)?;
+        let (after, client) = serve_after(after, engine, timeout, Router::new())?;
 
         let runtime = multi_thread("threads")?;
-        let threads =
-            Server::start("threads", threads, runtime, threads::router(), std::future::ready(()))?;
+        let threads = Server::start("threads", threads, runtime, threads::router(), None)?;
 
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let before =
-            Server::start("before", before, runtime, before::router(), std::future::ready(()))?;
+        let before = Server::start("before", before, runtime, before::router(), None)?;
         Ok(Self { before, threads, after, client })
     }
 
-    /// Stops all servers at the same time; gives the names of those cut off.
-    pub(crate) async fn stop(self) -> Vec<&'static str> {
-        let names = [self.before.name(), self.threads.name(), self.after.name()];
-        let finished = tokio::join!(self.before.stop(), self.threads.stop(), self.after.stop());
-        let finished = [finished.0, finished.1, finished.2];
-        names.into_iter().zip(finished).filter(|(_, finished)| !finished).map(|(n, _)| n).collect()
+    /// Tells all servers to stop; `after` is the last.
+    pub(crate) fn stop(self) -> [Ending; 3] {
+        [self.before.stop(), self.threads.stop(), self.after.stop()]
     }
+}
+
+/// Starts `after` alone, on any free port, with `more` pages that compute.
+///
+/// Not to be called inside a runtime: it has one of its own.
+pub(crate) fn start_after(
+    engine: &EngineArgs,
+    timeout: Duration,
+    more: Router,
+) -> Result<(Server, Client), Failure> {
+    serve_after(listen("after", 0)?, engine, timeout, more)
+}
+
+fn serve_after(
+    listener: TcpListener,
+    engine: &EngineArgs,
+    timeout: Duration,
+    more: Router,
+) -> Result<(Server, Client), Failure> {
+    let runtime = multi_thread("after")?;
+    let client = runtime.block_on(connect(engine))?;
+    let router = after::router(&client, timeout, more);
+    let server = Server::start("after", listener, runtime, router, Some(client.clone()))?;
+    Ok((server, client))
 }
 
 /// A runtime as `#[tokio::main]` makes it, its threads named after the server.
@@ -84,10 +101,6 @@ async fn connect(engine: &EngineArgs) -> Result<Client, Failure> {
         ErrorKind::InvalidUrl => Failure::Usage(error.to_string()),
         _ => Failure::Failed(anyhow::Error::new(error).context("after has no engine")),
     })
-}
-
-async fn shut_down(client: Client) {
-    client.shutdown().await;
 }
 
 /// Listens on loopback, or says in one line what to change.

@@ -80,6 +80,12 @@ impl fmt::Display for Equal {
     }
 }
 
+/// The n whose fib takes about so long here.
+pub(crate) fn n_that_takes(time: Duration) -> u64 {
+    let (n, seconds) = measured();
+    nearest(n, seconds, time.as_secs_f64()).0
+}
+
 /// An n whose fib takes long enough to be timed, and the time.
 fn measured() -> (u64, f64) {
     let mut n = 20;

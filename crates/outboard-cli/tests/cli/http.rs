@@ -11,12 +11,25 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
+impl Answer {
+    /// A header's value, in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
 /// Asks for a page, and leaves the answer to come.
 pub(crate) fn ask(address: &str, path: &str) -> TcpStream {
+    ask_with(address, path, "")
+}
+
+/// The same with more headers, each with its line end.
+pub(crate) fn ask_with(address: &str, path: &str, headers: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("the server listens");
     stream.set_read_timeout(Some(DEADLINE)).expect("a socket has a timeout");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
-        .expect("the server reads");
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    write!(stream, "{head}{headers}\r\n").expect("the server reads");
     stream
 }
 
@@ -34,6 +47,11 @@ pub(crate) fn answer(mut stream: TcpStream) -> Answer {
 }
 
 /// Asks for a page and reads the answer.
+pub(crate) fn get_with(address: &str, path: &str, headers: &str) -> Answer {
+    answer(ask_with(address, path, headers))
+}
+
+/// The same without more headers.
 pub(crate) fn get(address: &str, path: &str) -> Answer {
     answer(ask(address, path))
 }

@@ -1,5 +1,9 @@
 //! The program as its users run it: the real binary, real sockets, real signals.
 
+/// `outboard chaos`.
+mod chaos;
+/// `outboard fairness`.
+mod fairness;
 /// Pages asked for over a plain socket.
 mod http;
 /// `outboard measure`.

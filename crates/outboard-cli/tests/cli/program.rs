@@ -43,9 +43,14 @@ pub(crate) fn run(args: &[&str]) -> Ended {
 
 /// Runs a command to its end, and kills it if there is none.
 pub(crate) fn finish(mut command: Command) -> Ended {
-    let mut child = command.spawn().expect("the program starts");
+    finish_started(command.spawn().expect("the program starts"), || {})
+}
+
+/// The same with one that was started, while something is done to it.
+pub(crate) fn finish_started(mut child: Child, meanwhile: impl FnOnce()) -> Ended {
     let stdout = collect(child.stdout.take().expect("stdout is piped"));
     let stderr = collect(child.stderr.take().expect("stderr is piped"));
+    meanwhile();
     let status = wait(&mut child);
     let text = |thread: thread::JoinHandle<String>| thread.join().expect("the output is read");
     Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr) }

@@ -1,9 +1,9 @@
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
-use crate::http::{answer, ask, get};
+use crate::http::{Answer, answer, ask, ask_with, get, get_with};
 use crate::process::{wait_until_busy, wait_until_idle, workers};
 use crate::program::{Serving, eventually, run};
 
@@ -57,7 +57,8 @@ fn a_timeout_is_504_and_frees_the_cpu() {
     let serving = Serving::start(&["--workers", "1", "--timeout", "300ms"]);
     let late = get(&serving.after, ENDLESS);
     assert_eq!(late.status, 504, "{late:?}");
-    assert!(late.body.contains("timed out"), "{late:?}");
+    assert_eq!(problem(&late)["kind"], "timed_out");
+    assert!(late.body.contains("timed out while running"), "{late:?}");
     wait_until_idle(serving.pid());
     // There is but one worker: it, or its replacement, takes tasks again.
     eventually("the worker is back", || get(&serving.after, "/fib/20").status == 200);
@@ -80,8 +81,93 @@ fn a_full_queue_is_503_and_says_when_to_come_back() {
     wait_until_busy(serving.pid());
     eventually("a request is refused", || {
         let refused = get(&serving.after, "/fib/1");
-        refused.status == 503 && refused.head.contains("\r\nretry-after: ")
+        refused.status == 503
+            && problem(&refused)["kind"] == "overloaded"
+            && refused.header("retry-after").is_some_and(|after| after.parse::<u64>().is_ok())
     });
+}
+
+/// The body of an answer that is a problem (RFC 9457).
+fn problem(answer: &Answer) -> Value {
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{answer:?}");
+    let body: Value = serde_json::from_str(&answer.body).expect("it is JSON");
+    assert_eq!(body["status"], answer.status);
+    body
+}
+
+#[test]
+fn answers_say_how_long_their_task_waited_and_ran() {
+    let serving = Serving::start(&[]);
+    let timing = |path| get(&serving.after, path).header("server-timing").map(str::to_owned);
+    for path in ["/fib/20", "/coalesced/fib/20", "/kept/fib/20"] {
+        let shown = timing(path).unwrap_or_else(|| panic!("{path} has none"));
+        let names: Vec<_> = shown.split(", ").filter_map(|part| part.split(';').next()).collect();
+        assert_eq!(names, ["queue", "run", "worker"], "{path}: {shown}");
+    }
+    assert_eq!(timing("/fast"), None);
+    assert_eq!(timing("/kept/fib/20"), None, "it was kept, and not computed");
+}
+
+#[test]
+fn a_visitor_may_ask_for_less_time() {
+    let serving = Serving::start(&["--workers", "1", "--timeout", "1h"]);
+    let late = get_with(&serving.after, ENDLESS, "x-timeout-ms: 50\r\n");
+    assert_eq!((late.status, &problem(&late)["kind"]), (504, &Value::from("timed_out")));
+}
+
+#[test]
+fn a_tenant_at_its_bound_is_429_and_another_is_not() {
+    let serving =
+        Serving::start(&["--timeout", "1h", "--url", "local://?workers=1&tenant_queue=1"]);
+    let ask_as = |name: &str| ask_with(&serving.after, ENDLESS, &format!("x-tenant: {name}\r\n"));
+    let _browsers = [ask_as("ann"), ask_as("ann")];
+    wait_until_busy(serving.pid());
+    let short = "x-timeout-ms: 50\r\n";
+    let status = |name: &str| {
+        let headers = format!("x-tenant: {name}\r\n{short}");
+        get_with(&serving.after, ENDLESS, &headers).status
+    };
+    eventually("ann has one that waits, and no more", || status("ann") == 429);
+    assert_eq!(status("bob"), 504);
+    assert_eq!(get_with(&serving.after, ENDLESS, short).status, 504, "the peer is one, too");
+}
+
+#[test]
+fn a_server_whose_workers_all_compute_lives_and_is_not_ready_before_it_refuses() {
+    let serving = Serving::start(&["--url", "local://?queue_tasks=40", "--timeout", "1h"]);
+    assert_eq!(get(&serving.after, "/readyz").status, 200);
+    let mut browsers = Vec::new();
+    eventually("it is not ready", || {
+        browsers.push(ask(&serving.after, ENDLESS));
+        get(&serving.after, "/readyz").status == 503
+    });
+    assert!(browsers.len() > 30, "the queue took only {}", browsers.len());
+    let taken = get_with(&serving.after, ENDLESS, "x-timeout-ms: 1\r\n");
+    assert_eq!(taken.status, 504, "it refuses already: {taken:?}");
+    wait_until_busy(serving.pid());
+    let healthy = (0..50).all(|_| get(&serving.after, "/healthz").status == 200);
+    assert!(healthy, "it lives all the same");
+    drop(browsers);
+    eventually("it is ready again", || get(&serving.after, "/readyz").status == 200);
+}
+
+#[test]
+fn what_is_kept_goes_on_when_its_browser_has_left() {
+    let serving = Serving::start(&["--workers", "1", "--timeout", "1h"]);
+    let (path, body) = page_that_takes(40, &serving);
+    let browser = ask(&serving.after, &format!("/kept{path}"));
+    wait_until_busy(serving.pid());
+    drop(browser);
+    eventually("it is kept", || get(&serving.after, "/kept").body.contains(&body));
+    assert_eq!(get(&serving.after, &format!("/kept{path}")).body, body);
+}
+
+#[test]
+fn there_is_no_page_that_crashes() {
+    let serving = Serving::start(&[]);
+    for hit in ["exit", "segfault", "stack_overflow", "memory"] {
+        assert_eq!(get(&serving.after, &format!("/crash/{hit}")).status, 404);
+    }
 }
 
 #[test]
@@ -138,7 +224,7 @@ fn sigterm_and_ctrl_c_end_it_with_success_and_leave_no_worker() {
 #[test]
 fn sigterm_lets_what_runs_finish() {
     let mut serving = Serving::start(&[]);
-    let (path, body) = page_that_takes(Duration::from_millis(400), &serving.after);
+    let (path, body) = page_that_takes(15, &serving);
     let browser = ask(&serving.after, &path);
     wait_until_busy(serving.pid());
     serving.signal(Signal::TERM);
@@ -153,29 +239,34 @@ fn what_does_not_finish_in_time_is_cut_off_and_said() {
     wait_until_busy(serving.pid());
     serving.signal(Signal::TERM);
     assert_eq!(serving.wait(), Some(0), "{}", serving.stderr());
-    serving.wait_until_it_says("after still ran");
+    serving.wait_until_it_says("after: 1 request and 1 task did not finish in time, and were cut");
 }
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let mut serving = Serving::start(&["--timeout", "1h"]);
-    let _browser = ask(&serving.after, ENDLESS);
+    let browser = ask(&serving.after, ENDLESS);
     wait_until_busy(serving.pid());
     serving.signal(Signal::TERM);
     serving.wait_until_it_says("finishing what runs");
     serving.signal(Signal::TERM);
+    let told = answer(browser);
+    assert_eq!((told.status, &problem(&told)["kind"]), (503, &Value::from("closed")));
     assert_eq!(serving.wait(), Some(1));
+    serving.wait_until_it_says("1 request and 1 task did not finish in time");
     serving.wait_until_it_says("second signal");
 }
 
-/// The first page of the server that takes so long, and its body.
-fn page_that_takes(long: Duration, address: &str) -> (String, String) {
+/// The first page that takes a worker so much CPU time, in ticks, that it will
+/// be seen at work, however busy the machine is; and its body.
+fn page_that_takes(ticks: u64, serving: &Serving) -> (String, String) {
+    let used = || workers(serving.pid()).values().sum::<u64>();
     let mut pages = (25..).map(|n| {
         let path = format!("/fib/{n}");
-        let start = Instant::now();
-        let body = get(address, &path).body;
-        (start.elapsed(), path, body)
+        let before = used();
+        let body = get(&serving.after, &path).body;
+        (used() - before, path, body)
     });
-    let (_, path, body) = pages.find(|page| page.0 >= long).expect("n grows without end");
+    let (_, path, body) = pages.find(|page| page.0 >= ticks).expect("n grows without end");
     (path, body)
 }

@@ -19,6 +19,14 @@ fn arguments_that_make_no_sense_are_one_line_and_exit_code_2() {
         &["measure", "http://localhost/", "--while", "fib"],
         &["tour", "--quick", "slowly"],
         &["tour", "--quick", "--quick"],
+        &["chaos", "--seconds", "0"],
+        &["chaos", "--seed", "dice"],
+        &["chaos", "--workers", "2", "--url", "local://"],
+        &["chaos", "calmly"],
+        &["fairness", "--rounds", "0"],
+        &["fairness", "--slice", "0s"],
+        &["fairness", "--workers", "1"],
+        &["fairness", "--url", "local://"],
     ] {
         let ended = run(args);
         assert_eq!(ended.code, Some(2), "{args:?}: {ended:?}");
@@ -46,7 +54,7 @@ fn a_wrong_engine_url_is_one_line_and_exit_code_2() {
 fn help_and_version_go_to_stdout() {
     let help = run(&["--help"]);
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    for word in ["serve", "measure", "tour", "--quick", "--json"] {
+    for word in ["serve", "measure", "tour", "chaos", "fairness", "--quick", "--json"] {
         assert!(help.stdout.contains(word), "no {word} in {}", help.stdout);
     }
     let version = run(&["--version"]);

@@ -6,7 +6,6 @@
 //! decide and the engine appends frames to outboxes (which fixes their order).
 //! After it, results are handed to their futures and outboxes are written.
 
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,10 +19,13 @@ use crate::admission::Admission;
 use crate::error::{Error, Lost, Repr, Stage};
 use crate::ledger::{Bounds, Leave, Ledger, Reply, Settled, TaskId, WaiterId};
 use crate::placement::{Placement, Rules, SlotId};
+use crate::quarantine::{Quarantine, Terms};
 use crate::scatter::Workers;
 use crate::task::Function;
 use crate::wire::{Failure, Payload, Usage};
 
+/// What follows from a worker's death.
+mod crash;
 /// What a submit goes through, and what is shown of it all.
 mod intake;
 
@@ -42,6 +44,8 @@ pub(crate) struct Limits {
     /// Kills of one tenant in a second; `None`: as many as cost no more than a
     /// quarter of the workers' time.
     pub(crate) tenant_kills: Option<u32>,
+    /// When arguments that take workers down are refused, if ever.
+    pub(crate) quarantine: Option<Terms>,
 }
 
 /// How many waiters run out of time under one lock of the mutex.
@@ -68,6 +72,7 @@ pub(crate) struct Core {
     /// Whether the clock wakes the gate for kills that are due later.
     pub(super) timed: bool,
     admission: Admission,
+    quarantine: Option<Quarantine>,
     phase: Phase,
     /// Why no worker can be started, while that lasts.
     broken: Option<Error>,
@@ -111,6 +116,7 @@ impl Gate {
                 ledger: Ledger::new(limits.queue),
                 placement: Placement::new(limits.tenants),
                 admission: Admission::default(),
+                quarantine: limits.quarantine.map(Quarantine::new),
                 engine,
                 stopping: Stopping::new(limits.tenant_kills),
                 strength: Strength::new(workers, spares),
@@ -359,15 +365,11 @@ impl Reports<'_> {
     ) {
         let core = &mut *self.core;
         if let Some(task) = suspect {
-            let error = core.crash_report(task, lost);
-            let next = core.ledger.suspected(task, error, &mut self.effects.settled);
-            core.apply(next);
+            core.suspected(self.now, task, lost, &mut self.effects);
         }
         core.abandon(slot);
         for attempt in running {
-            let error = core.crash_report(attempt.0, lost);
-            let next = core.ledger.lost(attempt, error, &mut self.effects.settled);
-            core.apply(next);
+            core.crashed(self.now, attempt, lost, &mut self.effects);
         }
         core.slot_down(slot, self.now);
         core.give_up_if_broken(&mut self.effects);
@@ -432,20 +434,6 @@ impl Core {
         self.ledger.check_invariants();
         self.placement.check_invariants(now);
         self.ledger.check_agrees_with(&self.placement);
-    }
-
-    /// How a worker ended, with what is known of the task that it had.
-    fn crash_report(&self, task: TaskId, lost: &Lost) -> Error {
-        let mut lost = lost.clone();
-        if let Some(task) = self.ledger.task(task) {
-            let mut hasher = DefaultHasher::new();
-            hasher.write(&task.args);
-            lost.task = task.function.name;
-            lost.attempt = task.attempt;
-            lost.argument_bytes = task.args.len();
-            lost.argument_digest = hasher.finish();
-        }
-        Error::new(Repr::WorkerLost(lost))
     }
 
     fn error(&self, task: TaskId, failure: Failure) -> Error {

@@ -242,6 +242,7 @@ impl Run {
             payload: 100,
             tenants: Rules { lifo_above: 2, ..Rules::default() },
             tenant_kills: Some(2),
+            quarantine: None,
         };
         let engine = model.clone();
         let gate = Gate::new(limits, (2, 1), Box::new(engine));

@@ -91,7 +91,13 @@ impl Simulation {
     fn new(load: Load) -> Self {
         let (model, now) = (Model::default(), Instant::now());
         let queue = Bounds { tasks: load.queue_tasks, bytes: 1 << 20 };
-        let limits = Limits { queue, payload: 100, tenants: load.rules, tenant_kills: None };
+        let limits = Limits {
+            queue,
+            payload: 100,
+            tenants: load.rules,
+            tenant_kills: None,
+            quarantine: None,
+        };
         let gate = Gate::new(limits, (WORKERS, 0), Box::new(model.clone()));
         let slots = (0..WORKERS).map(|_| model.up(&gate, now)).collect();
         Self {

@@ -78,6 +78,11 @@ impl Core {
                 return self.apply(next);
             }
         }
+        if let Some(error) = self.quarantined_task(now, id) {
+            self.placement.unassign(slot);
+            let next = self.ledger.failed(id, error, &mut effects.settled);
+            return self.apply(next);
+        }
         self.ledger.placed(id, slot);
         let task = self.ledger.task(id).expect("the queue holds living tasks only");
         let work = Work {

@@ -205,7 +205,7 @@ fn panics_and_losses_are_retried_only_if_asked() {
     assert_eq!(fixture.finish(task, 1, Err(panic())), Next::Requeue(task));
     fixture.place(task);
     let lost = Error::new(Repr::WorkerLost(crate::Lost::default()));
-    let next = fixture.ledger.lost((task, 2), lost, &mut fixture.settled);
+    let next = fixture.ledger.lost((task, 2), (lost, true), &mut fixture.settled);
     assert_eq!(next, Next::Requeue(task));
     fixture.place(task);
     fixture.finish(task, 3, Err(panic()));

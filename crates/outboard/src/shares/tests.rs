@@ -146,6 +146,152 @@ proptest! {
     }
 }
 
+/// Tenants that come with some tasks, run out of them, and come back.
+struct Visits {
+    shares: Shares,
+    start: Instant,
+    /// Their weights; what each has waiting, the length of its tasks, and what it
+    /// has had and was due since it last had nothing waiting.
+    tenants: Vec<Visitor>,
+    /// When each worker's task started and ends, and whose it is.
+    running: Vec<(u64, u64, usize)>,
+    workers: usize,
+    now: u64,
+    longest: u64,
+}
+
+struct Visitor {
+    id: TenantId,
+    weight: u32,
+    waiting: VecDeque<u64>,
+    had: f64,
+    due: f64,
+}
+
+impl Visits {
+    fn new(weights: &[u32], workers: usize) -> Self {
+        let (mut shares, start) = (Shares::new(usize::MAX), Instant::now());
+        let visitor = |(number, weight): (usize, &u32)| Visitor {
+            id: shares.seen(Some(&name(number)), *weight, start),
+            weight: *weight,
+            waiting: VecDeque::new(),
+            had: 0.0,
+            due: 0.0,
+        };
+        let tenants = weights.iter().enumerate().map(visitor).collect();
+        // What is charged at first is the mean of tasks, so one was as long.
+        let longest = ESTIMATE as u64;
+        Self { shares, start, tenants, running: vec![], workers, now: 0, longest }
+    }
+
+    /// A tenant submits tasks of these lengths.
+    fn come(&mut self, who: usize, lengths: impl Iterator<Item = u64>) {
+        let id = self.shares.seen(Some(&name(who)), self.tenants[who].weight, self.start);
+        let visitor = &mut self.tenants[who];
+        visitor.id = id;
+        if visitor.waiting.is_empty() {
+            (visitor.had, visitor.due) = (0.0, 0.0);
+        }
+        for length in lengths {
+            self.longest = self.longest.max(length);
+            let place = self.shares.place(0, id);
+            self.shares.enqueue(place, task(who as u32));
+            visitor.waiting.push_back(length);
+        }
+        self.fill();
+    }
+
+    /// No worker is idle while a task waits.
+    fn fill(&mut self) {
+        while self.running.len() < self.workers {
+            let Some((place, _, ())) = self.shares.take(self.start, |_, _, _| Some(())) else {
+                break;
+            };
+            self.shares.charge(place.tenant, ESTIMATE);
+            let who = self.tenants.iter().position(|one| one.id == place.tenant).unwrap();
+            let length = self.tenants[who].waiting.pop_front().expect("it waits there too");
+            self.running.push((self.now, self.now + length, who));
+        }
+        self.shares.check_invariants();
+    }
+
+    /// Lets time pass to a moment before which no task ends.
+    fn pass(&mut self, until: u64) {
+        let present = |who: usize, one: &Visitor| {
+            !one.waiting.is_empty() || self.running.iter().any(|(.., owner)| *owner == who)
+        };
+        let there: Vec<bool> =
+            self.tenants.iter().enumerate().map(|(who, one)| present(who, one)).collect();
+        let weights = self.tenants.iter().zip(&there).filter(|(_, there)| **there);
+        let weights: u32 = weights.map(|(one, _)| one.weight).sum();
+        let took = (until - self.now) as f64;
+        for (who, visitor) in self.tenants.iter_mut().enumerate().filter(|(who, _)| there[*who]) {
+            let held = self.running.iter().filter(|(.., owner)| *owner == who).count();
+            visitor.had += took * held as f64;
+            let used = took * self.running.len() as f64;
+            visitor.due += used * f64::from(visitor.weight) / f64::from(weights);
+        }
+        self.now = until;
+    }
+
+    /// Ends the task that ends first, if it does so before a moment.
+    fn end_one(&mut self, before: u64) -> bool {
+        let first = (0..self.running.len()).min_by_key(|at| self.running[*at].1);
+        let Some(first) = first.filter(|first| self.running[*first].1 <= before) else {
+            return false;
+        };
+        self.pass(self.running[first].1);
+        let (start, end, who) = self.running.swap_remove(first);
+        let id = self.tenants[who].id;
+        self.shares.charge(id, i128::from(end - start) - ESTIMATE);
+        self.shares.released(id);
+        self.shares.released(id);
+        self.fill();
+        true
+    }
+
+    /// How far the tenant with tasks waiting that is furthest behind is from its
+    /// share, in units of the longest task.
+    fn worst_lag(&self) -> f64 {
+        let backlogged = self.tenants.iter().filter(|one| !one.waiting.is_empty());
+        backlogged.map(|one| one.due - one.had).fold(0.0, f64::max) / self.longest as f64
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #[test]
+    fn the_bound_holds_for_tenants_that_come_and_go(
+        weights in prop::collection::vec(1..5_u32, 2..6),
+        workers in 1..5_usize,
+        visits in prop::collection::vec(
+            (any::<prop::sample::Index>(), 0..3_000_u64, 1..20_usize, 0..4_u32, 1..100_u64),
+            1..80,
+        ),
+    ) {
+        let mut simulation = Visits::new(&weights, workers);
+        for (who, pause, tasks, magnitude, length) in visits {
+            // From far shorter to far longer than what is charged at first.
+            let length = length * 10_u64.pow(magnitude);
+            let lengths = (0..tasks as u64).map(|n| 1 + length * (n % 3 + 1) / 3);
+            simulation.come(who.index(weights.len()), lengths);
+            let until = simulation.now + pause * 10_u64.pow(magnitude) / 10;
+            while simulation.end_one(until) {
+                let lag = simulation.worst_lag();
+                prop_assert!(lag <= workers as f64 + 1.0, "behind by {lag}");
+            }
+            simulation.pass(until.max(simulation.now));
+            let lag = simulation.worst_lag();
+            prop_assert!(lag <= workers as f64 + 1.0, "behind by {lag}");
+        }
+        while simulation.end_one(u64::MAX) {
+            let lag = simulation.worst_lag();
+            prop_assert!(lag <= workers as f64 + 1.0, "behind by {lag}");
+        }
+        prop_assert_eq!(simulation.shares.waiting(), 0);
+    }
+}
+
 #[test]
 fn a_tenant_that_was_idle_has_no_credit() {
     let (mut shares, now) = (Shares::new(usize::MAX), Instant::now());

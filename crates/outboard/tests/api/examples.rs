@@ -54,6 +54,25 @@ fn cancel_frees_the_worker_each_time() {
     assert!(text.contains("timed out while running"), "{text}");
 }
 
+#[test]
+fn model_is_loaded_once_in_each_worker() {
+    let text = printed(&mut example("model"));
+    for line in ["f(0) = 1", "f(1) = 3", "f(20.5) = 42"] {
+        assert!(text.lines().any(|said| said == line), "{text}");
+    }
+    let loaded = |worker: u8| text.matches(&format!("[worker {worker}] loaded")).count();
+    // The spare may not have come to it when all is over.
+    assert!(loaded(1) <= 1 && loaded(2) <= 1 && loaded(1) + loaded(2) >= 1, "{text}");
+}
+
+#[test]
+fn model_that_cannot_be_loaded_is_said() {
+    let output = example("model").env("MODEL", "2.0 one").output().unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("`model::load` failed on start: invalid float literal"), "{text}");
+}
+
 /// A server that is ended with the test.
 struct Server(Child);
 

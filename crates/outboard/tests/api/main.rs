@@ -10,6 +10,9 @@ mod chaos;
 mod conformance;
 /// The programs in `examples/`.
 mod examples;
+/// What is left of many tasks.
+#[cfg(target_os = "linux")]
+mod leaks;
 /// What only worker processes have: crashes, orphans, isolation.
 #[cfg(target_os = "linux")]
 mod local;

@@ -111,11 +111,16 @@ impl Core {
         effects: &mut Effects,
     ) -> Result<WaiterId, Error> {
         request.steady_ns = self.steady_ns(now, request.function);
-        let Self { ledger, placement, admission, .. } = self;
+        let Self { ledger, placement, .. } = self;
         let options = request.options;
         let (priority, name) = (options.priority, options.tenant.as_ref());
         let tenant = placement.seen(name, options.weight, now);
         placement.forgotten().for_each(|tenant| ledger.book.forget(tenant));
+        if let Some(error) = self.quarantined(now, request.function, &request.args.payload) {
+            self.ledger.refused(request.function, tenant);
+            return Err(error);
+        }
+        let Self { ledger, placement, admission, .. } = self;
         let submitted = ledger.submit(now, request, handle, tenant, |fill| {
             if !options.found_room && !placement.may_start(tenant, now) {
                 admission.admit(

@@ -7,9 +7,13 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
+use super::outbox;
 use crate::passing;
 use crate::sealed;
 use crate::wire::{self, FunctionRef, Payload, Place, ToWorker};
+
+/// A buffer above this capacity is given back when it is empty.
+const KEPT_BYTES: usize = 1 << 20;
 
 /// From this size on a payload is copied by a thread that may block.
 pub(super) const HUGE_BYTES: usize = 4 << 20;
@@ -85,27 +89,27 @@ impl Chunk {
         matches!(self, Self::Large(_, payload) if payload.len() >= HUGE_BYTES)
     }
 
-    /// Writes from `written` on, as far as there is room; gives how far.
-    pub(super) fn write(
-        &self,
-        stream: impl AsFd + Copy,
-        mut written: usize,
-    ) -> (Result<(), Errno>, usize) {
+    /// Sends some of it, from a byte on, without waiting.
+    pub(super) fn send(&self, stream: impl AsFd, from: usize) -> Result<usize, Errno> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        while written < self.len() {
-            let sent = match self {
-                Self::Passing(frame, fd) if written == 0 => {
-                    passing::send(stream, frame, &[fd.as_fd()], flags)
-                }
-                _ => send(stream, &self[written..], flags),
-            };
-            match sent {
-                Ok(sent) => written += sent,
-                Err(Errno::INTR) => {}
-                Err(error) => return (Err(error), written),
+        match self {
+            Self::Passing(frame, fd) if from == 0 => {
+                passing::send(stream, frame, &[fd.as_fd()], flags)
             }
+            _ => send(stream, &self[from..], flags),
         }
-        (Ok(()), written)
+    }
+}
+
+impl outbox::Chunk for Chunk {
+    fn emptied(self) -> Option<Self> {
+        match self {
+            Self::Frames(mut bytes) if bytes.capacity() <= KEPT_BYTES => {
+                bytes.clear();
+                Some(Self::Frames(bytes))
+            }
+            _ => None,
+        }
     }
 }
 

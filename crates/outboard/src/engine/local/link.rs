@@ -19,7 +19,6 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::arena::{Arena, Half, Ring};
-use crate::builder::Recycling;
 use crate::engine::{Flush, Stopped, Work};
 use crate::error::{Cause, Lost};
 use crate::ledger::TaskId;
@@ -29,10 +28,9 @@ use crate::wire::{self, FunctionRef, Payload, Place};
 use crate::worker::now_ns;
 
 use super::chunk::{Chunk, Run};
+use super::outbox::{self, Outbox, Socket, Unsent};
+use super::process;
 use super::wear::Wear;
-
-/// A buffer above this capacity is given back when it is empty.
-const KEPT_BYTES: usize = 1 << 20;
 
 /// One worker process, as the server sees it.
 #[derive(Debug)]
@@ -43,6 +41,10 @@ pub(super) struct Link {
     pidfd: OwnedFd,
     pub(super) page: Page,
     pub(super) arena: Arena,
+    /// How many bytes of its answers were read.
+    pub(super) heard_bytes: AtomicU64,
+    /// Its answers are to be looked at, bell or no bell.
+    pub(super) poked: Notify,
     stream: OwnedWriteHalf,
     runtime: Handle,
     outgoing: Mutex<Outgoing>,
@@ -54,8 +56,11 @@ pub(super) struct Link {
     pub(super) started: Instant,
     wear: Wear,
     worn: AtomicBool,
-    /// It said hello: it came as far as `init`.
-    pub(super) greeted: AtomicBool,
+    /// When it said hello: it came as far as `init`.
+    pub(super) greeted: OnceLock<Instant>,
+    /// Resident memory when it was ready, and when it was last measured.
+    memory_at_start: AtomicU64,
+    memory_measured: AtomicU64,
     killed: AtomicBool,
     /// It was killed or sent away on purpose.
     unwanted: AtomicBool,
@@ -69,15 +74,7 @@ pub(super) struct Link {
 /// Frames, in the order in which the gate decided them.
 #[derive(Debug, Default)]
 struct Outgoing {
-    /// Being written, from `written` on, by whoever set `writing`.
-    front: Chunk,
-    written: usize,
-    writing: bool,
-    /// Waits for its turn, with the number of the first task that has bytes in
-    /// it; small frames share a chunk.
-    queue: VecDeque<(u64, Chunk)>,
-    /// An empty buffer to fill next.
-    spare: Vec<u8>,
+    outbox: Outbox<Chunk>,
     /// Every task sent and not answered, in order.
     sent: VecDeque<Sent>,
     last_seq: u64,
@@ -110,7 +107,8 @@ impl Link {
         pidfd: OwnedFd,
         (page, arena): (Page, Arena),
         stream: OwnedWriteHalf,
-        (runtime, recycling): (Handle, Recycling),
+        runtime: Handle,
+        wear: Wear,
     ) -> Arc<Self> {
         Arc::new_cyclic(|weak| Self {
             weak: weak.clone(),
@@ -119,6 +117,8 @@ impl Link {
             pidfd,
             page,
             arena,
+            heard_bytes: AtomicU64::new(0),
+            poked: Notify::new(),
             stream,
             runtime,
             outgoing: Mutex::default(),
@@ -126,9 +126,11 @@ impl Link {
             slot: Mutex::default(),
             done: AtomicU64::new(0),
             started: Instant::now(),
-            wear: Wear::of(recycling, Instant::now()),
+            wear,
             worn: AtomicBool::new(false),
-            greeted: AtomicBool::new(false),
+            greeted: OnceLock::new(),
+            memory_at_start: AtomicU64::new(0),
+            memory_measured: AtomicU64::new(0),
             killed: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -153,7 +155,7 @@ impl Link {
         outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false, unwanted: false });
         for value in &work.args.scattered {
             if let Some(file) = value.file.as_ref().filter(|_| outgoing.shared.insert(value.id)) {
-                outgoing.queue.push_back((seq, Chunk::share(value.id, file.clone())));
+                outgoing.outbox.push(seq, Chunk::share(value.id, file.clone()));
             }
         }
         outgoing.append(Run { seq, function, deadline_ns }, &work.args.payload);
@@ -166,21 +168,24 @@ impl Link {
             return;
         }
         let next = outgoing.last_seq + 1;
-        outgoing.queue.push_back((next, Chunk::forget(id)));
+        outgoing.outbox.push(next, Chunk::forget(id));
         drop(outgoing);
         // Others may wait for what the caller holds.
         if let Some(link) = self.weak.upgrade() {
-            self.runtime.spawn(async move { link.write_all() });
+            self.runtime.spawn(async move { link.flush() });
         }
     }
 
     /// Takes the oldest task that was sent, which is the one that `seq`, read
     /// from the worker, must be. `skipped` is whether it said that it did not
-    /// run, which it must of those that were taken back and of no other. It
-    /// cannot have answered what is not written yet.
+    /// run, which it must of those that were taken back and of no other; what it
+    /// ran, its page says to be done. It cannot have answered what is not written
+    /// yet.
     pub(super) fn answered(&self, seq: u64, skipped: bool) -> Option<Sent> {
         let mut outgoing = self.outgoing();
-        let written = outgoing.queue.front().is_none_or(|(first, _)| seq < *first);
+        let written = outgoing.outbox.has_begun(seq);
+        let word = if skipped { Word::Revoked } else { Word::Done };
+        let written = written && self.page.word(seq) == Some(word);
         let honest = |sent: &&Sent| sent.seq == seq && sent.revoked == skipped && written;
         let first = *outgoing.sent.front().filter(honest)?;
         outgoing.sent.pop_front();
@@ -257,7 +262,22 @@ impl Link {
 
     /// It said that it executes tasks; whether that was the first time.
     pub(super) fn set_ready(&self) -> bool {
+        let memory_bytes = self.page.memory_bytes();
+        self.memory_at_start.store(memory_bytes, Relaxed);
+        self.memory_measured.store(memory_bytes, Relaxed);
         !self.ready.swap(true, AcqRel)
+    }
+
+    /// A task was measured that ended with so much resident memory; gives how
+    /// much there was before it.
+    pub(super) fn measured(&self, memory_bytes: u64) -> Option<u64> {
+        let before = self.memory_measured.swap(memory_bytes, Relaxed);
+        (before > 0).then_some(before)
+    }
+
+    /// Resident memory before the task that it has, where that is known.
+    pub(super) fn memory_before(&self) -> Option<u64> {
+        Some(self.memory_measured.load(Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     /// Whether it executes tasks.
@@ -319,9 +339,10 @@ impl Link {
     }
 
     /// What the worker would have started next, if it died unasked with nothing
-    /// started.
+    /// started, or for what it wrote.
     pub(super) fn suspect(&self) -> Option<TaskId> {
-        if self.was_unwanted() || !self.unanswered().is_empty() {
+        let asked = self.was_unwanted() && self.blame.get() != Some(&Cause::Protocol);
+        if asked || !self.unanswered().is_empty() {
             return None;
         }
         self.outgoing().sent.front().filter(|sent| !sent.revoked).map(|sent| sent.task)
@@ -340,6 +361,23 @@ impl Link {
         let unwanted = outgoing.sent.iter().all(|sent| sent.unwanted);
         let first = outgoing.sent.front().filter(|_| unwanted)?.seq;
         (self.page.word(first) != Some(Word::Stopping)).then_some(first)
+    }
+
+    /// The number of the task that it owes the next step to, if it sleeps all
+    /// the same, with nothing to be read on either side and no task running: it
+    /// takes no further task, or a task wrote to its page. Has the reader look for
+    /// an answer whose bell was lost in that.
+    pub(super) fn mute_at(&self) -> Option<u64> {
+        let outgoing = self.outgoing();
+        let first = outgoing.sent.front().filter(|_| outgoing.outbox.is_idle())?.seq;
+        let runs = matches!(self.page.word(first), Some(Word::Running | Word::Stopping));
+        drop(outgoing);
+        let mute = !runs && !self.was_killed() && process::is_asleep(self.pid);
+        if mute {
+            self.poked.notify_one();
+        }
+        let read = self.page.said_bytes() == self.heard_bytes.load(Relaxed);
+        (mute && read && rustix::io::ioctl_fionread(self.stream.as_ref()) == Ok(0)).then_some(first)
     }
 
     /// Kills the worker, for a reason that its loss will be put down to.
@@ -440,8 +478,8 @@ impl Link {
     /// between tasks, or that is not known.
     pub(super) fn wore_out(&self, memory_bytes: u64) -> bool {
         let age = self.wear.until.map(|_| Instant::now());
-        let out =
-            self.wear.is_out(age.unwrap_or(self.started), self.done.load(Relaxed), memory_bytes);
+        let memory = (memory_bytes, self.memory_at_start.load(Relaxed));
+        let out = self.wear.is_out(age.unwrap_or(self.started), self.done.load(Relaxed), memory);
         out && !self.worn.swap(true, AcqRel)
     }
 
@@ -455,58 +493,53 @@ impl Link {
         self.done.fetch_add(1, Relaxed) == 0
     }
 
-    /// Writes what is queued, and hands what does not fit to the runtime.
-    fn write_all(&self) {
-        while let Some((front, written)) = self.begin() {
-            if front.is_huge() {
-                return self.write_elsewhere(front);
-            }
-            if !self.write_one(front, written) {
-                return;
-            }
-        }
-    }
-
-    /// Takes what is to be written next, unless someone else is writing.
-    fn begin(&self) -> Option<(Chunk, usize)> {
-        let mut outgoing = self.outgoing();
-        if outgoing.writing || !outgoing.next() {
-            return None;
-        }
-        outgoing.writing = true;
-        Some((std::mem::take(&mut outgoing.front), outgoing.written))
-    }
-
-    /// Writes that; whether all of it, so that there is a next.
-    fn write_one(&self, front: Chunk, written: usize) -> bool {
-        let front = self.prepare(front);
-        let (result, written) = front.write(self.stream.as_ref(), written);
-        self.give_back_front(front, written);
+    /// What became of writing, or what has to.
+    fn wrote(&self, result: Result<(), Unsent>) {
         match result {
-            Ok(()) => self.outgoing().writing = false,
-            Err(Errno::AGAIN) => self.write_later(),
-            // The worker is dead, or the system is short of memory: frames
-            // that cannot be sent would never be answered.
-            Err(_) => self.kill(),
+            Ok(()) => {}
+            Err(Unsent::Full) => self.write_later(),
+            Err(Unsent::Much) => self.write_elsewhere(),
+            // The worker is dead, or the system is short of memory: frames that
+            // cannot be sent would never be answered.
+            Err(Unsent::Broken) => self.kill(),
         }
-        result.is_ok()
+    }
+
+    /// The socket is full: a task of the runtime goes on as it drains.
+    fn write_later(&self) {
+        let Some(link) = self.weak.upgrade() else { return };
+        self.runtime.spawn(async move {
+            while link.stream.writable().await.is_ok() {
+                let mut result = Err(Unsent::Full);
+                // Through `try_io`, so that a full socket is waited for again.
+                let _ = link.stream.as_ref().try_io(Interest::WRITABLE, || {
+                    result = outbox::resume(&*link);
+                    if result == Err(Unsent::Full) {
+                        return Err(io::Error::from(io::ErrorKind::WouldBlock));
+                    }
+                    Ok(())
+                });
+                if result != Err(Unsent::Full) {
+                    return link.wrote(result);
+                }
+            }
+        });
     }
 
     /// Copying that much would keep an event loop from its other work.
-    fn write_elsewhere(&self, front: Chunk) {
+    fn write_elsewhere(&self) {
         let Some(link) = self.weak.upgrade() else { return };
         self.runtime.spawn_blocking(move || {
-            if link.write_one(front, 0) {
-                link.write_all();
-            }
+            outbox::change_rest(&*link, |chunk| link.lay(chunk));
+            link.wrote(outbox::resume(&*link));
         });
     }
 
     /// Puts a large payload where the worker finds it, just before the message
     /// that says so: what waits in the queue holds no memory twice, and no
     /// descriptor.
-    fn prepare(&self, front: Chunk) -> Chunk {
-        let Chunk::Large(run, payload) = front else { return front };
+    fn lay(&self, chunk: Chunk) -> Chunk {
+        let Chunk::Large(run, payload) = chunk else { return chunk };
         let bytes = payload.len();
         let place = {
             let mut outgoing = self.outgoing();
@@ -520,39 +553,28 @@ impl Link {
         self.arena.write(Half::Arguments, offset, &payload);
         run.placed(Place::Arena { offset: offset as u64, bytes: bytes as u64 })
     }
+}
 
-    /// The socket is full: a task of the runtime goes on as it drains. It has
-    /// `writing` until nothing is left.
-    fn write_later(&self) {
-        let Some(link) = self.weak.upgrade() else { return };
-        self.runtime.spawn(async move {
-            while link.stream.writable().await.is_ok() {
-                // Through `try_io`, so that a full socket is waited for again.
-                let result = link.stream.as_ref().try_io(Interest::WRITABLE, || {
-                    let (front, written) = link.lend();
-                    let (result, written) = front.write(link.stream.as_ref(), written);
-                    link.give_back_front(front, written);
-                    result.map_err(io::Error::from)
-                });
-                match result {
-                    Ok(()) => break,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => return link.kill(),
-                }
+impl Socket for Link {
+    type Chunk = Chunk;
+
+    fn with<R>(&self, change: impl FnOnce(&mut Outbox<Chunk>) -> R) -> R {
+        change(&mut self.outgoing().outbox)
+    }
+
+    fn prepare(&self, chunk: Chunk) -> Result<Chunk, (Chunk, Unsent)> {
+        if chunk.is_huge() { Err((chunk, Unsent::Much)) } else { Ok(self.lay(chunk)) }
+    }
+
+    fn send(&self, chunk: &Chunk, from: usize) -> Result<usize, Unsent> {
+        loop {
+            match chunk.send(self.stream.as_ref(), from) {
+                Ok(sent) => return Ok(sent),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Err(Unsent::Full),
+                Err(_) => return Err(Unsent::Broken),
             }
-            link.outgoing().writing = false;
-            link.write_all();
-        });
-    }
-
-    fn lend(&self) -> (Chunk, usize) {
-        let mut outgoing = self.outgoing();
-        (std::mem::take(&mut outgoing.front), outgoing.written)
-    }
-
-    fn give_back_front(&self, front: Chunk, written: usize) {
-        let mut outgoing = self.outgoing();
-        (outgoing.front, outgoing.written) = (front, written);
+        }
     }
 }
 
@@ -564,7 +586,7 @@ fn monotonic_ns(at: Instant) -> u64 {
 
 impl Flush for Link {
     fn flush(&self) {
-        self.write_all();
+        self.wrote(outbox::write(self));
     }
 }
 
@@ -572,22 +594,6 @@ impl Outgoing {
     /// The latest sending of a task that was not taken back.
     fn find(&mut self, task: TaskId) -> Option<&mut Sent> {
         self.sent.iter_mut().rev().find(|sent| sent.task == task && !sent.revoked)
-    }
-
-    /// Makes `front` what is to be written next; `false` if there is nothing.
-    fn next(&mut self) -> bool {
-        if self.written < self.front.len() {
-            return true;
-        }
-        let next = self.queue.pop_front().map(|(_, chunk)| chunk).unwrap_or_default();
-        self.written = 0;
-        if let Chunk::Frames(mut empty) = std::mem::replace(&mut self.front, next)
-            && empty.capacity() <= KEPT_BYTES
-        {
-            empty.clear();
-            self.spare = empty;
-        }
-        !self.front.is_empty()
     }
 
     /// Whether a task was taken back.
@@ -599,18 +605,19 @@ impl Outgoing {
     fn append(&mut self, run: Run, payload: &Payload) {
         let seq = run.seq;
         if payload.is_large() {
-            return self.queue.push_back((seq, Chunk::Large(run, payload.clone())));
+            return self.outbox.push(seq, Chunk::Large(run, payload.clone()));
         }
-        if !matches!(self.queue.back(), Some((_, Chunk::Frames(_)))) {
-            self.queue.push_back((seq, Chunk::Frames(std::mem::take(&mut self.spare))));
+        if !matches!(self.outbox.last_mut(), Some(Chunk::Frames(_))) {
+            let empty = self.outbox.take_spare().unwrap_or_default();
+            self.outbox.push(seq, empty);
         }
-        let Some((_, Chunk::Frames(frames))) = self.queue.back_mut() else { return };
+        let Some(Chunk::Frames(frames)) = self.outbox.last_mut() else { return };
         let message = run.message(Place::Frame);
         match payload {
             Payload::Owned(bytes) => wire::append(frames, &message, bytes),
             Payload::Shared(bytes) => {
                 wire::append_head(frames, &message, bytes.len());
-                self.queue.push_back((seq, Chunk::Payload(payload.clone())));
+                self.outbox.push(seq, Chunk::Payload(payload.clone()));
             }
         }
     }

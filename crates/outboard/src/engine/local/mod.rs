@@ -1,46 +1,41 @@
 //! The `local` engine: worker processes of this very binary on this machine.
 //!
 //! `supervisor` starts and reaps processes on a thread of its own, `link` is
-//! the server's end of one worker, `output` passes its stdout and stderr on.
+//! the server's end of one worker, `reader` takes its answers, `output` passes
+//! its stdout and stderr on.
 //! What the worker itself does is in `crate::worker`.
 
+mod cgroup;
 mod chunk;
 mod link;
+mod outbox;
 mod output;
 pub(crate) mod process;
+mod reader;
+mod shortage;
 mod supervisor;
 mod wear;
 
 use std::collections::VecDeque;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::Interest;
-use tokio::net::unix::OwnedReadHalf;
-
-use crate::answers::{LONGEST_BYTES, Listener, Nonsense};
-use crate::arena::HALF_BYTES;
 use crate::builder::Settings;
 use crate::closure::address;
 use crate::engine::gate::Reports;
 use crate::engine::{Engine, Flush, Gate, Stopped, Work};
-use crate::error::{Cause, Error};
+use crate::error::Error;
 use crate::execute::inside_task;
 use crate::init::restart;
 use crate::ledger::TaskId;
-use crate::passing;
 use crate::placement::SlotId;
 use crate::scatter::Workers;
-use crate::sealed;
 use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, unknown};
-use crate::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Payload, Place, VERSION};
-use crate::worker::{became_worker, digest, is_worker};
+use crate::wire::FunctionRef;
+use crate::worker::{became_worker, is_worker};
 
-use chunk::HUGE_BYTES;
-use link::{Link, Sent};
+use link::Link;
 use supervisor::Control;
 
 /// Starts the engine: its supervisor, and through that its workers.
@@ -268,267 +263,5 @@ fn reference(function: &Function) -> Option<FunctionRef> {
     match function.index {
         Some(index) => Some(FunctionRef::Index(index)),
         None => address::to_offset(function.run).map(FunctionRef::Offset),
-    }
-}
-
-/// Reads what one worker writes until it ends; lives on the client's runtime.
-struct Reader {
-    gate: Arc<Gate>,
-    links: Links,
-    control: Arc<Control>,
-    link: Arc<Link>,
-    listener: Listener,
-    /// Answers that were copied from shared memory.
-    answers: Inbox,
-    /// What came through the socket, with descriptors beside it.
-    inbox: Inbox,
-    files: Vec<OwnedFd>,
-    /// The answer that came through the socket, and has no place in the order yet.
-    beside: Option<(FromWorker, Payload)>,
-    /// The next answer comes through the socket.
-    awaits_beside: bool,
-    finished: bool,
-}
-
-impl Reader {
-    fn new(gate: Arc<Gate>, links: Links, control: Arc<Control>, link: Arc<Link>) -> Self {
-        Self {
-            gate,
-            links,
-            control,
-            link,
-            listener: Listener::default(),
-            answers: Inbox::default(),
-            inbox: Inbox::default(),
-            files: Vec::new(),
-            beside: None,
-            awaits_beside: false,
-            finished: false,
-        }
-    }
-
-    /// Serves the worker to its end, and reports that.
-    async fn serve(mut self, stream: OwnedReadHalf) {
-        match self.converse(&stream).await {
-            Ok(()) => self.link.hung_up(),
-            Err(Nonsense) => self.link.blame(Cause::Protocol),
-        }
-        let lost = self.link.lost().await.clone();
-        // What it answered before its end counts.
-        let _ = self.take().await;
-        tracing::debug!(worker = lost.worker, pid = lost.pid, cause = ?lost.cause, "worker ended");
-        self.gate.report(|reports| {
-            self.links.leave(&self.link);
-            if let Some(slot) = self.link.slot() {
-                let suspect = self.link.suspect();
-                reports.lost(slot, self.link.unanswered(), suspect, &lost);
-            }
-        });
-        self.finished = true;
-    }
-
-    /// Takes what the worker writes until its stream ends.
-    async fn converse(&mut self, stream: &OwnedReadHalf) -> Result<(), Nonsense> {
-        loop {
-            let quiet = self.awaits_beside || self.listener.sleep(&self.link.page);
-            if quiet {
-                // The error of a broken connection says no more than its end does.
-                let read = read(stream, &mut self.inbox, &mut self.files).await;
-                self.listener.wake(&self.link.page);
-                if matches!(read, Ok(0) | Err(_)) {
-                    return Ok(());
-                }
-            }
-            self.take().await?;
-            // A worker that always has more must not keep others from the thread.
-            tokio::task::coop::consume_budget().await;
-        }
-    }
-
-    /// Takes all answers that have arrived, under one lock of the gate.
-    async fn take(&mut self) -> Result<(), Nonsense> {
-        // Decoded and copied before the lock, which others wait for.
-        let mut messages = Vec::new();
-        self.take_socket(&mut messages)?;
-        self.listener.hear(&self.link.arena, &self.link.page, &mut self.answers)?;
-        let mut room = HALF_BYTES as u64;
-        loop {
-            if self.awaits_beside {
-                let Some((message, payload)) = self.beside.take() else { break };
-                self.awaits_beside = false;
-                messages.push(self.complete(message, payload, &mut room).await?);
-            }
-            let frame = self.answers.next_frame(LONGEST_BYTES).map_err(|_| Nonsense)?;
-            let Some(frame) = frame else { break };
-            let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
-            if message == FromWorker::Beside {
-                self.awaits_beside = true;
-                continue;
-            }
-            let payload = payload.to_vec().into();
-            messages.push(self.complete(message, payload, &mut room).await?);
-        }
-        // A worker of ours says first that something comes, and a descriptor comes
-        // with the frame that needs it.
-        if self.beside.is_some() || !self.files.is_empty() {
-            return Err(Nonsense);
-        }
-        if messages.is_empty() {
-            return Ok(());
-        }
-        self.gate.report(|reports| {
-            let mut messages = messages.into_iter();
-            messages.try_for_each(|(message, payload)| self.receive(reports, message, payload))
-        })
-    }
-
-    /// Takes what came through the socket: bells, what is said before the first
-    /// task, and at most one answer.
-    fn take_socket(&mut self, messages: &mut Vec<(FromWorker, Payload)>) -> Result<(), Nonsense> {
-        let limit = self.gate.limits().payload + MESSAGE_ROOM;
-        while let Some(frame) = self.inbox.next_frame(limit).map_err(|_| Nonsense)? {
-            if frame.is_empty() {
-                self.listener.bell()?;
-                continue;
-            }
-            let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
-            match message {
-                FromWorker::Hello { .. } | FromWorker::Ready => {
-                    messages.push((message, Payload::Owned(Vec::new())));
-                }
-                _ if self.beside.is_some() => return Err(Nonsense),
-                _ => self.beside = Some((message, payload.to_vec().into())),
-            }
-        }
-        Ok(())
-    }
-
-    /// An answer with its result, wherever that is.
-    async fn complete(
-        &mut self,
-        message: FromWorker,
-        payload: Payload,
-        room: &mut u64,
-    ) -> Result<(FromWorker, Payload), Nonsense> {
-        match message {
-            FromWorker::Done { seq, place, .. } if place != Place::Frame => {
-                let payload = self.fetch(seq, place, room).await.ok_or(Nonsense)?;
-                Ok((message, payload))
-            }
-            _ => Ok((message, payload)),
-        }
-    }
-
-    /// Takes a result from where the worker says that it is. What lies in the
-    /// arena at one time is no larger than that, so no more is copied at once.
-    async fn fetch(&mut self, seq: u64, place: Place, room: &mut u64) -> Option<Payload> {
-        let limit = self.gate.limits().payload as u64;
-        match place {
-            Place::Arena { offset, bytes } if bytes <= limit => {
-                *room = room.checked_sub(bytes)?;
-                let link = self.link.clone();
-                let copy = move || link.read_result(seq, offset, bytes);
-                match bytes as usize >= HUGE_BYTES {
-                    true => tokio::task::spawn_blocking(copy).await.ok()?,
-                    false => copy(),
-                }
-            }
-            Place::File { bytes } if bytes <= limit => {
-                sealed::open(&self.files.pop()?, bytes).ok().map(Payload::from)
-            }
-            _ => None,
-        }
-    }
-
-    fn receive(
-        &self,
-        reports: &mut Reports<'_>,
-        message: FromWorker,
-        payload: Payload,
-    ) -> Result<(), Nonsense> {
-        let (seq, outcome, usage) = match message {
-            FromWorker::Hello { version, digest } => return self.greeted(version, digest),
-            FromWorker::Ready => return self.ready(reports),
-            FromWorker::Beside => return Err(Nonsense),
-            FromWorker::Skipped { seq } => {
-                let (slot, sent) = self.answered(seq, true)?;
-                reports.skipped(slot, sent.task);
-                return Ok(());
-            }
-            FromWorker::Done { seq, usage, .. } => (seq, Ok(payload), usage),
-            FromWorker::Failed { seq, usage, failure } => (seq, Err(failure), usage),
-        };
-        let (slot, sent) = self.answered(seq, false)?;
-        if self.link.count_done() {
-            self.control.succeeded();
-        }
-        let attempt = (sent.task, sent.attempt);
-        reports.finished(slot, attempt, outcome, (usage, self.link.number));
-        if self.link.wore_out(usage.memory_bytes.unwrap_or(0)) {
-            self.links.replace(&self.link, reports);
-        }
-        Ok(())
-    }
-
-    fn answered(&self, seq: u64, skipped: bool) -> Result<(SlotId, Sent), Nonsense> {
-        let slot = self.link.slot().ok_or(Nonsense)?;
-        Ok((slot, self.link.answered(seq, skipped).ok_or(Nonsense)?))
-    }
-
-    /// The first message, once.
-    fn greeted(&self, version: u32, theirs: u64) -> Result<(), Nonsense> {
-        let again = self.link.greeted.swap(true, AcqRel);
-        if again || version != VERSION || theirs != digest() { Err(Nonsense) } else { Ok(()) }
-    }
-
-    /// The second message, once.
-    fn ready(&self, reports: &mut Reports<'_>) -> Result<(), Nonsense> {
-        if !self.link.greeted.load(Acquire) || !self.link.set_ready() {
-            return Err(Nonsense);
-        }
-        self.links.lock().standby.push_back(self.link.clone());
-        reports.ready(self.link.started.elapsed());
-        Ok(())
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.gate.end(&Error::closed("its runtime ended"));
-        }
-    }
-}
-
-/// Waits for bytes, and puts them into the inbox; gives how many.
-async fn read(
-    stream: &OwnedReadHalf,
-    inbox: &mut Inbox,
-    files: &mut Vec<OwnedFd>,
-) -> io::Result<usize> {
-    let stream: &tokio::net::UnixStream = stream.as_ref();
-    loop {
-        stream.readable().await?;
-        let mut read = None;
-        let result = stream.try_io(Interest::READABLE, || {
-            let room = inbox.room();
-            let bytes = passing::receive(stream, room, files)?;
-            read = Some(bytes);
-            // Less than there was room for: nothing is left, so wait next time
-            // without trying first. Descriptors end a read earlier.
-            match bytes > 0 && bytes < room.len() && files.is_empty() {
-                true => Err(io::ErrorKind::WouldBlock.into()),
-                false => Ok(()),
-            }
-        });
-        match (read, result) {
-            (Some(bytes), _) => {
-                inbox.arrived(bytes);
-                return Ok(bytes);
-            }
-            (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-            (None, Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-            (None, result) => result?,
-        }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rustix::time::ClockId;
 
+use super::shortage::LastAllocation;
+use crate::error::Shortage;
 use crate::worker::now_ns;
 
 /// How many lines of stderr are kept for `WorkerLost`.
@@ -86,8 +88,17 @@ pub(super) struct Pipe<R> {
     batched: u64,
     /// The last lines, with the monotonic clock, in nanoseconds, when they came.
     tail: VecDeque<(u64, String)>,
+    allocation: LastAllocation,
     dropped: u64,
     closed: bool,
+}
+
+/// What a worker wrote last.
+#[derive(Debug, PartialEq)]
+pub(super) struct LastWords {
+    pub(super) lines: Vec<String>,
+    /// The allocation that failed, if that is what they are about.
+    pub(super) shortage: Option<Shortage>,
 }
 
 impl<R: Read> Pipe<R> {
@@ -102,6 +113,7 @@ impl<R: Read> Pipe<R> {
             batch: Vec::new(),
             batched: 0,
             tail: VecDeque::new(),
+            allocation: LastAllocation::default(),
             dropped: 0,
             closed: false,
         }
@@ -141,7 +153,7 @@ impl<R: Read> Pipe<R> {
 
     /// The last lines that came since then, by the monotonic clock; what is
     /// left is taken as a line.
-    pub(super) fn finish(mut self, since_ns: u64) -> Vec<String> {
+    pub(super) fn finish(mut self, since_ns: u64) -> LastWords {
         // What the pipe can hold is read; a process that was left behind may go
         // on writing, and is not waited for.
         for _ in 0..LAST_TURNS {
@@ -154,8 +166,9 @@ impl<R: Read> Pipe<R> {
             self.end_line();
         }
         self.print();
-        let tail = self.tail.into_iter();
-        tail.filter(|(ns, _)| *ns >= since_ns).map(|(_, line)| line).collect()
+        let tail = self.tail.into_iter().filter(|(ns, _)| *ns >= since_ns);
+        let lines = tail.map(|(_, line)| line).collect();
+        LastWords { lines, shortage: self.allocation.since(since_ns) }
     }
 
     fn take(&mut self, mut bytes: &[u8]) {
@@ -194,7 +207,9 @@ impl<R: Read> Pipe<R> {
         let (_, mut text) = full.then(|| self.tail.pop_front()).flatten().unwrap_or_default();
         text.clear();
         text.push_str(&String::from_utf8_lossy(&self.partial));
-        self.tail.push_back((now_ns(ClockId::Monotonic), text));
+        let ns = now_ns(ClockId::Monotonic);
+        self.allocation.take(ns, &text);
+        self.tail.push_back((ns, text));
     }
 
     /// Hands the lines to the printer, or counts them as dropped.
@@ -233,7 +248,7 @@ mod tests {
     #[test]
     fn lines_carry_the_workers_number_and_are_kept() {
         let (pipe, lines) = pipe(b"one\ntwo\nrest");
-        assert_eq!(pipe.finish(0), ["one", "two", "rest"]);
+        assert_eq!(pipe.finish(0).lines, ["one", "two", "rest"]);
         assert_eq!(text(&lines), "[worker 2] one\n[worker 2] two\n[worker 2] rest\n");
     }
 
@@ -244,22 +259,32 @@ mod tests {
         let since = now_ns(ClockId::Monotonic) + 1;
         while now_ns(ClockId::Monotonic) < since {}
         pipe.take(b"new\n");
-        assert_eq!(pipe.finish(since), ["new"]);
+        assert_eq!(pipe.finish(since).lines, ["new"]);
     }
 
     #[test]
     fn the_tail_is_bounded() {
         let text: String = (0..1000).map(|n| format!("{n}\n")).collect();
         let (pipe, _lines) = pipe(text.as_bytes());
-        let tail = pipe.finish(0);
+        let tail = pipe.finish(0).lines;
         assert_eq!((tail.len(), tail[0].as_str()), (TAIL_LINES, "900"));
+    }
+
+    #[test]
+    fn a_failed_allocation_is_noticed_though_its_line_is_no_longer_kept() {
+        let trace = "  99: main\n".repeat(TAIL_LINES + 1);
+        let text = format!("memory allocation of 8 bytes failed\n{trace}");
+        let (pipe, _lines) = pipe(text.as_bytes());
+        let words = pipe.finish(0);
+        assert_eq!(words.lines.len(), TAIL_LINES);
+        assert_eq!(words.shortage, Some(Shortage::Allocation { bytes: Some(8) }));
     }
 
     #[test]
     fn a_line_without_end_is_cut() {
         let text = vec![b'x'; LINE_BYTES * 2 + 1];
         let (pipe, _lines) = pipe(&text);
-        let lengths: Vec<_> = pipe.finish(0).iter().map(String::len).collect();
+        let lengths: Vec<_> = pipe.finish(0).lines.iter().map(String::len).collect();
         assert_eq!(lengths, [LINE_BYTES, LINE_BYTES, 1]);
     }
 

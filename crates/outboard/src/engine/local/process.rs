@@ -9,6 +9,9 @@ use std::process::ExitStatus;
 
 use libc::c_int;
 
+/// How the name of the thread that executes tasks begins.
+pub(crate) const THREAD: &str = "outboard-w";
+
 /// Closes everything that was inherited beyond stdin, stdout and stderr.
 ///
 /// A descriptor that is not marked close-on-exec leaks into every child, and a
@@ -29,6 +32,22 @@ pub(crate) fn close_inherited() {
             unsafe { libc::close(fd) };
         }
     }
+}
+
+/// Whether the thread of a worker process that executes tasks waits for
+/// something.
+pub(super) fn is_asleep(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut threads: Vec<u32> =
+        threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    threads.sort_unstable();
+    // In a test binary it is not the first one. Those that it starts inherit
+    // its name.
+    let stat = |thread: &u32| std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat"));
+    let mut stats = threads.iter().filter_map(|thread| stat(thread).ok());
+    let named = stats.find(|stat| stat.contains(&format!("({THREAD}")));
+    let own = named.or_else(|| stat(&pid).ok()).unwrap_or_default();
+    own.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('S'))
 }
 
 /// Has the whole process group of this worker killed when its parent ends.

@@ -23,14 +23,18 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid
 use rustix::time::ClockId;
 use tokio::runtime::Handle;
 
+use super::Links;
+use super::cgroup::{Group, Groups};
 use super::link::Link;
-use super::output::{Pipe, Printer, Stream};
+use super::output::{LastWords, Pipe, Printer, Stream};
 use super::process::{Reaped, reap};
-use super::{Links, Reader};
+use super::reader::Reader;
+use super::shortage::{Kills, shortage};
+use super::wear::Wear;
 use crate::arena::Arena;
 use crate::builder::Settings;
 use crate::engine::Gate;
-use crate::error::{Cause, Error, Lost, Repr};
+use crate::error::{Cause, Error, Lost};
 use crate::init::Restart;
 use crate::passing;
 use crate::shared::Page;
@@ -61,6 +65,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A worker that ends unasked, idle and younger than this failed at its start.
 const START: Duration = Duration::from_secs(1);
+
+/// Where libraries look for how many threads they may start.
+const THREADS: [&str; 9] = [
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "TOKIO_WORKER_THREADS",
+];
 
 /// What others tell the supervisor.
 #[derive(Debug)]
@@ -108,7 +125,13 @@ impl Control {
         self.wake();
     }
 
-    /// A worker came up.
+    /// A worker came to `init`, or is ready: something else is due of it now, the
+    /// end of its warm-up or its replacement when it is old.
+    pub(super) fn came_up(&self) {
+        self.wake();
+    }
+
+    /// A worker does its work.
     pub(super) fn succeeded(&self) {
         self.failures.store(0, Relaxed);
     }
@@ -124,6 +147,9 @@ pub(super) fn start(
     restart: Restart,
 ) -> io::Result<()> {
     let (printer, printed) = Printer::start()?;
+    let groups = Groups::find(settings.worker.memory_bytes);
+    let mut kills = Kills::default();
+    kills.look(Instant::now(), groups.kills());
     let supervisor = Supervisor {
         gate,
         links,
@@ -132,6 +158,8 @@ pub(super) fn start(
         printer: Some(printer),
         printed,
         seats: Vec::new(),
+        groups,
+        kills,
         settings,
         restart,
         next_beat: None,
@@ -155,6 +183,8 @@ struct Supervisor {
     /// Disconnected when all lines are written.
     printed: Receiver<()>,
     seats: Vec<Seat>,
+    groups: Groups,
+    kills: Kills,
     settings: Settings,
     restart: Restart,
     next_beat: Option<Instant>,
@@ -179,12 +209,15 @@ enum State {
 /// A process that was started and not reaped.
 struct Worker {
     link: Arc<Link>,
+    group: Option<Group>,
     stdout: Option<Pipe<ChildStdout>>,
     stderr: Pipe<ChildStderr>,
     started: Instant,
     stopped_since: Option<Instant>,
     /// Which task it has owed the answer to since when, that nobody wants.
     stuck: Option<(u64, Instant)>,
+    /// Which task it has owed a step to since when, while it sleeps.
+    mute: Option<(u64, Instant)>,
     sampled_bytes: u64,
 }
 
@@ -248,7 +281,7 @@ impl Supervisor {
         }
     }
 
-    fn spawn(&self, number: usize) -> io::Result<Worker> {
+    fn spawn(&mut self, number: usize) -> io::Result<Worker> {
         let (ours, theirs) = StdUnixStream::pair()?;
         let (page, page_fd) = Page::create()?;
         let (arena, arena_fd) = Arena::create()?;
@@ -264,7 +297,7 @@ impl Supervisor {
 
     /// Makes a process that was started one that is looked after.
     fn adopt(
-        &self,
+        &mut self,
         number: usize,
         child: &mut Child,
         stream: StdUnixStream,
@@ -277,23 +310,20 @@ impl Supervisor {
         let stderr = child.stderr.take().ok_or(io::ErrorKind::InvalidData)?;
         let stderr = self.pipe(stderr, Stream::Stderr, number)?;
         let (read, write) = self.register(stream)?.into_split();
-        let link = Link::new(
-            number,
-            child.id(),
-            pidfd,
-            memory,
-            write,
-            (self.runtime.clone(), self.settings.recycling),
-        );
-        self.read(&link, read);
         let started = Instant::now();
+        let Settings { recycling, worker, .. } = self.settings;
+        let wear = Wear::of(recycling, worker.memory_bytes, started);
+        let link = Link::new(number, child.id(), pidfd, memory, write, self.runtime.clone(), wear);
+        self.read(&link, read);
         Ok(Worker {
             link,
+            group: self.groups.add(number, child.id()),
             stdout,
             stderr,
             started,
             stopped_since: None,
             stuck: None,
+            mute: None,
             sampled_bytes: 0,
         })
     }
@@ -333,6 +363,7 @@ impl Supervisor {
             number: number as u32,
             max_payload: self.settings.limits.payload as u64,
             niceness: self.settings.niceness.into(),
+            limits: self.settings.worker,
         };
         wire::append(&mut frame, &message, &[]);
         passing::send(socket, &frame, &memory, SendFlags::empty())?;
@@ -350,6 +381,11 @@ impl Supervisor {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        let threads = self.settings.threads_of_a_library().map(|threads| threads.to_string());
+        let unset = |name: &&str| std::env::var_os(name).is_none();
+        if let Some(threads) = threads {
+            command.envs(THREADS.into_iter().filter(unset).map(|name| (name, &threads)));
+        }
         if let Restart::Test(name) = self.restart {
             let args = [name, "--exact", "--nocapture", "--test-threads=1"];
             command.args(args).stdout(Stdio::null());
@@ -386,6 +422,7 @@ impl Supervisor {
             return;
         }
         self.next_beat = Some(now + BEAT);
+        self.kills.look(now, self.groups.kills());
         for worker in self.workers_mut().filter(|worker| worker.link.is_busy()) {
             worker.look(now);
         }
@@ -400,12 +437,12 @@ impl Supervisor {
         }
     }
 
-    /// Kills workers that never came to `init`.
+    /// Kills workers that never came to `init`, or are never ready after that.
     fn check_starts(&mut self, now: Instant) {
-        let timeout = self.settings.start_timeout;
-        for worker in self.workers().filter(|worker| worker.is_silent()) {
-            if now.saturating_duration_since(worker.started) >= timeout {
-                worker.link.blame(Cause::Silent);
+        for worker in self.workers() {
+            if let Some((_, cause)) = worker.start_ends(&self.settings).filter(|(at, _)| *at <= now)
+            {
+                worker.link.blame(cause);
             }
         }
     }
@@ -424,9 +461,7 @@ impl Supervisor {
         let full = self.control.ending.load(Acquire) || self.missing() == 0;
         let starts = self.seats.iter().filter_map(|seat| match &seat.state {
             State::Empty(due) => (!full).then_some(*due),
-            State::Taken(worker) => {
-                worker.is_silent().then(|| worker.started + self.settings.start_timeout)
-            }
+            State::Taken(worker) => worker.start_ends(&self.settings).map(|(at, _)| at),
         });
         let old = self.workers().filter(|worker| worker.link.is_ready());
         let old = old.filter_map(|worker| worker.link.old_at());
@@ -477,16 +512,24 @@ impl Supervisor {
             if !failed && worker.started.elapsed() >= START {
                 self.control.succeeded();
             }
-            let lost = worker.bury();
+            let lost = self.bury(*worker);
             tracing::debug!(worker = lost.worker, pid = lost.pid, "worker was reaped");
             if failed && !self.control.ending.load(Acquire) {
                 let pause = match came_up {
                     true => self.pause(),
-                    false => self.failed(&Error::new(Repr::WorkerLost(lost)).to_string()),
+                    false => self.failed(&lost.to_string()),
                 };
                 self.seats[index].state = State::Empty(now + pause);
             }
         }
+    }
+
+    /// Reaps one of them.
+    fn bury(&mut self, worker: Worker) -> Lost {
+        let Self { groups, kills, .. } = self;
+        let (lost, group) = worker.bury(|| kills.claim(Instant::now(), groups.kills()));
+        groups.remove(group);
+        lost
     }
 
     /// Ends all workers: the idle ones exit by themselves, the others are
@@ -511,12 +554,12 @@ impl Supervisor {
 /// Also where a panic of ours ends: nobody may wait for what will not come.
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        for seat in self.seats.drain(..) {
+        for seat in std::mem::take(&mut self.seats) {
             if let State::Taken(worker) = seat.state {
                 worker.link.kill();
                 let end = WaitId::PidFd(worker.link.pidfd());
                 let _ = waitid(end, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
-                worker.bury();
+                self.bury(*worker);
             }
         }
         // A program that ends now would take the last lines along.
@@ -531,9 +574,17 @@ impl Worker {
         !self.link.is_ready()
     }
 
-    /// Whether it has not come to `init` yet, and may still.
-    fn is_silent(&self) -> bool {
-        !self.link.greeted.load(Acquire) && !self.link.was_killed()
+    /// Until when it may be starting, and what it is lost to then.
+    fn start_ends(&self, settings: &Settings) -> Option<(Instant, Cause)> {
+        if !self.is_starting() || self.link.was_killed() {
+            return None;
+        }
+        let (since, time, cause) = match self.link.greeted.get() {
+            None => (self.started, settings.start_timeout, Cause::Silent),
+            Some(greeted) => (*greeted, settings.warm_up_timeout, Cause::Unready),
+        };
+        // A time too long for the clock is for ever.
+        Some((since.checked_add(time)?, cause))
     }
 
     fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -542,14 +593,13 @@ impl Worker {
     }
 
     /// Notices a stop by a signal, work that nobody wants and that does not end,
-    /// and how much memory there is.
+    /// a worker that sleeps instead, and how much memory there is.
     fn look(&mut self, now: Instant) {
-        self.stuck = self.link.stuck_at().map(|seq| match self.stuck {
-            Some((before, since)) if before == seq => (seq, since),
-            _ => (seq, now),
-        });
-        if self.stuck.is_some_and(|(_, since)| now.saturating_duration_since(since) >= STOPPED) {
+        if lasts(&mut self.stuck, self.link.stuck_at(), now) {
             self.link.blame(Cause::Stuck);
+        }
+        if lasts(&mut self.mute, self.link.mute_at(), now) {
+            self.link.blame(Cause::Protocol);
         }
         if let Some(bytes) = resident_bytes(&format!("/proc/{}/statm", self.link.pid)) {
             self.sampled_bytes = self.sampled_bytes.max(bytes);
@@ -583,8 +633,9 @@ impl Worker {
     }
 
     /// Reaps it, with the rest of its process group, and says how it ended.
-    fn bury(self) -> Lost {
-        let Self { link, stdout, stderr, sampled_bytes, .. } = self;
+    /// `system` asks whether the system killed it for want of memory.
+    fn bury(self, system: impl FnOnce() -> bool) -> (Lost, Option<Group>) {
+        let Self { link, group, stdout, stderr, sampled_bytes, .. } = self;
         // The group's number is taken until its leader is reaped, which someone
         // else may have done where SIGCHLD is ignored.
         let pidfd = WaitId::PidFd(link.pidfd());
@@ -597,27 +648,46 @@ impl Worker {
             stdout.finish(0);
         }
         let since_ns = link.running_since();
-        let stderr = stderr.finish(since_ns);
-        let mut said = None;
+        let LastWords { lines, shortage: said } = stderr.finish(since_ns);
+        let limit = group.as_ref().is_some_and(Group::was_killed);
+        let explained = link.was_unwanted();
+        let mut report = None;
         link.set_lost(|blame| {
             let reaped = reap(link.pid);
+            let cause = blame.or_else(|| cause(reaped));
+            let shortage = match explained {
+                true => None,
+                false => shortage(cause, said, limit, system),
+            };
             let lost = Lost {
                 worker: link.number,
                 pid: link.pid,
-                cause: blame.or_else(|| cause(reaped)),
-                stderr,
+                cause,
+                shortage,
+                stderr: lines,
                 memory_bytes: memory(reaped, sampled_bytes, link.memory_bytes()),
+                memory_at_start_bytes: link.memory_before(),
                 run_time: (since_ns > 0).then(|| since(since_ns, now_ns(ClockId::Monotonic))),
                 cpu_time: (reaped.and_then(|reaped| reaped.cpu_ns))
                     .filter(|_| since_ns > 0)
                     .map(|cpu_ns| since(link.page.cpu_before_ns(), cpu_ns)),
                 ..Lost::default()
             };
-            said = Some(lost.clone());
+            report = Some(lost.clone());
             lost
         });
-        said.expect("set_lost calls its argument")
+        (report.expect("set_lost calls its argument"), group)
     }
+}
+
+/// Whether the same task has been seen at each look for as long as a stopped
+/// worker is waited for.
+fn lasts(seen: &mut Option<(u64, Instant)>, seq: Option<u64>, now: Instant) -> bool {
+    *seen = seq.map(|seq| match *seen {
+        Some((before, since)) if before == seq => (seq, since),
+        _ => (seq, now),
+    });
+    seen.is_some_and(|(_, since)| now.saturating_duration_since(since) >= STOPPED)
 }
 
 fn since(before_ns: u64, after_ns: u64) -> Duration {

@@ -67,7 +67,7 @@ fn an_abort_is_a_lost_worker_with_its_last_words() {
 
 /// Reads where no memory is, without `unsafe`: a box whose address is written
 /// over through a file.
-fn segfault() -> u64 {
+pub(super) fn segfault() -> u64 {
     let mut on_the_heap = Box::new(7_u64);
     let address = std::ptr::from_mut(&mut on_the_heap) as u64;
     let memory = File::options().write(true).open("/proc/self/mem").unwrap();

@@ -4,18 +4,38 @@
 mod ahead;
 /// Every way in which a task can take its worker down.
 mod crash;
+/// A worker whose task took over its socket and its page.
+pub(crate) mod hostile;
 /// How workers stand apart from the server.
 mod isolation;
+/// How soon a task that is dropped frees its CPU.
+mod kill;
+/// What one worker may use, and what becomes of a task that wants more.
+mod limits;
+/// What the machine or container gives: cores, memory.
+mod machine;
+/// Tasks that submit tasks.
+mod nested;
 /// No worker outlives its server.
 mod orphans;
 /// Payloads through shared memory.
 mod payloads;
+/// A bad end in every phase of a call.
+pub(crate) mod phases;
+/// Arguments that take workers down.
+mod quarantine;
 /// Workers that are replaced: killed idle, stopped, or after a deploy.
 mod replacement;
 /// The start of an engine, and what is left when it is over.
 mod start;
 /// Spares, scaling, recycling.
 mod strength;
+/// What runs once in each worker before its first task.
+mod warm_up;
+
+pub(crate) use limits::note_variables;
+pub(crate) use machine::starved;
+pub(crate) use warm_up::fails_to_start;
 
 use outboard::Client;
 

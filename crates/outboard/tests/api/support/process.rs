@@ -44,6 +44,12 @@ impl Process {
         poll(&mut fds, Some(&now)).unwrap() > 0
     }
 
+    /// Blocks this thread until it has ended.
+    pub(crate) fn wait(&self) {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        while poll(&mut fds, None) != Ok(1) {}
+    }
+
     pub(crate) async fn ends(&self) {
         eventually(format_args!("process {} ends", self.pid), || self.has_ended()).await;
     }

@@ -1,0 +1,182 @@
+//! The ways in which workers are hit: by signals from outside, and by tasks
+//! that crash from inside.
+
+use std::hint::black_box;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::routing::get;
+use outboard_axum::{Compute, Problem};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+use super::leftover;
+
+/// One way to hit a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Hit {
+    Outside(Outside),
+    Inside(Inside),
+}
+
+/// By a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Outside {
+    Sigkill,
+    Sigsegv,
+    Sigstop,
+}
+
+/// By a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Inside {
+    Abort,
+    StackOverflow,
+    MemoryExhaustion,
+    Exit,
+}
+
+impl Hit {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Outside(Outside::Sigkill),
+        Self::Outside(Outside::Sigsegv),
+        Self::Outside(Outside::Sigstop),
+        Self::Inside(Inside::Abort),
+        Self::Inside(Inside::StackOverflow),
+        Self::Inside(Inside::MemoryExhaustion),
+        Self::Inside(Inside::Exit),
+    ];
+
+    /// As reports have it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Outside(Outside::Sigkill) => "sigkill",
+            Self::Outside(Outside::Sigsegv) => "sigsegv",
+            Self::Outside(Outside::Sigstop) => "sigstop",
+            Self::Inside(inside) => inside.name(),
+        }
+    }
+
+    /// All of them in random order, each twice; SIGSTOP once, because it takes a
+    /// worker away for a second.
+    pub(super) fn deck(random: &mut fastrand::Rng) -> Vec<Self> {
+        let again = Self::ALL.into_iter().filter(|hit| *hit != Self::Outside(Outside::Sigstop));
+        let mut deck: Vec<_> = Self::ALL.into_iter().chain(again).collect();
+        random.shuffle(&mut deck);
+        deck
+    }
+}
+
+impl Outside {
+    fn signal(self) -> Signal {
+        match self {
+            Self::Sigkill => Signal::KILL,
+            Self::Sigsegv => Signal::SEGV,
+            Self::Sigstop => Signal::STOP,
+        }
+    }
+
+    /// Hits a worker of ours; `false` if there is none with that number (any
+    /// more).
+    pub(super) async fn strike(self, pid: u32) -> bool {
+        let Some(process) = Worker::find(pid) else { return false };
+        if !process.signal(self.signal()) {
+            return false;
+        }
+        // Rust's own handler takes the first one, and leaves the next to the system.
+        while self == Self::Sigsegv && !process.has_ended() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            process.signal(Signal::SEGV);
+        }
+        true
+    }
+}
+
+/// Lets a worker that was stopped go on, if it is still there.
+pub(super) fn go_on(pid: u32) {
+    if let Some(process) = Worker::find(pid) {
+        process.signal(Signal::CONT);
+    }
+}
+
+/// A worker's process, which no other can be taken for.
+struct Worker(rustix::fd::OwnedFd);
+
+impl Worker {
+    fn find(pid: u32) -> Option<Self> {
+        let process = pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty());
+        // Asked when it is held: the number may have been another's before.
+        process.ok().filter(|_| leftover::is_live_child(pid)).map(Self)
+    }
+
+    fn signal(&self, signal: Signal) -> bool {
+        pidfd_send_signal(&self.0, signal).is_ok()
+    }
+
+    fn has_ended(&self) -> bool {
+        let mut end = [PollFd::new(&self.0, PollFlags::IN)];
+        poll(&mut end, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+}
+
+impl Inside {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Abort => "abort",
+            Self::StackOverflow => "stack_overflow",
+            Self::MemoryExhaustion => "memory_exhaustion",
+            Self::Exit => "exit",
+        }
+    }
+
+    /// The page whose task does it.
+    pub(super) fn page(self) -> String {
+        format!("/crash/{}", self.name())
+    }
+}
+
+/// The pages whose tasks crash; only this command has them.
+pub(super) fn pages() -> Router {
+    Router::new().route("/crash/{hit}", get(page))
+}
+
+async fn page(compute: Compute, Path(hit): Path<Inside>) -> Result<String, Problem> {
+    Ok(compute.submit(crash, hit).await?.to_string())
+}
+
+/// Ends its worker, and leaves a process behind for others to clear away.
+#[outboard::task]
+fn crash(hit: Inside) -> u64 {
+    leave_a_child();
+    match hit {
+        Inside::Abort => std::process::abort(),
+        Inside::StackOverflow => dig(0),
+        Inside::MemoryExhaustion => hoard(),
+        Inside::Exit => std::process::exit(3),
+    }
+}
+
+fn leave_a_child() {
+    let mut child = Command::new("sleep");
+    child.arg("600").stdin(Stdio::null()).stdout(Stdio::null());
+    // Without the program there is one thing less to clear away.
+    let _ = child.spawn();
+}
+
+#[expect(unconditional_recursion, reason = "the stack is to overflow")]
+fn dig(depth: u64) -> u64 {
+    let ground = black_box([depth; 64]);
+    dig(depth + 1) + ground[0]
+}
+
+/// Takes memory until there is none.
+fn hoard() -> u64 {
+    let mut hoard = Vec::new();
+    loop {
+        hoard.push(black_box(vec![1_u8; 4 << 20]));
+    }
+}

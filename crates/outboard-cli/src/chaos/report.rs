@@ -1,0 +1,138 @@
+//! What the storm left, as one table or one JSON object, and what of it fails.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use comfy_table::{CellAlignment, Table, presets};
+use outboard::Snapshot;
+use serde::Serialize;
+
+use super::Left;
+use super::storm::Outcome;
+use crate::figure;
+
+/// What the table's words mean.
+const LEGEND: &str = "\
+right: the value that it has to be. typed errors: problem details of a kind that a hit may cause.
+collateral: requests that failed although their own worker was not hit. below full: how long fewer
+workers could work than there should be; one that SIGSTOP holds counts as missing.
+";
+
+/// All figures; `Display` is the table.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    engine: &'static str,
+    workers: usize,
+    cores: usize,
+    seed: u64,
+    seconds: f64,
+    requests: usize,
+    right: usize,
+    typed_errors: usize,
+    lost: usize,
+    wrong: usize,
+    collateral: usize,
+    zombies: usize,
+    orphans: usize,
+    leaked_descriptors: usize,
+    seconds_below_full: f64,
+    full_again: bool,
+    hits: BTreeMap<&'static str, usize>,
+    errors_by_kind: BTreeMap<&'static str, usize>,
+    #[serde(skip)]
+    complaints: Vec<String>,
+}
+
+impl Report {
+    /// Of a storm, and of what was left after it.
+    pub(super) fn new(client: &Snapshot, seed: u64, outcome: Outcome, left: &Left) -> Self {
+        let Outcome { tally, hits, length, below_full, .. } = outcome;
+        let outside: usize = ["sigkill", "sigsegv", "sigstop"].iter().map(|hit| hits[hit]).sum();
+        Self {
+            engine: client.engine,
+            workers: client.workers,
+            cores: client.cores,
+            seed,
+            seconds: length.as_secs_f64(),
+            requests: tally.requests,
+            right: tally.right,
+            typed_errors: tally.typed_errors(),
+            lost: tally.lost,
+            wrong: tally.wrong,
+            // A worker executes one task at a time, so a hit costs one request at most.
+            collateral: tally.innocent.saturating_sub(outside),
+            zombies: left.zombies,
+            orphans: left.orphans,
+            leaked_descriptors: left.descriptors,
+            seconds_below_full: below_full.as_secs_f64(),
+            full_again: left.full_again,
+            hits,
+            errors_by_kind: tally.typed,
+            complaints: tally.complaints,
+        }
+    }
+
+    /// A phrase for each figure that must be another.
+    pub(super) fn failures(&self) -> Vec<String> {
+        let none = [
+            ("lost", self.lost),
+            ("wrong", self.wrong),
+            ("collateral", self.collateral),
+            ("zombies", self.zombies),
+            ("orphans", self.orphans),
+            ("leaked descriptors", self.leaked_descriptors),
+        ];
+        let some = none.into_iter().filter(|(_, count)| *count > 0);
+        let mut failures: Vec<_> = some.map(|(name, count)| format!("{count} {name}")).collect();
+        let sum = self.right + self.typed_errors + self.lost + self.wrong;
+        if sum != self.requests {
+            failures.push(format!("{} requests, but {sum} of them accounted for", self.requests));
+        }
+        if !self.full_again {
+            failures.push("not back at full strength".to_owned());
+        }
+        failures.extend(self.complaints.iter().cloned());
+        failures
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::ASCII_MARKDOWN);
+        table.set_header(["what", "count"]);
+        for (name, count) in [
+            ("requests", self.requests),
+            ("right", self.right),
+            ("typed errors", self.typed_errors),
+            ("lost", self.lost),
+            ("wrong", self.wrong),
+            ("collateral", self.collateral),
+            ("zombies", self.zombies),
+            ("orphans", self.orphans),
+            ("leaked descriptors", self.leaked_descriptors),
+        ] {
+            table.add_row([name.to_owned(), figure::count(count)]);
+        }
+        if let Some(column) = table.column_mut(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { workers, seed, .. } = self;
+        let (length, below) = (figure::time(self.seconds), figure::time(self.seconds_below_full));
+        let total = figure::count(self.hits.values().sum());
+        writeln!(f, "{total} hits on {workers} workers in {length} (--seed {seed})")?;
+        writeln!(f, "  {}", listed(&self.hits))?;
+        writeln!(f, "\n{}\n", self.table().trim_fmt())?;
+        writeln!(f, "errors: {}", listed(&self.errors_by_kind))?;
+        writeln!(f, "below full strength for {below} of {length}\n\n{LEGEND}")
+    }
+}
+
+fn listed(counts: &BTreeMap<&'static str, usize>) -> String {
+    let parts: Vec<_> = counts.iter().map(|(name, count)| format!("{count} × {name}")).collect();
+    parts.join(", ")
+}

@@ -1,0 +1,95 @@
+//! What follows from a worker's death: the report, another attempt, and whether
+//! the arguments are refused from now on.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::time::Instant;
+
+use super::{Core, Effects};
+use crate::error::{Cause, Error, Lost};
+use crate::ledger::{Next, TaskId};
+use crate::task::Function;
+use crate::wire::Payload;
+
+impl Core {
+    /// A worker died of an attempt.
+    pub(super) fn crashed(
+        &mut self,
+        now: Instant,
+        attempt: (TaskId, u32),
+        lost: &Lost,
+        effects: &mut Effects,
+    ) {
+        let report = self.crash_report(attempt.0, lost);
+        let again = !self.accuse(now, attempt, &report);
+        let error = Error::lost_worker(report);
+        let next = self.ledger.lost(attempt, (error, again), &mut effects.settled);
+        self.apply(next);
+    }
+
+    /// How a worker ended, with what is known of the task that it had.
+    fn crash_report(&self, task: TaskId, lost: &Lost) -> Lost {
+        let mut lost = lost.clone();
+        if let Some(task) = self.ledger.task(task) {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&task.args);
+            lost.task = task.function.name;
+            lost.attempt = task.attempt;
+            lost.argument_bytes = task.args.len();
+            lost.argument_digest = hasher.finish();
+        }
+        lost
+    }
+
+    /// A worker died with a task in front of it that it had not started.
+    pub(super) fn suspected(
+        &mut self,
+        now: Instant,
+        id: TaskId,
+        lost: &Lost,
+        effects: &mut Effects,
+    ) {
+        let report = self.crash_report(id, lost);
+        let error = Error::lost_worker(report.clone());
+        let task = self.ledger.task(id).filter(|_| self.quarantine.is_some());
+        let task = task.map(|task| (task.function, task.args.payload.clone()));
+        let next = self.ledger.suspected(id, error, &mut effects.settled);
+        if let (Next::Ended(_), Some((function, args))) = (&next, task)
+            && let Some(quarantine) = &mut self.quarantine
+        {
+            quarantine.crashed(now, function, &args, &report);
+        }
+        self.apply(next);
+    }
+
+    /// A worker died of an attempt; whether its arguments are refused now.
+    fn accuse(&mut self, now: Instant, (id, attempt): (TaskId, u32), lost: &Lost) -> bool {
+        let Some(quarantine) = &mut self.quarantine else { return false };
+        match self.ledger.current(id, attempt) {
+            // Whoever sent that signal, it was not the task.
+            Some(_) if lost.cause == Some(Cause::Stopped) => false,
+            Some(task) => quarantine.crashed(now, task.function, &task.args.payload, lost),
+            None => false,
+        }
+    }
+
+    /// Why arguments are refused, if they are.
+    pub(in crate::engine) fn quarantined(
+        &mut self,
+        now: Instant,
+        function: &Function,
+        args: &Payload,
+    ) -> Option<Error> {
+        self.quarantine.as_mut()?.refuses(now, function, args)
+    }
+
+    /// Why a task that waits is refused by now, if it is.
+    pub(in crate::engine) fn quarantined_task(
+        &mut self,
+        now: Instant,
+        id: TaskId,
+    ) -> Option<Error> {
+        let quarantine = self.quarantine.as_mut()?;
+        let task = self.ledger.task(id)?;
+        quarantine.refuses(now, task.function, &task.args.payload)
+    }
+}
