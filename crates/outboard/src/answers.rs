@@ -12,9 +12,14 @@
 //! has a descriptor beside it, goes through the socket too, after a frame here that
 //! says so ([`FromWorker::Beside`](crate::wire::FromWorker)); so there is one order.
 
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
 use crate::arena::{Arena, Half};
 use crate::shared::{Page, SLOTS};
 use crate::wire::Inbox;
+
+/// The two words of it.
+pub(crate) mod bell;
 
 /// The longest frame: a worker owes an answer to fewer tasks than there are slots,
 /// so there is always room.
@@ -44,7 +49,7 @@ impl Speaker {
             arena.write(Half::Answers, offset, &frame[piece]);
         }
         self.written = self.written.wrapping_add(frame.len() as u64);
-        Some(page.said(self.written))
+        Some(page.bell().say(self.written))
     }
 }
 
@@ -68,7 +73,7 @@ impl Listener {
 
     /// Whether something was written that was not read.
     pub(crate) fn has_more(&self, page: &Page) -> bool {
-        page.said_bytes() != self.heard
+        page.bell().said() != self.heard
     }
 
     /// Copies what was written to the inbox.
@@ -78,7 +83,7 @@ impl Listener {
         page: &Page,
         inbox: &mut Inbox,
     ) -> Result<(), Nonsense> {
-        let unread = page.said_bytes().wrapping_sub(self.heard);
+        let unread = page.bell().said().wrapping_sub(self.heard);
         if unread > ANSWERS_BYTES as u64 {
             return Err(Nonsense);
         }
@@ -96,7 +101,7 @@ impl Listener {
     /// Has the worker ring from now on; `false` if it wrote something before, and
     /// no bell is on its way.
     pub(crate) fn sleep(&mut self, page: &Page) -> bool {
-        page.sleep();
+        page.bell().sleep();
         self.owed += 1;
         if self.has_more(page) {
             self.wake(page);
@@ -107,7 +112,7 @@ impl Listener {
 
     /// Needs no bell any more, though one may be on its way.
     pub(crate) fn wake(&mut self, page: &Page) {
-        if page.wake() {
+        if page.bell().wake() {
             self.owed = self.owed.saturating_sub(1);
         }
     }
@@ -209,9 +214,9 @@ mod tests {
     fn more_than_there_is_room_for_is_nonsense() {
         let [(arena, page), (_, worker_page)] = pair();
         let mut listener = Listener::default();
-        worker_page.said(ANSWERS_BYTES as u64 + 1);
+        worker_page.bell().say(ANSWERS_BYTES as u64 + 1);
         assert_eq!(listener.hear(&arena, &page, &mut Inbox::default()), Err(Nonsense));
-        worker_page.said(u64::MAX);
+        worker_page.bell().say(u64::MAX);
         assert_eq!(listener.hear(&arena, &page, &mut Inbox::default()), Err(Nonsense));
     }
 }

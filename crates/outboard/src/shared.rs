@@ -16,8 +16,8 @@ mod word;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU64, fence};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use rustix::fs::{
     MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create,
@@ -26,6 +26,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use word::TaskWord;
 pub(crate) use word::Word;
+
+use crate::answers::bell::Bell;
 
 const BYTES: usize = 4096;
 const WORDS: usize = BYTES / size_of::<AtomicU64>();
@@ -175,17 +177,9 @@ impl Page {
         self.words()[READ].load(Acquire)
     }
 
-    /// Worker: it has written so many bytes of answers. Whether the server sleeps,
-    /// and this is who wakes it.
-    pub(crate) fn said(&self, bytes: u64) -> bool {
-        self.words()[SAID].store(bytes, Release);
-        fence(SeqCst);
-        self.words()[ASLEEP].load(Relaxed) == 1 && self.wake()
-    }
-
-    /// Server: how many bytes of answers were written.
-    pub(crate) fn said_bytes(&self) -> u64 {
-        self.words()[SAID].load(Acquire)
+    /// How far answers were written, and whether the server sleeps.
+    pub(crate) fn bell(&self) -> Bell<'_> {
+        Bell { said: &self.words()[SAID], asleep: &self.words()[ASLEEP] }
     }
 
     /// Server: it has read so many.
@@ -196,17 +190,6 @@ impl Page {
     /// Worker: how many bytes of answers were read.
     pub(crate) fn heard_bytes(&self) -> u64 {
         self.words()[HEARD].load(Acquire)
-    }
-
-    /// Server: it sleeps from now on, unless it sees more now.
-    pub(crate) fn sleep(&self) {
-        self.words()[ASLEEP].store(1, Relaxed);
-        fence(SeqCst);
-    }
-
-    /// The server sleeps no more; whether this is who woke it.
-    pub(crate) fn wake(&self) -> bool {
-        self.words()[ASLEEP].swap(0, AcqRel) == 1
     }
 
     /// Worker: its resident memory, measured of late.

@@ -376,7 +376,7 @@ impl Link {
         if mute {
             self.poked.notify_one();
         }
-        let read = self.page.said_bytes() == self.heard_bytes.load(Relaxed);
+        let read = self.page.bell().said() == self.heard_bytes.load(Relaxed);
         (mute && read && rustix::io::ioctl_fionread(self.stream.as_ref()) == Ok(0)).then_some(first)
     }
 
