@@ -17,7 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::answers::{BELL, LONGEST_BYTES, Speaker};
 use crate::arena::{Arena, Half, Ring};
 use crate::closure::address;
-use crate::codec::Input;
+use crate::codec::{self, Input};
 use crate::current::InWorker;
 use crate::engine::local::process::{THREAD, close_inherited, die_with_parent};
 use crate::error::lost::OUR_WORDS;
@@ -290,13 +290,16 @@ impl Worker {
         };
         let done = |place| FromWorker::Done { seq, usage, place };
         if output.len() <= SMALL_BYTES {
-            return self.answer(&done(Place::Frame), &output, None);
+            self.answer(&done(Place::Frame), &output, None)?;
+            codec::recycle(output);
+            return Ok(());
         }
         self.results.release(self.current.page.read_up_to());
         let bytes = output.len() as u64;
         if let Some(offset) = self.results.place(seq, output.len()) {
             self.arena.write(Half::Results, offset, &output);
             let place = Place::Arena { offset: offset as u64, bytes };
+            codec::recycle(output);
             self.answer(&done(place), &[], None)
         } else if let Ok(file) = sealed::create(&output) {
             self.answer(&done(Place::File { bytes }), &[], Some(file))

@@ -452,6 +452,14 @@ impl Core {
 }
 
 impl Effects {
+    /// Has bytes written, once however many tasks were started.
+    pub(super) fn flush(&mut self, link: Arc<dyn Flush>) {
+        let place = |link: &Arc<dyn Flush>| Arc::as_ptr(link).cast::<()>();
+        if self.flush.iter().all(|one| place(one) != place(&link)) {
+            self.flush.push(link);
+        }
+    }
+
     fn apply(self) {
         for link in self.flush {
             link.flush();

@@ -92,7 +92,9 @@ impl Core {
             args: &task.args,
             deadline: self.ledger.deadline(task),
         };
-        effects.flush.extend(self.engine.start(slot, work));
+        if let Some(link) = self.engine.start(slot, work) {
+            effects.flush(link);
+        }
     }
 
     /// Stops a placed task; gives how far it had come.

@@ -109,14 +109,18 @@ impl Reader {
                     return Ok(());
                 }
             }
-            self.take().await?;
-            // A worker that always has more must not keep others from the thread.
-            tokio::task::yield_now().await;
+            match self.take().await? {
+                // One at a time: the caller's next task is what matters.
+                0 | 1 => tokio::task::coop::consume_budget().await,
+                // Tasks stream: others have the thread, and more answers gather.
+                _ => tokio::task::yield_now().await,
+            }
         }
     }
 
-    /// Takes all answers that have arrived, under one lock of the gate.
-    async fn take(&mut self) -> Result<(), Nonsense> {
+    /// Takes all answers that have arrived, under one lock of the gate; gives how
+    /// many.
+    async fn take(&mut self) -> Result<usize, Nonsense> {
         // Decoded and copied before the lock, which others wait for.
         let mut messages = Vec::new();
         self.take_socket(&mut messages)?;
@@ -146,13 +150,14 @@ impl Reader {
         if self.beside.is_some() || !self.files.is_empty() || unexpected {
             return Err(Nonsense);
         }
-        if messages.is_empty() {
-            return Ok(());
+        let taken = messages.len();
+        if taken > 0 {
+            self.gate.report(|reports| {
+                let mut messages = messages.into_iter();
+                messages.try_for_each(|(message, payload)| self.receive(reports, message, payload))
+            })?;
         }
-        self.gate.report(|reports| {
-            let mut messages = messages.into_iter();
-            messages.try_for_each(|(message, payload)| self.receive(reports, message, payload))
-        })
+        Ok(taken)
     }
 
     /// Takes what came through the socket: bells, what is said before the first
