@@ -16,6 +16,16 @@ pub(crate) enum Command {
     Measure(MeasureArgs),
     /// Run every experiment on all three servers and print one table (the default)
     Tour(TourArgs),
+    /// Work for a Dask cluster, with worker processes on this machine
+    Worker(WorkerArgs),
+}
+
+/// The arguments of `outboard worker`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WorkerArgs {
+    /// The cluster's scheduler: dask://host:port, with options such as ?workers=2
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
 }
 
 /// The arguments of `outboard serve`.
@@ -40,7 +50,7 @@ pub(crate) struct ServeArgs {
 /// Which engine carries tasks to workers.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct EngineArgs {
-    /// Engine of `after`: local://, inline:// … (otherwise OUTBOARD_URL, otherwise local://)
+    /// Engine of `after`: local://, inline://, dask://host:port (otherwise OUTBOARD_URL, otherwise local://)
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// Worker processes on this machine (one per core unless told otherwise)

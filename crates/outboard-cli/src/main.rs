@@ -13,6 +13,7 @@ mod measure;
 mod serve;
 mod tasks;
 mod tour;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ fn run() -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args),
         Command::Measure(args) => measure::run(&args),
         Command::Tour(args) => tour::run(&args),
+        Command::Worker(args) => worker::run(&args),
     }
 }
 

@@ -264,8 +264,9 @@ pub(crate) async fn connect(url: &str) -> Result<Client, Error> {
     }
 }
 
+/// Which engine a URL names.
 #[derive(Clone, Debug)]
-enum EngineName {
+pub(crate) enum EngineName {
     Local,
     Inline,
     #[cfg(feature = "dask")]
@@ -292,6 +293,14 @@ impl EngineName {
         Err(format!("no engine is named `{scheme}`; {KNOWN_ENGINES}"))
     }
 
+    #[cfg(feature = "dask")]
+    pub(crate) fn into_cluster(self) -> Option<crate::engine::dask::Settings> {
+        match self {
+            Self::Dask(cluster) => Some(cluster),
+            _ => None,
+        }
+    }
+
     fn is_cluster(&self) -> bool {
         !matches!(self, Self::Local | Self::Inline)
     }
@@ -311,7 +320,7 @@ impl EngineName {
 }
 
 impl Settings {
-    fn parse(url: &str) -> Result<(EngineName, Self), Error> {
+    pub(crate) fn parse(url: &str) -> Result<(EngineName, Self), Error> {
         let wrong = |reason| Error::new(Repr::InvalidUrl { url: url.to_owned(), reason });
         let known = KNOWN_ENGINES;
         let (scheme, rest) =
@@ -375,14 +384,14 @@ impl Settings {
     }
 
     #[cfg(all(feature = "local", target_os = "linux"))]
-    async fn start_local(self) -> Result<Client, Error> {
+    pub(crate) async fn start_local(self) -> Result<Client, Error> {
         let client = Client::new(crate::engine::local::start(self)?);
         client.when_up().await
     }
 
     #[cfg(not(all(feature = "local", target_os = "linux")))]
     #[expect(clippy::unused_async, reason = "as where there are worker processes")]
-    async fn start_local(self) -> Result<Client, Error> {
+    pub(crate) async fn start_local(self) -> Result<Client, Error> {
         Err(Error::unavailable(
             "worker processes need Linux and the feature `local`; use inline:// here",
         ))

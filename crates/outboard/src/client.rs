@@ -164,6 +164,18 @@ impl Client {
         TaskFuture::new(self.owner.clone(), submitted, F::decode)
     }
 
+    /// Submits a task of a function that is known otherwise, with encoded
+    /// arguments.
+    #[cfg(feature = "dask")]
+    pub(crate) fn submit_encoded(
+        &self,
+        function: &'static crate::task::Function,
+        args: Vec<u8>,
+    ) -> TaskFuture<()> {
+        let submitted = self.owner.0.submit(function, args, &self.options);
+        TaskFuture::new(self.owner.clone(), submitted, |_| Ok(()))
+    }
+
     /// Submits a task for every item, as the queue has room, and gives the
     /// results in the items' order.
     ///

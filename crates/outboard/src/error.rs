@@ -189,6 +189,11 @@ impl Error {
         Self(Arc::new(repr))
     }
 
+    #[cfg(feature = "dask")]
+    pub(crate) fn repr(&self) -> &Repr {
+        &self.0
+    }
+
     pub(crate) fn unavailable(reason: impl Into<String>) -> Self {
         Self::new(Repr::Unavailable { reason: reason.into() })
     }

@@ -116,6 +116,8 @@ pub use outboard_macros::task;
 pub use builder::LocalBuilder;
 pub use client::Client;
 pub use current::{cancelled, deadline};
+#[cfg(feature = "dask")]
+pub use engine::dask::worker::{ClusterEvent, ClusterWorker};
 pub use error::{Cause, Error, ErrorKind, Exception, Lost, Panic, Stage};
 pub use figures::{Figures, FunctionSnapshot, TenantSnapshot};
 pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait};

@@ -11,6 +11,10 @@ use linkme::distributed_slice;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// Functions by their names, as clusters have them.
+#[cfg(feature = "dask")]
+mod named;
+
 use crate::closure::conjure;
 use crate::error::{Error, Repr};
 
@@ -34,6 +38,10 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
     type Args: Serialize + DeserializeOwned;
     /// What the function returns; of an `async fn`, what its future gives.
     type Output: Serialize + DeserializeOwned;
+
+    /// How many arguments it takes.
+    #[doc(hidden)]
+    const ARITY: usize = 0;
 
     /// Calls the function, and drives its future to the end if it is async.
     #[doc(hidden)]
@@ -83,6 +91,7 @@ macro_rules! impl_task_function {
         {
             type Args = $args;
             type Output = R;
+            const ARITY: usize = 0 $(+ { stringify!($arg); 1 })*;
 
             fn call(self, $pattern: $args) -> R {
                 self($($arg),*)
@@ -98,6 +107,7 @@ macro_rules! impl_task_function {
         {
             type Args = $args;
             type Output = R::Output;
+            const ARITY: usize = 0 $(+ { stringify!($arg); 1 })*;
 
             fn call(self, $pattern: $args) -> R::Output {
                 block_on(self($($arg),*))
@@ -201,13 +211,25 @@ pub struct Entry {
     id: fn() -> TypeId,
     signature: fn() -> [&'static str; 2],
     run: Run,
+    /// The same with Python's values.
+    #[cfg(feature = "dask")]
+    run_values: Run,
 }
 
 impl Entry {
     /// The entry of `f` under `name`.
     pub const fn new<F: TaskFunction<M>, M>(name: &'static str, pure: bool, _f: F) -> Self {
         let (id, signature, run) = (TypeId::of::<F>, signature::<F, M>, run::<F, M>);
-        Self { name, pure, steady: false, id, signature, run }
+        Self {
+            name,
+            pure,
+            steady: false,
+            id,
+            signature,
+            run,
+            #[cfg(feature = "dask")]
+            run_values: crate::python::run_values::<F, M>,
+        }
     }
 
     /// The same, of a function that always runs about as long.
@@ -257,6 +279,9 @@ pub(crate) struct Function {
 #[derive(Debug)]
 pub(crate) struct Registry {
     functions: Vec<Function>,
+    /// The same, called with Python's values.
+    #[cfg(feature = "dask")]
+    with_values: Vec<Function>,
     by_type: HashMap<TypeId, u32>,
     digest: u64,
 }
@@ -283,7 +308,26 @@ impl Registry {
         }
         let functions: Vec<Function> = (0..).zip(&entries).map(|(i, e)| e.function(i)).collect();
         let by_type = (0..).zip(&functions).map(|(i, f)| (f.id, i)).collect();
-        Ok(Self { functions, by_type, digest: hasher.finish() })
+        #[cfg(feature = "dask")]
+        let with_values = {
+            let numbers = functions.len()..;
+            numbers.zip(&entries).map(|(number, entry)| entry.with_values(number)).collect()
+        };
+        Ok(Self {
+            functions,
+            #[cfg(feature = "dask")]
+            with_values,
+            by_type,
+            digest: hasher.finish(),
+        })
+    }
+
+    /// How many functions it has, in all forms.
+    fn count(&self) -> usize {
+        #[cfg(feature = "dask")]
+        return self.functions.len() + self.with_values.len();
+        #[cfg(not(feature = "dask"))]
+        self.functions.len()
     }
 
     /// The function at a place in the list.
@@ -338,7 +382,7 @@ pub(crate) fn function<F: TaskFunction<M>, M>() -> Result<&'static Function, Err
     let registry = registry().map_err(Error::unavailable)?;
     match registry.by_type.get(&id) {
         Some(index) => Ok(&registry.functions[*index as usize]),
-        None => Ok(unnamed(id, type_name::<F>(), run::<F, M>, registry.functions.len())),
+        None => Ok(unnamed(id, type_name::<F>(), run::<F, M>, registry.count())),
     }
 }
 
@@ -350,7 +394,7 @@ pub(crate) fn python_function(id: TypeId, name: &'static str) -> Result<&'static
         let (type_name, source) = ("a Python function".into(), "it is called by Python".into());
         Err(RunError::Decode { type_name, source })
     };
-    Ok(registered((id, name), run, true, registry.functions.len()))
+    Ok(registered((id, name), run, true, registry.count()))
 }
 
 /// A function without an entry in the registry.

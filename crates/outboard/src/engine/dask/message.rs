@@ -31,6 +31,9 @@ pub(crate) struct Message {
     frames: Vec<Vec<u8>>,
 }
 
+/// A pickle, and the buffers beside it.
+pub(crate) type Pickled = (Vec<u8>, Vec<Vec<u8>>);
+
 /// What is wrong with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
@@ -86,7 +89,34 @@ impl Message {
     ///
     /// If its frames are not there.
     pub(crate) fn object(&mut self, value: &Value) -> Result<Option<Serialized>, Malformed> {
-        let Some(place) = field(value, "__Serialized__").and_then(Value::as_u64) else {
+        self.described(value, "__Serialized__")
+    }
+
+    /// The pickle that a value of this message stands for, which every receiver is
+    /// meant to load, with the buffers beside it. Each can be taken once.
+    ///
+    /// # Errors
+    ///
+    /// If its frames are not there.
+    pub(crate) fn pickled(&mut self, value: &Value) -> Result<Option<Pickled>, Malformed> {
+        let Some(Serialized { mut header, frames }) = self.described(value, "__Pickled__")? else {
+            return Ok(None);
+        };
+        let pairs = header.as_map().map_or(&[][..], Vec::as_slice);
+        let place = pairs.iter().position(|(name, _)| name.as_str() == Some("pickled-obj"));
+        match (&mut header, place) {
+            (Value::Map(pairs), Some(place)) => {
+                match std::mem::replace(&mut pairs[place].1, Value::Nil) {
+                    Value::Binary(pickle) => Ok(Some((pickle, frames))),
+                    _ => Err(Malformed("a pickle that is not bytes")),
+                }
+            }
+            _ => Err(Malformed("a pickle that is not there")),
+        }
+    }
+
+    fn described(&mut self, value: &Value, marker: &str) -> Result<Option<Serialized>, Malformed> {
+        let Some(place) = field(value, marker).and_then(Value::as_u64) else {
             return Ok(None);
         };
         let missing = Malformed("an object whose frames are missing");

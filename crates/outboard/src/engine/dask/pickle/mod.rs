@@ -16,7 +16,7 @@ mod read;
 pub(crate) use decode::from_symbols;
 pub(crate) use emit::Pickle;
 pub(crate) use encode::write_value;
-pub(crate) use read::{Node, Object, Symbols};
+pub(crate) use read::{Call, Node, Object, Symbols, widen};
 
 use serde::de::DeserializeOwned;
 

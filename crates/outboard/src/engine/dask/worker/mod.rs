@@ -1,0 +1,296 @@
+//! A native worker: joins a scheduler as a worker of Dask's, and executes Rust
+//! functions on worker processes of this machine.
+//!
+//! Pure are `key`, `spec` and `plain` (what a task asks for, with which
+//! values), `desk` (which tasks there are),
+//! `store` (what is held), `standing` (whether it takes tasks) and `outcome`. A
+//! `stay` has one of each; `talk` reads, writes and leaves, with `messages` and
+//! `metrics`; `serve` answers those who connect, `peers` asks other workers.
+
+mod desk;
+mod key;
+mod messages;
+mod metrics;
+mod outcome;
+mod peers;
+mod plain;
+mod serve;
+mod settings;
+mod spec;
+mod standing;
+mod stay;
+mod store;
+mod talk;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use super::address::{Address, Scheme};
+use crate::client::Client;
+use crate::error::Error;
+use serve::Listening;
+use settings::Settings;
+use talk::{Left, Place};
+
+/// How long to wait before joining again: at first, and at most.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// This program as a worker of a Dask cluster, for its own task functions.
+///
+/// Tasks run in worker processes of this machine, as with
+/// [`Client::local`](crate::Client::local): a crash fails one task, and a cancel
+/// or a timeout frees the CPU. [`init`](crate::init) makes a program one where
+/// `OUTBOARD_WORKER` names a cluster; this type is for those who start it
+/// themselves.
+///
+/// # Examples
+///
+/// ```no_run
+/// fn main() -> Result<(), outboard::Error> {
+///     outboard::init();
+///     outboard::ClusterWorker::new("dask://127.0.0.1:8786")?
+///         .on_event(|event| println!("{event}"))
+///         .run()
+/// }
+/// ```
+pub struct ClusterWorker {
+    settings: Settings,
+    tell: Box<dyn Fn(&ClusterEvent) + Send + Sync>,
+}
+
+/// What happened between a [`ClusterWorker`] and its scheduler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClusterEvent {
+    /// It has joined, and takes tasks.
+    Joined {
+        /// Whom it joined.
+        scheduler: String,
+        /// Where it listens.
+        address: String,
+        /// How many tasks it runs at once.
+        workers: usize,
+    },
+    /// The scheduler cannot be reached, or was lost; it goes on trying.
+    Lost {
+        /// Which scheduler.
+        scheduler: String,
+        /// What was the matter.
+        reason: String,
+    },
+}
+
+impl ClusterWorker {
+    /// A worker for the cluster that a URL names: `dask://host:port`, `tcp://…` or
+    /// `tls://…`.
+    ///
+    /// It takes the options of [`Client::connect`](crate::Client::connect) that
+    /// concern TLS, those of `local://` that concern worker processes, and:
+    ///
+    /// | option | meaning |
+    /// |---|---|
+    /// | `listen=host:port` | where to listen; by default a free port of the address from which the scheduler is reached |
+    /// | `name=…` | its name in Dask's dashboard; by default its address |
+    /// | `memory_limit=…` | how many bytes of results are held; by default the memory of the machine, or its share of that |
+    /// | `mixed=1` | to join a scheduler that has Python workers too |
+    ///
+    /// # Errors
+    ///
+    /// `InvalidUrl`, saying what is wrong with the URL or its certificates.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let settings = Settings::parse(url)?;
+        Ok(Self { settings, tell: Box::new(|event| tracing::info!("{event}")) })
+    }
+
+    /// Is told what happens, instead of the log.
+    #[must_use]
+    pub fn on_event(self, tell: impl Fn(&ClusterEvent) + Send + Sync + 'static) -> Self {
+        Self { tell: Box::new(tell), ..self }
+    }
+
+    /// Joins and works, blocking this thread, until the scheduler retires this
+    /// worker, or SIGTERM or SIGINT comes. It then finishes what runs, hands its
+    /// results to other workers, and leaves; a second signal ends it at once.
+    ///
+    /// A scheduler that is not there, or is lost, is tried again and again.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the scheduler runs a release that is not supported, if it
+    /// has Python workers and the URL does not say `mixed=1`, or if worker
+    /// processes cannot be started.
+    ///
+    /// # Panics
+    ///
+    /// Inside an async runtime.
+    pub fn run(self) -> Result<(), Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Error::unavailable(error.to_string()))?;
+        runtime.block_on(self.work())
+    }
+
+    async fn work(self) -> Result<(), Error> {
+        let signals = Signals::new().map_err(|error| Error::unavailable(error.to_string()))?;
+        let settings = Arc::new(self.settings);
+        let client = settings.local.clone().start_local().await?;
+        let (leave, leaving) = watch::channel(false);
+        let result = tokio::select! {
+            result = keep_joining(&settings, &client, &*self.tell, leaving) => result,
+            () = signals.twice(leave) => Ok(()),
+        };
+        client.shutdown().await;
+        result
+    }
+}
+
+impl fmt::Debug for ClusterWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheduler = self.settings.scheduler.to_string();
+        f.debug_struct("ClusterWorker").field("scheduler", &scheduler).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for ClusterEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Joined { scheduler, address, workers } => {
+                write!(f, "joined {scheduler} as {address}, {workers} tasks at once")
+            }
+            Self::Lost { scheduler, reason } => {
+                write!(f, "{scheduler} cannot be joined: {reason}; trying again")
+            }
+        }
+    }
+}
+
+/// Becomes a worker of a cluster, and never returns, if the environment says so.
+pub(crate) fn run_if_asked(setup: impl FnOnce()) {
+    let Some(url) = std::env::var_os(VARIABLE).filter(|url| !url.is_empty()) else { return };
+    setup();
+    let worked = ClusterWorker::new(&url.to_string_lossy()).and_then(ClusterWorker::run);
+    match worked {
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            eprintln!("outboard: this process cannot work for the cluster: {error}");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Set for programs that are to work for a cluster: its URL.
+pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER";
+
+/// SIGTERM and SIGINT.
+struct Signals([tokio::signal::unix::Signal; 2]);
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?]))
+    }
+
+    /// Says when the first comes, and ends with the second.
+    async fn twice(mut self, first: watch::Sender<bool>) {
+        for _ in 0..2 {
+            let [terminate, interrupt] = &mut self.0;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            first.send_replace(true);
+        }
+    }
+}
+
+async fn keep_joining(
+    settings: &Arc<Settings>,
+    client: &Client,
+    tell: &(dyn Fn(&ClusterEvent) + Send + Sync),
+    mut leaving: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let (mut pause, mut ever) = (PAUSE, false);
+    let (address, listening) = loop {
+        let error = match listen(settings).await {
+            Ok(found) => break found,
+            Err(error) => error,
+        };
+        if settings.listen.is_some() {
+            return Err(Error::unavailable(format!("cannot listen: {error}")));
+        }
+        lost(settings, tell, &error);
+        if !wait(&mut pause, &mut leaving).await {
+            return Ok(());
+        }
+    };
+    loop {
+        let place = Place { settings, client, address: &address, listening: &listening, tell };
+        match place.stay(leaving.clone()).await {
+            Left::Done => return Ok(()),
+            Left::Refused(line) if !ever => return Err(Error::unavailable(line)),
+            Left::Refused(line) => lost(settings, tell, &io::Error::other(line)),
+            Left::Lost { joined, error } => {
+                if joined {
+                    (pause, ever) = (PAUSE, true);
+                }
+                lost(settings, tell, &error);
+            }
+        }
+        if !wait(&mut pause, &mut leaving).await {
+            return Ok(());
+        }
+    }
+}
+
+fn lost(settings: &Settings, tell: &(dyn Fn(&ClusterEvent) + Send + Sync), error: &io::Error) {
+    let (scheduler, reason) = (settings.scheduler.to_string(), error.to_string());
+    tell(&ClusterEvent::Lost { scheduler, reason });
+}
+
+/// Waits before the next turn; false if there is to be none.
+async fn wait(pause: &mut Duration, leaving: &mut watch::Receiver<bool>) -> bool {
+    let leaves = leaving.wait_for(|leaving| *leaving);
+    let waited = tokio::time::timeout(*pause, leaves).await;
+    *pause = (2 * *pause).min(LONGEST_PAUSE);
+    waited.is_err()
+}
+
+/// Listens where the scheduler, other workers and clients can connect to.
+async fn listen(settings: &Settings) -> io::Result<(String, Listening)> {
+    let wanted = match &settings.listen {
+        Some(wanted) if wanted.contains(':') => wanted.clone(),
+        Some(host) => format!("{host}:0"),
+        None => SocketAddr::new(near(&settings.scheduler)?, 0).to_string(),
+    };
+    let listener = TcpListener::bind(&wanted).await?;
+    let mut place = listener.local_addr()?;
+    if place.ip().is_unspecified() {
+        place.set_ip(near(&settings.scheduler)?);
+    }
+    let tls = settings.listening.clone().map(TlsAcceptor::from);
+    let scheme = if tls.is_some() { Scheme::Tls } else { Scheme::Tcp };
+    let address = Address { scheme, place: place.to_string() };
+    Ok((address.to_string(), Listening { listener, tls }))
+}
+
+/// The address of this machine from which a scheduler is reached. Nothing is
+/// sent for that.
+fn near(scheduler: &Address) -> io::Result<IpAddr> {
+    use std::net::ToSocketAddrs;
+    let there = scheduler.place.to_socket_addrs()?.next();
+    let there = there.ok_or_else(|| io::Error::other("the scheduler's host has no address"))?;
+    let any: SocketAddr = match there.ip() {
+        IpAddr::V4(_) => ([0; 4], 0).into(),
+        IpAddr::V6(_) => ([0_u16; 8], 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(there)?;
+    Ok(socket.local_addr()?.ip())
+}

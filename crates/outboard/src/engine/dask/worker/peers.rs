@@ -1,0 +1,114 @@
+//! Gets values from the workers that have them.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rmpv::Value;
+use tokio::sync::Semaphore;
+
+use super::key::Key;
+use crate::engine::dask::address::Address;
+use crate::engine::dask::connection::{Connection, Dialer};
+use crate::engine::dask::keeper::ask;
+use crate::engine::dask::message::{Message, Serialized, encode, field, map, text};
+
+/// How many values are on their way at once.
+const AT_ONCE: usize = 16;
+
+/// How often those that have a value are asked, and after what pause at first.
+const TURNS: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many connections to one worker are kept.
+const KEPT: usize = 2;
+
+/// See the module's documentation.
+pub(super) struct Peers {
+    dialer: Dialer,
+    own: String,
+    free: Mutex<HashMap<String, Vec<Connection>>>,
+    room: Semaphore,
+}
+
+impl Peers {
+    pub(super) fn new(dialer: Dialer, own: String) -> Self {
+        Self { dialer, own, free: Mutex::default(), room: Semaphore::new(AT_ONCE) }
+    }
+
+    /// Gets a value from one of those that have it.
+    ///
+    /// # Errors
+    ///
+    /// What the last one said that was asked.
+    pub(super) async fn get(&self, key: &Key, places: &[String]) -> io::Result<Serialized> {
+        let _room = self.room.acquire().await;
+        let mut last = io::ErrorKind::NotFound.into();
+        for turn in 0..TURNS {
+            if turn > 0 {
+                tokio::time::sleep(PAUSE * (1 << turn)).await;
+            }
+            for place in places.iter().filter(|place| **place != self.own) {
+                let asked = tokio::time::timeout(PATIENCE, self.get_from(key, place)).await;
+                match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                    Ok(Some(value)) => return Ok(value),
+                    Ok(None) => {}
+                    Err(error) => last = error,
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn get_from(&self, key: &Key, place: &str) -> io::Result<Option<Serialized>> {
+        let kept = self.free().get_mut(place).and_then(Vec::pop);
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => {
+                let address = Address::parse(place);
+                let address = address.ok_or_else(|| io::Error::other("it has no address"))?;
+                self.dialer.dial(&address).await?
+            }
+        };
+        let keys = Value::Array(vec![key.value()]);
+        let fields = [("keys", keys), ("who", self.own.as_str().into())];
+        let mut answer = ask(&mut connection, "get_data", fields).await?;
+        if text(&answer.value, "status") != Some("OK") {
+            return Ok(None);
+        }
+        connection.outgoing.send(Message::new("OK".into())).await?;
+        let value = std::mem::replace(&mut answer.value, Value::Nil);
+        let data = field(&value, "data").and_then(Value::as_map);
+        let found = data.into_iter().flatten().find(|(name, _)| Key::of(name) == *key);
+        let found = found.map(|(_, value)| taken(&mut answer, value)).transpose()?;
+        let mut free = self.free();
+        let kept = free.entry(place.to_owned()).or_default();
+        if kept.len() < KEPT {
+            kept.push(connection);
+        }
+        Ok(found)
+    }
+
+    /// A worker is gone.
+    pub(super) fn forget(&self, place: &str) {
+        self.free().remove(place);
+    }
+
+    fn free(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<Connection>>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The object that a value of a message stands for; one that is plain is wrapped.
+pub(super) fn taken(message: &mut Message, value: &Value) -> io::Result<Serialized> {
+    if let Some(object) = message.object(value)? {
+        return Ok(object);
+    }
+    let header =
+        map([("serializer", "msgpack".into()), ("compression", Value::Array(vec![Value::Nil]))]);
+    Ok(Serialized { header, frames: vec![encode(value)] })
+}

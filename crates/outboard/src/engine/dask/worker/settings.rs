@@ -1,0 +1,131 @@
+//! What a URL says to a worker: which scheduler, which certificates, how many
+//! tasks at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+
+use crate::builder;
+use crate::engine::dask::address::{Address, Scheme};
+use crate::error::{Error, Repr};
+use crate::snapshot::Host;
+
+/// What is held for the cluster where this machine does not tell its memory.
+const MEMORY: usize = 4 << 30;
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) scheduler: Address,
+    pub(super) dialing: Option<Arc<ClientConfig>>,
+    pub(super) listening: Option<Arc<ServerConfig>>,
+    /// How long a scheduler may say nothing before it counts as lost.
+    pub(super) silence: Duration,
+    /// Whether there may be Python workers beside this one.
+    pub(super) mixed: bool,
+    /// Where to listen, if that is not to be found out.
+    pub(super) listen: Option<String>,
+    pub(super) name: Option<String>,
+    /// How many bytes may be held for the cluster.
+    pub(super) memory_limit: usize,
+    pub(super) local: builder::Settings,
+}
+
+impl Settings {
+    /// Reads a URL of the form `dask://host:port?option=value`.
+    pub(super) fn parse(url: &str) -> Result<Self, Error> {
+        let wrong = |reason| Error::new(Repr::InvalidUrl { url: url.to_owned(), reason });
+        let (place, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut own = Own::default();
+        let mut rest = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if !own.set(name, value).map_err(wrong)? {
+                rest.push(pair);
+            }
+        }
+        let rest = format!("{place}?{}", rest.join("&"));
+        let (engine, local) = builder::Settings::parse(&rest)?;
+        let cluster = engine.into_cluster();
+        let cluster = cluster.ok_or_else(|| wrong("a worker joins a cluster: dask://…".into()))?;
+        let [scheduler] = &cluster.addresses[..] else {
+            return Err(wrong("a worker joins one scheduler: start one worker for each".into()));
+        };
+        let secured = scheduler.scheme == Scheme::Tls;
+        let (dialing, listening) = cluster.tls_of_a_worker(secured).map_err(wrong)?;
+        let share = local.workers as f64 / Host::cores() as f64;
+        let memory = Host::memory_bytes() as f64 * share.min(1.0);
+        let memory = if memory > 0.0 { memory as usize } else { MEMORY };
+        Ok(Self {
+            scheduler: scheduler.clone(),
+            dialing,
+            listening,
+            silence: cluster.silence,
+            mixed: own.mixed,
+            listen: own.listen,
+            name: own.name,
+            memory_limit: own.memory_limit.unwrap_or(memory),
+            local,
+        })
+    }
+}
+
+/// The options that only workers have.
+#[derive(Debug, Default)]
+struct Own {
+    mixed: bool,
+    listen: Option<String>,
+    name: Option<String>,
+    memory_limit: Option<usize>,
+}
+
+impl Own {
+    fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
+        let text = || match value {
+            "" => Err(format!("`{name}` wants a value")),
+            value => Ok(Some(value.to_owned())),
+        };
+        match name {
+            "mixed" if value == "1" || value == "0" => self.mixed = value == "1",
+            "mixed" => return Err("`mixed` is 0 or 1".into()),
+            "listen" => self.listen = text()?,
+            "name" => self.name = text()?,
+            "memory_limit" => match value.parse() {
+                Ok(bytes @ 1..) => self.memory_limit = Some(bytes),
+                _ => return Err("`memory_limit` wants a number of bytes".into()),
+            },
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_where_to_work_and_how() {
+        let settings = Settings::parse("dask://a:8786?workers=3&mixed=1&memory_limit=7").unwrap();
+        assert_eq!(settings.scheduler.to_string(), "tcp://a:8786");
+        assert_eq!((settings.local.workers, settings.mixed), (3, true));
+        assert_eq!(settings.memory_limit, 7);
+        assert!(Settings::parse("dask://a:8786").unwrap().memory_limit > 0);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (url, said) in [
+            ("local://", "joins a cluster"),
+            ("dask://a:1,b:1", "one scheduler"),
+            ("dask://a:1?mixed=yes", "0 or 1"),
+            ("dask://a:1?memory_limit=0", "number of bytes"),
+            ("dask://a:1?nonsense=1", "no option is named"),
+            ("tls://a:1?tls_ca=/no/such/file", "/no/such/file"),
+        ] {
+            let error = Settings::parse(url).unwrap_err().to_string();
+            assert!(error.contains(said), "{url}: {error}");
+        }
+    }
+}
