@@ -5,6 +5,8 @@
 mod cluster;
 /// Schedulers and workers that die, cut connections, nonsense.
 mod faults;
+/// Native workers, driven by Rust clients and by Dask's own.
+mod native;
 /// Cancel, timeout, priority, bounds, functions that nobody has.
 mod options;
 /// Functions of Python, called from Rust.

@@ -250,11 +250,11 @@ mod tests {
 
     #[test]
     fn a_small_value_that_stands_for_a_huge_one_is_refused() {
-        let mut args = b"]\x94".to_vec();
+        let mut args = b"]\x940".to_vec();
         for level in 0..40 {
-            args.extend([b']', b'(', b'h', level, b'h', level, b'e', 0x94]);
+            args.extend([b']', b'(', b'h', level, b'h', level, b'e', 0x94, b'0']);
         }
-        args.push(0x85);
+        args.extend([b'h', 40, 0x85]);
         let error = task("outboard::f", &args).ask(&Needed::new(), LIMIT).unwrap_err();
         assert!(error.contains("limit"), "{error}");
     }

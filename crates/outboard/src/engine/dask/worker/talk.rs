@@ -37,6 +37,16 @@ pub(super) struct Place<'a> {
     pub(super) tell: &'a (dyn Fn(&ClusterEvent) + Send + Sync),
 }
 
+/// What a worker that has joined has.
+struct Member {
+    stay: Arc<Stay>,
+    stream: Connection,
+    said: mpsc::UnboundedReceiver<Vec<Say>>,
+    questions: Connection,
+    /// How often it is to give a sign of life.
+    interval: Duration,
+}
+
 /// How a stay ended.
 #[derive(Debug)]
 pub(super) enum Left {
@@ -63,55 +73,54 @@ impl Place<'_> {
     }
 
     async fn talk(&self, joined: &mut bool, leaving: watch::Receiver<bool>) -> io::Result<Left> {
+        let joining = tokio::time::timeout(self.settings.silence, self.join()).await;
+        let member = match joining.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))? {
+            Ok(member) => member,
+            Err(line) => return Ok(Left::Refused(line)),
+        };
+        *joined = true;
+        (self.tell)(&ClusterEvent::Joined {
+            scheduler: self.settings.scheduler.to_string(),
+            address: self.address.to_owned(),
+            workers: self.settings.local.workers,
+        });
+        let stay = member.stay.clone();
+        let left = self.go_on(member, leaving).await;
+        stay.end();
+        left
+    }
+
+    /// Joins; or says in a line why that cannot be.
+    async fn join(&self) -> io::Result<Result<Member, String>> {
         let scheduler = &self.settings.scheduler;
         let mut questions = self.dialer().dial(scheduler).await?;
         let no_packages = ("packages", Value::Array(Vec::new()));
         let versions = ask(&mut questions, "versions", [no_packages]).await?.value;
         if let Err(line) = check_version(&versions) {
-            return Ok(Left::Refused(line));
+            return Ok(Err(line));
         }
         let identity = ask(&mut questions, "identity", []).await?.value;
         let cluster = Cluster::read(&identity).unwrap_or_default();
         if !self.settings.mixed && cluster.workers.iter().any(|worker| !worker.native) {
-            return Ok(Left::Refused(MIXED.into()));
+            return Ok(Err(MIXED.into()));
         }
         let packages = field(&versions, "packages").cloned().unwrap_or(Value::Nil);
         let (says, said) = mpsc::unbounded_channel();
-        let stay = Arc::new(Stay::new(
-            self.settings.clone(),
-            self.client.clone(),
-            self.address.to_owned(),
-            packages.clone(),
-            says,
-        ));
+        let (settings, client) = (self.settings.clone(), self.client.clone());
+        let address = self.address.to_owned();
+        let stay = Arc::new(Stay::new(settings, client, address, packages.clone(), says));
         let mut stream = self.dialer().dial(scheduler).await?;
         let answer = stream.ask(Message::new(registration(&stay, packages))).await?.value;
         if text(&answer, "status") != Some("OK") {
             let said = text(&answer, "message").unwrap_or("without a word");
             return Err(io::Error::other(format!("it did not take this worker: {said}")));
         }
-        *joined = true;
-        (self.tell)(&ClusterEvent::Joined {
-            scheduler: scheduler.to_string(),
-            address: self.address.to_owned(),
-            workers: self.settings.local.workers,
-        });
-        let interval = interval(&answer);
-        let left = self.go_on(&stay, stream, said, questions, interval, leaving).await;
-        stay.end();
-        left
+        Ok(Ok(Member { stay, stream, said, questions, interval: interval(&answer) }))
     }
 
-    async fn go_on(
-        &self,
-        stay: &Arc<Stay>,
-        stream: Connection,
-        said: mpsc::UnboundedReceiver<Vec<Say>>,
-        questions: Connection,
-        interval: Duration,
-        leaving: watch::Receiver<bool>,
-    ) -> io::Result<Left> {
-        let Connection { incoming, outgoing } = stream;
+    async fn go_on(&self, member: Member, leaving: watch::Receiver<bool>) -> io::Result<Left> {
+        let Member { stay, stream, said, questions, interval } = member;
+        let (stay, Connection { incoming, outgoing }) = (&stay, stream);
         let (last_words, close) = tokio::sync::oneshot::channel();
         let talk = async {
             tokio::select! {
