@@ -274,7 +274,8 @@ pub(crate) enum EngineName {
 }
 
 #[cfg(feature = "dask")]
-const KNOWN_ENGINES: &str = "known are local://, inline://, and dask:// with tcp:// and tls://";
+const KNOWN_ENGINES: &str =
+    "known are local:// and inline://, and dask://, tcp:// and tls:// of clusters";
 #[cfg(not(feature = "dask"))]
 const KNOWN_ENGINES: &str =
     "known are local:// and inline:// (and dask:// with the feature `dask`)";
@@ -293,7 +294,7 @@ impl EngineName {
         Err(format!("no engine is named `{scheme}`; {KNOWN_ENGINES}"))
     }
 
-    #[cfg(feature = "dask")]
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) fn into_cluster(self) -> Option<crate::engine::dask::Settings> {
         match self {
             Self::Dask(cluster) => Some(cluster),
@@ -344,7 +345,7 @@ impl Settings {
         Ok((engine, settings))
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let number: usize =
             value.parse().map_err(|_| format!("`{name}` wants a whole number, not `{value}`"))?;
         match name {

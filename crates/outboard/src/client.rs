@@ -118,11 +118,14 @@ impl Client {
     /// |---|---|
     /// | `local://` | worker processes on this machine |
     /// | `inline://` | threads of this process, for tests |
+    /// | `dask://host:port` | a Dask cluster (feature `dask`); also `tcp://` and `tls://`, as Dask writes it, and `dask://a:1,b:1` for several schedulers |
     ///
-    /// Both take options: `local://?workers=4&queue_tasks=1000`. Known are
+    /// All take options: `local://?workers=4&queue_tasks=1000`. Known are
     /// `workers`, `spares`, `queue_tasks`, `queue_bytes`, `max_payload` (in bytes),
     /// `tenant_limit`, `tenant_queue`, `tenant_reserve` (0 or 1), `tenant_kills`,
-    /// `max_wait_ms` and `lifo_above`, as on [`LocalBuilder`].
+    /// `max_wait_ms` and `lifo_above`, as on [`LocalBuilder`]. A cluster has the
+    /// workers that it has, and knows `tls_ca`, `tls_cert`, `tls_key` (files) and
+    /// `silence_ms` (how long a scheduler may say nothing; 30,000) besides.
     ///
     /// # Errors
     ///
@@ -164,9 +167,9 @@ impl Client {
         TaskFuture::new(self.owner.clone(), submitted, F::decode)
     }
 
-    /// Submits a task of a function that is known otherwise, with encoded
-    /// arguments.
-    #[cfg(feature = "dask")]
+    /// Submits a call whose arguments are encoded already; gives the encoded
+    /// output.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) fn submit_encoded(
         &self,
         function: &'static crate::task::Function,

@@ -189,11 +189,6 @@ impl Error {
         Self(Arc::new(repr))
     }
 
-    #[cfg(feature = "dask")]
-    pub(crate) fn repr(&self) -> &Repr {
-        &self.0
-    }
-
     pub(crate) fn unavailable(reason: impl Into<String>) -> Self {
         Self::new(Repr::Unavailable { reason: reason.into() })
     }
@@ -209,6 +204,12 @@ impl Error {
     ) -> Self {
         let source = CodecError(source.to_string());
         Self::new(Repr::Codec { what, type_name: type_name.into(), source })
+    }
+
+    /// All that is known.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn repr(&self) -> &Repr {
+        &self.0
     }
 
     /// What kind of failure this is.

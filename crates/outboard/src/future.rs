@@ -134,7 +134,7 @@ impl<T> TaskFuture<T> {
     }
 
     /// Awaits the encoded result.
-    #[cfg(feature = "dask")]
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) async fn encoded(mut self) -> Result<Reply, Error> {
         poll_fn(|context| self.poll_finished(context)).await;
         self.take()

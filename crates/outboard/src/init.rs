@@ -71,9 +71,9 @@ pub fn init_with(setup: impl FnOnce()) {
         true => crate::worker::run_as_worker(setup, false),
         false => setup,
     };
-    #[cfg(feature = "dask")]
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     crate::engine::dask::worker::run_if_asked(setup);
-    #[cfg(not(feature = "dask"))]
+    #[cfg(not(all(feature = "dask", feature = "local", target_os = "linux")))]
     drop(setup);
 }
 
@@ -94,6 +94,8 @@ pub fn test_worker() {
         INITIALISED.store(true, Release);
         crate::worker::run_as_worker(|| {}, true)
     }
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    crate::engine::dask::worker::run_if_asked(|| {});
 }
 
 /// Lets tests use worker processes: put it once into a test binary, at the root

@@ -56,7 +56,10 @@
 //!
 //! A URL chooses: `local://` runs worker processes on this machine (Linux),
 //! `inline://` threads of this process, for tests and other platforms. On both
-//! a closure that captures nothing can be submitted as well.
+//! a closure that captures nothing can be submitted as well. With the feature
+//! `dask`, `dask://host:port` runs tasks on a Dask cluster: those with a name on
+//! any program with [`init`] that was started with `OUTBOARD_WORKER=dask://host:port`,
+//! and functions of Python on ordinary Dask workers.
 //!
 //! # Bounds
 //!
@@ -116,7 +119,7 @@ pub use outboard_macros::task;
 pub use builder::LocalBuilder;
 pub use client::Client;
 pub use current::{cancelled, deadline};
-#[cfg(feature = "dask")]
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 pub use engine::dask::worker::{ClusterEvent, ClusterWorker};
 pub use error::{Cause, Error, ErrorKind, Exception, Lost, Panic, Stage};
 pub use figures::{Figures, FunctionSnapshot, TenantSnapshot};

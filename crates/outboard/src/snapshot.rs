@@ -9,7 +9,7 @@ use crate::figures::{FunctionSnapshot, TenantSnapshot};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// The engine's name: `local` or `inline`.
+    /// The engine's name: `local`, `inline` or `dask`.
     pub engine: &'static str,
     /// Whether tasks are taken: it was not drained or shut down, and workers can
     /// be started.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Functions by their names, as clusters have them.
-#[cfg(feature = "dask")]
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 mod named;
 
 use crate::closure::conjure;
@@ -212,7 +212,7 @@ pub struct Entry {
     signature: fn() -> [&'static str; 2],
     run: Run,
     /// The same with Python's values.
-    #[cfg(feature = "dask")]
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     run_values: Run,
 }
 
@@ -227,8 +227,8 @@ impl Entry {
             id,
             signature,
             run,
-            #[cfg(feature = "dask")]
-            run_values: crate::python::run_values::<F, M>,
+            #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+            run_values: crate::engine::dask::worker::called::run_values::<F, M>,
         }
     }
 
@@ -280,7 +280,7 @@ pub(crate) struct Function {
 pub(crate) struct Registry {
     functions: Vec<Function>,
     /// The same, called with Python's values.
-    #[cfg(feature = "dask")]
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     with_values: Vec<Function>,
     by_type: HashMap<TypeId, u32>,
     digest: u64,
@@ -308,14 +308,14 @@ impl Registry {
         }
         let functions: Vec<Function> = (0..).zip(&entries).map(|(i, e)| e.function(i)).collect();
         let by_type = (0..).zip(&functions).map(|(i, f)| (f.id, i)).collect();
-        #[cfg(feature = "dask")]
+        #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
         let with_values = {
             let numbers = functions.len()..;
             numbers.zip(&entries).map(|(number, entry)| entry.with_values(number)).collect()
         };
         Ok(Self {
             functions,
-            #[cfg(feature = "dask")]
+            #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
             with_values,
             by_type,
             digest: hasher.finish(),
@@ -324,9 +324,9 @@ impl Registry {
 
     /// How many functions it has, in all forms.
     fn count(&self) -> usize {
-        #[cfg(feature = "dask")]
+        #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
         return self.functions.len() + self.with_values.len();
-        #[cfg(not(feature = "dask"))]
+        #[cfg(not(all(feature = "dask", feature = "local", target_os = "linux")))]
         self.functions.len()
     }
 

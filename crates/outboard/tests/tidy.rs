@@ -9,7 +9,8 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const FILE_LINES: usize = 500;
 
 /// Files that may be longer, how long, and why.
-const LONG_FILES: [(&str, usize, &str); 3] = [
+const LONG_FILES: [(&str, usize, &str); 4] = [
+    ("crates/outboard/src/error.rs", 600, "one error, its kinds, and what each says"),
     ("crates/outboard/src/ledger.rs", 750, "one table of states reads best in one place"),
     ("crates/outboard/src/engine/local/supervisor.rs", 700, "all that one thread does"),
     ("crates/outboard/src/engine/local/link.rs", 560, "all that one mutex of a worker guards"),
@@ -19,7 +20,7 @@ const LONG_FILES: [(&str, usize, &str); 3] = [
 const FUNCTION_LINES: usize = 80;
 
 /// The longest ARCHITECTURE.md, in lines: it is there to be read in one go.
-const ARCHITECTURE_LINES: usize = 220;
+const ARCHITECTURE_LINES: usize = 260;
 
 /// The modules that may contain unsafe code; each argues for it.
 const UNSAFE_FILES: [&str; 3] = [

@@ -109,8 +109,10 @@ pub(crate) struct Work<'a> {
     pub(crate) function: &'static Function,
     pub(crate) args: &'a Payload,
     pub(crate) deadline: Option<Instant>,
+    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters have a queue"))]
     pub(crate) priority: i32,
     /// What it shares with other submits of the same.
+    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters have other clients"))]
     pub(crate) key: Option<&'a Key>,
 }
 

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,8 @@ use super::cluster::{Cluster, check_version};
 use super::connection::{Connection, Dialer, Incoming, Outgoing};
 use super::fetch::{self, Outcome};
 use super::frames::Bounds;
-use super::graph::{Called, GraphTask, Restrictions, resource, update_graph};
+use super::graph::{GraphTask, Restrictions, update_graph};
+use super::load::{anyone, graph_task, parts, restrictions};
 use super::message::{Message, Serialized, field, list, map, text};
 use super::native::Failed;
 use super::table::{Batch, Start};
@@ -39,8 +42,8 @@ const LOOK: Duration = Duration::from_secs(5);
 /// What a scheduler may send in one message.
 const FROM_SCHEDULER: Bounds = Bounds { frames: 1 << 16, bytes: 64 << 20 };
 
-/// From how many bytes of arguments on a graph goes into a message of its own.
-const GRAPH_BYTES: usize = 32 << 20;
+/// How long after a scheduler is back a function that nobody offers is waited for.
+const REJOIN: Duration = Duration::from_secs(10);
 
 /// Who keeps one scheduler.
 pub(super) struct Keeper {
@@ -50,6 +53,8 @@ pub(super) struct Keeper {
     pub(super) address: Address,
     pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) silence: Duration,
+    /// Whether it was connected before.
+    pub(super) was_up: AtomicBool,
 }
 
 /// A connection over which questions are asked, one at a time.
@@ -62,6 +67,9 @@ struct Talk<'a> {
     /// Workers may have come or gone.
     changed: Notify,
     heard: Mutex<Instant>,
+    /// Since when it is connected, and whether it was before.
+    since: Instant,
+    again: bool,
     /// Keys whose results can be fetched.
     ready: mpsc::UnboundedSender<String>,
 }
@@ -110,6 +118,8 @@ impl Keeper {
             questions: AsyncMutex::new(questions),
             changed: Notify::new(),
             heard: Mutex::new(Instant::now()),
+            since: Instant::now(),
+            again: self.was_up.swap(true, Relaxed),
             ready,
         };
         talk.look().await?;
@@ -366,6 +376,8 @@ impl Talk<'_> {
     ) -> io::Result<(Vec<(Restrictions, Vec<GraphTask>)>, Vec<String>)> {
         let keeper = self.keeper;
         let mut cluster = keeper.shared.cluster(keeper.at);
+        // Workers need a moment to find a scheduler that was started again.
+        let patient = self.again && self.since.elapsed() < REJOIN;
         if started.iter().any(|start| restrictions(start, &cluster).is_none()) {
             // A worker may have come that we have not heard of.
             self.look().await?;
@@ -375,7 +387,8 @@ impl Talk<'_> {
         let mut places = HashMap::new();
         let mut unknown = Vec::new();
         for start in started {
-            let Some(restrictions) = restrictions(&start, &cluster) else {
+            let found = restrictions(&start, &cluster);
+            let Some(restrictions) = found.or_else(|| patient.then(|| anyone(&start))) else {
                 unknown.push(start.key);
                 continue;
             };
@@ -442,46 +455,6 @@ impl Talk<'_> {
         }
         Ok(())
     }
-}
-
-/// Where a task may run; `None` if no worker knows its function.
-fn restrictions(start: &Start, cluster: &Cluster) -> Option<Restrictions> {
-    if start.function.python {
-        let workers = cluster.python_workers();
-        return (!cluster.is_native()).then_some(Restrictions { resource: None, workers });
-    }
-    let resource = resource(start.function.name, start.function.signature);
-    let offered = cluster.offers(&resource);
-    offered.then(|| Restrictions { resource: Some(resource), workers: Vec::new() })
-}
-
-fn graph_task(start: Start) -> GraphTask {
-    let call = match start.function.python {
-        true => Called::Python { function: start.function.name, args: start.args },
-        false => Called::Rust {
-            name: start.function.name,
-            payload: start.args,
-            timeout_ms: start.timeout.map(|left| left.as_millis().try_into().unwrap_or(u64::MAX)),
-        },
-    };
-    GraphTask { key: start.key, call, priority: start.priority }
-}
-
-/// Splits tasks where their arguments together are large.
-fn parts(tasks: Vec<GraphTask>) -> Vec<Vec<GraphTask>> {
-    let mut parts: Vec<Vec<GraphTask>> = Vec::new();
-    let mut bytes = usize::MAX;
-    for task in tasks {
-        bytes = bytes.saturating_add(task.call.length());
-        if bytes > GRAPH_BYTES {
-            bytes = task.call.length();
-            parts.push(Vec::new());
-        }
-        if let Some(part) = parts.last_mut() {
-            part.push(task);
-        }
-    }
-    parts
 }
 
 /// The bytes that an object of a message is, or that stand in the message itself.

@@ -32,6 +32,7 @@ pub(crate) struct Message {
 }
 
 /// A pickle, and the buffers beside it.
+#[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) type Pickled = (Vec<u8>, Vec<Vec<u8>>);
 
 /// What is wrong with a message.
@@ -98,6 +99,7 @@ impl Message {
     /// # Errors
     ///
     /// If its frames are not there.
+    #[cfg(all(feature = "local", target_os = "linux"))]
     pub(crate) fn pickled(&mut self, value: &Value) -> Result<Option<Pickled>, Malformed> {
         let Some(Serialized { mut header, frames }) = self.described(value, "__Pickled__")? else {
             return Ok(None);
@@ -122,11 +124,15 @@ impl Message {
         let missing = Malformed("an object whose frames are missing");
         let at = usize::try_from(place).ok().and_then(|place| place.checked_sub(1));
         let at = at.filter(|at| *at < self.frames.len()).ok_or(missing.clone())?;
-        let header = decode(&self.frames[at])?;
+        let mut header = decode(&self.frames[at])?;
         let count = field(&header, "num-sub-frames").and_then(Value::as_u64).unwrap_or(0);
         let rest = &mut self.frames[at + 1..];
         let count = usize::try_from(count).ok().filter(|count| *count <= rest.len());
         let frames = rest[..count.ok_or(missing)?].iter_mut().map(std::mem::take).collect();
+        // It is written anew when the object is passed on.
+        if let Value::Map(pairs) = &mut header {
+            pairs.retain(|(name, _)| name.as_str() != Some("num-sub-frames"));
+        }
         Ok(Some(Serialized { header, frames }))
     }
 }

@@ -14,6 +14,7 @@ mod fetch;
 pub(crate) mod frames;
 pub(crate) mod graph;
 mod keeper;
+mod load;
 pub(crate) mod message;
 pub(crate) mod native;
 pub(crate) mod pickle;
@@ -22,6 +23,7 @@ pub(crate) mod tls;
 mod url;
 pub(crate) mod values;
 mod window;
+#[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) mod worker;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -78,6 +80,7 @@ pub(crate) fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Err
             address: address.clone(),
             tls: tls.clone(),
             silence: settings.silence,
+            was_up: false.into(),
         };
         let (guard, ended) = (guard.clone(), ended.clone());
         runtime.spawn(async move {

@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::exception;
 use super::pickle::{Node, Pickle, Symbols};
 use crate::error::{Cause, Lost, Stage};
+#[cfg(all(feature = "local", target_os = "linux"))]
+use crate::error::{Error, Repr};
+#[cfg(all(feature = "local", target_os = "linux"))]
+use crate::task::RunError;
 use crate::task::encode_into;
 use crate::wire::{Failure, Usage};
 
@@ -69,6 +73,34 @@ impl From<Death> for Lost {
     fn from(death: Death) -> Self {
         let Death { worker, pid, cause, stderr, memory_bytes, run_time, cpu_time } = death;
         Self { worker, pid, cause, stderr, memory_bytes, run_time, cpu_time, ..Self::default() }
+    }
+}
+
+#[cfg(all(feature = "local", target_os = "linux"))]
+impl Failed {
+    /// What a worker's own engine ended a task with.
+    pub(crate) fn of(error: &Error) -> Self {
+        let usage = Usage::default();
+        match error.repr() {
+            Repr::Panicked(panic) => Self::Failure(Failure::Panicked(panic.clone()), usage),
+            Repr::WorkerLost(lost) => Self::Lost(lost.into()),
+            Repr::TimedOut { stage, timeout } => {
+                Self::TimedOut { stage: *stage, timeout: *timeout }
+            }
+            Repr::TooLarge { bytes, limit, .. } => {
+                Self::Failure(Failure::TooLarge { bytes: *bytes, limit: *limit }, usage)
+            }
+            Repr::Codec { what, type_name, source } => {
+                let (type_name, source) = (type_name.to_string(), source.to_string());
+                let error = match what.starts_with("decode") {
+                    true => RunError::Decode { type_name, source },
+                    false => RunError::Encode { type_name, source },
+                };
+                Self::Failure(Failure::Codec(error), usage)
+            }
+            Repr::UnknownTask { .. } => Self::Failure(Failure::UnknownTask, usage),
+            _ => Self::Refused(error.to_string()),
+        }
     }
 }
 

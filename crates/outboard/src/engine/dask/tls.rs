@@ -17,11 +17,15 @@ use tokio_rustls::rustls::crypto::{verify_tls12_signature, verify_tls13_signatur
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::ParsedCertificate;
+#[cfg(all(feature = "local", target_os = "linux"))]
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+#[cfg(all(feature = "local", target_os = "linux"))]
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, RootCertStore,
-    ServerConfig, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
 };
+#[cfg(all(feature = "local", target_os = "linux"))]
+use tokio_rustls::rustls::{DistinguishedName, ServerConfig};
 
 use super::address::Files;
 
@@ -46,21 +50,25 @@ pub(crate) fn client(files: &Files) -> Result<Arc<ClientConfig>, String> {
         .map_err(|error| format!("certificate and key cannot be used: {error}"))
 }
 
-/// A configuration for being connected to, by those with a certificate only.
+/// A configuration for being connected to.
 ///
 /// # Errors
 ///
-/// A line that names the file that is missing or cannot be used.
+/// As [`client`].
+#[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) fn server(files: &Files) -> Result<Arc<ServerConfig>, String> {
     let provider = Arc::new(ring::default_provider());
     let authorities = certificates(files.ca.as_deref(), "a certificate authority")?;
     let chain = certificates(files.cert.as_deref(), "a certificate")?;
     let key = private_key(files)?;
-    let peers = Arc::new(SameAuthority::new(authorities, &provider)?);
+    let same = SameAuthority::new(authorities, &provider)?;
+    let signed =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(same.roots.clone()), provider.clone());
+    let signed = signed.build().map_err(|error| error.to_string())?;
     ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_client_cert_verifier(peers)
+        .with_client_cert_verifier(Arc::new(SameAuthorityOfClients { same, signed }))
         .with_single_cert(chain, key)
         .map(Arc::new)
         .map_err(|error| format!("certificate and key cannot be used: {error}"))
@@ -116,63 +124,9 @@ impl SameAuthority {
         Ok(Self { authorities, roots, algorithms: provider.signature_verification_algorithms })
     }
 
-    /// Whether an authority signed the peer's certificate, or is it. Dask does not
-    /// look at what a certificate is for, and neither does this.
-    fn verify(
-        &self,
-        leaf: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), TlsError> {
-        if self.is_authority(leaf) {
-            return Ok(());
-        }
-        let leaf = ParsedCertificate::try_from(leaf)?;
-        let algorithms = self.algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&leaf, &self.roots, between, now, algorithms)
-    }
-
     /// Whether the peer's certificate is one of the authorities.
     pub(crate) fn is_authority(&self, leaf: &CertificateDer<'_>) -> bool {
         self.authorities.iter().any(|authority| authority == leaf)
-    }
-}
-
-impl ClientCertVerifier for SameAuthority {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, TlsError> {
-        self.verify(leaf, between, now)?;
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
 
@@ -185,7 +139,17 @@ impl ServerCertVerifier for SameAuthority {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        self.verify(leaf, between, now)?;
+        if !self.is_authority(leaf) {
+            let leaf = ParsedCertificate::try_from(leaf)?;
+            let algorithms = self.algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(
+                &leaf,
+                &self.roots,
+                between,
+                now,
+                algorithms,
+            )?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -209,5 +173,54 @@ impl ServerCertVerifier for SameAuthority {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// The same for those who connect to us.
+#[cfg(all(feature = "local", target_os = "linux"))]
+#[derive(Debug)]
+struct SameAuthorityOfClients {
+    same: SameAuthority,
+    signed: Arc<dyn ClientCertVerifier>,
+}
+
+#[cfg(all(feature = "local", target_os = "linux"))]
+impl ClientCertVerifier for SameAuthorityOfClients {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.signed.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, TlsError> {
+        match self.same.is_authority(leaf) {
+            true => Ok(ClientCertVerified::assertion()),
+            false => self.signed.verify_client_cert(leaf, between, now),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.signed.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.signed.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.signed.supported_verify_schemes()
     }
 }

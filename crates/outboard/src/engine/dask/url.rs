@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+use tokio_rustls::rustls::ClientConfig;
 
 use super::address::{Address, Files, Role, Scheme};
 use super::tls;
@@ -81,24 +81,12 @@ impl Settings {
                 false => Err("certificates are given: write tls://host:port".into()),
             };
         }
-        tls::client(&self.files.clone().or_from_env(Role::Client)).map(Some)
+        tls::client(&self.files(Role::Client)).map(Some)
     }
 
-    /// The certificates of a worker, which connects and is connected to.
-    ///
-    /// # Errors
-    ///
-    /// As [`tls`](Self::tls).
-    #[expect(clippy::type_complexity, reason = "one for each direction")]
-    pub(crate) fn tls_of_a_worker(
-        &self,
-        secured: bool,
-    ) -> Result<(Option<Arc<ClientConfig>>, Option<Arc<ServerConfig>>), String> {
-        if !secured {
-            return self.tls().map(|none| (none, None));
-        }
-        let files = self.files.clone().or_from_env(Role::Worker);
-        Ok((Some(tls::client(&files)?), Some(tls::server(&files)?)))
+    /// The files of the certificates.
+    pub(crate) fn files(&self, role: Role) -> Files {
+        self.files.clone().or_from_env(role)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use outboard::Client;
@@ -49,6 +49,28 @@ impl Release {
         static SHARED: [OnceLock<Arc<Cluster>>; 2] = [OnceLock::new(), OnceLock::new()];
         let shared = &SHARED[self as usize];
         let cluster = shared.get_or_init(|| Arc::new(Cluster::start(self, 2, None))).clone();
+        cluster.ready().await;
+        cluster
+    }
+
+    /// A cluster of native workers that all tests of this release share: one that
+    /// none of them harms.
+    pub(crate) async fn shared_native(self) -> Arc<Cluster> {
+        static SHARED: [OnceLock<Arc<Cluster>>; 2] = [OnceLock::new(), OnceLock::new()];
+        let start = || {
+            let mut cluster = Cluster::start(self, 0, None);
+            cluster.add_native("workers=2&spares=1");
+            Arc::new(cluster)
+        };
+        let cluster = SHARED[self as usize].get_or_init(start).clone();
+        cluster.ready().await;
+        cluster
+    }
+
+    /// A cluster of a test's own, with one native worker of two processes.
+    pub(crate) async fn native(self) -> Cluster {
+        let mut cluster = Cluster::start(self, 0, None);
+        cluster.add_native("workers=2&spares=1");
         cluster.ready().await;
         cluster
     }
@@ -184,8 +206,59 @@ impl Cluster {
         out
     }
 
+    /// Starts one more worker, which is this very program, with options as its URL
+    /// takes them.
+    pub(crate) fn add_native(&mut self, options: &str) {
+        let secured = self.certificates.iter().map(Certificates::query);
+        let options = std::iter::once(options.to_owned()).chain(secured);
+        let url = format!("{}?{}", self.address(), options.collect::<Vec<_>>().join("&"));
+        let log = self.directory.path().join("log");
+        let log = File::options().create(true).append(true).open(log).unwrap();
+        let child = crate::support::server::binary()
+            .args(["outboard_test_worker", "--exact", "--nocapture"])
+            .env("OUTBOARD_WORKER", url)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.workers.push(Program(child));
+    }
+
+    /// How a worker ended, once it has.
+    pub(crate) async fn worker_ends(&mut self, at: usize) -> ExitStatus {
+        let mut status = None;
+        eventually("a worker ends", || {
+            status = self.workers[at].0.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap()
+    }
+
+    /// Runs Python code with Dask's own client as `client`; gives what it prints.
+    pub(crate) async fn python(&self, code: &str) -> String {
+        let begin = "import sys, operator\nfrom distributed import Client, wait\n\
+            client = Client(sys.argv[1])\n\
+            def function(name):\n    return operator.attrgetter('outboard::' + name)\n\
+            def resource(name):\n\
+            \x20   workers = client.scheduler_info(n_workers=-1)['workers'].values()\n\
+            \x20   names = [r for w in workers for r in w['resources']]\n\
+            \x20   return {next(r for r in names if r.startswith(f'outboard:{name}:')): 1}\n";
+        let output = tokio::process::Command::new(self.release.python())
+            .args(["-c", &format!("{begin}{code}"), &self.address()])
+            .env("PYTHONPATH", modules())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{error}\n{}", self.log());
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Waits until all its workers have joined.
-    async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         let wanted = self.workers.len();
         found(format_args!("{wanted} workers join; {}", self.log()), || {
             let log = self.log();

@@ -5,7 +5,7 @@
 mod cluster;
 /// Schedulers and workers that die, cut connections, nonsense.
 mod faults;
-/// Native workers, driven by Rust clients and by Dask's own.
+/// Native workers, with clients of Rust and of Python.
 mod native;
 /// Cancel, timeout, priority, bounds, functions that nobody has.
 mod options;
@@ -14,6 +14,8 @@ mod python;
 
 /// Clusters that speak TLS.
 mod tls;
+/// What native workers promise to a cluster: leaving, losses, Python clients.
+mod workers;
 
 use cluster::Release;
 

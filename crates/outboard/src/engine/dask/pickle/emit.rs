@@ -19,6 +19,7 @@ impl Pickle {
     }
 
     /// How many bytes it has so far.
+    #[cfg(all(feature = "local", target_os = "linux"))]
     pub(crate) fn length(&self) -> usize {
         self.0.len()
     }
@@ -159,6 +160,7 @@ impl Pickle {
 
     /// Sets the object that was written before up with the state that was written
     /// last.
+    #[cfg(all(feature = "local", target_os = "linux"))]
     pub(crate) fn build(&mut self) {
         self.0.push(b'b');
     }

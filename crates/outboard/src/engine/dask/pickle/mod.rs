@@ -16,9 +16,36 @@ mod read;
 pub(crate) use decode::from_symbols;
 pub(crate) use emit::Pickle;
 pub(crate) use encode::write_value;
-pub(crate) use read::{Call, Node, Object, Symbols, widen};
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub(crate) use read::{Call, widen};
+pub(crate) use read::{Node, Object, Symbols};
+
+use std::fmt;
 
 use serde::de::DeserializeOwned;
+
+/// Why bytes are no pickle, or none that can be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PickleError {
+    /// It ends too early, or takes more than it has.
+    Broken(usize),
+    /// Nothing that CPython writes today.
+    Opcode(u8),
+    /// It would cost too much memory.
+    TooLarge,
+}
+
+impl fmt::Display for PickleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken(at) => write!(f, "the pickle is broken at byte {at}"),
+            Self::Opcode(code) => write!(f, "the pickle has an opcode {code:#04x}, not understood"),
+            Self::TooLarge => f.write_str("the pickle has too many parts"),
+        }
+    }
+}
+
+impl std::error::Error for PickleError {}
 
 /// The Rust value that a pickle holds. Beside the pickle there are no buffers.
 ///

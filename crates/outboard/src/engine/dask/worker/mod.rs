@@ -7,6 +7,7 @@
 //! `stay` has one of each; `talk` reads, writes and leaves, with `messages` and
 //! `metrics`; `serve` answers those who connect, `peers` asks other workers.
 
+pub(crate) mod called;
 mod desk;
 mod key;
 mod messages;

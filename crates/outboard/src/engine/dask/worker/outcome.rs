@@ -3,13 +3,12 @@
 
 use super::spec::Asked;
 use crate::engine::dask::message::Serialized;
-use crate::engine::dask::native::{Death, Done, Failed};
+use crate::engine::dask::native::{Done, Failed};
 use crate::engine::dask::pickle::{Node, Object, Pickle, Symbols};
 use crate::engine::dask::values::{from_bytes, from_pickle};
 use crate::error::{Error, Repr};
 use crate::ledger::{Reply, Report};
-use crate::task::RunError;
-use crate::wire::{Failure, Usage};
+use crate::wire::Usage;
 
 /// An exception's pickle, and its line.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +41,7 @@ impl Raised {
     pub(super) fn from_error(error: &Error, asked_by_us: bool) -> Self {
         let line = error.to_string();
         if asked_by_us {
-            return Self { pickle: failed(error).to_exception(&line), text: line };
+            return Self { pickle: Failed::of(error).to_exception(&line), text: line };
         }
         let source = std::error::Error::source(error).map(|source| format!("{line}: {source}"));
         let line = source.unwrap_or(line);
@@ -64,31 +63,6 @@ impl Raised {
             _ => Self::new("RuntimeError", &line, None),
         }
     }
-}
-
-/// An error, in the words that a Rust client understands.
-fn failed(error: &Error) -> Failed {
-    let failure = match error.repr() {
-        Repr::WorkerLost(lost) => return Failed::Lost(Death::from(lost)),
-        Repr::TimedOut { stage, timeout } => {
-            return Failed::TimedOut { stage: *stage, timeout: *timeout };
-        }
-        Repr::Panicked(panic) => Failure::Panicked(panic.clone()),
-        Repr::Raised(exception) => Failure::Raised(exception.clone()),
-        Repr::TooLarge { what: "result", bytes, limit } => {
-            Failure::TooLarge { bytes: *bytes, limit: *limit }
-        }
-        Repr::UnknownTask { .. } => Failure::UnknownTask,
-        Repr::Codec { what, type_name, source } => {
-            let (type_name, source) = (type_name.to_string(), source.0.clone());
-            Failure::Codec(match *what {
-                "decode the arguments" => RunError::Decode { type_name, source },
-                _ => RunError::Encode { type_name, source },
-            })
-        }
-        _ => return Failed::Refused(error.to_string()),
-    };
-    Failed::Failure(failure, Usage::default())
 }
 
 /// The value that a reply is to whoever asked.
@@ -180,7 +154,7 @@ mod tests {
         let lost = Lost { pid: 7, cause: Some(Cause::Signal(9)), ..Lost::default() };
         for error in [panicked(), Error::new(timed_out), Error::new(Repr::WorkerLost(lost))] {
             let raised = Raised::from_error(&error, true);
-            assert_eq!(Failed::from_exception(&raised.pickle), Some(failed(&error)));
+            assert_eq!(Failed::from_exception(&raised.pickle), Some(Failed::of(&error)));
         }
     }
 

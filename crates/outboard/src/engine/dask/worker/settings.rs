@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use crate::builder;
-use crate::engine::dask::address::{Address, Scheme};
+use crate::engine::dask::address::{Address, Role, Scheme};
+use crate::engine::dask::tls;
 use crate::error::{Error, Repr};
 use crate::snapshot::Host;
 
@@ -52,8 +53,15 @@ impl Settings {
         let [scheduler] = &cluster.addresses[..] else {
             return Err(wrong("a worker joins one scheduler: start one worker for each".into()));
         };
-        let secured = scheduler.scheme == Scheme::Tls;
-        let (dialing, listening) = cluster.tls_of_a_worker(secured).map_err(wrong)?;
+        let (dialing, listening) = match scheduler.scheme {
+            // It says so if there are certificates all the same.
+            Scheme::Tcp => (cluster.tls().map_err(wrong)?, None),
+            Scheme::Tls => {
+                let files = cluster.files(Role::Worker);
+                let (client, server) = (tls::client(&files), tls::server(&files));
+                (Some(client.map_err(wrong)?), Some(server.map_err(wrong)?))
+            }
+        };
         let share = local.workers as f64 / Host::cores() as f64;
         let memory = Host::memory_bytes() as f64 * share.min(1.0);
         let memory = if memory > 0.0 { memory as usize } else { MEMORY };

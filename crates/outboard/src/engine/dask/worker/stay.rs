@@ -231,7 +231,7 @@ impl Stay {
             let (stay, function) = (self.clone(), held.function);
             held._doing = Some(Doing(tokio::spawn(async move {
                 let timing = Timing::start();
-                let ended = stay.execute(&spec, needed, function).await;
+                let ended = stay.execute(&key, &spec, needed, function).await;
                 stay.conclude(&key, number, ended, timing);
             })));
         }
@@ -243,6 +243,7 @@ impl Stay {
 
     async fn execute(
         &self,
+        key: &Key,
         spec: &Spec,
         needed: Needed,
         function: Option<(&'static Function, bool)>,
@@ -258,10 +259,10 @@ impl Stay {
         };
         let gone = || Raised::from_error(&Error::closed("it is ending"), by_us);
         let (function, _) = function.ok_or_else(gone)?;
-        let client = match timeout {
-            Some(timeout) => self.client.timeout(timeout),
-            None => self.client.clone(),
-        };
+        // What is shared has one key on the cluster already; an equal call of another
+        // tenant has another.
+        let client = if function.pure { self.client.key(key) } else { self.client.clone() };
+        let client = timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
         let reply = client.submit_encoded(function, args).encoded().await;
         let reply = reply.map_err(|error| Raised::from_error(&error, by_us))?;
         Ok((Arc::new(outcome::reply(by_us, &reply)), reply.report.worker))
