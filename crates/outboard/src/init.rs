@@ -72,7 +72,7 @@ pub fn init_with(setup: impl FnOnce()) {
         false => setup,
     };
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-    crate::engine::dask::worker::run_if_asked(setup);
+    crate::engine::dask::worker::run_if_asked(setup, false);
     #[cfg(not(all(feature = "dask", feature = "local", target_os = "linux")))]
     drop(setup);
 }
@@ -95,7 +95,7 @@ pub fn test_worker() {
         crate::worker::run_as_worker(|| {}, true)
     }
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-    crate::engine::dask::worker::run_if_asked(|| {});
+    crate::engine::dask::worker::run_if_asked(|| {}, true);
 }
 
 /// Lets tests use worker processes: put it once into a test binary, at the root

@@ -217,7 +217,7 @@ impl Cluster {
         let child = crate::support::server::binary()
             .args(["outboard_test_worker", "--exact", "--nocapture"])
             .env("OUTBOARD_WORKER", url)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()

@@ -173,8 +173,15 @@ impl fmt::Display for ClusterEvent {
 }
 
 /// Becomes a worker of a cluster, and never returns, if the environment says so.
-pub(crate) fn run_if_asked(setup: impl FnOnce()) {
+/// In a test binary it ends with whoever started it: that is when stdin ends.
+pub(crate) fn run_if_asked(setup: impl FnOnce(), in_test: bool) {
     let Some(url) = std::env::var_os(VARIABLE).filter(|url| !url.is_empty()) else { return };
+    if in_test {
+        std::thread::spawn(|| {
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            std::process::exit(0)
+        });
+    }
     setup();
     let worked = ClusterWorker::new(&url.to_string_lossy()).and_then(ClusterWorker::run);
     match worked {
