@@ -32,7 +32,7 @@ __import__('distributed.cli.dask_' + name, fromlist=['main']).main()
 ";
 
 impl Release {
-    fn python(self) -> PathBuf {
+    pub(crate) fn python(self) -> PathBuf {
         let name = match self {
             Self::Oldest => "oldest",
             Self::Newest => "newest",

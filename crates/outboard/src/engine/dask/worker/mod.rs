@@ -224,7 +224,7 @@ async fn keep_joining(
     tell: &(dyn Fn(&ClusterEvent) + Send + Sync),
     mut leaving: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    let (mut pause, mut ever) = (PAUSE, false);
+    let (mut pause, mut ever, mut said) = (PAUSE, false, String::new());
     let (address, listening) = loop {
         let error = match listen(settings).await {
             Ok(found) => break found,
@@ -233,7 +233,7 @@ async fn keep_joining(
         if settings.listen.is_some() {
             return Err(Error::unavailable(format!("cannot listen: {error}")));
         }
-        lost(settings, tell, &error);
+        lost(settings, tell, &error, &mut said);
         if !wait(&mut pause, &mut leaving).await {
             return Ok(());
         }
@@ -243,12 +243,13 @@ async fn keep_joining(
         match place.stay(leaving.clone()).await {
             Left::Done => return Ok(()),
             Left::Refused(line) if !ever => return Err(Error::unavailable(line)),
-            Left::Refused(line) => lost(settings, tell, &io::Error::other(line)),
+            Left::Refused(line) => lost(settings, tell, &io::Error::other(line), &mut said),
             Left::Lost { joined, error } => {
                 if joined {
                     (pause, ever) = (PAUSE, true);
+                    said.clear();
                 }
-                lost(settings, tell, &error);
+                lost(settings, tell, &error, &mut said);
             }
         }
         if !wait(&mut pause, &mut leaving).await {
@@ -257,9 +258,18 @@ async fn keep_joining(
     }
 }
 
-fn lost(settings: &Settings, tell: &(dyn Fn(&ClusterEvent) + Send + Sync), error: &io::Error) {
+/// Tells what is the matter, if it is something else than before.
+fn lost(
+    settings: &Settings,
+    tell: &(dyn Fn(&ClusterEvent) + Send + Sync),
+    error: &io::Error,
+    said: &mut String,
+) {
     let (scheduler, reason) = (settings.scheduler.to_string(), error.to_string());
-    tell(&ClusterEvent::Lost { scheduler, reason });
+    if *said != reason {
+        said.clone_from(&reason);
+        tell(&ClusterEvent::Lost { scheduler, reason });
+    }
 }
 
 /// Waits before the next turn; false if there is to be none.

@@ -30,6 +30,9 @@ use crate::task::{Function, registry, unknown};
 /// What a message may have beside the largest payload.
 const ROOM: usize = 16 << 20;
 
+/// How long a timeout is kept back: its client says so itself, unless it cannot.
+const BEHIND: Duration = Duration::from_millis(200);
+
 /// See the module's documentation.
 pub(super) struct Stay {
     pub(super) settings: Arc<Settings>,
@@ -60,7 +63,7 @@ struct Inner {
 /// What is known of a task at the desk.
 struct Held {
     spec: Arc<Spec>,
-    function: Option<(&'static Function, bool)>,
+    function: Option<&'static Function>,
     needed: Needed,
     since: Option<Instant>,
     /// What fetches for it, or executes it.
@@ -114,7 +117,6 @@ impl Stay {
     }
 
     fn say(&self, all: Vec<Say>) {
-        // It is received for as long as the stay lasts.
         drop(self.says.send(all));
     }
 
@@ -168,7 +170,7 @@ impl Stay {
                 let registry = registry().ok();
                 let function = registry.and_then(|registry| registry.named(&name, values));
                 match function.filter(|function| super::spec::fits(one, function)) {
-                    Some(function) => Judged::Call(Some((function, values))),
+                    Some(function) => Judged::Call(Some(function)),
                     None => {
                         let error =
                             unknown(name, "this worker has no function of that name and type");
@@ -246,7 +248,7 @@ impl Stay {
         key: &Key,
         spec: &Spec,
         needed: Needed,
-        function: Option<(&'static Function, bool)>,
+        function: Option<&'static Function>,
     ) -> Ended {
         let asked = spec.ask(&needed, self.settings.local.limits.payload);
         drop(needed);
@@ -257,13 +259,16 @@ impl Stay {
             Asked::Payload { args, timeout, .. } => (args, timeout),
             Asked::Values { args, .. } => (args, None),
         };
-        let gone = || Raised::from_error(&Error::closed("it is ending"), by_us);
-        let (function, _) = function.ok_or_else(gone)?;
+        let function =
+            function.ok_or_else(|| Raised::new("RuntimeError", "it calls nothing", None))?;
         // What is shared has one key on the cluster already; an equal call of another
         // tenant has another.
         let client = if function.pure { self.client.key(key) } else { self.client.clone() };
         let client = timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
         let reply = client.submit_encoded(function, args).encoded().await;
+        if by_us && reply.as_ref().is_err_and(Error::is_timed_out) {
+            tokio::time::sleep(BEHIND).await;
+        }
         let reply = reply.map_err(|error| Raised::from_error(&error, by_us))?;
         Ok((Arc::new(outcome::reply(by_us, &reply)), reply.report.worker))
     }
@@ -468,8 +473,8 @@ impl Stay {
 
 /// What is to be done with a task.
 enum Judged {
-    /// It can be executed: by a function, called with Python's values or not.
-    Call(Option<(&'static Function, bool)>),
+    /// It can be executed: by a function, if it calls one.
+    Call(Option<&'static Function>),
     Stray,
     Refused(Raised),
 }
@@ -493,6 +498,3 @@ fn needs(one: &Value, store: &Store) -> (Needed, Vec<(Key, Vec<String>)>) {
     }
     (needed, missing)
 }
-
-/// The pause in which results are still fetched from a worker that leaves.
-pub(super) const FETCHED: Duration = Duration::from_secs(5);

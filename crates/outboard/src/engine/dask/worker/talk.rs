@@ -13,7 +13,7 @@ use super::key::Key;
 use super::messages::{Say, batch, unix_now};
 use super::serve::{Listening, serve};
 use super::settings::Settings;
-use super::stay::{FETCHED, Stay, bounds};
+use super::stay::{Stay, bounds};
 use crate::client::Client;
 use crate::engine::dask::cluster::{Cluster, NATIVE, check_version};
 use crate::engine::dask::connection::{Connection, Dialer, Incoming, Outgoing};
@@ -24,6 +24,9 @@ use crate::task::registry;
 
 /// How many tasks may use one resource at once: no number is meant to be met.
 const PLENTY: f64 = 1e9;
+
+/// For how long results are still fetched from a worker that leaves.
+const FETCHED: Duration = Duration::from_secs(5);
 
 /// How many operations leave in one message at most.
 const AT_ONCE: usize = 1000;
