@@ -102,12 +102,15 @@ fn start(client: &Client, mib: u64) -> anyhow::Result<(TaskFuture<()>, Watched)>
     Ok((future, Watched::open(pid)?))
 }
 
-/// Waits until a worker and its spare are there, with nothing to do.
+/// Waits until a worker and its spare are there, with nothing to do, and nobody
+/// else: one that was killed is listed, and counts as busy, until it is reaped, and
+/// must not be taken for the one that has the next task.
 fn settle(client: &Client) -> anyhow::Result<()> {
-    wait_until("a worker and a spare are up", || {
+    wait_until("only a worker and a spare are up", || {
         let workers = client.snapshot().per_worker;
-        let idle = workers.iter().filter(|worker| !worker.busy);
-        idle.clone().count() == 2 && idle.filter(|worker| worker.standby).count() == 1
+        let idle = workers.iter().all(|worker| !worker.busy);
+        let standby = workers.iter().filter(|worker| worker.standby).count();
+        idle && (workers.len(), standby) == (2, 1)
     })
 }
 
