@@ -18,6 +18,8 @@ mod machine;
 mod nested;
 /// No worker outlives its server.
 mod orphans;
+/// Payloads through shared memory.
+mod payloads;
 /// A bad end in every phase of a call.
 pub(crate) mod phases;
 /// Arguments that take workers down.
