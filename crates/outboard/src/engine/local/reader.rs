@@ -1,11 +1,13 @@
 //! What the server hears of one worker: answers in shared memory, and what comes
 //! through the socket beside them.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Instant;
 
 use futures_util::future::{Either, select};
@@ -117,7 +119,7 @@ impl Reader {
                 // One at a time: the caller's next task is what matters.
                 0 | 1 => tokio::task::coop::consume_budget().await,
                 // Tasks stream: others have the thread, and more answers gather.
-                _ => tokio::task::yield_now().await,
+                _ => step_back().await,
             }
         }
     }
@@ -293,6 +295,20 @@ impl Drop for Reader {
             self.gate.end(&Error::closed("its runtime ended"));
         }
     }
+}
+
+/// Goes to the end of the runtime's queue, where any of its threads finds it: tokio's
+/// own `yield_now` stays with this thread, which the next task may block for long.
+async fn step_back() {
+    let mut behind = false;
+    poll_fn(|context| match std::mem::replace(&mut behind, true) {
+        true => Poll::Ready(()),
+        false => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 /// Waits for bytes, and puts them into the inbox; gives how many.

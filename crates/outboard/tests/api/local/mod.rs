@@ -2,6 +2,8 @@
 
 /// Tasks sent ahead to a worker that dies.
 mod ahead;
+/// A thread of the runtime that is blocked.
+mod blocked;
 /// Every way in which a task can take its worker down.
 mod crash;
 /// A worker whose task took over its socket and its page.
