@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use outboard::{Status, as_completed};
 
 use super::client;
