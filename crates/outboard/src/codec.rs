@@ -36,18 +36,26 @@ impl Deref for Input<'_> {
 impl Input<'_> {
     fn into_bytes(self) -> Bytes {
         match self {
-            Self::Lent(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Lent(bytes) => copy(bytes).into(),
             Self::Owned(payload) => payload.into_bytes(),
         }
     }
 
     pub(crate) fn into_vec(self) -> Vec<u8> {
         match self {
-            Self::Lent(bytes) => bytes.to_vec(),
+            Self::Lent(bytes) => copy(bytes),
             Self::Owned(Payload::Owned(bytes)) => bytes,
             Self::Owned(Payload::Shared(bytes)) => bytes.into(),
         }
     }
+}
+
+#[cfg(all(feature = "local", target_os = "linux"))]
+use crate::mapping::copy;
+
+#[cfg(not(all(feature = "local", target_os = "linux")))]
+fn copy(bytes: &[u8]) -> Vec<u8> {
+    bytes.to_vec()
 }
 
 /// What a value is as a payload.
