@@ -26,7 +26,7 @@ use crate::mapping::Shared;
 
 /// The size of one half. It takes memory only as far as it is used. What does not
 /// fit has a file of its own, all of which is new memory each time.
-pub(crate) const HALF_BYTES: usize = 128 << 20;
+pub(crate) const HALF_BYTES: usize = 64 << 20;
 
 /// The size of it all.
 const BYTES: usize = 2 * HALF_BYTES + ANSWERS_BYTES;

@@ -621,7 +621,7 @@ impl Outgoing {
         let Some(Chunk::Frames(frames)) = self.outbox.last_mut() else { return };
         let message = ToWorker::Run(run, Place::Frame);
         match payload {
-            Payload::Owned(bytes) => wire::append(frames, &message, bytes),
+            Payload::Owned(_) | Payload::Few(..) => wire::append(frames, &message, payload),
             Payload::Shared(bytes) => {
                 wire::append_head(frames, &message, bytes.len());
                 self.outbox.push(seq, Chunk::Payload(payload.clone()));

@@ -131,7 +131,6 @@ impl Reader {
         let mut messages = Vec::new();
         self.take_socket(&mut messages)?;
         self.listener.hear(&self.link.arena, &self.link.page, &mut self.answers)?;
-        self.link.heard_bytes.store(self.listener.heard_bytes(), Relaxed);
         let mut room = HALF_BYTES as u64;
         loop {
             if self.awaits_beside {
@@ -147,7 +146,7 @@ impl Reader {
                 self.awaits_beside = true;
                 continue;
             }
-            let payload = payload.to_vec().into();
+            let payload = Payload::copy(payload);
             messages.push(self.complete(message, payload, &mut room).await?);
         }
         // A worker of ours says first that something comes, a descriptor comes with
@@ -164,6 +163,8 @@ impl Reader {
                 messages.try_for_each(|(message, payload)| self.receive(reports, message, payload))
             })?;
         }
+        // Only now: a worker is not mute while a large result is copied.
+        self.link.heard_bytes.store(self.listener.heard_bytes(), Relaxed);
         Ok(taken)
     }
 
@@ -182,9 +183,9 @@ impl Reader {
             let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
             match message {
                 FromWorker::Hello { .. } | FromWorker::Ready | FromWorker::Said { .. } => {
-                    messages.push((message, Payload::Owned(Vec::new())));
+                    messages.push((message, Payload::copy(&[])));
                 }
-                _ => self.beside = Some((message, payload.to_vec().into())),
+                _ => self.beside = Some((message, Payload::copy(payload))),
             }
         }
         Ok(())
