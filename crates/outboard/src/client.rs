@@ -178,6 +178,12 @@ impl Client {
         TaskFuture::new(self.owner.clone(), submitted, F::decode)
     }
 
+    /// The most bytes that arguments or a result may have.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn payload_limit(&self) -> usize {
+        self.owner.0.limits().payload
+    }
+
     /// Submits a call whose arguments are encoded already; gives the encoded
     /// output.
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]

@@ -68,7 +68,10 @@ pub fn init_with(setup: impl FnOnce()) {
     #[cfg(not(all(feature = "local", target_os = "linux")))]
     drop(setup);
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-    crate::engine::dask::worker::join_if_asked(false);
+    {
+        crate::engine::dask::plugin::serve_if_asked();
+        crate::engine::dask::worker::join_if_asked(false);
+    }
 }
 
 /// Whether this process is a worker: for code that both the server and its tasks
@@ -89,7 +92,10 @@ pub fn test_worker() {
         crate::worker::run_if_worker(|| {}, true);
     }
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-    crate::engine::dask::worker::join_if_asked(true);
+    {
+        crate::engine::dask::plugin::serve_if_asked();
+        crate::engine::dask::worker::join_if_asked(true);
+    }
 }
 
 /// Lets tests use worker processes: put it once into a test binary, at the root

@@ -3,14 +3,15 @@
 //!
 //! A scheduler imports whatever a graph names, so tasks name only what every
 //! scheduler has: a Python function is imported and called by `_pickle.loads`
-//! on the worker, and a Rust function is an `operator.attrgetter` of its name,
-//! which no worker but ours knows how to call. Either way the result is bytes,
+//! on the worker, and so is the plugin that has a Rust function; on native workers
+//! that is an `operator.attrgetter` of its name, which they alone can call. Either way the result is bytes,
 //! so that no part of it is serialized one by one.
 
 use rmpv::Value;
 
 use super::message::{Message, Serialized, map};
 use super::pickle::Pickle;
+use super::plugin::PluginCall;
 use crate::wire::Payload;
 
 /// Before the name of a Rust function whose argument is a payload of ours.
@@ -40,6 +41,8 @@ pub(crate) enum Called {
     /// A Rust function by name, with encoded arguments and the milliseconds that
     /// it has.
     Rust { name: &'static str, payload: Payload, timeout_ms: Option<u64> },
+    /// The same, through the plugin of a Python worker.
+    Plugin(PluginCall),
 }
 
 /// Where tasks of one graph may run.
@@ -49,6 +52,8 @@ pub(crate) struct Restrictions {
     pub(crate) resource: Option<String>,
     /// Addresses of workers; none for any.
     pub(crate) workers: Vec<String>,
+    /// The build of the programs that are beside Python workers, if it is those.
+    pub(crate) plugin: Option<&'static str>,
 }
 
 /// The resource of workers that offer a Rust function.
@@ -144,7 +149,7 @@ impl Called {
     pub(crate) fn length(&self) -> usize {
         match self {
             Self::Python { args, .. } => args.len(),
-            Self::Rust { payload, .. } => payload.len(),
+            Self::Rust { payload, .. } | Self::Plugin(PluginCall { payload, .. }) => payload.len(),
         }
     }
 
@@ -155,6 +160,10 @@ impl Called {
                 let (module, name) = function.split_once(':').unwrap_or(("builtins", function));
                 pickle.global("_pickle", "loads");
                 pickle.bytes(&python_call(module, name, args));
+            }
+            Self::Plugin(call) => {
+                pickle.global("_pickle", "loads");
+                pickle.bytes(&call.pickle());
             }
             Self::Rust { name, payload, timeout_ms } => {
                 pickle.global("operator", "attrgetter");
@@ -220,7 +229,8 @@ mod tests {
         let task =
             |key: &str, priority| GraphTask { key: key.into(), call: call.clone(), priority };
         let resource = Some(resource("fib", 0xab));
-        let restrictions = Restrictions { resource, workers: vec!["tcp://a:1".into()] };
+        let restrictions =
+            Restrictions { resource, workers: vec!["tcp://a:1".into()], plugin: None };
         let mut message = Message::new(Value::Nil);
         let tasks = [task("a-1", 0), task("b-2", 9)];
         let graph = update_graph(&mut message, &tasks, &restrictions, "0");

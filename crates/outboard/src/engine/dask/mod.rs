@@ -9,6 +9,7 @@
 pub(crate) mod address;
 pub(crate) mod cluster;
 pub(crate) mod connection;
+mod ending;
 pub(crate) mod exception;
 mod fetch;
 pub(crate) mod frames;
@@ -18,6 +19,7 @@ mod load;
 pub(crate) mod message;
 pub(crate) mod native;
 pub(crate) mod pickle;
+pub(crate) mod plugin;
 mod table;
 pub(crate) mod tls;
 mod url;
@@ -80,6 +82,7 @@ pub(crate) fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Err
             address: address.clone(),
             tls: tls.clone(),
             silence: settings.silence,
+            plugin: settings.plugin.clone(),
             was_up: false.into(),
         };
         let (guard, ended) = (guard.clone(), ended.clone());

@@ -15,6 +15,8 @@ use crate::error::{Cause, Lost, Stage};
 #[cfg(all(feature = "local", target_os = "linux"))]
 use crate::error::{Error, Repr};
 #[cfg(all(feature = "local", target_os = "linux"))]
+use crate::ledger::Report;
+#[cfg(all(feature = "local", target_os = "linux"))]
 use crate::task::RunError;
 use crate::task::encode_into;
 use crate::wire::{Failure, Usage};
@@ -104,6 +106,19 @@ impl Failed {
 }
 
 impl Done {
+    /// What an execution by this process's own engine used.
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub(crate) fn of(report: &Report) -> Self {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let usage = Usage {
+            run_ns: nanoseconds(report.run_time),
+            cpu_ns: report.cpu_time.map(nanoseconds),
+            memory_bytes: report.memory_bytes,
+            memory_before_bytes: None,
+        };
+        Self { usage, pid: std::process::id() }
+    }
+
     /// The bytes of a task's result.
     pub(crate) fn encode(&self, result: &[u8]) -> Vec<u8> {
         let mut out = vec![VERSION];
@@ -120,15 +135,20 @@ impl Done {
 }
 
 impl Failed {
+    /// What an exception that says it has as its second argument.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        encode_into(self, &mut bytes).expect("it consists of what postcard can encode");
+        bytes
+    }
+
     /// The pickle of an exception that says it, with a line for those who read
     /// Python only.
     pub(crate) fn to_exception(&self, line: &str) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
-        encode_into(self, &mut bytes).expect("it consists of what postcard can encode");
         let mut pickle = Pickle::new();
         pickle.global("builtins", "RuntimeError");
         pickle.str(line);
-        pickle.bytes(&bytes);
+        pickle.bytes(&self.to_bytes());
         pickle.tuple_of_two();
         pickle.call();
         pickle.finish()

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::address::{Address, Files, Role, Scheme};
+use super::plugin::Plugin;
 use super::tls;
 
 /// How long a scheduler may say nothing before it counts as lost.
@@ -18,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) addresses: Vec<Address>,
     files: Files,
     pub(crate) silence: Duration,
+    /// Which program is to be beside Python workers.
+    pub(crate) plugin: Option<Plugin>,
 }
 
 impl Settings {
@@ -41,7 +44,7 @@ impl Settings {
             if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
                 return Err("a scheduler is named twice".into());
             }
-            Ok(Self { addresses, files: Files::default(), silence: SILENCE })
+            Ok(Self { addresses, files: Files::default(), silence: SILENCE, plugin: None })
         }))
     }
 
@@ -63,7 +66,12 @@ impl Settings {
                 Ok(ms @ 1_000..) => self.silence = Duration::from_millis(ms),
                 _ => return Err("`silence_ms` must be at least 1000".into()),
             },
-            _ => return Ok(false),
+            "plugin" => self.plugin.get_or_insert_default().set_program(value)?,
+            _ => match (name.strip_prefix("plugin."), &mut self.plugin) {
+                (Some(name), Some(plugin)) => plugin.set_option(name, value)?,
+                (Some(_), None) => return Err(format!("`{name}` comes after `plugin`")),
+                (None, _) => return Ok(false),
+            },
         }
         Ok(true)
     }

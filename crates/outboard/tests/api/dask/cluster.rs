@@ -1,6 +1,7 @@
 //! A real Dask cluster: a scheduler and workers, processes of their own on
 //! free ports of 127.0.0.1.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -116,7 +117,8 @@ impl Program {
             .args(["-c", START, name])
             .args(args)
             // The modules that only workers have.
-            .env("PYTHONPATH", if name == "worker" { modules() } else { PathBuf::new() })
+            .env("PYTHONPATH", if name == "worker" { modules() } else { OsString::new() })
+            .env("OUTBOARD_PLUGIN", directory.join("program"))
             .env("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "5s")
             .current_dir(directory)
             .stdin(Stdio::piped())
@@ -132,9 +134,11 @@ impl Program {
     }
 }
 
-/// Where the tests' Python modules are.
-fn modules() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/dask/modules")
+/// Where the tests' Python modules are, and the plugin's.
+fn modules() -> OsString {
+    let places = ["tests/api/dask/modules", "python"];
+    let places = places.map(|place| Path::new(env!("CARGO_MANIFEST_DIR")).join(place));
+    std::env::join_paths(places).unwrap()
 }
 
 /// A port that is free now.
@@ -166,6 +170,24 @@ impl Cluster {
         let secured = self.certificates.iter().flat_map(Certificates::args).collect::<Vec<_>>();
         args.extend(secured.iter().map(String::as_str));
         self.workers.push(Program::start(self.release, "worker", self.directory.path(), &args));
+    }
+
+    /// Starts one more worker with a nanny and threads, and lets the tests' own
+    /// programs be started beside it.
+    pub(crate) fn add_nanny(&mut self, threads: usize, more: &[&str]) {
+        let (scheduler, threads) = (self.address(), format!("--nthreads={threads}"));
+        let place = ["--host=127.0.0.1", "--dashboard-address=127.0.0.1:0"];
+        let args: Vec<&str> = [scheduler.as_str(), &threads]
+            .into_iter()
+            .chain(place)
+            .chain(more.to_owned())
+            .collect();
+        self.workers.push(Program::start(self.release, "worker", self.directory.path(), &args));
+    }
+
+    /// A directory of its own, that its workers can read.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Starts one more worker, which is this very program, with options as its URL

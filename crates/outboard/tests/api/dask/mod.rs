@@ -9,6 +9,8 @@ mod faults;
 mod native;
 /// Cancel, timeout, priority, bounds, functions that nobody has.
 mod options;
+/// Functions of Rust beside ordinary Python workers.
+mod plugin;
 /// Functions of Python, called from Rust.
 mod python;
 
