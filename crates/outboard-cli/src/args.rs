@@ -1,5 +1,6 @@
 //! The command line, as typed.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -105,6 +106,12 @@ pub(crate) struct BenchArgs {
     /// Measure only these, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) only: Vec<Section>,
+    /// Measure this Dask cluster instead: dask://host:port of a scheduler without workers
+    #[arg(long, value_name = "URL", conflicts_with = "only")]
+    pub(crate) url: Option<String>,
+    /// A Python that has distributed (otherwise target/python/newest, otherwise python3)
+    #[arg(long, value_name = "PATH", requires = "url")]
+    pub(crate) python: Option<PathBuf>,
 }
 
 /// The arguments of `outboard peer`.

@@ -160,25 +160,45 @@ class _Program:
     # On a thread that executes tasks.
 
     def call(self, key, name, payload, timeout_ms, priority):
-        under_way = self._begin(key)
+        request = _packed(key, name, payload, timeout_ms, priority)
+        under_way = self._send(key, request, payload)
         answer = None
         try:
-            # Cancelled before this thread came to it.
-            if key in self.executing:
-                answer = _ask(under_way.connection, key, name, payload, timeout_ms, priority)
+            head = _receive(under_way.connection, 9)
+            answer = _receive(under_way.connection, int.from_bytes(head[:8], "little"))
         except OSError:
             pass
         self._end(key, under_way, answer is not None)
-        if under_way.cancelled or (answer is None and key not in self.executing):
-            # Dask forgets it, or has another go if somebody wants it again.
-            raise Reschedule()
+        self._check(key, under_way)
         if answer is None:
             raise TaskFailed("the program beside this worker was lost", self.lost)
-        status, data = answer
-        if status == 0:
-            return data
-        length = int.from_bytes(data[:4], "little")
-        raise TaskFailed(data[4 : 4 + length].decode(), data[4 + length :])
+        if head[8] == 0:
+            return answer
+        length = int.from_bytes(answer[:4], "little")
+        raise TaskFailed(answer[4 : 4 + length].decode(), answer[4 + length :])
+
+    def _send(self, key, request, payload):
+        """Sends a task to a program that takes it: what it has not got whole, it has
+        not started."""
+        while True:
+            under_way = self._begin(key)
+            try:
+                # It may have been cancelled before this thread came to it.
+                if key in self.executing:
+                    under_way.connection.sendall(request)
+                    under_way.connection.sendall(payload)
+                    return under_way
+            except OSError:
+                # It has ended, and the thread that keeps it is about to see that.
+                time.sleep(PAUSE / 20)
+            self._end(key, under_way, False)
+            self._check(key, under_way)
+
+    def _check(self, key, under_way):
+        """Dask forgets a task that was cancelled, or has another go if somebody wants
+        it again."""
+        if under_way.cancelled or key not in self.executing:
+            raise Reschedule()
 
     def _begin(self, key):
         with self.changed:
@@ -356,15 +376,12 @@ class _Program:
             logger.warning("the scheduler was not told of %s: %r", self.path, error)
 
 
-def _ask(connection, key, name, payload, timeout_ms, priority):
-    """Sends a task, and gives status and data of the answer."""
+def _packed(key, name, payload, timeout_ms, priority):
+    """What goes before the payload."""
     key, name = key.encode(), name.encode()
     timeout = -1 if timeout_ms is None else min(timeout_ms, (1 << 63) - 1)
     head = struct.pack("<qiHI", timeout, priority, len(name), len(key)) + name + key
-    connection.sendall(struct.pack("<Q", len(head) + len(payload)) + head)
-    connection.sendall(payload)
-    head = _receive(connection, 9)
-    return head[8], _receive(connection, int.from_bytes(head[:8], "little"))
+    return struct.pack("<Q", len(head) + len(payload)) + head
 
 
 def _receive(connection, length):

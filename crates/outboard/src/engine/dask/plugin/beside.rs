@@ -177,12 +177,18 @@ async fn talk(stream: UnixStream, client: &Client) -> io::Result<()> {
     let mut incoming = BufReader::new(incoming);
     let limit = client.payload_limit().saturating_add(ROOM);
     while !incoming.fill_buf().await?.is_empty() {
-        let length = usize::try_from(incoming.read_u64_le().await?).unwrap_or(usize::MAX);
-        if length > limit {
-            return Err(io::ErrorKind::InvalidData.into());
+        let length = incoming.read_u64_le().await?;
+        if length > limit as u64 {
+            tokio::io::copy(&mut (&mut incoming).take(length), &mut tokio::io::sink()).await?;
+            let line = format!(
+                "the program beside the worker takes {limit} bytes at most, not \
+                                {length}: give it `plugin.max_payload` in the URL"
+            );
+            outgoing.write_all(&failed(&Failed::Refused(line.clone()), &line)).await?;
+            continue;
         }
         let mut request = Vec::new();
-        (&mut incoming).take(length as u64).read_to_end(&mut request).await?;
+        (&mut incoming).take(length).read_to_end(&mut request).await?;
         let request = Request::read(request).ok_or(io::ErrorKind::InvalidData)?;
         let answer = tokio::select! {
             answer = request.execute(client) => answer,
