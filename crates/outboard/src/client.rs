@@ -133,7 +133,10 @@ impl Client {
     /// spares, no limits of their own and no warm-up that could be cut short: those
     /// options change nothing there. A cluster has the workers that it has, and knows
     /// `tls_ca`, `tls_cert`, `tls_key` (files) and `silence_ms` (how long a scheduler
-    /// may say nothing; 30,000) besides.
+    /// may say nothing; 30,000) besides; and `plugin`, the absolute path, on the machines
+    /// of its Python workers, of this very program, which is then kept beside each of
+    /// them (empty: what the variable `OUTBOARD_PLUGIN` of the workers says), with
+    /// `plugin.memory_limit` and so on for its processes.
     ///
     /// # Errors
     ///

@@ -21,11 +21,13 @@ use super::slices::{Subject, take_turns, time_each_future};
 use crate::args::BenchArgs;
 use crate::tasks::add_one;
 
-/// How many tasks, one after the other, a slice of round trips has.
-const SLICE: usize = 50;
+/// How many tasks, one after the other, a slice of round trips has; a quick one.
+const SLICE: usize = 25;
+const QUICK_SLICE: usize = 10;
 
-/// How many tasks are submitted at once.
+/// How many tasks are submitted at once, and of a quick batch.
 const BATCH: usize = 2000;
+const QUICK_BATCH: usize = 400;
 
 /// Where `script/bootstrap` puts a Python with Dask.
 const PYTHON: &str = "target/python/newest/bin/python";
@@ -51,9 +53,9 @@ pub(super) fn measure(plan: Plan, args: &BenchArgs) -> anyhow::Result<Vec<Row>> 
     let cluster = Cluster::start(url, find_python(args.python.as_deref())?, &ours)?;
     let beside = runtime.block_on(Client::connect(&cluster.with_plugin()?))?;
     let mut python = Python::start(&cluster)?;
-    let slice = if plan.quick { SLICE / 5 } else { SLICE };
+    let (slice, tasks) = if plan.quick { (QUICK_SLICE, QUICK_BATCH) } else { (SLICE, BATCH) };
     let one_by_one = |client: &Client| runtime.block_on(roundtrips(client.clone(), slice));
-    let at_once = |client: &Client| runtime.block_on(batch(client.clone()));
+    let at_once = |client: &Client| runtime.block_on(batch(client.clone(), tasks));
     let [native, dask, plugin] = take_turns(
         plan.time(),
         [
@@ -71,12 +73,12 @@ pub(super) fn measure(plan: Plan, args: &BenchArgs) -> anyhow::Result<Vec<Row>> 
         plan.time(),
         [
             Subject::new(|| cluster.natively(|| at_once(&ours))),
-            Subject::new(|| python.ask("batch", BATCH)),
+            Subject::new(|| python.ask("batch", tasks)),
             Subject::new(|| at_once(&beside)),
         ],
     )?
     .map(|one| one.column(0));
-    let name = format!("x + 1, {BATCH} at once");
+    let name = format!("x + 1, {tasks} at once");
     let reference = ("Python client and workers", dask);
     let batch = Row::new(name, Unit::PerSecond, native, reference, Goal::AtLeast(6.0))
         .beside("the plugin on Python workers", plugin);
@@ -93,12 +95,12 @@ async fn roundtrips(client: Client, tasks: usize) -> anyhow::Result<Vec<f64>> {
     .await
 }
 
-async fn batch(client: Client) -> anyhow::Result<Vec<f64>> {
+async fn batch(client: Client, tasks: usize) -> anyhow::Result<Vec<f64>> {
     let start = Instant::now();
-    let submitted = (0..BATCH as u64).map(|x| client.submit(add_one, x));
+    let submitted = (0..tasks as u64).map(|x| client.submit(add_one, x));
     let values = outboard::gather(submitted.collect::<Vec<_>>()).await?;
-    let rate = BATCH as f64 / start.elapsed().as_secs_f64();
-    ensure!(values.iter().copied().eq(1..=BATCH as u64), "the results are wrong");
+    let rate = tasks as f64 / start.elapsed().as_secs_f64();
+    ensure!(values.iter().copied().eq(1..=tasks as u64), "the results are wrong");
     Ok(vec![rate])
 }
 

@@ -3,9 +3,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use outboard::{Cause, Client, Error, ErrorKind, Stage, gather, python};
+
+use tokio::sync::OnceCell;
 
 use super::cluster::Cluster;
 use super::{Release, on_every_release};
@@ -17,12 +20,19 @@ use crate::support::{eventually, found};
 on_every_release!(
     values_and_errors_are_those_of_one_machine,
     a_cancel_a_timeout_and_a_client_that_leaves_free_the_cpu,
-    a_program_that_is_killed_costs_what_it_ran_and_is_started_again,
-    a_killed_worker_takes_its_program_along_and_has_another,
+    what_is_killed_costs_what_it_ran_and_is_started_again,
     what_is_no_program_of_this_build_is_refused,
     a_worker_that_has_the_plugin_needs_no_url,
     shuffles_beside_it_go_on,
 );
+
+/// A cluster that all tests of this release share: one whose workers none of them
+/// harms.
+async fn shared(release: Release) -> Arc<Cluster> {
+    static SHARED: [OnceCell<Arc<Cluster>>; 2] = [OnceCell::const_new(), OnceCell::const_new()];
+    let start = async || Arc::new(cluster(release, &[]).await);
+    SHARED[release as usize].get_or_init(start).await.clone()
+}
 
 /// Two Python workers with nannies and two threads each, and a script by which
 /// this binary is started beside them.
@@ -65,7 +75,7 @@ fn parent(pid: u32) -> u32 {
 }
 
 async fn values_and_errors_are_those_of_one_machine(release: Release) {
-    let cluster = cluster(release, &[]).await;
+    let cluster = shared(release).await;
     let client = client(&cluster).await;
     assert_eq!(client.snapshot().workers, 2);
     let pids = gather((0..300).map(|_| client.submit(pid, ()))).await.unwrap();
@@ -91,7 +101,7 @@ async fn values_and_errors_are_those_of_one_machine(release: Release) {
 }
 
 async fn a_cancel_a_timeout_and_a_client_that_leaves_free_the_cpu(release: Release) {
-    let cluster = cluster(release, &[]).await;
+    let cluster = shared(release).await;
     let client = client(&cluster).await;
     let (dropped, timed, left) = (Scratch::new(), Scratch::new(), Scratch::new());
     let running = client.submit(spin, dropped.path());
@@ -114,9 +124,15 @@ async fn a_cancel_a_timeout_and_a_client_that_leaves_free_the_cpu(release: Relea
     worker.ends().await;
 }
 
-async fn a_program_that_is_killed_costs_what_it_ran_and_is_started_again(release: Release) {
+async fn what_is_killed_costs_what_it_ran_and_is_started_again(release: Release) {
     let cluster = cluster(release, &[]).await;
     let client = client(&cluster).await;
+    a_killed_program_is_lost_with_what_it_ran(&client).await;
+    a_killed_worker_takes_its_program_along(&cluster, &client).await;
+    client.shutdown().await;
+}
+
+async fn a_killed_program_is_lost_with_what_it_ran(client: &Client) {
     let scratch = Scratch::new();
     let running = client.submit(hold_with_a_child, scratch.path());
     let child = found("a task starts a process", || scratch.notes("children").pop()).await;
@@ -134,12 +150,9 @@ async fn a_program_that_is_killed_costs_what_it_ran_and_is_started_again(release
         scratch.release();
     }
     gather(held).await.unwrap();
-    client.shutdown().await;
 }
 
-async fn a_killed_worker_takes_its_program_along_and_has_another(release: Release) {
-    let cluster = cluster(release, &[]).await;
-    let client = client(&cluster).await;
+async fn a_killed_worker_takes_its_program_along(cluster: &Cluster, client: &Client) {
     let scratch = Scratch::new();
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;
@@ -166,7 +179,6 @@ async fn a_killed_worker_takes_its_program_along_and_has_another(release: Releas
         programs.count()
     };
     eventually("a program is beside both", || programs() == 2).await;
-    client.shutdown().await;
 }
 
 fn command(pid: u32) -> String {
@@ -218,7 +230,7 @@ async fn a_worker_that_has_the_plugin_needs_no_url(release: Release) {
 }
 
 async fn shuffles_beside_it_go_on(release: Release) {
-    let cluster = cluster(release, &[]).await;
+    let cluster = shared(release).await;
     let client = client(&cluster).await;
     let shuffles = cluster.python(
         "import dask, dask.array as da
