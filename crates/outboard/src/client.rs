@@ -191,7 +191,7 @@ impl Client {
     /// The most bytes that arguments or a result may have.
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) fn payload_limit(&self) -> usize {
-        self.owner.0.limits().payload
+        self.owner.gate.limits().payload
     }
 
     /// Submits a call whose arguments are encoded already; gives the encoded
