@@ -178,16 +178,16 @@ impl Client {
         TaskFuture::new(self.owner.clone(), submitted, F::decode)
     }
 
-    /// Submits a call whose arguments are encoded already; gives the encoded
-    /// output.
+    /// Submits a call whose arguments are encoded already, for whoever takes the
+    /// encoded output.
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) fn submit_encoded(
         &self,
         function: &'static crate::task::Function,
         args: Vec<u8>,
-    ) -> TaskFuture<Vec<u8>> {
+    ) -> TaskFuture<()> {
         let submitted = self.owner.0.submit(function, args, &self.options, Origin::current());
-        TaskFuture::new(self.owner.clone(), submitted, |output| Ok(output.to_vec()))
+        TaskFuture::new(self.owner.clone(), submitted, |_| Ok(()))
     }
 
     /// Submits a task for every item, as the queue has room, and gives the

@@ -265,7 +265,7 @@ impl Keeper {
 }
 
 /// Asks a scheduler or worker.
-pub(super) async fn ask<const N: usize>(
+pub(crate) async fn ask<const N: usize>(
     connection: &mut Connection,
     operation: &str,
     fields: [(&str, Value); N],

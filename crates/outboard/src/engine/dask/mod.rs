@@ -4,7 +4,7 @@
 //! `graph` and `exception` are what is in the messages, `native` what Rust says
 //! to Rust inside of them. `table` knows which task is where, and decides where
 //! the next one goes; a `keeper` for each scheduler connects, writes and reads;
-//! its `fetch` brings results.
+//! its `fetch` brings results. The other side, a worker, is in `worker`.
 
 pub(crate) mod address;
 pub(crate) mod cluster;

@@ -98,6 +98,7 @@ impl Failed {
                 };
                 Self::Failure(Failure::Codec(error), usage)
             }
+            Repr::UnknownTask { .. } => Self::Failure(Failure::UnknownTask, usage),
             _ => Self::Refused(error.to_string()),
         }
     }

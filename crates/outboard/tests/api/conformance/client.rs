@@ -4,22 +4,34 @@ use std::time::Duration;
 
 use outboard::{Client, ErrorKind};
 
-use super::{Engine, on_every_engine};
+use super::{Engine, on_every_engine, on_one_machine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{fail, hold, pid};
+use crate::support::tasks::{double, fail, hold, next, pid, same_byte};
 
 on_every_engine! {
+    a_client_inside_a_task_works,
     options_belong_to_the_derived_client_alone,
     handles_fit_into_a_server,
     clones_share_one_engine,
-    a_client_shows_what_it_has,
-    a_snapshot_counts,
-    workers_can_be_more_and_fewer,
-    a_wrong_url_says_what_is_wrong_with_it,
     inside_a_task_the_environment_means_inline,
-    a_client_inside_a_task_works,
     many_clients_live_side_by_side,
+}
+
+on_one_machine! {
+    KnowsProcesses:
+    a_client_shows_what_it_has,
+    workers_can_be_more_and_fewer,
+}
+
+on_one_machine! {
+    QueuesHere:
+    a_snapshot_counts,
+}
+
+on_one_machine! {
+    RunsHere:
+    a_wrong_url_says_what_is_wrong_with_it,
 }
 
 async fn options_belong_to_the_derived_client_alone(engine: Engine) {
@@ -29,8 +41,8 @@ async fn options_belong_to_the_derived_client_alone(engine: Engine) {
     scratch.started(1).await;
     let hasty = client.timeout(Duration::from_millis(10));
     let patient = hasty.timeout(Duration::from_secs(60)).tenant("alice").priority(3).key("k");
-    let late = [hasty.submit(|x: u8| x, 1), hasty.clone().submit(|x: u8| x, 1)];
-    let in_time = [client.submit(|x: u8| x, 2), patient.submit(|x: u8| x, 2)];
+    let late = [hasty.submit(same_byte, 1), hasty.clone().submit(same_byte, 1)];
+    let in_time = [client.submit(same_byte, 2), patient.submit(same_byte, 2)];
     for future in late {
         assert!(future.await.unwrap_err().is_timed_out());
     }
@@ -46,7 +58,7 @@ fn fits_into_a_server<T: Send + Sync + 'static>(_: &T) {}
 
 async fn handles_fit_into_a_server(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let future = client.submit(|x: u8| x, 1);
+    let future = client.submit(same_byte, 1);
     fits_into_a_server(&client);
     fits_into_a_server(&future);
     fits_into_a_server(&client.timeout(Duration::ZERO).submit(pid, ()).await.err());
@@ -151,25 +163,29 @@ async fn a_wrong_url_says_what_is_wrong_with_it(engine: Engine) {
     }
 }
 
+#[outboard::task]
+async fn engine_inside() -> Result<String, String> {
+    let client = Client::from_env().await.map_err(|error| error.to_string())?;
+    Ok(client.snapshot().engine.into())
+}
+
 async fn inside_a_task_the_environment_means_inline(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let name = || async {
-        let client = Client::from_env().await.map_err(|error| error.to_string())?;
-        Ok::<String, String>(client.snapshot().engine.into())
-    };
-    assert_eq!(client.submit(name, ()).await.unwrap(), Ok("inline".into()));
+    assert_eq!(client.submit(engine_inside, ()).await.unwrap(), Ok("inline".into()));
+}
+
+#[outboard::task]
+async fn double_inside(n: u64) -> Result<u64, String> {
+    let inner = Client::from_env().await.map_err(|error| error.to_string())?;
+    let result = inner.submit(double, n).await;
+    inner.shutdown().await;
+    result.map_err(|error| error.to_string())
 }
 
 async fn a_client_inside_a_task_works(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let nested = |n: u64| async move {
-        let inner = Client::from_env().await.map_err(|error| error.to_string())?;
-        let result = inner.submit(|x: u64| x * 2, n).await;
-        inner.shutdown().await;
-        result.map_err(|error| error.to_string())
-    };
     for n in 0..3 {
-        assert_eq!(client.submit(nested, n).await.unwrap(), Ok(2 * n));
+        assert_eq!(client.submit(double_inside, n).await.unwrap(), Ok(2 * n));
     }
 }
 
@@ -179,7 +195,7 @@ async fn many_clients_live_side_by_side(engine: Engine) {
         clients.push(engine.client("workers=1").await);
     }
     let futures: Vec<_> =
-        clients.iter().zip(0_u64..).map(|(client, n)| client.submit(|x: u64| x + 1, n)).collect();
+        clients.iter().zip(0_u64..).map(|(client, n)| client.submit(next, n)).collect();
     clients[0].shutdown().await;
     for (n, future) in (0..).zip(futures).skip(1) {
         assert_eq!(future.await.unwrap(), n + 1);

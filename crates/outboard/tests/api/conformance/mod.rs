@@ -70,6 +70,18 @@ enum Promise {
     EndsWithItsRuntime,
     /// A report tells CPU time and memory of tasks that ran for a while.
     Measures,
+    /// A function without a name can be submitted.
+    RunsUnnamed,
+    /// 6: what waits, waits in the client's own queue, and is seen there.
+    QueuesHere,
+    /// 2: a task that is cancelled before it has started never starts.
+    StopsAtOnce,
+    /// A task is asked to stop, and has the time that its caller gave it.
+    CarriesGrace,
+    /// Each worker is a process that the client knows, and can be scaled.
+    KnowsProcesses,
+    /// It runs on this machine, so its URL has no host.
+    RunsHere,
 }
 
 /// Everything that an engine does not promise, and why.
@@ -82,12 +94,38 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
     ("inline", Promise::SurvivesCrashes, "a crash takes the process along: it is the worker"),
     ("inline", Promise::EndsWithItsRuntime, "its threads need no runtime: tasks just go on"),
     ("inline", Promise::Measures, "CPU time and memory are those of the whole server"),
+    (
+        "dask",
+        Promise::RunsUnnamed,
+        "a cluster knows functions by name, and refuses one that has none",
+    ),
+    (
+        "dask",
+        Promise::QueuesHere,
+        "what a scheduler has been given counts as running, and bounds, order and shares hold for what waits beyond that",
+    ),
+    (
+        "dask",
+        Promise::StopsAtOnce,
+        "a cancel takes some milliseconds to a worker, and what is next in line there may start",
+    ),
+    ("dask", Promise::CarriesGrace, "a grace and shared deadlines stay with the client"),
+    (
+        "dask",
+        Promise::KnowsProcesses,
+        "a scheduler does not tell processes, and has the workers that it has",
+    ),
+    ("dask", Promise::RunsHere, "its URL names a host"),
 ];
 
 impl Engine {
     /// A client of this engine, with options as a URL takes them; all its workers
     /// are up.
     async fn client(self, options: &str) -> Client {
+        #[cfg(all(feature = "dask", target_os = "linux"))]
+        if self.name == "dask" {
+            return crate::dask::pool::client(crate::dask::Release::Newest, options).await;
+        }
         let client = Client::connect(&format!("{}://?{options}", self.name)).await.unwrap();
         let all_up = || {
             let now = client.snapshot();
@@ -117,6 +155,56 @@ macro_rules! on_every_engine {
                 crate::support::run(super::$name(super::super::Engine { name: "local" }));
             })*
         }
+
+        #[cfg(all(feature = "dask", target_os = "linux"))]
+        mod dask {
+            $(#[test] fn $name() {
+                crate::support::run(super::$name(super::super::Engine { name: "dask" }));
+            })*
+        }
     };
 }
 use on_every_engine;
+
+/// A function with a name, written where it is used: of one without, a cluster
+/// knows nothing.
+macro_rules! named {
+    ($name:literal, || -> $output:ty $body:block) => {
+        named!($name, | | -> $output $body)
+    };
+    ($name:literal, |$($arg:ident: $type:ty),*| -> $output:ty $body:block) => {{
+        #[outboard::task(name = $name)]
+        fn function($($arg: $type),*) -> $output $body
+        function
+    }};
+}
+use named;
+
+/// Makes a test of each of these for the engines of this machine: of a promise
+/// that a cluster cannot keep.
+macro_rules! on_one_machine {
+    ($promise:ident: $($name:ident),* $(,)?) => {
+        #[expect(non_snake_case, reason = "it is the name of the promise")]
+        mod $promise {
+            #[test]
+            fn is_not_promised_by_a_cluster() {
+                let cluster = super::super::Engine { name: "dask" };
+                assert!(!cluster.promises(super::super::Promise::$promise));
+            }
+
+            mod inline {
+                $(#[test] fn $name() {
+                    crate::support::run(super::super::$name(super::super::super::Engine { name: "inline" }));
+                })*
+            }
+
+            #[cfg(target_os = "linux")]
+            mod local {
+                $(#[test] fn $name() {
+                    crate::support::run(super::super::$name(super::super::super::Engine { name: "local" }));
+                })*
+            }
+        }
+    };
+}
+use on_one_machine;

@@ -6,15 +6,19 @@ use std::time::{Duration, Instant};
 
 use outboard::{Client, Stage, TaskFuture, gather};
 
-use super::{Engine, on_every_engine};
+use super::{Engine, on_every_engine, on_one_machine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{fail, hold, write};
+use crate::support::tasks::{fail, hold, same_byte, write};
 
 on_every_engine! {
+    what_cannot_end_in_time_does_not_start,
+}
+
+on_one_machine! {
+    QueuesHere:
     a_wait_that_would_be_too_long_is_refused,
     whoever_comes_back_when_told_to_is_admitted,
-    what_cannot_end_in_time_does_not_start,
     the_newest_goes_first_while_too_many_wait_too_long,
     figures_are_kept_for_each_function_and_tenant,
 }
@@ -24,7 +28,7 @@ async fn a_wait_that_would_be_too_long_is_refused(engine: Engine) {
     let scratch = Scratch::new();
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;
-    let refused = || client.submit(|x: u8| x, 1);
+    let refused = || client.submit(same_byte, 1);
     eventually("the wait is expected to be long", || refused().is_finished()).await;
     let error = refused().await.unwrap_err();
     assert!(error.is_overloaded(), "{error}");
@@ -33,7 +37,7 @@ async fn a_wait_that_would_be_too_long_is_refused(engine: Engine) {
     scratch.release();
     running.await.unwrap();
     client.ready().await.unwrap();
-    assert_eq!(client.submit(|x: u8| x, 2).await.unwrap(), 2, "an idle worker accepts");
+    assert_eq!(client.submit(same_byte, 2).await.unwrap(), 2, "an idle worker accepts");
 }
 
 /// How many came back, and how many of those were admitted.

@@ -3,18 +3,26 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Engine, Promise, on_every_engine};
+use super::{Engine, Promise, on_every_engine, on_one_machine};
 use crate::support::eventually;
 use crate::support::scratch::{Scratch, is_held, note, start};
 use crate::support::tasks::{hold, pid};
 
 on_every_engine! {
-    a_task_that_asks_can_tidy_up_and_its_worker_lives_on,
     a_task_that_asks_ends_in_time_without_a_grace,
+    a_task_knows_its_deadline,
+}
+
+on_one_machine! {
+    CarriesGrace:
+    a_task_that_asks_can_tidy_up_and_its_worker_lives_on,
     a_task_that_goes_on_beyond_its_grace_is_killed,
     a_future_ends_at_once_whatever_the_grace,
-    a_task_knows_its_deadline,
     a_shared_task_has_the_most_patient_deadline,
+}
+
+on_one_machine! {
+    RunsUnnamed:
     nobody_is_cancelled_after_the_end,
 }
 

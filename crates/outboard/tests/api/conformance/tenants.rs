@@ -2,19 +2,27 @@
 
 use outboard::gather;
 
-use super::{Engine, on_every_engine};
+use super::{Engine, on_every_engine, on_one_machine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{hold, write};
+use crate::support::tasks::{hold, next, same, write};
 
 on_every_engine! {
     a_tenant_alone_has_all_workers,
-    a_flood_leaves_a_worker_to_the_others,
     the_worker_that_is_kept_free_can_be_given_up,
+}
+
+on_one_machine! {
+    QueuesHere:
     a_tenant_that_comes_late_does_not_wait_behind_a_backlog,
     weights_divide_what_tenants_get,
-    a_flood_does_not_fill_an_idle_worker_past_the_bounds,
     a_tenants_part_of_the_queue_is_bounded,
+}
+
+on_one_machine! {
+    RunsUnnamed:
+    a_flood_leaves_a_worker_to_the_others,
+    a_flood_does_not_fill_an_idle_worker_past_the_bounds,
 }
 
 async fn a_tenant_alone_has_all_workers(engine: Engine) {
@@ -35,7 +43,7 @@ async fn a_flood_leaves_a_worker_to_the_others(engine: Engine) {
     let held: Vec<_> = (0..8).map(|_| many.submit(hold, flood.path())).collect();
     flood.started(1).await;
     for n in 0..50 {
-        assert_eq!(few.submit(|n: u64| n + 1, n).await.unwrap(), n + 1);
+        assert_eq!(few.submit(next, n).await.unwrap(), n + 1);
     }
     assert_eq!(flood.starts(), 1, "it has one worker of two");
     flood.release();
@@ -44,7 +52,7 @@ async fn a_flood_leaves_a_worker_to_the_others(engine: Engine) {
 
 async fn the_worker_that_is_kept_free_can_be_given_up(engine: Engine) {
     let client = engine.client("workers=2&tenant_reserve=0").await;
-    client.tenant("few").submit(|n: u64| n, 1).await.unwrap();
+    client.tenant("few").submit(same, 1).await.unwrap();
     let (many, flood) = (client.tenant("many"), Scratch::new());
     let held: Vec<_> = (0..3).map(|_| many.submit(hold, flood.path())).collect();
     flood.started(2).await;
@@ -108,7 +116,7 @@ async fn a_flood_does_not_fill_an_idle_worker_past_the_bounds(engine: Engine) {
     let more: Vec<_> = (0..20).map(|_| many.submit(hold, flood.path())).collect();
     let refused = more.iter().filter(|future| future.is_finished()).count();
     assert_eq!(refused, 15, "the idle worker is not for this tenant");
-    assert_eq!(few.submit(|n: u64| n + 1, 1).await.unwrap(), 2);
+    assert_eq!(few.submit(next, 1).await.unwrap(), 2);
     drop(more);
     flood.release();
     first.await.unwrap();
