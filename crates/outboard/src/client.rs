@@ -178,15 +178,17 @@ impl Client {
         TaskFuture::new(self.owner.clone(), submitted, F::decode)
     }
 
-    /// Submits a call whose arguments are encoded already, for whoever takes the
-    /// encoded output.
+    /// Submits a call whose arguments are encoded already, in a trace that began
+    /// elsewhere, for whoever takes the encoded output.
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) fn submit_encoded(
         &self,
         function: &'static crate::task::Function,
         args: Vec<u8>,
+        context: Option<String>,
     ) -> TaskFuture<()> {
-        let submitted = self.owner.0.submit(function, args, &self.options, Origin::current());
+        let origin = context.map_or_else(Origin::current, Origin::elsewhere);
+        let submitted = self.owner.0.submit(function, args, &self.options, origin);
         TaskFuture::new(self.owner.clone(), submitted, |_| Ok(()))
     }
 

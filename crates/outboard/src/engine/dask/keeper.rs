@@ -21,12 +21,11 @@ use super::frames::Bounds;
 use super::graph::{GraphTask, Restrictions, update_graph};
 use super::load::{anyone, graph_task, parts, restrictions};
 use super::message::{Message, Serialized, field, list, map, text};
-use super::native::Failed;
 use super::table::{Batch, Start};
-use super::{exception, values};
+use super::values;
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
-use crate::error::{Cause, Error, Lost, Repr};
+use crate::error::{Cause, Error, Lost};
 use crate::wire::{Failure, Usage};
 
 /// How long to wait before connecting again: at first, and at most.
@@ -248,9 +247,8 @@ impl Keeper {
                 let usage = usage.unwrap_or(unknown);
                 reports.finished(entry.slot, attempt, result, (usage, worker));
             }
-            Outcome::Failed(failure, usage) => {
-                let usage = usage.unwrap_or(unknown);
-                reports.finished(entry.slot, attempt, Err(failure), (usage, 0));
+            Outcome::Failed(failure, worker) => {
+                reports.finished(entry.slot, attempt, Err(failure), (unknown, worker));
             }
             Outcome::Error(error) => {
                 reports.concluded(entry.slot, attempt, Err(error), (unknown, 0));
@@ -343,7 +341,7 @@ impl Talk<'_> {
         keeper.conclude(
             unknown
                 .into_iter()
-                .map(|key| (key, Outcome::Failed(Failure::UnknownTask, None)))
+                .map(|key| (key, Outcome::Failed(Failure::UnknownTask, 0)))
                 .collect(),
         );
         let mut messages = Vec::new();
@@ -436,12 +434,14 @@ impl Talk<'_> {
             Some("task-erred") => {
                 let exception = bytes_of(message, field(one, "exception"));
                 let traceback = bytes_of(message, field(one, "traceback"));
-                let outcome = failure(&exception.unwrap_or_default(), traceback.as_deref());
+                let exception = exception.unwrap_or_default();
+                let cluster = keeper.shared.cluster(keeper.at);
+                let outcome = fetch::raised(&exception, traceback.as_deref(), &cluster);
                 ended.extend(key().map(|key| (key, outcome)));
             }
             Some("cancelled-keys") => {
                 let keys = list(one, "keys").iter().filter_map(Value::as_str);
-                let cancelled = |key: &str| (key.to_owned(), Outcome::Error(cancelled(one)));
+                let cancelled = |key: &str| (key.to_owned(), Outcome::Error(fetch::cancelled(one)));
                 ended.extend(keys.map(cancelled));
             }
             Some("restart") => {
@@ -465,29 +465,4 @@ fn bytes_of(message: &mut Message, value: Option<&Value>) -> Option<Vec<u8>> {
     }
     let object: Serialized = message.object(value).ok()??;
     values::into_bytes(object).ok()
-}
-
-/// What a task that raised an exception ended with.
-fn failure(pickle: &[u8], traceback: Option<&[u8]>) -> Outcome {
-    match Failed::from_exception(pickle) {
-        Some(Failed::Failure(failure, usage)) => return Outcome::Failed(failure, Some(usage)),
-        Some(Failed::Lost(death)) => return Outcome::Lost(death.into()),
-        Some(Failed::TimedOut { stage, timeout }) => {
-            return Outcome::Error(Error::new(Repr::TimedOut { stage, timeout }));
-        }
-        Some(Failed::Refused(reason)) => return Outcome::Error(Error::unavailable(reason)),
-        None => {}
-    }
-    let exception = exception::read(pickle, traceback);
-    match exception.class.as_str() {
-        "distributed.scheduler.KilledWorker" => Outcome::lost(Cause::Cluster),
-        _ => Outcome::Failed(Failure::Raised(exception), None),
-    }
-}
-
-fn cancelled(operation: &Value) -> Error {
-    match text(operation, "reason") {
-        Some("lost dependencies") => Error::unavailable("the cluster lost what the task needs"),
-        _ => Error::new(Repr::Cancelled),
-    }
 }

@@ -29,11 +29,9 @@ pub(super) fn restrictions(start: &Start, cluster: &Cluster) -> Option<Restricti
 pub(super) fn graph_task(start: Start) -> GraphTask {
     let call = match start.function.python {
         true => Called::Python { function: start.function.name, args: start.args },
-        false => Called::Rust {
-            name: start.function.name,
-            payload: start.args,
-            timeout_ms: start.timeout.map(|left| left.as_millis().try_into().unwrap_or(u64::MAX)),
-        },
+        false => {
+            Called::Rust { name: start.function.name, payload: start.args, terms: start.terms }
+        }
     };
     GraphTask { key: start.key, call, priority: start.priority }
 }

@@ -43,6 +43,7 @@ use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, unknown};
 
 use cluster::Cluster;
+use graph::Terms;
 use keeper::Keeper;
 use table::{Start, Table};
 
@@ -62,7 +63,7 @@ pub(crate) fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Err
     let schedulers = settings.addresses.len();
     let (ending, ended) = watch::channel(false);
     let shared = Arc::new(Shared {
-        table: Mutex::new(Table::new(schedulers)),
+        table: Mutex::new(Table::new(schedulers, settings.window)),
         wakes: (0..schedulers).map(|_| Arc::default()).collect(),
         clusters: (0..schedulers).map(|_| Mutex::default()).collect(),
         reasons: Mutex::new(vec![None; schedulers]),
@@ -154,6 +155,9 @@ impl Drop for Ended {
         if !*self.shared.ending.borrow() {
             self.gate.end(&Error::closed("its runtime ended"));
         }
+        for cluster in &self.shared.clusters {
+            *cluster.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        }
         self.gate.report(|reports| reports.ended());
     }
 }
@@ -191,6 +195,17 @@ impl Shared {
     }
 }
 
+/// What the worker is told beside the arguments.
+fn terms(work: &Work<'_>, now: Instant) -> Terms {
+    // Others may come to share a task with a key, and be more patient.
+    let deadline = work.deadline.filter(|_| work.key.is_none());
+    Terms {
+        timeout: deadline.map(|deadline| deadline.saturating_duration_since(now)),
+        grace: work.grace,
+        context: work.origin.and_then(|origin| origin.context.clone()),
+    }
+}
+
 impl Engine for Dask {
     fn name(&self) -> &'static str {
         "dask"
@@ -212,7 +227,7 @@ impl Engine for Dask {
             function: work.function,
             args: work.args.clone(),
             priority: work.priority,
-            timeout: work.deadline.map(|deadline| deadline.saturating_duration_since(now)),
+            terms: terms(&work, now),
         };
         let at = self.0.table().start(now, slot, start);
         Some(self.0.wakes[at].clone())
@@ -287,6 +302,12 @@ impl Engine for Dask {
 
     fn size(&self) -> Option<usize> {
         Some(self.0.each_cluster().map(|cluster| cluster.workers.len()).sum())
+    }
+
+    fn hosts(&self) -> Option<(usize, u64)> {
+        let clusters: Vec<_> = self.0.each_cluster().collect();
+        let threads = clusters.iter().map(|cluster| cluster.threads).sum();
+        Some((threads, clusters.iter().map(|cluster| cluster.memory_limit()).sum()))
     }
 
     fn held_ns(&self, slot: SlotId, task: TaskId, now: Instant) -> Option<u64> {

@@ -8,6 +8,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::address::{Address, Files, Role, Scheme};
 use super::tls;
+use super::window::Window;
 
 /// How long a scheduler may say nothing before it counts as lost.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -18,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) addresses: Vec<Address>,
     files: Files,
     pub(crate) silence: Duration,
+    /// How many tasks a scheduler is given at once.
+    pub(crate) window: Window,
 }
 
 impl Settings {
@@ -41,7 +44,12 @@ impl Settings {
             if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
                 return Err("a scheduler is named twice".into());
             }
-            Ok(Self { addresses, files: Files::default(), silence: SILENCE })
+            Ok(Self {
+                addresses,
+                files: Files::default(),
+                silence: SILENCE,
+                window: Window::default(),
+            })
         }))
     }
 
@@ -62,6 +70,10 @@ impl Settings {
             "silence_ms" => match value.parse() {
                 Ok(ms @ 1_000..) => self.silence = Duration::from_millis(ms),
                 _ => return Err("`silence_ms` must be at least 1000".into()),
+            },
+            "window" => match value.parse() {
+                Ok(tasks @ 1..) => self.window = Window::limited(tasks),
+                _ => return Err("`window` must be at least 1".into()),
             },
             _ => return Ok(false),
         }
@@ -111,6 +123,7 @@ mod tests {
         assert_eq!(settings.set("tls_ca", "/no/such/file"), Ok(true));
         assert_eq!(settings.set("speed", "1"), Ok(false));
         assert!(settings.set("silence_ms", "5").is_err());
+        assert!(settings.set("window", "0").is_err());
         assert!(settings.tls().unwrap_err().contains("/no/such/file"));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use outboard::{Client, ErrorKind, TaskFuture, gather};
 
-use super::{Engine, on_every_engine, on_one_machine};
+use super::{Engine, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
 use crate::support::tasks::{hold, length, longer, pid, same, same_bytes, zeros};
@@ -13,10 +13,6 @@ on_every_engine! {
     arguments_that_are_too_large_are_not_sent,
     results_that_are_too_large_are_not_sent,
     payloads_of_exactly_the_bound_pass,
-}
-
-on_one_machine! {
-    QueuesHere:
     a_full_queue_refuses_at_once,
     a_full_queue_has_room_again_when_a_task_leaves,
     the_queue_is_bounded_in_bytes_too,
@@ -27,7 +23,7 @@ on_one_machine! {
 
 /// One worker, busy until the scratch is released, and that task.
 async fn busy(engine: Engine, options: &str, scratch: &Scratch) -> (Client, TaskFuture<u32>) {
-    let client = engine.client(&format!("workers=1&{options}")).await;
+    let client = engine.client(&format!("workers=1&window=1&{options}")).await;
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;
     (client, running)
@@ -79,7 +75,7 @@ async fn the_queue_is_bounded_in_bytes_too(engine: Engine) {
 }
 
 async fn an_idle_worker_always_accepts(engine: Engine) {
-    let client = engine.client("workers=1&queue_tasks=0&queue_bytes=0").await;
+    let client = engine.client("workers=1&window=1&queue_tasks=0&queue_bytes=0").await;
     for n in 0..20 {
         client.ready().await.unwrap();
         assert_eq!(client.submit(same, n).await.unwrap(), n);

@@ -3,7 +3,7 @@
 
 use outboard::{ErrorKind, Status};
 
-use super::{Engine, Promise, on_every_engine, on_one_machine};
+use super::{Engine, Promise, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
 use crate::support::tasks::{hold, next, same, spin, write};
@@ -15,15 +15,11 @@ on_every_engine! {
     cancel_ends_a_running_task,
     cancel_after_the_end_changes_nothing,
     a_storm_of_drops_leaves_a_client_that_works,
-}
-
-on_one_machine! {
-    StopsAtOnce:
     cancel_ends_a_queued_task,
 }
 
 async fn a_queued_task_whose_future_is_dropped_never_starts(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (running, scratch) = (Scratch::new(), Scratch::new());
     let first = client.submit(hold, running.path());
     running.started(1).await;
@@ -75,7 +71,7 @@ async fn dropping_one_future_leaves_the_others_alone(engine: Engine) {
 }
 
 async fn cancel_ends_a_queued_task(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (running, scratch) = (Scratch::new(), Scratch::new());
     let first = client.submit(hold, running.path());
     running.started(1).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use outboard::{Client, ErrorKind};
 
-use super::{Engine, on_every_engine, on_one_machine};
+use super::{Engine, Promise, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
 use crate::support::tasks::{double, fail, hold, next, pid, same_byte};
@@ -16,21 +16,9 @@ on_every_engine! {
     clones_share_one_engine,
     inside_a_task_the_environment_means_inline,
     many_clients_live_side_by_side,
-}
-
-on_one_machine! {
-    KnowsProcesses:
     a_client_shows_what_it_has,
     workers_can_be_more_and_fewer,
-}
-
-on_one_machine! {
-    QueuesHere:
     a_snapshot_counts,
-}
-
-on_one_machine! {
-    RunsHere:
     a_wrong_url_says_what_is_wrong_with_it,
 }
 
@@ -85,9 +73,13 @@ async fn a_client_shows_what_it_has(engine: Engine) {
     let lines: Vec<Vec<_>> = text.lines().map(|l| l.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["Client"]);
     assert_eq!(lines[1], ["Engine:", engine.name]);
-    assert_eq!(lines[2], ["Workers:", "3"]);
-    let cores = std::thread::available_parallelism().unwrap().to_string();
-    assert_eq!(lines[3], ["Cores:", &cores]);
+    let (workers, cores) = match engine.promises(Promise::OwnsItsWorkers) {
+        true => (3, std::thread::available_parallelism().unwrap().get()),
+        // One native worker, which has three processes.
+        false => (1, 3),
+    };
+    assert_eq!(lines[2], ["Workers:", &workers.to_string()]);
+    assert_eq!(lines[3], ["Cores:", &cores.to_string()]);
     assert_eq!((lines[4][0], lines[4][2], lines.len()), ("Memory:", "GB", 5));
     assert!(lines[4][1].parse::<f64>().unwrap() > 0.0, "{text}");
     assert!(format!("{client:?}").contains(engine.name), "{client:?}");
@@ -96,6 +88,12 @@ async fn a_client_shows_what_it_has(engine: Engine) {
 async fn workers_can_be_more_and_fewer(engine: Engine) {
     let client = engine.client("workers=1").await;
     let scratch = Scratch::new();
+    if !engine.promises(Promise::OwnsItsWorkers) {
+        client.scale(3);
+        assert_eq!(client.snapshot().workers, 1, "it is not for a client to say");
+        client.submit(pid, ()).await.unwrap();
+        return;
+    }
     let held: Vec<_> = (0..3).map(|_| client.submit(hold, scratch.path())).collect();
     scratch.started(1).await;
     client.scale(3);
@@ -114,7 +112,7 @@ async fn workers_can_be_more_and_fewer(engine: Engine) {
 }
 
 async fn a_snapshot_counts(engine: Engine) {
-    let client = engine.client("workers=2&queue_tasks=1").await;
+    let client = engine.client("workers=2&window=2&queue_tasks=1").await;
     let scratch = Scratch::new();
     let mut running = [(); 2].map(|()| client.submit(hold, scratch.path()));
     scratch.started(2).await;
@@ -125,10 +123,15 @@ async fn a_snapshot_counts(engine: Engine) {
     let queued = client.submit(fail, "counted as failed".into());
     assert!(client.submit(hold, scratch.path()).await.unwrap_err().is_overloaded());
     let now = client.snapshot();
-    assert_eq!((now.engine, now.workers, now.queued, now.running), (engine.name, 2, 1, 2));
-    let up: Vec<_> = now.per_worker.iter().filter(|worker| !worker.standby).collect();
-    assert!(up.len() == 2 && up[0].number < up[1].number, "{up:?}");
-    assert!(up.iter().all(|worker| worker.busy && worker.pid > 0));
+    assert_eq!((now.engine, now.queued, now.running), (engine.name, 1, 2));
+    if engine.promises(Promise::KnowsProcesses) {
+        let up: Vec<_> = now.per_worker.iter().filter(|worker| !worker.standby).collect();
+        assert!(now.workers == 2 && up.len() == 2 && up[0].number < up[1].number, "{up:?}");
+        assert!(up.iter().all(|worker| worker.busy && worker.pid > 0));
+    } else {
+        let busy = || client.snapshot().per_worker.iter().all(|worker| worker.busy);
+        eventually("its heartbeat says so", busy).await;
+    }
     scratch.release();
     for future in &mut running {
         future.await.unwrap();
@@ -138,19 +141,29 @@ async fn a_snapshot_counts(engine: Engine) {
     assert_eq!((end.queued, end.running, end.submitted), (0, 0, 5));
     assert_eq!((end.done, end.failed, end.cancelled, end.timed_out), (2, 1, 1, 1));
     assert_eq!((end.refused, end.coalesced), (1, 0));
-    assert_eq!(end.per_worker.iter().map(|worker| worker.done).sum::<u64>(), 3);
+    if engine.promises(Promise::KnowsProcesses) {
+        assert_eq!(end.per_worker.iter().map(|worker| worker.done).sum::<u64>(), 3);
+    }
 }
 
 async fn a_wrong_url_says_what_is_wrong_with_it(engine: Engine) {
+    let place = if engine.name == "dask" { "127.0.0.1:80" } else { "" };
     let wrong = [
         ("?workers=0", "`workers` must be at least 1"),
         ("?workers=many", "wants a whole number, not `many`"),
         ("?workers=-1", "wants a whole number"),
         ("?speed=9", "no option is named `speed`"),
-        ("127.0.0.1:80", "`127.0.0.1:80` is a host"),
     ];
-    for (rest, says) in wrong {
-        let url = format!("{}://{rest}", engine.name);
+    let of_hosts: &[(&str, &str)] = match engine.name {
+        "dask" => &[
+            (",", "has no host"),
+            (",127.0.0.1:80", "named twice"),
+            ("?window=0", "`window` must be at least 1"),
+        ],
+        _ => &[("127.0.0.1:80", "`127.0.0.1:80` is a host")],
+    };
+    for (rest, says) in wrong.iter().chain(of_hosts) {
+        let url = format!("{}://{place}{rest}", engine.name);
         let error = Client::connect(&url).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidUrl);
         let text = error.to_string();

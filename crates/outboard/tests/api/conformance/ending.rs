@@ -2,7 +2,7 @@
 
 use outboard::{Client, ErrorKind, TaskFuture};
 
-use super::{Engine, Promise, on_every_engine, on_one_machine};
+use super::{Engine, Promise, on_every_engine};
 use crate::support::scratch::Scratch;
 use crate::support::tasks::{hold, nothing, same, write};
 use crate::support::{eventually, runtime};
@@ -17,15 +17,7 @@ on_every_engine! {
     futures_outlive_the_client,
     detached_tasks_outlive_all_handles,
     futures_end_with_the_clients_runtime,
-}
-
-on_one_machine! {
-    KnowsProcesses:
     shutdown_leaves_nothing_behind,
-}
-
-on_one_machine! {
-    QueuesHere:
     a_closed_client_is_never_ready,
 }
 
@@ -72,7 +64,8 @@ async fn shutdown_leaves_nothing_behind(engine: Engine) {
     client.shutdown().await;
     #[cfg(target_os = "linux")]
     for worker in &workers {
-        assert!(worker.is_reaped(), "a worker is left when shutdown returns");
+        let left = !worker.is_reaped();
+        assert_eq!(left, !engine.promises(Promise::OwnsItsWorkers), "when shutdown returns");
     }
     eventually("none is listed", || client.snapshot().per_worker.is_empty()).await;
     drop(running);
@@ -189,7 +182,7 @@ async fn futures_end_with_the_clients_runtime(engine: Engine) {
 }
 
 async fn a_closed_client_is_never_ready(engine: Engine) {
-    let client = engine.client("workers=1&queue_tasks=0").await;
+    let client = engine.client("workers=1&window=1&queue_tasks=0").await;
     let scratch = Scratch::new();
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;

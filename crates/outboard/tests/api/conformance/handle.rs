@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use outboard::Status;
 
-use super::{Engine, Promise, named, on_every_engine, on_one_machine};
+use super::{Engine, Promise, named, on_every_engine};
 use crate::support::scratch::Scratch;
 use crate::support::tasks::{fail, hold, next, same, write};
 use crate::support::{eventually, runtime};
@@ -18,21 +18,13 @@ on_every_engine! {
     futures_travel_between_threads,
     a_report_says_how_it_went,
     a_report_measures_tasks_that_run_for_a_while,
-}
-
-on_one_machine! {
-    StopsAtOnce:
     wait_inside_a_runtime_panics_and_cancels,
-}
-
-on_one_machine! {
-    QueuesHere:
     status_goes_from_queued_to_running_to_finished,
     a_detached_task_goes_on,
 }
 
 async fn status_goes_from_queued_to_running_to_finished(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (first, second) = (Scratch::new(), Scratch::new());
     let running = client.submit(hold, first.path());
     let queued = client.submit(hold, second.path());
@@ -59,7 +51,7 @@ async fn a_finished_future_waits_for_its_owner(engine: Engine) {
 }
 
 async fn a_detached_task_goes_on(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (first, second) = (Scratch::new(), Scratch::new());
     let running = client.submit(hold, first.path());
     first.started(1).await;
@@ -115,7 +107,7 @@ async fn wait_blocks_a_plain_thread(engine: Engine) {
 }
 
 async fn wait_inside_a_runtime_panics_and_cancels(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (running, scratch) = (Scratch::new(), Scratch::new());
     let held = client.submit(hold, running.path());
     running.started(1).await;

@@ -57,6 +57,9 @@ use crate::support::eventually;
 #[derive(Clone, Copy, Debug)]
 struct Engine {
     name: &'static str,
+    /// Of a cluster.
+    #[cfg(all(feature = "dask", target_os = "linux"))]
+    release: crate::dask::Release,
 }
 
 /// A promise that not every engine can keep.
@@ -72,16 +75,12 @@ enum Promise {
     Measures,
     /// A function without a name can be submitted.
     RunsUnnamed,
-    /// 6: what waits, waits in the client's own queue, and is seen there.
-    QueuesHere,
-    /// 2: a task that is cancelled before it has started never starts.
-    StopsAtOnce,
-    /// A task is asked to stop, and has the time that its caller gave it.
-    CarriesGrace,
-    /// Each worker is a process that the client knows, and can be scaled.
+    /// A task that others share knows when the most patient of them leaves.
+    TellsSharedDeadlines,
+    /// A snapshot tells which worker has which task, and what each has done.
     KnowsProcesses,
-    /// It runs on this machine, so its URL has no host.
-    RunsHere,
+    /// Workers are the client's: it can have more or fewer, and they end with it.
+    OwnsItsWorkers,
 }
 
 /// Everything that an engine does not promise, and why.
@@ -101,31 +100,53 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
     ),
     (
         "dask",
-        Promise::QueuesHere,
-        "what a scheduler has been given counts as running, and bounds, order and shares hold for what waits beyond that",
+        Promise::TellsSharedDeadlines,
+        "a task that others may share is not told when the most patient of them leaves",
     ),
-    (
-        "dask",
-        Promise::StopsAtOnce,
-        "a cancel takes some milliseconds to a worker, and what is next in line there may start",
-    ),
-    ("dask", Promise::CarriesGrace, "a grace and shared deadlines stay with the client"),
     (
         "dask",
         Promise::KnowsProcesses,
-        "a scheduler does not tell processes, and has the workers that it has",
+        "a scheduler does not say which worker has a task before it ends",
     ),
-    ("dask", Promise::RunsHere, "its URL names a host"),
+    (
+        "dask",
+        Promise::OwnsItsWorkers,
+        "a cluster has the workers that it has, and they outlive its clients",
+    ),
 ];
 
+/// On what condition an engine promises the rest: tests that need it say so in
+/// their options, which other engines do not have.
+const CONDITIONS: &[(&str, &str, &str)] = &[(
+    "dask",
+    "window=",
+    "what a scheduler was given counts as running, and bounds, order and shares hold for what \
+     waits here: with `window` as large as there are worker processes, that is all that waits",
+)];
+
 impl Engine {
+    fn named(name: &'static str) -> Self {
+        Self {
+            name,
+            #[cfg(all(feature = "dask", target_os = "linux"))]
+            release: crate::dask::Release::Newest,
+        }
+    }
+
+    #[cfg(all(feature = "dask", target_os = "linux"))]
+    fn dask(release: crate::dask::Release) -> Self {
+        Self { name: "dask", release }
+    }
+
     /// A client of this engine, with options as a URL takes them; all its workers
     /// are up.
     async fn client(self, options: &str) -> Client {
         #[cfg(all(feature = "dask", target_os = "linux"))]
         if self.name == "dask" {
-            return crate::dask::pool::client(crate::dask::Release::Newest, options).await;
+            return crate::dask::pool::client(self.release, options).await;
         }
+        let options = options.split('&').filter(|option| !is_condition(option));
+        let options = options.collect::<Vec<_>>().join("&");
         let client = Client::connect(&format!("{}://?{options}", self.name)).await.unwrap();
         let all_up = || {
             let now = client.snapshot();
@@ -140,27 +161,41 @@ impl Engine {
     }
 }
 
+fn is_condition(option: &str) -> bool {
+    CONDITIONS.iter().any(|(_, condition, _)| option.starts_with(condition))
+}
+
 /// Makes a test of each of these, for each engine.
 macro_rules! on_every_engine {
     ($($name:ident),* $(,)?) => {
         mod inline {
             $(#[test] fn $name() {
-                crate::support::run(super::$name(super::super::Engine { name: "inline" }));
+                crate::support::run(super::$name(super::super::Engine::named("inline")));
             })*
         }
 
         #[cfg(target_os = "linux")]
         mod local {
             $(#[test] fn $name() {
-                crate::support::run(super::$name(super::super::Engine { name: "local" }));
+                crate::support::run(super::$name(super::super::Engine::named("local")));
             })*
         }
 
         #[cfg(all(feature = "dask", target_os = "linux"))]
         mod dask {
-            $(#[test] fn $name() {
-                crate::support::run(super::$name(super::super::Engine { name: "dask" }));
-            })*
+            mod oldest {
+                $(#[test] fn $name() {
+                    let engine = crate::conformance::Engine::dask(crate::dask::Release::Oldest);
+                    crate::support::run(super::super::$name(engine));
+                })*
+            }
+
+            mod newest {
+                $(#[test] fn $name() {
+                    let engine = crate::conformance::Engine::dask(crate::dask::Release::Newest);
+                    crate::support::run(super::super::$name(engine));
+                })*
+            }
         }
     };
 }
@@ -179,32 +214,3 @@ macro_rules! named {
     }};
 }
 use named;
-
-/// Makes a test of each of these for the engines of this machine: of a promise
-/// that a cluster cannot keep.
-macro_rules! on_one_machine {
-    ($promise:ident: $($name:ident),* $(,)?) => {
-        #[expect(non_snake_case, reason = "it is the name of the promise")]
-        mod $promise {
-            #[test]
-            fn is_not_promised_by_a_cluster() {
-                let cluster = super::super::Engine { name: "dask" };
-                assert!(!cluster.promises(super::super::Promise::$promise));
-            }
-
-            mod inline {
-                $(#[test] fn $name() {
-                    crate::support::run(super::super::$name(super::super::super::Engine { name: "inline" }));
-                })*
-            }
-
-            #[cfg(target_os = "linux")]
-            mod local {
-                $(#[test] fn $name() {
-                    crate::support::run(super::super::$name(super::super::super::Engine { name: "local" }));
-                })*
-            }
-        }
-    };
-}
-use on_one_machine;

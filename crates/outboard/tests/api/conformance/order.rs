@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use outboard::{ErrorKind, gather};
 
-use super::{Engine, named, on_every_engine, on_one_machine};
+use super::{Engine, named, on_every_engine};
 use crate::support::scratch::Scratch;
 use crate::support::tasks::{add, hold, next, next_but_one, same, write};
 
@@ -17,15 +17,7 @@ on_every_engine! {
     a_map_gives_results_in_the_order_of_its_arguments,
     a_map_passes_errors_on_and_goes_on,
     gathering_a_map_ends_at_the_first_error,
-}
-
-on_one_machine! {
-    StopsAtOnce:
     dropping_a_map_cancels_the_rest,
-}
-
-on_one_machine! {
-    QueuesHere:
     a_higher_priority_starts_first,
 }
 
@@ -39,7 +31,7 @@ async fn tasks_start_in_the_order_of_their_submits(engine: Engine) {
 }
 
 async fn a_higher_priority_starts_first(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (running, scratch) = (Scratch::new(), Scratch::new());
     let held = client.submit(hold, running.path());
     running.started(1).await;
@@ -124,7 +116,7 @@ async fn a_map_passes_errors_on_and_goes_on(engine: Engine) {
 }
 
 async fn gathering_a_map_ends_at_the_first_error(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let scratch = Scratch::new();
     let even_or_held = named!("contract.34", |at: PathBuf, n: u64| -> u64 {
         if n < 6 { even(n) } else { u64::from(hold(at)) }
@@ -139,7 +131,7 @@ async fn gathering_a_map_ends_at_the_first_error(engine: Engine) {
 }
 
 async fn dropping_a_map_cancels_the_rest(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let scratch = Scratch::new();
     let mut map = client.map(hold, (0..100).map(|_| scratch.path()));
     tokio::select! {

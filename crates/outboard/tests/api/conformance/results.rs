@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use outboard::{Client, ErrorKind, TaskFunction, gather};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Engine, named, on_every_engine, on_one_machine};
+use super::{Engine, Promise, named, on_every_engine};
 use crate::support::scratch::Scratch;
 use crate::support::tasks::{fail, hold, pid, same_byte, same_bytes, same_float, write};
 
@@ -26,10 +26,6 @@ on_every_engine! {
     a_panic_may_carry_anything,
     what_cannot_be_encoded_is_a_codec_error,
     what_cannot_be_decoded_is_a_codec_error,
-}
-
-on_one_machine! {
-    RunsUnnamed:
     functions_without_a_name_are_told_apart,
 }
 
@@ -167,6 +163,12 @@ fn identity<T>(value: T) -> T {
 
 async fn functions_without_a_name_are_told_apart(engine: Engine) {
     let client = engine.client("workers=1").await;
+    if !engine.promises(Promise::RunsUnnamed) {
+        let error = client.submit(|x: u64| x + 1, 1).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownTask);
+        assert!(error.to_string().contains("#[task]"), "{error}");
+        return;
+    }
     same(&client, |x: u64| x + 1, 1, 2).await;
     same(&client, |y: u64| y + 1, 1, 2).await;
     same(&client, |x: u64| x * 3, 2, 6).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use outboard::{TaskFuture, When, as_completed, gather, wait};
 
-use super::{Engine, named, on_every_engine, on_one_machine};
+use super::{Engine, named, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
 use crate::support::tasks::{hold, one, write};
@@ -20,10 +20,6 @@ on_every_engine! {
     dropping_as_completed_cancels_the_rest,
     wait_for_the_first_error_passes_over_results,
     wait_for_all_takes_errors_too,
-}
-
-on_one_machine! {
-    StopsAtOnce:
     gather_ends_at_the_first_error_and_drops_the_rest,
 }
 
@@ -39,7 +35,7 @@ async fn gather_keeps_the_order(engine: Engine) {
 }
 
 async fn gather_ends_at_the_first_error_and_drops_the_rest(engine: Engine) {
-    let client = engine.client("workers=2").await;
+    let client = engine.client("workers=2&window=2").await;
     let (held, never) = (Scratch::new(), Scratch::new());
     let running = client.submit(hold, held.path());
     held.started(1).await;

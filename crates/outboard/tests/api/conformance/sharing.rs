@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use outboard::{Client, TaskFuture, gather};
 
-use super::{Engine, on_every_engine, on_one_machine};
+use super::{Engine, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::{Scratch, is_held, start};
 use crate::support::tasks::{double, hold, next, same, write};
@@ -21,10 +21,6 @@ on_every_engine! {
     a_cancel_ends_its_own_waiter_only,
     a_shared_task_has_the_most_retries_of_its_waiters,
     a_key_replaces_the_arguments_but_not_the_function,
-}
-
-on_one_machine! {
-    QueuesHere:
     a_shared_task_has_the_highest_priority_of_its_waiters,
     the_last_waiter_that_leaves_cancels,
     sharing_takes_no_room_in_the_queue,
@@ -56,7 +52,7 @@ fn pure_write(at: PathBuf, line: String) {
 
 /// One worker, busy until the scratch is released.
 async fn busy(engine: Engine, scratch: &Scratch) -> (Client, TaskFuture<u32>) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;
     (client, running)
@@ -223,7 +219,7 @@ async fn a_shared_task_has_the_most_retries_of_its_waiters(engine: Engine) {
 }
 
 async fn sharing_takes_no_room_in_the_queue(engine: Engine) {
-    let client = engine.client("workers=1&queue_tasks=1").await;
+    let client = engine.client("workers=1&window=1&queue_tasks=1").await;
     let (scratch, notes) = (Scratch::new(), Scratch::new());
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;

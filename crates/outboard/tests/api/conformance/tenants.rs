@@ -1,26 +1,20 @@
 //! Tenants: one that wants much does not slow the others.
 
+use std::path::PathBuf;
+
 use outboard::gather;
 
-use super::{Engine, on_every_engine, on_one_machine};
+use super::{Engine, named, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{hold, next, same, write};
+use crate::support::tasks::{hold, next, same, sleep, write};
 
 on_every_engine! {
     a_tenant_alone_has_all_workers,
     the_worker_that_is_kept_free_can_be_given_up,
-}
-
-on_one_machine! {
-    QueuesHere:
     a_tenant_that_comes_late_does_not_wait_behind_a_backlog,
     weights_divide_what_tenants_get,
     a_tenants_part_of_the_queue_is_bounded,
-}
-
-on_one_machine! {
-    RunsUnnamed:
     a_flood_leaves_a_worker_to_the_others,
     a_flood_does_not_fill_an_idle_worker_past_the_bounds,
 }
@@ -35,10 +29,10 @@ async fn a_tenant_alone_has_all_workers(engine: Engine) {
 }
 
 async fn a_flood_leaves_a_worker_to_the_others(engine: Engine) {
-    let client = engine.client("workers=2").await;
+    let client = engine.client("workers=2&window=2").await;
     let (many, few) = (client.tenant("many"), client.tenant("few"));
     // So long that nothing is sent ahead, where it would not count as queued.
-    few.submit(std::thread::sleep, std::time::Duration::from_millis(5)).await.unwrap();
+    few.submit(sleep, std::time::Duration::from_millis(5)).await.unwrap();
     let flood = Scratch::new();
     let held: Vec<_> = (0..8).map(|_| many.submit(hold, flood.path())).collect();
     flood.started(1).await;
@@ -61,7 +55,7 @@ async fn the_worker_that_is_kept_free_can_be_given_up(engine: Engine) {
 }
 
 async fn a_tenant_that_comes_late_does_not_wait_behind_a_backlog(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (held, scratch) = (Scratch::new(), Scratch::new());
     let running = client.tenant("many").submit(hold, held.path());
     held.started(1).await;
@@ -82,16 +76,16 @@ async fn a_tenant_that_comes_late_does_not_wait_behind_a_backlog(engine: Engine)
 }
 
 async fn weights_divide_what_tenants_get(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (held, scratch) = (Scratch::new(), Scratch::new());
     let running = client.submit(hold, held.path());
     held.started(1).await;
     let submit = |tenant: &'static str, weight: u32| {
         let client = client.tenant(tenant).weight(weight);
-        let nap = |at, line| {
+        let nap = named!("contract.37", |at: PathBuf, line: String| -> u32 {
             std::thread::sleep(std::time::Duration::from_millis(10));
             write(at, line)
-        };
+        });
         let one = |_| client.submit(nap, (scratch.path(), tenant.to_owned()));
         (0..40).map(one).collect::<Vec<_>>()
     };
@@ -106,10 +100,10 @@ async fn weights_divide_what_tenants_get(engine: Engine) {
 }
 
 async fn a_flood_does_not_fill_an_idle_worker_past_the_bounds(engine: Engine) {
-    let client = engine.client("workers=2&queue_tasks=5").await;
+    let client = engine.client("workers=2&window=2&queue_tasks=5").await;
     let (many, few) = (client.tenant("many"), client.tenant("few"));
     // So long that nothing is sent ahead, where it would not count as queued.
-    few.submit(std::thread::sleep, std::time::Duration::from_millis(5)).await.unwrap();
+    few.submit(sleep, std::time::Duration::from_millis(5)).await.unwrap();
     let flood = Scratch::new();
     let first = many.submit(hold, flood.path());
     flood.started(1).await;
@@ -123,7 +117,7 @@ async fn a_flood_does_not_fill_an_idle_worker_past_the_bounds(engine: Engine) {
 }
 
 async fn a_tenants_part_of_the_queue_is_bounded(engine: Engine) {
-    let client = engine.client("workers=1&tenant_queue=2").await;
+    let client = engine.client("workers=1&window=1&tenant_queue=2").await;
     let scratch = Scratch::new();
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;

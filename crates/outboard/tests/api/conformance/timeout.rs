@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use outboard::{ErrorKind, Stage};
 
-use super::{Engine, Promise, on_every_engine, on_one_machine};
+use super::{Engine, Promise, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
 use crate::support::tasks::{hold, same, same_byte, spin, write};
@@ -17,15 +17,11 @@ on_every_engine! {
     a_timeout_of_zero_is_over_at_once,
     a_timeout_longer_than_the_clock_is_none,
     timeouts_end_in_their_own_order,
-}
-
-on_one_machine! {
-    QueuesHere:
     a_timeout_in_the_queue_says_so,
 }
 
 async fn a_timeout_in_the_queue_says_so(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (running, scratch) = (Scratch::new(), Scratch::new());
     let first = client.submit(hold, running.path());
     running.started(1).await;

@@ -15,6 +15,12 @@ pub(crate) fn hold(at: PathBuf) -> u32 {
     std::process::id()
 }
 
+/// Sleeps for so long.
+#[outboard::task]
+pub(crate) fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// As `hold`, with a process that it has started and does not end.
 #[outboard::task]
 #[expect(clippy::zombie_processes, reason = "it is to outlive the task")]

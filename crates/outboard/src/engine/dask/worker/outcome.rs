@@ -37,11 +37,11 @@ impl Raised {
         Self { pickle: pickle.finish(), text: format!("{class}({line:?})") }
     }
 
-    /// What a task that was asked for so raises.
-    pub(super) fn from_error(error: &Error, asked_by_us: bool) -> Self {
+    /// What a task that was asked for so raises, at the worker with that address.
+    pub(super) fn from_error(error: &Error, asked_by_us: bool, worker: &str) -> Self {
         let line = error.to_string();
         if asked_by_us {
-            return Self { pickle: Failed::of(error).to_exception(&line), text: line };
+            return Self { pickle: Failed::of(error).to_exception(&line, worker), text: line };
         }
         let source = std::error::Error::source(error).map(|source| format!("{line}: {source}"));
         let line = source.unwrap_or(line);
@@ -52,10 +52,10 @@ impl Raised {
             Repr::TimedOut { .. } => Self::new("TimeoutError", &line, None),
             Repr::Codec { what: "decode the arguments", .. } => Self::new("TypeError", &line, None),
             Repr::UnknownTask { .. } => Self::new("LookupError", &line, None),
-            Repr::WorkerLost(lost) => {
+            Repr::WorkerLost(lost) | Repr::OutOfMemory(lost) => {
                 let stderr = lost.stderr.join("\n");
                 Self::new(
-                    "RuntimeError",
+                    if lost.shortage.is_some() { "MemoryError" } else { "RuntimeError" },
                     &line,
                     Some(&stderr).filter(|text| !text.is_empty()).map(String::as_str),
                 )
@@ -70,7 +70,8 @@ pub(super) fn reply(asked_by_us: bool, reply: &Reply) -> Serialized {
     if !asked_by_us {
         return value(reply.payload.to_vec());
     }
-    let done = Done { usage: usage(&reply.report), pid: std::process::id() };
+    let memory_before_bytes = reply.report.memory_at_start_bytes;
+    let done = Done { usage: usage(&reply.report), memory_before_bytes, pid: std::process::id() };
     from_bytes(done.encode(&reply.payload))
 }
 
@@ -142,7 +143,7 @@ mod tests {
 
     #[test]
     fn python_reads_a_class_a_line_and_notes() {
-        let raised = Raised::from_error(&panicked(), false);
+        let raised = Raised::from_error(&panicked(), false, "");
         let read = exception::read(&raised.pickle, None);
         assert_eq!(read.class, "RuntimeError");
         assert_eq!(read.message, "task panicked at a.rs:1:2: oops");
@@ -154,8 +155,9 @@ mod tests {
         let timed_out = Repr::TimedOut { stage: Stage::Running, timeout: Duration::from_secs(1) };
         let lost = Lost { pid: 7, cause: Some(Cause::Signal(9)), ..Lost::default() };
         for error in [panicked(), Error::new(timed_out), Error::new(Repr::WorkerLost(lost))] {
-            let raised = Raised::from_error(&error, true);
-            assert_eq!(Failed::from_exception(&raised.pickle), Some(Failed::of(&error)));
+            let raised = Raised::from_error(&error, true, "tcp://a:1");
+            let said = Some(("tcp://a:1".to_owned(), Failed::of(&error)));
+            assert_eq!(Failed::from_exception(&raised.pickle), said);
         }
     }
 

@@ -9,7 +9,7 @@ use rmpv::Value;
 
 use super::key::Key;
 use super::plain::{ARGS, DEPTH, MODULE, Needed, Plain, Source};
-use crate::engine::dask::graph::{PAYLOAD_PREFIX, VALUES_PREFIX, resource};
+use crate::engine::dask::graph::{PAYLOAD_PREFIX, Terms, VALUES_PREFIX, resource};
 use crate::engine::dask::message::{Serialized, field};
 use crate::engine::dask::pickle::{Call, Node, Object, Symbols};
 use crate::task::Function;
@@ -40,8 +40,8 @@ pub(super) enum Kind {
 /// What is to be done, with all that is needed for it.
 #[derive(Debug, PartialEq)]
 pub(super) enum Asked {
-    /// Encoded arguments, and the time that the task has.
-    Payload { name: String, args: Vec<u8>, timeout: Option<Duration> },
+    /// Encoded arguments, and on which terms.
+    Payload { name: String, args: Vec<u8>, terms: Terms },
     /// A pickle of a tuple of plain values.
     Values { name: String, args: Vec<u8> },
     /// The value itself.
@@ -114,14 +114,16 @@ fn whole(
 }
 
 fn payload(symbols: &Symbols<'_>, name: String, args: &[Node]) -> Result<Asked, String> {
-    let [Node::Bytes(args), timeout] = *args else {
-        return Err(format!("`{name}` was not called by a client of ours"));
+    let [Node::Bytes(args), timeout, grace, context] = *args else {
+        return Err(format!("`{name}` was not called by a client of this release"));
     };
-    let timeout = match timeout {
+    let time = |node| match node {
         Node::Int(ms) => Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
         _ => None,
     };
-    Ok(Asked::Payload { name, args: symbols.span(args).to_vec(), timeout })
+    let context = symbols.str(context).map(str::to_owned);
+    let terms = Terms { timeout: time(timeout), grace: time(grace), context };
+    Ok(Asked::Payload { name, args: symbols.span(args).to_vec(), terms })
 }
 
 fn function(symbols: &Symbols<'_>, node: Node) -> Kind {
@@ -211,10 +213,11 @@ mod tests {
 
     #[test]
     fn a_client_of_ours_passes_its_bytes_through() {
-        let spec = task("outboard-payload::fib", b"C\x01\x07K\x05\x86");
+        let spec = task("outboard-payload::fib", b"(C\x01\x07K\x05N\x8c\x01ct");
         assert_eq!(spec.kind(), Kind::Call { name: "fib".into(), values: false });
         let timeout = Some(Duration::from_millis(5));
-        let asked = Asked::Payload { name: "fib".into(), args: vec![7], timeout };
+        let terms = Terms { timeout, grace: None, context: Some("c".into()) };
+        let asked = Asked::Payload { name: "fib".into(), args: vec![7], terms };
         assert_eq!(spec.ask(&Needed::new(), LIMIT), Ok(asked));
     }
 

@@ -19,10 +19,11 @@ use super::serve::texts;
 use super::settings::Settings;
 use super::spec::{Asked, Kind, Spec};
 use super::standing::Standing;
-use super::store::{Store, size};
+use super::store::{Store, needs, size};
 use crate::client::Client;
 use crate::engine::dask::connection::Dialer;
 use crate::engine::dask::frames::Bounds;
+use crate::engine::dask::graph::Terms;
 use crate::engine::dask::message::{Message, Serialized, field, list, map};
 use crate::error::Error;
 use crate::task::{Function, registry, unknown};
@@ -174,7 +175,7 @@ impl Stay {
                     None => {
                         let error =
                             unknown(name, "this worker has no function of that name and type");
-                        Judged::Refused(Raised::from_error(&error, !values))
+                        Judged::Refused(Raised::from_error(&error, !values, &self.address))
                     }
                 }
             }
@@ -254,22 +255,23 @@ impl Stay {
         drop(needed);
         let asked = asked.map_err(|line| Raised::new("TypeError", &line, None))?;
         let by_us = outcome::asked_by_us(&asked);
-        let (args, timeout) = match asked {
+        let (args, terms) = match asked {
             Asked::Value(value) => return Ok((value, 0)),
-            Asked::Payload { args, timeout, .. } => (args, timeout),
-            Asked::Values { args, .. } => (args, None),
+            Asked::Payload { args, terms, .. } => (args, terms),
+            Asked::Values { args, .. } => (args, Terms::default()),
         };
         let function =
             function.ok_or_else(|| Raised::new("RuntimeError", "it calls nothing", None))?;
         // What is shared has one key on the cluster already; an equal call of another
         // tenant has another.
-        let client = if function.pure { self.client.key(key) } else { self.client.clone() };
-        let client = timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
-        let reply = client.submit_encoded(function, args).encoded().await;
+        let mut client = if function.pure { self.client.key(key) } else { self.client.clone() };
+        client = terms.timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
+        client = terms.grace.map_or(client.clone(), |grace| client.grace(grace));
+        let reply = client.submit_encoded(function, args, terms.context).encoded().await;
         if by_us && reply.as_ref().is_err_and(Error::is_timed_out) {
             tokio::time::sleep(BEHIND).await;
         }
-        let reply = reply.map_err(|error| Raised::from_error(&error, by_us))?;
+        let reply = reply.map_err(|error| Raised::from_error(&error, by_us, &self.address))?;
         Ok((Arc::new(outcome::reply(by_us, &reply)), reply.report.worker))
     }
 
@@ -482,19 +484,4 @@ enum Judged {
 pub(super) fn bounds(settings: &Settings) -> Bounds {
     let bytes = settings.local.limits.payload.saturating_add(ROOM);
     Bounds { frames: 1 << 16, bytes }
-}
-
-/// What a task needs: values that are here, and those that are elsewhere.
-fn needs(one: &Value, store: &Store) -> (Needed, Vec<(Key, Vec<String>)>) {
-    let mut needed = Needed::new();
-    let mut missing = Vec::new();
-    let who_has = field(one, "who_has").and_then(Value::as_map);
-    for (key, places) in who_has.into_iter().flatten() {
-        let key = Key::of(key);
-        match store.get(&key) {
-            Some(value) => drop(needed.insert(key, value)),
-            None => missing.push((key, texts(places))),
-        }
-    }
-    (needed, missing)
 }

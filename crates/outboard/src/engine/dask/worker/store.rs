@@ -4,8 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rmpv::Value;
+
 use super::key::Key;
-use crate::engine::dask::message::Serialized;
+use super::plain::Needed;
+use super::serve::texts;
+use crate::engine::dask::message::{Serialized, field};
 
 /// From which share of the limit on nothing new is started, and below which
 /// share it is again.
@@ -83,6 +87,21 @@ impl Store {
     pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
+}
+
+/// What a task needs: values that are here, and those that are elsewhere.
+pub(super) fn needs(one: &Value, store: &Store) -> (Needed, Vec<(Key, Vec<String>)>) {
+    let mut needed = Needed::new();
+    let mut missing = Vec::new();
+    let who_has = field(one, "who_has").and_then(Value::as_map);
+    for (key, places) in who_has.into_iter().flatten() {
+        let key = Key::of(key);
+        match store.get(&key) {
+            Some(value) => drop(needed.insert(key, value)),
+            None => missing.push((key, texts(places))),
+        }
+    }
+    (needed, missing)
 }
 
 #[cfg(test)]

@@ -215,7 +215,8 @@ fn registration(stay: &Stay, packages: Value) -> Value {
         ("nanny", Value::Nil),
         ("pid", number.into()),
         ("versions", map([("packages", packages)])),
-        ("extra", Value::Map(Vec::new())),
+        // What `identity` says of this worker, beside what it says of all.
+        ("extra", map([("pid", number.into())])),
         ("stimulus_id", format!("worker-connect-{now}").into()),
         ("metrics", super::metrics::metrics(stay)),
     ])
