@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::engine::dask::pickle::{Pickle, from_slice, write_value};
 use crate::error::Error;
 use crate::task::{Known, TaskFunction, python_function, unknown};
+use crate::wire::Payload;
 
 /// A Python function by its import path, `module:name`, to be submitted to a
 /// [cluster](crate::Client::connect).
@@ -141,22 +142,21 @@ where
     }
 
     /// The opcodes of the tuple of arguments.
-    fn encode(args: &A::Passed, out: &mut Vec<u8>) -> Result<(), String> {
-        let mut pickle = Pickle::part_of(std::mem::take(out));
+    fn encode(args: A::Passed) -> Result<Payload, String> {
+        let mut pickle = Pickle::part_of(Vec::new());
         if TypeId::of::<A>() == TypeId::of::<()>() {
             pickle.empty_tuple();
         } else {
-            write_value(args, &mut pickle).map_err(|error| error.to_string())?;
+            write_value(&args, &mut pickle).map_err(|error| error.to_string())?;
         }
         if A::BARE {
             pickle.tuple_of_one();
         }
-        *out = pickle.into_part();
-        Ok(())
+        Ok(pickle.into_part().into())
     }
 
-    fn decode(output: &[u8]) -> Result<R, String> {
-        from_slice(output)
+    fn decode(output: Payload) -> Result<R, String> {
+        from_slice(&output)
     }
 }
 
@@ -165,9 +165,7 @@ mod tests {
     use super::*;
 
     fn encoded<A: PythonArgs>(args: A::Passed) -> Vec<u8> {
-        let mut out = Vec::new();
-        PythonFunction::<A, ()>::encode(&args, &mut out).unwrap();
-        out
+        PythonFunction::<A, ()>::encode(args).unwrap().to_vec()
     }
 
     #[test]

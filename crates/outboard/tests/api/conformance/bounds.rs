@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use outboard::{Client, ErrorKind, TaskFuture, gather};
 
-use super::{Engine, on_every_engine};
+use super::{Engine, named, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{hold, length, longer, pid, same, same_bytes, zeros};
+use crate::support::tasks::{hold, length, longer, pid, same, same_bytes, same_text, zeros};
 
 on_every_engine! {
     arguments_that_are_too_large_are_not_sent,
@@ -123,7 +123,7 @@ async fn arguments_that_are_too_large_are_not_sent(engine: Engine) {
     let error = refused.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let text = error.to_string();
-    assert!(text.starts_with("arguments of 1003 bytes exceed the limit of 1000"), "{text}");
+    assert!(text.starts_with("arguments of 1001 bytes exceed the limit of 1000"), "{text}");
     assert_eq!(client.snapshot().submitted, 0);
 }
 
@@ -133,16 +133,21 @@ async fn results_that_are_too_large_are_not_sent(engine: Engine) {
     let error = client.submit(zeros, 5_000_000).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let text = error.to_string();
-    assert!(text.starts_with("result of 5000004 bytes exceed"), "{text}");
+    assert!(text.starts_with("result of 5000000 bytes exceed"), "{text}");
     assert_eq!(client.submit(pid, ()).await.unwrap(), before, "the worker lives on");
 }
 
 async fn payloads_of_exactly_the_bound_pass(engine: Engine) {
     let client = engine.client("workers=1&max_payload=1000").await;
-    // Two bytes of the encoding are the length.
-    let back = client.submit(same_bytes, vec![7; 998]).await.unwrap();
-    assert_eq!(back, vec![7; 998]);
-    assert!(client.submit(same_bytes, vec![7; 999]).await.unwrap_err().is_too_large());
-    let grown = client.submit(longer, vec![7; 998]).await;
+    let back = client.submit(same_bytes, vec![7; 1000]).await.unwrap();
+    assert_eq!(back, vec![7; 1000]);
+    let grown = client.submit(longer, vec![7; 1000]).await;
+    assert!(grown.unwrap_err().is_too_large());
+    // Two bytes of what the codec makes of a text are its length.
+    let text = |bytes| "x".repeat(bytes);
+    assert_eq!(client.submit(same_text, text(998)).await.unwrap(), text(998));
+    assert!(client.submit(same_text, text(999)).await.unwrap_err().is_too_large());
+    let longer = named!("contract.40", |x: String| -> String { x + "x" });
+    let grown = client.submit(longer, text(998)).await;
     assert!(grown.unwrap_err().is_too_large());
 }

@@ -81,7 +81,9 @@ pub(crate) async fn client(release: Release, options: &str) -> Client {
     let address = tokio::task::spawn_blocking(move || new_scheduler(release)).await.unwrap();
     let of_workers =
         |option: &&str| option.starts_with("workers=") || option.starts_with("spares=");
-    let (workers, rest): (Vec<&str>, Vec<&str>) = options.split('&').partition(of_workers);
+    let (mut workers, rest): (Vec<&str>, Vec<&str>) = options.split('&').partition(of_workers);
+    // Of both: how large a payload may be.
+    workers.extend(rest.iter().filter(|option| option.starts_with("max_payload=")));
     let worker = crate::support::server::binary()
         .args(["outboard_test_worker", "--exact", "--nocapture"])
         .env("OUTBOARD_WORKER", format!("{address}?{}", workers.join("&")))

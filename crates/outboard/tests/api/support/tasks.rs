@@ -100,6 +100,12 @@ pub(crate) fn same_bytes(x: Vec<u8>) -> Vec<u8> {
     x
 }
 
+/// The text that it was given.
+#[outboard::task]
+pub(crate) fn same_text(x: String) -> String {
+    x
+}
+
 /// The float that it was given.
 #[outboard::task]
 pub(crate) fn same_float(x: f64) -> f64 {

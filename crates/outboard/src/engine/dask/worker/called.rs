@@ -5,16 +5,15 @@ use std::any::type_name;
 use serde::de::DeserializeOwned;
 
 use crate::closure::conjure;
+use crate::codec::Input;
 use crate::engine::dask::pickle::{Node, Pickle, Symbols, from_symbols, write_value};
 use crate::task::{RunError, TaskFunction};
+use crate::wire::Payload;
 
 /// Calls a Rust function with Python's values: a pickle of the tuple of its
 /// arguments, which gives a pickle of what it returns.
-pub(crate) fn run_values<F: TaskFunction<M>, M>(
-    args: &[u8],
-    out: &mut Vec<u8>,
-) -> Result<(), RunError> {
-    let args = values_of::<F::Args>(args, F::ARITY)
+pub(crate) fn run_values<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, RunError> {
+    let args = values_of::<F::Args>(&args, F::ARITY)
         .map_err(|source| RunError::Decode { type_name: type_name::<F::Args>().into(), source })?;
     let output = conjure::<F>().call(args);
     let mut pickle = Pickle::new();
@@ -22,8 +21,7 @@ pub(crate) fn run_values<F: TaskFunction<M>, M>(
         type_name: type_name::<F::Output>().into(),
         source: error.to_string(),
     })?;
-    out.extend(pickle.finish());
-    Ok(())
+    Ok(pickle.finish().into())
 }
 
 /// Arguments as a task function takes them: none, one bare, or a tuple.
@@ -48,8 +46,7 @@ mod tests {
     #[test]
     fn rust_functions_take_pythons_values() {
         fn called<F: TaskFunction<M>, M>(_: F, args: &[u8]) -> Result<Vec<u8>, RunError> {
-            let mut out = Vec::new();
-            run_values::<F, M>(args, &mut out).map(|()| out)
+            run_values::<F, M>(Input::Lent(args)).map(|output| output.to_vec())
         }
         let none = called(|| "nothing".to_owned(), b"\x80\x04).").unwrap();
         assert_eq!(none, b"\x80\x04\x8c\x07nothing.");
