@@ -9,8 +9,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::builder::{LocalBuilder, connect};
-#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-use crate::codec::Input;
 use crate::engine::Gate;
 use crate::error::{Error, Repr};
 use crate::execute::inside_task;
@@ -194,16 +192,18 @@ impl Client {
         self.owner.gate.limits().payload
     }
 
-    /// Submits a call whose arguments are encoded already; gives the encoded
-    /// output.
+    /// Submits a call whose arguments are encoded already, in a trace that began
+    /// elsewhere, for whoever takes the encoded output.
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) fn submit_encoded(
         &self,
         function: &'static crate::task::Function,
         args: Vec<u8>,
-    ) -> TaskFuture<Vec<u8>> {
-        let submitted = self.gate().submit(function, args.into(), &self.options, Origin::current());
-        TaskFuture::new(self.owner.clone(), submitted, |output| Ok(Input::Owned(output).into_vec()))
+        context: Option<String>,
+    ) -> TaskFuture<()> {
+        let origin = context.map_or_else(Origin::current, Origin::elsewhere);
+        let submitted = self.gate().submit(function, args.into(), &self.options, origin);
+        TaskFuture::new(self.owner.clone(), submitted, |_| Ok(()))
     }
 
     /// Submits a task for every item, as the queue has room, and gives the

@@ -14,7 +14,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -81,12 +80,12 @@ async def dask_setup(worker):
     await worker.plugin_add(plugin=Plugin())
 
 
-def call(build, key, name, payload, timeout_ms, priority):
-    """What a client's task calls: gives the answer of the program's, as bytes."""
+def call(build, key, request):
+    """What a client's task calls; what it asks is the program's business."""
     program = _programs.get((get_worker().id, build))
     if program is None:
         raise RuntimeError(f"this worker has no program of the build {build}")
-    return program.call(key, name, payload, timeout_ms, priority)
+    return program.call(key, request)
 
 
 async def report(build, wait_s, dask_worker):
@@ -159,9 +158,8 @@ class _Program:
 
     # On a thread that executes tasks.
 
-    def call(self, key, name, payload, timeout_ms, priority):
-        request = _packed(key, name, payload, timeout_ms, priority)
-        under_way = self._send(key, request, payload)
+    def call(self, key, request):
+        under_way = self._send(key, request)
         answer = None
         try:
             head = _receive(under_way.connection, 9)
@@ -177,7 +175,7 @@ class _Program:
         length = int.from_bytes(answer[:4], "little")
         raise TaskFailed(answer[4 : 4 + length].decode(), answer[4 + length :])
 
-    def _send(self, key, request, payload):
+    def _send(self, key, request):
         """Sends a task to a program that takes it: what it has not got whole, it has
         not started."""
         while True:
@@ -185,8 +183,8 @@ class _Program:
             try:
                 # It may have been cancelled before this thread came to it.
                 if key in self.executing:
+                    under_way.connection.sendall(len(request).to_bytes(8, "little"))
                     under_way.connection.sendall(request)
-                    under_way.connection.sendall(payload)
                     return under_way
             except OSError:
                 # It has ended, and the thread that keeps it is about to see that.
@@ -273,7 +271,8 @@ class _Program:
         ours, theirs = socket.socketpair()
         threads = self.worker.state.nthreads
         options = "&".join(filter(None, [f"workers={threads}", self.options]))
-        environment = {**os.environ, VARIABLE: f"{PROTOCOL}?{options}"}
+        about = f"{PROTOCOL} {self.worker.contact_address} {options}"
+        environment = {**os.environ, VARIABLE: about}
         # Where Python is too old for that, the program does it itself.
         group = {"process_group": 0} if sys.version_info >= (3, 11) else {}
         with ours:
@@ -374,14 +373,6 @@ class _Program:
             asyncio.run_coroutine_threadsafe(telling, self.loop).result(READY)
         except Exception as error:
             logger.warning("the scheduler was not told of %s: %r", self.path, error)
-
-
-def _packed(key, name, payload, timeout_ms, priority):
-    """What goes before the payload."""
-    key, name = key.encode(), name.encode()
-    timeout = -1 if timeout_ms is None else min(timeout_ms, (1 << 63) - 1)
-    head = struct.pack("<qiHI", timeout, priority, len(name), len(key)) + name + key
-    return struct.pack("<Q", len(head) + len(payload)) + head
 
 
 def _receive(connection, length):

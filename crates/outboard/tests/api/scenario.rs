@@ -24,6 +24,8 @@ fn play() {
     match scenario.as_str() {
         "abort_in_a_task" => play_async(abort_in_a_task()),
         "chaos" => crate::chaos::play(&at),
+        #[cfg(feature = "dask")]
+        "cluster_worker" => cluster_worker(&at),
         "come_and_go" => play_async(come_and_go()),
         "deaf" => play_async(deaf()),
         "fails_to_start" => play_async(crate::local::fails_to_start(at)),
@@ -59,6 +61,18 @@ async fn abort_in_a_task() {
     let client = Client::from_env().await.unwrap();
     let result = client.submit(|| -> u8 { std::process::abort() }, ()).await;
     panic!("the task gave {result:?}");
+}
+
+/// Works for the cluster that a variable names, and notes what happens.
+#[cfg(feature = "dask")]
+fn cluster_worker(at: &Path) {
+    let url = std::env::var(crate::support::server::CLUSTER).unwrap();
+    let events = at.to_owned();
+    let worker = outboard::ClusterWorker::new(&url).unwrap();
+    let worked = worker.on_event(move |event| note(&events, "events", &event.to_string())).run();
+    if let Err(error) = worked {
+        note(at, "error", &error.to_string());
+    }
 }
 
 /// What `from_env` gives in this environment.

@@ -28,6 +28,8 @@ pub(crate) struct WorkerEntry {
     pub(crate) native: bool,
     pub(crate) pid: u32,
     pub(crate) memory_bytes: Option<u64>,
+    /// How much it may use; 0 where it does not say.
+    pub(crate) memory_limit: u64,
     pub(crate) busy: bool,
 }
 
@@ -95,6 +97,11 @@ impl Cluster {
         python.map(|worker| worker.address.clone()).collect()
     }
 
+    /// How much memory the workers may use together, in bytes.
+    pub(crate) fn memory_limit(&self) -> u64 {
+        self.workers.iter().fold(0, |sum: u64, worker| sum.saturating_add(worker.memory_limit))
+    }
+
     /// The number of a worker, from 1; 0 of one that is not known.
     pub(crate) fn number(&self, address: &str) -> usize {
         let place = self.workers.iter().position(|worker| worker.address == address);
@@ -123,6 +130,7 @@ fn worker(address: Option<&str>, entry: &Value) -> Option<WorkerEntry> {
         native: resources.is_some_and(|all| all.iter().any(|(name, _)| native(name))),
         pid: number(field(entry, "pid")).and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
         memory_bytes: number(metric("memory")),
+        memory_limit: number(field(entry, "memory_limit")).unwrap_or(0),
         busy: number(executing).is_some_and(|executing| executing > 0),
     })
 }

@@ -16,14 +16,14 @@ use super::Shared;
 use super::address::Address;
 use super::cluster::{Cluster, WITHOUT_PLUGIN, check_version};
 use super::connection::{Connection, Dialer, Incoming, Outgoing};
-use super::ending::{bytes_of, cancelled, failure};
 use super::fetch::{self, Outcome};
 use super::frames::Bounds;
 use super::graph::{GraphTask, Restrictions, update_graph};
 use super::load::{anyone, graph_task, parts, restrictions};
-use super::message::{Message, field, list, map, text};
+use super::message::{Message, Serialized, field, list, map, text};
 use super::plugin::{self, Plugin};
 use super::table::{Batch, Start};
+use super::values;
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error, Lost};
@@ -116,7 +116,7 @@ impl Keeper {
         let versions = ask(&mut questions, "versions", [no_packages]).await?.value;
         let release = check_version(&versions).map_err(io::Error::other)?;
         if let Some(plugin) = &self.plugin {
-            plugin::ship(&mut questions, plugin, own_build().await?).await?;
+            plugin::ship(&mut questions, plugin, plugin::own_build().await?).await?;
         }
         let stream = self.register(&versions).await?;
         let lookups = self.dialer().dial(&self.address).await?;
@@ -257,9 +257,8 @@ impl Keeper {
                 let usage = usage.unwrap_or(unknown);
                 reports.finished(entry.slot, attempt, result, (usage, worker));
             }
-            Outcome::Failed(failure, usage) => {
-                let usage = usage.unwrap_or(unknown);
-                reports.finished(entry.slot, attempt, Err(failure), (usage, 0));
+            Outcome::Failed(failure, worker) => {
+                reports.finished(entry.slot, attempt, Err(failure), (unknown, worker));
             }
             Outcome::Error(error) => {
                 reports.concluded(entry.slot, attempt, Err(error), (unknown, 0));
@@ -273,13 +272,8 @@ impl Keeper {
     }
 }
 
-/// This program's build: to know it takes a while, once.
-async fn own_build() -> io::Result<&'static str> {
-    tokio::task::spawn_blocking(plugin::build).await.map_err(io::Error::other)?
-}
-
 /// Asks a scheduler or worker.
-pub(super) async fn ask<const N: usize>(
+pub(crate) async fn ask<const N: usize>(
     connection: &mut Connection,
     operation: &str,
     fields: [(&str, Value); N],
@@ -298,7 +292,7 @@ impl Talk<'_> {
         let cluster = Cluster::read(&answer.value);
         let cluster = cluster.ok_or_else(|| io::Error::other("it does not say who it is"))?;
         if self.build.get().is_none() && (self.keeper.plugin.is_some() || cluster.has_plugins()) {
-            let _ = self.build.set(own_build().await?);
+            let _ = self.build.set(plugin::own_build().await?);
         }
         self.keeper.up(cluster);
         Ok(())
@@ -393,11 +387,10 @@ impl Talk<'_> {
         }
         let cluster = self.keeper.shared.cluster(self.keeper.at);
         let outcome = |function: &Function| match &why {
+            _ if function.python => Outcome::Failed(Failure::UnknownTask, 0),
             Some(why) => Outcome::Error(Error::unavailable(why.clone())),
-            None if function.python || !cluster.is_python() => {
-                Outcome::Failed(Failure::UnknownTask, None)
-            }
-            None => Outcome::Error(unknown(function.name, WITHOUT_PLUGIN)),
+            None if cluster.is_python() => Outcome::Error(unknown(function.name, WITHOUT_PLUGIN)),
+            None => Outcome::Failed(Failure::UnknownTask, 0),
         };
         Ok(tasks.into_iter().map(|start| (start.key, outcome(start.function))).collect())
     }
@@ -472,12 +465,14 @@ impl Talk<'_> {
             Some("task-erred") => {
                 let exception = bytes_of(message, field(one, "exception"));
                 let traceback = bytes_of(message, field(one, "traceback"));
-                let outcome = failure(&exception.unwrap_or_default(), traceback.as_deref());
+                let exception = exception.unwrap_or_default();
+                let cluster = keeper.shared.cluster(keeper.at);
+                let outcome = fetch::raised(&exception, traceback.as_deref(), &cluster);
                 ended.extend(key().map(|key| (key, outcome)));
             }
             Some("cancelled-keys") => {
                 let keys = list(one, "keys").iter().filter_map(Value::as_str);
-                let cancelled = |key: &str| (key.to_owned(), Outcome::Error(cancelled(one)));
+                let cancelled = |key: &str| (key.to_owned(), Outcome::Error(fetch::cancelled(one)));
                 ended.extend(keys.map(cancelled));
             }
             Some("restart") => {
@@ -491,4 +486,14 @@ impl Talk<'_> {
         }
         Ok(())
     }
+}
+
+/// The bytes that an object of a message is, or that stand in the message itself.
+fn bytes_of(message: &mut Message, value: Option<&Value>) -> Option<Vec<u8>> {
+    let value = value?;
+    if let Value::Binary(bytes) = value {
+        return Some(bytes.clone());
+    }
+    let object: Serialized = message.object(value).ok()??;
+    values::into_bytes(object).ok()
 }

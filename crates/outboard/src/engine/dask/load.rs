@@ -46,15 +46,14 @@ fn of_rust(start: &Start, build: Option<&'static str>) -> Restrictions {
 }
 
 pub(super) fn graph_task(start: Start, restrictions: &Restrictions) -> GraphTask {
-    let left = start.timeout.map(|left| left.as_millis().try_into().unwrap_or(u64::MAX));
-    let Start { key, function, args: payload, priority, .. } = start;
+    let Start { key, function, args: payload, terms, priority, .. } = start;
     let name = function.name;
     let call = match (function.python, restrictions.plugin) {
         (true, _) => Called::Python { function: name, args: payload },
-        (false, None) => Called::Rust { name, payload, timeout_ms: left },
+        (false, None) => Called::Rust { name, payload, terms },
         (false, Some(build)) => {
             let key = key.clone();
-            Called::Plugin(PluginCall { build, key, name, payload, timeout_ms: left, priority })
+            Called::Plugin(PluginCall { build, key, name, payload, terms, priority })
         }
     };
     GraphTask { key, call, priority }

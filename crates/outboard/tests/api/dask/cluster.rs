@@ -12,7 +12,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::process::Process;
-use crate::support::{eventually, found};
+use crate::support::server::{CLUSTER, Server};
+use crate::support::{DEADLINE, eventually, found};
 
 /// A release of `distributed`, by the name that `script/bootstrap` gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ __import__('distributed.cli.dask_' + name, fromlist=['main']).main()
 ";
 
 impl Release {
-    fn python(self) -> PathBuf {
+    pub(crate) fn python(self) -> PathBuf {
         let name = match self {
             Self::Oldest => "oldest",
             Self::Newest => "newest",
@@ -117,7 +118,7 @@ impl Program {
             .args(["-c", START, name])
             .args(args)
             // The modules that only workers have.
-            .env("PYTHONPATH", if name == "worker" { modules() } else { OsString::new() })
+            .env("PYTHONPATH", if name == "worker" { python_path() } else { OsString::new() })
             .env("OUTBOARD_PLUGIN", directory.join("program"))
             .env("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "5s")
             .current_dir(directory)
@@ -134,11 +135,15 @@ impl Program {
     }
 }
 
-/// Where the tests' Python modules are, and the plugin's.
-fn modules() -> OsString {
-    let places = ["tests/api/dask/modules", "python"];
-    let places = places.map(|place| Path::new(env!("CARGO_MANIFEST_DIR")).join(place));
-    std::env::join_paths(places).unwrap()
+/// Where the tests' Python modules are.
+fn modules() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/dask/modules")
+}
+
+/// Where workers find them, and the plugin.
+fn python_path() -> OsString {
+    let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+    std::env::join_paths([modules(), plugin]).unwrap()
 }
 
 /// A port that is free now.
@@ -188,6 +193,43 @@ impl Cluster {
     /// A directory of its own, that its workers can read.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Starts a native worker that runs so many tasks at once, and waits until it
+    /// has joined.
+    pub(crate) async fn native_worker(&self, workers: usize) -> Server {
+        let server = self.native_worker_as(&format!("workers={workers}"));
+        let joined = tokio::time::timeout(DEADLINE / 2, server.joined()).await;
+        joined.unwrap_or_else(|_| panic!("it does not join; {server}; {}", self.log()));
+        server
+    }
+
+    /// Starts a native worker with options of its URL.
+    pub(crate) fn native_worker_as(&self, options: &str) -> Server {
+        let mut command = crate::support::server::binary();
+        let certificates = self.certificates.as_ref().map(Certificates::query);
+        let query = format!("{options}&{}", certificates.unwrap_or_default());
+        command.env(CLUSTER, format!("{}?{query}", self.address())).env("RUST_BACKTRACE", "1");
+        Server::start_as("cluster_worker", command)
+    }
+
+    /// Runs a script of the tests with this release's Python and the scheduler's
+    /// address; what it prints.
+    pub(crate) async fn script(&self, name: &str) -> String {
+        let path = modules().join(name);
+        let asking = Command::new(self.release.python())
+            .arg(path)
+            .arg(self.address())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = tokio::task::spawn_blocking(|| asking.wait_with_output().unwrap());
+        let output = output.await.unwrap();
+        let [out, err] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(output.status.success(), "{name}:\n{out}\n{err}\n{}", self.log());
+        out
     }
 
     /// Starts one more worker, which is this very program, with options as its URL

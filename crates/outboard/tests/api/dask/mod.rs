@@ -11,13 +11,17 @@ mod native;
 mod options;
 /// Functions of Rust beside ordinary Python workers.
 mod plugin;
+/// Schedulers for the contract's suite.
+pub(crate) mod pool;
 /// Functions of Python, called from Rust.
 mod python;
 
 /// Clusters that speak TLS.
 mod tls;
+/// What native workers promise to a cluster: leaving, losses, Python clients.
+mod workers;
 
-use cluster::Release;
+pub(crate) use cluster::Release;
 
 /// Makes a test of each of these, for each release.
 macro_rules! on_every_release {

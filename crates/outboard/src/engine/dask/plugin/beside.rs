@@ -20,33 +20,36 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
-use super::{PROTOCOL, build, resource};
+use super::{Head, PROTOCOL, build, resource};
 use crate::builder::Settings;
 use crate::client::Client;
 use crate::engine::dask::native::{Death, Done, Failed};
 use crate::engine::local::process::die_with_parent;
 use crate::error::{Cause, Error, Lost};
-use crate::task::{Function, registry};
+use crate::task::registry;
+use crate::wire::Failure;
 
-/// Set by the plugin: the version that it speaks, and options of `local`.
+/// Set by the plugin: the version that it speaks, the address of its worker, and
+/// options of `local`, with a space between.
 const VARIABLE: &str = "OUTBOARD_PLUGIN_OF";
 
-/// What a task has before its arguments: two numbers and two lengths.
-const HEAD: usize = 18;
+/// How long a timeout is kept back.
+const BEHIND: Duration = Duration::from_millis(200);
 
 /// What a request may have beside its arguments.
 const ROOM: usize = 256 << 10;
 
-/// Becomes the program beside a Python worker, and never returns, if this process
-/// was started as that. What a task starts inherits the variable, but not the
-/// socket.
-pub(crate) fn serve_if_asked() {
-    let Ok(asked) = std::env::var(VARIABLE) else { return };
+/// What this process is asked for, if it was started beside a Python worker. What a
+/// task starts inherits the variable, but not the socket.
+pub(crate) fn asked() -> Option<String> {
+    let asked = std::env::var(VARIABLE).ok()?;
     let socket_type = rustix::net::sockopt::socket_type(rustix::stdio::stdin());
-    if socket_type != Ok(SocketType::STREAM) {
-        return;
-    }
-    match take_stdin().and_then(|control| serve(&control, &asked)) {
+    (socket_type == Ok(SocketType::STREAM)).then_some(asked)
+}
+
+/// Becomes the program beside a Python worker, after `setup`, and never returns.
+pub(crate) fn serve(asked: &str, setup: impl FnOnce()) -> ! {
+    match take_stdin().and_then(|control| serve_on(&control, asked, setup)) {
         Ok(()) => exit(0),
         Err(error) => {
             eprintln!("outboard: this process cannot serve beside a worker: {error}");
@@ -63,21 +66,26 @@ fn take_stdin() -> io::Result<OwnedFd> {
 }
 
 /// Serves until the plugin hangs up.
-fn serve(control: &OwnedFd, asked: &str) -> io::Result<()> {
+fn serve_on(control: &OwnedFd, asked: &str, setup: impl FnOnce()) -> io::Result<()> {
     set_apart()?;
+    setup();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (version, options) = asked.split_once('?').unwrap_or((asked, ""));
+    let mut asked = asked.splitn(3, ' ');
+    let [version, worker, options] = [(); 3].map(|()| asked.next().unwrap_or_default());
     let started = match version.parse() {
         Ok(PROTOCOL) => runtime.block_on(start(options)).map_err(|error| error.to_string()),
         _ => Err(format!("the plugin speaks version {version} of its protocol, not {PROTOCOL}")),
     };
-    let mut rest = &hello(started.as_ref().err().map_or("", String::as_str))?[..];
+    let problem = started.as_ref().err().map_or("", String::as_str);
+    let mut rest = &hello(problem, worker)?[..];
     while !rest.is_empty() {
         let sent = send(control, rest, SendFlags::NOSIGNAL)?;
         rest = &rest[sent..];
     }
     match started {
-        Ok(client) => accept(control, &runtime, client),
+        Ok(client) => {
+            accept(control, &runtime, &Arc::new(Beside { client, worker: worker.into() }))
+        }
         // The plugin hangs up when it has read why.
         Err(_) => drop(connection(control)),
     }
@@ -106,15 +114,15 @@ async fn start(options: &str) -> Result<Client, Error> {
 /// What the plugin is told at first, as parts with their lengths: the version, what
 /// is wrong, which build this is, what to say when it is lost, and all that it
 /// offers.
-fn hello(problem: &str) -> io::Result<Vec<u8>> {
+fn hello(problem: &str, worker: &str) -> io::Result<Vec<u8>> {
     let build = build()?;
-    let functions = registry().map_err(io::Error::other)?.functions();
+    let functions = registry().map_err(io::Error::other)?.all();
     let lost = Lost { pid: std::process::id(), cause: Some(Cause::Cluster), ..Lost::default() };
     let mut parts = vec![
         PROTOCOL.to_string().into_bytes(),
         problem.as_bytes().to_vec(),
         build.as_bytes().to_vec(),
-        Failed::Lost(Death::from(&lost)).to_bytes(),
+        Failed::Lost(Death::from(&lost)).to_bytes(worker),
     ];
     let offered = functions.iter().map(|it| resource(build, it.name, it.signature).into_bytes());
     parts.extend(offered);
@@ -129,17 +137,16 @@ fn hello(problem: &str) -> io::Result<Vec<u8>> {
 }
 
 /// Serves the connections that come, until no more can.
-fn accept(control: &OwnedFd, runtime: &Runtime, client: Client) {
-    let client = Arc::new(client);
+fn accept(control: &OwnedFd, runtime: &Runtime, beside: &Arc<Beside>) {
     while let Some(connection) = connection(control) {
-        let (client, entered) = (client.clone(), runtime.enter());
+        let (beside, entered) = (beside.clone(), runtime.enter());
         let stream =
             connection.set_nonblocking(true).and_then(|()| UnixStream::from_std(connection));
         drop(entered);
         match stream {
             Ok(stream) => {
                 runtime.spawn(async move {
-                    if let Err(error) = talk(stream, &client).await {
+                    if let Err(error) = beside.talk(stream).await {
                         tracing::debug!(%error, "a connection of the plugin broke");
                     }
                 });
@@ -171,93 +178,80 @@ fn connection(control: &OwnedFd) -> Option<StdStream> {
     }
 }
 
-/// Executes what comes over a connection, one task at a time.
-async fn talk(stream: UnixStream, client: &Client) -> io::Result<()> {
-    let (incoming, mut outgoing) = stream.into_split();
-    let mut incoming = BufReader::new(incoming);
-    let limit = client.payload_limit().saturating_add(ROOM);
-    while !incoming.fill_buf().await?.is_empty() {
-        let length = incoming.read_u64_le().await?;
-        if length > limit as u64 {
-            tokio::io::copy(&mut (&mut incoming).take(length), &mut tokio::io::sink()).await?;
-            let line = format!(
-                "the program beside the worker takes {limit} bytes at most, not \
-                                {length}: give it `plugin.max_payload` in the URL"
-            );
-            outgoing.write_all(&failed(&Failed::Refused(line.clone()), &line)).await?;
-            continue;
+/// What all connections share.
+struct Beside {
+    client: Client,
+    /// The address of the Dask worker.
+    worker: String,
+}
+
+impl Beside {
+    /// Executes what comes over a connection, one task at a time.
+    async fn talk(&self, stream: UnixStream) -> io::Result<()> {
+        let (incoming, mut outgoing) = stream.into_split();
+        let mut incoming = BufReader::new(incoming);
+        let limit = self.client.payload_limit().saturating_add(ROOM);
+        while !incoming.fill_buf().await?.is_empty() {
+            let length = incoming.read_u64_le().await?;
+            if length > limit as u64 {
+                tokio::io::copy(&mut (&mut incoming).take(length), &mut tokio::io::sink()).await?;
+                let line = format!(
+                    "the program beside the worker takes {limit} bytes at most, not {length}: \
+                     give it `plugin.max_payload` in the URL"
+                );
+                outgoing.write_all(&self.failed(&Failed::Refused(line.clone()), &line)).await?;
+                continue;
+            }
+            let mut request = Vec::new();
+            (&mut incoming).take(length).read_to_end(&mut request).await?;
+            let answer = tokio::select! {
+                answer = self.execute(&request) => answer,
+                // Nothing is sent while a task is under way: it was hung up.
+                _ = incoming.fill_buf() => return Ok(()),
+            };
+            outgoing.write_all(&answer).await?;
         }
-        let mut request = Vec::new();
-        (&mut incoming).take(length).read_to_end(&mut request).await?;
-        let request = Request::read(request).ok_or(io::ErrorKind::InvalidData)?;
-        let answer = tokio::select! {
-            answer = request.execute(client) => answer,
-            // Nothing is sent while a task is under way: it was hung up.
-            _ = incoming.fill_buf() => return Ok(()),
-        };
-        outgoing.write_all(&answer).await?;
-    }
-    Ok(())
-}
-
-/// A task that the plugin passes on.
-#[derive(Debug, PartialEq, Eq)]
-struct Request {
-    timeout: Option<Duration>,
-    priority: i32,
-    name: String,
-    key: String,
-    args: Vec<u8>,
-}
-
-impl Request {
-    fn read(mut bytes: Vec<u8>) -> Option<Self> {
-        let (timeout, rest) = bytes.split_first_chunk()?;
-        let (priority, rest) = rest.split_first_chunk()?;
-        let (name_length, rest) = rest.split_first_chunk()?;
-        let (key_length, rest) = rest.split_first_chunk()?;
-        let name_length = usize::from(u16::from_le_bytes(*name_length));
-        let key_length = u32::from_le_bytes(*key_length) as usize;
-        let (name, rest) = rest.split_at_checked(name_length)?;
-        let (key, _) = rest.split_at_checked(key_length)?;
-        let timeout = u64::try_from(i64::from_le_bytes(*timeout)).ok().map(Duration::from_millis);
-        let priority = i32::from_le_bytes(*priority);
-        let [name, key] = [name, key].map(|text| String::from_utf8(text.to_vec()));
-        bytes.drain(..HEAD + name_length + key_length);
-        Some(Self { timeout, priority, name: name.ok()?, key: key.ok()?, args: bytes })
+        Ok(())
     }
 
     /// Gives the answer's bytes.
-    async fn execute(self, client: &Client) -> Vec<u8> {
-        let Some(function) = find(&self.name) else {
-            let line = format!("no function is named `{}` here", self.name);
-            return failed(&Failed::Refused(line.clone()), &line);
+    async fn execute(&self, request: &[u8]) -> Vec<u8> {
+        let Some((head, args)) = read(request) else {
+            let line = "the request cannot be read: its client is of another build";
+            return self.failed(&Failed::Refused(line.into()), line);
         };
-        let mut client = client.priority(self.priority);
-        if let Some(timeout) = self.timeout {
-            client = client.timeout(timeout);
-        }
+        let Some(function) = registry().ok().and_then(|all| all.named(head.name, false)) else {
+            return self.failed(&Failed::Failure(Failure::UnknownTask), "no such function");
+        };
+        let mut client = self.client.priority(head.priority);
+        client = head.timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
+        client = head.grace.map_or(client.clone(), |grace| client.grace(grace));
         if function.pure {
             // What is shared has one key on the cluster already.
-            client = client.key(&self.key);
+            client = client.key(head.key);
         }
-        match client.submit_encoded(function, self.args).with_report().await {
-            Ok((output, report)) => answer(0, &[&Done::of(&report).encode(&output)]),
-            Err(error) => failed(&Failed::of(&error), &error.to_string()),
+        match client.submit_encoded(function, args.to_vec(), head.context).encoded().await {
+            Ok(reply) => answer(0, &[&Done::of(&reply.report).encode(&reply.payload)]),
+            Err(error) => {
+                if error.is_timed_out() {
+                    // Its client says so itself, unless it cannot.
+                    tokio::time::sleep(BEHIND).await;
+                }
+                self.failed(&Failed::of(&error), &error.to_string())
+            }
         }
+    }
+
+    /// A line for those who read Python only, then all that is known.
+    fn failed(&self, failed: &Failed, line: &str) -> Vec<u8> {
+        let length = (line.len() as u32).to_le_bytes();
+        answer(1, &[&length, line.as_bytes(), &failed.to_bytes(&self.worker)])
     }
 }
 
-fn find(name: &str) -> Option<&'static Function> {
-    let functions = registry().ok()?.functions();
-    let at = functions.binary_search_by_key(&name, |function| function.name).ok()?;
-    Some(&functions[at])
-}
-
-/// A line for those who read Python only, then all that is known.
-fn failed(failed: &Failed, line: &str) -> Vec<u8> {
-    let length = (line.len() as u32).to_le_bytes();
-    answer(1, &[&length, line.as_bytes(), &failed.to_bytes()])
+/// What a task is, and its arguments.
+fn read(request: &[u8]) -> Option<(Head<'_>, &[u8])> {
+    postcard::take_from_bytes(request).ok()
 }
 
 fn answer(status: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -274,39 +268,39 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// As `struct.pack("<qiHI", …)` writes it.
-    fn packed(timeout: i64, name: &str, key: &str, args: &[u8]) -> Vec<u8> {
-        let mut bytes = timeout.to_le_bytes().to_vec();
-        bytes.extend((-3_i32).to_le_bytes());
-        bytes.extend((name.len() as u16).to_le_bytes());
-        bytes.extend((key.len() as u32).to_le_bytes());
-        bytes.extend([name.as_bytes(), key.as_bytes(), args].concat());
-        bytes
-    }
+    use crate::engine::dask::graph::Terms;
+    use crate::engine::dask::plugin::PluginCall;
 
     #[test]
-    fn a_request_is_as_the_plugin_packs_it() {
-        let request = Request::read(packed(-1, "fib", "fib-1", b"\x07")).unwrap();
-        assert_eq!((request.timeout, request.priority), (None, -3));
-        assert_eq!((request.name.as_str(), request.key.as_str()), ("fib", "fib-1"));
-        assert_eq!(request.args, b"\x07");
-        let timed = Request::read(packed(1500, "f", "k", b"")).unwrap();
-        assert_eq!(timed.timeout, Some(Duration::from_millis(1500)));
-        assert_eq!(Request::read(packed(0, "fib", "fib-1", b"")[..HEAD + 7].to_vec()), None);
+    fn a_request_is_what_a_client_of_this_build_makes_of_a_task() {
+        let terms = Terms { timeout: Some(Duration::from_millis(1500)), ..Terms::default() };
+        let call = PluginCall {
+            build: "",
+            key: "fib-1".into(),
+            name: "fib",
+            payload: vec![7].into(),
+            terms,
+            priority: -3,
+        };
+        let request = call.request();
+        let (head, args) = read(&request).unwrap();
+        assert_eq!((head.name, head.key, head.priority), ("fib", "fib-1", -3));
+        assert_eq!((head.timeout, head.grace), (Some(Duration::from_millis(1500)), None));
+        assert_eq!(args, b"\x07");
+        assert_eq!(read(&request[..8]), None);
     }
 
     #[test]
     fn the_hello_has_parts_with_their_lengths() {
-        let hello = hello("no").unwrap();
+        let hello = hello("no", "tcp://a:1").unwrap();
         assert_eq!(hello[..4], ((hello.len() - 4) as u32).to_le_bytes());
-        assert_eq!(hello[4..15], *b"\x01\0\0\01\x02\0\0\0no");
+        assert_eq!(hello[4..15], *b"\x01\0\0\x001\x02\0\0\0no");
     }
 
     proptest! {
         #[test]
         fn nonsense_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let _ = Request::read(bytes);
+            read(&bytes);
         }
     }
 }

@@ -12,15 +12,19 @@ mod beside;
 mod ship;
 
 #[cfg(all(feature = "local", target_os = "linux"))]
-pub(crate) use beside::serve_if_asked;
+pub(crate) use beside::{asked, serve};
 pub(super) use ship::{Plugin, ship, why_not};
 
 use std::io::{self, Read};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
 
+use super::graph::Terms;
 use super::pickle::Pickle;
+use crate::codec::encode_into;
 use crate::wire::Payload;
 
 /// The version of what is said between client, plugin and program.
@@ -36,8 +40,20 @@ pub(crate) struct PluginCall {
     pub(crate) key: String,
     pub(crate) name: &'static str,
     pub(crate) payload: Payload,
-    pub(crate) timeout_ms: Option<u64>,
+    pub(crate) terms: Terms,
     pub(crate) priority: i32,
+}
+
+/// What the program is told of a task before its arguments: the plugin does not
+/// look into it, and both ends are of one build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Head<'a> {
+    name: &'a str,
+    key: &'a str,
+    priority: i32,
+    timeout: Option<Duration>,
+    grace: Option<Duration>,
+    context: Option<String>,
 }
 
 impl PluginCall {
@@ -48,16 +64,20 @@ impl PluginCall {
         pickle.tuple(|pickle| {
             pickle.str(self.build);
             pickle.str(&self.key);
-            pickle.str(self.name);
-            pickle.bytes(&self.payload);
-            match self.timeout_ms {
-                Some(ms) => pickle.int(i128::from(ms)),
-                None => pickle.none(),
-            }
-            pickle.int(i128::from(self.priority));
+            pickle.bytes(&self.request());
         });
         pickle.call();
         pickle.finish()
+    }
+
+    fn request(&self) -> Vec<u8> {
+        let Self { key, name, payload, terms, priority, .. } = self;
+        let Terms { timeout, grace, context } = terms.clone();
+        let head = Head { name, key, priority: *priority, timeout, grace, context };
+        let mut request = Vec::with_capacity(payload.len() + 128);
+        encode_into(&head, &mut request).expect("it consists of what postcard can encode");
+        request.extend_from_slice(payload);
+        request
     }
 }
 
@@ -73,13 +93,22 @@ pub(super) fn resource(build: &str, name: &str, signature: u64) -> String {
 /// # Errors
 ///
 /// The system's.
-pub(super) fn build() -> io::Result<&'static str> {
+fn build() -> io::Result<&'static str> {
     static BUILD: OnceLock<String> = OnceLock::new();
     if let Some(known) = BUILD.get() {
         return Ok(known);
     }
     let digest = digest_of(std::fs::File::open("/proc/self/exe")?)?;
     Ok(BUILD.get_or_init(|| digest))
+}
+
+/// The same, on a thread where that may take a while.
+///
+/// # Errors
+///
+/// The system's.
+pub(super) async fn own_build() -> io::Result<&'static str> {
+    tokio::task::spawn_blocking(build).await.map_err(io::Error::other)?
 }
 
 fn digest_of(mut file: impl Read) -> io::Result<String> {
@@ -106,11 +135,11 @@ mod tests {
             key: "k-1".into(),
             name: "fib",
             payload: vec![7].into(),
-            timeout_ms: None,
+            terms: Terms::default(),
             priority: -1,
         };
         let expected = b"\x80\x04\x8c\x10outboard_dask_v1\x8c\x04call\x93(\x8c\x02ab\x8c\x03k-1\
-            \x8c\x03fibC\x01\x07NJ\xff\xff\xff\xfftR.";
+            C\x0d\x03fib\x03k-1\x01\0\0\0\x07tR.";
         assert_eq!(call.pickle(), expected);
     }
 
