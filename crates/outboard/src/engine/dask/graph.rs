@@ -227,14 +227,14 @@ mod tests {
     /// the place of `operator.add`.
     #[test]
     fn an_expression_is_a_graph_with_a_name() {
-        let terms = Terms::default();
+        let terms = Terms { context: Some("00-1".into()), ..Terms::default() };
         let call = Called::Rust { name: "fib", payload: vec![7].into(), terms };
         let task = GraphTask { key: "add-1".into(), call, priority: 0 };
         let zeros = "0".repeat(32);
         let mut expected = b"\x80\x04\x8c\x0adask._expr\x8c\x07LLGExpr\x93}(\x8c\x05add-1\
             \x8c\x0fdask._task_spec\x8c\x04Task\x93(\x8c\x05add-1\
             \x8c\x08operator\x8c\x0aattrgetter\x93\x8c\x15outboard-payload::fib\x85R\
-            C\x01\x07NNNtRu\x85}(\x8c\x0d_determ_token\x8c\x20"
+            C\x01\x07NN\x8c\x0400-1tRu\x85}(\x8c\x0d_determ_token\x8c\x20"
             .to_vec();
         expected.extend(zeros.bytes());
         expected.extend(b"u\x92.");

@@ -24,7 +24,7 @@ pub(crate) enum Release {
 
 /// Python code that starts a program of Dask, and ends it with whoever started
 /// it: then stdin ends.
-const START: &str = "
+pub(super) const START: &str = "
 import os, sys, threading
 threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
 name = sys.argv.pop(1)

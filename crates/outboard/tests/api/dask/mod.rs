@@ -5,6 +5,8 @@
 mod cluster;
 /// Schedulers and workers that die, cut connections, nonsense.
 mod faults;
+/// Hosts that are cut off.
+mod hosts;
 /// Native workers, with clients of Rust and of Python.
 mod native;
 /// Cancel, timeout, priority, bounds, functions that nobody has.

@@ -14,6 +14,7 @@ use super::{Release, on_every_release};
 use crate::support::eventually;
 use crate::support::process::Process;
 use crate::support::scratch::Scratch;
+use crate::support::server::{CLUSTER, SECOND, Server};
 use crate::support::tasks::{aborts_before, fail, hold, pid, spin, write};
 
 on_every_release!(
@@ -30,6 +31,8 @@ on_every_release!(
     a_native_worker_speaks_tls,
     nonsense_does_not_harm_a_native_worker,
     results_that_do_not_fit_are_refused,
+    what_ends_a_process_is_told_as_on_one_machine,
+    a_killed_clients_tasks_end_with_it,
 );
 
 /// Twice as much.
@@ -332,5 +335,52 @@ async fn results_that_do_not_fit_are_refused(release: Release) {
     for _ in 0..20 {
         assert_eq!(client.submit(large, 300_000).await.unwrap().len(), 300_000);
     }
+    client.shutdown().await;
+}
+
+/// Wants so much memory.
+#[outboard::task(name = "hungry")]
+fn hungry(mebibytes: usize) -> usize {
+    let filled = (0..mebibytes).map(|_| std::hint::black_box(vec![1_u8; 1 << 20]));
+    filled.collect::<Vec<_>>().len()
+}
+
+async fn what_ends_a_process_is_told_as_on_one_machine(release: Release) {
+    let cluster = release.cluster(0).await;
+    let limit = 128 << 20;
+    let server = cluster.native_worker_as(&format!("workers=1&memory_limit={limit}&quarantine=2"));
+    server.joined().await;
+    let client = cluster.client().await;
+    for _ in 0..2 {
+        let error = client.submit(hungry, 512).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+        let lost = error.lost().unwrap();
+        assert!(lost.shortage.is_some() && lost.pid > 0, "{lost:?}");
+        assert_eq!((lost.task, lost.attempt, lost.worker), ("hungry", 1, 1));
+        assert!(lost.memory_bytes.is_some_and(|bytes| bytes < 2 * limit), "{lost:?}");
+        assert!(lost.run_time.is_some() && lost.cpu_time.is_some(), "{lost:?}");
+        assert!(error.to_string().contains("ran out of memory in `hungry`"), "{error}");
+    }
+    let error = client.submit(hungry, 512).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Quarantined, "{error}");
+    assert_eq!(client.submit(hungry, 1).await.unwrap(), 1, "other arguments are not");
+    let snapshot = client.snapshot();
+    assert_eq!((snapshot.failed, snapshot.done), (3, 1));
+    client.shutdown().await;
+}
+
+async fn a_killed_clients_tasks_end_with_it(release: Release) {
+    let cluster = release.cluster(0).await;
+    let _worker = cluster.native_worker(1).await;
+    let second = Scratch::new();
+    let mut command = crate::support::server::binary();
+    command.env(CLUSTER, cluster.url()).env(SECOND, second.path());
+    let mut killed = Server::start_as("cluster_client", command);
+    killed.scratch.started(1).await;
+    let running = Process::open(killed.scratch.pid());
+    killed.kill();
+    running.ends().await;
+    let client = cluster.client().await;
+    assert_eq!(client.submit(double, 4).await.unwrap(), 8, "and others go on");
     client.shutdown().await;
 }

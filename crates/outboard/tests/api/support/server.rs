@@ -17,6 +17,10 @@ pub(crate) const DIRECTORY: &str = "OUTBOARD_TEST_DIRECTORY";
 #[cfg(feature = "dask")]
 pub(crate) const CLUSTER: &str = "OUTBOARD_TEST_CLUSTER";
 
+/// The variable that names a second directory.
+#[cfg(feature = "dask")]
+pub(crate) const SECOND: &str = "OUTBOARD_TEST_SECOND";
+
 /// A server that plays a scenario; killed, if need be, when this is dropped.
 pub(crate) struct Server {
     pub(crate) scratch: Scratch,
