@@ -3,6 +3,8 @@
 
 /// A scheduler and workers, started and ended.
 mod cluster;
+/// What Dask's own pages show of native workers.
+mod dashboard;
 /// Schedulers and workers that die, cut connections, nonsense.
 mod faults;
 /// Hosts that are cut off.

@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::desk::{Desk, Given, Priority};
 use super::key::Key;
 use super::messages::{Say, Timing};
+use super::metrics::Cpu;
 use super::outcome::{self, Raised};
 use super::peers::Peers;
 use super::plain::Needed;
@@ -45,6 +46,7 @@ pub(super) struct Stay {
     packages: Value,
     peers: Peers,
     inner: Mutex<Inner>,
+    pub(super) cpu: Mutex<Cpu>,
     says: mpsc::UnboundedSender<Vec<Say>>,
     /// A task has ended, something was freed, or there is something to say.
     pub(super) changed: Notify,
@@ -106,6 +108,7 @@ impl Stay {
             client,
             address,
             packages,
+            cpu: Mutex::new(Cpu::new(Instant::now())),
             inner: Mutex::new(inner),
             says,
             changed: Notify::new(),
