@@ -1,5 +1,6 @@
 //! The command line, as typed.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -17,6 +18,8 @@ pub(crate) enum Command {
     Measure(MeasureArgs),
     /// Run every experiment on all three servers and print one table (the default)
     Tour(TourArgs),
+    /// Work for a Dask cluster, with worker processes on this machine
+    Worker(WorkerArgs),
     /// Hit the workers of `after` at random while browsers ask, and check every answer
     Chaos(ChaosArgs),
     /// Time short tasks of nine tenants while a tenth floods, by fair shares and without
@@ -26,6 +29,14 @@ pub(crate) enum Command {
     /// Be a second process of the bench, which starts it
     #[command(hide = true)]
     Peer(PeerArgs),
+}
+
+/// The arguments of `outboard worker`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WorkerArgs {
+    /// The cluster's scheduler: dask://host:port, with options such as ?workers=2
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
 }
 
 /// The arguments of `outboard serve`.
@@ -105,6 +116,12 @@ pub(crate) struct BenchArgs {
     /// Measure only these, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) only: Vec<Section>,
+    /// Measure this Dask cluster instead: dask://host:port of a scheduler without workers
+    #[arg(long, value_name = "URL", conflicts_with = "only")]
+    pub(crate) url: Option<String>,
+    /// A Python that has distributed (otherwise target/python/newest, otherwise python3)
+    #[arg(long, value_name = "PATH", requires = "url")]
+    pub(crate) python: Option<PathBuf>,
 }
 
 /// The arguments of `outboard peer`.

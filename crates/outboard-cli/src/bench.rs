@@ -6,6 +6,7 @@
 //! All is measured twice: as the machine is, and with spinners that keep its
 //! cores from halting (`spinners`).
 
+mod cluster;
 mod cold_start;
 mod fast_under_load;
 mod figure;
@@ -67,6 +68,9 @@ pub(crate) enum Section {
     Idle,
     /// A task that is dropped while it runs
     Kill,
+    /// A Dask cluster; measured alone, by its URL
+    #[value(skip)]
+    Cluster,
 }
 
 /// How a section is to measure.
@@ -93,7 +97,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         for (section, plan) in steps {
             let name = section.name();
             bar.set_message(if spinning { format!("{name}, with spinners") } else { name });
-            let rows = section.measure(*plan).with_context(|| section.name())?;
+            let rows = section.measure(*plan, args).with_context(|| section.name())?;
             report.add(*section, rows);
             bar.inc(1);
         }
@@ -104,6 +108,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
 
 /// What is measured, in order: all without spinners first.
 fn steps(args: &BenchArgs) -> Vec<(Section, Plan)> {
+    if args.url.is_some() {
+        return vec![(Section::Cluster, Plan { quick: args.quick, spinners: false })];
+    }
     let asked = |section: &Section| args.only.is_empty() || args.only.contains(section);
     let of = |spinners| {
         let plan = Plan { quick: args.quick, spinners };
@@ -115,8 +122,8 @@ fn steps(args: &BenchArgs) -> Vec<(Section, Plan)> {
 
 impl Section {
     fn name(self) -> String {
-        let value = self.to_possible_value().expect("no section is skipped");
-        value.get_name().to_owned()
+        let value = self.to_possible_value();
+        value.map_or("cluster".to_owned(), |value| value.get_name().to_owned())
     }
 
     /// What is idle does nothing that a spinner could make quicker.
@@ -124,7 +131,7 @@ impl Section {
         self != Self::Idle || !plan.spinners
     }
 
-    fn measure(self, plan: Plan) -> anyhow::Result<Vec<Row>> {
+    fn measure(self, plan: Plan, args: &BenchArgs) -> anyhow::Result<Vec<Row>> {
         let mut rows = match self {
             Self::Roundtrip => roundtrip::measure(plan)?,
             Self::Throughput => throughput::measure(plan)?,
@@ -136,6 +143,7 @@ impl Section {
             Self::ColdStart => cold_start::measure(plan)?,
             Self::Idle => idle::measure(plan)?,
             Self::Kill => kill::measure(plan)?,
+            Self::Cluster => cluster::measure(plan, args)?,
         };
         rows.iter_mut().for_each(|row| row.spinners = plan.spinners);
         Ok(rows)

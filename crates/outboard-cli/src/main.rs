@@ -21,6 +21,7 @@ mod serve;
 mod signals;
 mod tasks;
 mod tour;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,7 @@ fn run() -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args),
         Command::Measure(args) => measure::run(&args),
         Command::Tour(args) => tour::run(&args),
+        Command::Worker(args) => worker::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Peer(args) => Ok(bench::serve_as_peer(args.role, args.number)?),
         Command::Chaos(args) => chaos::run(&args),

@@ -16,6 +16,12 @@ pub(crate) fn coalesced_fib(n: u64) -> u64 {
     fib(n)
 }
 
+/// Next to nothing.
+#[outboard::task]
+pub(crate) fn add_one(x: u64) -> u64 {
+    x + 1
+}
+
 /// The n-th Fibonacci number at once, to check the others by.
 pub(crate) fn fib_by_addition(n: u64) -> u64 {
     let (mut this, mut next) = (0_u64, 1_u64);

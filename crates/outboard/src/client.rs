@@ -9,8 +9,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::builder::{LocalBuilder, connect};
-#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-use crate::codec::Input;
 use crate::engine::Gate;
 use crate::error::{Error, Repr};
 use crate::execute::inside_task;
@@ -144,7 +142,10 @@ impl Client {
     /// spares, no limits of their own and no warm-up that could be cut short: those
     /// options change nothing there. A cluster has the workers that it has, and knows
     /// `tls_ca`, `tls_cert`, `tls_key` (files) and `silence_ms` (how long a scheduler
-    /// may say nothing; 30,000) besides.
+    /// may say nothing; 30,000) besides; and `plugin`, the absolute path, on the machines
+    /// of its Python workers, of this very program, which is then kept beside each of
+    /// them (empty: what the variable `OUTBOARD_PLUGIN` of the workers says), with
+    /// `plugin.memory_limit` and so on for its processes.
     ///
     /// # Errors
     ///
@@ -185,16 +186,24 @@ impl Client {
         TaskFuture::new(self.owner.clone(), submitted, F::decode)
     }
 
-    /// Submits a call whose arguments are encoded already; gives the encoded
-    /// output.
+    /// The most bytes that arguments or a result may have.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn payload_limit(&self) -> usize {
+        self.owner.gate.limits().payload
+    }
+
+    /// Submits a call whose arguments are encoded already, in a trace that began
+    /// elsewhere, for whoever takes the encoded output.
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) fn submit_encoded(
         &self,
         function: &'static crate::task::Function,
         args: Vec<u8>,
-    ) -> TaskFuture<Vec<u8>> {
-        let submitted = self.gate().submit(function, args.into(), &self.options, Origin::current());
-        TaskFuture::new(self.owner.clone(), submitted, |output| Ok(Input::Owned(output).into_vec()))
+        context: Option<String>,
+    ) -> TaskFuture<()> {
+        let origin = context.map_or_else(Origin::current, Origin::elsewhere);
+        let submitted = self.gate().submit(function, args.into(), &self.options, origin);
+        TaskFuture::new(self.owner.clone(), submitted, |_| Ok(()))
     }
 
     /// Submits a task for every item, as the queue has room, and gives the

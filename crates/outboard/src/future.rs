@@ -161,6 +161,13 @@ impl<T> TaskFuture<T> {
         Poll::Ready(())
     }
 
+    /// Awaits the encoded result.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) async fn encoded(mut self) -> Result<Reply, Error> {
+        poll_fn(|context| self.poll_finished(context)).await;
+        self.take()
+    }
+
     fn take(&mut self) -> Result<Reply, Error> {
         match std::mem::replace(&mut self.state, State::Taken) {
             State::Finished(result) => *result,

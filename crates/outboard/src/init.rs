@@ -20,6 +20,10 @@ pub static TEST_WORKERS: [&'static str];
 /// are this very program, started again, and whatever comes before `init` runs
 /// in each of them. It never returns in a worker.
 ///
+/// With the feature `dask`, and `OUTBOARD_WORKER=dask://host:port` in the
+/// environment, the process works for that cluster instead, and never returns
+/// either: see [`ClusterWorker`](crate::ClusterWorker).
+///
 /// # Panics
 ///
 /// Inside an async runtime; and if two task functions have the same name, or
@@ -64,11 +68,19 @@ pub fn init_with(setup: impl FnOnce()) {
     }
     INITIALISED.store(true, Release);
     #[cfg(all(feature = "local", target_os = "linux"))]
-    crate::worker::run_if_worker(setup, false);
-    #[cfg(not(all(feature = "local", target_os = "linux")))]
-    drop(setup);
+    let setup = match crate::worker::is_worker() {
+        true => crate::worker::run_as_worker(setup, false),
+        false => setup,
+    };
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-    crate::engine::dask::worker::join_if_asked(false);
+    let setup = match crate::engine::dask::plugin::asked() {
+        Some(asked) => crate::engine::dask::plugin::serve(&asked, setup),
+        None => setup,
+    };
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    crate::engine::dask::worker::run_if_asked(setup, false);
+    #[cfg(not(all(feature = "dask", feature = "local", target_os = "linux")))]
+    drop(setup);
 }
 
 /// Whether this process is a worker: for code that both the server and its tasks
@@ -86,10 +98,15 @@ pub fn test_worker() {
     #[cfg(all(feature = "local", target_os = "linux"))]
     if crate::worker::is_worker() {
         INITIALISED.store(true, Release);
-        crate::worker::run_if_worker(|| {}, true);
+        crate::worker::run_as_worker(|| {}, true)
     }
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-    crate::engine::dask::worker::join_if_asked(true);
+    {
+        if let Some(asked) = crate::engine::dask::plugin::asked() {
+            crate::engine::dask::plugin::serve(&asked, || {});
+        }
+        crate::engine::dask::worker::run_if_asked(|| {}, true);
+    }
 }
 
 /// Lets tests use worker processes: put it once into a test binary, at the root

@@ -154,7 +154,7 @@ pub use bytes::Bytes;
 pub use client::Client;
 pub use current::{cancelled, deadline};
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-pub use engine::dask::worker::join;
+pub use engine::dask::worker::{ClusterEvent, ClusterWorker};
 pub use error::{Cause, Error, ErrorKind, Exception, Lost, Panic, Shortage, Stage};
 pub use event::{Departure, Event, EventKind, Run, Worn};
 pub use figures::{Figures, FunctionSnapshot, TenantSnapshot};

@@ -7,8 +7,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::{self, Input};
-use crate::engine::dask::pickle::{Node, Pickle, Symbols, from_slice, from_symbols, write_value};
+use crate::engine::dask::pickle::{Pickle, from_slice, write_value};
 use crate::error::Error;
 use crate::task::{Known, TaskFunction, python_function, unknown};
 use crate::wire::Payload;
@@ -159,42 +158,6 @@ where
     fn decode(output: Payload) -> Result<R, String> {
         from_slice(&output)
     }
-}
-
-/// How a function of ours is called with Python's values.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Values {
-    /// Encodes the arguments that a tuple of a pickle holds.
-    pub(crate) args: fn(&Symbols<'_>, Node) -> Result<Vec<u8>, String>,
-    /// The pickle of an encoded output.
-    pub(crate) output: fn(&[u8]) -> Result<Vec<u8>, String>,
-}
-
-impl Values {
-    pub(crate) const fn of<F: TaskFunction<M>, M>() -> Self {
-        Self { args: args_from_python::<F, M>, output: output_to_python::<F, M> }
-    }
-}
-
-fn args_from_python<F: TaskFunction<M>, M>(
-    symbols: &Symbols<'_>,
-    tuple: Node,
-) -> Result<Vec<u8>, String> {
-    // As they are passed to `submit`: none as a unit, one bare.
-    let args = match symbols.items(tuple).ok_or("the arguments are no tuple")? {
-        [] => Node::None,
-        [one] => *one,
-        _ => tuple,
-    };
-    let args: F::Args = from_symbols(symbols, &[], args).map_err(|error| error.to_string())?;
-    Ok(Input::Owned(codec::encode(args)?).into_vec())
-}
-
-fn output_to_python<F: TaskFunction<M>, M>(output: &[u8]) -> Result<Vec<u8>, String> {
-    let output: F::Output = codec::decode(Input::Lent(output))?;
-    let mut pickle = Pickle::new();
-    write_value(&output, &mut pickle).map_err(|error| error.to_string())?;
-    Ok(pickle.finish())
 }
 
 #[cfg(test)]

@@ -22,9 +22,11 @@ pub struct Snapshot {
     pub open: bool,
     /// How many workers the engine keeps.
     pub workers: usize,
-    /// How many cores this process may use.
+    /// How many cores this process may use; of a cluster, how many tasks its
+    /// workers run at once.
     pub cores: usize,
-    /// The memory, in bytes, that this process may use; 0 where not known.
+    /// The memory, in bytes, that this process may use, or the workers of a
+    /// cluster; 0 where not known.
     pub memory_bytes: u64,
     /// Tasks that wait for a worker.
     pub queued: usize,

@@ -11,11 +11,13 @@ use linkme::distributed_slice;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// Functions by their names, as clusters have them.
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+mod named;
+
 use crate::closure::conjure;
 use crate::codec::{Input, decode, encode};
 use crate::error::{Error, Repr};
-#[cfg(feature = "dask")]
-use crate::python::Values;
 use crate::wire::Payload;
 
 /// A function that can be submitted: zero to eight owned arguments, `fn` or
@@ -43,6 +45,10 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
     type Args: Serialize + DeserializeOwned + 'static;
     /// What the function returns; of an `async fn`, what its future gives.
     type Output: Serialize + DeserializeOwned + 'static;
+
+    /// How many arguments it takes.
+    #[doc(hidden)]
+    const ARITY: usize = 0;
 
     /// Calls the function, and drives its future to the end if it is async.
     #[doc(hidden)]
@@ -92,6 +98,7 @@ macro_rules! impl_task_function {
         {
             type Args = $args;
             type Output = R;
+            const ARITY: usize = 0 $(+ { stringify!($arg); 1 })*;
 
             fn call(self, $pattern: $args) -> R {
                 self($($arg),*)
@@ -107,6 +114,7 @@ macro_rules! impl_task_function {
         {
             type Args = $args;
             type Output = R::Output;
+            const ARITY: usize = 0 $(+ { stringify!($arg); 1 })*;
 
             fn call(self, $pattern: $args) -> R::Output {
                 block_on(self($($arg),*))
@@ -190,8 +198,9 @@ pub struct Entry {
     id: fn() -> TypeId,
     signature: fn() -> [&'static str; 2],
     run: Run,
-    #[cfg(feature = "dask")]
-    values: Values,
+    /// The same with Python's values.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    run_values: Run,
 }
 
 impl Entry {
@@ -205,8 +214,8 @@ impl Entry {
             id,
             signature,
             run,
-            #[cfg(feature = "dask")]
-            values: Values::of::<F, M>(),
+            #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+            run_values: crate::engine::dask::worker::called::run_values::<F, M>,
         }
     }
 
@@ -250,13 +259,6 @@ pub(crate) struct Function {
     pub(crate) signature: u64,
     /// Whether it is a function of Python.
     pub(crate) python: bool,
-    /// How Python calls it; of those with a name.
-    #[cfg(feature = "dask")]
-    #[cfg_attr(
-        not(all(feature = "local", target_os = "linux")),
-        expect(dead_code, reason = "workers of a cluster are local ones")
-    )]
-    pub(crate) values: Option<Values>,
 }
 
 /// The functions with a name, sorted by it: every process of this binary has
@@ -264,6 +266,9 @@ pub(crate) struct Function {
 #[derive(Debug)]
 pub(crate) struct Registry {
     functions: Vec<Function>,
+    /// The same, called with Python's values.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    with_values: Vec<Function>,
     by_type: HashMap<TypeId, u32>,
     digest: u64,
 }
@@ -290,18 +295,31 @@ impl Registry {
         }
         let functions: Vec<Function> = (0..).zip(&entries).map(|(i, e)| e.function(i)).collect();
         let by_type = (0..).zip(&functions).map(|(i, f)| (f.id, i)).collect();
-        Ok(Self { functions, by_type, digest: hasher.finish() })
+        #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+        let with_values = {
+            let numbers = functions.len()..;
+            numbers.zip(&entries).map(|(number, entry)| entry.with_values(number)).collect()
+        };
+        Ok(Self {
+            functions,
+            #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+            with_values,
+            by_type,
+            digest: hasher.finish(),
+        })
+    }
+
+    /// How many functions it has, in all forms.
+    fn count(&self) -> usize {
+        #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+        return self.functions.len() + self.with_values.len();
+        #[cfg(not(all(feature = "dask", feature = "local", target_os = "linux")))]
+        self.functions.len()
     }
 
     /// The function at a place in the list.
     pub(crate) fn get(&self, index: u32) -> Option<&Function> {
         self.functions.get(index as usize)
-    }
-
-    /// All functions with a name, sorted by it.
-    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-    pub(crate) fn functions(&self) -> &[Function] {
-        &self.functions
     }
 
     /// A digest of names and signatures, equal in every process of one binary.
@@ -322,8 +340,6 @@ impl Entry {
             run: self.run,
             signature: stable_digest((self.signature)()),
             python: false,
-            #[cfg(feature = "dask")]
-            values: Some(self.values),
         }
     }
 }
@@ -353,7 +369,7 @@ pub(crate) fn function<F: TaskFunction<M>, M>() -> Result<&'static Function, Err
     let registry = registry().map_err(Error::unavailable)?;
     match registry.by_type.get(&id) {
         Some(index) => Ok(&registry.functions[*index as usize]),
-        None => Ok(unnamed(id, type_name::<F>(), run::<F, M>, registry.functions.len())),
+        None => Ok(unnamed(id, type_name::<F>(), run::<F, M>, registry.count())),
     }
 }
 
@@ -365,7 +381,7 @@ pub(crate) fn python_function(id: TypeId, name: &'static str) -> Result<&'static
         let (type_name, source) = ("a Python function".into(), "it is called by Python".into());
         Err(RunError::Decode { type_name, source })
     };
-    Ok(registered((id, name), run, true, registry.functions.len()))
+    Ok(registered((id, name), run, true, registry.count()))
 }
 
 /// A function without an entry in the registry.
@@ -401,8 +417,6 @@ fn registered(
             run,
             signature: 0,
             python,
-            #[cfg(feature = "dask")]
-            values: None,
         }))
     })
 }

@@ -104,6 +104,12 @@ impl Origin {
         let context = PROPAGATOR.get().and_then(|propagator| (propagator.inject)(&span));
         Some(Arc::new(Self { span, context }))
     }
+
+    /// That of a submit in another process, which said its context.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn elsewhere(context: String) -> Option<Arc<Self>> {
+        Some(Arc::new(Self { span: Span::none(), context: Some(context) }))
+    }
 }
 
 /// The span of a task that runs in this process, as a child of the caller's.

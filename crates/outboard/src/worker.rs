@@ -77,11 +77,8 @@ fn orphaned() -> bool {
     socket_type == Ok(SocketType::STREAM)
 }
 
-/// Becomes a worker, and never returns, if this process was started as one.
-pub(crate) fn run_if_worker(setup: impl FnOnce(), in_test: bool) {
-    if !is_worker() {
-        return;
-    }
+/// Becomes a worker, and never returns: this process was started as one.
+pub(crate) fn run_as_worker(setup: impl FnOnce(), in_test: bool) -> ! {
     BECAME_WORKER.store(true, Release);
     let ready = Worker::start(in_test).and_then(|worker| {
         setup();

@@ -6,9 +6,10 @@ use anyhow::ensure;
 
 use crate::measure::Measurement;
 use crate::serve::Site;
+use crate::tasks::add_one;
 
 /// The task, as the report shows it.
-pub(super) const TASK: &str = "|x: u64| x + 1";
+pub(super) const TASK: &str = "x + 1";
 
 /// How many round trips are measured.
 pub(super) const TIMES: usize = 3000;
@@ -20,7 +21,7 @@ const WARM_UP: usize = 300;
 pub(super) async fn of_client(site: &Site, times: usize) -> anyhow::Result<Measurement> {
     let client = site.client.clone();
     let round_trips = measure(times, move || {
-        let submitted = client.submit(|x: u64| x + 1, 10);
+        let submitted = client.submit(add_one, 10);
         async { Ok(submitted.await?) }
     });
     site.after.runtime().spawn(round_trips).await?
@@ -28,9 +29,8 @@ pub(super) async fn of_client(site: &Site, times: usize) -> anyhow::Result<Measu
 
 /// Does the same on `spawn_blocking` threads of the runtime of `threads`.
 pub(super) async fn of_threads(site: &Site, times: usize) -> anyhow::Result<Measurement> {
-    let task = |x: u64| x + 1;
-    let round_trips = measure(times, move || {
-        let spawned = tokio::task::spawn_blocking(move || task(10));
+    let round_trips = measure(times, || {
+        let spawned = tokio::task::spawn_blocking(|| add_one(10));
         async { Ok(spawned.await?) }
     });
     site.threads.runtime().spawn(round_trips).await?

@@ -1,3 +1,6 @@
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
 use serde_json::Value;
 
 use crate::process::workers;
@@ -76,6 +79,70 @@ fn only_what_was_asked_for_is_measured_and_the_table_says_which_goals_were_misse
     }
     let missed = table.stdout.lines().filter(|line| line.starts_with("missed: ")).count();
     assert_eq!(table.stdout.matches(" NO ").count(), missed, "{}", table.stdout);
+}
+
+/// A scheduler of Dask's, without workers; killed when this is dropped.
+struct Scheduler {
+    process: Child,
+    address: String,
+}
+
+/// Starts it, and ends it with this process: then its stdin ends.
+const SCHEDULER: &str = "import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+from distributed.cli.dask_scheduler import main
+main()";
+
+/// Where `script/bootstrap` puts a Python with Dask.
+const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/python/newest/bin/python");
+
+impl Scheduler {
+    fn start() -> Self {
+        let args = ["--host=127.0.0.1", "--port=0", "--dashboard-address=127.0.0.1:0"];
+        let mut process = std::process::Command::new(PYTHON)
+            .args(["-c", SCHEDULER])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("script/bootstrap has installed it");
+        let mut log = BufReader::new(process.stderr.take().expect("it is a pipe")).lines();
+        let found = log.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, address) = line.split_once("Scheduler at:")?;
+            Some(address.trim().replace("tcp://", "dask://"))
+        });
+        // What it goes on to say has to be read by someone.
+        std::thread::spawn(move || log.for_each(drop));
+        Self { process, address: found.expect("it says where it is") }
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Whether the goals are met is not asked here, either.
+#[test]
+fn a_cluster_is_measured_beside_dasks_own_client_and_left_as_it_was() {
+    let scheduler = Scheduler::start();
+    let args = ["bench", "--quick", "--json", "--url", &scheduler.address];
+    let wrong = run(&[&args[..], &["--python", "/bin/false"]].concat());
+    assert_eq!(wrong.code, Some(1), "{wrong:?}");
+    assert!(wrong.stderr.contains("--python PATH"), "{wrong:?}");
+    let report = json(&run(&[&args[..], &["--python", PYTHON]].concat()));
+    let rows = report["cluster"].as_array().unwrap_or_else(|| panic!("no cluster: {report}"));
+    rows.iter().for_each(assert_row);
+    assert_eq!(rows.len(), 2, "{report}");
+    for row in rows {
+        assert_eq!(row["reference_name"], "Python client and workers", "{row}");
+        assert_eq!(row["beside"].as_array().map(Vec::len), Some(1), "{row}");
+    }
+    // Its workers are gone, or this would be refused.
+    let again = run(&[&args[..], &["--python", "/bin/false"]].concat());
+    assert!(again.stderr.contains("--python PATH"), "{again:?}");
 }
 
 #[test]

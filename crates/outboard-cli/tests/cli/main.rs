@@ -4,6 +4,8 @@
 mod bench;
 /// `outboard chaos`.
 mod chaos;
+/// `outboard worker`, and the tour on a cluster.
+mod cluster;
 /// `outboard fairness`.
 mod fairness;
 /// Pages asked for over a plain socket.

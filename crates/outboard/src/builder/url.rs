@@ -27,8 +27,9 @@ pub(crate) async fn connect(url: &str) -> Result<Client, Error> {
     }
 }
 
+/// Which engine a URL names.
 #[derive(Clone, Debug)]
-enum EngineName {
+pub(crate) enum EngineName {
     Local,
     Inline,
     #[cfg(feature = "dask")]
@@ -56,6 +57,14 @@ impl EngineName {
         Err(format!("no engine is named `{scheme}`; {KNOWN_ENGINES}"))
     }
 
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn into_cluster(self) -> Option<crate::engine::dask::Settings> {
+        match self {
+            Self::Dask(cluster) => Some(cluster),
+            _ => None,
+        }
+    }
+
     fn is_cluster(&self) -> bool {
         !matches!(self, Self::Local | Self::Inline)
     }
@@ -75,7 +84,7 @@ impl EngineName {
 }
 
 impl Settings {
-    fn parse(url: &str) -> Result<(EngineName, Self), Error> {
+    pub(crate) fn parse(url: &str) -> Result<(EngineName, Self), Error> {
         let wrong = |reason| Error::new(Repr::InvalidUrl { url: url.to_owned(), reason });
         let known = KNOWN_ENGINES;
         let (scheme, rest) =

@@ -17,7 +17,7 @@ mod strength;
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::ledger::{Key, TaskId};
@@ -104,6 +104,11 @@ pub(crate) trait Engine: Debug + Send {
         None
     }
 
+    /// Cores and memory in bytes, where they are not this machine's.
+    fn hosts(&self) -> Option<(usize, u64)> {
+        None
+    }
+
     /// How long a slot has had a task, in nanoseconds, where it is a place in
     /// someone else's queue and not a worker.
     fn held_ns(&self, _: SlotId, _: TaskId, _: Instant) -> Option<u64> {
@@ -127,6 +132,9 @@ pub(crate) struct Work<'a> {
     pub(crate) deadline: Option<Instant>,
     #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters have a queue"))]
     pub(crate) priority: i32,
+    /// How long it may go on when it was asked to stop, if that was said.
+    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters are told before"))]
+    pub(crate) grace: Option<Duration>,
     /// What it shares with other submits of the same.
     #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters have other clients"))]
     pub(crate) key: Option<&'a Key>,

@@ -93,6 +93,7 @@ impl Core {
             args: &task.args,
             deadline: self.ledger.deadline(task),
             priority: task.place().priority(),
+            grace: task.grace,
             key: task.key(),
             origin: task.origin.as_ref(),
         };

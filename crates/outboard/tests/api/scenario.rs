@@ -12,6 +12,8 @@ use crate::chaos::Left;
 use crate::support::process::children;
 use crate::support::scratch::{is_held, note};
 use crate::support::server::{SCENARIO, directory};
+#[cfg(feature = "dask")]
+use crate::support::tasks::{double, hold};
 use crate::support::tasks::{hold_with_a_child, pid};
 use crate::support::{eventually, run};
 
@@ -24,6 +26,10 @@ fn play() {
     match scenario.as_str() {
         "abort_in_a_task" => play_async(abort_in_a_task()),
         "chaos" => crate::chaos::play(&at),
+        #[cfg(feature = "dask")]
+        "cluster_client" => play_async(cluster_client(at)),
+        #[cfg(feature = "dask")]
+        "cluster_worker" => cluster_worker(&at),
         "come_and_go" => play_async(come_and_go()),
         "deaf" => play_async(deaf()),
         "fails_to_start" => play_async(crate::local::fails_to_start(at)),
@@ -59,6 +65,37 @@ async fn abort_in_a_task() {
     let client = Client::from_env().await.unwrap();
     let result = client.submit(|| -> u8 { std::process::abort() }, ()).await;
     panic!("the task gave {result:?}");
+}
+
+/// A client of the cluster that a variable names: has a task held, then another
+/// one in a second directory, then one that is quick; notes what each gives.
+#[cfg(feature = "dask")]
+async fn cluster_client(at: PathBuf) {
+    let variable = |name: &str| std::env::var(name).unwrap();
+    let client = Client::connect(&variable(crate::support::server::CLUSTER)).await.unwrap();
+    let second = PathBuf::from(variable(crate::support::server::SECOND));
+    let outcome = |result: Result<u32, outboard::Error>| match result {
+        Ok(value) => value.to_string(),
+        Err(error) => format!("{:?} {:?}", error.kind(), error.lost().and_then(|lost| lost.cause)),
+    };
+    note(&at, "first", &outcome(client.submit(hold, at.clone()).await));
+    note(&at, "second", &outcome(client.submit(hold, second).await));
+    let two = || client.snapshot().workers == 2;
+    crate::support::eventually("the cluster is there again", two).await;
+    note(&at, "third", &client.submit(double, 2).await.unwrap().to_string());
+    client.shutdown().await;
+}
+
+/// Works for the cluster that a variable names, and notes what happens.
+#[cfg(feature = "dask")]
+fn cluster_worker(at: &Path) {
+    let url = std::env::var(crate::support::server::CLUSTER).unwrap();
+    let events = at.to_owned();
+    let worker = outboard::ClusterWorker::new(&url).unwrap();
+    let worked = worker.on_event(move |event| note(&events, "events", &event.to_string())).run();
+    if let Err(error) = worked {
+        note(at, "error", &error.to_string());
+    }
 }
 
 /// What `from_env` gives in this environment.

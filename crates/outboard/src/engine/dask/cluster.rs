@@ -28,11 +28,19 @@ pub(crate) struct WorkerEntry {
     pub(crate) native: bool,
     pub(crate) pid: u32,
     pub(crate) memory_bytes: Option<u64>,
+    /// How much it may use; 0 where it does not say.
+    pub(crate) memory_limit: u64,
     pub(crate) busy: bool,
 }
 
-/// What resources of Rust functions begin with.
-const OURS: &str = "outboard:";
+/// What resources of Rust functions begin with; those of programs beside Python
+/// workers go on with their build.
+const OURS: [&str; 2] = ["outboard:", PLUGINS];
+const PLUGINS: &str = "outboard@";
+
+/// What to do about workers that run Python alone.
+pub(super) const WITHOUT_PLUGIN: &str = "the cluster's workers run Python, and none has this build of this program beside it: \
+     connect with `plugin=/path/of/the/program`, or start native workers on a cluster of their own";
 
 /// What workers that run nothing else say of themselves.
 pub(crate) const NATIVE: &str = "outboard:native";
@@ -47,10 +55,15 @@ impl Cluster {
             cluster.threads = cluster.threads.saturating_add(read.threads);
             cluster.workers.push(read);
             let resources = field(entry, "resources").and_then(Value::as_map);
-            let names = resources.into_iter().flatten().filter_map(|(name, _)| name.as_str());
-            cluster
-                .resources
-                .extend(names.filter(|name| name.starts_with(OURS)).map(str::to_owned));
+            // A program beside a worker that cannot be used any more leaves zeros.
+            let offered = resources.into_iter().flatten();
+            let offered = offered.filter(|(_, amount)| amount.as_f64() > Some(0.0));
+            let names = offered.filter_map(|(name, _)| name.as_str());
+            cluster.resources.extend(
+                names
+                    .filter(|name| OURS.iter().any(|ours| name.starts_with(ours)))
+                    .map(str::to_owned),
+            );
         }
         Some(cluster)
     }
@@ -60,9 +73,19 @@ impl Cluster {
         self.resources.contains(resource)
     }
 
+    /// Whether there are programs beside Python workers.
+    pub(crate) fn has_plugins(&self) -> bool {
+        self.resources.iter().any(|name| name.starts_with(PLUGINS))
+    }
+
     /// Whether there are workers, and none of them runs Python.
     pub(crate) fn is_native(&self) -> bool {
         !self.workers.is_empty() && self.workers.iter().all(|worker| worker.native)
+    }
+
+    /// Whether there are workers, and all of them run Python.
+    pub(crate) fn is_python(&self) -> bool {
+        !self.workers.is_empty() && self.workers.iter().all(|worker| !worker.native)
     }
 
     /// The workers that run Python, where others are among them.
@@ -72,6 +95,11 @@ impl Cluster {
         }
         let python = self.workers.iter().filter(|worker| !worker.native);
         python.map(|worker| worker.address.clone()).collect()
+    }
+
+    /// How much memory the workers may use together, in bytes.
+    pub(crate) fn memory_limit(&self) -> u64 {
+        self.workers.iter().fold(0, |sum: u64, worker| sum.saturating_add(worker.memory_limit))
     }
 
     /// The number of a worker, from 1; 0 of one that is not known.
@@ -102,6 +130,7 @@ fn worker(address: Option<&str>, entry: &Value) -> Option<WorkerEntry> {
         native: resources.is_some_and(|all| all.iter().any(|(name, _)| native(name))),
         pid: number(field(entry, "pid")).and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
         memory_bytes: number(metric("memory")),
+        memory_limit: number(field(entry, "memory_limit")).unwrap_or(0),
         busy: number(executing).is_some_and(|executing| executing > 0),
     })
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmpv::Value;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
+use tokio::io::{
+    AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, ClientConfig};
 
 use super::address::{Address, Scheme};
 use super::frames::{self, Bounds};
@@ -75,7 +77,8 @@ impl Dialer {
             (Scheme::Tls, Some(config)) => {
                 // A name is needed for the form; nobody compares it.
                 let name = ServerName::try_from("dask").expect("it is a valid name");
-                Box::new(TlsConnector::from(config.clone()).connect(name, stream).await?)
+                let secured = TlsConnector::from(config.clone()).connect(name, stream).await;
+                Box::new(secured.map_err(|error| of_tls(address, error))?)
             }
         };
         Connection::shake_hands(stream, self.bounds).await
@@ -94,6 +97,9 @@ impl Connection {
         let incoming = Incoming { stream: BufReader::new(read), bounds: HANDSHAKE };
         let mut connection = Self { incoming, outgoing: Outgoing { stream: write } };
         connection.outgoing.send(Message::new(hello())).await?;
+        if let Some(line) = other_protocol(connection.incoming.stream.fill_buf().await?) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, line));
+        }
         let theirs = connection.incoming.receive().await?;
         let theirs = theirs.ok_or(io::ErrorKind::UnexpectedEof)?.value;
         if field(&theirs, "pickle-protocol").and_then(Value::as_u64).is_none() {
@@ -142,6 +148,32 @@ impl Outgoing {
         frames::pack(&message.into_frames(), &mut bytes);
         self.stream.write_all(&bytes).await?;
         self.stream.flush().await
+    }
+}
+
+/// What a peer speaks that begins like this, if it is something else that is
+/// often found at a wrong port, and what to do.
+fn other_protocol(begins: &[u8]) -> Option<&'static str> {
+    match begins {
+        // A record of an alert, or of a handshake.
+        [0x15 | 0x16, 3, ..] => Some("it speaks TLS: write tls://host:port"),
+        [b'H', b'T', b'T', b'P', ..] => Some(
+            "it is a web server, perhaps the dashboard: a scheduler's own port is 8786, unless it \
+             says otherwise",
+        ),
+        _ => None,
+    }
+}
+
+/// Why there is no TLS with a peer.
+fn of_tls(address: &Address, error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidMessage(_)) => {
+            let text = format!("it does not speak TLS: write tcp://{}", address.place);
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        }
+        _ => error,
     }
 }
 
@@ -201,11 +233,16 @@ mod tests {
     #[test]
     fn a_peer_that_speaks_something_else_is_refused() {
         run(async {
-            for nonsense in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], &[0; 64]] {
+            for (nonsense, says) in [
+                (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "it is a web server"),
+                (b"\x15\x03\x03\0\x02\x02\x46", "write tls://host:port"),
+                (&[0; 64], "without frames"),
+            ] {
                 let (a, mut b) = tokio::io::duplex(1000);
                 b.write_all(nonsense).await.unwrap();
                 let refused = Connection::shake_hands(Box::new(a), BOUNDS).await;
-                assert!(refused.is_err());
+                let error = refused.err().expect("it is refused").to_string();
+                assert!(error.contains(says), "{error}");
             }
         });
     }

@@ -11,13 +11,14 @@ use rmpv::Value;
 use tokio::sync::mpsc;
 
 use super::address::Address;
+use super::cluster::Cluster;
 use super::connection::{Connection, Dialer};
 use super::frames::{Bounds, Excess};
 use super::keeper::{Keeper, ask};
 use super::message::{Message, field, list, text};
-use super::native::Done;
-use super::values;
-use crate::error::{Cause, Error, Lost};
+use super::native::{Done, Failed};
+use super::{exception, values};
+use crate::error::{Cause, Error, Lost, Repr};
 use crate::task::RunError;
 use crate::wire::{Failure, Payload, Usage};
 
@@ -42,7 +43,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) enum Outcome {
     /// The bytes that its result is, and the number of the worker.
     Value(Vec<u8>, usize),
-    Failed(Failure, Option<Usage>),
+    /// A failure, and the number of the worker; 0 if that is not known.
+    Failed(Failure, usize),
     Lost(Lost),
     Error(Error),
 }
@@ -142,7 +144,7 @@ async fn get(
                 (Some(excess), [key]) => {
                     let (bytes, limit) = (excess.found, keeper.gate.limits().payload as u64);
                     let failure = Failure::TooLarge { bytes, limit };
-                    let ended = vec![(key.clone(), Outcome::Failed(failure, None))];
+                    let ended = vec![(key.clone(), Outcome::Failed(failure, 0))];
                     Got { connection: None, ended, missing: Vec::new() }
                 }
                 _ => Got { connection: None, ended: Vec::new(), missing: keys },
@@ -210,7 +212,7 @@ fn data(answer: &mut Message, number: usize) -> Vec<(String, Outcome)> {
 fn unreadable(source: &str) -> Outcome {
     let error =
         RunError::Encode { type_name: "what the cluster sent".into(), source: source.into() };
-    Outcome::Failed(Failure::Codec(error), None)
+    Outcome::Failed(Failure::Codec(error), 0)
 }
 
 /// Gets a result through the scheduler, or finds out what has become of it.
@@ -268,7 +270,10 @@ pub(super) fn open(
 ) -> (Result<Payload, Failure>, Option<Usage>) {
     let (bytes, usage) = match (python, Done::decode(&bytes)) {
         (true, _) => (bytes, None),
-        (false, Some((done, result))) => (result.to_vec(), Some(done.usage)),
+        (false, Some((done, result))) => {
+            let memory_before_bytes = done.memory_before_bytes;
+            (result.to_vec(), Some(Usage { memory_before_bytes, ..done.usage }))
+        }
         (false, None) => {
             let (type_name, source) =
                 ("what the worker sent".into(), "no worker of ours wrote it".into());
@@ -281,4 +286,40 @@ pub(super) fn open(
         return (Err(Failure::TooLarge { bytes, limit }), usage);
     }
     (Ok(bytes.into()), usage)
+}
+
+/// What a task that raised an exception ended with.
+pub(super) fn raised(pickle: &[u8], traceback: Option<&[u8]>, cluster: &Cluster) -> Outcome {
+    if let Some((place, failed)) = Failed::from_exception(pickle) {
+        return failed_there(failed, cluster.number(&place));
+    }
+    let exception = exception::read(pickle, traceback);
+    match exception.class.as_str() {
+        "distributed.scheduler.KilledWorker" => Outcome::lost(Cause::Cluster),
+        _ => Outcome::Failed(Failure::Raised(exception), 0),
+    }
+}
+
+/// What a task ended with that failed at a native worker.
+fn failed_there(failed: Failed, worker: usize) -> Outcome {
+    match failed {
+        Failed::Failure(failure) => Outcome::Failed(failure, worker),
+        Failed::Lost(death) => Outcome::Lost(Lost { worker, ..death.into() }),
+        Failed::Quarantined { crashes, left, death } => {
+            let lost = Lost { worker, ..death.into() };
+            Outcome::Error(Error::new(Repr::Quarantined { crashes, left, lost }))
+        }
+        Failed::TimedOut { stage, timeout } => {
+            Outcome::Error(Error::new(Repr::TimedOut { stage, timeout }))
+        }
+        Failed::Refused(reason) => Outcome::Error(Error::unavailable(reason)),
+    }
+}
+
+/// Why the cluster let go of a task that is wanted.
+pub(super) fn cancelled(operation: &Value) -> Error {
+    match text(operation, "reason") {
+        Some("lost dependencies") => Error::unavailable("the cluster lost what the task needs"),
+        _ => Error::new(Repr::Cancelled),
+    }
 }

@@ -3,14 +3,17 @@
 //!
 //! A scheduler imports whatever a graph names, so tasks name only what every
 //! scheduler has: a Python function is imported and called by `_pickle.loads`
-//! on the worker, and a Rust function is an `operator.attrgetter` of its name,
-//! which no worker but ours knows how to call. Either way the result is bytes,
+//! on the worker, and so is the plugin that has a Rust function; on native workers
+//! that is an `operator.attrgetter` of its name, which they alone can call. Either way the result is bytes,
 //! so that no part of it is serialized one by one.
+
+use std::time::Duration;
 
 use rmpv::Value;
 
 use super::message::{Message, Serialized, map};
 use super::pickle::Pickle;
+use super::plugin::PluginCall;
 use crate::wire::Payload;
 
 /// Before the name of a Rust function whose argument is a payload of ours.
@@ -37,9 +40,21 @@ pub(crate) struct GraphTask {
 pub(crate) enum Called {
     /// A Python function, `module:name`, with the opcodes of its tuple of arguments.
     Python { function: &'static str, args: Payload },
-    /// A Rust function by name, with encoded arguments and the milliseconds that
-    /// it has.
-    Rust { name: &'static str, payload: Payload, timeout_ms: Option<u64> },
+    /// A Rust function by name, with encoded arguments.
+    Rust { name: &'static str, payload: Payload, terms: Terms },
+    /// The same, through the plugin of a Python worker.
+    Plugin(PluginCall),
+}
+
+/// What a worker of ours is told of a task beside its arguments.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// The time that it has.
+    pub(crate) timeout: Option<Duration>,
+    /// How long it may go on when it was asked to stop.
+    pub(crate) grace: Option<Duration>,
+    /// The context of the caller's trace.
+    pub(crate) context: Option<String>,
 }
 
 /// Where tasks of one graph may run.
@@ -49,6 +64,8 @@ pub(crate) struct Restrictions {
     pub(crate) resource: Option<String>,
     /// Addresses of workers; none for any.
     pub(crate) workers: Vec<String>,
+    /// The build of the programs that are beside Python workers, if it is those.
+    pub(crate) plugin: Option<&'static str>,
 }
 
 /// The resource of workers that offer a Rust function.
@@ -144,7 +161,7 @@ impl Called {
     pub(crate) fn length(&self) -> usize {
         match self {
             Self::Python { args, .. } => args.len(),
-            Self::Rust { payload, .. } => payload.len(),
+            Self::Rust { payload, .. } | Self::Plugin(PluginCall { payload, .. }) => payload.len(),
         }
     }
 
@@ -156,17 +173,34 @@ impl Called {
                 pickle.global("_pickle", "loads");
                 pickle.bytes(&python_call(module, name, args));
             }
-            Self::Rust { name, payload, timeout_ms } => {
+            Self::Plugin(call) => {
+                pickle.global("_pickle", "loads");
+                pickle.bytes(&call.pickle());
+            }
+            Self::Rust { name, payload, terms } => {
                 pickle.global("operator", "attrgetter");
                 pickle.str(&format!("{PAYLOAD_PREFIX}{name}"));
                 pickle.tuple_of_one();
                 pickle.call();
                 pickle.bytes(payload);
-                match timeout_ms {
-                    Some(timeout) => pickle.int((*timeout).into()),
-                    None => pickle.none(),
-                }
+                terms.write(pickle);
             }
+        }
+    }
+}
+
+impl Terms {
+    /// Milliseconds, milliseconds, text; each may be missing.
+    fn write(&self, pickle: &mut Pickle) {
+        for time in [self.timeout, self.grace] {
+            match time {
+                Some(time) => pickle.int(time.as_millis().min(u64::MAX.into()) as i128),
+                None => pickle.none(),
+            }
+        }
+        match &self.context {
+            Some(context) => pickle.str(context),
+            None => pickle.none(),
         }
     }
 }
@@ -193,13 +227,14 @@ mod tests {
     /// the place of `operator.add`.
     #[test]
     fn an_expression_is_a_graph_with_a_name() {
-        let call = Called::Rust { name: "fib", payload: vec![7].into(), timeout_ms: None };
+        let terms = Terms { context: Some("00-1".into()), ..Terms::default() };
+        let call = Called::Rust { name: "fib", payload: vec![7].into(), terms };
         let task = GraphTask { key: "add-1".into(), call, priority: 0 };
         let zeros = "0".repeat(32);
         let mut expected = b"\x80\x04\x8c\x0adask._expr\x8c\x07LLGExpr\x93}(\x8c\x05add-1\
             \x8c\x0fdask._task_spec\x8c\x04Task\x93(\x8c\x05add-1\
             \x8c\x08operator\x8c\x0aattrgetter\x93\x8c\x15outboard-payload::fib\x85R\
-            C\x01\x07NtRu\x85}(\x8c\x0d_determ_token\x8c\x20"
+            C\x01\x07NN\x8c\x0400-1tRu\x85}(\x8c\x0d_determ_token\x8c\x20"
             .to_vec();
         expected.extend(zeros.bytes());
         expected.extend(b"u\x92.");
@@ -216,11 +251,13 @@ mod tests {
 
     #[test]
     fn a_graph_says_where_and_in_which_order() {
-        let call = Called::Rust { name: "fib", payload: Vec::new().into(), timeout_ms: Some(5) };
+        let terms = Terms { timeout: Some(Duration::from_millis(5)), ..Terms::default() };
+        let call = Called::Rust { name: "fib", payload: Vec::new().into(), terms };
         let task =
             |key: &str, priority| GraphTask { key: key.into(), call: call.clone(), priority };
         let resource = Some(resource("fib", 0xab));
-        let restrictions = Restrictions { resource, workers: vec!["tcp://a:1".into()] };
+        let restrictions =
+            Restrictions { resource, workers: vec!["tcp://a:1".into()], plugin: None };
         let mut message = Message::new(Value::Nil);
         let tasks = [task("a-1", 0), task("b-2", 9)];
         let graph = update_graph(&mut message, &tasks, &restrictions, "0");

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rmpv::Value;
@@ -14,19 +14,20 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::Shared;
 use super::address::Address;
-use super::cluster::{Cluster, check_version};
+use super::cluster::{Cluster, WITHOUT_PLUGIN, check_version};
 use super::connection::{Connection, Dialer, Incoming, Outgoing};
 use super::fetch::{self, Outcome};
 use super::frames::Bounds;
 use super::graph::{GraphTask, Restrictions, update_graph};
 use super::load::{anyone, graph_task, parts, restrictions};
 use super::message::{Message, Serialized, field, list, map, text};
-use super::native::Failed;
+use super::plugin::{self, Plugin};
 use super::table::{Batch, Start};
-use super::{exception, values};
+use super::values;
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
-use crate::error::{Cause, Error, Lost, Repr};
+use crate::error::{Cause, Error, Lost};
+use crate::task::{Function, unknown};
 use crate::wire::{Failure, Usage};
 
 /// How long to wait before connecting again: at first, and at most.
@@ -53,6 +54,8 @@ pub(super) struct Keeper {
     pub(super) address: Address,
     pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) silence: Duration,
+    /// Which program is to be beside Python workers.
+    pub(super) plugin: Option<Plugin>,
     /// Whether it was connected before.
     pub(super) was_up: AtomicBool,
 }
@@ -70,6 +73,8 @@ struct Talk<'a> {
     /// Since when it is connected, and whether it was before.
     since: Instant,
     again: bool,
+    /// This program's build, once there are programs beside workers.
+    build: OnceLock<&'static str>,
     /// Keys whose results can be fetched.
     ready: mpsc::UnboundedSender<String>,
 }
@@ -110,6 +115,9 @@ impl Keeper {
         let no_packages = ("packages", Value::Array(Vec::new()));
         let versions = ask(&mut questions, "versions", [no_packages]).await?.value;
         let release = check_version(&versions).map_err(io::Error::other)?;
+        if let Some(plugin) = &self.plugin {
+            plugin::ship(&mut questions, plugin, plugin::own_build().await?).await?;
+        }
         let stream = self.register(&versions).await?;
         let lookups = self.dialer().dial(&self.address).await?;
         let (ready, keys) = mpsc::unbounded_channel();
@@ -120,6 +128,7 @@ impl Keeper {
             heard: Mutex::new(Instant::now()),
             since: Instant::now(),
             again: self.was_up.swap(true, Relaxed),
+            build: OnceLock::new(),
             ready,
         };
         talk.look().await?;
@@ -248,9 +257,8 @@ impl Keeper {
                 let usage = usage.unwrap_or(unknown);
                 reports.finished(entry.slot, attempt, result, (usage, worker));
             }
-            Outcome::Failed(failure, usage) => {
-                let usage = usage.unwrap_or(unknown);
-                reports.finished(entry.slot, attempt, Err(failure), (usage, 0));
+            Outcome::Failed(failure, worker) => {
+                reports.finished(entry.slot, attempt, Err(failure), (unknown, worker));
             }
             Outcome::Error(error) => {
                 reports.concluded(entry.slot, attempt, Err(error), (unknown, 0));
@@ -265,7 +273,7 @@ impl Keeper {
 }
 
 /// Asks a scheduler or worker.
-pub(super) async fn ask<const N: usize>(
+pub(crate) async fn ask<const N: usize>(
     connection: &mut Connection,
     operation: &str,
     fields: [(&str, Value); N],
@@ -282,7 +290,11 @@ impl Talk<'_> {
         let answer = tokio::time::timeout(self.keeper.silence, asked).await;
         let answer = answer.map_err(|_| io::ErrorKind::TimedOut)??;
         let cluster = Cluster::read(&answer.value);
-        self.keeper.up(cluster.ok_or_else(|| io::Error::other("it does not say who it is"))?);
+        let cluster = cluster.ok_or_else(|| io::Error::other("it does not say who it is"))?;
+        if self.build.get().is_none() && (self.keeper.plugin.is_some() || cluster.has_plugins()) {
+            let _ = self.build.set(plugin::own_build().await?);
+        }
+        self.keeper.up(cluster);
         Ok(())
     }
 
@@ -340,12 +352,7 @@ impl Talk<'_> {
     async fn messages(&self, batch: Batch) -> io::Result<Vec<Message>> {
         let (known, unknown) = self.known(batch.started).await?;
         let keeper = self.keeper;
-        keeper.conclude(
-            unknown
-                .into_iter()
-                .map(|key| (key, Outcome::Failed(Failure::UnknownTask, None)))
-                .collect(),
-        );
+        keeper.conclude(self.unknown(unknown).await?);
         let mut messages = Vec::new();
         if !batch.released.is_empty() {
             let keys = batch.released.into_iter().map(Value::from).collect();
@@ -368,17 +375,37 @@ impl Talk<'_> {
         Ok(messages)
     }
 
-    /// Sorts tasks by where they may run; those that no worker knows are named by
-    /// their keys.
+    /// How tasks end whose functions no worker knows.
+    async fn unknown(&self, tasks: Vec<Start>) -> io::Result<Vec<(String, Outcome)>> {
+        let mut why = None;
+        if let (false, Some(_), Some(build)) =
+            (tasks.is_empty(), &self.keeper.plugin, self.build.get())
+        {
+            let asked = async { plugin::why_not(&mut *self.questions.lock().await, build).await };
+            let asked = tokio::time::timeout(self.keeper.silence, asked).await;
+            why = Some(asked.map_err(|_| io::ErrorKind::TimedOut)??);
+        }
+        let cluster = self.keeper.shared.cluster(self.keeper.at);
+        let outcome = |function: &Function| match &why {
+            _ if function.python => Outcome::Failed(Failure::UnknownTask, 0),
+            Some(why) => Outcome::Error(Error::unavailable(why.clone())),
+            None if cluster.is_python() => Outcome::Error(unknown(function.name, WITHOUT_PLUGIN)),
+            None => Outcome::Failed(Failure::UnknownTask, 0),
+        };
+        Ok(tasks.into_iter().map(|start| (start.key, outcome(start.function))).collect())
+    }
+
+    /// Sorts tasks by where they may run, apart from those that no worker knows.
     async fn known(
         &self,
         started: Vec<Start>,
-    ) -> io::Result<(Vec<(Restrictions, Vec<GraphTask>)>, Vec<String>)> {
+    ) -> io::Result<(Vec<(Restrictions, Vec<GraphTask>)>, Vec<Start>)> {
         let keeper = self.keeper;
         let mut cluster = keeper.shared.cluster(keeper.at);
         // Workers need a moment to find a scheduler that was started again.
         let patient = self.again && self.since.elapsed() < REJOIN;
-        if started.iter().any(|start| restrictions(start, &cluster).is_none()) {
+        let build = || self.build.get().copied();
+        if started.iter().any(|start| restrictions(start, &cluster, build()).is_none()) {
             // A worker may have come that we have not heard of.
             self.look().await?;
             cluster = keeper.shared.cluster(keeper.at);
@@ -387,9 +414,10 @@ impl Talk<'_> {
         let mut places = HashMap::new();
         let mut unknown = Vec::new();
         for start in started {
-            let found = restrictions(&start, &cluster);
-            let Some(restrictions) = found.or_else(|| patient.then(|| anyone(&start))) else {
-                unknown.push(start.key);
+            let found = restrictions(&start, &cluster, build());
+            let anyone = || anyone(&start, build().filter(|_| keeper.plugin.is_some()));
+            let Some(restrictions) = found.or_else(|| patient.then(anyone)) else {
+                unknown.push(start);
                 continue;
             };
             let next = known.len();
@@ -397,7 +425,8 @@ impl Talk<'_> {
             if place == next {
                 known.push((restrictions, Vec::new()));
             }
-            known[place].1.push(graph_task(start));
+            let (restrictions, tasks) = &mut known[place];
+            tasks.push(graph_task(start, restrictions));
         }
         Ok((known, unknown))
     }
@@ -436,12 +465,14 @@ impl Talk<'_> {
             Some("task-erred") => {
                 let exception = bytes_of(message, field(one, "exception"));
                 let traceback = bytes_of(message, field(one, "traceback"));
-                let outcome = failure(&exception.unwrap_or_default(), traceback.as_deref());
+                let exception = exception.unwrap_or_default();
+                let cluster = keeper.shared.cluster(keeper.at);
+                let outcome = fetch::raised(&exception, traceback.as_deref(), &cluster);
                 ended.extend(key().map(|key| (key, outcome)));
             }
             Some("cancelled-keys") => {
                 let keys = list(one, "keys").iter().filter_map(Value::as_str);
-                let cancelled = |key: &str| (key.to_owned(), Outcome::Error(cancelled(one)));
+                let cancelled = |key: &str| (key.to_owned(), Outcome::Error(fetch::cancelled(one)));
                 ended.extend(keys.map(cancelled));
             }
             Some("restart") => {
@@ -465,29 +496,4 @@ fn bytes_of(message: &mut Message, value: Option<&Value>) -> Option<Vec<u8>> {
     }
     let object: Serialized = message.object(value).ok()??;
     values::into_bytes(object).ok()
-}
-
-/// What a task that raised an exception ended with.
-fn failure(pickle: &[u8], traceback: Option<&[u8]>) -> Outcome {
-    match Failed::from_exception(pickle) {
-        Some(Failed::Failure(failure, usage)) => return Outcome::Failed(failure, Some(usage)),
-        Some(Failed::Lost(death)) => return Outcome::Lost(death.into()),
-        Some(Failed::TimedOut { stage, timeout }) => {
-            return Outcome::Error(Error::new(Repr::TimedOut { stage, timeout }));
-        }
-        Some(Failed::Refused(reason)) => return Outcome::Error(Error::unavailable(reason)),
-        None => {}
-    }
-    let exception = exception::read(pickle, traceback);
-    match exception.class.as_str() {
-        "distributed.scheduler.KilledWorker" => Outcome::lost(Cause::Cluster),
-        _ => Outcome::Failed(Failure::Raised(exception), None),
-    }
-}
-
-fn cancelled(operation: &Value) -> Error {
-    match text(operation, "reason") {
-        Some("lost dependencies") => Error::unavailable("the cluster lost what the task needs"),
-        _ => Error::new(Repr::Cancelled),
-    }
 }

@@ -3,39 +3,60 @@
 
 use super::cluster::Cluster;
 use super::graph::{Called, GraphTask, Restrictions, resource};
+use super::plugin::{self, PluginCall};
 use super::table::Start;
 
 /// From how many bytes of arguments on a graph goes into a message of its own.
 const GRAPH_BYTES: usize = 32 << 20;
 
-/// Where a task may run, should a worker come that knows its function.
-pub(super) fn anyone(start: &Start) -> Restrictions {
-    let resource = resource(start.function.name, start.function.signature);
-    let resource = (!start.function.python).then_some(resource);
-    Restrictions { resource, workers: Vec::new() }
+/// Where a task may run, should a worker come that knows its function: a native
+/// one, or one with a program of that build beside it.
+pub(super) fn anyone(start: &Start, build: Option<&'static str>) -> Restrictions {
+    if start.function.python {
+        return Restrictions::default();
+    }
+    of_rust(start, build)
 }
 
-/// Where a task may run; `None` if no worker knows its function.
-pub(super) fn restrictions(start: &Start, cluster: &Cluster) -> Option<Restrictions> {
+/// Where a task may run; `None` if no worker knows its function. Programs beside
+/// Python workers are of use if they are of this build, and native workers go
+/// first.
+pub(super) fn restrictions(
+    start: &Start,
+    cluster: &Cluster,
+    build: Option<&'static str>,
+) -> Option<Restrictions> {
     if start.function.python {
         let workers = cluster.python_workers();
-        return (!cluster.is_native()).then_some(Restrictions { resource: None, workers });
+        let restrictions = Restrictions { workers, ..Restrictions::default() };
+        return (!cluster.is_native()).then_some(restrictions);
     }
-    let resource = resource(start.function.name, start.function.signature);
-    let offered = cluster.offers(&resource);
-    offered.then(|| Restrictions { resource: Some(resource), workers: Vec::new() })
+    let ways = [None, build].map(|build| of_rust(start, build));
+    let offered = |way: &Restrictions| way.resource.as_ref().is_some_and(|it| cluster.offers(it));
+    ways.into_iter().find(offered)
 }
 
-pub(super) fn graph_task(start: Start) -> GraphTask {
-    let call = match start.function.python {
-        true => Called::Python { function: start.function.name, args: start.args },
-        false => Called::Rust {
-            name: start.function.name,
-            payload: start.args,
-            timeout_ms: start.timeout.map(|left| left.as_millis().try_into().unwrap_or(u64::MAX)),
-        },
+fn of_rust(start: &Start, build: Option<&'static str>) -> Restrictions {
+    let (name, signature) = (start.function.name, start.function.signature);
+    let resource = match build {
+        Some(build) => plugin::resource(build, name, signature),
+        None => resource(name, signature),
     };
-    GraphTask { key: start.key, call, priority: start.priority }
+    Restrictions { resource: Some(resource), plugin: build, ..Restrictions::default() }
+}
+
+pub(super) fn graph_task(start: Start, restrictions: &Restrictions) -> GraphTask {
+    let Start { key, function, args: payload, terms, priority, .. } = start;
+    let name = function.name;
+    let call = match (function.python, restrictions.plugin) {
+        (true, _) => Called::Python { function: name, args: payload },
+        (false, None) => Called::Rust { name, payload, terms },
+        (false, Some(build)) => {
+            let key = key.clone();
+            Called::Plugin(PluginCall { build, key, name, payload, terms, priority })
+        }
+    };
+    GraphTask { key, call, priority }
 }
 
 /// Splits tasks where their arguments together are large.

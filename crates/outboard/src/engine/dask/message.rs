@@ -31,6 +31,10 @@ pub(crate) struct Message {
     frames: Vec<Vec<u8>>,
 }
 
+/// A pickle, and the buffers beside it.
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub(crate) type Pickled = (Vec<u8>, Vec<Vec<u8>>);
+
 /// What is wrong with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
@@ -80,48 +84,55 @@ impl Message {
         Ok(Self { value, frames })
     }
 
-    /// The pickle that a value of this message stands for: what schedulers send of
-    /// tasks.
-    ///
-    /// # Errors
-    ///
-    /// If its frames are not there.
-    #[cfg(all(feature = "local", target_os = "linux"))]
-    pub(crate) fn pickled(&self, value: &Value) -> Result<Vec<u8>, Malformed> {
-        let missing = Malformed("a pickle whose frame is missing");
-        let place = field(value, "__Pickled__").and_then(Value::as_u64);
-        let place = place.and_then(|place| usize::try_from(place).ok()?.checked_sub(1));
-        let frame = place.and_then(|at| self.frames.get(at)).ok_or(missing.clone())?;
-        match decode(frame)? {
-            Value::Map(pairs) => pairs
-                .into_iter()
-                .find(|(name, _)| name.as_str() == Some("pickled-obj"))
-                .and_then(|(_, pickle)| match pickle {
-                    Value::Binary(pickle) => Some(pickle),
-                    _ => None,
-                })
-                .ok_or(missing),
-            _ => Err(missing),
-        }
-    }
-
     /// The object that a value of this message stands for. Each can be taken once.
     ///
     /// # Errors
     ///
     /// If its frames are not there.
     pub(crate) fn object(&mut self, value: &Value) -> Result<Option<Serialized>, Malformed> {
-        let Some(place) = field(value, "__Serialized__").and_then(Value::as_u64) else {
+        self.described(value, "__Serialized__")
+    }
+
+    /// The pickle that a value of this message stands for, which every receiver is
+    /// meant to load, with the buffers beside it. Each can be taken once.
+    ///
+    /// # Errors
+    ///
+    /// If its frames are not there.
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub(crate) fn pickled(&mut self, value: &Value) -> Result<Option<Pickled>, Malformed> {
+        let Some(Serialized { mut header, frames }) = self.described(value, "__Pickled__")? else {
+            return Ok(None);
+        };
+        let pairs = header.as_map().map_or(&[][..], Vec::as_slice);
+        let place = pairs.iter().position(|(name, _)| name.as_str() == Some("pickled-obj"));
+        match (&mut header, place) {
+            (Value::Map(pairs), Some(place)) => {
+                match std::mem::replace(&mut pairs[place].1, Value::Nil) {
+                    Value::Binary(pickle) => Ok(Some((pickle, frames))),
+                    _ => Err(Malformed("a pickle that is not bytes")),
+                }
+            }
+            _ => Err(Malformed("a pickle that is not there")),
+        }
+    }
+
+    fn described(&mut self, value: &Value, marker: &str) -> Result<Option<Serialized>, Malformed> {
+        let Some(place) = field(value, marker).and_then(Value::as_u64) else {
             return Ok(None);
         };
         let missing = Malformed("an object whose frames are missing");
         let at = usize::try_from(place).ok().and_then(|place| place.checked_sub(1));
         let at = at.filter(|at| *at < self.frames.len()).ok_or(missing.clone())?;
-        let header = decode(&self.frames[at])?;
+        let mut header = decode(&self.frames[at])?;
         let count = field(&header, "num-sub-frames").and_then(Value::as_u64).unwrap_or(0);
         let rest = &mut self.frames[at + 1..];
         let count = usize::try_from(count).ok().filter(|count| *count <= rest.len());
         let frames = rest[..count.ok_or(missing)?].iter_mut().map(std::mem::take).collect();
+        // It is written anew when the object is passed on.
+        if let Value::Map(pairs) = &mut header {
+            pairs.retain(|(name, _)| name.as_str() != Some("num-sub-frames"));
+        }
         Ok(Some(Serialized { header, frames }))
     }
 }

@@ -4,7 +4,7 @@
 //! `graph` and `exception` are what is in the messages, `native` what Rust says
 //! to Rust inside of them. `table` knows which task is where, and decides where
 //! the next one goes; a `keeper` for each scheduler connects, writes and reads;
-//! its `fetch` brings results.
+//! its `fetch` brings results. The other side, a worker, is in `worker`.
 
 pub(crate) mod address;
 pub(crate) mod cluster;
@@ -18,6 +18,7 @@ mod load;
 pub(crate) mod message;
 pub(crate) mod native;
 pub(crate) mod pickle;
+pub(crate) mod plugin;
 mod table;
 pub(crate) mod tls;
 mod url;
@@ -44,6 +45,7 @@ use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, unknown};
 
 use cluster::Cluster;
+use graph::Terms;
 use keeper::Keeper;
 use table::{Start, Table};
 
@@ -63,7 +65,7 @@ pub(crate) fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Err
     let schedulers = settings.addresses.len();
     let (ending, ended) = watch::channel(false);
     let shared = Arc::new(Shared {
-        table: Mutex::new(Table::new(schedulers)),
+        table: Mutex::new(Table::new(schedulers, settings.window)),
         wakes: (0..schedulers).map(|_| Arc::default()).collect(),
         clusters: (0..schedulers).map(|_| Mutex::default()).collect(),
         reasons: Mutex::new(vec![None; schedulers]),
@@ -81,6 +83,7 @@ pub(crate) fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Err
             address: address.clone(),
             tls: tls.clone(),
             silence: settings.silence,
+            plugin: settings.plugin.clone(),
             was_up: false.into(),
         };
         let (guard, ended) = (guard.clone(), ended.clone());
@@ -155,6 +158,9 @@ impl Drop for Ended {
         if !*self.shared.ending.borrow() {
             self.gate.end(&Error::closed("its runtime ended"));
         }
+        for cluster in &self.shared.clusters {
+            *cluster.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        }
         self.gate.report(|reports| reports.ended());
     }
 }
@@ -192,6 +198,17 @@ impl Shared {
     }
 }
 
+/// What the worker is told beside the arguments.
+fn terms(work: &Work<'_>, now: Instant) -> Terms {
+    // Others may come to share a task with a key, and be more patient.
+    let deadline = work.deadline.filter(|_| work.key.is_none());
+    Terms {
+        timeout: deadline.map(|deadline| deadline.saturating_duration_since(now)),
+        grace: work.grace,
+        context: work.origin.and_then(|origin| origin.context.clone()),
+    }
+}
+
 impl Engine for Dask {
     fn name(&self) -> &'static str {
         "dask"
@@ -213,7 +230,7 @@ impl Engine for Dask {
             function: work.function,
             args: work.args.payload.clone(),
             priority: work.priority,
-            timeout: work.deadline.map(|deadline| deadline.saturating_duration_since(now)),
+            terms: terms(&work, now),
         };
         let at = self.0.table().start(now, slot, start);
         Some(self.0.wakes[at].clone())
@@ -292,6 +309,12 @@ impl Engine for Dask {
 
     fn size(&self) -> Option<usize> {
         Some(self.0.each_cluster().map(|cluster| cluster.workers.len()).sum())
+    }
+
+    fn hosts(&self) -> Option<(usize, u64)> {
+        let clusters: Vec<_> = self.0.each_cluster().collect();
+        let threads = clusters.iter().map(|cluster| cluster.threads).sum();
+        Some((threads, clusters.iter().map(|cluster| cluster.memory_limit()).sum()))
     }
 
     fn held_ns(&self, slot: SlotId, task: TaskId, now: Instant) -> Option<u64> {

@@ -12,20 +12,24 @@ use serde::{Deserialize, Serialize};
 use super::exception;
 use super::pickle::{Node, Pickle, Symbols};
 use crate::codec::encode_into;
-use crate::error::{Cause, Lost, Stage};
+use crate::error::{Cause, Lost, Shortage, Stage};
 #[cfg(all(feature = "local", target_os = "linux"))]
 use crate::error::{Error, Repr};
+#[cfg(all(feature = "local", target_os = "linux"))]
+use crate::ledger::Report;
 #[cfg(all(feature = "local", target_os = "linux"))]
 use crate::task::RunError;
 use crate::wire::{Failure, Usage};
 
 /// The version of what is said here; it is the first byte of each.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What an execution that gave a result used; the encoded result follows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Done {
     pub(crate) usage: Usage,
+    /// Resident memory before, of which `usage` says nothing when it travels.
+    pub(crate) memory_before_bytes: Option<u64>,
     /// The number of the process, on the machine where it ran.
     pub(crate) pid: u32,
 }
@@ -34,9 +38,11 @@ pub(crate) struct Done {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Failed {
     /// Its process lives on.
-    Failure(Failure, Usage),
+    Failure(Failure),
     /// Its process died.
     Lost(Death),
+    /// Its arguments took down processes over there, and are refused for a while.
+    Quarantined { crashes: u32, left: Duration, death: Death },
     /// It ran out of the time that it was given.
     TimedOut { stage: Stage, timeout: Duration },
     /// The worker's queue is full, or it is ending.
@@ -49,8 +55,10 @@ pub(crate) struct Death {
     worker: usize,
     pid: u32,
     cause: Option<Cause>,
+    shortage: Option<Shortage>,
     stderr: Vec<String>,
     memory_bytes: Option<u64>,
+    memory_at_start_bytes: Option<u64>,
     run_time: Option<Duration>,
     cpu_time: Option<Duration>,
 }
@@ -61,8 +69,10 @@ impl From<&Lost> for Death {
             worker: lost.worker,
             pid: lost.pid,
             cause: lost.cause,
+            shortage: lost.shortage,
             stderr: lost.stderr.clone(),
             memory_bytes: lost.memory_bytes,
+            memory_at_start_bytes: lost.memory_at_start_bytes,
             run_time: lost.run_time,
             cpu_time: lost.cpu_time,
         }
@@ -71,8 +81,18 @@ impl From<&Lost> for Death {
 
 impl From<Death> for Lost {
     fn from(death: Death) -> Self {
-        let Death { worker, pid, cause, stderr, memory_bytes, run_time, cpu_time } = death;
-        Self { worker, pid, cause, stderr, memory_bytes, run_time, cpu_time, ..Self::default() }
+        Self {
+            worker: death.worker,
+            pid: death.pid,
+            cause: death.cause,
+            shortage: death.shortage,
+            stderr: death.stderr,
+            memory_bytes: death.memory_bytes,
+            memory_at_start_bytes: death.memory_at_start_bytes,
+            run_time: death.run_time,
+            cpu_time: death.cpu_time,
+            ..Self::default()
+        }
     }
 }
 
@@ -80,15 +100,17 @@ impl From<Death> for Lost {
 impl Failed {
     /// What a worker's own engine ended a task with.
     pub(crate) fn of(error: &Error) -> Self {
-        let usage = Usage::default();
         match error.repr() {
-            Repr::Panicked(panic) => Self::Failure(Failure::Panicked(panic.clone()), usage),
-            Repr::WorkerLost(lost) => Self::Lost(lost.into()),
+            Repr::Panicked(panic) => Self::Failure(Failure::Panicked(panic.clone())),
+            Repr::WorkerLost(lost) | Repr::OutOfMemory(lost) => Self::Lost(lost.into()),
+            Repr::Quarantined { crashes, left, lost } => {
+                Self::Quarantined { crashes: *crashes, left: *left, death: lost.into() }
+            }
             Repr::TimedOut { stage, timeout } => {
                 Self::TimedOut { stage: *stage, timeout: *timeout }
             }
             Repr::TooLarge { bytes, limit, .. } => {
-                Self::Failure(Failure::TooLarge { bytes: *bytes, limit: *limit }, usage)
+                Self::Failure(Failure::TooLarge { bytes: *bytes, limit: *limit })
             }
             Repr::Codec { what, type_name, source } => {
                 let (type_name, source) = (type_name.to_string(), source.to_string());
@@ -96,14 +118,29 @@ impl Failed {
                     true => RunError::Decode { type_name, source },
                     false => RunError::Encode { type_name, source },
                 };
-                Self::Failure(Failure::Codec(error), usage)
+                Self::Failure(Failure::Codec(error))
             }
+            Repr::UnknownTask { .. } => Self::Failure(Failure::UnknownTask),
             _ => Self::Refused(error.to_string()),
         }
     }
 }
 
 impl Done {
+    /// What an execution by this process's own engine used.
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub(crate) fn of(report: &Report) -> Self {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let usage = Usage {
+            run_ns: nanoseconds(report.run_time),
+            cpu_ns: report.cpu_time.map(nanoseconds),
+            memory_bytes: report.memory_bytes,
+            memory_before_bytes: None,
+        };
+        let memory_before_bytes = report.memory_at_start_bytes;
+        Self { usage, memory_before_bytes, pid: std::process::id() }
+    }
+
     /// The bytes of a task's result.
     pub(crate) fn encode(&self, result: &[u8]) -> Vec<u8> {
         let mut out = vec![VERSION];
@@ -120,22 +157,29 @@ impl Done {
 }
 
 impl Failed {
-    /// The pickle of an exception that says it, with a line for those who read
-    /// Python only.
-    pub(crate) fn to_exception(&self, line: &str) -> Vec<u8> {
+    /// What an exception that says it has as its second argument: it, and which
+    /// worker did.
+    pub(crate) fn to_bytes(&self, worker: &str) -> Vec<u8> {
         let mut bytes = vec![VERSION];
-        encode_into(self, &mut bytes).expect("it consists of what postcard can encode");
+        encode_into(&(worker, self), &mut bytes).expect("it consists of what postcard can encode");
+        bytes
+    }
+
+    /// The pickle of an exception that says it and which worker did, with a line for
+    /// those who read Python only.
+    pub(crate) fn to_exception(&self, line: &str, worker: &str) -> Vec<u8> {
         let mut pickle = Pickle::new();
         pickle.global("builtins", "RuntimeError");
         pickle.str(line);
-        pickle.bytes(&bytes);
+        pickle.bytes(&self.to_bytes(worker));
         pickle.tuple_of_two();
         pickle.call();
         pickle.finish()
     }
 
-    /// What an exception says; `None` if no worker of ours raised it.
-    pub(crate) fn from_exception(pickle: &[u8]) -> Option<Self> {
+    /// What an exception says, and the address of the worker; `None` if no worker
+    /// of ours raised it.
+    pub(crate) fn from_exception(pickle: &[u8]) -> Option<(String, Self)> {
         let symbols = Symbols::read(pickle, 0).ok()?;
         let [_, Node::Bytes(span)] = *exception::args(&symbols) else { return None };
         let (&VERSION, rest) = symbols.span(span).split_first()? else { return None };
@@ -151,9 +195,9 @@ mod tests {
     fn a_result_comes_with_what_it_used() {
         let usage =
             Usage { run_ns: 7, cpu_ns: Some(8), memory_before_bytes: None, memory_bytes: None };
-        let done = Done { usage, pid: 9 };
+        let done = Done { usage, memory_before_bytes: Some(6), pid: 9 };
         assert_eq!(Done::decode(&done.encode(b"abc")), Some((done, &b"abc"[..])));
-        assert_eq!(Done::decode(b"\x02\0\0\0\0"), None);
+        assert_eq!(Done::decode(b"\x01\0\0\0\0"), None);
         assert_eq!(Done::decode(b""), None);
     }
 
@@ -161,8 +205,8 @@ mod tests {
     fn a_failure_is_an_exception_that_python_can_read() {
         let lost = Lost { pid: 7, cause: Some(Cause::Signal(11)), ..Lost::default() };
         let failed = Failed::Lost(Death::from(&lost));
-        let pickle = failed.to_exception("worker was lost");
-        assert_eq!(Failed::from_exception(&pickle), Some(failed));
+        let pickle = failed.to_exception("worker was lost", "tcp://a:1");
+        assert_eq!(Failed::from_exception(&pickle), Some(("tcp://a:1".into(), failed)));
         assert_eq!(exception::read(&pickle, None).class, "RuntimeError");
         assert_eq!(Failed::from_exception(b"\x80\x04N."), None);
     }

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::graph::Terms;
 use super::window::Window;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
@@ -65,7 +66,7 @@ pub(crate) struct Start {
     pub(crate) function: &'static Function,
     pub(crate) args: Payload,
     pub(crate) priority: i32,
-    pub(crate) timeout: Option<Duration>,
+    pub(crate) terms: Terms,
 }
 
 /// What leaves for a scheduler.
@@ -103,8 +104,9 @@ pub(crate) struct Entry {
 pub(crate) type LostSlot = (SlotId, Vec<(TaskId, u32)>);
 
 impl Table {
-    pub(crate) fn new(schedulers: usize) -> Self {
-        let schedulers = (0..schedulers).map(|_| Scheduler::default()).collect();
+    pub(crate) fn new(schedulers: usize, window: Window) -> Self {
+        let schedulers =
+            (0..schedulers).map(|_| Scheduler { window, ..Scheduler::default() }).collect();
         Self { slots: HashMap::new(), wanted: 0, schedulers }
     }
 

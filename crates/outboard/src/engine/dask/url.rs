@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::address::{Address, Files, Role, Scheme};
+use super::plugin::Plugin;
 use super::tls;
+use super::window::Window;
 
 /// How long a scheduler may say nothing before it counts as lost.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -18,6 +20,10 @@ pub(crate) struct Settings {
     pub(crate) addresses: Vec<Address>,
     files: Files,
     pub(crate) silence: Duration,
+    /// Which program is to be beside Python workers.
+    pub(crate) plugin: Option<Plugin>,
+    /// How many tasks a scheduler is given at once.
+    pub(crate) window: Window,
 }
 
 impl Settings {
@@ -41,7 +47,13 @@ impl Settings {
             if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
                 return Err("a scheduler is named twice".into());
             }
-            Ok(Self { addresses, files: Files::default(), silence: SILENCE })
+            Ok(Self {
+                addresses,
+                files: Files::default(),
+                silence: SILENCE,
+                window: Window::default(),
+                plugin: None,
+            })
         }))
     }
 
@@ -63,7 +75,16 @@ impl Settings {
                 Ok(ms @ 1_000..) => self.silence = Duration::from_millis(ms),
                 _ => return Err("`silence_ms` must be at least 1000".into()),
             },
-            _ => return Ok(false),
+            "window" => match value.parse() {
+                Ok(tasks @ 1..) => self.window = Window::limited(tasks),
+                _ => return Err("`window` must be at least 1".into()),
+            },
+            "plugin" => self.plugin.get_or_insert_default().set_program(value)?,
+            _ => match (name.strip_prefix("plugin."), &mut self.plugin) {
+                (Some(name), Some(plugin)) => plugin.set_option(name, value)?,
+                (Some(_), None) => return Err(format!("`{name}` comes after `plugin`")),
+                (None, _) => return Ok(false),
+            },
         }
         Ok(true)
     }
@@ -111,6 +132,7 @@ mod tests {
         assert_eq!(settings.set("tls_ca", "/no/such/file"), Ok(true));
         assert_eq!(settings.set("speed", "1"), Ok(false));
         assert!(settings.set("silence_ms", "5").is_err());
+        assert!(settings.set("window", "0").is_err());
         assert!(settings.tls().unwrap_err().contains("/no/such/file"));
     }
 }

@@ -28,15 +28,21 @@ const SLOW: Duration = Duration::from_millis(400);
 pub(crate) struct Window {
     size: usize,
     threads: usize,
+    limit: usize,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { size: FIRST, threads: 0 }
+        Self { size: FIRST, threads: 0, limit: usize::MAX }
     }
 }
 
 impl Window {
+    /// One that never holds more than that.
+    pub(crate) fn limited(limit: usize) -> Self {
+        Self { size: FIRST.min(limit), limit, ..Self::default() }
+    }
+
     /// The cluster has so many threads from now on.
     pub(crate) fn threads(&mut self, threads: usize) {
         self.threads = threads;
@@ -45,11 +51,11 @@ impl Window {
 
     /// Two tasks for each thread: one that runs, and the next.
     fn least(&self) -> usize {
-        (2 * self.threads).max(LEAST)
+        (2 * self.threads).max(LEAST).min(self.limit)
     }
 
     fn most(&self) -> usize {
-        MOST.max(self.least())
+        MOST.max(self.least()).min(self.limit)
     }
 
     /// A task has ended so long after it was sent, when so many were there.
@@ -85,6 +91,15 @@ mod tests {
         let mut window = Window::default();
         (0..1000).for_each(|_| window.ended(Duration::from_millis(5), 1));
         assert_eq!(window.size(), FIRST);
+    }
+
+    #[test]
+    fn a_limit_is_never_exceeded() {
+        let mut window = Window::limited(2);
+        assert_eq!(window.size(), 2);
+        window.threads(10);
+        (0..1000).for_each(|_| window.ended(Duration::from_millis(5), 2));
+        assert_eq!(window.size(), 2);
     }
 
     #[test]

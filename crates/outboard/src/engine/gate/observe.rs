@@ -157,7 +157,8 @@ impl Core {
     /// Tells the rest, at the end of a lock; whether someone waits for that.
     pub(super) fn has_told(&mut self) -> bool {
         self.tell_turned();
-        self.ledger.record.as_mut().is_some_and(|record| record.is_due())
+        let ended = matches!(self.phase, Phase::Ended(_));
+        self.ledger.record.as_mut().is_some_and(|record| ended || record.is_due())
     }
 
     /// Tells an event of a task.
@@ -269,7 +270,8 @@ impl Core {
         Some(Echo { origin, task: id, worker, attempt, said: failure(error.to_string()) })
     }
 
-    fn snapshot(&self, now: Instant, (cores, memory_bytes): (usize, u64)) -> Snapshot {
+    fn snapshot(&self, now: Instant, here: (usize, u64)) -> Snapshot {
+        let (cores, memory_bytes) = self.engine.hosts().unwrap_or(here);
         let counts = self.ledger.counts();
         let queued = self.ledger.queued();
         let roster = &self.watchers.roster;

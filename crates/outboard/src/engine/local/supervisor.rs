@@ -381,6 +381,8 @@ impl Supervisor {
         command
             .arg0(name)
             .env(VARIABLE, std::process::id().to_string())
+            // Programs that a task starts are no workers of the cluster.
+            .env_remove("OUTBOARD_WORKER")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);

@@ -4,26 +4,26 @@ use std::time::Duration;
 
 use outboard::{Client, ErrorKind, TaskFuture, gather};
 
-use super::{Engine, on_every_engine};
+use super::{Engine, named, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{hold, pid};
+use crate::support::tasks::{hold, length, longer, pid, same, same_bytes, same_text, zeros};
 
 on_every_engine! {
+    arguments_that_are_too_large_are_not_sent,
+    results_that_are_too_large_are_not_sent,
+    payloads_of_exactly_the_bound_pass,
     a_full_queue_refuses_at_once,
     a_full_queue_has_room_again_when_a_task_leaves,
     the_queue_is_bounded_in_bytes_too,
     an_idle_worker_always_accepts,
     ready_waits_for_room,
     ready_can_be_left,
-    arguments_that_are_too_large_are_not_sent,
-    results_that_are_too_large_are_not_sent,
-    payloads_of_exactly_the_bound_pass,
 }
 
 /// One worker, busy until the scratch is released, and that task.
 async fn busy(engine: Engine, options: &str, scratch: &Scratch) -> (Client, TaskFuture<u32>) {
-    let client = engine.client(&format!("workers=1&{options}")).await;
+    let client = engine.client(&format!("workers=1&window=1&{options}")).await;
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;
     (client, running)
@@ -32,8 +32,8 @@ async fn busy(engine: Engine, options: &str, scratch: &Scratch) -> (Client, Task
 async fn a_full_queue_refuses_at_once(engine: Engine) {
     let scratch = Scratch::new();
     let (client, running) = busy(engine, "queue_tasks=3", &scratch).await;
-    let waiting: Vec<_> = (0..3).map(|n: u64| client.submit(|x: u64| x, n)).collect();
-    let refused = client.submit(|x: u64| x, 3);
+    let waiting: Vec<_> = (0..3).map(|n: u64| client.submit(same, n)).collect();
+    let refused = client.submit(same, 3);
     assert!(refused.is_finished(), "at once");
     let error = refused.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
@@ -43,16 +43,16 @@ async fn a_full_queue_refuses_at_once(engine: Engine) {
     scratch.release();
     running.await.unwrap();
     assert_eq!(gather(waiting).await.unwrap(), [0, 1, 2]);
-    assert_eq!(client.submit(|x: u64| x, 4).await.unwrap(), 4, "the queue recovers");
+    assert_eq!(client.submit(same, 4).await.unwrap(), 4, "the queue recovers");
 }
 
 async fn a_full_queue_has_room_again_when_a_task_leaves(engine: Engine) {
     let scratch = Scratch::new();
     let (client, running) = busy(engine, "queue_tasks=1", &scratch).await;
-    let waiting = client.submit(|x: u64| x, 1);
-    assert!(client.submit(|x: u64| x, 2).await.unwrap_err().is_overloaded());
+    let waiting = client.submit(same, 1);
+    assert!(client.submit(same, 2).await.unwrap_err().is_overloaded());
     drop(waiting);
-    let waiting = client.submit(|x: u64| x, 3);
+    let waiting = client.submit(same, 3);
     scratch.release();
     running.await.unwrap();
     assert_eq!(waiting.await.unwrap(), 3);
@@ -61,7 +61,7 @@ async fn a_full_queue_has_room_again_when_a_task_leaves(engine: Engine) {
 async fn the_queue_is_bounded_in_bytes_too(engine: Engine) {
     let scratch = Scratch::new();
     let (client, running) = busy(engine, "queue_bytes=1000", &scratch).await;
-    let length = |bytes: usize| client.submit(|x: Vec<u8>| x.len(), vec![0; bytes]);
+    let length = |bytes: usize| client.submit(length, vec![0; bytes]);
     let waiting = [length(400), length(400)];
     let error = length(400).await.unwrap_err();
     assert!(error.to_string().contains("limit 1000 bytes of arguments"), "{error}");
@@ -75,14 +75,14 @@ async fn the_queue_is_bounded_in_bytes_too(engine: Engine) {
 }
 
 async fn an_idle_worker_always_accepts(engine: Engine) {
-    let client = engine.client("workers=1&queue_tasks=0&queue_bytes=0").await;
+    let client = engine.client("workers=1&window=1&queue_tasks=0&queue_bytes=0").await;
     for n in 0..20 {
         client.ready().await.unwrap();
-        assert_eq!(client.submit(|x: u64| x, n).await.unwrap(), n);
+        assert_eq!(client.submit(same, n).await.unwrap(), n);
     }
     let scratch = Scratch::new();
     let running = client.submit(hold, scratch.path());
-    assert!(client.submit(|x: u64| x, 1).await.unwrap_err().is_overloaded());
+    assert!(client.submit(same, 1).await.unwrap_err().is_overloaded());
     scratch.release();
     running.await.unwrap();
 }
@@ -91,7 +91,7 @@ async fn ready_waits_for_room(engine: Engine) {
     let scratch = Scratch::new();
     let (client, running) = busy(engine, "queue_tasks=1", &scratch).await;
     client.ready().await.unwrap();
-    let waiting = client.submit(|x: u64| x, 1);
+    let waiting = client.submit(same, 1);
     let mut ready = tokio::spawn({
         let client = client.clone();
         async move { client.ready().await }
@@ -118,7 +118,7 @@ async fn ready_can_be_left(engine: Engine) {
 
 async fn arguments_that_are_too_large_are_not_sent(engine: Engine) {
     let client = engine.client("workers=1&max_payload=1000").await;
-    let refused = client.submit(|x: Vec<u8>| x.len(), vec![0; 1001]);
+    let refused = client.submit(length, vec![0; 1001]);
     assert!(refused.is_finished(), "at once");
     let error = refused.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
@@ -130,7 +130,7 @@ async fn arguments_that_are_too_large_are_not_sent(engine: Engine) {
 async fn results_that_are_too_large_are_not_sent(engine: Engine) {
     let client = engine.client("workers=1&max_payload=1000").await;
     let before = client.submit(pid, ()).await.unwrap();
-    let error = client.submit(|n: usize| vec![0_u8; n], 5_000_000).await.unwrap_err();
+    let error = client.submit(zeros, 5_000_000).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let text = error.to_string();
     assert!(text.starts_with("result of 5000000 bytes exceed"), "{text}");
@@ -139,14 +139,15 @@ async fn results_that_are_too_large_are_not_sent(engine: Engine) {
 
 async fn payloads_of_exactly_the_bound_pass(engine: Engine) {
     let client = engine.client("workers=1&max_payload=1000").await;
-    let back = client.submit(|x: Vec<u8>| x, vec![7; 1000]).await.unwrap();
+    let back = client.submit(same_bytes, vec![7; 1000]).await.unwrap();
     assert_eq!(back, vec![7; 1000]);
-    let grown = client.submit(|x: Vec<u8>| [x, vec![7]].concat(), vec![7; 1000]).await;
+    let grown = client.submit(longer, vec![7; 1000]).await;
     assert!(grown.unwrap_err().is_too_large());
     // Two bytes of what the codec makes of a text are its length.
     let text = |bytes| "x".repeat(bytes);
-    assert_eq!(client.submit(|x: String| x, text(998)).await.unwrap(), text(998));
-    assert!(client.submit(|x: String| x, text(999)).await.unwrap_err().is_too_large());
-    let grown = client.submit(|x: String| x + "x", text(998)).await;
+    assert_eq!(client.submit(same_text, text(998)).await.unwrap(), text(998));
+    assert!(client.submit(same_text, text(999)).await.unwrap_err().is_too_large());
+    let longer = named!("contract.40", |x: String| -> String { x + "x" });
+    let grown = client.submit(longer, text(998)).await;
     assert!(grown.unwrap_err().is_too_large());
 }

@@ -6,20 +6,20 @@ use outboard::{ErrorKind, Status};
 use super::{Engine, Promise, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{hold, spin, write};
+use crate::support::tasks::{hold, next, same, spin, write};
 
 on_every_engine! {
     a_queued_task_whose_future_is_dropped_never_starts,
     dropping_the_future_of_a_running_task_frees_its_worker,
     dropping_one_future_leaves_the_others_alone,
-    cancel_ends_a_queued_task,
     cancel_ends_a_running_task,
     cancel_after_the_end_changes_nothing,
     a_storm_of_drops_leaves_a_client_that_works,
+    cancel_ends_a_queued_task,
 }
 
 async fn a_queued_task_whose_future_is_dropped_never_starts(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (running, scratch) = (Scratch::new(), Scratch::new());
     let first = client.submit(hold, running.path());
     running.started(1).await;
@@ -71,7 +71,7 @@ async fn dropping_one_future_leaves_the_others_alone(engine: Engine) {
 }
 
 async fn cancel_ends_a_queued_task(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (running, scratch) = (Scratch::new(), Scratch::new());
     let first = client.submit(hold, running.path());
     running.started(1).await;
@@ -98,7 +98,7 @@ async fn cancel_ends_a_running_task(engine: Engine) {
 
 async fn cancel_after_the_end_changes_nothing(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let future = client.submit(|x: u64| x + 1, 1);
+    let future = client.submit(next, 1);
     eventually("it ends", || future.is_finished()).await;
     future.cancel();
     assert_eq!(future.await.unwrap(), 2);
@@ -108,8 +108,8 @@ async fn cancel_after_the_end_changes_nothing(engine: Engine) {
 async fn a_storm_of_drops_leaves_a_client_that_works(engine: Engine) {
     let client = engine.client("workers=2").await;
     for round in 0..10_u64 {
-        let futures: Vec<_> = (0..1_000).map(|n| client.submit(|x: u64| x, n)).collect();
-        let kept = client.submit(|x: u64| x + 1, round);
+        let futures: Vec<_> = (0..1_000).map(|n| client.submit(same, n)).collect();
+        let kept = client.submit(next, round);
         // From the back, from the front, and some that have ended by then.
         let (front, back) = futures.into_iter().partition::<Vec<_>, _>(|f| f.is_finished());
         back.into_iter().rev().for_each(drop);

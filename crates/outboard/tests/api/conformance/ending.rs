@@ -4,12 +4,11 @@ use outboard::{Client, ErrorKind, TaskFuture};
 
 use super::{Engine, Promise, on_every_engine};
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{hold, write};
+use crate::support::tasks::{hold, nothing, same, write};
 use crate::support::{eventually, runtime};
 
 on_every_engine! {
     shutdown_closes_everything,
-    shutdown_leaves_nothing_behind,
     shutdown_of_one_clone_is_that_of_all,
     shutdown_twice_is_shutdown,
     drain_finishes_what_was_taken_and_refuses_the_rest,
@@ -18,6 +17,7 @@ on_every_engine! {
     futures_outlive_the_client,
     detached_tasks_outlive_all_handles,
     futures_end_with_the_clients_runtime,
+    shutdown_leaves_nothing_behind,
     a_closed_client_is_never_ready,
 }
 
@@ -64,7 +64,8 @@ async fn shutdown_leaves_nothing_behind(engine: Engine) {
     client.shutdown().await;
     #[cfg(target_os = "linux")]
     for worker in &workers {
-        assert!(worker.is_reaped(), "a worker is left when shutdown returns");
+        let left = !worker.is_reaped();
+        assert_eq!(left, !engine.promises(Promise::OwnsItsWorkers), "when shutdown returns");
     }
     eventually("none is listed", || client.snapshot().per_worker.is_empty()).await;
     drop(running);
@@ -74,8 +75,8 @@ async fn shutdown_of_one_clone_is_that_of_all(engine: Engine) {
     let client = engine.client("workers=1").await;
     let (clone, derived) = (client.clone(), client.priority(3));
     clone.shutdown().await;
-    closed(client.submit(|| (), ())).await;
-    closed(derived.submit(|| (), ())).await;
+    closed(client.submit(nothing, ())).await;
+    closed(derived.submit(nothing, ())).await;
 }
 
 async fn shutdown_twice_is_shutdown(engine: Engine) {
@@ -83,7 +84,7 @@ async fn shutdown_twice_is_shutdown(engine: Engine) {
     tokio::join!(client.shutdown(), client.shutdown());
     client.shutdown().await;
     client.drain().await;
-    closed(client.submit(|| (), ())).await;
+    closed(client.submit(nothing, ())).await;
 }
 
 async fn drain_finishes_what_was_taken_and_refuses_the_rest(engine: Engine) {
@@ -116,16 +117,16 @@ async fn drain_can_be_left_and_stays(engine: Engine) {
     scratch.started(1).await;
     let early = tokio::time::timeout(std::time::Duration::from_millis(20), client.drain()).await;
     assert!(early.is_err(), "a task runs");
-    closed(client.submit(|| (), ())).await;
+    closed(client.submit(nothing, ())).await;
     scratch.release();
     running.await.unwrap();
 }
 
 async fn drain_of_an_idle_client_is_over_at_once(engine: Engine) {
     let client = engine.client("workers=1").await;
-    client.submit(|| (), ()).await.unwrap();
+    client.submit(nothing, ()).await.unwrap();
     client.drain().await;
-    closed(client.submit(|| (), ())).await;
+    closed(client.submit(nothing, ())).await;
 }
 
 async fn futures_outlive_the_client(engine: Engine) {
@@ -159,7 +160,7 @@ async fn futures_end_with_the_clients_runtime(engine: Engine) {
             let own = runtime();
             let client: Client = own.block_on(engine.client("workers=1"));
             let running = client.submit(hold, path);
-            let queued = client.submit(|x: u64| x, 1);
+            let queued = client.submit(same, 1);
             (own, client, running, queued)
         };
         let (own, client, running, queued) = tokio::task::spawn_blocking(start).await.unwrap();
@@ -172,7 +173,7 @@ async fn futures_end_with_the_clients_runtime(engine: Engine) {
         closed(queued).await;
         let error = blocking.join().unwrap().unwrap_err();
         assert!(error.is_closed(), "{error}");
-        closed(client.submit(|| (), ())).await;
+        closed(client.submit(nothing, ())).await;
     } else {
         scratch.release();
         running.await.unwrap();
@@ -181,7 +182,7 @@ async fn futures_end_with_the_clients_runtime(engine: Engine) {
 }
 
 async fn a_closed_client_is_never_ready(engine: Engine) {
-    let client = engine.client("workers=1&queue_tasks=0").await;
+    let client = engine.client("workers=1&window=1&queue_tasks=0").await;
     let scratch = Scratch::new();
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;

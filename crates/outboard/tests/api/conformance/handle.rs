@@ -5,26 +5,26 @@ use std::time::{Duration, Instant};
 
 use outboard::Status;
 
-use super::{Engine, Promise, on_every_engine};
+use super::{Engine, Promise, named, on_every_engine};
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{fail, hold, write};
+use crate::support::tasks::{fail, hold, next, same, write};
 use crate::support::{eventually, runtime};
 
 on_every_engine! {
-    status_goes_from_queued_to_running_to_finished,
     a_finished_future_waits_for_its_owner,
-    a_detached_task_goes_on,
     awaiting_by_reference_loses_nothing,
     a_future_that_gave_its_result_cannot_be_polled,
     wait_blocks_a_plain_thread,
-    wait_inside_a_runtime_panics_and_cancels,
+    futures_travel_between_threads,
     a_report_says_how_it_went,
     a_report_measures_tasks_that_run_for_a_while,
-    futures_travel_between_threads,
+    wait_inside_a_runtime_panics_and_cancels,
+    status_goes_from_queued_to_running_to_finished,
+    a_detached_task_goes_on,
 }
 
 async fn status_goes_from_queued_to_running_to_finished(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (first, second) = (Scratch::new(), Scratch::new());
     let running = client.submit(hold, first.path());
     let queued = client.submit(hold, second.path());
@@ -44,14 +44,14 @@ async fn status_goes_from_queued_to_running_to_finished(engine: Engine) {
 
 async fn a_finished_future_waits_for_its_owner(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let future = client.submit(|x: u64| x, 1);
+    let future = client.submit(same, 1);
     eventually("it ends", || future.is_finished()).await;
     client.shutdown().await;
     assert_eq!(future.await.unwrap(), 1);
 }
 
 async fn a_detached_task_goes_on(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (first, second) = (Scratch::new(), Scratch::new());
     let running = client.submit(hold, first.path());
     first.started(1).await;
@@ -81,7 +81,7 @@ async fn awaiting_by_reference_loses_nothing(engine: Engine) {
 
 async fn a_future_that_gave_its_result_cannot_be_polled(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let mut future = client.submit(|x: u64| x, 1);
+    let mut future = client.submit(same, 1);
     (&mut future).await.unwrap();
     let again = tokio::spawn(async move { (&mut future).await.map(drop) });
     let panic = again.await.unwrap_err().into_panic();
@@ -107,7 +107,7 @@ async fn wait_blocks_a_plain_thread(engine: Engine) {
 }
 
 async fn wait_inside_a_runtime_panics_and_cancels(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (running, scratch) = (Scratch::new(), Scratch::new());
     let held = client.submit(hold, running.path());
     running.started(1).await;
@@ -129,7 +129,9 @@ async fn a_report_says_how_it_went(engine: Engine) {
     let held = client.submit(hold, running.path());
     running.started(1).await;
     let held_since = Instant::now();
-    let nap = |ms: u64| std::thread::sleep(Duration::from_millis(ms));
+    let nap = named!("contract.35", |ms: u64| -> () {
+        std::thread::sleep(Duration::from_millis(ms));
+    });
     let submitted = Instant::now();
     let future = client.submit(nap, 20);
     tokio::time::sleep(Duration::from_millis(30)).await;
@@ -148,6 +150,7 @@ async fn a_report_says_how_it_went(engine: Engine) {
     assert!(error.is_panicked(), "{error}");
 }
 
+#[outboard::task]
 fn burn(cpu_ms: u64) -> usize {
     let (start, memory) = (Instant::now(), vec![1_u8; 32 << 20]);
     let mut sum = 0;
@@ -160,7 +163,9 @@ fn burn(cpu_ms: u64) -> usize {
 async fn a_report_measures_tasks_that_run_for_a_while(engine: Engine) {
     let client = engine.client("workers=1").await;
     let (_, burnt) = client.submit(burn, 100).with_report().await.unwrap();
-    let nap = || std::thread::sleep(Duration::from_millis(100));
+    let nap = named!("contract.36", || -> () {
+        std::thread::sleep(Duration::from_millis(100));
+    });
     let ((), slept) = client.submit(nap, ()).with_report().await.unwrap();
     if engine.promises(Promise::Measures) {
         let (busy, idle) = (burnt.cpu_time.unwrap(), slept.cpu_time.unwrap());
@@ -174,11 +179,11 @@ async fn a_report_measures_tasks_that_run_for_a_while(engine: Engine) {
 
 async fn futures_travel_between_threads(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let future = client.submit(|x: u64| x + 1, 1);
+    let future = client.submit(next, 1);
     let value = std::thread::spawn(|| runtime().block_on(future)).join().unwrap();
     assert_eq!(value.unwrap(), 2);
     let submit = client.clone();
-    let blocking = std::thread::spawn(move || submit.submit(|x: u64| x + 1, 2).wait());
+    let blocking = std::thread::spawn(move || submit.submit(next, 2).wait());
     let value = tokio::task::spawn_blocking(|| blocking.join()).await.unwrap().unwrap();
     assert_eq!(value.unwrap(), 3);
 }

@@ -7,7 +7,7 @@ use outboard::{ErrorKind, gather};
 
 use super::{Engine, Promise, on_every_engine};
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{aborts_before, hold, panics_before, pid};
+use crate::support::tasks::{aborts_before, hold, next, panics_before, pid};
 
 on_every_engine! {
     a_lost_worker_fails_only_its_own_task,
@@ -43,7 +43,7 @@ async fn a_lost_worker_fails_only_its_own_task(engine: Engine) {
     let (sibling, crash, last) = (Scratch::new(), Scratch::new(), Scratch::new());
     let held = client.submit(hold, sibling.path());
     sibling.started(1).await;
-    let queued = |n: u64| client.submit(|x: u64| x + 1, n);
+    let queued = |n: u64| client.submit(next, n);
     let lost = client.submit(aborts_before, (crash.path(), usize::MAX));
     let waiting: Vec<_> = (0..100).map(queued).collect();
     assert_eq!(lost.await.unwrap_err().kind(), ErrorKind::WorkerLost);

@@ -61,6 +61,9 @@ use crate::support::eventually;
 #[derive(Clone, Copy, Debug)]
 struct Engine {
     name: &'static str,
+    /// Of a cluster.
+    #[cfg(all(feature = "dask", target_os = "linux"))]
+    release: crate::dask::Release,
 }
 
 /// A promise that not every engine can keep.
@@ -74,6 +77,16 @@ enum Promise {
     EndsWithItsRuntime,
     /// A report tells CPU time and memory of tasks that ran for a while.
     Measures,
+    /// A function without a name can be submitted.
+    RunsUnnamed,
+    /// A task that others share knows when the most patient of them leaves.
+    TellsSharedDeadlines,
+    /// A snapshot tells which worker has which task, and what each has done.
+    KnowsProcesses,
+    /// A value can be scattered.
+    Scatters,
+    /// Workers are the client's: it can have more or fewer, and they end with it.
+    OwnsItsWorkers,
 }
 
 /// Everything that an engine does not promise, and why.
@@ -86,12 +99,65 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
     ("inline", Promise::SurvivesCrashes, "a crash takes the process along: it is the worker"),
     ("inline", Promise::EndsWithItsRuntime, "its threads need no runtime: tasks just go on"),
     ("inline", Promise::Measures, "CPU time and memory are those of the whole server"),
+    (
+        "dask",
+        Promise::RunsUnnamed,
+        "a cluster knows functions by name, and refuses one that has none",
+    ),
+    (
+        "dask",
+        Promise::TellsSharedDeadlines,
+        "a task that others may share is not told when the most patient of them leaves",
+    ),
+    (
+        "dask",
+        Promise::KnowsProcesses,
+        "a scheduler does not say which worker has a task before it ends",
+    ),
+    (
+        "dask",
+        Promise::Scatters,
+        "what many tasks need goes along with each: nothing can be scattered on a cluster",
+    ),
+    (
+        "dask",
+        Promise::OwnsItsWorkers,
+        "a cluster has the workers that it has, and they outlive its clients",
+    ),
 ];
 
+/// On what condition an engine promises the rest: tests that need it say so in
+/// their options, which other engines do not have.
+const CONDITIONS: &[(&str, &str, &str)] = &[(
+    "dask",
+    "window=",
+    "what a scheduler was given counts as running, and bounds, order and shares hold for what \
+     waits here: with `window` as large as there are worker processes, that is all that waits",
+)];
+
 impl Engine {
+    fn named(name: &'static str) -> Self {
+        Self {
+            name,
+            #[cfg(all(feature = "dask", target_os = "linux"))]
+            release: crate::dask::Release::Newest,
+        }
+    }
+
+    #[cfg(all(feature = "dask", target_os = "linux"))]
+    fn dask(release: crate::dask::Release) -> Self {
+        Self { name: "dask", release }
+    }
+
     /// A client of this engine, with options as a URL takes them; all its workers
     /// are up.
     async fn client(self, options: &str) -> Client {
+        #[cfg(all(feature = "dask", target_os = "linux"))]
+        if self.name == "dask" {
+            return crate::dask::pool::client(self.release, options).await;
+        }
+        let options = options.split('&').filter(|option| !is_condition(option));
+        let options = options.collect::<Vec<_>>().join("&");
         let client = Client::connect(&format!("{}://?{options}", self.name)).await.unwrap();
         let all_up = || {
             let now = client.snapshot();
@@ -106,21 +172,79 @@ impl Engine {
     }
 }
 
+fn is_condition(option: &str) -> bool {
+    CONDITIONS.iter().any(|(_, condition, _)| option.starts_with(condition))
+}
+
 /// Makes a test of each of these, for each engine.
 macro_rules! on_every_engine {
     ($($name:ident),* $(,)?) => {
         mod inline {
             $(#[test] fn $name() {
-                crate::support::run(super::$name(super::super::Engine { name: "inline" }));
+                crate::support::run(super::$name(super::super::Engine::named("inline")));
             })*
         }
 
         #[cfg(target_os = "linux")]
         mod local {
             $(#[test] fn $name() {
-                crate::support::run(super::$name(super::super::Engine { name: "local" }));
+                crate::support::run(super::$name(super::super::Engine::named("local")));
             })*
+        }
+
+        #[cfg(all(feature = "dask", target_os = "linux"))]
+        mod dask {
+            mod oldest {
+                $(#[test] fn $name() {
+                    let engine = crate::conformance::Engine::dask(crate::dask::Release::Oldest);
+                    crate::support::run(super::super::$name(engine));
+                })*
+            }
+
+            mod newest {
+                $(#[test] fn $name() {
+                    let engine = crate::conformance::Engine::dask(crate::dask::Release::Newest);
+                    crate::support::run(super::super::$name(engine));
+                })*
+            }
         }
     };
 }
 use on_every_engine;
+
+/// A function with a name, written where it is used: of one without, a cluster
+/// knows nothing.
+macro_rules! named {
+    ($name:literal, || -> $output:ty $body:block) => {
+        named!($name, | | -> $output $body)
+    };
+    ($name:literal, |$($arg:ident: $type:ty),*| -> $output:ty $body:block) => {{
+        #[outboard::task(name = $name)]
+        fn function($($arg: $type),*) -> $output $body
+        function
+    }};
+}
+use named;
+
+/// Makes a test of each of these, for the engines of this machine.
+macro_rules! on_one_machine {
+    ($($name:ident),* $(,)?) => {
+        mod here {
+            mod inline {
+                $(#[test] fn $name() {
+                    let engine = crate::conformance::Engine::named("inline");
+                    crate::support::run(super::super::$name(engine));
+                })*
+            }
+
+            #[cfg(target_os = "linux")]
+            mod local {
+                $(#[test] fn $name() {
+                    let engine = crate::conformance::Engine::named("local");
+                    crate::support::run(super::super::$name(engine));
+                })*
+            }
+        }
+    };
+}
+use on_one_machine;

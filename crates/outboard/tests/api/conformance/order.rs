@@ -1,22 +1,24 @@
 //! Priorities, and map: what comes first.
 
+use std::path::PathBuf;
+
 use outboard::{ErrorKind, gather};
 
-use super::{Engine, on_every_engine};
+use super::{Engine, named, on_every_engine};
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{hold, write};
+use crate::support::tasks::{add, hold, next, next_but_one, same, write};
 
 on_every_engine! {
     tasks_start_in_the_order_of_their_submits,
-    a_higher_priority_starts_first,
-    a_map_gives_results_in_the_order_of_its_arguments,
     a_map_waits_for_room_instead_of_failing,
     a_map_has_at_most_a_window_under_way,
     a_map_submits_nothing_before_it_is_polled,
+    a_map_of_a_closed_client_ends,
+    a_map_gives_results_in_the_order_of_its_arguments,
     a_map_passes_errors_on_and_goes_on,
     gathering_a_map_ends_at_the_first_error,
     dropping_a_map_cancels_the_rest,
-    a_map_of_a_closed_client_ends,
+    a_higher_priority_starts_first,
 }
 
 async fn tasks_start_in_the_order_of_their_submits(engine: Engine) {
@@ -29,7 +31,7 @@ async fn tasks_start_in_the_order_of_their_submits(engine: Engine) {
 }
 
 async fn a_higher_priority_starts_first(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (running, scratch) = (Scratch::new(), Scratch::new());
     let held = client.submit(hold, running.path());
     running.started(1).await;
@@ -49,22 +51,22 @@ async fn a_higher_priority_starts_first(engine: Engine) {
 async fn a_map_gives_results_in_the_order_of_its_arguments(engine: Engine) {
     let client = engine.client("workers=3").await;
     // More than its window, the early ones the slowest.
-    let slow_first = |n: u64| {
+    let slow_first = named!("contract.33", |n: u64| -> u64 {
         std::thread::sleep(std::time::Duration::from_millis(5_u64.saturating_sub(n)));
         n * n
-    };
+    });
     let squares = client.map(slow_first, 0..3_000).gather().await.unwrap();
     assert_eq!(squares, (0..3_000).map(|n| n * n).collect::<Vec<u64>>());
     let none: Vec<u64> = client.map(slow_first, []).gather().await.unwrap();
     assert!(none.is_empty());
-    let sums = client.map(|a: u64, b: u64| a + b, [(1, 2), (3, 4)]).gather().await.unwrap();
+    let sums = client.map(add, [(1, 2), (3, 4)]).gather().await.unwrap();
     assert_eq!(sums, [3, 7]);
 }
 
 async fn a_map_waits_for_room_instead_of_failing(engine: Engine) {
     let client = engine.client("workers=2&queue_tasks=2").await;
     let (one, other) =
-        (client.map(|n: u64| n + 1, 0..500).gather(), client.map(|n: u64| n + 2, 0..500).gather());
+        (client.map(next, 0..500).gather(), client.map(next_but_one, 0..500).gather());
     let (one, other) = tokio::join!(one, other);
     assert_eq!(one.unwrap(), (1..501).collect::<Vec<u64>>());
     assert_eq!(other.unwrap(), (2..502).collect::<Vec<u64>>());
@@ -91,11 +93,12 @@ async fn a_map_has_at_most_a_window_under_way(engine: Engine) {
 
 async fn a_map_submits_nothing_before_it_is_polled(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let map = client.map(|n: u64| n, 0..10);
+    let map = client.map(same, 0..10);
     assert_eq!(client.snapshot().submitted, 0);
     assert_eq!(map.gather().await.unwrap().len(), 10);
 }
 
+#[outboard::task]
 fn even(n: u64) -> u64 {
     assert!(n.is_multiple_of(2), "{n} is odd");
     n
@@ -113,9 +116,11 @@ async fn a_map_passes_errors_on_and_goes_on(engine: Engine) {
 }
 
 async fn gathering_a_map_ends_at_the_first_error(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let scratch = Scratch::new();
-    let even_or_held = |at, n: u64| if n < 6 { even(n) } else { u64::from(hold(at)) };
+    let even_or_held = named!("contract.34", |at: PathBuf, n: u64| -> u64 {
+        if n < 6 { even(n) } else { u64::from(hold(at)) }
+    });
     let items = (2..).map(|n| (scratch.path(), n));
     let error = client.map(even_or_held, items).gather().await.unwrap_err();
     assert_eq!(error.panic().unwrap().message, "3 is odd");
@@ -126,7 +131,7 @@ async fn gathering_a_map_ends_at_the_first_error(engine: Engine) {
 }
 
 async fn dropping_a_map_cancels_the_rest(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let scratch = Scratch::new();
     let mut map = client.map(hold, (0..100).map(|_| scratch.path()));
     tokio::select! {
@@ -142,7 +147,7 @@ async fn dropping_a_map_cancels_the_rest(engine: Engine) {
 
 async fn a_map_of_a_closed_client_ends(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let mut map = client.map(|n: u64| n, 0..10);
+    let mut map = client.map(same, 0..10);
     client.shutdown().await;
     let error = map.next().await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);

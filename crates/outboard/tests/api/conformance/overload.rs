@@ -9,22 +9,22 @@ use outboard::{Client, Stage, TaskFuture, gather};
 use super::{Engine, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{fail, hold, write};
+use crate::support::tasks::{fail, hold, same_byte, sleep, write};
 
 on_every_engine! {
+    what_cannot_end_in_time_does_not_start,
     a_wait_that_would_be_too_long_is_refused,
     whoever_comes_back_when_told_to_is_admitted,
-    what_cannot_end_in_time_does_not_start,
     the_newest_goes_first_while_too_many_wait_too_long,
     figures_are_kept_for_each_function_and_tenant,
 }
 
 async fn a_wait_that_would_be_too_long_is_refused(engine: Engine) {
-    let client = engine.client("workers=1&max_wait_ms=20").await;
+    let client = engine.client("workers=1&window=1&max_wait_ms=20").await;
     let scratch = Scratch::new();
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;
-    let refused = || client.submit(|x: u8| x, 1);
+    let refused = || client.submit(same_byte, 1);
     eventually("the wait is expected to be long", || refused().is_finished()).await;
     let error = refused().await.unwrap_err();
     assert!(error.is_overloaded(), "{error}");
@@ -33,7 +33,7 @@ async fn a_wait_that_would_be_too_long_is_refused(engine: Engine) {
     scratch.release();
     running.await.unwrap();
     client.ready().await.unwrap();
-    assert_eq!(client.submit(|x: u8| x, 2).await.unwrap(), 2, "an idle worker accepts");
+    assert_eq!(client.submit(same_byte, 2).await.unwrap(), 2, "an idle worker accepts");
 }
 
 /// How many came back, and how many of those were admitted.
@@ -44,7 +44,7 @@ struct Tally {
 }
 
 async fn whoever_comes_back_when_told_to_is_admitted(engine: Engine) {
-    let client = engine.client("workers=2&queue_tasks=12").await;
+    let client = engine.client("workers=2&window=2&queue_tasks=12").await;
     let tally = std::sync::Arc::new(Tally::default());
     let visitors: Vec<_> =
         (0..60).map(|number| tokio::spawn(visit(client.tenant(number), tally.clone()))).collect();
@@ -61,7 +61,7 @@ async fn whoever_comes_back_when_told_to_is_admitted(engine: Engine) {
 async fn visit(client: Client, tally: std::sync::Arc<Tally>) {
     let mut comes_back = false;
     while tally.returned.load(Relaxed) < 300 {
-        let future = client.submit(std::thread::sleep, Duration::from_millis(5));
+        let future = client.submit(sleep, Duration::from_millis(5));
         let refused = future.is_finished();
         if comes_back {
             tally.returned.fetch_add(1, Relaxed);
@@ -96,7 +96,7 @@ async fn what_cannot_end_in_time_does_not_start(engine: Engine) {
 }
 
 async fn the_newest_goes_first_while_too_many_wait_too_long(engine: Engine) {
-    let client = engine.client("workers=1&lifo_above=2").await;
+    let client = engine.client("workers=1&window=1&lifo_above=2").await;
     let (held, scratch) = (Scratch::new(), Scratch::new());
     let running = client.submit(hold, held.path());
     held.started(1).await;
@@ -112,7 +112,7 @@ async fn the_newest_goes_first_while_too_many_wait_too_long(engine: Engine) {
 }
 
 async fn figures_are_kept_for_each_function_and_tenant(engine: Engine) {
-    let client = engine.client("workers=1&spares=0&queue_tasks=1").await;
+    let client = engine.client("workers=1&window=1&spares=0&queue_tasks=1").await;
     let (alice, scratch) = (client.tenant("alice"), Scratch::new());
     assert!(alice.submit(fail, "in the figures".into()).await.unwrap_err().is_panicked());
     let running = alice.submit(hold, scratch.path());

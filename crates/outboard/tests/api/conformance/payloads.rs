@@ -2,9 +2,9 @@
 
 use outboard::{Bytes, gather};
 
-use super::{Engine, on_every_engine};
+use super::{Engine, named, on_every_engine};
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{aborts_before, hold};
+use crate::support::tasks::{aborts_before, hold, same_bytes};
 
 on_every_engine! {
     bytes_of_every_size_arrive_whole,
@@ -51,6 +51,11 @@ fn turned(bytes: Bytes) -> Bytes {
     bytes.into()
 }
 
+#[outboard::task]
+async fn later(bytes: Bytes) -> Bytes {
+    bytes
+}
+
 fn is_turned(back: &[u8], sent: &[u8]) -> bool {
     let (end, start) = sent.split_at(sent.len().min(3));
     back.len() == sent.len() && back.starts_with(start) && back.ends_with(end)
@@ -62,7 +67,7 @@ async fn bytes_of_every_size_arrive_whole(engine: Engine) {
         let sent = Bytes::from(scrambled(bytes, 7));
         let back = client.submit(turned, sent.clone()).await.unwrap();
         assert!(is_turned(&back, &sent), "{bytes}");
-        let back = client.submit(|x: Vec<u8>| x, sent.to_vec()).await.unwrap();
+        let back = client.submit(same_bytes, sent.to_vec()).await.unwrap();
         assert!(back == sent, "{bytes}");
     }
     let beyond = client.submit(turned, vec![0; LARGEST + 1].into()).await;
@@ -71,27 +76,32 @@ async fn bytes_of_every_size_arrive_whole(engine: Engine) {
 
 async fn values_of_every_size_arrive_whole(engine: Engine) {
     let client = engine.client("workers=2").await;
+    let turned = named!("contract.41", |n: u8, x: String| -> (String, u8) { (x, n) });
     for bytes in SIZES {
         let sent = String::from_utf8(scrambled(bytes, 9)).unwrap();
-        let back = client.submit(|n: u8, x: String| (x, n), (7, sent.clone())).await.unwrap();
+        let back = client.submit(turned, (7, sent.clone())).await.unwrap();
         assert!(back == (sent, 7), "{bytes}");
     }
 }
 
 async fn bytes_alone_and_inside_of_something_are_the_same(engine: Engine) {
     let client = engine.client("workers=1").await;
+    let turned = named!("contract.42", |n: u32, x: Bytes| -> (Bytes, u32) { (x, n) });
+    let maybe = named!("contract.43", |x: Option<Bytes>| -> Option<Bytes> { x });
+    let refuse =
+        named!("contract.44", |x: Bytes| -> Result<Bytes, String> { Err(x.len().to_string()) });
+    let count = named!("contract.45", |x: Bytes| -> usize { x.len() });
+    let wrap = named!("contract.46", |x: Vec<u8>| -> Bytes { Bytes::from(x) });
     for bytes in [0, 1, 100, 100_000] {
         let sent = Bytes::from(scrambled(bytes, 3));
-        let pair = client.submit(|n: u32, x: Bytes| (x, n), (5, sent.clone())).await.unwrap();
+        let pair = client.submit(turned, (5, sent.clone())).await.unwrap();
         assert_eq!(pair, (sent.clone(), 5));
-        let some = client.submit(|x: Option<Bytes>| x, Some(sent.clone())).await.unwrap();
+        let some = client.submit(maybe, Some(sent.clone())).await.unwrap();
         assert_eq!(some, Some(sent.clone()));
-        let refused: Result<Bytes, String> =
-            client.submit(|x: Bytes| Err(x.len().to_string()), sent.clone()).await.unwrap();
+        let refused: Result<Bytes, String> = client.submit(refuse, sent.clone()).await.unwrap();
         assert_eq!(refused, Err(bytes.to_string()));
-        assert_eq!(client.submit(|x: Bytes| x.len(), sent.clone()).await.unwrap(), bytes);
-        assert_eq!(client.submit(|x: Vec<u8>| Bytes::from(x), sent.to_vec()).await.unwrap(), sent);
-        let later = |x: Bytes| async move { x };
+        assert_eq!(client.submit(count, sent.clone()).await.unwrap(), bytes);
+        assert_eq!(client.submit(wrap, sent.to_vec()).await.unwrap(), sent);
         assert_eq!(client.submit(later, sent.clone()).await.unwrap(), sent);
     }
 }

@@ -10,23 +10,23 @@ use std::path::PathBuf;
 use outboard::{Client, ErrorKind, TaskFunction, gather};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Engine, on_every_engine};
+use super::{Engine, Promise, named, on_every_engine};
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{fail, hold, pid, write};
+use crate::support::tasks::{fail, hold, pid, same_byte, same_bytes, same_float, write};
 
 on_every_engine! {
+    a_submit_starts_at_once,
     a_result_is_exactly_what_the_function_returns,
     functions_take_zero_to_eight_arguments,
     async_functions_give_their_output,
-    functions_without_a_name_are_told_apart,
     a_tasks_own_error_is_its_output,
     large_payloads_arrive_whole,
     results_come_back_to_their_own_futures,
-    a_submit_starts_at_once,
     a_panic_fails_its_task_alone,
     a_panic_may_carry_anything,
     what_cannot_be_encoded_is_a_codec_error,
     what_cannot_be_decoded_is_a_codec_error,
+    functions_without_a_name_are_told_apart,
 }
 
 /// Submits, and compares with calling the function here.
@@ -66,21 +66,34 @@ fn order() -> Order {
 
 async fn a_result_is_exactly_what_the_function_returns(engine: Engine) {
     let client = engine.client("workers=2").await;
-    same(&client, || (), (), ()).await;
-    same(&client, |x: bool| !x, true, false).await;
-    same(&client, |x: Option<u64>| x, None, None).await;
-    same(&client, |x: Option<Option<u64>>| x, Some(None), Some(None)).await;
-    same(&client, |x: String| x, "naïve 🦀\0".into(), "naïve 🦀\0".into()).await;
+    same(&client, named!("contract.1", || -> () {}), (), ()).await;
+    same(&client, named!("contract.2", |x: bool| -> bool { !x }), true, false).await;
+    same(&client, named!("contract.3", |x: Option<u64>| -> Option<u64> { x }), None, None).await;
+    same(
+        &client,
+        named!("contract.4", |x: Option<Option<u64>>| -> Option<Option<u64>> { x }),
+        Some(None),
+        Some(None),
+    )
+    .await;
+    same(
+        &client,
+        named!("contract.5", |x: String| -> String { x }),
+        "naïve 🦀\0".into(),
+        "naïve 🦀\0".into(),
+    )
+    .await;
     let bytes: Vec<u8> = (0..=255).collect();
-    same(&client, |x: Vec<u8>| x, bytes.clone(), bytes).await;
-    same(&client, |x: Vec<u8>| x, vec![], vec![]).await;
-    same(&client, |x: u128| x - 1, u128::MAX, u128::MAX - 1).await;
-    same(&client, |x: i128| x, i128::MIN, i128::MIN).await;
-    same(&client, |x: char| x, '\u{10FFFF}', '\u{10FFFF}').await;
-    same(&client, |x: Order| x, order(), order()).await;
+    same(&client, same_bytes, bytes.clone(), bytes).await;
+    same(&client, same_bytes, vec![], vec![]).await;
+    same(&client, named!("contract.6", |x: u128| -> u128 { x - 1 }), u128::MAX, u128::MAX - 1)
+        .await;
+    same(&client, named!("contract.7", |x: i128| -> i128 { x }), i128::MIN, i128::MIN).await;
+    same(&client, named!("contract.8", |x: char| -> char { x }), '\u{10FFFF}', '\u{10FFFF}').await;
+    same(&client, named!("contract.9", |x: Order| -> Order { x }), order(), order()).await;
     let quiet_nan = f64::from_bits(0x7ff8_0000_dead_beef);
     for value in [quiet_nan, -0.0, f64::MIN_POSITIVE / 2.0, f64::NEG_INFINITY] {
-        let back = client.submit(|x: f64| x, value).await.unwrap();
+        let back = client.submit(same_float, value).await.unwrap();
         assert_eq!(back.to_bits(), value.to_bits());
     }
 }
@@ -93,17 +106,36 @@ fn eight(a: u8, b: u16, c: u32, d: u64, e: i8, f: String, g: char, h: Vec<u8>) -
 
 async fn functions_take_zero_to_eight_arguments(engine: Engine) {
     let client = engine.client("workers=2").await;
-    same(&client, || 7, (), 7).await;
-    same(&client, |a: u8| a, 1, 1).await;
-    same(&client, |a: (u8, u8)| a, (1, 2), (1, 2)).await;
-    same(&client, |a: u8, b: u8| [a, b], (1, 2), [1, 2]).await;
-    same(&client, |a: u8, b: u8, c: u8| [a, b, c], (1, 2, 3), [1, 2, 3]).await;
-    same(&client, |a: u8, b: u8, c: u8, d: u8| [a, b, c, d], (1, 2, 3, 4), [1, 2, 3, 4]).await;
-    let five = |a: u8, b: u8, c: u8, d: u8, e: u8| [a, b, c, d, e];
+    same(&client, named!("contract.10", || -> u8 { 7 }), (), 7).await;
+    same(&client, same_byte, 1, 1).await;
+    same(&client, named!("contract.11", |a: (u8, u8)| -> (u8, u8) { a }), (1, 2), (1, 2)).await;
+    same(&client, named!("contract.12", |a: u8, b: u8| -> [u8; 2] { [a, b] }), (1, 2), [1, 2])
+        .await;
+    same(
+        &client,
+        named!("contract.13", |a: u8, b: u8, c: u8| -> [u8; 3] { [a, b, c] }),
+        (1, 2, 3),
+        [1, 2, 3],
+    )
+    .await;
+    same(
+        &client,
+        named!("contract.14", |a: u8, b: u8, c: u8, d: u8| -> [u8; 4] { [a, b, c, d] }),
+        (1, 2, 3, 4),
+        [1, 2, 3, 4],
+    )
+    .await;
+    let five =
+        named!("contract.15", |a: u8, b: u8, c: u8, d: u8, e: u8| -> [u8; 5] { [a, b, c, d, e] });
     same(&client, five, (1, 2, 3, 4, 5), [1, 2, 3, 4, 5]).await;
-    let six = |a: u8, b: u8, c: u8, d: u8, e: u8, f: u8| [a, b, c, d, e, f];
+    let six = named!("contract.16", |a: u8, b: u8, c: u8, d: u8, e: u8, f: u8| -> [u8; 6] {
+        [a, b, c, d, e, f]
+    });
     same(&client, six, (1, 2, 3, 4, 5, 6), [1, 2, 3, 4, 5, 6]).await;
-    let seven = |a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8| [a, b, c, d, e, f, g];
+    let seven =
+        named!("contract.17", |a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8| -> [u8; 7] {
+            [a, b, c, d, e, f, g]
+        });
     same(&client, seven, (1, 2, 3, 4, 5, 6, 7), [1, 2, 3, 4, 5, 6, 7]).await;
     let args = (1, 2, 3, 4, -5, "six".to_owned(), '7', vec![8]);
     same(&client, eight, args, "1 2 3 4 -5 six 7 [8]".into()).await;
@@ -123,7 +155,6 @@ async fn async_functions_give_their_output(engine: Engine) {
     let client = engine.client("workers=1").await;
     same(&client, later, "soon".into(), Ok("soon!".into())).await;
     same(&client, later, "again".into(), Ok("again!".into())).await;
-    same(&client, |x: u64| async move { x + 1 }, 1, 2).await;
 }
 
 fn identity<T>(value: T) -> T {
@@ -132,16 +163,25 @@ fn identity<T>(value: T) -> T {
 
 async fn functions_without_a_name_are_told_apart(engine: Engine) {
     let client = engine.client("workers=1").await;
+    if !engine.promises(Promise::RunsUnnamed) {
+        let error = client.submit(|x: u64| x + 1, 1).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownTask);
+        assert!(error.to_string().contains("#[task]"), "{error}");
+        return;
+    }
     same(&client, |x: u64| x + 1, 1, 2).await;
     same(&client, |y: u64| y + 1, 1, 2).await;
     same(&client, |x: u64| x * 3, 2, 6).await;
+    same(&client, |x: u64| async move { x + 1 }, 1, 2).await;
     same(&client, identity::<u64>, 5, 5).await;
     same(&client, identity::<String>, "s".into(), "s".into()).await;
 }
 
 async fn a_tasks_own_error_is_its_output(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let parse = |text: String| text.parse::<u8>().map_err(|error| error.to_string());
+    let parse = named!("contract.18", |text: String| -> Result<u8, String> {
+        text.parse::<u8>().map_err(|error| error.to_string())
+    });
     assert_eq!(client.submit(parse, "7".to_owned()).await.unwrap(), Ok(7));
     let own = client.submit(parse, "300".to_owned()).await.unwrap().unwrap_err();
     assert!(own.contains("too large"), "{own}");
@@ -152,7 +192,12 @@ async fn large_payloads_arrive_whole(engine: Engine) {
     let scrambled = |n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8;
     let bytes: Vec<u8> = (0..20_000_000).map(scrambled).collect();
     let futures = [bytes.clone(), bytes.clone()].map(|sent| {
-        client.submit(|x: Vec<u8>| x.into_iter().map(|byte| !byte).collect::<Vec<u8>>(), sent)
+        client.submit(
+            named!("contract.19", |x: Vec<u8>| -> Vec<u8> {
+                x.into_iter().map(|byte| !byte).collect()
+            }),
+            sent,
+        )
     });
     for back in gather(futures).await.unwrap() {
         assert!(back.len() == bytes.len() && back.iter().zip(&bytes).all(|(a, b)| *a == !b));
@@ -161,7 +206,9 @@ async fn large_payloads_arrive_whole(engine: Engine) {
 
 async fn results_come_back_to_their_own_futures(engine: Engine) {
     let client = engine.client("workers=3").await;
-    let square = |n: u64| (n, "x".repeat(n as usize % 300), n * n);
+    let square = named!("contract.20", |n: u64| -> (u64, String, u64) {
+        (n, "x".repeat(n as usize % 300), n * n)
+    });
     let futures: Vec<_> = (0..1_000).map(|n: u64| client.submit(square, n)).collect();
     for (n, future) in (0..).zip(futures) {
         assert_eq!(future.await.unwrap(), (n, "x".repeat(n as usize % 300), n * n));
@@ -203,20 +250,31 @@ async fn a_panic_fails_its_task_alone(engine: Engine) {
     assert_eq!(client.submit(pid, ()).await.unwrap(), first, "the worker lives on");
 }
 
+#[outboard::task]
+async fn late_division(x: u64) -> u64 {
+    tokio::task::yield_now().await;
+    10 / x
+}
+
 async fn a_panic_may_carry_anything(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let error = client.submit(|| -> u8 { std::panic::panic_any(7_u8) }, ()).await.unwrap_err();
+    let error = client
+        .submit(named!("contract.21", || -> u8 { std::panic::panic_any(7_u8) }), ())
+        .await
+        .unwrap_err();
     assert!(error.panic().is_some_and(|panic| !panic.message.is_empty()), "{error}");
     let long = client.submit(fail, "é".repeat(1 << 20)).await.unwrap_err();
     let message = &long.panic().unwrap().message;
     assert!(message.starts_with("éé") && message.len() < 1 << 20, "{}", message.len());
-    let late = |x: u64| async move {
-        tokio::task::yield_now().await;
-        10 / x
-    };
+    let late = late_division;
     assert!(client.submit(late, 0).await.unwrap_err().is_panicked());
     assert_eq!(client.submit(late, 5).await.unwrap(), 2, "the runtime of async tasks lives on");
-    let quiet = client.submit(|| -> u8 { std::panic::resume_unwind(Box::new("quiet")) }, ()).await;
+    let quiet = client
+        .submit(
+            named!("contract.22", || -> u8 { std::panic::resume_unwind(Box::new("quiet")) }),
+            (),
+        )
+        .await;
     assert_eq!(quiet.unwrap_err().panic().unwrap().message, "quiet");
 }
 
@@ -229,7 +287,10 @@ async fn what_cannot_be_encoded_is_a_codec_error(engine: Engine) {
     let scratch = Scratch::new();
     let args = client.submit(write, (not_text(), "never".into()));
     assert!(args.is_finished(), "it was never sent");
-    let result = client.submit(|| PathBuf::from(OsStr::from_bytes(&[0xff])), ());
+    let result = client.submit(
+        named!("contract.23", || -> PathBuf { PathBuf::from(OsStr::from_bytes(&[0xff])) }),
+        (),
+    );
     for error in [args.await.unwrap_err(), result.await.unwrap_err()] {
         assert_eq!(error.kind(), ErrorKind::Codec);
         assert!(error.to_string().starts_with("could not encode"), "{error}");
@@ -250,12 +311,14 @@ impl<'de> Deserialize<'de> for OneWay {
 
 async fn what_cannot_be_decoded_is_a_codec_error(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let args = client.submit(|_: OneWay| (), OneWay).await.unwrap_err();
-    let result = client.submit(|| OneWay, ()).await.unwrap_err();
+    let args =
+        client.submit(named!("contract.24", |_one: OneWay| -> () {}), OneWay).await.unwrap_err();
+    let result =
+        client.submit(named!("contract.25", || -> OneWay { OneWay }), ()).await.unwrap_err();
     for error in [args, result] {
         assert_eq!(error.kind(), ErrorKind::Codec);
         assert!(error.to_string().contains("OneWay"), "{error}");
         assert!(error.source().is_some());
     }
-    assert_eq!(client.submit(|x: u8| x, 1).await.unwrap(), 1);
+    assert_eq!(client.submit(same_byte, 1).await.unwrap(), 1);
 }

@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use outboard::{Bytes, ErrorKind, Scattered, gather};
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, Promise, on_every_engine};
+use super::{Engine, Promise, on_every_engine, on_one_machine};
 use crate::support::scratch::Scratch;
 use crate::support::tasks::hold;
 
 on_every_engine! {
+    a_value_is_scattered_or_that_is_refused,
+}
+
+on_one_machine! {
     a_scattered_value_is_the_same_in_every_task,
     a_scattered_value_may_be_inside_of_something,
     scattered_bytes_of_every_size_arrive,
@@ -18,6 +22,17 @@ on_every_engine! {
     a_scattered_value_is_for_tasks_of_its_own_client,
     there_is_room_again_when_a_value_is_dropped,
     nothing_is_scattered_after_shutdown,
+}
+
+async fn a_value_is_scattered_or_that_is_refused(engine: Engine) {
+    let client = engine.client("workers=1").await;
+    match client.scatter(7_u8).await {
+        Ok(scattered) => assert_eq!(*scattered, 7),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(!engine.promises(Promise::Scatters), "{error}");
+        }
+    }
 }
 
 type Table = BTreeMap<String, Vec<f64>>;

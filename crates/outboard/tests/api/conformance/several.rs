@@ -5,41 +5,42 @@ use std::time::Duration;
 
 use outboard::{TaskFuture, When, as_completed, gather, wait};
 
-use super::{Engine, on_every_engine};
+use super::{Engine, named, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{hold, write};
+use crate::support::tasks::{hold, one, write};
 
 on_every_engine! {
+    wait_for_the_first_gives_all_back,
+    wait_with_a_timeout_ends_the_waiting_only,
+    dropping_a_wait_cancels_its_tasks,
     gather_keeps_the_order,
-    gather_ends_at_the_first_error_and_drops_the_rest,
     as_completed_gives_results_as_they_come,
     as_completed_passes_errors_on,
     dropping_as_completed_cancels_the_rest,
-    wait_for_the_first_gives_all_back,
     wait_for_the_first_error_passes_over_results,
     wait_for_all_takes_errors_too,
-    wait_with_a_timeout_ends_the_waiting_only,
-    dropping_a_wait_cancels_its_tasks,
+    gather_ends_at_the_first_error_and_drops_the_rest,
 }
 
 async fn gather_keeps_the_order(engine: Engine) {
     let client = engine.client("workers=3").await;
-    let slow_first = |n: u64| {
+    let slow_first = named!("contract.32", |n: u64| -> u64 {
         std::thread::sleep(Duration::from_millis(20_u64.saturating_sub(4 * n)));
         n
-    };
+    });
     let futures = (0..20).map(|n| client.submit(slow_first, n));
     assert_eq!(gather(futures).await.unwrap(), (0..20).collect::<Vec<_>>());
     assert!(gather(Vec::<TaskFuture<u64>>::new()).await.unwrap().is_empty());
 }
 
 async fn gather_ends_at_the_first_error_and_drops_the_rest(engine: Engine) {
-    let client = engine.client("workers=2").await;
+    let client = engine.client("workers=2&window=2").await;
     let (held, never) = (Scratch::new(), Scratch::new());
     let running = client.submit(hold, held.path());
     held.started(1).await;
-    let bad = client.submit(|_: u8| -> u32 { panic!("the first error") }, 0);
+    let bad =
+        client.submit(named!("contract.26", |_n: u8| -> u32 { panic!("the first error") }), 0);
     let late = (0..50).map(|_| client.submit(hold, never.path()));
     let all = [running, bad].into_iter().chain(late);
     let error = gather(all).await.unwrap_err();
@@ -56,7 +57,10 @@ async fn as_completed_gives_results_as_they_come(engine: Engine) {
     let scratches = [(); 3].map(|()| Scratch::new());
     let held = |n: usize| {
         let path = scratches[n].path();
-        client.submit(|n: usize, at| (n, hold(at)).0, (n, path))
+        client.submit(
+            named!("contract.27", |n: usize, at: PathBuf| -> usize { (n, hold(at)).0 }),
+            (n, path),
+        )
     };
     let mut stream = as_completed((0..3).map(held));
     for next in [2, 0, 1] {
@@ -69,7 +73,9 @@ async fn as_completed_gives_results_as_they_come(engine: Engine) {
 
 async fn as_completed_passes_errors_on(engine: Engine) {
     let client = engine.client("workers=2").await;
-    let half = |n: u64| if n.is_multiple_of(2) { n } else { panic!("odd") };
+    let half = named!("contract.30", |n: u64| -> u64 {
+        if n.is_multiple_of(2) { n } else { panic!("odd") }
+    });
     let mut stream = as_completed((0..20).map(|n| client.submit(half, n)));
     let (mut good, mut bad) = (Vec::new(), 0);
     while let Some(result) = stream.next().await {
@@ -88,7 +94,7 @@ async fn as_completed_passes_errors_on(engine: Engine) {
 async fn dropping_as_completed_cancels_the_rest(engine: Engine) {
     let client = engine.client("workers=1").await;
     let (held, scratch) = (Scratch::new(), Scratch::new());
-    let first = client.submit(|| 0_u32, ());
+    let first = client.submit(named!("contract.28", || -> u32 { 0 }), ());
     eventually("the first ends", || first.is_finished()).await;
     let running = client.submit(hold, held.path());
     held.started(1).await;
@@ -129,10 +135,11 @@ async fn wait_for_the_first_gives_all_back(engine: Engine) {
 async fn wait_for_the_first_error_passes_over_results(engine: Engine) {
     let client = engine.client("workers=2").await;
     let scratch = Scratch::new();
-    let quick = client.submit(|_: PathBuf| 1, scratch.path());
+    let quick = client.submit(one, scratch.path());
     let held = client.submit(hold, scratch.path());
     scratch.started(1).await;
-    let fails = client.submit(|_: PathBuf| -> u32 { panic!("no") }, scratch.path());
+    let fails = client
+        .submit(named!("contract.29", |_at: PathBuf| -> u32 { panic!("no") }), scratch.path());
     let waited = wait([quick, held, fails], When::FirstError, None).await;
     assert_eq!((waited.done.len(), waited.pending.len()), (2, 1));
     let mut done = waited.done.into_iter();
@@ -145,7 +152,9 @@ async fn wait_for_the_first_error_passes_over_results(engine: Engine) {
 
 async fn wait_for_all_takes_errors_too(engine: Engine) {
     let client = engine.client("workers=2").await;
-    let half = |n: u64| if n.is_multiple_of(2) { n } else { panic!("odd") };
+    let half = named!("contract.31", |n: u64| -> u64 {
+        if n.is_multiple_of(2) { n } else { panic!("odd") }
+    });
     let futures = (0..10).map(|n| client.submit(half, n));
     let waited = wait(futures, When::AllCompleted, None).await;
     assert!(waited.pending.is_empty());

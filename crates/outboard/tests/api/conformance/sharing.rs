@@ -8,21 +8,21 @@ use outboard::{Client, TaskFuture, gather};
 use super::{Engine, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::{Scratch, is_held, start};
-use crate::support::tasks::{hold, write};
+use crate::support::tasks::{double, hold, next, same, write};
 
 on_every_engine! {
     equal_pure_calls_are_executed_once,
     different_arguments_are_executed_each,
     without_asking_nothing_is_shared,
-    a_key_replaces_the_arguments_but_not_the_function,
     tenants_share_nothing,
     after_the_end_a_call_is_executed_again,
     an_error_is_shared_too,
     a_timeout_ends_its_own_waiter_only,
     a_cancel_ends_its_own_waiter_only,
-    the_last_waiter_that_leaves_cancels,
-    a_shared_task_has_the_highest_priority_of_its_waiters,
     a_shared_task_has_the_most_retries_of_its_waiters,
+    a_key_replaces_the_arguments_but_not_the_function,
+    a_shared_task_has_the_highest_priority_of_its_waiters,
+    the_last_waiter_that_leaves_cancels,
     sharing_takes_no_room_in_the_queue,
 }
 
@@ -52,7 +52,7 @@ fn pure_write(at: PathBuf, line: String) {
 
 /// One worker, busy until the scratch is released.
 async fn busy(engine: Engine, scratch: &Scratch) -> (Client, TaskFuture<u32>) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;
     (client, running)
@@ -95,14 +95,13 @@ async fn a_key_replaces_the_arguments_but_not_the_function(engine: Engine) {
     let scratch = Scratch::new();
     let (client, running) = busy(engine, &scratch).await;
     let keyed = client.key("the same");
-    let (first, second) = (keyed.submit(|x: u64| x, 1), keyed.submit(|x: u64| x, 2));
-    let double = |x: u64| 2 * x;
+    let (first, second) = (keyed.submit(same, 1), keyed.submit(next, 2));
     let (third, fourth) = (keyed.submit(double, 3), keyed.submit(double, 4));
     let other = client.key("another").submit(double, 5);
     scratch.release();
     running.await.unwrap();
-    // Two closures are two functions.
-    assert_eq!((first.await.unwrap(), second.await.unwrap()), (1, 2));
+    // Two functions are two tasks.
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (1, 3));
     assert_eq!((third.await.unwrap(), fourth.await.unwrap()), (6, 6));
     assert_eq!(other.await.unwrap(), 10);
 }
@@ -220,7 +219,7 @@ async fn a_shared_task_has_the_most_retries_of_its_waiters(engine: Engine) {
 }
 
 async fn sharing_takes_no_room_in_the_queue(engine: Engine) {
-    let client = engine.client("workers=1&queue_tasks=1").await;
+    let client = engine.client("workers=1&window=1&queue_tasks=1").await;
     let (scratch, notes) = (Scratch::new(), Scratch::new());
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;

@@ -1,20 +1,22 @@
 //! Tenants: one that wants much does not slow the others.
 
+use std::path::PathBuf;
+
 use outboard::gather;
 
-use super::{Engine, on_every_engine};
+use super::{Engine, named, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{hold, write};
+use crate::support::tasks::{hold, next, same, sleep, write};
 
 on_every_engine! {
     a_tenant_alone_has_all_workers,
-    a_flood_leaves_a_worker_to_the_others,
     the_worker_that_is_kept_free_can_be_given_up,
     a_tenant_that_comes_late_does_not_wait_behind_a_backlog,
     weights_divide_what_tenants_get,
-    a_flood_does_not_fill_an_idle_worker_past_the_bounds,
     a_tenants_part_of_the_queue_is_bounded,
+    a_flood_leaves_a_worker_to_the_others,
+    a_flood_does_not_fill_an_idle_worker_past_the_bounds,
 }
 
 async fn a_tenant_alone_has_all_workers(engine: Engine) {
@@ -27,15 +29,15 @@ async fn a_tenant_alone_has_all_workers(engine: Engine) {
 }
 
 async fn a_flood_leaves_a_worker_to_the_others(engine: Engine) {
-    let client = engine.client("workers=2").await;
+    let client = engine.client("workers=2&window=2").await;
     let (many, few) = (client.tenant("many"), client.tenant("few"));
     // So long that nothing is sent ahead, where it would not count as queued.
-    few.submit(std::thread::sleep, std::time::Duration::from_millis(5)).await.unwrap();
+    few.submit(sleep, std::time::Duration::from_millis(5)).await.unwrap();
     let flood = Scratch::new();
     let held: Vec<_> = (0..8).map(|_| many.submit(hold, flood.path())).collect();
     flood.started(1).await;
     for n in 0..50 {
-        assert_eq!(few.submit(|n: u64| n + 1, n).await.unwrap(), n + 1);
+        assert_eq!(few.submit(next, n).await.unwrap(), n + 1);
     }
     assert_eq!(flood.starts(), 1, "it has one worker of two");
     flood.release();
@@ -44,7 +46,7 @@ async fn a_flood_leaves_a_worker_to_the_others(engine: Engine) {
 
 async fn the_worker_that_is_kept_free_can_be_given_up(engine: Engine) {
     let client = engine.client("workers=2&tenant_reserve=0").await;
-    client.tenant("few").submit(|n: u64| n, 1).await.unwrap();
+    client.tenant("few").submit(same, 1).await.unwrap();
     let (many, flood) = (client.tenant("many"), Scratch::new());
     let held: Vec<_> = (0..3).map(|_| many.submit(hold, flood.path())).collect();
     flood.started(2).await;
@@ -53,7 +55,7 @@ async fn the_worker_that_is_kept_free_can_be_given_up(engine: Engine) {
 }
 
 async fn a_tenant_that_comes_late_does_not_wait_behind_a_backlog(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (held, scratch) = (Scratch::new(), Scratch::new());
     let running = client.tenant("many").submit(hold, held.path());
     held.started(1).await;
@@ -74,16 +76,16 @@ async fn a_tenant_that_comes_late_does_not_wait_behind_a_backlog(engine: Engine)
 }
 
 async fn weights_divide_what_tenants_get(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (held, scratch) = (Scratch::new(), Scratch::new());
     let running = client.submit(hold, held.path());
     held.started(1).await;
     let submit = |tenant: &'static str, weight: u32| {
         let client = client.tenant(tenant).weight(weight);
-        let nap = |at, line| {
+        let nap = named!("contract.37", |at: PathBuf, line: String| -> u32 {
             std::thread::sleep(std::time::Duration::from_millis(10));
             write(at, line)
-        };
+        });
         let one = |_| client.submit(nap, (scratch.path(), tenant.to_owned()));
         (0..40).map(one).collect::<Vec<_>>()
     };
@@ -98,24 +100,24 @@ async fn weights_divide_what_tenants_get(engine: Engine) {
 }
 
 async fn a_flood_does_not_fill_an_idle_worker_past_the_bounds(engine: Engine) {
-    let client = engine.client("workers=2&queue_tasks=5").await;
+    let client = engine.client("workers=2&window=2&queue_tasks=5").await;
     let (many, few) = (client.tenant("many"), client.tenant("few"));
     // So long that nothing is sent ahead, where it would not count as queued.
-    few.submit(std::thread::sleep, std::time::Duration::from_millis(5)).await.unwrap();
+    few.submit(sleep, std::time::Duration::from_millis(5)).await.unwrap();
     let flood = Scratch::new();
     let first = many.submit(hold, flood.path());
     flood.started(1).await;
     let more: Vec<_> = (0..20).map(|_| many.submit(hold, flood.path())).collect();
     let refused = more.iter().filter(|future| future.is_finished()).count();
     assert_eq!(refused, 15, "the idle worker is not for this tenant");
-    assert_eq!(few.submit(|n: u64| n + 1, 1).await.unwrap(), 2);
+    assert_eq!(few.submit(next, 1).await.unwrap(), 2);
     drop(more);
     flood.release();
     first.await.unwrap();
 }
 
 async fn a_tenants_part_of_the_queue_is_bounded(engine: Engine) {
-    let client = engine.client("workers=1&tenant_queue=2").await;
+    let client = engine.client("workers=1&window=1&tenant_queue=2").await;
     let scratch = Scratch::new();
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;

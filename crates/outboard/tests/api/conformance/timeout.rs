@@ -7,21 +7,21 @@ use outboard::{ErrorKind, Stage};
 use super::{Engine, Promise, on_every_engine};
 use crate::support::eventually;
 use crate::support::scratch::Scratch;
-use crate::support::tasks::{hold, spin, write};
+use crate::support::tasks::{hold, same, same_byte, spin, write};
 
 const SHORT: Duration = Duration::from_millis(50);
 
 on_every_engine! {
-    a_timeout_in_the_queue_says_so,
     a_timeout_while_running_says_so,
     a_timeout_frees_the_worker_though_nobody_polls,
     a_timeout_of_zero_is_over_at_once,
     a_timeout_longer_than_the_clock_is_none,
     timeouts_end_in_their_own_order,
+    a_timeout_in_the_queue_says_so,
 }
 
 async fn a_timeout_in_the_queue_says_so(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    let client = engine.client("workers=1&window=1").await;
     let (running, scratch) = (Scratch::new(), Scratch::new());
     let first = client.submit(hold, running.path());
     running.started(1).await;
@@ -83,12 +83,12 @@ async fn a_timeout_of_zero_is_over_at_once(engine: Engine) {
     let error = client.timeout(Duration::ZERO).submit(hold, scratch.path()).await.unwrap_err();
     assert!(error.is_timed_out(), "{error}");
     scratch.release();
-    assert_eq!(client.submit(|x: u8| x, 1).await.unwrap(), 1);
+    assert_eq!(client.submit(same_byte, 1).await.unwrap(), 1);
 }
 
 async fn a_timeout_longer_than_the_clock_is_none(engine: Engine) {
     let client = engine.client("workers=1").await;
-    assert_eq!(client.timeout(Duration::MAX).submit(|x: u8| x, 1).await.unwrap(), 1);
+    assert_eq!(client.timeout(Duration::MAX).submit(same_byte, 1).await.unwrap(), 1);
 }
 
 async fn timeouts_end_in_their_own_order(engine: Engine) {
@@ -96,8 +96,8 @@ async fn timeouts_end_in_their_own_order(engine: Engine) {
     let running = Scratch::new();
     let first = client.submit(hold, running.path());
     running.started(1).await;
-    let after = |ms| client.timeout(Duration::from_millis(ms)).submit(|x: u64| x, ms);
-    let (long, short, none) = (after(60_000), after(20), client.submit(|x: u64| x, 0));
+    let after = |ms| client.timeout(Duration::from_millis(ms)).submit(same, ms);
+    let (long, short, none) = (after(60_000), after(20), client.submit(same, 0));
     assert!(short.await.unwrap_err().is_timed_out());
     assert!(!long.is_finished() && !none.is_finished());
     running.release();

@@ -1,6 +1,7 @@
 //! A real Dask cluster: a scheduler and workers, processes of their own on
 //! free ports of 127.0.0.1.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,7 +12,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::process::Process;
-use crate::support::{eventually, found};
+use crate::support::server::{CLUSTER, Server};
+use crate::support::{DEADLINE, eventually, found};
 
 /// A release of `distributed`, by the name that `script/bootstrap` gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub(crate) enum Release {
 
 /// Python code that starts a program of Dask, and ends it with whoever started
 /// it: then stdin ends.
-const START: &str = "
+pub(super) const START: &str = "
 import os, sys, threading
 threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
 name = sys.argv.pop(1)
@@ -31,7 +33,7 @@ __import__('distributed.cli.dask_' + name, fromlist=['main']).main()
 ";
 
 impl Release {
-    fn python(self) -> PathBuf {
+    pub(crate) fn python(self) -> PathBuf {
         let name = match self {
             Self::Oldest => "oldest",
             Self::Newest => "newest",
@@ -116,7 +118,8 @@ impl Program {
             .args(["-c", START, name])
             .args(args)
             // The modules that only workers have.
-            .env("PYTHONPATH", if name == "worker" { modules() } else { PathBuf::new() })
+            .env("PYTHONPATH", if name == "worker" { python_path() } else { OsString::new() })
+            .env("OUTBOARD_PLUGIN", directory.join("program"))
             .env("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "5s")
             .current_dir(directory)
             .stdin(Stdio::piped())
@@ -135,6 +138,12 @@ impl Program {
 /// Where the tests' Python modules are.
 fn modules() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/dask/modules")
+}
+
+/// Where workers find them, and the plugin.
+fn python_path() -> OsString {
+    let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+    std::env::join_paths([modules(), plugin]).unwrap()
 }
 
 /// A port that is free now.
@@ -166,6 +175,61 @@ impl Cluster {
         let secured = self.certificates.iter().flat_map(Certificates::args).collect::<Vec<_>>();
         args.extend(secured.iter().map(String::as_str));
         self.workers.push(Program::start(self.release, "worker", self.directory.path(), &args));
+    }
+
+    /// Starts one more worker with a nanny and threads, and lets the tests' own
+    /// programs be started beside it.
+    pub(crate) fn add_nanny(&mut self, threads: usize, more: &[&str]) {
+        let (scheduler, threads) = (self.address(), format!("--nthreads={threads}"));
+        let place = ["--host=127.0.0.1", "--dashboard-address=127.0.0.1:0"];
+        let args: Vec<&str> = [scheduler.as_str(), &threads]
+            .into_iter()
+            .chain(place)
+            .chain(more.to_owned())
+            .collect();
+        self.workers.push(Program::start(self.release, "worker", self.directory.path(), &args));
+    }
+
+    /// A directory of its own, that its workers can read.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts a native worker that runs so many tasks at once, and waits until it
+    /// has joined.
+    pub(crate) async fn native_worker(&self, workers: usize) -> Server {
+        let server = self.native_worker_as(&format!("workers={workers}"));
+        let joined = tokio::time::timeout(DEADLINE / 2, server.joined()).await;
+        joined.unwrap_or_else(|_| panic!("it does not join; {server}; {}", self.log()));
+        server
+    }
+
+    /// Starts a native worker with options of its URL.
+    pub(crate) fn native_worker_as(&self, options: &str) -> Server {
+        let mut command = crate::support::server::binary();
+        let certificates = self.certificates.as_ref().map(Certificates::query);
+        let query = format!("{options}&{}", certificates.unwrap_or_default());
+        command.env(CLUSTER, format!("{}?{query}", self.address())).env("RUST_BACKTRACE", "1");
+        Server::start_as("cluster_worker", command)
+    }
+
+    /// Runs a script of the tests with this release's Python and the scheduler's
+    /// address; what it prints.
+    pub(crate) async fn script(&self, name: &str) -> String {
+        let path = modules().join(name);
+        let asking = Command::new(self.release.python())
+            .arg(path)
+            .arg(self.address())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = tokio::task::spawn_blocking(|| asking.wait_with_output().unwrap());
+        let output = output.await.unwrap();
+        let [out, err] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(output.status.success(), "{name}:\n{out}\n{err}\n{}", self.log());
+        out
     }
 
     /// Starts one more worker, which is this very program, with options as its URL

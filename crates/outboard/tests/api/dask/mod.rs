@@ -3,19 +3,29 @@
 
 /// A scheduler and workers, started and ended.
 mod cluster;
+/// What Dask's own pages show of native workers.
+mod dashboard;
 /// Schedulers and workers that die, cut connections, nonsense.
 mod faults;
+/// Hosts that are cut off.
+mod hosts;
 /// Native workers, with clients of Rust and of Python.
 mod native;
 /// Cancel, timeout, priority, bounds, functions that nobody has.
 mod options;
+/// Functions of Rust beside ordinary Python workers.
+mod plugin;
+/// Schedulers for the contract's suite.
+pub(crate) mod pool;
 /// Functions of Python, called from Rust.
 mod python;
 
 /// Clusters that speak TLS.
 mod tls;
+/// What native workers promise to a cluster: leaving, losses, Python clients.
+mod workers;
 
-use cluster::Release;
+pub(crate) use cluster::Release;
 
 /// Makes a test of each of these, for each release.
 macro_rules! on_every_release {

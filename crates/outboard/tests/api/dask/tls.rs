@@ -22,6 +22,15 @@ async fn works(release: Release, certificates: Certificates) {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let error = Client::connect(&cluster.address().replace("tls:", "tcp:")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("write tls://"), "{error}");
+    let error = Client::connect(&cluster.address()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("tls_ca"), "{error}");
+    // And TLS with one that speaks none.
+    let plain = release.shared_native().await.address().replace("tcp:", "tls:");
+    let error = Client::connect(&format!("{plain}?{query}")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("write tcp://"), "{error}");
 }
 
 async fn a_cluster_with_an_authority_is_spoken_to(release: Release) {

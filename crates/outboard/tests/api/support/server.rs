@@ -13,6 +13,14 @@ use super::{eventually, found};
 pub(crate) const SCENARIO: &str = "OUTBOARD_TEST_SCENARIO";
 pub(crate) const DIRECTORY: &str = "OUTBOARD_TEST_DIRECTORY";
 
+/// The variable that names the cluster of the scenario `cluster_worker`.
+#[cfg(feature = "dask")]
+pub(crate) const CLUSTER: &str = "OUTBOARD_TEST_CLUSTER";
+
+/// The variable that names a second directory.
+#[cfg(feature = "dask")]
+pub(crate) const SECOND: &str = "OUTBOARD_TEST_SECOND";
+
 /// A server that plays a scenario; killed, if need be, when this is dropped.
 pub(crate) struct Server {
     pub(crate) scratch: Scratch,
@@ -47,6 +55,16 @@ impl Server {
     pub(crate) async fn says(&self, name: &str) -> Vec<String> {
         found(format_args!("the server notes `{name}`; {self}"), || {
             Some(self.scratch.notes(name)).filter(|lines| !lines.is_empty())
+        })
+        .await
+    }
+
+    /// What a worker of a cluster notes when it has joined.
+    #[cfg(feature = "dask")]
+    pub(crate) async fn joined(&self) -> String {
+        found(format_args!("the worker joins; {self}"), || {
+            let events = self.scratch.notes("events");
+            events.into_iter().find(|event| event.starts_with("joined "))
         })
         .await
     }

@@ -15,6 +15,12 @@ pub(crate) fn hold(at: PathBuf) -> u32 {
     std::process::id()
 }
 
+/// Sleeps for so long.
+#[outboard::task]
+pub(crate) fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// As `hold`, with a process that it has started and does not end.
 #[outboard::task]
 #[expect(clippy::zombie_processes, reason = "it is to outlive the task")]
@@ -74,4 +80,86 @@ pub(crate) fn pid() -> u32 {
 #[outboard::task]
 pub(crate) fn fail(message: String) {
     panic!("{message}");
+}
+
+/// What it was given.
+#[outboard::task]
+pub(crate) fn same(x: u64) -> u64 {
+    x
+}
+
+/// The byte that it was given.
+#[outboard::task]
+pub(crate) fn same_byte(x: u8) -> u8 {
+    x
+}
+
+/// The bytes that it was given.
+#[outboard::task]
+pub(crate) fn same_bytes(x: Vec<u8>) -> Vec<u8> {
+    x
+}
+
+/// The text that it was given.
+#[outboard::task]
+pub(crate) fn same_text(x: String) -> String {
+    x
+}
+
+/// The float that it was given.
+#[outboard::task]
+pub(crate) fn same_float(x: f64) -> f64 {
+    x
+}
+
+/// Nothing, of nothing.
+#[outboard::task]
+pub(crate) fn nothing() {}
+
+/// One more.
+#[outboard::task]
+pub(crate) fn next(x: u64) -> u64 {
+    x + 1
+}
+
+/// Two more.
+#[outboard::task]
+pub(crate) fn next_but_one(x: u64) -> u64 {
+    x + 2
+}
+
+/// Twice as much.
+#[outboard::task]
+pub(crate) fn double(x: u64) -> u64 {
+    2 * x
+}
+
+/// The sum.
+#[outboard::task]
+pub(crate) fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+/// How many bytes they are.
+#[outboard::task]
+pub(crate) fn length(x: Vec<u8>) -> usize {
+    x.len()
+}
+
+/// So many bytes.
+#[outboard::task]
+pub(crate) fn zeros(n: usize) -> Vec<u8> {
+    vec![0; n]
+}
+
+/// One byte more.
+#[outboard::task]
+pub(crate) fn longer(x: Vec<u8>) -> Vec<u8> {
+    [x, vec![7]].concat()
+}
+
+/// One, wherever.
+#[outboard::task]
+pub(crate) fn one(_: PathBuf) -> u32 {
+    1
 }

@@ -18,6 +18,12 @@ impl Pickle {
         Self(opcodes)
     }
 
+    /// How many bytes it has so far.
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub(crate) fn length(&self) -> usize {
+        self.0.len()
+    }
+
     /// The opcodes alone.
     pub(crate) fn into_part(self) -> Vec<u8> {
         self.0
@@ -150,6 +156,13 @@ impl Pickle {
     /// Makes an object of the class, the tuple and the dict written last.
     pub(crate) fn new_object(&mut self) {
         self.0.push(0x92);
+    }
+
+    /// Sets the object that was written before up with the state that was written
+    /// last.
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub(crate) fn build(&mut self) {
+        self.0.push(b'b');
     }
 
     /// Writes the opcodes of a part that was written elsewhere.

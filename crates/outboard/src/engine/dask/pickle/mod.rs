@@ -16,6 +16,8 @@ mod read;
 pub(crate) use decode::from_symbols;
 pub(crate) use emit::Pickle;
 pub(crate) use encode::write_value;
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub(crate) use read::{Call, widen};
 pub(crate) use read::{Node, Object, Symbols};
 
 use std::fmt;

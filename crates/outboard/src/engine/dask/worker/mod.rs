@@ -1,307 +1,314 @@
-//! A native worker of a Dask cluster: registers with a scheduler, and executes
-//! what that sends on worker processes of its own, by the engine `local`.
+//! A native worker: joins a scheduler as a worker of Dask's, and executes Rust
+//! functions on worker processes of this machine.
 //!
-//! So a task of a cluster is isolated, limited and killed as on one machine.
+//! Pure are `key`, `spec` and `plain` (what a task asks for, with which
+//! values), `desk` (which tasks there are),
+//! `store` (what is held), `standing` (whether it takes tasks) and `outcome`. A
+//! `stay` has one of each; `talk` reads, writes and leaves, with `messages` and
+//! `metrics`; `serve` answers those who connect, `peers` asks other workers.
 
-mod duty;
+pub(crate) mod called;
+mod desk;
+mod key;
+mod messages;
+mod metrics;
+mod outcome;
 mod peers;
-mod register;
+mod plain;
+mod serve;
 mod settings;
 mod spec;
-mod stock;
+mod standing;
+mod stay;
+mod store;
+mod talk;
 
+use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
 
-use rmpv::Value;
-use tokio::sync::{Notify, mpsc};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
-use super::address::Address;
-use super::connection::{Connection, Dialer, Incoming, Outgoing};
-use super::frames::Bounds;
-use super::message::Message;
-use super::pickle::Pickle;
-use super::values;
+use super::address::{Address, Scheme};
 use crate::client::Client;
 use crate::error::Error;
-use crate::task::Function;
+use serve::Listening;
 use settings::Settings;
-use stock::Stock;
+use talk::{Left, Place};
 
-/// What one message to a worker may have: a scheduler sends many tasks at once.
-const BOUNDS: Bounds = Bounds { frames: 1 << 20, bytes: 2 << 30 };
-
-/// How long to wait before registering again: at first, and at most.
+/// How long to wait before joining again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Serves a Dask cluster as a native worker, until the scheduler closes it.
+/// This program as a worker of a Dask cluster, for its own task functions.
 ///
-/// It executes the `#[task]` functions of this program on worker processes of
-/// its own, and so needs [`init`](crate::init) in `main`; every program that has
-/// it also becomes such a worker by the variable `OUTBOARD_WORKER=dask://…`.
+/// Tasks run in worker processes of this machine, as with
+/// [`Client::local`](crate::Client::local): a crash fails one task, and a cancel
+/// or a timeout frees the CPU. [`init`](crate::init) makes a program one where
+/// `OUTBOARD_WORKER` names a cluster; this type is for those who start it
+/// themselves.
 ///
-/// The URL is that of [`connect`](crate::Client::connect), with one scheduler,
-/// and takes the options of `local://` as well. `name` is what the cluster calls
-/// the worker, `host` the address on which it listens (by default the one from
-/// which it reaches the scheduler), and `mixed=1` lets it join a cluster that
-/// has Python workers.
+/// # Examples
 ///
-/// A scheduler that is not there, or was lost, is sought again, with backoff, and
-/// for as long as it takes.
-///
-/// # Errors
-///
-/// `InvalidUrl`; `Unavailable` if the scheduler is of a release that is not
-/// supported, has Python workers, or refuses the worker, and if worker processes
-/// cannot be started.
-///
-/// # Cancel safety
-///
-/// Dropping it leaves the cluster, which runs elsewhere what it was running.
-pub async fn join(url: &str) -> Result<(), Error> {
-    let settings = Settings::parse(url)?;
-    let local = settings.local.clone().start_local().await?;
-    let ended = settings.serve(local.clone()).await;
-    local.shutdown().await;
-    ended
+/// ```no_run
+/// fn main() -> Result<(), outboard::Error> {
+///     outboard::init();
+///     outboard::ClusterWorker::new("dask://127.0.0.1:8786")?
+///         .on_event(|event| println!("{event}"))
+///         .run()
+/// }
+/// ```
+pub struct ClusterWorker {
+    settings: Settings,
+    tell: Box<dyn Fn(&ClusterEvent) + Send + Sync>,
 }
 
-/// The variable that makes any program with [`init`](crate::init) a worker of
-/// the cluster that it names.
-const VARIABLE: &str = "OUTBOARD_WORKER";
+/// What happened between a [`ClusterWorker`] and its scheduler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClusterEvent {
+    /// It has joined, and takes tasks.
+    Joined {
+        /// Whom it joined.
+        scheduler: String,
+        /// Where it listens.
+        address: String,
+        /// How many tasks it runs at once.
+        workers: usize,
+    },
+    /// The scheduler cannot be reached, or was lost; it goes on trying.
+    Lost {
+        /// Which scheduler.
+        scheduler: String,
+        /// What was the matter.
+        reason: String,
+    },
+}
 
-/// Serves the cluster that the environment names, and never returns; returns at
-/// once if it names none. In a test binary it ends with whoever started it: that
-/// is when stdin ends.
-pub(crate) fn join_if_asked(in_test: bool) {
-    let Some(url) = std::env::var(VARIABLE).ok().filter(|url| !url.is_empty()) else { return };
+impl ClusterWorker {
+    /// A worker for the cluster that a URL names: `dask://host:port`, `tcp://…` or
+    /// `tls://…`.
+    ///
+    /// It takes the options of [`Client::connect`](crate::Client::connect) that
+    /// concern TLS, those of `local://` that concern worker processes, and:
+    ///
+    /// | option | meaning |
+    /// |---|---|
+    /// | `listen=host:port` | where to listen; by default a free port of the address from which the scheduler is reached |
+    /// | `name=…` | its name in Dask's dashboard; by default its address |
+    /// | `held_bytes=…` | how many bytes of results are held; by default the memory of the machine, or its share of that |
+    /// | `mixed=1` | to join a scheduler that has Python workers too |
+    ///
+    /// # Errors
+    ///
+    /// `InvalidUrl`, saying what is wrong with the URL or its certificates.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let settings = Settings::parse(url)?;
+        Ok(Self { settings, tell: Box::new(|event| tracing::info!("{event}")) })
+    }
+
+    /// Is told what happens, instead of the log.
+    #[must_use]
+    pub fn on_event(self, tell: impl Fn(&ClusterEvent) + Send + Sync + 'static) -> Self {
+        Self { tell: Box::new(tell), ..self }
+    }
+
+    /// Joins and works, blocking this thread, until the scheduler retires this
+    /// worker, or SIGTERM or SIGINT comes. It then finishes what runs, hands its
+    /// results to other workers, and leaves; a second signal ends it at once.
+    ///
+    /// A scheduler that is not there, or is lost, is tried again and again.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the scheduler runs a release that is not supported, if it
+    /// has Python workers and the URL does not say `mixed=1`, or if worker
+    /// processes cannot be started.
+    ///
+    /// # Panics
+    ///
+    /// Inside an async runtime.
+    pub fn run(self) -> Result<(), Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Error::unavailable(error.to_string()))?;
+        runtime.block_on(self.work())
+    }
+
+    async fn work(self) -> Result<(), Error> {
+        let signals = Signals::new().map_err(|error| Error::unavailable(error.to_string()))?;
+        let settings = Arc::new(self.settings);
+        let client = settings.local.clone().start_local().await?;
+        let (leave, leaving) = watch::channel(false);
+        let result = tokio::select! {
+            result = keep_joining(&settings, &client, &*self.tell, leaving) => result,
+            () = signals.twice(leave) => Ok(()),
+        };
+        client.shutdown().await;
+        result
+    }
+}
+
+impl fmt::Debug for ClusterWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheduler = self.settings.scheduler.to_string();
+        f.debug_struct("ClusterWorker").field("scheduler", &scheduler).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for ClusterEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Joined { scheduler, address, workers } => {
+                write!(f, "joined {scheduler} as {address}, {workers} tasks at once")
+            }
+            Self::Lost { scheduler, reason } => {
+                write!(f, "{scheduler} cannot be joined: {reason}; trying again")
+            }
+        }
+    }
+}
+
+/// Becomes a worker of a cluster, and never returns, if the environment says so.
+/// In a test binary it ends with whoever started it: that is when stdin ends.
+pub(crate) fn run_if_asked(setup: impl FnOnce(), in_test: bool) {
+    let Some(url) = std::env::var_os(VARIABLE).filter(|url| !url.is_empty()) else { return };
     if in_test {
         std::thread::spawn(|| {
             let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
             std::process::exit(0)
         });
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let joined = match runtime {
-        Ok(runtime) => runtime.block_on(join(&url)),
-        Err(error) => Err(Error::unavailable(format!("no runtime can be started: {error}"))),
-    };
-    match joined {
+    setup();
+    let worked = ClusterWorker::new(&url.to_string_lossy()).and_then(ClusterWorker::run);
+    match worked {
         Ok(()) => std::process::exit(0),
         Err(error) => {
-            eprintln!("outboard: this process cannot be a worker of {url}: {error}");
-            std::process::exit(1)
+            eprintln!("outboard: this process cannot work for the cluster: {error}");
+            std::process::exit(1);
         }
     }
 }
 
-/// A worker of a cluster.
-struct Worker {
-    name: String,
-    address: String,
-    scheduler: Address,
-    dialer: Dialer,
-    local: Client,
-    threads: usize,
-    memory_limit: u64,
-    mixed: bool,
-    functions: &'static [Function],
-    silence: Duration,
-    stock: Mutex<Stock<Execution>>,
-    packages: Mutex<Value>,
-    strays: Mutex<Strays>,
-    out: mpsc::UnboundedSender<Said>,
-    leave: Notify,
-    /// What goes on beside, for as long as the worker is there.
-    beside: Mutex<JoinSet<()>>,
-}
+/// Set for programs that are to work for a cluster: its URL.
+pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER";
 
-/// Stops a task when it is dropped.
-#[derive(Debug)]
-struct Execution(AbortHandle);
+/// SIGTERM and SIGINT.
+struct Signals([tokio::signal::unix::Signal; 2]);
 
-impl Drop for Execution {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Ends all that a worker does: it holds the worker, which holds it.
-struct EndAll(Arc<Worker>);
-
-impl Drop for EndAll {
-    fn drop(&mut self) {
-        self.0.beside.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        self.0.stock().clear();
-    }
-}
-
-/// What a worker says to its scheduler.
-struct Said {
-    operation: Vec<(Value, Value)>,
-    /// The pickle of an exception.
-    exception: Option<Vec<u8>>,
-}
-
-/// How often of late the worker got tasks that are none of ours.
-#[derive(Debug, Default)]
-struct Strays {
-    in_a_row: u32,
-    paused: bool,
-}
-
-/// Why a worker is no longer connected.
-enum End {
-    /// The scheduler closed it.
-    Closed,
-    /// It is not wanted there, and will not be.
-    Refused(String),
-    Broken(io::Error),
-}
-
-impl From<io::Error> for End {
-    fn from(error: io::Error) -> Self {
-        Self::Broken(error)
-    }
-}
-
-impl Worker {
-    fn stock(&self) -> MutexGuard<'_, Stock<Execution>> {
-        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?]))
     }
 
-    /// Does something beside, which ends with the worker.
-    fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
-        while beside.try_join_next().is_some() {}
-        beside.spawn(work);
-    }
-
-    fn packages(&self) -> Value {
-        self.packages.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Registers, serves, and does so again when the scheduler was lost.
-    async fn keep(self: Arc<Self>, mut outbox: mpsc::UnboundedReceiver<Said>) -> Result<(), Error> {
-        let mut pause = PAUSE;
-        loop {
-            let error = match self.clone().serve_once(&mut outbox, &mut pause).await {
-                End::Closed => return Ok(()),
-                End::Refused(reason) => {
-                    return Err(Error::unavailable(format!("{}: {reason}", self.scheduler)));
-                }
-                End::Broken(error) => error,
-            };
-            self.stock().clear();
-            while outbox.try_recv().is_ok() {}
-            tracing::warn!(scheduler = %self.scheduler, %error, "scheduler was lost, or not found");
-            tokio::time::sleep(pause).await;
-            pause = (2 * pause).min(LONGEST_PAUSE);
+    /// Says when the first comes, and ends with the second.
+    async fn twice(mut self, first: watch::Sender<bool>) {
+        for _ in 0..2 {
+            let [terminate, interrupt] = &mut self.0;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            first.send_replace(true);
         }
     }
+}
 
-    async fn serve_once(
-        self: Arc<Self>,
-        outbox: &mut mpsc::UnboundedReceiver<Said>,
-        pause: &mut Duration,
-    ) -> End {
-        let (questions, stream) = match self.register().await {
-            Ok(registered) => registered,
-            Err(end) => return end,
+async fn keep_joining(
+    settings: &Arc<Settings>,
+    client: &Client,
+    tell: &(dyn Fn(&ClusterEvent) + Send + Sync),
+    mut leaving: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let (mut pause, mut ever, mut said) = (PAUSE, false, String::new());
+    let (address, listening) = loop {
+        let error = match listen(settings).await {
+            Ok(found) => break found,
+            Err(error) => error,
         };
-        *pause = PAUSE;
-        tracing::info!(scheduler = %self.scheduler, address = self.address, "worker joined");
-        let Connection { incoming, outgoing } = stream;
-        let worker = self.clone();
-        tokio::select! {
-            end = worker.read(incoming) => end,
-            end = self.write(outgoing, outbox) => end,
-            end = self.heartbeat(questions) => end,
+        if settings.listen.is_some() {
+            return Err(Error::unavailable(format!("cannot listen: {error}")));
         }
-    }
-
-    /// Writes what is to be said, all that has come together at once.
-    async fn write(
-        &self,
-        mut outgoing: Outgoing,
-        outbox: &mut mpsc::UnboundedReceiver<Said>,
-    ) -> End {
-        let mut all = Vec::new();
-        loop {
-            if outbox.recv_many(&mut all, 1024).await == 0 {
-                return End::Closed;
-            }
-            let mut message = Message::new(Value::Nil);
-            let mut operations = Vec::new();
-            for Said { mut operation, exception } in all.drain(..) {
-                if let Some(pickle) = exception {
-                    let object = message.attach(values::from_bytes(pickle));
-                    operation.push(("exception".into(), object));
+        lost(settings, tell, &error, &mut said);
+        if !wait(&mut pause, &mut leaving).await {
+            return Ok(());
+        }
+    };
+    loop {
+        let place = Place { settings, client, address: &address, listening: &listening, tell };
+        match place.stay(leaving.clone()).await {
+            Left::Done => return Ok(()),
+            Left::Refused(line) if !ever => return Err(Error::unavailable(line)),
+            Left::Refused(line) => lost(settings, tell, &io::Error::other(line), &mut said),
+            Left::Lost { joined, error } => {
+                if joined {
+                    (pause, ever) = (PAUSE, true);
+                    said.clear();
                 }
-                operations.push(Value::Map(operation));
-            }
-            message.value = Value::Array(operations);
-            if let Err(error) = outgoing.send(message).await {
-                return End::Broken(error);
+                lost(settings, tell, &error, &mut said);
             }
         }
-    }
-
-    fn say<const N: usize>(&self, operation: &str, fields: [(&str, Value); N]) {
-        self.say_with(operation, fields, None);
-    }
-
-    fn say_with<const N: usize>(
-        &self,
-        operation: &str,
-        fields: [(&str, Value); N],
-        exception: Option<Vec<u8>>,
-    ) {
-        let mut said = vec![("op".into(), operation.into())];
-        said.extend(fields.map(|(name, value)| (name.into(), value)));
-        // It is received for as long as this worker is there.
-        let _ = self.out.send(Said { operation: said, exception });
-    }
-
-    async fn read(self: Arc<Self>, mut incoming: Incoming) -> End {
-        loop {
-            let message = match incoming.receive().await {
-                Ok(Some(message)) => message,
-                Ok(None) => return End::Broken(io::ErrorKind::UnexpectedEof.into()),
-                Err(error) => return End::Broken(error),
-            };
-            let all = match &message.value {
-                Value::Array(all) => &all[..],
-                one => std::slice::from_ref(one),
-            };
-            for one in all {
-                if let Some(end) = self.take(one, &message) {
-                    return end;
-                }
-            }
+        if !wait(&mut pause, &mut leaving).await {
+            return Ok(());
         }
     }
 }
 
-/// The pickle of an exception with one line, for Python.
-fn exception(line: &str) -> Vec<u8> {
-    let mut pickle = Pickle::new();
-    pickle.global("builtins", "RuntimeError");
-    pickle.str(line);
-    pickle.tuple_of_one();
-    pickle.call();
-    pickle.finish()
+/// Tells what is the matter, if it is something else than before.
+fn lost(
+    settings: &Settings,
+    tell: &(dyn Fn(&ClusterEvent) + Send + Sync),
+    error: &io::Error,
+    said: &mut String,
+) {
+    let (scheduler, reason) = (settings.scheduler.to_string(), error.to_string());
+    if *said != reason {
+        said.clone_from(&reason);
+        tell(&ClusterEvent::Lost { scheduler, reason });
+    }
 }
 
-/// Seconds since 1970.
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+/// Waits before the next turn; false if there is to be none.
+async fn wait(pause: &mut Duration, leaving: &mut watch::Receiver<bool>) -> bool {
+    let leaves = leaving.wait_for(|leaving| *leaving);
+    let waited = tokio::time::timeout(*pause, leaves).await;
+    *pause = (2 * *pause).min(LONGEST_PAUSE);
+    waited.is_err()
 }
 
-/// What made a worker say something, for Dask's logs.
-fn stimulus(what: &str) -> Value {
-    format!("{what}-{}", now()).into()
+/// Listens where the scheduler, other workers and clients can connect to.
+async fn listen(settings: &Settings) -> io::Result<(String, Listening)> {
+    let wanted = match &settings.listen {
+        Some(wanted) if wanted.contains(':') => wanted.clone(),
+        Some(host) => format!("{host}:0"),
+        None => SocketAddr::new(near(&settings.scheduler)?, 0).to_string(),
+    };
+    let listener = TcpListener::bind(&wanted).await?;
+    let mut place = listener.local_addr()?;
+    if place.ip().is_unspecified() {
+        place.set_ip(near(&settings.scheduler)?);
+    }
+    let tls = settings.listening.clone().map(TlsAcceptor::from);
+    let scheme = if tls.is_some() { Scheme::Tls } else { Scheme::Tcp };
+    let address = Address { scheme, place: place.to_string() };
+    Ok((address.to_string(), Listening { listener, tls }))
+}
+
+/// The address of this machine from which a scheduler is reached. Nothing is
+/// sent for that.
+fn near(scheduler: &Address) -> io::Result<IpAddr> {
+    use std::net::ToSocketAddrs;
+    let there = scheduler.place.to_socket_addrs()?.next();
+    let there = there.ok_or_else(|| io::Error::other("the scheduler's host has no address"))?;
+    let any: SocketAddr = match there.ip() {
+        IpAddr::V4(_) => ([0; 4], 0).into(),
+        IpAddr::V6(_) => ([0_u16; 8], 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(there)?;
+    Ok(socket.local_addr()?.ip())
 }

@@ -1,145 +1,112 @@
-//! What a URL of a worker says, and how one is set up by it.
+//! What a URL says to a worker: which scheduler, which certificates, how many
+//! tasks at once.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
-use rmpv::Value;
-use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{Notify, mpsc};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
-use super::{BOUNDS, EndAll, Worker, peers};
-use crate::builder::Settings as LocalSettings;
-use crate::client::Client;
+use crate::builder;
 use crate::engine::dask::address::{Address, Role, Scheme};
-use crate::engine::dask::connection::Dialer;
 use crate::engine::dask::tls;
-use crate::engine::dask::url::Settings as ClusterSettings;
 use crate::error::{Error, Repr};
 use crate::snapshot::Host;
-use crate::task::registry;
 
-/// How many tasks may wait here: the clients bound what they send.
-const QUEUE: usize = 1 << 20;
+/// What is held for the cluster where this machine does not tell its memory.
+const MEMORY: usize = 4 << 30;
 
-/// What a URL of a worker says.
+/// See the module's documentation.
+#[derive(Clone, Debug)]
 pub(super) struct Settings {
-    cluster: ClusterSettings,
-    pub(super) local: LocalSettings,
-    name: Option<String>,
-    host: Option<IpAddr>,
-    mixed: bool,
+    pub(super) scheduler: Address,
+    pub(super) dialing: Option<Arc<ClientConfig>>,
+    pub(super) listening: Option<Arc<ServerConfig>>,
+    /// How long a scheduler may say nothing before it counts as lost.
+    pub(super) silence: Duration,
+    /// Whether there may be Python workers beside this one.
+    pub(super) mixed: bool,
+    /// Where to listen, if that is not to be found out.
+    pub(super) listen: Option<String>,
+    pub(super) name: Option<String>,
+    /// How many bytes may be held for the cluster.
+    pub(super) held_bytes: usize,
+    pub(super) local: builder::Settings,
 }
 
 impl Settings {
+    /// Reads a URL of the form `dask://host:port?option=value`.
     pub(super) fn parse(url: &str) -> Result<Self, Error> {
-        let wrong = |reason: String| Error::new(Repr::InvalidUrl { url: url.to_owned(), reason });
-        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-        let (hosts, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let cluster = ClusterSettings::parse(scheme, hosts)
-            .unwrap_or_else(|| Err("a worker joins a cluster: dask://host:port".into()));
-        let cluster = cluster.map_err(wrong)?;
-        if cluster.addresses.len() != 1 {
-            return Err(wrong("a worker has one scheduler".into()));
-        }
-        let mut local = LocalSettings::default();
-        local.set("queue_tasks", &QUEUE.to_string()).map_err(wrong)?;
-        let mut settings = Self { cluster, local, name: None, host: None, mixed: false };
+        let wrong = |reason| Error::new(Repr::InvalidUrl { url: url.to_owned(), reason });
+        let (place, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut own = Own::default();
+        let mut rest = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            settings.set(name, value).map_err(wrong)?;
-        }
-        Ok(settings)
-    }
-
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        match (name, value) {
-            ("name", "") => return Err("`name` wants a name".into()),
-            ("name", name) => self.name = Some(name.to_owned()),
-            ("mixed", "0" | "1") => self.mixed = value == "1",
-            ("mixed", _) => return Err("`mixed` is 0 or 1".into()),
-            ("host", host) => {
-                let host = host.parse();
-                self.host = Some(host.map_err(|_| "`host` wants an IP address".to_owned())?);
-            }
-            _ => {
-                if !self.cluster.set(name, value)? {
-                    self.local.set(name, value)?;
-                }
+            if !own.set(name, value).map_err(wrong)? {
+                rest.push(pair);
             }
         }
-        Ok(())
-    }
-
-    pub(super) async fn serve(self, local: Client) -> Result<(), Error> {
-        let functions = registry().map_err(Error::unavailable)?.functions();
-        let scheduler = self.cluster.addresses[0].clone();
-        let files = self.cluster.files(Role::Worker);
-        let (client_tls, server_tls) = match scheduler.scheme {
-            Scheme::Tcp => (None, None),
+        let rest = format!("{place}?{}", rest.join("&"));
+        let (engine, local) = builder::Settings::parse(&rest)?;
+        let cluster = engine.into_cluster();
+        let cluster = cluster.ok_or_else(|| wrong("a worker joins a cluster: dask://…".into()))?;
+        let [scheduler] = &cluster.addresses[..] else {
+            return Err(wrong("a worker joins one scheduler: start one worker for each".into()));
+        };
+        let (dialing, listening) = match scheduler.scheme {
+            // It says so if there are certificates all the same.
+            Scheme::Tcp => (cluster.tls().map_err(wrong)?, None),
             Scheme::Tls => {
-                let client = tls::client(&files).map_err(Error::unavailable)?;
-                let server = tls::server(&files).map_err(Error::unavailable)?;
-                (Some(client), Some(TlsAcceptor::from(server)))
+                let files = cluster.files(Role::Worker);
+                let (client, server) = (tls::client(&files), tls::server(&files));
+                (Some(client.map_err(wrong)?), Some(server.map_err(wrong)?))
             }
         };
-        let unavailable = |error: io::Error| Error::unavailable(format!("{scheduler}: {error}"));
-        let host = match self.host {
-            Some(host) => host,
-            None => own_address(&scheduler).await.map_err(unavailable)?,
-        };
-        let listener = TcpListener::bind((host, 0)).await.map_err(unavailable)?;
-        let place = listener.local_addr().map_err(unavailable)?;
-        let address = Address { scheme: scheduler.scheme, place: place.to_string() }.to_string();
-        let (out, outbox) = mpsc::unbounded_channel();
-        let worker = Arc::new(Worker {
-            name: self.name.unwrap_or_else(|| address.clone()),
-            address,
-            scheduler,
-            dialer: Dialer { tls: client_tls, bounds: BOUNDS },
+        let share = local.workers as f64 / Host::cores() as f64;
+        let memory = Host::memory_bytes() as f64 * share.min(1.0);
+        let memory = if memory > 0.0 { memory as usize } else { MEMORY };
+        Ok(Self {
+            scheduler: scheduler.clone(),
+            dialing,
+            listening,
+            silence: cluster.silence,
+            mixed: own.mixed,
+            listen: own.listen,
+            name: own.name,
+            held_bytes: own.held_bytes.unwrap_or(memory),
             local,
-            threads: self.local.workers,
-            memory_limit: Host::memory_bytes(),
-            mixed: self.mixed,
-            functions,
-            silence: self.cluster.silence,
-            stock: Mutex::default(),
-            packages: Mutex::new(Value::Nil),
-            strays: Mutex::default(),
-            out,
-            leave: Notify::new(),
-            beside: Mutex::default(),
-        });
-        let end = EndAll(worker.clone());
-        let ended = tokio::select! {
-            ended = worker.clone().keep(outbox) => ended,
-            () = worker.leave.notified() => Ok(()),
-            ended = peers::serve(worker.clone(), listener, server_tls) => ended.map_err(|error| {
-                Error::unavailable(format!("it cannot listen any more: {error}"))
-            }),
-        };
-        drop(end);
-        ended
+        })
     }
 }
 
-/// The address of this machine from which a scheduler is reached.
-async fn own_address(scheduler: &Address) -> io::Result<IpAddr> {
-    let mut last = io::ErrorKind::NotFound.into();
-    for there in tokio::net::lookup_host(&scheduler.place).await? {
-        let any: SocketAddr = match there {
-            SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-            SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
+/// The options that only workers have.
+#[derive(Debug, Default)]
+struct Own {
+    mixed: bool,
+    listen: Option<String>,
+    name: Option<String>,
+    held_bytes: Option<usize>,
+}
+
+impl Own {
+    fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
+        let text = || match value {
+            "" => Err(format!("`{name}` wants a value")),
+            value => Ok(Some(value.to_owned())),
         };
-        // Connecting a datagram socket sends nothing: it only asks for a route.
-        let socket = UdpSocket::bind(any).await?;
-        match socket.connect(there).await {
-            Ok(()) => return Ok(socket.local_addr()?.ip()),
-            Err(error) => last = error,
+        match name {
+            "mixed" if value == "1" || value == "0" => self.mixed = value == "1",
+            "mixed" => return Err("`mixed` is 0 or 1".into()),
+            "listen" => self.listen = text()?,
+            "name" => self.name = text()?,
+            "held_bytes" => match value.parse() {
+                Ok(bytes @ 1..) => self.held_bytes = Some(bytes),
+                _ => return Err("`held_bytes` wants a number of bytes".into()),
+            },
+            _ => return Ok(false),
         }
+        Ok(true)
     }
-    Err(last)
 }
 
 #[cfg(test)]
@@ -147,14 +114,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_of_a_worker_has_options_of_both() {
-        let url = "dask://a:1?workers=3&name=w&mixed=1&host=127.0.0.1&silence_ms=5000";
-        let settings = Settings::parse(url).unwrap();
+    fn a_url_says_where_to_work_and_how() {
+        let settings = Settings::parse("dask://a:8786?workers=3&mixed=1&held_bytes=7").unwrap();
+        assert_eq!(settings.scheduler.to_string(), "tcp://a:8786");
         assert_eq!((settings.local.workers, settings.mixed), (3, true));
-        assert_eq!(settings.name.as_deref(), Some("w"));
-        for wrong in ["local://", "dask://a:1,b:1", "dask://a:1?mixed=2", "dask://a:1?speed=1"] {
-            let error = Settings::parse(wrong).err().expect(wrong);
-            assert_eq!(error.kind(), crate::ErrorKind::InvalidUrl, "{error}");
+        assert_eq!(settings.held_bytes, 7);
+        assert!(Settings::parse("dask://a:8786").unwrap().held_bytes > 0);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (url, said) in [
+            ("local://", "joins a cluster"),
+            ("dask://a:1,b:1", "one scheduler"),
+            ("dask://a:1?mixed=yes", "0 or 1"),
+            ("dask://a:1?held_bytes=0", "number of bytes"),
+            ("dask://a:1?nonsense=1", "no option is named"),
+            ("tls://a:1?tls_ca=/no/such/file", "/no/such/file"),
+        ] {
+            let error = Settings::parse(url).unwrap_err().to_string();
+            assert!(error.contains(said), "{url}: {error}");
         }
     }
 }

@@ -1,0 +1,306 @@
+//! The program beside a Python worker: executes, by an engine `local` of its
+//! own, what the plugin passes on.
+//!
+//! Stdin is a socket to the plugin. A hello goes out on it; a connection comes in
+//! on it for each task that is under way at once, and when it ends, so does this
+//! process. A connection that is closed takes its task along.
+
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdStream;
+use std::process::exit;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketType, recvmsg, send,
+};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
+
+use super::{Head, PROTOCOL, build, resource};
+use crate::builder::Settings;
+use crate::client::Client;
+use crate::engine::dask::native::{Death, Done, Failed};
+use crate::engine::local::process::die_with_parent;
+use crate::error::{Cause, Error, Lost};
+use crate::task::registry;
+use crate::wire::Failure;
+
+/// Set by the plugin: the version that it speaks, the address of its worker, and
+/// options of `local`, with a space between.
+const VARIABLE: &str = "OUTBOARD_PLUGIN_OF";
+
+/// How long a timeout is kept back.
+const BEHIND: Duration = Duration::from_millis(200);
+
+/// What a request may have beside its arguments.
+const ROOM: usize = 256 << 10;
+
+/// What this process is asked for, if it was started beside a Python worker. What a
+/// task starts inherits the variable, but not the socket.
+pub(crate) fn asked() -> Option<String> {
+    let asked = std::env::var(VARIABLE).ok()?;
+    let socket_type = rustix::net::sockopt::socket_type(rustix::stdio::stdin());
+    (socket_type == Ok(SocketType::STREAM)).then_some(asked)
+}
+
+/// Becomes the program beside a Python worker, after `setup`, and never returns.
+pub(crate) fn serve(asked: &str, setup: impl FnOnce()) -> ! {
+    match take_stdin().and_then(|control| serve_on(&control, asked, setup)) {
+        Ok(()) => exit(0),
+        Err(error) => {
+            eprintln!("outboard: this process cannot serve beside a worker: {error}");
+            exit(1)
+        }
+    }
+}
+
+/// Takes the socket, and leaves stdin empty for the tasks.
+fn take_stdin() -> io::Result<OwnedFd> {
+    let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    Ok(control)
+}
+
+/// Serves until the plugin hangs up.
+fn serve_on(control: &OwnedFd, asked: &str, setup: impl FnOnce()) -> io::Result<()> {
+    set_apart()?;
+    setup();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut asked = asked.splitn(3, ' ');
+    let [version, worker, options] = [(); 3].map(|()| asked.next().unwrap_or_default());
+    let started = match version.parse() {
+        Ok(PROTOCOL) => runtime.block_on(start(options)).map_err(|error| error.to_string()),
+        _ => Err(format!("the plugin speaks version {version} of its protocol, not {PROTOCOL}")),
+    };
+    let problem = started.as_ref().err().map_or("", String::as_str);
+    let mut rest = &hello(problem, worker)?[..];
+    while !rest.is_empty() {
+        let sent = send(control, rest, SendFlags::NOSIGNAL)?;
+        rest = &rest[sent..];
+    }
+    match started {
+        Ok(client) => {
+            accept(control, &runtime, &Arc::new(Beside { client, worker: worker.into() }))
+        }
+        // The plugin hangs up when it has read why.
+        Err(_) => drop(connection(control)),
+    }
+    Ok(())
+}
+
+/// Into a process group of its own, which is killed when the thread of the plugin
+/// that started this process ends.
+fn set_apart() -> io::Result<()> {
+    let own = rustix::process::getpid();
+    if rustix::process::getpgrp() != own {
+        rustix::process::setpgid(None, None)?;
+    }
+    die_with_parent()
+}
+
+async fn start(options: &str) -> Result<Client, Error> {
+    let mut settings = Settings::default();
+    for pair in options.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        settings.set(name, value).map_err(Error::unavailable)?;
+    }
+    settings.start_local().await
+}
+
+/// What the plugin is told at first, as parts with their lengths: the version, what
+/// is wrong, which build this is, what to say when it is lost, and all that it
+/// offers.
+fn hello(problem: &str, worker: &str) -> io::Result<Vec<u8>> {
+    let build = build()?;
+    let functions = registry().map_err(io::Error::other)?.all();
+    let lost = Lost { pid: std::process::id(), cause: Some(Cause::Cluster), ..Lost::default() };
+    let mut parts = vec![
+        PROTOCOL.to_string().into_bytes(),
+        problem.as_bytes().to_vec(),
+        build.as_bytes().to_vec(),
+        Failed::Lost(Death::from(&lost)).to_bytes(worker),
+    ];
+    let offered = functions.iter().map(|it| resource(build, it.name, it.signature).into_bytes());
+    parts.extend(offered);
+    let mut hello = vec![0; 4];
+    for part in parts {
+        hello.extend((part.len() as u32).to_le_bytes());
+        hello.extend(part);
+    }
+    let length = (hello.len() - 4) as u32;
+    hello[..4].copy_from_slice(&length.to_le_bytes());
+    Ok(hello)
+}
+
+/// Serves the connections that come, until no more can.
+fn accept(control: &OwnedFd, runtime: &Runtime, beside: &Arc<Beside>) {
+    while let Some(connection) = connection(control) {
+        let (beside, entered) = (beside.clone(), runtime.enter());
+        let stream =
+            connection.set_nonblocking(true).and_then(|()| UnixStream::from_std(connection));
+        drop(entered);
+        match stream {
+            Ok(stream) => {
+                runtime.spawn(async move {
+                    if let Err(error) = beside.talk(stream).await {
+                        tracing::debug!(%error, "a connection of the plugin broke");
+                    }
+                });
+            }
+            Err(error) => tracing::warn!(%error, "a connection of the plugin cannot be used"),
+        }
+    }
+}
+
+/// The next connection; `None` when the plugin has hung up.
+fn connection(control: &OwnedFd) -> Option<StdStream> {
+    loop {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut byte = [0];
+        let mut slices = [IoSliceMut::new(&mut byte)];
+        match recvmsg(control.as_fd(), &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Ok(received) if received.bytes > 0 => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            _ => return None,
+        }
+        let descriptor = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        if let Some(descriptor) = descriptor {
+            return Some(StdStream::from(descriptor));
+        }
+    }
+}
+
+/// What all connections share.
+struct Beside {
+    client: Client,
+    /// The address of the Dask worker.
+    worker: String,
+}
+
+impl Beside {
+    /// Executes what comes over a connection, one task at a time.
+    async fn talk(&self, stream: UnixStream) -> io::Result<()> {
+        let (incoming, mut outgoing) = stream.into_split();
+        let mut incoming = BufReader::new(incoming);
+        let limit = self.client.payload_limit().saturating_add(ROOM);
+        while !incoming.fill_buf().await?.is_empty() {
+            let length = incoming.read_u64_le().await?;
+            if length > limit as u64 {
+                tokio::io::copy(&mut (&mut incoming).take(length), &mut tokio::io::sink()).await?;
+                let line = format!(
+                    "the program beside the worker takes {limit} bytes at most, not {length}: \
+                     give it `plugin.max_payload` in the URL"
+                );
+                outgoing.write_all(&self.failed(&Failed::Refused(line.clone()), &line)).await?;
+                continue;
+            }
+            let mut request = Vec::new();
+            (&mut incoming).take(length).read_to_end(&mut request).await?;
+            let answer = tokio::select! {
+                answer = self.execute(&request) => answer,
+                // Nothing is sent while a task is under way: it was hung up.
+                _ = incoming.fill_buf() => return Ok(()),
+            };
+            outgoing.write_all(&answer).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the answer's bytes.
+    async fn execute(&self, request: &[u8]) -> Vec<u8> {
+        let Some((head, args)) = read(request) else {
+            let line = "the request cannot be read: its client is of another build";
+            return self.failed(&Failed::Refused(line.into()), line);
+        };
+        let Some(function) = registry().ok().and_then(|all| all.named(head.name, false)) else {
+            return self.failed(&Failed::Failure(Failure::UnknownTask), "no such function");
+        };
+        let mut client = self.client.priority(head.priority);
+        client = head.timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
+        client = head.grace.map_or(client.clone(), |grace| client.grace(grace));
+        if function.pure {
+            // What is shared has one key on the cluster already.
+            client = client.key(head.key);
+        }
+        match client.submit_encoded(function, args.to_vec(), head.context).encoded().await {
+            Ok(reply) => answer(0, &[&Done::of(&reply.report).encode(&reply.payload)]),
+            Err(error) => {
+                if error.is_timed_out() {
+                    // Its client says so itself, unless it cannot.
+                    tokio::time::sleep(BEHIND).await;
+                }
+                self.failed(&Failed::of(&error), &error.to_string())
+            }
+        }
+    }
+
+    /// A line for those who read Python only, then all that is known.
+    fn failed(&self, failed: &Failed, line: &str) -> Vec<u8> {
+        let length = (line.len() as u32).to_le_bytes();
+        answer(1, &[&length, line.as_bytes(), &failed.to_bytes(&self.worker)])
+    }
+}
+
+/// What a task is, and its arguments.
+fn read(request: &[u8]) -> Option<(Head<'_>, &[u8])> {
+    postcard::take_from_bytes(request).ok()
+}
+
+fn answer(status: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let mut answer = Vec::with_capacity(9 + length);
+    answer.extend((length as u64).to_le_bytes());
+    answer.push(status);
+    parts.iter().for_each(|part| answer.extend(*part));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::dask::graph::Terms;
+    use crate::engine::dask::plugin::PluginCall;
+
+    #[test]
+    fn a_request_is_what_a_client_of_this_build_makes_of_a_task() {
+        let terms = Terms { timeout: Some(Duration::from_millis(1500)), ..Terms::default() };
+        let call = PluginCall {
+            build: "",
+            key: "fib-1".into(),
+            name: "fib",
+            payload: vec![7].into(),
+            terms,
+            priority: -3,
+        };
+        let request = call.request();
+        let (head, args) = read(&request).unwrap();
+        assert_eq!((head.name, head.key, head.priority), ("fib", "fib-1", -3));
+        assert_eq!((head.timeout, head.grace), (Some(Duration::from_millis(1500)), None));
+        assert_eq!(args, b"\x07");
+        assert_eq!(read(&request[..8]), None);
+    }
+
+    #[test]
+    fn the_hello_has_parts_with_their_lengths() {
+        let hello = hello("no", "tcp://a:1").unwrap();
+        assert_eq!(hello[..4], ((hello.len() - 4) as u32).to_le_bytes());
+        assert_eq!(hello[4..15], *b"\x01\0\0\x001\x02\0\0\0no");
+    }
+
+    proptest! {
+        #[test]
+        fn nonsense_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            read(&bytes);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Rust functions on ordinary Python workers: a plugin keeps this very program
+//! beside each worker, and passes tasks on to it.
+//!
+//! `ship` is the client's side: it gives the plugin, as source, to the scheduler.
+//! `beside` is the program's: it executes by the engine `local` what comes over
+//! its stdin. What lies between is Python, in `python/outboard_dask`.
+
+/// The program beside a worker.
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod beside;
+/// The plugin, on its way to the workers.
+mod ship;
+
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub(crate) use beside::{asked, serve};
+pub(super) use ship::{Plugin, ship, why_not};
+
+use std::io::{self, Read};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
+
+use super::graph::Terms;
+use super::pickle::Pickle;
+use crate::codec::encode_into;
+use crate::wire::Payload;
+
+/// The version of what is said between client, plugin and program.
+const PROTOCOL: u32 = 1;
+
+/// The module by which tasks know the plugin.
+const MODULE: &str = "outboard_dask_v1";
+
+/// A task of ours that a Python worker passes on.
+#[derive(Clone, Debug)]
+pub(crate) struct PluginCall {
+    pub(crate) build: &'static str,
+    pub(crate) key: String,
+    pub(crate) name: &'static str,
+    pub(crate) payload: Payload,
+    pub(crate) terms: Terms,
+    pub(crate) priority: i32,
+}
+
+/// What the program is told of a task before its arguments: the plugin does not
+/// look into it, and both ends are of one build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Head<'a> {
+    name: &'a str,
+    key: &'a str,
+    priority: i32,
+    timeout: Option<Duration>,
+    grace: Option<Duration>,
+    context: Option<String>,
+}
+
+impl PluginCall {
+    /// A pickle that, when a worker loads it, calls the plugin.
+    pub(super) fn pickle(&self) -> Vec<u8> {
+        let mut pickle = Pickle::new();
+        pickle.global(MODULE, "call");
+        pickle.tuple(|pickle| {
+            pickle.str(self.build);
+            pickle.str(&self.key);
+            pickle.bytes(&self.request());
+        });
+        pickle.call();
+        pickle.finish()
+    }
+
+    fn request(&self) -> Vec<u8> {
+        let Self { key, name, payload, terms, priority, .. } = self;
+        let Terms { timeout, grace, context } = terms.clone();
+        let head = Head { name, key, priority: *priority, timeout, grace, context };
+        let mut request = Vec::with_capacity(payload.len() + 128);
+        encode_into(&head, &mut request).expect("it consists of what postcard can encode");
+        request.extend_from_slice(payload);
+        request
+    }
+}
+
+/// The resource of Python workers with a program beside them that offers a Rust
+/// function.
+pub(super) fn resource(build: &str, name: &str, signature: u64) -> String {
+    format!("outboard@{build}:{name}:{signature:016x}")
+}
+
+/// What tells this program from every other, and from other builds of itself: a
+/// digest of its file. It reads all of that, once.
+///
+/// # Errors
+///
+/// The system's.
+fn build() -> io::Result<&'static str> {
+    static BUILD: OnceLock<String> = OnceLock::new();
+    if let Some(known) = BUILD.get() {
+        return Ok(known);
+    }
+    let digest = digest_of(std::fs::File::open("/proc/self/exe")?)?;
+    Ok(BUILD.get_or_init(|| digest))
+}
+
+/// The same, on a thread where that may take a while.
+///
+/// # Errors
+///
+/// The system's.
+pub(super) async fn own_build() -> io::Result<&'static str> {
+    tokio::task::spawn_blocking(build).await.map_err(io::Error::other)?
+}
+
+fn digest_of(mut file: impl Read) -> io::Result<String> {
+    let mut digest = Context::new(&SHA256);
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            length => digest.update(&buffer[..length]),
+        }
+    }
+    let digest = digest.finish();
+    Ok(digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_loaded_by_the_worker() {
+        let call = PluginCall {
+            build: "ab",
+            key: "k-1".into(),
+            name: "fib",
+            payload: vec![7].into(),
+            terms: Terms::default(),
+            priority: -1,
+        };
+        let expected = b"\x80\x04\x8c\x10outboard_dask_v1\x8c\x04call\x93(\x8c\x02ab\x8c\x03k-1\
+            C\x0d\x03fib\x03k-1\x01\0\0\0\x07tR.";
+        assert_eq!(call.pickle(), expected);
+    }
+
+    #[test]
+    fn the_module_has_the_protocols_number() {
+        assert!(MODULE.ends_with(&format!("_v{PROTOCOL}")));
+        assert!(ship::SOURCE.contains(&format!("\nPROTOCOL = {PROTOCOL}\n")));
+    }
+
+    #[test]
+    fn builds_are_told_apart_by_their_bytes() {
+        assert_eq!(digest_of(&b""[..]).unwrap(), "e3b0c44298fc1c14");
+        assert_ne!(digest_of(&b"a"[..]).unwrap(), digest_of(&b"b"[..]).unwrap());
+        assert_eq!(build().unwrap(), build().unwrap());
+    }
+}

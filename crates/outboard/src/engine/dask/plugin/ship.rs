@@ -1,0 +1,195 @@
+//! Gives the plugin, as source, to a scheduler, which gives it to its workers of
+//! now and of later; and asks those what has become of it.
+
+use std::io;
+use std::time::Duration;
+
+use rmpv::Value;
+
+use super::MODULE;
+use crate::builder::Settings as LocalSettings;
+use crate::engine::dask::connection::Connection;
+use crate::engine::dask::keeper::ask;
+use crate::engine::dask::message::{Message, field, map, text};
+use crate::engine::dask::pickle::Pickle;
+use crate::engine::dask::values;
+
+/// The plugin itself.
+pub(super) const SOURCE: &str = include_str!("../../../../python/outboard_dask/__init__.py");
+
+/// Makes a module of the source, where no other client has, and a plugin of it.
+const LOAD: &str = "((modules := __import__('sys').modules), name in modules or \
+                    (modules.update({name: (new := __import__('types').ModuleType(name))}), \
+                    exec(compile(source, name, 'exec'), new.__dict__)), \
+                    modules[name].Plugin(program, build, options))[-1]";
+
+/// How long a worker may take to say what has become of its program.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Which program is to be beside the workers, and with which options.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plugin {
+    /// A path at the workers; where it is empty, a variable there has it.
+    program: String,
+    options: Vec<String>,
+}
+
+impl Plugin {
+    pub(crate) fn set_program(&mut self, path: &str) -> Result<(), String> {
+        if !path.is_empty() && !path.starts_with('/') {
+            return Err(format!("`plugin` wants an absolute path, not `{path}`"));
+        }
+        self.program = path.to_owned();
+        Ok(())
+    }
+
+    /// Takes an option of the programs' own engine.
+    pub(crate) fn set_option(&mut self, name: &str, value: &str) -> Result<(), String> {
+        LocalSettings::default().set(name, value)?;
+        self.options.push(format!("{name}={value}"));
+        Ok(())
+    }
+
+    /// What a worker loads.
+    fn pickle(&self, build: &str) -> Vec<u8> {
+        let mut pickle = Pickle::new();
+        pickle.global("builtins", "eval");
+        pickle.str(LOAD);
+        pickle.begin_dict();
+        let options = self.options.join("&");
+        let named = [("name", MODULE), ("source", SOURCE), ("build", build)];
+        for (name, value) in named.into_iter().chain([("options", options.as_str())]) {
+            pickle.str(name);
+            pickle.str(value);
+        }
+        pickle.str("program");
+        match self.program.as_str() {
+            "" => pickle.none(),
+            program => pickle.str(program),
+        }
+        pickle.end_dict();
+        pickle.tuple_of_two();
+        pickle.call();
+        pickle.finish()
+    }
+}
+
+fn plugin_name(build: &str) -> String {
+    format!("outboard-{build}")
+}
+
+/// Gives the plugin to a scheduler, unless it has one of this build that works, and
+/// waits for the programs beside its workers.
+///
+/// # Errors
+///
+/// If there are workers, and there is a program beside none of them: why.
+pub(crate) async fn ship(
+    questions: &mut Connection,
+    plugin: &Plugin,
+    build: &str,
+) -> io::Result<()> {
+    let works = |problems: &[(String, String)]| {
+        problems.is_empty() || problems.iter().any(|(_, problem)| problem.is_empty())
+    };
+    register(questions, plugin, build, true).await?;
+    let mut problems = problems(questions, build).await?;
+    if !works(&problems) {
+        // It may be there with another path: nobody has any use of that one.
+        register(questions, plugin, build, false).await?;
+        problems = self::problems(questions, build).await?;
+    }
+    for (worker, problem) in problems.iter().filter(|(_, problem)| !problem.is_empty()) {
+        tracing::warn!(worker, problem, "no program beside a worker");
+    }
+    match problems.first() {
+        Some(first) if !works(&problems) => Err(io::Error::other(described(first))),
+        _ => Ok(()),
+    }
+}
+
+async fn register(
+    questions: &mut Connection,
+    plugin: &Plugin,
+    build: &str,
+    idempotent: bool,
+) -> io::Result<()> {
+    let fields = [
+        ("plugin", Value::Binary(plugin.pickle(build))),
+        ("name", plugin_name(build).into()),
+        ("idempotent", idempotent.into()),
+    ];
+    ask(questions, "register_worker_plugin", fields).await.map(drop)
+}
+
+/// Why no worker offers a function.
+///
+/// # Errors
+///
+/// The connection's.
+pub(crate) async fn why_not(questions: &mut Connection, build: &str) -> io::Result<String> {
+    let problems = problems(questions, build).await?;
+    let problem = problems.iter().find(|(_, problem)| !problem.is_empty());
+    Ok(match (problem, problems.len()) {
+        (Some(problem), _) => described(problem),
+        (None, 0) => "there is no worker".to_owned(),
+        (None, _) => "the program beside its workers does not have it".to_owned(),
+    })
+}
+
+fn described((worker, problem): &(String, String)) -> String {
+    format!("no program runs beside the worker {worker}: {problem}")
+}
+
+/// What each worker has to say of its program: nothing, if that is there.
+async fn problems(questions: &mut Connection, build: &str) -> io::Result<Vec<(String, String)>> {
+    let mut function = Pickle::new();
+    function.global(MODULE, "report");
+    let mut args = Pickle::new();
+    args.tuple(|args| {
+        args.str(build);
+        args.float(PATIENCE.as_secs_f64());
+    });
+    let run = map([
+        ("op", "run".into()),
+        ("function", Value::Binary(function.finish())),
+        ("args", Value::Binary(args.finish())),
+    ]);
+    let fields = [("msg", run), ("on_error", "ignore".into())];
+    let mut answer = ask(questions, "broadcast", fields).await?;
+    let value = std::mem::replace(&mut answer.value, Value::Nil);
+    let workers = value.as_map().map_or(&[][..], Vec::as_slice).iter();
+    let named = workers.filter_map(|(worker, said)| Some((worker.as_str()?.to_owned(), said)));
+    Ok(named.map(|(worker, said)| (worker, problem(&mut answer, said))).collect())
+}
+
+fn problem(answer: &mut Message, said: &Value) -> String {
+    if let Some(text) = text(said, "exception_text") {
+        return text.to_owned();
+    }
+    let result = field(said, "result").and_then(|result| answer.object(result).ok()?);
+    let bytes = result.and_then(|object| values::into_bytes(object).ok());
+    bytes.map_or_else(
+        || "it does not say what became of it".to_owned(),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_is_a_path_and_options_of_worker_processes() {
+        let mut plugin = Plugin::default();
+        assert!(plugin.set_program("relative").unwrap_err().contains("absolute"));
+        plugin.set_program("/usr/bin/app").unwrap();
+        assert!(plugin.set_option("speed", "1").is_err());
+        plugin.set_option("spares", "0").unwrap();
+        plugin.set_option("memory_limit", "268435456").unwrap();
+        let pickle = plugin.pickle("ab");
+        let has = |text: &[u8]| pickle.windows(text.len()).any(|part| part == text);
+        assert!(has(b"spares=0&memory_limit=268435456") && has(b"/usr/bin/app"));
+        assert!(has(b"class Plugin(WorkerPlugin)"));
+    }
+}

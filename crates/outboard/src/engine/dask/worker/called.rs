@@ -1,0 +1,60 @@
+//! Calls Rust functions with Python's values, in a worker process.
+
+use std::any::type_name;
+
+use serde::de::DeserializeOwned;
+
+use crate::closure::conjure;
+use crate::codec::Input;
+use crate::engine::dask::pickle::{Node, Pickle, Symbols, from_symbols, write_value};
+use crate::task::{RunError, TaskFunction};
+use crate::wire::Payload;
+
+/// Calls a Rust function with Python's values: a pickle of the tuple of its
+/// arguments, which gives a pickle of what it returns.
+pub(crate) fn run_values<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, RunError> {
+    let args = values_of::<F::Args>(&args, F::ARITY)
+        .map_err(|source| RunError::Decode { type_name: type_name::<F::Args>().into(), source })?;
+    let output = conjure::<F>().call(args);
+    let mut pickle = Pickle::new();
+    write_value(&output, &mut pickle).map_err(|error| RunError::Encode {
+        type_name: type_name::<F::Output>().into(),
+        source: error.to_string(),
+    })?;
+    Ok(pickle.finish().into())
+}
+
+/// Arguments as a task function takes them: none, one bare, or a tuple.
+fn values_of<A: DeserializeOwned>(pickle: &[u8], arity: usize) -> Result<A, String> {
+    let symbols = Symbols::read(pickle, 0).map_err(|error| error.to_string())?;
+    let items = symbols.items(symbols.root).ok_or("the arguments are no tuple")?;
+    if items.len() != arity {
+        return Err(format!("it takes {arity} arguments, and {} were given", items.len()));
+    }
+    let node = match items {
+        [] => Node::None,
+        [one] => *one,
+        _ => symbols.root,
+    };
+    from_symbols(&symbols, &[], node).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rust_functions_take_pythons_values() {
+        fn called<F: TaskFunction<M>, M>(_: F, args: &[u8]) -> Result<Vec<u8>, RunError> {
+            run_values::<F, M>(Input::Lent(args)).map(|output| output.to_vec())
+        }
+        let none = called(|| "nothing".to_owned(), b"\x80\x04).").unwrap();
+        assert_eq!(none, b"\x80\x04\x8c\x07nothing.");
+        let one = called(|pair: (u8, u8)| pair.0 + pair.1, b"\x80\x04K\x01K\x02\x86\x85.").unwrap();
+        assert_eq!(one, b"\x80\x04K\x03.");
+        let two = called(|a: i64, b: f64| a as f64 * b, b"\x80\x04K\x02G\x3f\xf8\0\0\0\0\0\0\x86.");
+        assert_eq!(two.unwrap(), b"\x80\x04G\x40\x08\0\0\0\0\0\0.");
+        let wrong = called(|a: u8| a, b"\x80\x04K\x01K\x02\x86.").unwrap_err();
+        assert!(matches!(wrong, RunError::Decode { source, .. } if source.contains("takes 1")));
+    }
+}

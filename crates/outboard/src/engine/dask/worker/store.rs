@@ -1,0 +1,126 @@
+//! Pure: the results and data that this worker holds for the cluster, and how
+//! much of its memory they take.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rmpv::Value;
+
+use super::key::Key;
+use super::plain::Needed;
+use super::serve::texts;
+use crate::engine::dask::message::{Serialized, field};
+
+/// From which share of the limit on nothing new is started, and below which
+/// share it is again.
+const FULL: f64 = 0.8;
+const ROOMY: f64 = 0.6;
+
+/// Room for what describes a value, beside its bytes.
+const DESCRIBED: usize = 512;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Store {
+    held: HashMap<Key, Arc<Serialized>>,
+    bytes: usize,
+    limit: usize,
+    full: bool,
+}
+
+/// How many bytes a value has.
+pub(super) fn size(object: &Serialized) -> usize {
+    object.frames.iter().map(Vec::len).sum()
+}
+
+impl Store {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { held: HashMap::new(), bytes: 0, limit, full: false }
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<Arc<Serialized>> {
+        self.held.get(key).cloned()
+    }
+
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.held.contains_key(key)
+    }
+
+    /// Holds a value, unless that would be more than fits.
+    pub(super) fn put(&mut self, key: Key, object: Arc<Serialized>) -> bool {
+        self.remove(&key);
+        let bytes = size(&object) + DESCRIBED;
+        if self.bytes + bytes > self.limit {
+            return false;
+        }
+        self.bytes += bytes;
+        self.held.insert(key, object);
+        self.measure();
+        true
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) {
+        if let Some(object) = self.held.remove(key) {
+            self.bytes -= size(&object) + DESCRIBED;
+            self.measure();
+        }
+    }
+
+    fn measure(&mut self) {
+        let share = if self.full { ROOMY } else { FULL };
+        self.full = self.bytes as f64 > self.limit as f64 * share;
+    }
+
+    /// Whether nothing more is to be computed before something is freed.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.held.keys()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+}
+
+/// What a task needs: values that are here, and those that are elsewhere.
+pub(super) fn needs(one: &Value, store: &Store) -> (Needed, Vec<(Key, Vec<String>)>) {
+    let mut needed = Needed::new();
+    let mut missing = Vec::new();
+    let who_has = field(one, "who_has").and_then(Value::as_map);
+    for (key, places) in who_has.into_iter().flatten() {
+        let key = Key::of(key);
+        match store.get(&key) {
+            Some(value) => drop(needed.insert(key, value)),
+            None => missing.push((key, texts(places))),
+        }
+    }
+    (needed, missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::dask::values::from_bytes;
+
+    #[test]
+    fn what_is_held_is_bounded_and_counted() {
+        let key = |name: &str| Key::of(&name.into());
+        let value = |bytes| Arc::new(from_bytes(vec![0; bytes]));
+        let mut store = Store::new(10_000);
+        assert!(store.put(key("a"), value(6_000)) && !store.is_full());
+        assert!(!store.put(key("b"), value(4_000)), "it does not fit");
+        assert!(store.put(key("b"), value(2_000)) && store.is_full());
+        assert!(store.put(key("b"), value(1_000)) && store.is_full(), "not yet roomy");
+        store.remove(&key("a"));
+        assert!(!store.is_full() && store.bytes() == 1_512);
+        store.remove(&key("b"));
+        assert!(store.is_empty() && store.bytes() == 0);
+    }
+}
