@@ -275,7 +275,7 @@ impl Stay {
             tokio::time::sleep(BEHIND).await;
         }
         let reply = reply.map_err(|error| Raised::from_error(&error, by_us, &self.address))?;
-        Ok((Arc::new(outcome::reply(by_us, &reply)), reply.report.worker))
+        Ok((Arc::new(outcome::reply(by_us, &reply)), reply.report().worker))
     }
 
     fn conclude(self: &Arc<Self>, key: &Key, number: u64, ended: Ended, timing: Timing) {
