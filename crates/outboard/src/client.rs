@@ -9,7 +9,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::builder::{LocalBuilder, connect};
-#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 use crate::engine::Gate;
 use crate::error::{Error, Repr};
 use crate::execute::inside_task;
