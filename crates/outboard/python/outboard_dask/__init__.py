@@ -155,6 +155,7 @@ class _Program:
             if under_way is not None:
                 under_way.cancelled = True
                 _hang_up(under_way.connection)
+            self.changed.notify_all()
 
     # On a thread that executes tasks.
 
@@ -202,13 +203,18 @@ class _Program:
         with self.changed:
             self.wanted, self.used = True, time.monotonic()
             self.changed.notify_all()
-            self.changed.wait_for(lambda: self.control or self.problem or self.closing, READY)
+            self.changed.wait_for(lambda: self._may_begin(key), READY)
+            if key not in self.executing:
+                raise Reschedule()
             if self.control is None:
                 problem = self.problem or "it is ending"
                 raise TaskFailed(f"{self.path}: {problem}", self.lost)
             connection = self.idle.pop() if self.idle else self._connect()
             under_way = self.calls[key] = _Call(connection)
             return under_way
+
+    def _may_begin(self, key):
+        return self.control or self.problem or self.closing or key not in self.executing
 
     def _connect(self):
         ours, theirs = socket.socketpair()
@@ -243,7 +249,7 @@ class _Program:
             del _programs[self.worker.id, self.build]
 
     def _keep(self):
-        pause = PAUSE
+        pause, said = PAUSE, None
         while True:
             with self.changed:
                 self.changed.wait_for(lambda: self.wanted or self.closing)
@@ -253,7 +259,9 @@ class _Program:
             problem = self._run_once()
             if problem is None:
                 continue
-            logger.warning("%s: %s", self.path, problem)
+            if problem != said:
+                logger.warning("%s: %s", self.path, problem)
+            said = problem
             if time.monotonic() - began > 10 * LONGEST_PAUSE:
                 pause = PAUSE
             with self.changed:

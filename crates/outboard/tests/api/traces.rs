@@ -29,7 +29,9 @@ fn spans(output: &str) -> Vec<Exported> {
         if line.starts_with("Span #") {
             spans.push(Exported::default());
         }
-        let Some(span) = spans.last_mut() else { continue };
+        // What the example itself prints may come in between.
+        let of_a_span = line.starts_with(['\t', ' ']) || line.starts_with("Span #");
+        let Some(span) = spans.last_mut().filter(|_| of_a_span) else { continue };
         if let Some((name, value)) = line.split_once(':') {
             let names_event = span.text.contains("Events:");
             let name =

@@ -83,6 +83,11 @@ impl Cluster {
         !self.workers.is_empty() && self.workers.iter().all(|worker| worker.native)
     }
 
+    /// Whether the worker at that address runs Rust functions and no others.
+    pub(crate) fn is_native_at(&self, address: &Value) -> bool {
+        self.workers.iter().any(|it| it.native && Some(it.address.as_str()) == address.as_str())
+    }
+
     /// Whether there are workers, and all of them run Python.
     pub(crate) fn is_python(&self) -> bool {
         !self.workers.is_empty() && self.workers.iter().all(|worker| !worker.native)

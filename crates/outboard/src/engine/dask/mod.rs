@@ -17,6 +17,8 @@ mod keeper;
 mod load;
 pub(crate) mod message;
 pub(crate) mod native;
+#[cfg(test)]
+mod nonsense;
 pub(crate) mod pickle;
 pub(crate) mod plugin;
 mod table;

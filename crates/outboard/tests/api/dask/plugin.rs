@@ -22,6 +22,7 @@ on_every_release!(
     a_cancel_a_timeout_and_a_client_that_leaves_free_the_cpu,
     what_is_killed_costs_what_it_ran_and_is_started_again,
     what_is_no_program_of_this_build_is_refused,
+    native_workers_need_no_program_beside_them,
     a_worker_that_has_the_plugin_needs_no_url,
     shuffles_beside_it_go_on,
 );
@@ -215,6 +216,13 @@ async fn what_is_no_program_of_this_build_is_refused(release: Release) {
     assert!(error.to_string().contains("another build"), "{error}");
     // Nothing of that stays in the way of a path that is right.
     let client = client(&cluster).await;
+    assert!(client.submit(pid, ()).await.unwrap() > 0);
+    client.shutdown().await;
+}
+
+async fn native_workers_need_no_program_beside_them(release: Release) {
+    let cluster = release.shared_native().await;
+    let client = Client::connect(&url(&cluster, Path::new("/no/such/program"))).await.unwrap();
     assert!(client.submit(pid, ()).await.unwrap() > 0);
     client.shutdown().await;
 }

@@ -231,7 +231,7 @@ impl Beside {
             client = client.key(head.key);
         }
         match client.submit_encoded(function, args.to_vec(), head.context).encoded().await {
-            Ok(reply) => answer(0, &[&Done::of(&reply.report()).encode(&reply.payload)]),
+            Ok(reply) => answer(0, &[&Done::of(&reply.ran.into()).encode(&reply.payload)]),
             Err(error) => {
                 if error.is_timed_out() {
                     // Its client says so itself, unless it cannot.

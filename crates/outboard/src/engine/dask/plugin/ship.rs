@@ -8,6 +8,7 @@ use rmpv::Value;
 
 use super::MODULE;
 use crate::builder::Settings as LocalSettings;
+use crate::engine::dask::cluster::Cluster;
 use crate::engine::dask::connection::Connection;
 use crate::engine::dask::keeper::ask;
 use crate::engine::dask::message::{Message, field, map, text};
@@ -25,6 +26,9 @@ const LOAD: &str = "((modules := __import__('sys').modules), name in modules or 
 
 /// How long a worker may take to say what has become of its program.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long all of it may take.
+const SHIPPING: Duration = Duration::from_secs(120);
 
 /// Which program is to be beside the workers, and with which options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,6 +93,11 @@ pub(crate) async fn ship(
     plugin: &Plugin,
     build: &str,
 ) -> io::Result<()> {
+    let shipped = tokio::time::timeout(SHIPPING, ship_in_time(questions, plugin, build)).await;
+    shipped.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn ship_in_time(questions: &mut Connection, plugin: &Plugin, build: &str) -> io::Result<()> {
     let works = |problems: &[(String, String)]| {
         problems.is_empty() || problems.iter().any(|(_, problem)| problem.is_empty())
     };
@@ -141,8 +150,10 @@ fn described((worker, problem): &(String, String)) -> String {
     format!("no program runs beside the worker {worker}: {problem}")
 }
 
-/// What each worker has to say of its program: nothing, if that is there.
+/// What each Python worker has to say of its program: nothing, if that is there.
 async fn problems(questions: &mut Connection, build: &str) -> io::Result<Vec<(String, String)>> {
+    let identity = ask(questions, "identity", []).await?;
+    let cluster = Cluster::read(&identity.value).unwrap_or_default();
     let mut function = Pickle::new();
     function.global(MODULE, "report");
     let mut args = Pickle::new();
@@ -159,7 +170,8 @@ async fn problems(questions: &mut Connection, build: &str) -> io::Result<Vec<(St
     let mut answer = ask(questions, "broadcast", fields).await?;
     let value = std::mem::replace(&mut answer.value, Value::Nil);
     let workers = value.as_map().map_or(&[][..], Vec::as_slice).iter();
-    let named = workers.filter_map(|(worker, said)| Some((worker.as_str()?.to_owned(), said)));
+    let python = workers.filter(|(worker, _)| !cluster.is_native_at(worker));
+    let named = python.filter_map(|(worker, said)| Some((worker.as_str()?.to_owned(), said)));
     Ok(named.map(|(worker, said)| (worker, problem(&mut answer, said))).collect())
 }
 

@@ -128,6 +128,12 @@ impl Say {
         Self { fields: fields.map(|(name, value)| (name.into(), value)).into(), exception: None }
     }
 
+    /// What is done.
+    #[cfg(test)]
+    pub(super) fn operation(&self) -> &str {
+        self.fields[0].1.as_str().unwrap_or_default()
+    }
+
     /// The last word of a stay.
     pub(super) fn close() -> Self {
         Self { fields: vec![("op".into(), "close-stream".into())], exception: None }

@@ -12,6 +12,8 @@ mod desk;
 mod key;
 mod messages;
 mod metrics;
+#[cfg(test)]
+mod nonsense;
 mod outcome;
 mod peers;
 mod plain;

@@ -70,7 +70,7 @@ pub(super) fn reply(asked_by_us: bool, reply: &Reply) -> Serialized {
     if !asked_by_us {
         return value(reply.payload.to_vec());
     }
-    let report = reply.report();
+    let report = Report::from(reply.ran.clone());
     let memory_before_bytes = report.memory_at_start_bytes;
     let done = Done { usage: usage(&report), memory_before_bytes, pid: std::process::id() };
     from_bytes(done.encode(&reply.payload))

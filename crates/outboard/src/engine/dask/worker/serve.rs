@@ -125,7 +125,7 @@ async fn give(
     connection.incoming.receive().await.map(drop)
 }
 
-async fn answer(stay: &Arc<Stay>, operation: &str, mut message: Message) -> Message {
+pub(super) async fn answer(stay: &Arc<Stay>, operation: &str, mut message: Message) -> Message {
     let status_ok = || Message::new(map([("status", "OK".into())]));
     match operation {
         "identity" => Message::new(stay.identity()),

@@ -301,7 +301,11 @@ async fn read(stay: &Arc<Stay>, mut incoming: Incoming) -> io::Result<Left> {
     }
 }
 
-fn take(stay: &Arc<Stay>, one: &Value, message: &mut Message) -> io::Result<Option<Left>> {
+pub(super) fn take(
+    stay: &Arc<Stay>,
+    one: &Value,
+    message: &mut Message,
+) -> io::Result<Option<Left>> {
     let keys = || list(one, "keys").iter().map(Key::of).collect::<Vec<_>>();
     match text(one, "op") {
         Some("compute-task") => stay.give(one, message)?,

@@ -1,0 +1,175 @@
+//! Peers that talk nonsense, against a client and a native worker: honest messages
+//! with some of their bytes changed, from seeds, so that each can be had again.
+
+use std::time::Duration;
+
+use rmpv::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::frames::{self, Bounds};
+use super::message::{Message, list, map, text};
+use super::values::from_bytes;
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::python::python;
+
+/// How many peers of each kind there are.
+const SEEDS: u64 = 150;
+
+const BOUNDS: Bounds = Bounds { frames: 64, bytes: 1 << 20 };
+
+/// Numbers from a seed: xorshift (Marsaglia, "Xorshift RNGs", 2003).
+pub(super) struct Numbers(u64);
+
+impl Numbers {
+    pub(super) fn new(seed: u64) -> Self {
+        Self((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound.max(1) as u64) as usize
+    }
+
+    /// Changes some bytes: other ones, missing ones, doubled ones, huge numbers.
+    pub(super) fn spoil(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..=self.below(3) {
+            let at = self.below(bytes.len());
+            match self.below(6) {
+                0 => bytes.truncate(at),
+                1 => {
+                    let part = bytes[at..].to_vec();
+                    bytes.extend(part);
+                }
+                2 => drop(bytes.splice(at..at, [0xff; 8])),
+                kind => {
+                    let opcodes = b"\xff\x00\x80\x93\xdd\xdf\xc6NR.(";
+                    let other = opcodes[self.below(opcodes.len())];
+                    let byte = if kind == 3 { self.below(256) as u8 } else { other };
+                    bytes.iter_mut().skip(at).take(1).for_each(|place| *place = byte);
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn packed(message: Message) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frames::pack(&message.into_frames(), &mut bytes);
+    bytes
+}
+
+/// What a scheduler may say of a key.
+fn says_of(key: &str, numbers: &mut Numbers) -> Message {
+    let mut message = Message::new(Value::Nil);
+    let exception = b"\x80\x04\x8c\x08builtins\x8c\x0aValueError\x93\x8c\x04oops\x85R.";
+    let operation = match numbers.below(5) {
+        0 => map([("op", "key-in-memory".into()), ("key", key.into())]),
+        1 => {
+            let exception = message.attach(from_bytes(exception.to_vec()));
+            let fields = [("op", "task-erred".into()), ("key", key.into())];
+            let mut pairs: Vec<_> = fields.map(|(name, value)| (name.into(), value)).into();
+            pairs.push(("exception".into(), exception));
+            Value::Map(pairs)
+        }
+        2 => map([("op", "cancelled-keys".into()), ("keys", Value::Array(vec![key.into()]))]),
+        3 => map([("op", "lost-data".into()), ("key", key.into())]),
+        _ => map([("op", "event".into()), ("topic", "all".into())]),
+    };
+    message.value = Value::Array(vec![operation]);
+    message
+}
+
+/// A scheduler that is honest until a client submits something.
+async fn scheduler(seed: u64) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("dask://{}?silence_ms=1000", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut connections = 0;
+        while let Ok((stream, _)) = listener.accept().await {
+            connections += 1;
+            tokio::spawn(serve(stream, Numbers::new(seed * 1000 + connections)));
+        }
+    });
+    url
+}
+
+async fn serve(stream: TcpStream, mut numbers: Numbers) -> std::io::Result<()> {
+    let (mut incoming, mut outgoing) = stream.into_split();
+    let hello = map([("compression", Value::Nil), ("pickle-protocol", 5.into())]);
+    outgoing.write_all(&packed(Message::new(hello))).await?;
+    while let Some(frames) = frames::read(&mut incoming, BOUNDS).await? {
+        let question = Message::from_frames(frames)?.value;
+        let answer = match text(&question, "op") {
+            Some("versions") => {
+                let packages = map([("distributed", "2026.8.0".into())]);
+                packed(Message::new(map([("packages", packages)])))
+            }
+            Some("identity") => {
+                let worker = map([("nthreads", 1.into()), ("resources", map([]))]);
+                let workers = map([("tcp://127.0.0.1:1", worker)]);
+                packed(Message::new(map([("workers", workers)])))
+            }
+            Some("register-client") => {
+                let start = map([("op", "stream-start".into())]);
+                packed(Message::new(Value::Array(vec![start])))
+            }
+            Some("gather") => {
+                let mut message = Message::new(Value::Nil);
+                let value = message.attach(from_bytes(b"\x80\x04J\xf9\xff\xff\xff.".to_vec()));
+                let keys = list(&question, "keys").first().cloned().unwrap_or(Value::Nil);
+                let data = Value::Map(vec![(keys, value)]);
+                message.value = map([("status", "OK".into()), ("data", data)]);
+                let mut bytes = packed(message);
+                numbers.spoil(&mut bytes);
+                bytes
+            }
+            _ => {
+                let operations = question.as_array().into_iter().flatten();
+                let keys = operations.filter_map(|one| list(one, "keys").first()?.as_str());
+                let mut answer = Vec::new();
+                for key in keys {
+                    let mut bytes = packed(says_of(key, &mut numbers));
+                    numbers.spoil(&mut bytes);
+                    answer.extend(bytes);
+                }
+                answer
+            }
+        };
+        outgoing.write_all(&answer).await?;
+    }
+    Ok(())
+}
+
+/// A task of a client whose scheduler talks nonsense ends, in one way or another.
+async fn end(seed: u64) -> Result<i64, Error> {
+    let client = Client::connect(&scheduler(seed).await).await?;
+    let negate = python::<(i64,), i64>("operator:neg");
+    let hasty = client.timeout(Duration::from_secs(1));
+    let ended = tokio::time::timeout(Duration::from_secs(30), hasty.submit(negate, 7)).await;
+    client.shutdown().await;
+    ended.unwrap_or_else(|_| panic!("seed {seed}: it does not end"))
+}
+
+#[test]
+fn a_client_outlives_schedulers_that_talk_nonsense() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let ends = (0..SEEDS).map(|seed| tokio::spawn(async move { (seed, end(seed).await) }));
+        let mut kinds = std::collections::BTreeMap::<String, usize>::new();
+        for end in ends.collect::<Vec<_>>() {
+            let (seed, ended) = end.await.unwrap();
+            let kind =
+                ended.as_ref().map_or_else(|error| format!("{:?}", error.kind()), |_| "Ok".into());
+            *kinds.entry(kind).or_default() += 1;
+            // It would be closed had the task that talks to the scheduler panicked.
+            let closed = ended.as_ref().is_err_and(|error| error.kind() == ErrorKind::Closed);
+            assert!(!closed, "seed {seed}: {ended:?}");
+        }
+        assert!(kinds.len() > 4, "it comes to little: {kinds:?}");
+    });
+}
