@@ -17,6 +17,8 @@ mod offload;
 mod problem;
 /// The end of a server.
 mod shutdown;
+/// What the status page tells, to whom, and what it may do.
+mod status;
 /// Servers, requests, and tasks under a test's control.
 mod support;
 
