@@ -19,6 +19,7 @@ mod output;
 mod progress;
 mod serve;
 mod signals;
+mod status;
 mod tasks;
 mod tour;
 
@@ -42,6 +43,7 @@ fn run() -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args),
         Command::Measure(args) => measure::run(&args),
         Command::Tour(args) => tour::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Peer(args) => Ok(bench::serve_as_peer(args.role, args.number)?),
         Command::Chaos(args) => chaos::run(&args),
