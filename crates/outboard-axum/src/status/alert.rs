@@ -16,6 +16,9 @@ const LONG_RUN_MS: f64 = 60_000.0;
 /// A run shorter than this is not told, whatever the others took.
 const SHORT_RUN_MS: f64 = 5_000.0;
 
+/// So many crashes in that time are more than a bad request or two.
+const MANY_CRASHES: usize = 5;
+
 /// How many runs of a function tell how long it takes.
 const ENOUGH_RUNS: u64 = 10;
 
@@ -120,9 +123,8 @@ fn crashed(view: &View) -> Option<Alert> {
         16.. => "16 workers or more crashed".to_owned(),
         count => format!("{count} workers crashed"),
     };
-    Some(severe(format!(
-        "{count} in the last ten minutes; the last one {ago} ago {whose}: {cause}."
-    )))
+    let text = format!("{count} in the last ten minutes; the last one {ago} ago {whose}: {cause}.");
+    Some(Alert { severe: crashes.len() >= MANY_CRASHES, text })
 }
 
 /// A time as people say it, roughly.

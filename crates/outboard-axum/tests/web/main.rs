@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+/// The status page as it is seen, in Chromium.
+mod browser;
 /// A client that leaves: its work stops, or goes on.
 mod disconnect;
 /// The example, run as a reader would.

@@ -43,7 +43,7 @@ async fn post(address: SocketAddr, path: &str, headers: &str) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     let rest = format!("content-length: 0\r\n{headers}\r\n");
-    stream.write_all((head + &rest).as_bytes()).await.unwrap();
+    stream.write_all(format!("{head}{rest}").as_bytes()).await.unwrap();
     receive(stream).await.expect("an answer")
 }
 

@@ -1,3 +1,5 @@
+//! What is drawn of a view, as a terminal shows it.
+
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use serde_json::json;
