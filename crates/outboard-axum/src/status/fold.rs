@@ -38,6 +38,8 @@ pub(super) struct Fold {
     /// What each worker turned to last, as far as that is known.
     open: HashMap<usize, Open>,
     turn: Turn,
+    /// How many runs with a result each of those that are told stands for.
+    each: usize,
     /// Where the bar is that a worker's next short run may join.
     last: HashMap<usize, usize>,
 }
@@ -122,10 +124,12 @@ impl Fold {
         }
     }
 
-    /// So many events are missing.
-    pub(super) fn misses(&mut self, events: u64) {
+    /// So many events are missing before the next ones, in which each run with a result
+    /// stands for `each`.
+    pub(super) fn misses(&mut self, events: u64, each: usize) {
         self.turn.untold += events;
-        if events > 0 {
+        self.each = each;
+        if events > 0 || each > 1 {
             self.open.clear();
         }
     }
@@ -215,6 +219,9 @@ impl Fold {
     ) {
         let (from_ms, to_ms) = (ms(from), ms(to));
         let run_ms = to_ms - from_ms;
+        let each = if end == End::Done { self.each.max(1) } else { 1 };
+        let (count, busy_ms) = (each as u32, run_ms * each as f64);
+        self.turn.untold += each as u64 - 1;
         let bars = &mut self.turn.bars;
         let mixed = bars.len() >= CROWDED;
         let short = end == End::Done && run_ms < SHORT_MS;
@@ -226,7 +233,7 @@ impl Fold {
         {
             last.function = last.function.filter(|other| Some(*other) == function);
             (last.to_ms, last.task) = (to_ms.max(last.to_ms), None);
-            (last.count, last.busy_ms) = (last.count + 1, last.busy_ms + run_ms);
+            (last.count, last.busy_ms) = (last.count + count, last.busy_ms + busy_ms);
             return;
         }
         if bars.len() >= BARS {
@@ -237,8 +244,8 @@ impl Fold {
             true => self.last.insert(worker, bars.len()),
             false => self.last.remove(&worker),
         };
-        let task = task.map(|task| task.to_string());
-        bars.push(Bar { worker, from_ms, to_ms, function, end, count: 1, busy_ms: run_ms, task });
+        let task = task.filter(|_| each == 1).map(|task| task.to_string());
+        bars.push(Bar { worker, from_ms, to_ms, function, end, count, busy_ms, task });
     }
 
     fn mark(&mut self, at: Duration, worker: usize, what: &'static str) {
@@ -338,6 +345,19 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_stands_for_others_counts_for_them() {
+        let mut fold = Fold::default();
+        fold.misses(0, 10);
+        fold.ran(1, (us(0), us(100)), task(1), Some("f"), End::Done);
+        fold.ran(1, (us(1_000), us(1_100)), task(2), Some("f"), End::Done);
+        fold.ran(1, (us(1_200), us(1_300)), task(3), Some("f"), End::Failed);
+        let turn = fold.turn().expect("there were runs");
+        assert_eq!(turn.bars.iter().map(|bar| bar.count).collect::<Vec<_>>(), [20, 1]);
+        assert!((turn.bars[0].busy_ms - 2.0).abs() < 1e-9, "{:?}", turn.bars[0]);
+        assert_eq!(turn.untold, 18);
+    }
+
+    #[test]
     fn a_kill_ends_the_bar_of_the_task_that_it_was_for() {
         let mut fold = Fold::default();
         let open = Open { task: task(7), function: "f", from: us(1_000) };
@@ -353,7 +373,7 @@ mod tests {
     fn after_a_gap_nothing_old_is_believed_to_run() {
         let mut fold = Fold::default();
         fold.open.insert(1, Open { task: task(7), function: "f", from: us(0) });
-        fold.misses(3);
+        fold.misses(3, 1);
         fold.killed(us(9_000), 1, task(7));
         let turn = fold.turn().expect("there was one");
         assert_eq!((turn.bars.len(), turn.marks.len(), turn.untold), (0, 1, 3));

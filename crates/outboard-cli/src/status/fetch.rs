@@ -13,7 +13,7 @@ use outboard_axum::view::View;
 use serde_json::Value;
 
 use crate::args::StatusArgs;
-use crate::measure::{Fault, Target, connect};
+use crate::measure::{Fault, Target, connect, driven};
 
 /// The longest answer that is read: reports of crashes may be long.
 const LONGEST_BODY: usize = 64 << 20;
@@ -94,15 +94,7 @@ impl Page {
             let body = Limited::new(body, LONGEST_BODY).collect().await;
             body.map(|body| body.to_bytes()).map_err(|_| Problem::Silent(Fault::Reset))
         };
-        // The connection moves bytes; what it gives at its end, `exchange` learns too.
-        let drive = async {
-            let _ = connection.await;
-            std::future::pending().await
-        };
-        tokio::select! {
-            answer = exchange => answer,
-            never = drive => never,
-        }
+        driven(connection, exchange).await
     }
 }
 
