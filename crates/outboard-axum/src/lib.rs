@@ -46,6 +46,7 @@
 //! | a computation to go on when its browser leaves | [`FinishOnDisconnect`], a layer for such routes |
 //! | probes of an orchestrator | [`Health`]: `/healthz` and `/readyz` |
 //! | graphs and alerts | [`metrics`](fn@metrics): `/metrics` for Prometheus |
+//! | to see what it does, live | [`status`](fn@status), to nest; its JSON is a [`view`] |
 //! | to end without losing what runs | [`serve`](fn@serve) |
 
 mod compute;
@@ -55,6 +56,7 @@ mod metrics;
 mod offload;
 mod problem;
 mod serve;
+mod status;
 pub mod tenant;
 
 pub use compute::{Compute, NoOffload};
@@ -64,3 +66,4 @@ pub use metrics::{Metrics, metrics};
 pub use offload::{Offload, OffloadFuture, OffloadService};
 pub use problem::{Exposure, Problem};
 pub use serve::{Cut, Serve, serve};
+pub use status::{Status, status, view};

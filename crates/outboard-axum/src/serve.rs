@@ -6,8 +6,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
 use axum::Router;
@@ -311,15 +309,21 @@ fn tasks(client: Option<&Client>) -> usize {
 
 /// Whether the server has been told to end; in the extensions of requests.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Draining(Arc<AtomicBool>);
+pub(crate) struct Draining(Arc<watch::Sender<bool>>);
 
 impl Draining {
     fn set(&self) {
-        self.0.store(true, Release);
+        self.0.send_replace(true);
     }
 
     pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Acquire)
+        *self.0.borrow()
+    }
+
+    /// Waits until it is told so: for responses that would not end by themselves.
+    pub(crate) async fn wait(&self) {
+        // An error cannot be: the sender is here.
+        let _ = self.0.subscribe().wait_for(|set| *set).await;
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use hyper::header::{HeaderName, HeaderValue};
 
 use crate::bench::{Role, Section};
 use crate::failure::Failure;
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Chaos(ChaosArgs),
     /// Time short tasks of nine tenants while a tenth floods, by fair shares and without
     Fairness(FairnessArgs),
+    /// Show a status page in this terminal, live
+    Status(StatusArgs),
     /// Measure what Outboard costs, beside what this machine can do at best
     Bench(BenchArgs),
     /// Be a second process of the bench, which starts it
@@ -124,6 +127,20 @@ pub(crate) struct BenchArgs {
     pub(crate) python: Option<PathBuf>,
 }
 
+/// The arguments of `outboard status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    /// Where the page is: an http:// URL, as http://127.0.0.1:9000/status
+    #[arg(value_parser = target)]
+    pub(crate) url: Target,
+    /// Print one snapshot as JSON, and end
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A header to send, for a login that wants one ("Authorization: Bearer …")
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
 /// The arguments of `outboard peer`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PeerArgs {
@@ -203,6 +220,17 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(duration) => Ok(duration),
         None => Err("write it as 30s, 500ms or 1m30s".to_owned()),
     }
+}
+
+/// `Name: value`.
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("write it as Name: value")?;
+    let name = name.trim().parse().map_err(|_| "that is no name of a header")?;
+    let mut value: HeaderValue =
+        value.trim().parse().map_err(|_| "that is no value of a header")?;
+    // It may be a secret, which no log has to show.
+    value.set_sensitive(true);
+    Ok((name, value))
 }
 
 fn target(text: &str) -> Result<Target, String> {

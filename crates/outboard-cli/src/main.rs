@@ -19,6 +19,7 @@ mod output;
 mod progress;
 mod serve;
 mod signals;
+mod status;
 mod tasks;
 mod tour;
 mod worker;
@@ -44,6 +45,7 @@ fn run() -> Result<(), Failure> {
         Command::Measure(args) => measure::run(&args),
         Command::Tour(args) => tour::run(&args),
         Command::Worker(args) => worker::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Peer(args) => Ok(bench::serve_as_peer(args.role, args.number)?),
         Command::Chaos(args) => chaos::run(&args),

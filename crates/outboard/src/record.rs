@@ -251,6 +251,25 @@ impl Excerpt {
         self.noted().filter(|noted| !noted.is_gap()).map(Event::from)
     }
 
+    /// Every so many-th end of a task, so that there are at most `most` of those
+    /// with a result, and all that is rare; and what each of those ends stands for.
+    pub(crate) fn ends(&self, most: usize) -> (usize, impl Iterator<Item = Event>) {
+        let all = self.noted().filter(|noted| noted.fact.is_result()).count();
+        let step = all.div_ceil(most.max(1)).max(1);
+        let mut number = 0;
+        let chosen = move |noted: &&Noted| match &noted.fact {
+            Fact::Taken { .. } | Fact::Ahead { .. } | Fact::Gap(_) => false,
+            // Nobody can tell what ran between two ends that are far apart.
+            Fact::Started { .. } => step == 1,
+            fact if fact.is_result() => {
+                number += 1;
+                number % step == 0
+            }
+            _ => true,
+        };
+        (step, self.noted().filter(chosen).map(Event::from))
+    }
+
     /// How many events of those asked for are not there.
     pub(crate) fn dropped(&self) -> u64 {
         let gaps = self.noted().map(|noted| match noted.fact {
@@ -285,6 +304,11 @@ pub(crate) fn tell(record: &mut Option<Box<Record>>, kind: impl FnOnce() -> Even
 }
 
 impl Fact {
+    /// Whether it is the end of a task that gave a result.
+    fn is_result(&self) -> bool {
+        matches!(self, Self::Ended { error: None, .. })
+    }
+
     fn task(&self) -> Option<TaskId> {
         match self {
             Self::Taken { task, .. }
@@ -348,6 +372,7 @@ impl From<Fact> for EventKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::TaskFunction;
 
     /// A record of `keep` events, after so many that are told apart by number.
     fn record(keep: usize, events: usize) -> Record {
@@ -365,6 +390,10 @@ mod tests {
         let numbers: Vec<_> = excerpt.iter().filter_map(|event| event.kind.worker()).collect();
         assert_eq!(numbers.len(), excerpt.len());
         numbers
+    }
+
+    fn known<F: TaskFunction<M>, M>(_: F) -> &'static Function {
+        crate::task::function::<F, M>().expect("a closure without captures is known")
     }
 
     #[test]
@@ -415,6 +444,31 @@ mod tests {
             let expected = if complete { 401_000 } else { PER_SECOND + 1_000 };
             assert!(told.abs_diff(expected) <= keep as u64, "{told}");
         }
+    }
+
+    #[test]
+    fn some_ends_stand_for_all_and_what_is_rare_is_always_there() {
+        let ended = |error| Fact::Ended {
+            task: TaskId::for_test(1),
+            function: known(|| ()),
+            attempt: 1,
+            worker: 1,
+            queue_ns: 0,
+            run_ns: 1,
+            measured: None,
+            error,
+        };
+        let mut record = record(10 * CHUNK, 3);
+        for _ in 0..1_000 {
+            record.push(Fact::Ahead { task: TaskId::for_test(1), worker: 1, behind: 1 });
+            record.push(ended(None));
+        }
+        record.push(ended(Some(Error::closed("it ended"))));
+        let excerpt = record.since(0);
+        let (each, events) = excerpt.ends(100);
+        assert_eq!((each, events.count()), (10, 3 + 100 + 1));
+        let (each, events) = excerpt.ends(5_000);
+        assert_eq!((each, events.count()), (1, 3 + 1_000 + 1));
     }
 
     #[test]

@@ -135,6 +135,14 @@ impl Batch {
         self.0.iter()
     }
 
+    /// What is enough to draw what ran, and quicker than all events: at most `most` of
+    /// the ends of tasks that gave a result, evenly spread, and everything that is
+    /// rare. Also how many ends each of those stands for: if it is 1, starts are there
+    /// as well.
+    pub fn ends(&self, most: usize) -> (usize, impl Iterator<Item = Event>) {
+        self.0.ends(most)
+    }
+
     /// How many events there are.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+/// The status page as it is seen, in Chromium.
+mod browser;
 /// A client that leaves: its work stops, or goes on.
 mod disconnect;
 /// The example, run as a reader would.
@@ -17,6 +19,8 @@ mod offload;
 mod problem;
 /// The end of a server.
 mod shutdown;
+/// What the status page tells, to whom, and what it may do.
+mod status;
 /// Servers, requests, and tasks under a test's control.
 mod support;
 

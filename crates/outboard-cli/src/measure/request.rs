@@ -103,7 +103,12 @@ pub(crate) async fn get(target: &Target, stream: TcpStream) -> Result<Vec<u8>, F
         let response = sender.send_request(request).await?;
         read(response).await
     };
-    // The connection moves bytes; what it gives at its end, `exchange` learns too.
+    driven(connection, exchange).await
+}
+
+/// What comes of an exchange, while its connection moves bytes: what that gives at
+/// its end, the exchange learns too.
+pub(crate) async fn driven<T>(connection: impl Future, exchange: impl Future<Output = T>) -> T {
     let drive = async {
         let _ = connection.await;
         std::future::pending().await

@@ -20,7 +20,7 @@ impl Target {
     /// Reads a URL; the error is a sentence for the user.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
         let Some(("http", _)) = url.split_once("://") else {
-            return Err("only http:// URLs can be measured".to_owned());
+            return Err("only http:// URLs can be asked".to_owned());
         };
         let uri: Uri = url.parse().map_err(|error| format!("it is no URL: {error}"))?;
         let authority = uri.authority().ok_or("it names no host")?;

@@ -11,7 +11,9 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::routing::get;
 use outboard::Client;
-use outboard_axum::{Compute, Exposure, FinishOnDisconnect, Health, Offload, Problem, tenant};
+use outboard_axum::{
+    Compute, Exposure, FinishOnDisconnect, Health, Offload, Problem, Status, tenant,
+};
 
 use super::pages::{self, Refusal};
 use crate::tasks;
@@ -42,7 +44,9 @@ pub(crate) fn router(client: &Client, timeout: Duration, more: Router) -> Router
         .route("/coalesced/fib/{n}", get(coalesced_fib))
         .merge(more)
         .route_layer(offload)
-        .merge(Health::new(client.clone()).router());
+        .merge(Health::new(client.clone()).router())
+        // Whoever can connect is whoever runs this demo.
+        .nest("/status", Status::new(client.clone()).controls(true).router());
     pages::around("after", DOES, computing)
 }
 

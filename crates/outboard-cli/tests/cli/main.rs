@@ -18,6 +18,8 @@ mod process;
 mod program;
 /// `outboard serve`.
 mod serve;
+/// `outboard status`, in a terminal and as JSON.
+mod status;
 /// `outboard tour`.
 mod tour;
 /// Arguments that make no sense, and help.

@@ -157,7 +157,7 @@ impl Ended {
             received.into_iter().for_each(|one| self.execute(slot, number, &one));
             let lost = Lost { worker: number, pid: std::process::id(), ..Lost::default() };
             self.gate.report(|reports| {
-                reports.gone(&lost, true);
+                reports.gone(&lost, None, true);
                 reports.lost(slot, Vec::new(), None, &lost);
             });
         }

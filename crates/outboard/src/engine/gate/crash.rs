@@ -28,7 +28,7 @@ impl Core {
     }
 
     /// How a worker ended, with what is known of the task that it had.
-    fn crash_report(&self, task: TaskId, lost: &Lost) -> Lost {
+    pub(super) fn crash_report(&self, task: TaskId, lost: &Lost) -> Lost {
         let mut lost = lost.clone();
         if let Some(task) = self.ledger.task(task) {
             let mut hasher = DefaultHasher::new();

@@ -380,8 +380,9 @@ impl Reports<'_> {
         self.core.announce(|| EventKind::WorkerWorn { worker, why });
     }
 
-    /// A worker's process has ended; whether that was wanted.
-    pub(crate) fn gone(&mut self, lost: &Lost, wanted: bool) {
+    /// A worker's process has ended, with a task that it had started or without;
+    /// whether that was wanted.
+    pub(crate) fn gone(&mut self, lost: &Lost, task: Option<TaskId>, wanted: bool) {
         let core = &mut *self.core;
         let blamed = !matches!(lost.cause, None | Some(Cause::Signal(_) | Cause::Exited(_)));
         if wanted && !blamed {
@@ -390,7 +391,8 @@ impl Reports<'_> {
             return core.announce(|| EventKind::WorkerLeft { worker, pid, why });
         }
         let at = self.now.saturating_duration_since(core.watchers.start);
-        let report = Arc::new(lost.clone());
+        let report = task.map_or_else(|| lost.clone(), |task| core.crash_report(task, lost));
+        let report = Arc::new(report);
         core.watchers.roster.lost(at, report.clone());
         core.announce(|| EventKind::WorkerLost { worker: report.worker, report });
     }

@@ -88,10 +88,13 @@ impl Reader {
         tracing::debug!(worker = lost.worker, pid = lost.pid, cause = ?lost.cause, "worker ended");
         self.gate.report(|reports| {
             self.links.leave(&self.link);
-            reports.gone(&lost, self.link.was_unwanted());
-            if let Some(slot) = self.link.slot() {
+            let slot = self.link.slot();
+            let running = slot.map(|_| self.link.unanswered()).unwrap_or_default();
+            let task = running.first().map(|(task, _)| *task);
+            reports.gone(&lost, task, self.link.was_unwanted());
+            if let Some(slot) = slot {
                 let suspect = self.link.suspect();
-                reports.lost(slot, self.link.unanswered(), suspect, &lost);
+                reports.lost(slot, running, suspect, &lost);
             }
         });
         self.finished = true;

@@ -1,0 +1,183 @@
+// Workers, queue, tenants and task functions as tables; the wide ones are cards on a
+// phone.
+
+import { ask, button } from "./controls.js";
+import { byId, bytes, count, duration, el, keyed, plural, setClass, setText } from "./dom.js";
+import { makeHistogram, range, updateHistogram } from "./histogram.js";
+
+const LONG_MS = 60000;
+
+// A table with these columns: a label, and a class for its cells.
+function table(id, columns) {
+  const node = byId(id);
+  if (node.tBodies.length === 0) {
+    const heads = columns.map(([label, name]) => el("th", { scope: "col", class: name }, label));
+    node.append(el("thead", {}, el("tr", {}, ...heads)), el("tbody"));
+  }
+  return node.tBodies[0];
+}
+
+function row(columns) {
+  return el("tr", {}, ...columns.map(([label, name]) => el("td", { class: name, "data-label": label })));
+}
+
+// Text, with more of it in small letters.
+function fill(cell, text, small = "") {
+  if (cell.childNodes.length === 0) cell.append("", el("small"));
+  if (cell.firstChild.data !== text) cell.firstChild.data = text;
+  setText(cell.lastChild, small && ` ${small}`);
+}
+
+// How many rows a long table has until all are asked for.
+const FEW = 10;
+const whole = new Set();
+
+// Shows a table, a word instead of an empty one, or the first rows of a long one;
+// gives the rows to show. `more` are those that the server left out.
+function rows(id, items, more = 0) {
+  byId(`no-${id}`)?.toggleAttribute("hidden", items.length > 0);
+  byId(id).hidden = items.length === 0;
+  const note = byId(`more-${id}`);
+  if (!note) return items;
+  note.hidden = items.length <= FEW && more === 0;
+  const [press, rest] = note.children;
+  press.hidden = items.length <= FEW;
+  press.onclick ??= () => {
+    if (!whole.delete(id)) whole.add(id);
+  };
+  press.setAttribute("aria-expanded", String(whole.has(id)));
+  setText(press, whole.has(id) ? "Show fewer" : `Show ${count(items.length)}`);
+  setText(rest, more === 0 ? "" : ` and ${count(more)} more that are not shown`);
+  return whole.has(id) ? items : items.slice(0, FEW);
+}
+
+const WORKERS = [
+  ["Worker", ""], ["State", "state"], ["Task", "wide"], ["For", "number age"], ["CPU", "number"],
+  ["Memory", "number"], ["Tasks done", "number"], ["Restarts", "number"], ["Action", "action wide"],
+];
+
+// How much of a core each worker had of late.
+const usage = new Map();
+
+function cpu(worker, uptime_ms) {
+  if (worker.cpu_ms === null) return "–";
+  const before = usage.get(worker.number);
+  if (!before || before.pid !== worker.pid) {
+    usage.set(worker.number, { pid: worker.pid, cpu_ms: worker.cpu_ms, at_ms: uptime_ms, part: null });
+  } else if (uptime_ms - before.at_ms >= 1000) {
+    const part = (worker.cpu_ms - before.cpu_ms) / (uptime_ms - before.at_ms);
+    usage.set(worker.number, { pid: worker.pid, cpu_ms: worker.cpu_ms, at_ms: uptime_ms, part });
+  }
+  const { part } = usage.get(worker.number);
+  return part === null ? "…" : `${Math.round(100 * part)} %`;
+}
+
+function restarts({ killed, lost, recycled, dismissed }) {
+  const parts = Object.entries({ killed, lost, recycled, dismissed });
+  return parts.filter(([, number]) => number > 0).map(([why, number]) => `${count(number)} ${why}`).join(", ");
+}
+
+export function workers(view) {
+  const columns = view.controls ? WORKERS : WORKERS.slice(0, -1);
+  const body = table("workers", columns);
+  const shown = rows("workers", view.workers, view.more_workers);
+  keyed(body, shown, (worker) => worker.number, () => row(columns), (node, worker) => {
+    const [name, state, task, age, used, memory, done, ends, action] = node.cells;
+    const current = worker.task;
+    setClass(node, `${worker.state}${current && current.run_ms > LONG_MS ? " long" : ""}`);
+    fill(name, String(worker.number), `pid ${worker.pid}`);
+    if (!state.firstElementChild) state.append(el("i", { class: "dot", "aria-hidden": "true" }), el("span"));
+    fill(state.lastChild, worker.state, worker.worn ? `to be replaced: ${worker.worn}` : "");
+    fill(task, current?.function ?? "", current ? described(current) : "");
+    fill(age, current ? duration(current.run_ms) : "");
+    fill(used, cpu(worker, view.uptime_ms), worker.cpu_ms === null ? "" : duration(worker.cpu_ms));
+    fill(memory, bytes(worker.memory_bytes));
+    fill(done, count(worker.done), worker.next_in_line ? `${plural(worker.next_in_line, "task")} ahead` : "");
+    const { killed, lost, recycled, dismissed } = worker.restarts;
+    fill(ends, count(killed + lost + recycled + dismissed), restarts(worker.restarts));
+    if (action) offer(action, worker);
+  });
+}
+
+function described(task) {
+  const tenant = task.tenant === null ? "" : `, for ${task.tenant}`;
+  const attempt = task.attempt > 1 ? `, attempt ${task.attempt}` : "";
+  return `task ${task.task}${attempt}${tenant}`;
+}
+
+function offer(cell, worker) {
+  const task = worker.task?.task ?? "";
+  const wanted = `${task} ${worker.state === "standby"}`;
+  if (cell.dataset.offers === wanted) return;
+  cell.dataset.offers = wanted;
+  const buttons = [];
+  if (task) {
+    buttons.push(button("Cancel", `Cancel task ${task}`, () =>
+      ask(`Cancel task ${task}?`, `${worker.task.function} on worker ${worker.number}: all who wait for it get an error.`,
+        "Cancel it", `cancel/${task}`)));
+  }
+  if (worker.state !== "standby") {
+    buttons.push(" ", button("Recycle", `Recycle worker ${worker.number}`, () =>
+      ask(`Recycle worker ${worker.number}?`, "Another one is started first; what this one runs is finished.",
+        "Recycle it", `recycle/${worker.number}`)));
+  }
+  cell.replaceChildren(...buttons);
+}
+
+const QUEUE = [["Priority", ""], ["Tenant", ""], ["Waiting", "number"], ["The oldest for", "number"]];
+
+const named = (tenant) => tenant ?? "(none named)";
+
+export function queue(view) {
+  const body = table("queue", QUEUE);
+  keyed(body, rows("queue", view.queue, view.more_lines), (line) => `${line.priority} ${line.tenant}`, () => row(QUEUE), (node, line) => {
+    const [priority, tenant, waiting, oldest] = node.cells;
+    fill(priority, String(line.priority));
+    fill(tenant, named(line.tenant));
+    fill(waiting, count(line.queued));
+    fill(oldest, duration(line.oldest_ms));
+  });
+}
+
+const TENANTS = [["Tenant", ""], ["Done", "number"], ["Not done", ""], ["Run time", "number"]];
+
+export function tenants(view) {
+  const body = table("tenants", TENANTS);
+  const shown = rows("tenants", view.tenants, view.more_tenants);
+  keyed(body, shown, (row) => String(row.tenant), () => row(TENANTS), (node, { tenant, outcomes, run_ms }) => {
+    const [name, done, rest, run] = node.cells;
+    fill(name, named(tenant));
+    fill(done, count(outcomes.done));
+    fill(rest, missed(outcomes) || "–");
+    fill(run, duration(run_ms));
+  });
+}
+
+const FUNCTIONS = [["Function", "wide"], ["Done", "number"], ["Not done", ""], ["Run", "times wide"], ["Wait", "times wide"], ["CPU", "number"]];
+
+export function functions(view) {
+  const body = table("functions", FUNCTIONS);
+  const buckets = range(view.functions.flatMap((row) => [row.run, row.wait]));
+  const make = () => {
+    const node = row(FUNCTIONS);
+    node.cells[3].append(makeHistogram("Run times"));
+    node.cells[4].append(makeHistogram("Waits"));
+    return node;
+  };
+  keyed(body, rows("functions", view.functions), (row) => row.function, make, (node, row) => {
+    const [name, done, rest, run, wait, used] = node.cells;
+    fill(name, row.function);
+    fill(done, count(row.outcomes.done));
+    fill(rest, missed(row.outcomes) || "–");
+    updateHistogram(run.firstChild, row.run, buckets);
+    updateHistogram(wait.firstChild, row.wait, buckets);
+    const peak = row.peak_memory_bytes;
+    fill(used, duration(row.cpu_ms), peak === null ? "" : `peak ${bytes(peak)}`);
+  });
+}
+
+function missed({ failed, panicked, lost, cancelled, timed_out, refused }) {
+  const other = failed - panicked - lost;
+  const all = { panicked, crashed: lost, failed: other, cancelled, "timed out": timed_out, refused };
+  return Object.entries(all).filter(([, number]) => number > 0).map(([how, number]) => `${count(number)} ${how}`).join(", ");
+}

@@ -1,0 +1,298 @@
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::Router;
+use browser::{Browser, Scheme};
+use outboard::{Client, TaskFuture};
+use outboard_axum::Status;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use crate::support::{Scratch, eventually, hold, receive, send, start};
+
+const WIDE: [u32; 2] = [1280, 900];
+const NARROW: [u32; 2] = [390, 844];
+
+/// What would say so if a page took it for markup.
+const HOSTILE: &str = "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'>";
+
+/// Makes the pictures in docs/status again, where it is set.
+const SCREENSHOTS: &str = "OUTBOARD_SCREENSHOTS";
+
+#[outboard::task(name = "shop::invoice::render")]
+fn render(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+#[outboard::task(name = "shop::photo::resize")]
+fn resize(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+#[outboard::task(name = "shop::stock::report")]
+fn report(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+#[outboard::task(name = "shop::photo::decode")]
+fn decode() {
+    eprintln!("decoder: the header says 4 channels, the data has 3 {HOSTILE}");
+    std::process::abort()
+}
+
+/// A server with a status page, and a browser that shows it.
+struct Scene {
+    runtime: Runtime,
+    client: Client,
+    address: SocketAddr,
+    browser: Browser,
+}
+
+impl Scene {
+    fn open(workers: usize, controls: bool) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let (client, address) = runtime.block_on(async {
+            let client = Client::local().workers(workers).await.unwrap();
+            let page = Status::new(client.clone()).controls(controls).router();
+            (client, start(Router::new().nest("/ops/status", page)).await)
+        });
+        let browser = Browser::start();
+        let scene = Self { runtime, client, address, browser };
+        scene.show(WIDE, Scheme::Light);
+        scene
+    }
+
+    fn show(&self, size: [u32; 2], scheme: Scheme) {
+        self.browser.open(&format!("http://{}/ops/status", self.address), size, scheme);
+        self.sees("the page is live", "connection", "live");
+    }
+
+    /// Waits until an element, by its id, has that in its text.
+    fn sees(&self, what: &str, id: &str, text: &str) {
+        let shown = format!("document.getElementById({id:?}).textContent.includes({text:?})");
+        self.browser.wait_for(what, &shown);
+    }
+
+    /// Waits until the picture is described so.
+    fn pictures(&self, what: &str) {
+        let label = format!(
+            "document.getElementById('stream').getAttribute('aria-label').includes({what:?})"
+        );
+        self.browser.wait_for(what, &label);
+    }
+
+    /// Holds a worker until the scratch is released; returns when it runs.
+    fn hold(&self, scratch: &Scratch) -> TaskFuture<u32> {
+        let held = self.client.tenant("ann").submit(hold, scratch.path());
+        self.runtime.block_on(scratch.started());
+        held
+    }
+
+    fn is(&self, expression: &str) -> bool {
+        self.browser.script(&format!("return Boolean({expression})")) == true
+    }
+}
+
+#[test]
+fn it_shows_a_task_run_and_end_then_a_kill_and_a_crash_in_full() {
+    let scene = Scene::open(1, false);
+    let scratch = Scratch::new();
+    let held = scene.hold(&scratch);
+    let id = held.id().unwrap().to_string();
+    scene.sees("the task is in the table", "workers", &format!("task {id}, for ann"));
+    scene.pictures("1 running");
+    scratch.release();
+    scene.runtime.block_on(held).unwrap();
+    scene.pictures("1 done");
+
+    let scratch = Scratch::new();
+    drop(scene.hold(&scratch));
+    scene.pictures("1 killed");
+    scene.sees("the kill is told", "log", "killed: nobody wanted it");
+
+    let crash = scene.client.tenant(HOSTILE).submit(decode, ());
+    assert!(scene.runtime.block_on(crash).unwrap_err().is_worker_lost());
+    scene.pictures("1 lost");
+    scene.sees("it wants attention", "alerts", "A worker crashed");
+    scene.sees("the tenant has a row", "tenants", HOSTILE);
+    scene.sees("stderr is there in full", "reports", HOSTILE);
+    scene.sees("with what ended it", "reports", "killed by SIGABRT in decode");
+    scene.browser.tab_to("#reports summary");
+    scene.browser.press("\n");
+    scene.browser.wait_for("it opens", "document.querySelector('#reports details').open");
+    assert!(!scene.is("window.hit"), "a script of a task ran");
+    assert!(!scene.is("document.querySelector('main script, main img')"), "text became markup");
+    scene.browser.assert_no_console_errors();
+}
+
+#[test]
+fn without_controls_there_are_no_buttons_for_them() {
+    let scene = Scene::open(1, false);
+    let scratch = Scratch::new();
+    let _held = scene.hold(&scratch);
+    scene.sees("the task is in the table", "workers", "hold");
+    assert!(!scene.is("document.querySelector('#workers button')"));
+    assert!(scene.is("document.getElementById('drain').hidden"));
+    let refused = "
+        return fetch('status/drain', { method: 'POST', headers: { 'x-outboard-status': '1' } })
+            .then(answer => answer.status)";
+    assert_eq!(scene.browser.script(refused), 404);
+    assert!(scene.client.snapshot().open);
+    scratch.release();
+}
+
+#[test]
+fn controls_cancel_by_keyboard_and_recycle_by_mouse() {
+    let scene = Scene::open(1, true);
+    let scratch = Scratch::new();
+    let held = scene.hold(&scratch);
+    scene.browser.wait_for("a button", "document.querySelector('[aria-label^=\"Cancel task\"]')");
+    scene.browser.tab_to("[aria-label^=\"Cancel task\"]");
+    scene.browser.press("\n");
+    scene.browser.wait_for("it asks first", "document.getElementById('ask').open");
+    scene.browser.assert_accessible();
+    scene.browser.tab_to("#ask-yes");
+    scene.browser.press("\n");
+    assert!(scene.runtime.block_on(held).unwrap_err().is_cancelled());
+    scene.sees("it says so", "said", "It is cancelled.");
+
+    let number = "document.querySelector('#workers tr.idle [aria-label^=\"Recycle\"]')";
+    scene.browser.wait_for("a worker idles", number);
+    scene.browser.click("#workers tr.idle [aria-label^=\"Recycle\"]");
+    scene.browser.click("#ask-no");
+    assert_eq!(scene.client.snapshot().restarts.recycled, 0, "it was only asked");
+    scene.browser.click("#workers tr.idle [aria-label^=\"Recycle\"]");
+    scene.browser.click("#ask-yes");
+    let recycled = || scene.client.snapshot().restarts.recycled == 1;
+    scene.runtime.block_on(eventually("it is recycled", recycled));
+    scene.sees("it is told", "log", "was replaced");
+    scene.browser.click("#drain");
+    scene.browser.click("#ask-yes");
+    scene.sees("it is closed", "state", "closed");
+    assert!(!scene.client.snapshot().open);
+    scene.browser.assert_no_console_errors();
+}
+
+#[test]
+fn the_stream_zooms_moves_and_pauses_by_keyboard_and_by_buttons() {
+    let scene = Scene::open(1, false);
+    let nap = scene.client.submit(render, 20);
+    scene.runtime.block_on(nap).unwrap();
+    scene.pictures("1 done");
+    scene.browser.tab_to("#stream");
+    scene.browser.press(" ");
+    scene.pictures("paused");
+    assert_eq!(scene.browser.script("return document.getElementById('pause').ariaPressed"), "true");
+    // What comes now is to the right of what is shown.
+    let nap = scene.client.submit(render, 20);
+    scene.runtime.block_on(nap).unwrap();
+    scene.sees("it goes on beside", "tiles", "2 since the start");
+    scene.pictures("1 done");
+    scene.browser.press("+");
+    scene.pictures("Task stream, 10 s");
+    scene.browser.press("--");
+    scene.pictures("Task stream, 60 s");
+    scene.browser.press(END.to_string());
+    scene.pictures("2 done");
+    assert!(!scene.is("document.getElementById('stream').ariaLabel.includes('paused')"));
+    scene.browser.click("#in");
+    scene.sees("the span is told", "span", "30 s");
+    scene.browser.click("#earlier");
+    scene.browser.click("#earlier");
+    scene.browser.click("#earlier");
+    scene.pictures("paused: nothing");
+    scene.browser.click("#pause");
+    scene.pictures("2 done");
+    scene.browser.assert_no_console_errors();
+}
+
+/// As WebDriver has it.
+const END: char = '\u{e010}';
+
+#[test]
+fn a_page_whose_server_is_gone_says_since_when_and_comes_back() {
+    let scene = Scene::open(1, false);
+    let serve = |address| {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let app = Router::new().nest("/status", Status::new(scene.client.clone()).router());
+        let served = scene.runtime.block_on(async move {
+            let listener = TcpListener::bind(address).await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let serve = outboard_axum::serve(listener, app).stop_on(async { drop(stopped.await) });
+            (address, tokio::spawn(serve.into_future()))
+        });
+        (stop, served)
+    };
+    let (stop, (address, served)) = serve(SocketAddr::from(([127, 0, 0, 1], 0)));
+    scene.browser.open(&format!("http://{address}/status"), WIDE, Scheme::Light);
+    scene.sees("it is live", "connection", "live");
+    stop.send(()).unwrap();
+    let cut = scene.runtime.block_on(served).unwrap().unwrap();
+    assert!(cut.is_nothing(), "{cut}");
+    scene.sees("it says so", "connection", "no connection since");
+    scene.sees("at a glance", "state", "no connection");
+    let (_stop, _served) = serve(address);
+    scene.sees("it is back", "connection", "live");
+}
+
+/// Has tasks of all kinds for some seconds.
+fn bustle(scene: &Scene) {
+    let client = &scene.client;
+    scene.runtime.block_on(async {
+        for turn in 0..14_u64 {
+            let ann = client.tenant("ann");
+            let some: Vec<_> =
+                (0..3).map(|n| ann.submit(resize, 20 + 10 * (turn + n) % 70)).collect();
+            let bob = client.tenant("bob").submit(render, 60 + 37 * turn % 190);
+            if turn == 4 {
+                drop(client.tenant("eve").submit(report, 60_000));
+                let late = client.timeout(Duration::from_millis(600)).tenant("eve");
+                assert!(late.submit(report, 60_000).await.unwrap_err().is_timed_out());
+            }
+            if turn == 8 {
+                client.tenant("ann").submit(decode, ()).await.unwrap_err();
+            }
+            outboard::gather(some).await.unwrap();
+            bob.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn it_reads_well_at_two_widths_in_both_schemes_and_without_eyes() {
+    let scene = Scene::open(2, true);
+    // Another one who looks, so that bars are kept while the page is loaded again.
+    scene.runtime.spawn(receive(scene.runtime.block_on(send(
+        scene.address,
+        "/ops/status/events",
+        "",
+    ))));
+    bustle(&scene);
+    let _long = scene.client.tenant("bob").submit(report, 600_000);
+    let _other = scene.client.tenant("ann").submit(render, 600_000);
+    let zoe = scene.client.tenant("zoe").priority(2);
+    let _wait: Vec<_> = (0..7).map(|_| zoe.submit(report, 600_000)).collect();
+    for (size, width) in [(WIDE, "wide"), (NARROW, "narrow")] {
+        for (scheme, name) in [(Scheme::Light, "light"), (Scheme::Dark, "dark")] {
+            scene.show(size, scheme);
+            scene.browser.click("#in");
+            scene.sees("tasks run", "workers", "shop::stock::report");
+            scene.sees("tasks wait", "queue", "zoe");
+            scene.browser.assert_accessible();
+            let fits = "document.documentElement.scrollWidth <= window.innerWidth";
+            assert!(scene.is(fits), "{width}, {name}: it is wider than the window");
+            scene.browser.assert_no_console_errors();
+            if std::env::var_os(SCREENSHOTS).is_some() {
+                scene.browser.screenshot(&picture(&format!("{width}-{name}.png")));
+            }
+        }
+    }
+}
+
+fn picture(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/status");
+    std::fs::create_dir_all(&directory).unwrap();
+    directory.join(name)
+}
