@@ -26,6 +26,7 @@ use crate::engine::dask::frames::Bounds;
 use crate::engine::dask::graph::Terms;
 use crate::engine::dask::message::{Message, Serialized, field, list, map};
 use crate::error::Error;
+use crate::ledger::Report;
 use crate::task::{Function, registry, unknown};
 
 /// What a message may have beside the largest payload.
@@ -272,7 +273,8 @@ impl Stay {
             tokio::time::sleep(BEHIND).await;
         }
         let reply = reply.map_err(|error| Raised::from_error(&error, by_us, &self.address))?;
-        Ok((Arc::new(outcome::reply(by_us, &reply)), reply.report.worker))
+        let report = Report::from(reply.ran);
+        Ok((Arc::new(outcome::reply(by_us, &reply.payload, &report)), report.worker))
     }
 
     fn conclude(self: &Arc<Self>, key: &Key, number: u64, ended: Ended, timing: Timing) {
