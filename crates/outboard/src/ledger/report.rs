@@ -12,13 +12,6 @@ pub(crate) struct Reply {
     pub(crate) ran: Ran,
 }
 
-#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-impl Reply {
-    pub(crate) fn report(&self) -> Report {
-        self.ran.clone().into()
-    }
-}
-
 /// A [`Report`], small: every task that waits has room for one.
 #[derive(Clone, Debug)]
 pub(crate) struct Ran {

@@ -81,7 +81,19 @@ impl Dialer {
                 Box::new(secured.map_err(|error| of_tls(address, error))?)
             }
         };
-        Connection::shake_hands(stream, self.bounds).await
+        let shaken = Connection::shake_hands(stream, self.bounds).await;
+        shaken.map_err(|error| match (address.scheme, error.kind()) {
+            (
+                Scheme::Tcp,
+                kind @ (io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof),
+            ) => {
+                let place = &address.place;
+                let text =
+                    format!("{error}, before it said a word: if it wants TLS, write tls://{place}");
+                io::Error::new(kind, text)
+            }
+            _ => error,
+        })
     }
 }
 

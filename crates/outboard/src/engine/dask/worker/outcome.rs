@@ -7,7 +7,7 @@ use crate::engine::dask::native::{Done, Failed};
 use crate::engine::dask::pickle::{Node, Object, Pickle, Symbols};
 use crate::engine::dask::values::{from_bytes, from_pickle};
 use crate::error::{Error, Repr};
-use crate::ledger::{Reply, Report};
+use crate::ledger::Report;
 use crate::wire::Usage;
 
 /// An exception's pickle, and its line.
@@ -65,15 +65,14 @@ impl Raised {
     }
 }
 
-/// The value that a reply is to whoever asked.
-pub(super) fn reply(asked_by_us: bool, reply: &Reply) -> Serialized {
+/// The value that a task gave, to whoever asked, and how it went.
+pub(super) fn reply(asked_by_us: bool, payload: &[u8], report: &Report) -> Serialized {
     if !asked_by_us {
-        return value(reply.payload.to_vec());
+        return value(payload.to_vec());
     }
-    let report = Report::from(reply.ran.clone());
     let memory_before_bytes = report.memory_at_start_bytes;
-    let done = Done { usage: usage(&report), memory_before_bytes, pid: std::process::id() };
-    from_bytes(done.encode(&reply.payload))
+    let done = Done { usage: usage(report), memory_before_bytes, pid: std::process::id() };
+    from_bytes(done.encode(payload))
 }
 
 fn usage(report: &Report) -> Usage {

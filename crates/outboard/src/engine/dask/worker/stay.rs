@@ -276,8 +276,8 @@ impl Stay {
             tokio::time::sleep(BEHIND).await;
         }
         let reply = reply.map_err(|error| Raised::from_error(&error, by_us, &self.address))?;
-        let worker = Report::from(reply.ran.clone()).worker;
-        Ok((Arc::new(outcome::reply(by_us, &reply)), worker))
+        let report = Report::from(reply.ran);
+        Ok((Arc::new(outcome::reply(by_us, &reply.payload, &report)), report.worker))
     }
 
     fn conclude(self: &Arc<Self>, key: &Key, number: u64, ended: Ended, timing: Timing) {
