@@ -1,5 +1,6 @@
 //! The command line, as typed.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -7,6 +8,7 @@ use clap::Parser;
 use crate::bench::{Role, Section};
 use crate::failure::Failure;
 use crate::measure::Target;
+use crate::serve::Role as ServeRole;
 
 /// What the user asked for.
 #[derive(Debug, clap::Subcommand)]
@@ -23,6 +25,9 @@ pub(crate) enum Command {
     Fairness(FairnessArgs),
     /// Measure what Outboard costs, beside what this machine can do at best
     Bench(BenchArgs),
+    /// Be the process of `before` or `threads`, which serve starts
+    #[command(hide = true)]
+    Apart(ApartArgs),
     /// Be a second process of the bench, which starts it
     #[command(hide = true)]
     Peer(PeerArgs),
@@ -89,6 +94,9 @@ pub(crate) struct TourArgs {
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the report to a file as well: one page, with plots
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
 }
@@ -105,6 +113,12 @@ pub(crate) struct BenchArgs {
     /// Measure only these, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) only: Vec<Section>,
+}
+
+/// The arguments of `outboard apart`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApartArgs {
+    pub(crate) role: ServeRole,
 }
 
 /// The arguments of `outboard peer`.
@@ -166,6 +180,19 @@ impl EngineArgs {
             Some(workers) => Some(format!("local://?workers={workers}")),
             None => self.url.clone(),
         }
+    }
+
+    /// The same with a limit on the memory of workers, unless a URL was asked
+    /// for, here or in the environment.
+    pub(crate) fn limited(&self, memory_bytes: u64) -> Self {
+        let limit = format!("memory_limit={memory_bytes}");
+        let url = match self.workers {
+            Some(workers) => Some(format!("local://?workers={workers}&{limit}")),
+            None if self.url.is_some() => self.url.clone(),
+            None if std::env::var_os("OUTBOARD_URL").is_some() => None,
+            None => Some(format!("local://?{limit}")),
+        };
+        Self { url, workers: None }
     }
 }
 

@@ -265,7 +265,7 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// ARCHITECTURE.md, with the chapters about engines.
 fn architecture() -> String {
-    ["ARCHITECTURE.md", "docs/local.md", "docs/dask.md"].map(read).concat()
+    ["ARCHITECTURE.md", "docs/local.md", "docs/dask.md", "docs/web.md"].map(read).concat()
 }
 
 /// All files below a directory, but for what is built or belongs to git.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use crate::measure::Measurement;
-use crate::serve::Site;
+use crate::serve::Places;
 
 /// The task, as the report shows it.
 pub(super) const TASK: &str = "|x: u64| x + 1";
@@ -17,23 +17,23 @@ pub(super) const TIMES: usize = 3000;
 const WARM_UP: usize = 300;
 
 /// Submits to the client of `after`, on the runtime that its handlers run on.
-pub(super) async fn of_client(site: &Site, times: usize) -> anyhow::Result<Measurement> {
-    let client = site.client.clone();
+pub(super) async fn of_client(places: &Places, times: usize) -> anyhow::Result<Measurement> {
+    let client = places.client.clone();
     let round_trips = measure(times, move || {
         let submitted = client.submit(|x: u64| x + 1, 10);
         async { Ok(submitted.await?) }
     });
-    site.after.runtime().spawn(round_trips).await?
+    places.runtime.spawn(round_trips).await?
 }
 
-/// Does the same on `spawn_blocking` threads of the runtime of `threads`.
-pub(super) async fn of_threads(site: &Site, times: usize) -> anyhow::Result<Measurement> {
+/// Does the same on `spawn_blocking` threads of the runtime that this is called on.
+pub(super) async fn of_threads(times: usize) -> anyhow::Result<Measurement> {
     let task = |x: u64| x + 1;
     let round_trips = measure(times, move || {
         let spawned = tokio::task::spawn_blocking(move || task(10));
         async { Ok(spawned.await?) }
     });
-    site.threads.runtime().spawn(round_trips).await?
+    tokio::spawn(round_trips).await?
 }
 
 async fn measure<R>(times: usize, round_trip: impl Fn() -> R) -> anyhow::Result<Measurement>

@@ -13,7 +13,7 @@ const BUSY_TICKS: u64 = 3;
 /// Processes, and the CPU time, in ticks, that each has used.
 pub(crate) type Workers = BTreeMap<u32, u64>;
 
-/// The children of a process.
+/// The worker processes of a server; not the servers that it has as processes.
 pub(crate) fn workers(parent: u32) -> Workers {
     let processes = fs::read_dir("/proc").expect("there is a /proc");
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -49,6 +49,10 @@ fn most_used(earlier: &Workers, later: &Workers) -> u64 {
 }
 
 fn ticks_if_child(pid: u32, parent: u32) -> Option<u64> {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    if command.split(|byte| *byte == 0).nth(1) == Some(b"apart") {
+        return None;
+    }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // After the name, which may hold anything: state, parent, …, user and system time.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
