@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::time::Duration;
 
-use serde_bytes::ByteBuf;
+use bytes::Bytes;
 
 /// The result of a task, or what its peer says is wrong.
 pub(crate) type Outcome<T> = Result<T, String>;
@@ -37,7 +37,7 @@ pub(crate) trait Peer: Clone + Send + Sync + Sized + 'static {
         numbers: Range<u64>,
     ) -> impl Future<Output = Outcome<Vec<u64>>> + Send + 'static;
 
-    fn echo(&self, data: ByteBuf) -> impl Future<Output = Outcome<ByteBuf>> + Send + 'static;
+    fn echo(&self, data: Bytes) -> impl Future<Output = Outcome<Bytes>> + Send + 'static;
     fn burn(&self, index: u64, seconds: f64) -> Submitted<u64>;
     fn sibling(&self, scratch: String, seconds: f64) -> Submitted<u64>;
     fn crash(&self, scratch: String) -> Submitted<u64>;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_bytes::ByteBuf;
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::Sizes;
@@ -33,7 +33,7 @@ async fn roundtrip<P: Peer>(peer: &P, length: Duration) -> Outcome<Value> {
 
 async fn echo<P: Peer>(peer: &P, length: Duration) -> Outcome<Value> {
     let data: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
-    let sent = ByteBuf::from(data.clone());
+    let sent = Bytes::from(data.clone());
     let (back, _, times) = one_by_one(|data| peer.echo(data), sent, length).await?;
     assert_eq!(*back, data);
     Ok(percentiles(times, 1e3))

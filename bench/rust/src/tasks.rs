@@ -7,14 +7,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::time::{ClockId, Timespec, clock_gettime};
-use serde_bytes::ByteBuf;
 
 pub(crate) fn add_one(x: u64) -> u64 {
     x + 1
 }
 
-pub(crate) fn echo(data: ByteBuf) -> ByteBuf {
+pub(crate) fn echo(data: Bytes) -> Bytes {
     data
 }
 

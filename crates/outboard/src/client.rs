@@ -2,10 +2,15 @@
 
 use std::any::type_name;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::builder::{LocalBuilder, connect};
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+use crate::codec::Input;
 use crate::engine::Gate;
 use crate::error::{Error, Repr};
 use crate::execute::inside_task;
@@ -13,6 +18,7 @@ use crate::future::TaskFuture;
 use crate::init::is_worker;
 use crate::ledger::{Options, TaskId};
 use crate::map::Map;
+use crate::scatter::{Args, Home, Scattered};
 use crate::snapshot::Snapshot;
 use crate::story::Story;
 use crate::task::TaskFunction;
@@ -50,28 +56,33 @@ pub struct Client {
 
 /// Keeps an engine running as long as someone may want something of it.
 #[derive(Debug)]
-pub(crate) struct Owner(Arc<Gate>);
+pub(crate) struct Owner {
+    gate: Arc<Gate>,
+    /// What was scattered, from the first time on.
+    home: OnceLock<Arc<Home>>,
+}
 
 impl Owner {
     pub(crate) fn gate(&self) -> &Gate {
-        &self.0
+        &self.gate
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.release();
+        self.gate.release();
     }
 }
 
 impl Client {
     pub(crate) fn new(gate: Arc<Gate>) -> Self {
-        Self { owner: Arc::new(Owner(gate)), options: Arc::default() }
+        let owner = Owner { gate, home: OnceLock::new() };
+        Self { owner: Arc::new(owner), options: Arc::default() }
     }
 
     /// The client, when its first worker is up; it ends if none will be.
     pub(crate) async fn when_up(self) -> Result<Self, Error> {
-        match self.owner.0.up().await {
+        match self.gate().up().await {
             Ok(()) => Ok(self),
             Err(error) => {
                 self.shutdown().await;
@@ -165,13 +176,9 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
-        let mut bytes = Vec::with_capacity(16);
-        let encoded = F::encode(&args, &mut bytes);
-        // First: should this panic, no task is left behind that nobody waits for.
-        drop(args);
-        let submitted = match encoded {
-            Ok(()) => f.known().and_then(|known| {
-                self.owner.0.submit(known.0, bytes, &self.options, Origin::current())
+        let submitted = match Args::encode(|| F::encode(args), self.owner.home.get()) {
+            Ok(args) => f.known().and_then(|known| {
+                self.gate().submit(known.0, args, &self.options, Origin::current())
             }),
             Err(error) => Err(Error::codec("encode the arguments", type_name::<F::Args>(), error)),
         };
@@ -186,8 +193,8 @@ impl Client {
         function: &'static crate::task::Function,
         args: Vec<u8>,
     ) -> TaskFuture<Vec<u8>> {
-        let submitted = self.owner.0.submit(function, args, &self.options, Origin::current());
-        TaskFuture::new(self.owner.clone(), submitted, |output| Ok(output.to_vec()))
+        let submitted = self.gate().submit(function, args.into(), &self.options, Origin::current());
+        TaskFuture::new(self.owner.clone(), submitted, |output| Ok(Input::Owned(output).into_vec()))
     }
 
     /// Submits a task for every item, as the queue has room, and gives the
@@ -213,6 +220,57 @@ impl Client {
         Map::new(client, f, args.into_iter())
     }
 
+    pub(crate) fn gate(&self) -> &Gate {
+        self.owner.gate()
+    }
+
+    /// Puts a value where all workers have it, and gives a handle to pass to many
+    /// tasks: each worker is sent the value once, and decodes it once.
+    /// [`Bytes`](crate::Bytes) are mapped by all of them, without a copy.
+    ///
+    /// All values of a client may take 4 GiB, where each counts 16 MiB at least.
+    ///
+    /// # Errors
+    ///
+    /// `Codec` if the value cannot be encoded, `TooLarge` if there is no room for
+    /// it, `Closed` or `Unavailable` where no task could have it: clusters have no
+    /// such values yet.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it leaves nothing behind.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+    /// use outboard::Scattered;
+    ///
+    /// let table = client.scatter(vec![0.5; 1_000_000]).await?;
+    /// let look_up = |table: Scattered<Vec<f64>>, at: usize| table[at];
+    /// let found = client.submit(look_up, (table.clone(), 7)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn scatter<T>(&self, value: T) -> Result<Scattered<T>, Error>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let workers = self.gate().workers()?;
+        let home = self.owner.home.get_or_init(|| Home::new(workers)).clone();
+        let keep = move || home.keep(value);
+        // Encoding and copying much would keep an event loop from its other work.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => match runtime.spawn_blocking(keep).await {
+                Ok(kept) => kept,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Err(Error::closed("its runtime ended")),
+                },
+            },
+            Err(_) => keep(),
+        }
+    }
+
     /// Waits until the queue has room for a task.
     ///
     /// Others may take that room first, so a submit after it can still be
@@ -226,7 +284,7 @@ impl Client {
     ///
     /// It holds nothing; dropping it changes nothing.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.owner.0.ready(&self.options).await
+        self.gate().ready(&self.options).await
     }
 
     /// Charges tasks to a tenant: a user, a customer, an address.
@@ -296,12 +354,12 @@ impl Client {
     /// If it is 0.
     pub fn scale(&self, workers: usize) {
         assert!(workers > 0, "at least one worker is needed");
-        self.owner.0.scale(workers);
+        self.gate().scale(workers);
     }
 
     /// Counters at this moment.
     pub fn snapshot(&self) -> Snapshot {
-        self.owner.0.snapshot()
+        self.gate().snapshot()
     }
 
     /// Follows what happens from now on, to all tasks and workers.
@@ -311,7 +369,7 @@ impl Client {
     /// of more, not all are told. `examples/watch_cost.rs` measures it. A [`Snapshot`] beside it says what there
     /// was before; take it after the watch, so that nothing falls between.
     pub fn watch(&self) -> Watch {
-        Watch::new(self.owner.0.clone())
+        Watch::new(self.owner.gate.clone())
     }
 
     /// Keeps the last so many events from now on, for all clones of this client, so
@@ -319,7 +377,7 @@ impl Client {
     /// kept while there is no [`watch`](Self::watch). An event takes 72 bytes, and
     /// a task has three or four.
     pub fn record(&self, events: usize) {
-        self.owner.0.record(events);
+        self.gate().record(events);
     }
 
     /// What happened to one task, event by event, as far as it is still kept.
@@ -340,14 +398,14 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn story(&self, task: TaskId) -> Option<Story> {
-        Story::of(task, &self.owner.0.events_since(0, false).0)
+        Story::of(task, &self.gate().events_since(0, false).0)
     }
 
     /// Cancels a task for all who wait for it, as each of them can through its
     /// [future](TaskFuture::cancel): they get an error of kind `Cancelled`. Whether
     /// it was there: `false` says that it had ended.
     pub fn cancel_task(&self, task: TaskId) -> bool {
-        self.owner.0.cancel_task(task)
+        self.gate().cancel_task(task)
     }
 
     /// Replaces a worker, by its number in a [`Snapshot`]: another one is started
@@ -355,7 +413,7 @@ impl Client {
     /// finished. `false` if no worker with that number serves, or its engine cannot
     /// replace it (threads of `inline`).
     pub fn recycle(&self, worker: usize) -> bool {
-        self.owner.0.recycle(worker)
+        self.gate().recycle(worker)
     }
 
     /// Takes nothing new, for all clones of this client, and waits until every
@@ -365,7 +423,7 @@ impl Client {
     ///
     /// Dropping it stops the waiting only; the client stays closed for submits.
     pub async fn drain(&self) {
-        self.owner.0.drain().await;
+        self.gate().drain().await;
     }
 
     /// Ends the engine, for all clones of this client: every task that has not
@@ -377,8 +435,8 @@ impl Client {
     ///
     /// Dropping it stops the waiting only; the engine ends all the same.
     pub async fn shutdown(&self) {
-        self.owner.0.end(&Error::closed("it was shut down"));
-        self.owner.0.ended().await;
+        self.gate().end(&Error::closed("it was shut down"));
+        self.gate().ended().await;
     }
 }
 
@@ -392,7 +450,7 @@ impl fmt::Display for Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("engine", &self.owner.0.engine())
+            .field("engine", &self.gate().engine())
             .field("options", &self.options)
             .finish_non_exhaustive()
     }

@@ -96,6 +96,7 @@ pub(crate) mod address {
     #[cfg(test)]
     mod tests {
         use super::*;
+        use crate::codec::Input;
         use crate::task::{RunError, run};
 
         fn run_of<F: crate::TaskFunction<M>, M>(_: F) -> Run {
@@ -107,9 +108,7 @@ pub(crate) mod address {
             let original = run_of(|x: u64| x + 1);
             let offset = to_offset(original).expect("code of this binary");
             let arrived = from_offset(offset).expect("the same code");
-            let mut out = Vec::new();
-            assert_eq!(arrived(&[41], &mut out), Ok(()));
-            assert_eq!(out, [42]);
+            assert_eq!(arrived(Input::Lent(&[41])).unwrap()[..], [42]);
         }
 
         #[test]
@@ -120,8 +119,7 @@ pub(crate) mod address {
 
         #[test]
         fn bad_arguments_are_an_error_of_the_codec() {
-            let mut out = Vec::new();
-            let result = run_of(|x: String| x)(&[200], &mut out);
+            let result = run_of(|x: String| x)(Input::Lent(&[200]));
             assert!(matches!(result, Err(RunError::Decode { .. })), "{result:?}");
         }
     }

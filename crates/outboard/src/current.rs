@@ -106,13 +106,31 @@ mod in_worker {
         seq: AtomicU64,
         /// By the monotonic clock; 0 for none.
         deadline_ns: AtomicU64,
+        /// The CPU time of this process when it was last read, and that moment by
+        /// the monotonic clock.
+        cpu: [AtomicU64; 2],
     }
+
+    /// How old a reading of the CPU time may be: the clock costs a system call,
+    /// and what runs for less than a millisecond is not measured.
+    const CPU_AGE_NS: u64 = 50_000;
 
     impl InWorker {
         /// Makes the page the one that all threads of this worker ask.
         pub(crate) fn install(page: Page) -> &'static Self {
             let (seq, deadline_ns) = (AtomicU64::new(0), AtomicU64::new(0));
-            WORKER.get_or_init(|| Self { page, seq, deadline_ns })
+            let cpu = [AtomicU64::new(0), AtomicU64::new(0)];
+            WORKER.get_or_init(|| Self { page, seq, deadline_ns, cpu })
+        }
+
+        /// The CPU time of this process now, or a moment ago.
+        pub(crate) fn cpu_ns(&self, now: u64) -> u64 {
+            let [cpu_ns, read_at] = &self.cpu;
+            if now.saturating_sub(read_at.load(Relaxed)) >= CPU_AGE_NS {
+                cpu_ns.store(now_ns(ClockId::ProcessCPUTime), Relaxed);
+                read_at.store(now, Relaxed);
+            }
+            cpu_ns.load(Relaxed)
         }
 
         /// A task starts.

@@ -7,9 +7,10 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
+use crate::codec::Input;
 use crate::error::Panic;
 use crate::task::Run;
-use crate::wire::Failure;
+use crate::wire::{Failure, Payload};
 
 /// The longest text of a message or backtrace that is kept, in bytes.
 pub(crate) const MAX_TEXT: usize = 32 << 10;
@@ -24,28 +25,20 @@ pub(crate) fn inside_task() -> bool {
     INSIDE.get()
 }
 
-/// Executes a task function; on success its encoded output was appended to
-/// `out`, otherwise `out` is as it was.
-pub(crate) fn execute(
-    run: Run,
-    args: &[u8],
-    out: &mut Vec<u8>,
-    max_payload: usize,
-) -> Result<(), Failure> {
-    let start = out.len();
+/// Executes a task function; gives its encoded output.
+pub(crate) fn execute(run: Run, args: Input<'_>, max_payload: usize) -> Result<Payload, Failure> {
     CAUGHT.set(None);
     INSIDE.set(true);
-    let result = catch_unwind(AssertUnwindSafe(|| run(args, out)));
+    let result = catch_unwind(AssertUnwindSafe(|| run(args)));
     INSIDE.set(false);
-    let bytes = out.len().saturating_sub(start);
-    let failure = match result {
-        Ok(Ok(())) if bytes <= max_payload => return Ok(()),
-        Ok(Ok(())) => Failure::TooLarge { bytes: bytes as u64, limit: max_payload as u64 },
-        Ok(Err(error)) => Failure::Codec(error),
-        Err(panic) => Failure::Panicked(caught(panic)),
-    };
-    out.truncate(start);
-    Err(failure)
+    match result {
+        Ok(Ok(output)) if output.len() <= max_payload => Ok(output),
+        Ok(Ok(output)) => {
+            Err(Failure::TooLarge { bytes: output.len() as u64, limit: max_payload as u64 })
+        }
+        Ok(Err(error)) => Err(Failure::Codec(error)),
+        Err(panic) => Err(Failure::Panicked(caught(panic))),
+    }
 }
 
 /// Sees to it that panics in tasks are recorded. The hook that was there before
@@ -115,10 +108,7 @@ mod tests {
 
     fn execute_fn<F: TaskFunction<M>, M>(_: F, args: &[u8]) -> Result<Vec<u8>, Failure> {
         record_panics();
-        let mut out = vec![9];
-        let result = execute(run::<F, M>, args, &mut out, 100);
-        assert!(result.is_ok() || out == [9], "a failure leaves no rest behind");
-        result.map(|()| out[1..].to_vec())
+        execute(run::<F, M>, Input::Lent(args), 100).map(|output| output.to_vec())
     }
 
     #[test]
@@ -161,7 +151,8 @@ mod tests {
     }
 
     #[test]
-    fn a_value_follows_what_was_there() {
+    fn a_result_is_encoded() {
         assert_eq!(execute_fn(|x: u8| x + 1, &[4]), Ok(vec![5]));
+        assert_eq!(execute_fn(|x: Vec<u8>| x, &[4, 5]), Ok(vec![4, 5]));
     }
 }

@@ -16,6 +16,7 @@ use crate::client::Owner;
 use crate::engine::Ticket;
 use crate::error::{Error, Stage};
 use crate::ledger::{Reply, Report, TaskId, WaiterId};
+use crate::wire::Payload;
 
 /// A submitted task's result, to be awaited.
 ///
@@ -51,7 +52,7 @@ pub struct TaskFuture<T> {
 }
 
 /// Decodes what the task function returned.
-type Decode<T> = fn(&[u8]) -> Result<T, String>;
+type Decode<T> = fn(Payload) -> Result<T, String>;
 
 enum State {
     Pending {
@@ -93,7 +94,9 @@ impl<T> TaskFuture<T> {
     pub fn id(&self) -> Option<TaskId> {
         self.id
     }
+}
 
+impl<T> TaskFuture<T> {
     /// Cancels the task, as dropping the future does; awaiting it then gives an
     /// error of kind [`Cancelled`](crate::ErrorKind::Cancelled), unless the
     /// task had ended before.
@@ -168,7 +171,7 @@ impl<T: DeserializeOwned> TaskFuture<T> {
             let receiver = std::mem::replace(receiver, oneshot::channel().1);
             self.state = State::Finished(receiver.blocking_recv().unwrap_or_else(|_| Err(gone())));
         }
-        self.take().and_then(|reply| decode(self.decode, &reply))
+        self.take().and_then(|reply| decode(self.decode, reply.payload))
     }
 
     /// Awaits the result together with how the execution went: queue time, run
@@ -184,7 +187,7 @@ impl<T: DeserializeOwned> TaskFuture<T> {
     pub async fn with_report(mut self) -> Result<(T, Report), Error> {
         poll_fn(|context| self.poll_finished(context)).await;
         let reply = self.take()?;
-        Ok((decode(self.decode, &reply)?, reply.report))
+        Ok((decode(self.decode, reply.payload)?, reply.report))
     }
 }
 
@@ -193,7 +196,7 @@ impl<T: DeserializeOwned> Future for TaskFuture<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         ready!(self.poll_finished(context));
-        Poll::Ready(self.take().and_then(|reply| decode(self.decode, &reply)))
+        Poll::Ready(self.take().and_then(|reply| decode(self.decode, reply.payload)))
     }
 }
 
@@ -209,9 +212,8 @@ impl<T> fmt::Debug for TaskFuture<T> {
     }
 }
 
-fn decode<T>(decode: Decode<T>, reply: &Reply) -> Result<T, Error> {
-    decode(&reply.payload)
-        .map_err(|error| Error::codec("decode the result", type_name::<T>(), error))
+fn decode<T>(decode: Decode<T>, payload: Payload) -> Result<T, Error> {
+    decode(payload).map_err(|error| Error::codec("decode the result", type_name::<T>(), error))
 }
 
 /// The error of a future whose engine vanished without a word.

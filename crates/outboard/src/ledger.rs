@@ -35,6 +35,7 @@ use crate::event::{EventKind, Run};
 use crate::figures::{Book, Sums};
 use crate::placement::{Place, SlotId, TenantId};
 use crate::record::{Record, tell};
+use crate::scatter::Args;
 use crate::task::Function;
 use crate::trace::Origin;
 use crate::wire::{Payload, Usage};
@@ -89,7 +90,7 @@ pub(crate) struct Options {
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) function: &'static Function,
-    pub(crate) args: Payload,
+    pub(crate) args: Args,
     pub(crate) options: &'a Options,
     /// How long the function runs, where that is steady and known.
     pub(crate) steady_ns: Option<u64>,
@@ -231,7 +232,7 @@ pub(crate) struct Ledger<W> {
 pub(crate) struct Task {
     tag: u32,
     pub(crate) function: &'static Function,
-    pub(crate) args: Payload,
+    pub(crate) args: Args,
     /// The execution that runs now, or else the one that would be next.
     pub(crate) attempt: u32,
     retries: u32,
@@ -544,7 +545,7 @@ impl<W> Ledger<W> {
     ) -> Next {
         let Some(task) = self.task_mut(id) else { return Next::Nothing };
         task.doubts += 1;
-        let large = matches!(task.args, Payload::Shared(_));
+        let large = matches!(task.args.payload, Payload::Shared(_));
         let limit = if large { DOUBTS_OF_LARGE } else { DOUBTS };
         if task.doubts < limit {
             return Next::Nothing;

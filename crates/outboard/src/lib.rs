@@ -50,6 +50,7 @@
 //! | `future.await`, `.wait()`, `.with_report()` | the result; blocking; with times and memory |
 //! | `drop(future)`, `.cancel()`, `.detach()` | stop it; stop it; let it go on |
 //! | `client.map(f, items)` | a stream of results, submitted as there is room |
+//! | `client.scatter(value)` | put it where all workers have it; pass the handle to tasks |
 //! | [`gather`], [`as_completed`], [`wait`] | await several futures |
 //! | `client.snapshot()`, `.watch()`, `.story(id)` | what is; what happens; what happened to one task |
 //! | `client.cancel_task(id)`, `.recycle(worker)` | stop a task by its name; replace a worker |
@@ -100,9 +101,14 @@
 )]
 
 mod admission;
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod answers;
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod arena;
 mod builder;
 mod client;
 mod closure;
+mod codec;
 mod current;
 mod engine;
 mod error;
@@ -114,12 +120,19 @@ mod histogram;
 mod init;
 mod ledger;
 mod map;
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod mapping;
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod passing;
 mod placement;
 #[cfg(feature = "dask")]
 mod python;
 mod quarantine;
 mod record;
 mod roster;
+mod scatter;
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod sealed;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod shared;
 mod shares;
@@ -137,6 +150,7 @@ mod worker;
 pub use outboard_macros::{on_start, task};
 
 pub use builder::LocalBuilder;
+pub use bytes::Bytes;
 pub use client::Client;
 pub use current::{cancelled, deadline};
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
@@ -152,6 +166,7 @@ pub use map::Map;
 #[cfg(feature = "dask")]
 pub use python::{PythonArgs, PythonFunction, python};
 pub use roster::{CrashReport, PanicReport, Restarts};
+pub use scatter::Scattered;
 pub use snapshot::{CurrentTask, LineSnapshot, Snapshot, WorkerSnapshot, WorkerState};
 pub use story::Story;
 pub use task::TaskFunction;

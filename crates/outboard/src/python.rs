@@ -7,9 +7,11 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::codec::{self, Input};
 use crate::engine::dask::pickle::{Node, Pickle, Symbols, from_slice, from_symbols, write_value};
 use crate::error::Error;
-use crate::task::{Known, TaskFunction, decode_all, encode_into, python_function, unknown};
+use crate::task::{Known, TaskFunction, python_function, unknown};
+use crate::wire::Payload;
 
 /// A Python function by its import path, `module:name`, to be submitted to a
 /// [cluster](crate::Client::connect).
@@ -141,22 +143,21 @@ where
     }
 
     /// The opcodes of the tuple of arguments.
-    fn encode(args: &A::Passed, out: &mut Vec<u8>) -> Result<(), String> {
-        let mut pickle = Pickle::part_of(std::mem::take(out));
+    fn encode(args: A::Passed) -> Result<Payload, String> {
+        let mut pickle = Pickle::part_of(Vec::new());
         if TypeId::of::<A>() == TypeId::of::<()>() {
             pickle.empty_tuple();
         } else {
-            write_value(args, &mut pickle).map_err(|error| error.to_string())?;
+            write_value(&args, &mut pickle).map_err(|error| error.to_string())?;
         }
         if A::BARE {
             pickle.tuple_of_one();
         }
-        *out = pickle.into_part();
-        Ok(())
+        Ok(pickle.into_part().into())
     }
 
-    fn decode(output: &[u8]) -> Result<R, String> {
-        from_slice(output)
+    fn decode(output: Payload) -> Result<R, String> {
+        from_slice(&output)
     }
 }
 
@@ -186,13 +187,11 @@ fn args_from_python<F: TaskFunction<M>, M>(
         _ => tuple,
     };
     let args: F::Args = from_symbols(symbols, &[], args).map_err(|error| error.to_string())?;
-    let mut out = Vec::new();
-    encode_into(&args, &mut out).map_err(|error| error.to_string())?;
-    Ok(out)
+    Ok(Input::Owned(codec::encode(args)?).into_vec())
 }
 
 fn output_to_python<F: TaskFunction<M>, M>(output: &[u8]) -> Result<Vec<u8>, String> {
-    let output: F::Output = decode_all(output)?;
+    let output: F::Output = codec::decode(Input::Lent(output))?;
     let mut pickle = Pickle::new();
     write_value(&output, &mut pickle).map_err(|error| error.to_string())?;
     Ok(pickle.finish())
@@ -203,9 +202,7 @@ mod tests {
     use super::*;
 
     fn encoded<A: PythonArgs>(args: A::Passed) -> Vec<u8> {
-        let mut out = Vec::new();
-        PythonFunction::<A, ()>::encode(&args, &mut out).unwrap();
-        out
+        PythonFunction::<A, ()>::encode(args).unwrap().to_vec()
     }
 
     #[test]

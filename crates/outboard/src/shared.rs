@@ -27,6 +27,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use word::TaskWord;
 pub(crate) use word::Word;
 
+use crate::answers::bell::Bell;
+
 const BYTES: usize = 4096;
 const WORDS: usize = BYTES / size_of::<AtomicU64>();
 const FIRST_SLOT: usize = 64;
@@ -38,6 +40,10 @@ const SINCE: usize = 0;
 const MEMORY: usize = 1;
 const CPU: usize = 2;
 const LISTENING: usize = 3;
+const READ: usize = 4;
+const SAID: usize = 5;
+const HEARD: usize = 6;
+const ASLEEP: usize = 7;
 
 /// One mapped page.
 #[derive(Debug)]
@@ -159,6 +165,31 @@ impl Page {
     /// Server: the monotonic clock when the worker's last task started.
     pub(crate) fn running_since(&self) -> u64 {
         self.words()[SINCE].load(Relaxed)
+    }
+
+    /// Server: the results of tasks up to this one were read from the arena.
+    pub(crate) fn set_read(&self, seq: u64) {
+        self.words()[READ].store(seq, Release);
+    }
+
+    /// Worker: up to which task the server needs no result in the arena.
+    pub(crate) fn read_up_to(&self) -> u64 {
+        self.words()[READ].load(Acquire)
+    }
+
+    /// How far answers were written, and whether the server sleeps.
+    pub(crate) fn bell(&self) -> Bell<'_> {
+        Bell { said: &self.words()[SAID], asleep: &self.words()[ASLEEP] }
+    }
+
+    /// Server: it has read so many.
+    pub(crate) fn set_heard(&self, bytes: u64) {
+        self.words()[HEARD].store(bytes, Release);
+    }
+
+    /// Worker: how many bytes of answers were read.
+    pub(crate) fn heard_bytes(&self) -> u64 {
+        self.words()[HEARD].load(Acquire)
     }
 
     /// Worker: its resident memory, measured of late.

@@ -12,9 +12,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::closure::conjure;
+use crate::codec::{Input, decode, encode};
 use crate::error::{Error, Repr};
 #[cfg(feature = "dask")]
 use crate::python::Values;
+use crate::wire::Payload;
 
 /// A function that can be submitted: zero to eight owned arguments, `fn` or
 /// `async fn`, or a closure that captures nothing.
@@ -23,6 +25,11 @@ use crate::python::Values;
 /// argument is passed to [`submit`](crate::Client::submit) bare, several as a
 /// tuple, none as `()`. The parameter `M` tells the shapes of functions apart;
 /// it is always inferred.
+///
+/// [`Bytes`](bytes::Bytes) and `Vec<u8>` travel as they are, without a codec,
+/// where they are the only argument or the whole output: the body of a request,
+/// an image. Inside of something else `Bytes` are copied as one piece, and
+/// `Vec<u8>` is encoded byte by byte, as serde does it.
 ///
 /// Implemented for every function that fits; there is no need to implement it.
 #[diagnostic::on_unimplemented(
@@ -33,9 +40,9 @@ use crate::python::Values;
 )]
 pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
     /// What is passed: nothing `()`, one argument bare, several as a tuple.
-    type Args: Serialize + DeserializeOwned;
+    type Args: Serialize + DeserializeOwned + 'static;
     /// What the function returns; of an `async fn`, what its future gives.
-    type Output: Serialize + DeserializeOwned;
+    type Output: Serialize + DeserializeOwned + 'static;
 
     /// Calls the function, and drives its future to the end if it is async.
     #[doc(hidden)]
@@ -47,16 +54,16 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
         function::<Self, M>().map(Known)
     }
 
-    /// Appends the encoded arguments.
+    /// Encodes the arguments.
     #[doc(hidden)]
-    fn encode(args: &Self::Args, out: &mut Vec<u8>) -> Result<(), String> {
-        encode_into(args, out).map_err(|error| error.to_string())
+    fn encode(args: Self::Args) -> Result<Payload, String> {
+        encode(args)
     }
 
     /// Decodes what it returned.
     #[doc(hidden)]
-    fn decode(output: &[u8]) -> Result<Self::Output, String> {
-        decode_all(output)
+    fn decode(output: Payload) -> Result<Self::Output, String> {
+        decode(Input::Owned(output))
     }
 }
 
@@ -80,8 +87,8 @@ macro_rules! impl_task_function {
         impl<F, R, $($type),*> TaskFunction<(Returns, fn($($type),*) -> R)> for F
         where
             F: Fn($($type),*) -> R + Copy + Send + Sync + 'static,
-            R: Serialize + DeserializeOwned,
-            $($type: Serialize + DeserializeOwned,)*
+            R: Serialize + DeserializeOwned + 'static,
+            $($type: Serialize + DeserializeOwned + 'static,)*
         {
             type Args = $args;
             type Output = R;
@@ -95,8 +102,8 @@ macro_rules! impl_task_function {
         where
             F: Fn($($type),*) -> R + Copy + Send + Sync + 'static,
             R: Future,
-            R::Output: Serialize + DeserializeOwned,
-            $($type: Serialize + DeserializeOwned,)*
+            R::Output: Serialize + DeserializeOwned + 'static,
+            $($type: Serialize + DeserializeOwned + 'static,)*
         {
             type Args = $args;
             type Output = R::Output;
@@ -142,8 +149,8 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     })
 }
 
-/// Decodes arguments, calls a function, and appends its encoded output.
-pub(crate) type Run = fn(&[u8], &mut Vec<u8>) -> Result<(), RunError>;
+/// Decodes arguments, calls a function, and encodes its output.
+pub(crate) type Run = fn(Input<'_>) -> Result<Payload, RunError>;
 
 /// Why a function could not be called, or its output not be sent.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -166,31 +173,11 @@ impl From<RunError> for Error {
 }
 
 /// The [`Run`] of one function.
-pub(crate) fn run<F: TaskFunction<M>, M>(args: &[u8], out: &mut Vec<u8>) -> Result<(), RunError> {
-    let args = decode_all::<F::Args>(args)
+pub(crate) fn run<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, RunError> {
+    let args = decode::<F::Args>(args)
         .map_err(|source| RunError::Decode { type_name: type_name::<F::Args>().into(), source })?;
-    let output = conjure::<F>().call(args);
-    encode_into(&output, out).map_err(|source| RunError::Encode {
-        type_name: type_name::<F::Output>().into(),
-        source: source.to_string(),
-    })
-}
-
-/// Decodes a value that takes up all the bytes. What a type with a lopsided
-/// serde implementation leaves over is an error, not a value.
-pub(crate) fn decode_all<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(format!("{} bytes are left over", rest.len())),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Appends the encoded value; on an error `out` may hold a part of it.
-pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> postcard::Result<()> {
-    let taken = std::mem::take(out);
-    *out = postcard::to_extend(value, taken)?;
-    Ok(())
+    encode(conjure::<F>().call(args))
+        .map_err(|source| RunError::Encode { type_name: type_name::<F::Output>().into(), source })
 }
 
 /// One `#[task]` function, as its macro registers it.
@@ -374,7 +361,7 @@ pub(crate) fn function<F: TaskFunction<M>, M>() -> Result<&'static Function, Err
 #[cfg(feature = "dask")]
 pub(crate) fn python_function(id: TypeId, name: &'static str) -> Result<&'static Function, Error> {
     let registry = registry().map_err(Error::unavailable)?;
-    let run: Run = |_, _| {
+    let run: Run = |_| {
         let (type_name, source) = ("a Python function".into(), "it is called by Python".into());
         Err(RunError::Decode { type_name, source })
     };
@@ -475,16 +462,5 @@ mod tests {
         assert_eq!(output(|x: u8, y: String| format!("{y}{x}"), (1, "a".into())), "a1");
         assert_eq!(output(later, 1), 2);
         assert_eq!(output(|x: u64| async move { x + 2 }, 1), 3);
-    }
-
-    #[test]
-    fn a_value_said_to_be_longer_than_its_bytes_is_an_error_at_once() {
-        const HUGE: [u8; 9] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
-        let long: Vec<u8> = HUGE.into_iter().chain(0..100).collect();
-        assert!(decode_all::<String>(&long).is_err());
-        assert!(decode_all::<Vec<u8>>(&long).is_err());
-        assert!(decode_all::<Vec<[u64; 32]>>(&long).is_err());
-        assert!(decode_all::<HashMap<u64, String>>(&long).is_err());
-        assert!(decode_all::<Vec<Vec<String>>>(&long).is_err());
     }
 }

@@ -3,18 +3,20 @@
 //!
 //! A frame is a length (four bytes, little endian, of what follows), the
 //! message encoded with postcard, and, to the frame's end, the payload: encoded
-//! arguments or an encoded result, which nobody but the two ends looks into.
+//! arguments or an encoded result, which nobody but the two ends looks into. A
+//! large payload lies elsewhere, and the message says where ([`Place`]).
 //! Lengths are compared with the bound before anything is allocated.
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::builder::WorkerLimits;
+use crate::codec::encode_into;
 use crate::error::{Exception, Panic};
-use crate::task::{RunError, encode_into};
+use crate::task::RunError;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
@@ -26,13 +28,16 @@ pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
 /// From the server to a worker.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    /// The first message, with the shared page as a descriptor beside it.
-    /// `level` is that of the events that the server shows, from 0 (none) to 5.
+    /// The first message, with the shared page and the arena as descriptors beside
+    /// it. `level` is that of the events that the server shows, from 0 (none) to 5.
     Welcome { number: u32, max_payload: u64, niceness: i32, level: u8, limits: WorkerLimits },
-    /// Execute a task; the payload is its arguments. Its deadline is by the
-    /// monotonic clock, which processes of one machine share; 0 for none. The
-    /// context is that of the caller's trace.
-    Run { seq: u64, function: FunctionRef, attempt: u32, deadline_ns: u64, context: Option<String> },
+    /// Execute a task; the payload, wherever it lies, is its arguments.
+    Run(Run, Place),
+    /// A scattered value that tasks from now on may refer to, as a descriptor
+    /// beside this.
+    Share { id: u64 },
+    /// No task will refer to that value any more.
+    Forget { id: u64 },
 }
 
 /// From a worker to the server.
@@ -43,13 +48,27 @@ pub(crate) enum FromWorker {
     /// It executes tasks from now on.
     Ready,
     /// A task's result is the payload.
-    Done { seq: u64, usage: Usage },
+    Done { seq: u64, usage: Usage, place: Place },
     /// A task has no result.
     Failed { seq: u64, usage: Usage, failure: Failure },
     /// A task was revoked before it started.
     Skipped { seq: u64 },
     /// The task that runs has said something.
     Said { seq: u64, said: Said },
+    /// The next answer is the next frame in the socket that is none of the above.
+    Beside,
+}
+
+/// A task to execute, without its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) seq: u64,
+    pub(crate) function: FunctionRef,
+    pub(crate) attempt: u32,
+    /// By the monotonic clock, which processes of one machine share; 0 for none.
+    pub(crate) deadline_ns: u64,
+    /// That of the caller's trace.
+    pub(crate) context: Option<String>,
 }
 
 /// An event of a task, for people to read.
@@ -62,6 +81,17 @@ pub(crate) struct Said {
     pub(crate) message: String,
     /// Names and values.
     pub(crate) fields: Vec<(String, String)>,
+}
+
+/// Where a payload lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Place {
+    /// In the frame, after the message.
+    Frame,
+    /// In the arena: so many bytes from there on.
+    Arena { offset: u64, bytes: u64 },
+    /// In a file of its own, whose descriptor is beside the message.
+    File { bytes: u64 },
 }
 
 /// How a worker finds a function in its own process.
@@ -103,9 +133,9 @@ pub(crate) enum Failure {
 /// Opaque bytes: encoded arguments, or an encoded result. Large or shared ones
 /// are cloned without copying.
 #[derive(Clone, Debug)]
-pub(crate) enum Payload {
+pub enum Payload {
     Owned(Vec<u8>),
-    Shared(Arc<Vec<u8>>),
+    Shared(Bytes),
 }
 
 /// From this size on, copying costs more than sharing.
@@ -114,17 +144,34 @@ const SHARED_BYTES: usize = 16 << 10;
 impl Payload {
     /// Makes clones cheap, whatever the size.
     pub(crate) fn share(self) -> Self {
+        Self::Shared(self.into_bytes())
+    }
+
+    pub(crate) fn into_bytes(self) -> Bytes {
         match self {
-            Self::Owned(bytes) => Self::Shared(Arc::new(bytes)),
-            Self::Shared(_) => self,
+            Self::Owned(bytes) => bytes.into(),
+            Self::Shared(bytes) => bytes,
         }
+    }
+
+    /// So large that it is worth another way than through the socket.
+    pub(crate) fn is_large(&self) -> bool {
+        self.len() > LARGE_BYTES
     }
 }
 
+/// Above this size a payload goes through the arena.
+pub(crate) const LARGE_BYTES: usize = 32 << 10;
+
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {
-        let owned = Self::Owned(bytes);
-        if owned.len() >= SHARED_BYTES { owned.share() } else { owned }
+        if bytes.len() >= SHARED_BYTES { Self::Shared(bytes.into()) } else { Self::Owned(bytes) }
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self::Shared(bytes)
     }
 }
 
@@ -183,23 +230,39 @@ pub(crate) fn decode<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<(M, &'a 
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
     start: usize,
+    end: usize,
+    /// How many bytes the frame that has begun still needs.
+    missing: usize,
 }
 
 /// How many bytes are asked of the socket at once.
 const READ_AT_ONCE: usize = 64 << 10;
 
 impl Inbox {
-    /// The buffer to append to, with room for at least one read.
-    pub(crate) fn room(&mut self) -> &mut Vec<u8> {
+    /// Where to put what arrives next: at least one read's worth.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
         if self.start > 0 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
         }
-        if self.bytes.is_empty() && self.bytes.capacity() > 16 * READ_AT_ONCE {
+        if self.end == 0 && self.bytes.len() > 16 * READ_AT_ONCE {
             self.bytes = Vec::new();
         }
-        self.bytes.reserve(READ_AT_ONCE);
-        &mut self.bytes
+        let room = self.missing.clamp(READ_AT_ONCE, 16 * READ_AT_ONCE);
+        if self.bytes.len() < self.end + room {
+            self.bytes.resize(self.end + room, 0);
+        }
+        &mut self.bytes[self.end..]
+    }
+
+    /// Whether bytes are left that are no whole frame.
+    pub(crate) fn has_begun_a_frame(&self) -> bool {
+        self.start < self.end
+    }
+
+    /// So many bytes were put there.
+    pub(crate) fn arrived(&mut self, bytes: usize) {
+        self.end = (self.end + bytes).min(self.bytes.len());
     }
 
     /// The next whole frame, without its length.
@@ -209,15 +272,14 @@ impl Inbox {
     /// A length above `limit`: the peer is broken, and nothing that follows
     /// can be read.
     pub(crate) fn next_frame(&mut self, limit: usize) -> Result<Option<&[u8]>, WireError> {
-        let unread = &self.bytes[self.start..];
+        let unread = &self.bytes[self.start..self.end];
         let Some(head) = unread.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_le_bytes(*head) as usize;
         if length > limit {
             return Err(WireError::TooLong { bytes: length, limit });
         }
-        if unread.len() < 4 + length {
-            let missing = 4 + length - unread.len();
-            self.bytes.reserve(missing.min(16 * READ_AT_ONCE));
+        self.missing = (4 + length).saturating_sub(unread.len());
+        if self.missing > 0 {
             return Ok(None);
         }
         let frame = self.start + 4..self.start + 4 + length;
@@ -234,7 +296,13 @@ mod tests {
 
     fn run_message(seq: u64) -> ToWorker {
         let function = FunctionRef::Index(3);
-        ToWorker::Run { seq, function, attempt: 1, deadline_ns: 0, context: None }
+        let run = Run { seq, function, attempt: 1, deadline_ns: 0, context: None };
+        ToWorker::Run(run, Place::Frame)
+    }
+
+    fn arrive(inbox: &mut Inbox, bytes: &[u8]) {
+        inbox.room()[..bytes.len()].copy_from_slice(bytes);
+        inbox.arrived(bytes.len());
     }
 
     #[test]
@@ -243,9 +311,9 @@ mod tests {
         append(&mut whole, &run_message(7), b"payload");
         for cut in 0..whole.len() {
             let mut inbox = Inbox::default();
-            inbox.room().extend_from_slice(&whole[..cut]);
+            arrive(&mut inbox, &whole[..cut]);
             assert_eq!(inbox.next_frame(100), Ok(None), "cut at {cut}");
-            inbox.room().extend_from_slice(&whole[cut..]);
+            arrive(&mut inbox, &whole[cut..]);
             let frame = inbox.next_frame(100).unwrap().expect("a whole frame");
             assert_eq!(decode::<ToWorker>(frame), Ok((run_message(7), &b"payload"[..])));
             assert_eq!(inbox.next_frame(100), Ok(None));
@@ -255,7 +323,7 @@ mod tests {
     #[test]
     fn a_length_above_the_limit_is_refused_before_its_bytes_arrive() {
         let mut inbox = Inbox::default();
-        inbox.room().extend_from_slice(&u32::MAX.to_le_bytes());
+        arrive(&mut inbox, &u32::MAX.to_le_bytes());
         let error = inbox.next_frame(1000).unwrap_err();
         assert_eq!(error, WireError::TooLong { bytes: u32::MAX as usize, limit: 1000 });
     }
@@ -263,10 +331,10 @@ mod tests {
     #[test]
     fn a_frame_that_is_announced_takes_no_room_before_it_comes() {
         let mut inbox = Inbox::default();
-        inbox.room().extend_from_slice(&(100_u32 << 20).to_le_bytes());
+        arrive(&mut inbox, &(100_u32 << 20).to_le_bytes());
         for _ in 0..100 {
             assert_eq!(inbox.next_frame(100 << 20), Ok(None));
-            inbox.room().push(0);
+            arrive(&mut inbox, &[0]);
         }
         assert!(inbox.bytes.capacity() <= 64 * READ_AT_ONCE, "{}", inbox.bytes.capacity());
     }
@@ -309,7 +377,7 @@ mod tests {
             let message = [
                 FromWorker::Hello { version: cpu as u32, digest: seq },
                 FromWorker::Ready,
-                FromWorker::Done { seq, usage },
+                FromWorker::Done { seq, usage, place: Place::Arena { offset: cpu, bytes: memory } },
                 FromWorker::Skipped { seq },
                 failed(Failure::Panicked(panic)),
                 failed(Failure::Codec(codec)),
@@ -323,7 +391,7 @@ mod tests {
                 *at.get_mut(&mut bytes) = byte;
             }
             let mut inbox = Inbox::default();
-            inbox.room().extend_from_slice(&bytes);
+            arrive(&mut inbox, &bytes);
             while let Ok(Some(frame)) = inbox.next_frame(1 << 20) {
                 let _ = decode::<FromWorker>(frame);
                 let _ = decode::<ToWorker>(frame);
@@ -343,7 +411,7 @@ mod tests {
             let mut inbox = Inbox::default();
             let mut arrived = Vec::new();
             for part in bytes.chunks(chunk) {
-                inbox.room().extend_from_slice(part);
+                arrive(&mut inbox, part);
                 while let Some(frame) = inbox.next_frame(1000).unwrap() {
                     let (message, payload) = decode::<ToWorker>(frame).unwrap();
                     prop_assert_eq!(message, run_message(arrived.len() as u64));
@@ -356,7 +424,7 @@ mod tests {
         #[test]
         fn nonsense_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
             let mut inbox = Inbox::default();
-            inbox.room().extend_from_slice(&bytes);
+            arrive(&mut inbox, &bytes);
             while let Ok(Some(frame)) = inbox.next_frame(400) {
                 let _ = decode::<FromWorker>(frame);
                 let _ = decode::<ToWorker>(frame);

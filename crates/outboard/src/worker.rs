@@ -2,8 +2,7 @@
 //! at a time on one thread.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, IoSliceMut, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -12,21 +11,27 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use rustix::buffer::spare_capacity;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recvmsg};
+use rustix::net::{SendFlags, SocketType};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::answers::{BELL, LONGEST_BYTES, Speaker};
+use crate::arena::{Arena, Half, Ring};
 use crate::closure::address;
+use crate::codec::{self, Input};
 use crate::current::InWorker;
 use crate::engine::local::process::{THREAD, close_inherited, die_with_parent};
 use crate::error::lost::OUR_WORDS;
 use crate::execute::{execute, record_panics};
+use crate::passing;
+use crate::scatter;
+use crate::sealed;
 use crate::shared::Page;
 use crate::start;
 use crate::task::{Run, registry};
 use crate::trace;
 use crate::wire::{
-    self, Failure, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, ToWorker, Usage, VERSION,
+    self, Failure, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Payload, Place, ToWorker, Usage,
+    VERSION,
 };
 
 /// The limits that this worker sets itself.
@@ -42,6 +47,9 @@ const MEASURED_NS: u64 = 1_000_000;
 
 /// Which tasks' memory is measured however short they are: tasks may leak.
 const MEASURED_EVERY: u64 = 1024;
+
+/// Up to this size a result goes along with the answer.
+const SMALL_BYTES: usize = LONGEST_BYTES - 100;
 
 /// Whether this process is a worker, and serves as one.
 static BECAME_WORKER: AtomicBool = AtomicBool::new(false);
@@ -123,12 +131,20 @@ fn make_digest() -> u64 {
 struct Worker {
     socket: UnixStream,
     current: &'static InWorker,
+    arena: Arena,
+    /// What of the arena is in use for results.
+    results: Ring,
+    speaker: Speaker,
     max_payload: usize,
     cpu: CpuLimit,
     /// Of the thread that tasks run on, if it is not the main one.
     stack_bytes: Option<u64>,
     inbox: Inbox,
+    /// Descriptors that arrived, and whose messages have not been looked at.
+    files: Vec<OwnedFd>,
     out: Vec<u8>,
+    /// The task that has just run has written to the socket.
+    spoke: bool,
 }
 
 impl Worker {
@@ -138,7 +154,7 @@ impl Worker {
         let socket = take_socket(in_test)?;
         die_with(named_parent())?;
         let mut inbox = Inbox::default();
-        let (welcome, page) = receive_welcome(&socket, &mut inbox)?;
+        let (welcome, [page, arena]) = receive_welcome(&socket, &mut inbox)?;
         let ToWorker::Welcome { number, max_payload, niceness, level, limits } = welcome else {
             return Err(io::Error::other("the server did not welcome it"));
         };
@@ -151,11 +167,16 @@ impl Worker {
         let mut worker = Self {
             socket,
             current: InWorker::install(Page::open(&page)?),
+            arena: Arena::open(&arena)?,
+            results: Ring::default(),
+            speaker: Speaker::default(),
             max_payload: max_payload as usize,
             cpu: CpuLimit { task_s: limits.cpu_s },
             stack_bytes: limits.stack_bytes,
             inbox,
+            files: Vec::new(),
             out: Vec::new(),
+            spoke: false,
         };
         worker.say(&FromWorker::Hello { version: VERSION, digest: digest() })?;
         Ok(worker)
@@ -203,52 +224,154 @@ impl Worker {
 
     fn serve_all(&mut self) -> io::Result<()> {
         let limit = self.max_payload + MESSAGE_ROOM;
+        // Taken out, so that a frame in it can be lent to what needs the rest.
+        let mut inbox = std::mem::take(&mut self.inbox);
         loop {
-            while let Some(frame) = self.inbox.next_frame(limit).map_err(other)? {
+            while let Some(frame) = inbox.next_frame(limit).map_err(other)? {
                 let (message, args) = wire::decode(frame).map_err(other)?;
-                self.cpu.arm()?;
-                attempt(self.current, self.max_payload, &message, args, &mut self.out)?;
-                self.cpu.disarm()?;
-                self.flush()?;
+                self.obey(message, args)?;
             }
-            let room = self.inbox.room();
-            match rustix::io::read(&self.socket, spare_capacity(room)) {
+            match passing::receive(&self.socket, inbox.room(), &mut self.files) {
                 Ok(0) => return Ok(()),
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Ok(bytes) => inbox.arrived(bytes),
+                Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
+
+    fn obey(&mut self, message: ToWorker, args: &[u8]) -> io::Result<()> {
+        match message {
+            ToWorker::Run(run, place) => self.run(&run, place, args),
+            ToWorker::Share { id } => scatter::receive(id, &self.next_file()?),
+            ToWorker::Forget { id } => {
+                scatter::forget(id);
+                Ok(())
+            }
+            ToWorker::Welcome { .. } => Err(nonsense()),
+        }
+    }
+
+    fn next_file(&mut self) -> io::Result<OwnedFd> {
+        if self.files.is_empty() { Err(nonsense()) } else { Ok(self.files.remove(0)) }
+    }
+
+    /// Executes a task, unless it was taken back, and appends the answer.
+    fn run(&mut self, run: &wire::Run, place: Place, args: &[u8]) -> io::Result<()> {
+        let file = matches!(place, Place::File { .. }).then(|| self.next_file()).transpose()?;
+        let seq = run.seq;
+        if !self.current.page.start(seq) {
+            return self.answer(&FromWorker::Skipped { seq }, &[], None);
+        }
+        let args = match (place, file) {
+            (Place::Arena { offset, bytes }, _) => {
+                Input::Lent(self.arena.arguments(offset, bytes).ok_or_else(nonsense)?)
+            }
+            (Place::File { bytes }, Some(file)) => Input::Owned(sealed::open(&file, bytes)?.into()),
+            _ => Input::Lent(args),
+        };
+        self.cpu.arm()?;
+        let traced = Traced::open(seq);
+        let (outcome, usage) = attempt(self.current, self.max_payload, run, args);
+        // What it said is in the socket; its answer comes after that.
+        self.spoke = traced.close();
+        self.cpu.disarm()?;
+        self.done(seq, outcome, usage)
+    }
+
+    /// Answers, with the result where there is room for it.
+    fn done(
+        &mut self,
+        seq: u64,
+        outcome: Result<Payload, Failure>,
+        usage: Usage,
+    ) -> io::Result<()> {
+        let output = match outcome {
+            Ok(output) => output,
+            Err(failure) => {
+                return self.answer(&FromWorker::Failed { seq, usage, failure }, &[], None);
+            }
+        };
+        let done = |place| FromWorker::Done { seq, usage, place };
+        if output.len() <= SMALL_BYTES {
+            self.answer(&done(Place::Frame), &output, None)?;
+            codec::recycle(output);
+            return Ok(());
+        }
+        self.results.release(self.current.page.read_up_to());
+        let bytes = output.len() as u64;
+        if let Some(offset) = self.results.place(seq, output.len()) {
+            self.arena.write(Half::Results, offset, &output);
+            let place = Place::Arena { offset: offset as u64, bytes };
+            codec::recycle(output);
+            self.answer(&done(place), &[], None)
+        } else if let Ok(file) = sealed::create(&output) {
+            self.answer(&done(Place::File { bytes }), &[], Some(file))
+        } else {
+            self.answer(&done(Place::Frame), &output, None)
+        }
+    }
+
+    /// Writes an answer to where the server finds it even after this process's
+    /// death, before the next task starts.
+    fn answer(
+        &mut self,
+        message: &FromWorker,
+        payload: &[u8],
+        file: Option<OwnedFd>,
+    ) -> io::Result<()> {
+        self.out.clear();
+        wire::append(&mut self.out, message, payload);
+        let beside = std::mem::take(&mut self.spoke) || file.is_some();
+        if !beside && self.out.len() <= LONGEST_BYTES {
+            let frame = std::mem::take(&mut self.out);
+            let said = self.tell(&frame);
+            self.out = frame;
+            return said;
+        }
+        let mut beside = Vec::new();
+        wire::append(&mut beside, &FromWorker::Beside, &[]);
+        self.tell(&beside)?;
+        if let Some(file) = file {
+            let sent = passing::send(&self.socket, &self.out, &[file.as_fd()], SendFlags::empty())?;
+            self.out.drain(..sent);
+        }
+        self.flush()
+    }
+
+    fn tell(&mut self, frame: &[u8]) -> io::Result<()> {
+        let page = &self.current.page;
+        match self.speaker.say(&self.arena, page, frame) {
+            Some(true) => self.socket.write_all(&BELL),
+            Some(false) => Ok(()),
+            None => Err(io::Error::other("the server does not read answers")),
+        }
+    }
+}
+
+fn nonsense() -> io::Error {
+    io::Error::other("the server sent what it never sends")
 }
 
 fn other(error: wire::WireError) -> io::Error {
     io::Error::other(error.to_string())
 }
 
-/// Executes one task, unless it was taken back, and appends the answer.
+/// Executes one task that was started.
 fn attempt(
     current: &InWorker,
     max_payload: usize,
-    message: &ToWorker,
-    args: &[u8],
-    out: &mut Vec<u8>,
-) -> io::Result<()> {
-    let ToWorker::Run { seq, function, attempt, deadline_ns, ref context } = *message else {
-        return Err(io::Error::other("the server sent no task"));
-    };
+    run: &wire::Run,
+    args: Input<'_>,
+) -> (Result<Payload, Failure>, Usage) {
+    let (seq, deadline_ns) = (run.seq, run.deadline_ns);
     let page = &current.page;
-    if !page.start(seq) {
-        wire::append(out, &FromWorker::Skipped { seq }, &[]);
-        return Ok(());
-    }
     current.enter(seq, deadline_ns);
-    let meter = Meter::start(page);
-    let mut result = Vec::new();
-    let outcome = match find(function) {
-        Some((name, run)) => {
-            let _traced = Traced::open(seq);
-            let span = trace::remote(context.as_deref(), name, attempt);
-            span.in_scope(|| execute(run, args, &mut result, max_payload))
+    let meter = Meter::start(current);
+    let outcome = match find(run.function) {
+        Some((name, function)) => {
+            let span = trace::remote(run.context.as_deref(), name, run.attempt);
+            span.in_scope(|| execute(function, args, max_payload))
         }
         None => Err(Failure::UnknownTask),
     };
@@ -257,11 +380,7 @@ fn attempt(
     if !page.finish(seq) {
         park_until_killed();
     }
-    match outcome {
-        Ok(()) => wire::append(out, &FromWorker::Done { seq, usage }, &result),
-        Err(failure) => wire::append(out, &FromWorker::Failed { seq, usage, failure }, &[]),
-    }
-    Ok(())
+    (outcome, usage)
 }
 
 /// The server claimed this process for a kill, which is on its way.
@@ -292,12 +411,13 @@ impl Traced {
         let _ = seq;
         Self
     }
-}
 
-impl Drop for Traced {
-    fn drop(&mut self) {
+    /// Whether the task said anything.
+    fn close(self) -> bool {
         #[cfg(feature = "trace")]
-        trace::close();
+        return trace::close();
+        #[cfg(not(feature = "trace"))]
+        false
     }
 }
 
@@ -308,10 +428,10 @@ struct Meter {
 }
 
 impl Meter {
-    fn start(page: &Page) -> Self {
+    fn start(current: &InWorker) -> Self {
         let start_ns = now_ns(ClockId::Monotonic);
-        let cpu_ns = now_ns(ClockId::ProcessCPUTime);
-        page.set_running_since(start_ns, cpu_ns);
+        let cpu_ns = current.cpu_ns(start_ns);
+        current.page.set_running_since(start_ns, cpu_ns);
         Self { start_ns, cpu_ns }
     }
 
@@ -356,22 +476,15 @@ fn take_socket(in_test: bool) -> io::Result<UnixStream> {
     Ok(UnixStream::from(socket))
 }
 
-/// Reads the first message, with the page's descriptor beside it.
-fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWorker, OwnedFd)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut bytes = [0; 256];
-    let mut slices = [IoSliceMut::new(&mut bytes)];
-    let received =
-        recvmsg(socket.as_fd(), &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
-    let page = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    inbox.room().extend_from_slice(&bytes[..received]);
-    let frame = inbox.next_frame(bytes.len()).map_err(other)?;
+/// Reads the first message, with the descriptors of page and arena beside it.
+fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWorker, [OwnedFd; 2])> {
+    let mut fds = Vec::new();
+    let received = passing::receive(socket, inbox.room(), &mut fds)?;
+    inbox.arrived(received);
+    let frame = inbox.next_frame(received).map_err(other)?;
     let (message, _) = wire::decode(frame.unwrap_or_default()).map_err(other)?;
-    Ok((message, page.ok_or_else(|| io::Error::other("the server sent no page"))?))
+    let memory = fds.try_into().map_err(|_| io::Error::other("the server sent no memory"))?;
+    Ok((message, memory))
 }
 
 /// Makes this process yield to the server, in time and in memory. What the

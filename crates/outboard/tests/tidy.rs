@@ -13,7 +13,7 @@ const LONG_FILES: [(&str, usize, &str); 4] = [
     ("crates/outboard/src/engine/gate.rs", 520, "all that is said to one mutex"),
     ("crates/outboard/src/ledger.rs", 820, "one table of states reads best in one place"),
     ("crates/outboard/src/engine/local/supervisor.rs", 720, "all that one thread does"),
-    ("crates/outboard/src/engine/local/link.rs", 560, "all that one mutex of a worker guards"),
+    ("crates/outboard/src/engine/local/link.rs", 640, "all that one mutex of a worker guards"),
 ];
 
 /// The longest function, in lines.
@@ -23,9 +23,10 @@ const FUNCTION_LINES: usize = 80;
 const ARCHITECTURE_LINES: usize = 200;
 
 /// The modules that may contain unsafe code; each argues for it.
-const UNSAFE_FILES: [&str; 3] = [
+const UNSAFE_FILES: [&str; 4] = [
     "crates/outboard/src/closure.rs",
     "crates/outboard/src/engine/local/process.rs",
+    "crates/outboard/src/mapping.rs",
     "crates/outboard/src/shared.rs",
 ];
 

@@ -18,7 +18,17 @@ const FRAME: usize = 2;
 
 /// A frame has as many bytes as this, each with its task's number.
 #[derive(Debug, Default)]
-struct Chunk(Vec<u8>);
+struct Chunk(Vec<u8>, Payload);
+
+/// What has to be done before a chunk is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Payload {
+    #[default]
+    None,
+    /// It is copied, elsewhere because it is much.
+    Much,
+    Copied,
+}
 
 impl Deref for Chunk {
     type Target = [u8];
@@ -30,7 +40,7 @@ impl Deref for Chunk {
 
 impl outbox::Chunk for Chunk {
     fn emptied(self) -> Option<Self> {
-        Some(Self(Vec::new()))
+        Some(Self::default())
     }
 }
 
@@ -41,6 +51,8 @@ struct Link {
     socket: Mutex<Kernel>,
     /// Whether a frame that waits takes further ones in.
     merges: bool,
+    /// What all frames need.
+    payload: Payload,
 }
 
 /// What the system has of a socket.
@@ -53,8 +65,14 @@ struct Kernel {
 impl Link {
     fn new(room: usize, merges: bool) -> Arc<Self> {
         let kernel = Kernel { received: Vec::new(), room, closed: false };
-        let socket = Mutex::new(kernel);
-        Arc::new(Self { outbox: Mutex::default(), gate: Mutex::new(0), socket, merges })
+        let (outbox, socket, payload) = (Mutex::default(), Mutex::new(kernel), Payload::None);
+        Arc::new(Self { outbox, gate: Mutex::new(0), socket, merges, payload })
+    }
+
+    /// One whose frames announce large payloads.
+    fn with_payloads(room: usize) -> Arc<Self> {
+        let link = Arc::try_unwrap(Self::new(room, false)).unwrap_or_else(|_| unreachable!());
+        Arc::new(Self { payload: Payload::Much, ..link })
     }
 
     fn socket(&self) -> MutexGuard<'_, Kernel> {
@@ -71,6 +89,7 @@ impl Link {
             None => {
                 let mut chunk = outbox.take_spare().unwrap_or_default();
                 chunk.0.extend(frame);
+                chunk.1 = self.payload;
                 outbox.push(seq, chunk);
             }
         });
@@ -80,11 +99,18 @@ impl Link {
     /// socket was broken.
     fn flush(&self) -> bool {
         let mut result = outbox::write(self);
-        while result == Err(Unsent::Full) {
-            self.socket().room += 1;
+        loop {
+            match result {
+                Err(Unsent::Full) => self.socket().room += 1,
+                Err(Unsent::Much) => outbox::change_rest(self, |Chunk(frame, payload)| {
+                    assert_eq!(payload, Payload::Much, "it is copied once");
+                    Chunk(frame, Payload::Copied)
+                }),
+                Ok(()) => return false,
+                Err(Unsent::Broken) => return true,
+            }
             result = outbox::resume(self);
         }
-        result == Err(Unsent::Broken)
     }
 
     fn submit(&self) -> bool {
@@ -107,7 +133,12 @@ impl Socket for Link {
         change(&mut self.outbox.lock().unwrap())
     }
 
+    fn prepare(&self, chunk: Chunk) -> Result<Chunk, (Chunk, Unsent)> {
+        if chunk.1 == Payload::Much { Err((chunk, Unsent::Much)) } else { Ok(chunk) }
+    }
+
     fn send(&self, chunk: &Chunk, from: usize) -> Result<usize, Unsent> {
+        assert_ne!(chunk.1, Payload::Much, "it is sent when its payload is there");
         let mut socket = self.socket();
         let fits = chunk[from..].len().min(socket.room);
         match (socket.closed, fits) {
@@ -160,6 +191,17 @@ fn a_socket_that_is_full_now_and_then_loses_nothing() {
     for merges in [false, true] {
         check(3, move || {
             let link = Link::new(1, merges);
+            assert_eq!(all_submit(&link, 2), [false; 2]);
+            link.received_all(2);
+        });
+    }
+}
+
+#[test]
+fn a_payload_that_is_copied_elsewhere_keeps_its_turn() {
+    for room in [1, usize::MAX] {
+        check(3, move || {
+            let link = Link::with_payloads(room);
             assert_eq!(all_submit(&link, 2), [false; 2]);
             link.received_all(2);
         });

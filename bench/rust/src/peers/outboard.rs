@@ -4,9 +4,9 @@ use std::future::IntoFuture;
 use std::ops::Range;
 use std::time::Duration;
 
+use bytes::Bytes;
 use outboard::{Client, TaskFuture};
 use serde::de::DeserializeOwned;
-use serde_bytes::ByteBuf;
 
 use crate::peer::{Means, Outcome, Peer, Submitted, first_line};
 use crate::tasks;
@@ -38,7 +38,7 @@ impl Peer for Outboard {
         async { outboard::gather(futures).await.map_err(first_line) }
     }
 
-    fn echo(&self, data: ByteBuf) -> impl Future<Output = Outcome<ByteBuf>> + Send + 'static {
+    fn echo(&self, data: Bytes) -> impl Future<Output = Outcome<Bytes>> + Send + 'static {
         result(self.0.submit(tasks::echo, data))
     }
 

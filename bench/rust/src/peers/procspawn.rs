@@ -7,10 +7,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use procspawn::{JoinHandle, Pool, SpawnError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_bytes::ByteBuf;
 use tokio::task::spawn_blocking;
 
 use crate::peer::{Means, Outcome, Peer, Submitted, first_line};
@@ -46,7 +46,7 @@ impl Peer for Procspawn {
         })
     }
 
-    fn echo(&self, data: ByteBuf) -> impl Future<Output = Outcome<ByteBuf>> + Send + 'static {
+    fn echo(&self, data: Bytes) -> impl Future<Output = Outcome<Bytes>> + Send + 'static {
         self.submit(data, tasks::echo, JoinHandle::join)
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use serde_bytes::ByteBuf;
+use bytes::Bytes;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::peer::{Means, Outcome, Peer, Submitted, first_line};
@@ -41,7 +41,7 @@ impl Peer for SpawnBlocking {
         }
     }
 
-    fn echo(&self, data: ByteBuf) -> impl Future<Output = Outcome<ByteBuf>> + Send + 'static {
+    fn echo(&self, data: Bytes) -> impl Future<Output = Outcome<Bytes>> + Send + 'static {
         result(spawn_blocking(move || tasks::echo(data)))
     }
 

@@ -15,6 +15,13 @@ pub(crate) type Workers = BTreeMap<u32, u64>;
 
 /// The worker processes of a server; not the servers that it has as processes.
 pub(crate) fn workers(parent: u32) -> Workers {
+    let mut workers = children(parent);
+    workers.retain(|pid, _| !is_server(*pid));
+    workers
+}
+
+/// All processes that a process has started.
+pub(crate) fn children(parent: u32) -> Workers {
     let processes = fs::read_dir("/proc").expect("there is a /proc");
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter_map(|pid| Some((pid, ticks_if_child(pid, parent)?))).collect()
@@ -48,11 +55,13 @@ fn most_used(earlier: &Workers, later: &Workers) -> u64 {
     used.max().unwrap_or(0)
 }
 
+/// Whether a process is `before` or `threads`.
+fn is_server(pid: u32) -> bool {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command.split(|byte| *byte == 0).nth(1) == Some(b"apart")
+}
+
 fn ticks_if_child(pid: u32, parent: u32) -> Option<u64> {
-    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    if command.split(|byte| *byte == 0).nth(1) == Some(b"apart") {
-        return None;
-    }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // After the name, which may hold anything: state, parent, …, user and system time.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();

@@ -21,6 +21,7 @@ use crate::event::EventKind;
 use crate::ledger::{Bounds, Leave, Ledger, Reply, Settled, TaskId, WaiterId};
 use crate::placement::{Placement, Rules, SlotId};
 use crate::quarantine::{Quarantine, Terms};
+use crate::scatter::Workers;
 use crate::task::Function;
 use crate::trace::Echo;
 use crate::wire::{Failure, Payload, Usage};
@@ -263,6 +264,13 @@ impl Gate {
         self.lock().engine.name()
     }
 
+    /// Who has to be told of scattered values, if anyone.
+    pub(crate) fn workers(&self) -> Result<Option<Arc<dyn Workers>>, Error> {
+        let core = self.lock();
+        core.open()?;
+        core.engine.holders()
+    }
+
     /// From now on there are to be so many workers.
     pub(crate) fn scale(&self, workers: usize) {
         self.report(|reports| match reports.core.engine.size() {
@@ -490,6 +498,14 @@ impl Core {
 }
 
 impl Effects {
+    /// Has bytes written, once however many tasks were started.
+    pub(super) fn flush(&mut self, link: Arc<dyn Flush>) {
+        let place = |link: &Arc<dyn Flush>| Arc::as_ptr(link).cast::<()>();
+        if self.flush.iter().all(|one| place(one) != place(&link)) {
+            self.flush.push(link);
+        }
+    }
+
     fn apply(self) {
         for link in self.flush {
             link.flush();

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
+use crate::codec::Input;
 use crate::current::{self, STOPPING};
 use crate::error::{Error, Lost};
 use crate::execute::{execute, record_panics};
@@ -181,15 +182,15 @@ impl Ended {
 
 fn run(one: &Attempt, worker: usize, max_payload: usize) -> (Result<Payload, Failure>, Usage) {
     let start = Instant::now();
-    let mut out = Vec::new();
+    let args = Input::Owned(one.args.clone());
     let inline = current::Inline { state: one.state.clone(), deadline: one.deadline };
     let span = one.origin.as_ref().map_or_else(Span::none, |origin| {
         child(&origin.span, one.function.name, one.attempt, worker)
     });
-    let execute = || execute(one.function.run, &one.args, &mut out, max_payload);
+    let execute = || execute(one.function.run, args, max_payload);
     let result = span.in_scope(|| inline.scope(execute));
     let run_ns = start.elapsed().as_nanos() as u64;
-    (result.map(|()| out.into()), Usage { run_ns, ..Usage::default() })
+    (result, Usage { run_ns, ..Usage::default() })
 }
 
 impl Table {
@@ -243,7 +244,7 @@ impl Engine for Inline {
             let state = Arc::new(AtomicU8::new(SENT));
             thread.sent.push_back((work.task, state.clone()));
             let Work { task, attempt, function, args, deadline, origin, .. } = work;
-            let (origin, args) = (origin.cloned(), args.clone());
+            let (origin, args) = (origin.cloned(), args.payload.clone());
             let one = Attempt { task, attempt, function, origin, args, deadline, state };
             // A thread leaves its channel only after this sender is dropped.
             let _ = thread.attempts.send(one);

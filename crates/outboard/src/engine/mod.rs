@@ -22,10 +22,10 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::ledger::{Key, TaskId};
 use crate::placement::SlotId;
+use crate::scatter::{Args, Workers};
 use crate::snapshot::WorkerSnapshot;
 use crate::task::Function;
 use crate::trace::Origin;
-use crate::wire::Payload;
 
 pub(crate) use gate::{Gate, Limits, Ticket};
 
@@ -81,6 +81,11 @@ pub(crate) trait Engine: Debug + Send {
     /// Ends the engine; what it runs is not wanted. Reports `ended` later.
     fn shutdown(&mut self);
 
+    /// Who holds scattered values beside this process, and is told to forget them.
+    fn holders(&self) -> Result<Option<Arc<dyn Workers>>, Error> {
+        Ok(None)
+    }
+
     /// The workers, for a snapshot, each with its slot.
     fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)>;
 
@@ -118,7 +123,7 @@ pub(crate) struct Work<'a> {
     pub(crate) task: TaskId,
     pub(crate) attempt: u32,
     pub(crate) function: &'static Function,
-    pub(crate) args: &'a Payload,
+    pub(crate) args: &'a Args,
     pub(crate) deadline: Option<Instant>,
     #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters have a queue"))]
     pub(crate) priority: i32,

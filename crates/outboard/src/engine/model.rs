@@ -323,7 +323,7 @@ impl Run {
         // Submits with one key share a result, so they have one argument.
         let x = key.map_or(self.submitted + 10, u64::from);
         let args = postcard::to_stdvec(&x).unwrap();
-        match self.gate.submit_at(self.now, function, args, options) {
+        match self.gate.submit_at(self.now, function, args.into(), options) {
             Ok(ticket) => {
                 self.submitted += 1;
                 self.waiting.push((x, ticket));

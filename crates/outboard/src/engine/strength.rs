@@ -96,7 +96,9 @@ impl Core {
             key: task.key(),
             origin: task.origin.as_ref(),
         };
-        effects.flush.extend(self.engine.start(slot, work));
+        if let Some(link) = self.engine.start(slot, work) {
+            effects.flush(link);
+        }
         self.sent(id, slot);
     }
 

@@ -174,18 +174,19 @@ mod sink {
         }
     }
 
-    /// The task has ended: nothing is sent from now on.
-    pub(crate) fn close() {
-        if level() > 0
-            && let Some(sink) = &mut *lock()
-        {
+    /// The task has ended: nothing is sent from now on. Whether anything was.
+    pub(crate) fn close() -> bool {
+        let mut sink = if level() > 0 { lock() } else { return false };
+        if let Some(sink) = &mut *sink {
             if sink.dropped > 0 {
                 let message = format!("{} more events of this task were dropped", sink.dropped);
                 let target = "outboard".to_owned();
                 sink.write(Said { level: 2, target, message, fields: Vec::new() });
             }
             sink.seq = 0;
+            return sink.bytes > 0;
         }
+        false
     }
 
     /// Sends an event, if a task runs and has not said too much. It is made

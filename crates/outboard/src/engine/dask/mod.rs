@@ -39,6 +39,7 @@ use super::{Engine, Flush, Gate, Limits, Stopped, Work};
 use crate::error::Error;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
+use crate::scatter::Workers;
 use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, unknown};
 
@@ -210,7 +211,7 @@ impl Engine for Dask {
             attempt: work.attempt,
             key: self.0.key(&work),
             function: work.function,
-            args: work.args.clone(),
+            args: work.args.payload.clone(),
             priority: work.priority,
             timeout: work.deadline.map(|deadline| deadline.saturating_duration_since(now)),
         };
@@ -272,6 +273,10 @@ impl Engine for Dask {
 
     fn shutdown(&mut self) {
         self.0.ending.send_replace(true);
+    }
+
+    fn holders(&self) -> Result<Option<Arc<dyn Workers>>, Error> {
+        Err(Error::unavailable("nothing can be scattered on a cluster: pass the value itself"))
     }
 
     fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {

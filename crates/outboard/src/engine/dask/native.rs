@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::exception;
 use super::pickle::{Node, Pickle, Symbols};
+use crate::codec::encode_into;
 use crate::error::{Cause, Lost, Stage};
 #[cfg(all(feature = "local", target_os = "linux"))]
 use crate::error::{Error, Repr};
 #[cfg(all(feature = "local", target_os = "linux"))]
 use crate::task::RunError;
-use crate::task::encode_into;
 use crate::wire::{Failure, Usage};
 
 /// The version of what is said here; it is the first byte of each.

@@ -52,7 +52,7 @@ impl Core {
         let report = self.crash_report(id, lost);
         let error = Error::lost_worker(report.clone());
         let task = self.ledger.task(id).filter(|_| self.quarantine.is_some());
-        let task = task.map(|task| (task.function, task.args.clone()));
+        let task = task.map(|task| (task.function, task.args.payload.clone()));
         let next = self.ledger.suspected(id, error, &mut effects.settled);
         if let (Next::Ended(_), Some((function, args))) = (&next, task)
             && let Some(quarantine) = &mut self.quarantine
@@ -68,7 +68,7 @@ impl Core {
         match self.ledger.current(id, attempt) {
             // Whoever sent that signal, it was not the task.
             Some(_) if lost.cause == Some(Cause::Stopped) => false,
-            Some(task) => quarantine.crashed(now, task.function, &task.args, lost),
+            Some(task) => quarantine.crashed(now, task.function, &task.args.payload, lost),
             None => false,
         }
     }
@@ -91,6 +91,6 @@ impl Core {
     ) -> Option<Error> {
         let quarantine = self.quarantine.as_mut()?;
         let task = self.ledger.task(id)?;
-        quarantine.refuses(now, task.function, &task.args)
+        quarantine.refuses(now, task.function, &task.args.payload)
     }
 }

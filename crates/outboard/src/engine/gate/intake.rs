@@ -12,16 +12,16 @@ use crate::error::{Bound, Error, Repr};
 use crate::event::EventKind;
 use crate::ledger::{Options, Request, Submitted, TaskId, WaiterId};
 use crate::placement::{Queued, TenantId};
+use crate::scatter::Args;
 use crate::task::Function;
 use crate::trace::Origin;
-use crate::wire::Payload;
 
 impl Gate {
     /// Takes a task; the receiver gets its end.
     pub(crate) fn submit(
         &self,
         function: &'static Function,
-        args: Vec<u8>,
+        args: Args,
         options: &Options,
         origin: Option<Arc<Origin>>,
     ) -> Result<Ticket, Error> {
@@ -40,7 +40,7 @@ impl Gate {
         &self,
         now: Instant,
         function: &'static Function,
-        args: Vec<u8>,
+        args: Args,
         options: &Options,
     ) -> Result<Ticket, Error> {
         self.submit_from(now, function, args, options, None)
@@ -50,12 +50,11 @@ impl Gate {
         &self,
         now: Instant,
         function: &'static Function,
-        args: Vec<u8>,
+        args: Args,
         options: &Options,
         origin: Option<Arc<Origin>>,
     ) -> Result<Ticket, Error> {
         let (handle, receiver) = oneshot::channel();
-        let args = Payload::from(args);
         let mut effects = Effects::default();
         let mut core = self.lock();
         core.admits(function)?;
@@ -99,7 +98,7 @@ impl Core {
         let (priority, name) = (options.priority, options.tenant.as_ref());
         let tenant = placement.seen(name, options.weight, now);
         placement.forgotten().for_each(|tenant| ledger.book.forget(tenant));
-        if let Some(error) = self.quarantined(now, request.function, &request.args) {
+        if let Some(error) = self.quarantined(now, request.function, &request.args.payload) {
             self.ledger.refused(request.function, tenant);
             return Err(self.refuse(function, options, error));
         }

@@ -1,9 +1,8 @@
 //! The server's end of one worker: what was sent and not answered, the bytes on
 //! their way, and the kill.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -11,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use rustix::io::Errno;
-use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use rustix::time::ClockId;
 use tokio::io::Interest;
@@ -19,21 +18,20 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::arena::{Arena, Half, Ring};
 use crate::engine::{Flush, Stopped, Work};
 use crate::error::{Cause, Lost};
 use crate::event::Worn;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::shared::{Page, Word};
-use crate::wire::{self, FunctionRef, Payload, ToWorker};
+use crate::wire::{self, FunctionRef, Payload, Place, Run, ToWorker};
 use crate::worker::now_ns;
 
+use super::chunk::Chunk;
 use super::outbox::{self, Outbox, Socket, Unsent};
 use super::process;
 use super::wear::Wear;
-
-/// A buffer above this capacity is given back when it is empty.
-const KEPT_BYTES: usize = 1 << 20;
 
 /// One worker process, as the server sees it.
 #[derive(Debug)]
@@ -43,6 +41,11 @@ pub(super) struct Link {
     pub(super) pid: u32,
     pidfd: OwnedFd,
     pub(super) page: Page,
+    pub(super) arena: Arena,
+    /// How many bytes of its answers were read.
+    pub(super) heard_bytes: AtomicU64,
+    /// Its answers are to be looked at, bell or no bell.
+    pub(super) poked: Notify,
     stream: OwnedWriteHalf,
     runtime: Handle,
     outgoing: Mutex<Outgoing>,
@@ -76,13 +79,14 @@ struct Outgoing {
     /// Every task sent and not answered, in order.
     sent: VecDeque<Sent>,
     last_seq: u64,
-}
-
-/// Bytes to be written: frames, or the large payload of one.
-#[derive(Debug)]
-pub(super) enum Chunk {
-    Frames(Vec<u8>),
-    Payload(Payload),
+    /// The scattered values that it was sent.
+    shared: HashSet<u64>,
+    /// What of the arena is in use for arguments.
+    arguments: Ring,
+    /// How far the arena was used for results, since that was given back.
+    results_used: usize,
+    /// The last task when it was last asked whether it gives pages back.
+    quiet_since: u64,
 }
 
 /// A task that was sent; its answer is still to come.
@@ -102,7 +106,7 @@ impl Link {
         number: usize,
         pid: u32,
         pidfd: OwnedFd,
-        page: Page,
+        (page, arena): (Page, Arena),
         stream: OwnedWriteHalf,
         runtime: Handle,
         wear: Wear,
@@ -113,6 +117,9 @@ impl Link {
             pid,
             pidfd,
             page,
+            arena,
+            heard_bytes: AtomicU64::new(0),
+            poked: Notify::new(),
             stream,
             runtime,
             outgoing: Mutex::default(),
@@ -147,9 +154,29 @@ impl Link {
         let Work { task, attempt, deadline, origin, .. } = *work;
         let deadline_ns = deadline.map_or(0, monotonic_ns);
         outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false, unwanted: false });
+        for value in &work.args.scattered {
+            if let Some(file) = value.file.as_ref().filter(|_| outgoing.shared.insert(value.id)) {
+                outgoing.outbox.push(seq, Chunk::share(value.id, file.clone()));
+            }
+        }
         let context = origin.and_then(|origin| origin.context.clone());
-        let message = ToWorker::Run { seq, function, attempt, deadline_ns, context };
-        outgoing.append(seq, &message, work.args);
+        let run = Run { seq, function, attempt, deadline_ns, context };
+        outgoing.append(run, &work.args.payload);
+    }
+
+    /// Has the worker forget a scattered value, if it was sent it.
+    pub(super) fn forget(&self, id: u64) {
+        let mut outgoing = self.outgoing();
+        if !outgoing.shared.remove(&id) {
+            return;
+        }
+        let next = outgoing.last_seq + 1;
+        outgoing.outbox.push(next, Chunk::forget(id));
+        drop(outgoing);
+        // Others may wait for what the caller holds.
+        if let Some(link) = self.weak.upgrade() {
+            self.runtime.spawn(async move { link.flush() });
+        }
     }
 
     /// Takes the oldest task that was sent, which is the one that `seq`, read
@@ -165,12 +192,48 @@ impl Link {
         let honest = |sent: &&Sent| sent.seq == seq && sent.revoked == skipped && written;
         let first = *outgoing.sent.front().filter(honest)?;
         outgoing.sent.pop_front();
+        outgoing.arguments.release(seq);
         Some(first)
     }
 
-    /// What was sent with that number, and runs, for all that is known.
+    /// What was sent with that number and has started. Its answer, or one before,
+    /// may be there already and not be looked at yet.
     pub(super) fn sent(&self, seq: u64) -> Option<Sent> {
-        self.outgoing().sent.front().filter(|sent| sent.seq == seq && !sent.revoked).copied()
+        let outgoing = self.outgoing();
+        let sent = outgoing.sent.iter().find(|sent| sent.seq == seq && !sent.revoked).copied()?;
+        (self.page.word(seq) != Some(Word::Sent)).then_some(sent)
+    }
+
+    /// Copies a result out of the arena; `None` if it cannot lie there.
+    pub(super) fn read_result(&self, seq: u64, offset: u64, bytes: u64) -> Option<Payload> {
+        let result = self.arena.read(Half::Results, offset, bytes)?;
+        self.page.set_read(seq);
+        let mut outgoing = self.outgoing();
+        outgoing.results_used = outgoing.results_used.max((offset + bytes) as usize);
+        Some(result.into())
+    }
+
+    /// Gives the pages of its arena back to the system, if it has had nothing to
+    /// do since this was asked last; whether it is to be asked again.
+    pub(super) fn give_back(&self) -> bool {
+        loop {
+            // The mutex is held for one step at a time: others wait for it.
+            let mut outgoing = self.outgoing();
+            let used = (outgoing.arguments.idle_used(), outgoing.results_used);
+            let (since, last) = (outgoing.quiet_since, outgoing.last_seq);
+            outgoing.quiet_since = last;
+            if !outgoing.sent.is_empty() || (since != last && used != (0, 0)) {
+                return true;
+            }
+            match used {
+                (0, 0) => return false,
+                (0, used) => outgoing.results_used = self.arena.give_back(Half::Results, used),
+                (used, _) => {
+                    let left = self.arena.give_back(Half::Arguments, used);
+                    outgoing.arguments.gave_back(left);
+                }
+            }
+        }
     }
 
     /// Takes back a task, unless it has started.
@@ -312,16 +375,20 @@ impl Link {
     }
 
     /// The number of the task that it owes the next step to, if it sleeps all
-    /// the same, with nothing to be read on either side and no task running. Its
-    /// answer was swallowed by what a task wrote to the socket, or it takes no
-    /// further task.
+    /// the same, with nothing to be read on either side and no task running: it
+    /// takes no further task, or a task wrote to its page. Has the reader look for
+    /// an answer whose bell was lost in that.
     pub(super) fn mute_at(&self) -> Option<u64> {
         let outgoing = self.outgoing();
         let first = outgoing.sent.front().filter(|_| outgoing.outbox.is_idle())?.seq;
         let runs = matches!(self.page.word(first), Some(Word::Running | Word::Stopping));
         drop(outgoing);
         let mute = !runs && !self.was_killed() && process::is_asleep(self.pid);
-        (mute && rustix::io::ioctl_fionread(self.stream.as_ref()) == Ok(0)).then_some(first)
+        if mute {
+            self.poked.notify_one();
+        }
+        let read = self.page.bell().said() == self.heard_bytes.load(Relaxed);
+        (mute && read && rustix::io::ioctl_fionread(self.stream.as_ref()) == Ok(0)).then_some(first)
     }
 
     /// Kills the worker, for a reason that its loss will be put down to.
@@ -437,20 +504,65 @@ impl Link {
         self.done.fetch_add(1, Relaxed) == 0
     }
 
+    /// What became of writing, or what has to.
+    fn wrote(&self, result: Result<(), Unsent>) {
+        match result {
+            Ok(()) => {}
+            Err(Unsent::Full) => self.write_later(),
+            Err(Unsent::Much) => self.write_elsewhere(),
+            // The worker is dead, or the system is short of memory: frames that
+            // cannot be sent would never be answered.
+            Err(Unsent::Broken) => self.kill(),
+        }
+    }
+
     /// The socket is full: a task of the runtime goes on as it drains.
     fn write_later(&self) {
         let Some(link) = self.weak.upgrade() else { return };
         self.runtime.spawn(async move {
             while link.stream.writable().await.is_ok() {
+                let mut result = Err(Unsent::Full);
                 // Through `try_io`, so that a full socket is waited for again.
-                let resume = || outbox::resume(&*link).map_err(io::Error::from);
-                match link.stream.as_ref().try_io(Interest::WRITABLE, resume) {
-                    Ok(()) => return,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => return link.kill(),
+                let _ = link.stream.as_ref().try_io(Interest::WRITABLE, || {
+                    result = outbox::resume(&*link);
+                    if result == Err(Unsent::Full) {
+                        return Err(io::Error::from(io::ErrorKind::WouldBlock));
+                    }
+                    Ok(())
+                });
+                if result != Err(Unsent::Full) {
+                    return link.wrote(result);
                 }
             }
         });
+    }
+
+    /// Copying that much would keep an event loop from its other work.
+    fn write_elsewhere(&self) {
+        let Some(link) = self.weak.upgrade() else { return };
+        self.runtime.spawn_blocking(move || {
+            outbox::change_rest(&*link, |chunk| link.lay(chunk));
+            link.wrote(outbox::resume(&*link));
+        });
+    }
+
+    /// Puts a large payload where the worker finds it, just before the message
+    /// that says so: what waits in the queue holds no memory twice, and no
+    /// descriptor.
+    fn lay(&self, chunk: Chunk) -> Chunk {
+        let Chunk::Large(run, payload) = chunk else { return chunk };
+        let bytes = payload.len();
+        let place = {
+            let mut outgoing = self.outgoing();
+            if outgoing.is_revoked(run.seq) {
+                // The worker will skip it, whatever its arguments are.
+                return run.framed(&[]);
+            }
+            outgoing.arguments.place(run.seq, bytes)
+        };
+        let Some(offset) = place else { return run.with_file(&payload) };
+        self.arena.write(Half::Arguments, offset, &payload);
+        run.placed(Place::Arena { offset: offset as u64, bytes: bytes as u64 })
     }
 }
 
@@ -461,24 +573,18 @@ impl Socket for Link {
         change(&mut self.outgoing().outbox)
     }
 
+    fn prepare(&self, chunk: Chunk) -> Result<Chunk, (Chunk, Unsent)> {
+        if chunk.is_huge() { Err((chunk, Unsent::Much)) } else { Ok(self.lay(chunk)) }
+    }
+
     fn send(&self, chunk: &Chunk, from: usize) -> Result<usize, Unsent> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         loop {
-            match send(self.stream.as_ref(), &chunk[from..], flags) {
+            match chunk.send(self.stream.as_ref(), from) {
                 Ok(sent) => return Ok(sent),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Err(Unsent::Full),
                 Err(_) => return Err(Unsent::Broken),
             }
-        }
-    }
-}
-
-impl From<Unsent> for io::Error {
-    fn from(unsent: Unsent) -> Self {
-        match unsent {
-            Unsent::Full => io::ErrorKind::WouldBlock.into(),
-            Unsent::Broken => io::ErrorKind::BrokenPipe.into(),
         }
     }
 }
@@ -491,13 +597,7 @@ fn monotonic_ns(at: Instant) -> u64 {
 
 impl Flush for Link {
     fn flush(&self) {
-        match outbox::write(self) {
-            Ok(()) => {}
-            Err(Unsent::Full) => self.write_later(),
-            // The worker is dead, or the system is short of memory: frames that
-            // cannot be sent would never be answered.
-            Err(Unsent::Broken) => self.kill(),
-        }
+        self.wrote(outbox::write(self));
     }
 }
 
@@ -507,48 +607,29 @@ impl Outgoing {
         self.sent.iter_mut().rev().find(|sent| sent.task == task && !sent.revoked)
     }
 
+    /// Whether a task was taken back.
+    fn is_revoked(&self, seq: u64) -> bool {
+        self.sent.iter().any(|sent| sent.seq == seq && sent.revoked)
+    }
+
     /// Queues a frame; a large payload is a chunk of its own, and not copied.
-    fn append(&mut self, seq: u64, message: &ToWorker, payload: &Payload) {
+    fn append(&mut self, run: Run, payload: &Payload) {
+        let seq = run.seq;
+        if payload.is_large() {
+            return self.outbox.push(seq, Chunk::Large(run, payload.clone()));
+        }
         if !matches!(self.outbox.last_mut(), Some(Chunk::Frames(_))) {
             let empty = self.outbox.take_spare().unwrap_or_default();
             self.outbox.push(seq, empty);
         }
         let Some(Chunk::Frames(frames)) = self.outbox.last_mut() else { return };
+        let message = ToWorker::Run(run, Place::Frame);
         match payload {
-            Payload::Owned(bytes) => wire::append(frames, message, bytes),
+            Payload::Owned(bytes) => wire::append(frames, &message, bytes),
             Payload::Shared(bytes) => {
-                wire::append_head(frames, message, bytes.len());
+                wire::append_head(frames, &message, bytes.len());
                 self.outbox.push(seq, Chunk::Payload(payload.clone()));
             }
-        }
-    }
-}
-
-impl outbox::Chunk for Chunk {
-    fn emptied(self) -> Option<Self> {
-        match self {
-            Self::Frames(mut bytes) if bytes.capacity() <= KEPT_BYTES => {
-                bytes.clear();
-                Some(Self::Frames(bytes))
-            }
-            _ => None,
-        }
-    }
-}
-
-impl Default for Chunk {
-    fn default() -> Self {
-        Self::Frames(Vec::new())
-    }
-}
-
-impl Deref for Chunk {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Frames(bytes) => bytes,
-            Self::Payload(payload) => payload,
         }
     }
 }

@@ -1,14 +1,17 @@
 //! The `local` engine: worker processes of this very binary on this machine.
 //!
 //! `supervisor` starts and reaps processes on a thread of its own, `link` is
-//! the server's end of one worker, `output` passes its stdout and stderr on.
+//! the server's end of one worker, `reader` takes its answers, `output` passes
+//! its stdout and stderr on.
 //! What the worker itself does is in `crate::worker`.
 
 mod cgroup;
+mod chunk;
 mod link;
 mod outbox;
 mod output;
 pub(crate) mod process;
+mod reader;
 mod shortage;
 mod supervisor;
 mod wear;
@@ -16,27 +19,24 @@ mod wear;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
-
-use tokio::io::AsyncReadExt;
-use tokio::net::unix::OwnedReadHalf;
 
 use crate::builder::Settings;
 use crate::closure::address;
 use crate::engine::gate::Reports;
 use crate::engine::{Engine, Flush, Gate, Stopped, Work};
-use crate::error::{Cause, Error};
+use crate::error::Error;
 use crate::event::Worn;
 use crate::execute::inside_task;
 use crate::init::restart;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
+use crate::scatter::Workers;
 use crate::snapshot::{WorkerSnapshot, WorkerState};
 use crate::task::{Function, refuse_python, unknown};
-use crate::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Payload, VERSION};
-use crate::worker::{became_worker, digest, is_worker};
+use crate::wire::FunctionRef;
+use crate::worker::{became_worker, is_worker};
 
-use link::{Link, Sent};
+use link::Link;
 use supervisor::Control;
 
 /// Starts the engine: its supervisor, and through that its workers.
@@ -130,6 +130,12 @@ impl Links {
     /// Without a slot it can no longer stand by.
     fn leave(&self, link: &Arc<Link>) {
         self.lock().standby.retain(|one| !Arc::ptr_eq(one, link));
+    }
+}
+
+impl Workers for Links {
+    fn forget(&self, id: u64) {
+        self.lock().all().for_each(|link| link.forget(id));
     }
 }
 
@@ -236,6 +242,10 @@ impl Engine for Local {
         self.control.shutdown();
     }
 
+    fn holders(&self) -> Result<Option<Arc<dyn Workers>>, Error> {
+        Ok(Some(Arc::new(self.links.clone())))
+    }
+
     fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
         let mut rows: Vec<_> = self.links.lock().all().map(|link| row(link)).collect();
         rows.sort_unstable_by_key(|(_, row)| row.number);
@@ -270,130 +280,3 @@ fn reference(function: &Function) -> Option<FunctionRef> {
         None => address::to_offset(function.run).map(FunctionRef::Offset),
     }
 }
-
-/// Reads what one worker writes until it ends; lives on the client's runtime.
-struct Reader {
-    gate: Arc<Gate>,
-    links: Links,
-    control: Arc<Control>,
-    link: Arc<Link>,
-    finished: bool,
-}
-
-impl Reader {
-    /// Serves the worker to its end, and reports that.
-    async fn serve(mut self, mut stream: OwnedReadHalf) {
-        let mut inbox = Inbox::default();
-        loop {
-            // The error of a broken connection says no more than its end does.
-            match stream.read_buf(inbox.room()).await {
-                Ok(0) | Err(_) => break self.link.hung_up(),
-                Ok(_) => {
-                    if self.take(&mut inbox).is_err() {
-                        break self.link.blame(Cause::Protocol);
-                    }
-                }
-            }
-        }
-        let lost = self.link.lost().await.clone();
-        tracing::debug!(worker = lost.worker, pid = lost.pid, cause = ?lost.cause, "worker ended");
-        self.gate.report(|reports| {
-            self.links.leave(&self.link);
-            reports.gone(&lost, self.link.was_unwanted());
-            if let Some(slot) = self.link.slot() {
-                let suspect = self.link.suspect();
-                reports.lost(slot, self.link.unanswered(), suspect, &lost);
-            }
-        });
-        self.finished = true;
-    }
-
-    /// Takes all frames that have arrived, under one lock of the gate.
-    fn take(&self, inbox: &mut Inbox) -> Result<(), Nonsense> {
-        let limit = self.gate.limits().payload + MESSAGE_ROOM;
-        // Decoded and copied before the lock, which others wait for.
-        let mut messages = Vec::new();
-        while let Some(frame) = inbox.next_frame(limit).map_err(|_| Nonsense)? {
-            let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
-            messages.push((message, Payload::from(payload.to_vec())));
-        }
-        if messages.is_empty() {
-            return Ok(());
-        }
-        self.gate.report(|reports| {
-            let mut messages = messages.into_iter();
-            messages.try_for_each(|(message, payload)| self.receive(reports, message, payload))
-        })
-    }
-
-    fn receive(
-        &self,
-        reports: &mut Reports<'_>,
-        message: FromWorker,
-        payload: Payload,
-    ) -> Result<(), Nonsense> {
-        let (seq, outcome, mut usage) = match message {
-            FromWorker::Hello { version, digest } => return self.greeted(version, digest),
-            FromWorker::Ready => return self.ready(reports),
-            FromWorker::Skipped { seq } => {
-                let (slot, sent) = self.answered(seq, true)?;
-                reports.skipped(slot, sent.task);
-                return Ok(());
-            }
-            FromWorker::Said { seq, said } => {
-                let sent = self.link.sent(seq).ok_or(Nonsense)?;
-                reports.said((sent.task, sent.attempt), self.link.number, said);
-                return Ok(());
-            }
-            FromWorker::Done { seq, usage } => (seq, Ok(payload), usage),
-            FromWorker::Failed { seq, usage, failure } => (seq, Err(failure), usage),
-        };
-        let (slot, sent) = self.answered(seq, false)?;
-        if self.link.count_done() {
-            self.control.succeeded();
-        }
-        usage.memory_before_bytes = usage.memory_bytes.and_then(|now| self.link.measured(now));
-        let attempt = (sent.task, sent.attempt);
-        reports.finished(slot, attempt, outcome, (usage, self.link.number));
-        if let Some(why) = self.link.wore_out(usage.memory_bytes.unwrap_or(0)) {
-            self.links.replace(&self.link, why, reports);
-        }
-        Ok(())
-    }
-
-    fn answered(&self, seq: u64, skipped: bool) -> Result<(SlotId, Sent), Nonsense> {
-        let slot = self.link.slot().ok_or(Nonsense)?;
-        Ok((slot, self.link.answered(seq, skipped).ok_or(Nonsense)?))
-    }
-
-    /// The first message, once.
-    fn greeted(&self, version: u32, theirs: u64) -> Result<(), Nonsense> {
-        let again = self.link.greeted.set(Instant::now()).is_err();
-        self.control.came_up();
-        if again || version != VERSION || theirs != digest() { Err(Nonsense) } else { Ok(()) }
-    }
-
-    /// The second message, once.
-    fn ready(&self, reports: &mut Reports<'_>) -> Result<(), Nonsense> {
-        if self.link.greeted.get().is_none() || !self.link.set_ready() {
-            return Err(Nonsense);
-        }
-        self.control.came_up();
-        self.links.lock().standby.push_back(self.link.clone());
-        let took = self.link.started.elapsed();
-        reports.up(self.link.number, self.link.pid, took);
-        reports.ready(took);
-        Ok(())
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.gate.end(&Error::closed("its runtime ended"));
-        }
-    }
-}
-
-/// What no worker of ours writes.
-struct Nonsense;

@@ -38,6 +38,11 @@ pub(super) trait Socket {
     /// Does something to the outbox, with its lock held.
     fn with<R>(&self, change: impl FnOnce(&mut Outbox<Self::Chunk>) -> R) -> R;
 
+    /// Makes a chunk what is sent, when its turn has come; or says why not now.
+    fn prepare(&self, chunk: Self::Chunk) -> Result<Self::Chunk, (Self::Chunk, Unsent)> {
+        Ok(chunk)
+    }
+
     /// Sends some of a chunk, from a byte on, without waiting.
     fn send(&self, chunk: &Self::Chunk, from: usize) -> Result<usize, Unsent>;
 }
@@ -47,10 +52,13 @@ pub(super) trait Socket {
 pub(super) enum Unsent {
     Full,
     Broken,
+    /// To prepare it would take long.
+    Much,
 }
 
 /// Writes what is queued, unless somebody else is at it. After `Full` the
-/// caller has the turn, and has to [`resume`] when there is room.
+/// caller has the turn, and has to [`resume`] when there is room; after `Much`
+/// too, when it has prepared the rest ([`change_rest`]).
 pub(super) fn write<S: Socket>(socket: &S) -> Result<(), Unsent> {
     let turn = socket.with(Outbox::begin);
     write_from(socket, turn)
@@ -62,8 +70,23 @@ pub(super) fn resume<S: Socket>(socket: &S) -> Result<(), Unsent> {
     write_from(socket, turn)
 }
 
+/// Changes what could not be written, of which nothing is written.
+pub(super) fn change_rest<S: Socket>(socket: &S, change: impl FnOnce(S::Chunk) -> S::Chunk) {
+    if let Some((chunk, written)) = socket.with(|outbox| outbox.rest.take()) {
+        let chunk = change(chunk);
+        socket.with(|outbox| outbox.rest = Some((chunk, written)));
+    }
+}
+
 fn write_from<S: Socket>(socket: &S, mut turn: Option<(S::Chunk, usize)>) -> Result<(), Unsent> {
     while let Some((chunk, mut written)) = turn {
+        let chunk = match socket.prepare(chunk) {
+            Ok(chunk) => chunk,
+            Err((chunk, unsent)) => {
+                socket.with(|outbox| outbox.rest = Some((chunk, written)));
+                return Err(unsent);
+            }
+        };
         while written < chunk.len() {
             match socket.send(&chunk, written) {
                 Ok(sent) => written += sent,

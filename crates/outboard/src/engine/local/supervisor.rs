@@ -7,7 +7,7 @@
 //! by a signal. When nothing is done it does not wake at all.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
@@ -18,22 +18,25 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::SendFlags;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use rustix::time::ClockId;
 use tokio::runtime::Handle;
 
+use super::Links;
 use super::cgroup::{Group, Groups};
 use super::link::Link;
 use super::output::{LastWords, Pipe, Printer, Stream};
 use super::process::{Reaped, reap};
+use super::reader::Reader;
 use super::shortage::{Kills, shortage};
 use super::wear::Wear;
-use super::{Links, Reader};
+use crate::arena::Arena;
 use crate::builder::Settings;
 use crate::engine::Gate;
 use crate::error::{Cause, Error, Lost};
 use crate::init::Restart;
+use crate::passing;
 use crate::shared::Page;
 use crate::wire::{self, ToWorker};
 use crate::worker::{VARIABLE, now_ns, resident_bytes};
@@ -281,9 +284,10 @@ impl Supervisor {
     fn spawn(&mut self, number: usize) -> io::Result<Worker> {
         let (ours, theirs) = StdUnixStream::pair()?;
         let (page, page_fd) = Page::create()?;
-        self.welcome(&ours, number, &page_fd)?;
+        let (arena, arena_fd) = Arena::create()?;
+        self.welcome(&ours, number, [page_fd.as_fd(), arena_fd.as_fd()])?;
         let mut child = self.command(number).stdin(OwnedFd::from(theirs)).spawn()?;
-        let adopted = self.adopt(number, &mut child, ours, page);
+        let adopted = self.adopt(number, &mut child, ours, (page, arena));
         if adopted.is_err() {
             child.kill()?;
             child.wait()?;
@@ -297,7 +301,7 @@ impl Supervisor {
         number: usize,
         child: &mut Child,
         stream: StdUnixStream,
-        page: Page,
+        memory: (Page, Arena),
     ) -> io::Result<Worker> {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pidfd = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty())?;
@@ -309,7 +313,7 @@ impl Supervisor {
         let started = Instant::now();
         let Settings { recycling, worker, .. } = self.settings;
         let wear = Wear::of(recycling, worker.memory_bytes, started);
-        let link = Link::new(number, child.id(), pidfd, page, write, self.runtime.clone(), wear);
+        let link = Link::new(number, child.id(), pidfd, memory, write, self.runtime.clone(), wear);
         self.read(&link, read);
         Ok(Worker {
             link,
@@ -331,13 +335,8 @@ impl Supervisor {
     }
 
     fn read(&self, link: &Arc<Link>, read: tokio::net::unix::OwnedReadHalf) {
-        let reader = Reader {
-            gate: self.gate.clone(),
-            links: self.links.clone(),
-            control: self.control.clone(),
-            link: link.clone(),
-            finished: false,
-        };
+        let (gate, links) = (self.gate.clone(), self.links.clone());
+        let reader = Reader::new(gate, links, self.control.clone(), link.clone());
         self.runtime.spawn(reader.serve(read));
     }
 
@@ -353,7 +352,12 @@ impl Supervisor {
     }
 
     /// Puts the first message into the socket before its reader exists.
-    fn welcome(&self, socket: &StdUnixStream, number: usize, page: &OwnedFd) -> io::Result<()> {
+    fn welcome(
+        &self,
+        socket: &StdUnixStream,
+        number: usize,
+        memory: [BorrowedFd<'_>; 2],
+    ) -> io::Result<()> {
         let mut frame = Vec::new();
         let message = ToWorker::Welcome {
             number: number as u32,
@@ -363,11 +367,7 @@ impl Supervisor {
             limits: self.settings.worker,
         };
         wire::append(&mut frame, &message, &[]);
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let fds = [page.as_fd()];
-        control.push(SendAncillaryMessage::ScmRights(&fds));
-        sendmsg(socket, &[io::IoSlice::new(&frame)], &mut control, SendFlags::NOSIGNAL)?;
+        passing::send(socket, &frame, &memory, SendFlags::empty())?;
         Ok(())
     }
 
@@ -429,7 +429,9 @@ impl Supervisor {
         }
         // In this order: who submits after the store wakes us again.
         self.control.beating.store(false, std::sync::atomic::Ordering::SeqCst);
-        if self.workers().any(|worker| worker.link.is_busy()) {
+        // All are asked, and those that were busy until now once more.
+        let used = self.workers().filter(|worker| worker.link.give_back()).count();
+        if used > 0 || self.workers().any(|worker| worker.link.is_busy()) {
             self.control.beating.store(true, std::sync::atomic::Ordering::SeqCst);
         } else {
             self.next_beat = None;
@@ -588,7 +590,7 @@ impl Worker {
         Some((since.checked_add(time)?, cause))
     }
 
-    fn pipes(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
+    fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let stdout = self.stdout.as_ref().and_then(|pipe| pipe.open()).map(AsFd::as_fd);
         stdout.into_iter().chain(self.stderr.open().map(AsFd::as_fd))
     }

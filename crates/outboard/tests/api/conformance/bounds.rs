@@ -123,7 +123,7 @@ async fn arguments_that_are_too_large_are_not_sent(engine: Engine) {
     let error = refused.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let text = error.to_string();
-    assert!(text.starts_with("arguments of 1003 bytes exceed the limit of 1000"), "{text}");
+    assert!(text.starts_with("arguments of 1001 bytes exceed the limit of 1000"), "{text}");
     assert_eq!(client.snapshot().submitted, 0);
 }
 
@@ -133,16 +133,20 @@ async fn results_that_are_too_large_are_not_sent(engine: Engine) {
     let error = client.submit(|n: usize| vec![0_u8; n], 5_000_000).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let text = error.to_string();
-    assert!(text.starts_with("result of 5000004 bytes exceed"), "{text}");
+    assert!(text.starts_with("result of 5000000 bytes exceed"), "{text}");
     assert_eq!(client.submit(pid, ()).await.unwrap(), before, "the worker lives on");
 }
 
 async fn payloads_of_exactly_the_bound_pass(engine: Engine) {
     let client = engine.client("workers=1&max_payload=1000").await;
-    // Two bytes of the encoding are the length.
-    let back = client.submit(|x: Vec<u8>| x, vec![7; 998]).await.unwrap();
-    assert_eq!(back, vec![7; 998]);
-    assert!(client.submit(|x: Vec<u8>| x, vec![7; 999]).await.unwrap_err().is_too_large());
-    let grown = client.submit(|x: Vec<u8>| [x, vec![7]].concat(), vec![7; 998]).await;
+    let back = client.submit(|x: Vec<u8>| x, vec![7; 1000]).await.unwrap();
+    assert_eq!(back, vec![7; 1000]);
+    let grown = client.submit(|x: Vec<u8>| [x, vec![7]].concat(), vec![7; 1000]).await;
+    assert!(grown.unwrap_err().is_too_large());
+    // Two bytes of what the codec makes of a text are its length.
+    let text = |bytes| "x".repeat(bytes);
+    assert_eq!(client.submit(|x: String| x, text(998)).await.unwrap(), text(998));
+    assert!(client.submit(|x: String| x, text(999)).await.unwrap_err().is_too_large());
+    let grown = client.submit(|x: String| x + "x", text(998)).await;
     assert!(grown.unwrap_err().is_too_large());
 }

@@ -34,8 +34,12 @@ mod loss;
 mod order;
 /// 6: predicted waits, when to come back, figures.
 mod overload;
+/// 1, 6: payloads of every size.
+mod payloads;
 /// 1: results and errors are exactly those of the function.
 mod results;
+/// Values that go to each worker once.
+mod scatter;
 /// gather, as_completed, wait.
 mod several;
 /// Coalescing by `pure` and `key`.

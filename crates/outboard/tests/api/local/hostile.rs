@@ -25,14 +25,22 @@ use crate::support::{eventually, run};
 enum Attack {
     /// Random bytes.
     Garbage(u64),
-    /// A frame longer than any.
+    /// A frame longer than any, in the socket or where answers lie.
     Oversized,
+    OversizedAnswer,
     /// A frame as long as is allowed, of which nothing follows.
     Announced,
     /// Half a frame.
     Half,
-    /// Empty frames without end.
+    /// The bell without end.
     Flood,
+    /// Half an answer, and more answers than there is room for.
+    HalfAnswer,
+    FullAnswers,
+    /// An answer in the socket that was not announced; and one that was, and
+    /// does not come.
+    Unannounced,
+    Missing,
     /// A message that no version has.
     Unknown,
     /// The first message, again.
@@ -81,6 +89,14 @@ const READY: u8 = 1;
 const DONE: u8 = 2;
 const FAILED: u8 = 3;
 const SKIPPED: u8 = 4;
+const BESIDE: u8 = 5;
+
+/// The places in the page of how far answers were written, and of whether the
+/// server sleeps; and where in the arena they lie.
+const SAID: u64 = 5;
+const HEARD: u64 = 6;
+const ASLEEP: u64 = 7;
+const ANSWERS: u64 = 64 << 20;
 
 /// As many bits of a word are its state.
 const STATE_BITS: u32 = 3;
@@ -91,11 +107,12 @@ impl Attack {
     /// All of them.
     fn all() -> Vec<Self> {
         use Attack::*;
-        let plain = [Oversized, Announced, Half, Flood, Unknown, Hello, Ready, Ahead, Skipped];
+        let plain = [Oversized, OversizedAnswer, Announced, Half, HalfAnswer, FullAnswers];
+        let wrong = [Flood, Unannounced, Missing, Unknown, Hello, Ready, Ahead, Skipped];
         let more = [Twice, Forged, Perfect, LongString, Close, CloseWrite, CloseRead];
         let random =
             (1..=4).flat_map(|seed| [Garbage(seed * 0x9e37_79b9), Page(seed * 0x9e37_79b9)]);
-        plain.into_iter().chain(more).chain(random).chain((0..8).map(Word)).collect()
+        plain.into_iter().chain(wrong).chain(more).chain(random).chain((0..8).map(Word)).collect()
     }
 
     /// Whether the server can tell at once that no worker writes that.
@@ -104,6 +121,11 @@ impl Attack {
         matches!(
             self,
             Oversized
+                | OversizedAnswer
+                | Announced
+                | Half
+                | FullAnswers
+                | Unannounced
                 | Flood
                 | Unknown
                 | Hello
@@ -141,29 +163,40 @@ fn act(attack: Attack) {
     match attack {
         Attack::Garbage(seed) => drop(write(&random(seed, 100_000))),
         Attack::Oversized => drop(write(&u32::MAX.to_le_bytes())),
+        Attack::OversizedAnswer => say(&600_u32.to_le_bytes()),
         Attack::Announced => drop(write(&(64_u32 << 20).to_le_bytes())),
         Attack::Half => drop(write(&[20, 0, 0, 0, DONE])),
+        Attack::HalfAnswer => say(&[20, 0, 0, 0, DONE]),
+        Attack::FullAnswers => {
+            let page = Page::find();
+            page.set(SAID, page.get(SAID) + 65_537);
+            ring(&page);
+            // The worker itself would set it back.
+            std::thread::sleep(Duration::from_secs(1000));
+        }
         Attack::Flood => while write(&[0; 4096]) {},
-        Attack::Unknown => drop(write(&frame(&[99, 1, 2, 3]))),
+        Attack::Unannounced => drop(write(&done(own_number()))),
+        Attack::Missing => say(&frame(&[BESIDE])),
+        Attack::Unknown => say(&frame(&[99, 1, 2, 3])),
         Attack::Hello => drop(write(&frame(&[HELLO, 1, 1]))),
         Attack::Ready => drop(write(&frame(&[READY]))),
-        Attack::Ahead => drop(write(&done(own_number() + 1))),
-        Attack::Skipped => drop(write(&frame(&[&[SKIPPED][..], &varint(own_number())].concat()))),
+        Attack::Ahead => say(&done(own_number() + 1)),
+        Attack::Skipped => say(&frame(&[&[SKIPPED][..], &varint(own_number())].concat())),
         Attack::Twice => {
             let answer = done(own_number());
-            write(&[&answer[..], &answer].concat());
+            say(&[&answer[..], &answer].concat());
         }
-        Attack::Forged => drop(write(&done(own_number()))),
+        Attack::Forged => say(&done(own_number())),
         Attack::Perfect => {
             let (page, answer) = (Page::find(), done(own_number()));
             let (place, word) = page.own();
             page.set(place, word >> STATE_BITS << STATE_BITS | DONE_STATE);
-            write(&answer);
+            say(&answer);
         }
         Attack::LongString => {
             let own = varint(own_number());
             let huge = varint(u64::from(u32::MAX));
-            write(&frame(&[&[FAILED][..], &own, &[0, 0, 0, 0], &huge, b"short"].concat()));
+            say(&frame(&[&[FAILED][..], &own, &[0, 0, 0, 0], &huge, b"short"].concat()));
         }
         Attack::Close => socket.shutdown(Shutdown::Both).unwrap(),
         Attack::CloseWrite => socket.shutdown(Shutdown::Write).unwrap(),
@@ -177,8 +210,37 @@ fn act(attack: Attack) {
     }
 }
 
+/// Writes to where answers lie, and wakes the server, as a worker does. Waits
+/// until that was read: the worker itself writes to the same place after it.
+pub(super) fn say(bytes: &[u8]) {
+    let (page, arena) = (Page::find(), mapped("outboard-arena"));
+    let said = page.get(SAID);
+    for (byte, position) in bytes.iter().zip(said..) {
+        page.memory.write_all_at(&[*byte], arena + ANSWERS + position % 65_536).unwrap();
+    }
+    page.set(SAID, said + bytes.len() as u64);
+    ring(&page);
+    while page.get(HEARD) == said {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn ring(page: &Page) {
+    if page.get(ASLEEP) == 1 {
+        page.set(ASLEEP, 0);
+        let _ = socket().write_all(&[0; 4]);
+    }
+}
+
+/// Where shared memory is mapped.
+fn mapped(name: &str) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| line.contains(name)).unwrap();
+    u64::from_str_radix(line.split_once('-').unwrap().0, 16).unwrap()
+}
+
 /// This worker's connection to its server.
-fn socket() -> UnixStream {
+pub(super) fn socket() -> UnixStream {
     let own = rustix::process::getpid();
     let own = pidfd_open(own, PidfdFlags::empty()).unwrap();
     let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
@@ -219,7 +281,8 @@ fn varint(mut number: u64) -> Vec<u8> {
 
 /// The answer that a task is done, in no time, with a value.
 fn done(seq: u64) -> Vec<u8> {
-    frame(&[&[DONE][..], &varint(seq), &[0, 0, 0], &[FORGED]].concat())
+    let (usage, in_the_frame) = ([0, 0, 0], 0);
+    frame(&[&[DONE][..], &varint(seq), &usage, &[in_the_frame, FORGED]].concat())
 }
 
 /// This worker's page, by its memory.
@@ -230,9 +293,7 @@ struct Page {
 
 impl Page {
     fn find() -> Self {
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let line = maps.lines().find(|line| line.contains("outboard-page")).unwrap();
-        let address = u64::from_str_radix(line.split_once('-').unwrap().0, 16).unwrap();
+        let address = mapped("outboard-page");
         let memory = File::options().read(true).write(true).open("/proc/self/mem").unwrap();
         Self { memory, address }
     }
@@ -241,17 +302,19 @@ impl Page {
         self.memory.write_all_at(bytes, self.address).unwrap();
     }
 
+    fn get(&self, place: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.memory.read_exact_at(&mut bytes, self.address + 8 * place).unwrap();
+        u64::from_ne_bytes(bytes)
+    }
+
     fn set(&self, place: u64, word: u64) {
         self.memory.write_all_at(&word.to_ne_bytes(), self.address + 8 * place).unwrap();
     }
 
     /// The place and the word of the task that runs.
     fn own(&self) -> (u64, u64) {
-        let words = (64..64 + 128).map(|place| {
-            let mut bytes = [0; 8];
-            self.memory.read_exact_at(&mut bytes, self.address + 8 * place).unwrap();
-            (place, u64::from_ne_bytes(bytes))
-        });
+        let words = (64..64 + 128).map(|place| (place, self.get(place)));
         let running = |(_, word): &(u64, u64)| word & ((1 << STATE_BITS) - 1) == RUNNING;
         words.into_iter().find(running).expect("this task runs")
     }

@@ -2,6 +2,8 @@
 
 /// Tasks sent ahead to a worker that dies.
 mod ahead;
+/// A thread of the runtime that is blocked.
+mod blocked;
 /// Every way in which a task can take its worker down.
 mod crash;
 /// A worker whose task took over its socket and its page.
@@ -18,6 +20,8 @@ mod machine;
 mod nested;
 /// No worker outlives its server.
 mod orphans;
+/// Payloads through shared memory.
+mod payloads;
 /// A bad end in every phase of a call.
 pub(crate) mod phases;
 /// Arguments that take workers down.

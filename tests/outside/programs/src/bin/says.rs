@@ -11,6 +11,15 @@ fn chat(times: u32) {
     }
 }
 
+/// More at once than a socket holds, then nothing.
+#[outboard::task]
+fn read_out(pages: usize) {
+    for page in 0..pages {
+        let text = "x".repeat(3_000 - page);
+        tracing::info!(a = text, b = text, c = text, d = text, "page");
+    }
+}
+
 #[outboard::task]
 fn crash() {
     tracing::warn!("about to crash");
@@ -36,6 +45,10 @@ fn main() -> std::process::ExitCode {
     programs::serve(async {
         let client = Client::local().workers(1).await?;
         async { client.submit(chat, 1_500).await }.instrument(tracing::info_span!("long")).await?;
+        for _ in 0..10 {
+            let pages = client.submit(read_out, 20);
+            async { pages.await }.instrument(tracing::info_span!("wide")).await?;
+        }
         async {
             let _ = client.submit(crash, ()).await;
         }

@@ -1,0 +1,244 @@
+//! Where large payloads lie: memory that a server and one worker share, one half
+//! for arguments and one for results.
+//!
+//! Who writes a half says what of it is in use: the server for arguments, the
+//! worker for results. Payloads are answered, and read, in the order in which
+//! they were written, so each half is a [`Ring`]; while it holds nothing, which is
+//! nearly always, it begins at its start again, and so the same few pages are
+//! used, warm.
+//!
+//! The writer of the server's outbox copies arguments in, just before the message
+//! that names offset and length; their room is free when the task is answered.
+//! Room for results is free when the server says, in the page, up to which task it
+//! has read them. A worker may write anywhere at any time, so the server checks a
+//! place against the half, copies it, and decodes the copy. A worker decodes
+//! arguments in place, for its server does not write there before it has the
+//! answer. When a worker has been idle for 250 to 500 ms its pages go back to the
+//! system.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+
+use crate::answers::ANSWERS_BYTES;
+use crate::mapping::Shared;
+
+/// The size of one half. It takes memory only as far as it is used. A larger
+/// payload is better off in a file of its own, which is written once and mapped:
+/// to copy it out would take fresh memory, for no allocator keeps so much.
+pub(crate) const HALF_BYTES: usize = 32 << 20;
+
+/// The size of it all.
+const BYTES: usize = 2 * HALF_BYTES + ANSWERS_BYTES;
+
+/// Payloads begin at a cache line of their own.
+const LINE: usize = 64;
+
+/// How much is given back to the system in one go: about 50 µs.
+const GIVEN_BACK_AT_ONCE: usize = 1 << 20;
+
+/// What a half is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Half {
+    Arguments,
+    Results,
+    /// Of these it is a small part; see [`crate::answers`].
+    Answers,
+}
+
+impl Half {
+    fn start(self) -> usize {
+        match self {
+            Self::Arguments => 0,
+            Self::Results => HALF_BYTES,
+            Self::Answers => 2 * HALF_BYTES,
+        }
+    }
+}
+
+/// The mapping of both halves.
+#[derive(Debug)]
+pub(crate) struct Arena(Shared);
+
+impl Arena {
+    /// Makes one, and the descriptor to hand to the worker.
+    pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
+        let (shared, fd) = Shared::create(c"outboard-arena", BYTES)?;
+        Ok((Self(shared), fd))
+    }
+
+    /// Maps one that was received.
+    pub(crate) fn open(fd: &OwnedFd) -> io::Result<Self> {
+        Shared::open(fd, BYTES).map(Self)
+    }
+
+    /// Copies a payload to a place that a [`Ring`] of that half gave.
+    pub(crate) fn write(&self, half: Half, offset: usize, payload: &[u8]) {
+        self.0.write(half.start() + offset, payload);
+    }
+
+    /// Copies a payload out of a half; `None` if it cannot lie there.
+    pub(crate) fn read(&self, half: Half, offset: u64, bytes: u64) -> Option<Vec<u8>> {
+        Some(self.0.read(place(half, offset, bytes)?))
+    }
+
+    /// Copies from a place within a half, where it was checked to be.
+    pub(crate) fn copy(&self, half: Half, offset: usize, to: &mut [u8]) {
+        self.0.copy(half.start() + offset, to);
+    }
+
+    /// Arguments in place, in a worker (see [`Shared::lent`]); `None` if they
+    /// cannot lie there.
+    pub(crate) fn arguments(&self, offset: u64, bytes: u64) -> Option<&[u8]> {
+        Some(self.0.lent(place(Half::Arguments, offset, bytes)?))
+    }
+
+    /// Gives back the last of the pages up to `used`, while nobody uses them;
+    /// gives how much is left to give back.
+    pub(crate) fn give_back(&self, half: Half, used: usize) -> usize {
+        let kept = used.saturating_sub(1) / GIVEN_BACK_AT_ONCE * GIVEN_BACK_AT_ONCE;
+        let until = (kept + GIVEN_BACK_AT_ONCE).min(HALF_BYTES);
+        self.0.forget(half.start() + kept..half.start() + until);
+        kept
+    }
+}
+
+/// A place in the mapping, if it lies within its half.
+fn place(half: Half, offset: u64, bytes: u64) -> Option<Range<usize>> {
+    let end = offset.checked_add(bytes).filter(|end| *end <= HALF_BYTES as u64)?;
+    Some(half.start() + offset as usize..half.start() + end as usize)
+}
+
+/// What of a half is in use: first come, first released.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    bytes: usize,
+    /// By the number of the task, oldest first.
+    live: VecDeque<(u64, Range<usize>)>,
+    /// How far it was ever used, since that was given back.
+    used: usize,
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self::new(HALF_BYTES)
+    }
+}
+
+impl Ring {
+    fn new(bytes: usize) -> Self {
+        Self { bytes, live: VecDeque::new(), used: 0 }
+    }
+
+    /// Where the payload of a task can lie; `None` if it does not fit now.
+    pub(crate) fn place(&mut self, seq: u64, bytes: usize) -> Option<usize> {
+        let start = self.gap(bytes)?;
+        self.live.push_back((seq, start..start + bytes));
+        self.used = self.used.max(start + bytes);
+        Some(start)
+    }
+
+    fn gap(&self, bytes: usize) -> Option<usize> {
+        let fits = |gap: Range<usize>| (gap.len() >= bytes).then_some(gap.start);
+        let (Some((_, first)), Some((_, last))) = (self.live.front(), self.live.back()) else {
+            return fits(0..self.bytes);
+        };
+        let after = last.end.next_multiple_of(LINE);
+        if last.start < first.start {
+            return fits(after..first.start.max(after));
+        }
+        fits(after..self.bytes.max(after)).or_else(|| fits(0..first.start))
+    }
+
+    /// Tasks up to this one need theirs no more.
+    pub(crate) fn release(&mut self, seq: u64) {
+        while self.live.front().is_some_and(|(first, _)| *first <= seq) {
+            self.live.pop_front();
+        }
+    }
+
+    /// How far it was used, if nothing is in use now.
+    pub(crate) fn idle_used(&self) -> usize {
+        if self.live.is_empty() { self.used } else { 0 }
+    }
+
+    /// What is beyond was given back.
+    pub(crate) fn gave_back(&mut self, used: usize) {
+        self.used = used;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_lie_there_is_not_read() {
+        let (server, fd) = Arena::create().unwrap();
+        let worker = Arena::open(&fd).unwrap();
+        worker.write(Half::Results, HALF_BYTES - 3, b"end");
+        let half = HALF_BYTES as u64;
+        assert_eq!(server.read(Half::Results, half - 3, 3).unwrap(), b"end");
+        assert_eq!(server.read(Half::Results, half, 0).unwrap(), b"");
+        for (offset, bytes) in [(half - 3, 4), (half + 1, 0), (0, half + 1), (u64::MAX, 2)] {
+            assert_eq!(server.read(Half::Results, offset, bytes), None);
+            assert_eq!(worker.arguments(offset, bytes), None);
+        }
+    }
+
+    #[test]
+    fn pages_are_given_back_from_the_end() {
+        let (arena, _fd) = Arena::create().unwrap();
+        arena.write(Half::Arguments, 0, &[1; 100]);
+        arena.write(Half::Arguments, GIVEN_BACK_AT_ONCE, &[1; 100]);
+        let left = arena.give_back(Half::Arguments, GIVEN_BACK_AT_ONCE + 100);
+        assert_eq!(left, GIVEN_BACK_AT_ONCE);
+        assert_eq!(arena.read(Half::Arguments, GIVEN_BACK_AT_ONCE as u64, 1).unwrap(), [0]);
+        assert_eq!(arena.read(Half::Arguments, 99, 1).unwrap(), [1]);
+        assert_eq!(arena.give_back(Half::Arguments, left), 0);
+        assert_eq!(arena.read(Half::Arguments, 99, 1).unwrap(), [0]);
+    }
+
+    #[test]
+    fn an_empty_ring_begins_at_its_start() {
+        let mut ring = Ring::new(1000);
+        assert_eq!(ring.place(1, 1001), None);
+        assert_eq!(ring.place(1, 1000), Some(0));
+        assert_eq!(ring.place(2, 1), None);
+        ring.release(1);
+        assert_eq!(ring.place(2, 10), Some(0));
+        assert_eq!(ring.place(3, 10), Some(64));
+        assert_eq!(ring.idle_used(), 0);
+        ring.release(3);
+        assert_eq!(ring.idle_used(), 1000);
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_payloads_share_a_byte(
+            steps in prop::collection::vec((1_usize..400, 0_u64..4), 1..200),
+        ) {
+            let mut ring = Ring::new(1000);
+            let mut live: VecDeque<(u64, Range<usize>)> = VecDeque::new();
+            for (seq, (bytes, behind)) in (1..).zip(steps) {
+                if let Some(start) = ring.place(seq, bytes) {
+                    let place = start..start + bytes;
+                    prop_assert!(place.end <= 1000 && start % LINE == 0);
+                    for (_, other) in &live {
+                        prop_assert!(place.end <= other.start || other.end <= place.start);
+                    }
+                    live.push_back((seq, place));
+                } else {
+                    prop_assert!(!live.is_empty(), "an empty ring has room for 400 bytes");
+                }
+                let until = seq.saturating_sub(behind);
+                ring.release(until);
+                live.retain(|(one, _)| *one > until);
+                prop_assert_eq!(ring.live.len(), live.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! A piece of what is written to a worker: frames, with what goes beside them.
+
+use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+
+use super::outbox;
+use crate::passing;
+use crate::sealed;
+use crate::wire::{self, Payload, Place, Run, ToWorker};
+
+/// A buffer above this capacity is given back when it is empty.
+const KEPT_BYTES: usize = 1 << 20;
+
+/// From this size on a payload is copied by a thread that may block.
+pub(super) const HUGE_BYTES: usize = 4 << 20;
+
+/// Bytes to be written.
+#[derive(Debug)]
+pub(super) enum Chunk {
+    Frames(Vec<u8>),
+    /// What the frame before announced.
+    Payload(Payload),
+    /// A frame with a descriptor beside it.
+    Passing(Vec<u8>, Arc<OwnedFd>),
+    /// A task whose arguments are still to be put somewhere.
+    Large(Run, Payload),
+}
+
+impl Run {
+    /// With its arguments in the frame.
+    pub(super) fn framed(self, args: &[u8]) -> Chunk {
+        Chunk::frame(&ToWorker::Run(self, Place::Frame), args)
+    }
+
+    /// With its arguments where they were put.
+    pub(super) fn placed(self, place: Place) -> Chunk {
+        Chunk::frame(&ToWorker::Run(self, place), &[])
+    }
+
+    /// With its arguments in a file of their own; if the system has none to
+    /// give, in the frame.
+    pub(super) fn with_file(self, args: &[u8]) -> Chunk {
+        let Ok(file) = sealed::create(args) else { return self.framed(args) };
+        let mut frame = Vec::new();
+        let place = Place::File { bytes: args.len() as u64 };
+        wire::append(&mut frame, &ToWorker::Run(self, place), &[]);
+        Chunk::Passing(frame, Arc::new(file))
+    }
+}
+
+impl Chunk {
+    /// A scattered value.
+    pub(super) fn share(id: u64, file: Arc<OwnedFd>) -> Self {
+        let mut frame = Vec::new();
+        wire::append(&mut frame, &ToWorker::Share { id }, &[]);
+        Self::Passing(frame, file)
+    }
+
+    /// The end of a scattered value.
+    pub(super) fn forget(id: u64) -> Self {
+        Self::frame(&ToWorker::Forget { id }, &[])
+    }
+
+    fn frame(message: &ToWorker, payload: &[u8]) -> Self {
+        let mut frame = Vec::new();
+        wire::append(&mut frame, message, payload);
+        Self::Frames(frame)
+    }
+
+    /// Whether it is much to copy.
+    pub(super) fn is_huge(&self) -> bool {
+        matches!(self, Self::Large(_, payload) if payload.len() >= HUGE_BYTES)
+    }
+
+    /// Sends some of it, from a byte on, without waiting.
+    pub(super) fn send(&self, stream: impl AsFd, from: usize) -> Result<usize, Errno> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match self {
+            Self::Passing(frame, fd) if from == 0 => {
+                passing::send(stream, frame, &[fd.as_fd()], flags)
+            }
+            _ => send(stream, &self[from..], flags),
+        }
+    }
+}
+
+impl outbox::Chunk for Chunk {
+    fn emptied(self) -> Option<Self> {
+        match self {
+            Self::Frames(mut bytes) if bytes.capacity() <= KEPT_BYTES => {
+                bytes.clear();
+                Some(Self::Frames(bytes))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self::Frames(Vec::new())
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Frames(bytes) | Self::Passing(bytes, _) => bytes,
+            Self::Payload(payload) | Self::Large(_, payload) => payload,
+        }
+    }
+}

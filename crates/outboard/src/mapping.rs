@@ -1,0 +1,217 @@
+//! Memory that a server and a worker share, or that a file holds which nobody
+//! can change any more.
+//!
+//! A [`Shared`] mapping may change at any moment, for the other process writes
+//! to it: nothing here makes a reference into it but [`Shared::lent`], and the
+//! rest copies. A [`Sealed`] one cannot change, and is lent as it is.
+
+#![expect(unsafe_code, reason = "this module owns mappings of shared memory")]
+
+use std::ffi::CStr;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+
+/// Pages of this process that a file backs; unmapped when dropped.
+#[derive(Debug)]
+struct Pages {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the pages belong to this value until `drop`, whatever thread has it.
+// What is done with them from several at once is argued where it is done.
+unsafe impl Send for Pages {}
+// SAFETY: as above.
+unsafe impl Sync for Pages {}
+
+impl Pages {
+    fn map(fd: impl AsFd, bytes: usize, protection: ProtFlags) -> io::Result<Self> {
+        // SAFETY: the kernel chooses where the mapping lies, so it replaces no
+        // memory that Rust knows of; it is unmapped only in `drop`.
+        let pointer =
+            unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, 0)? };
+        let start = NonNull::new(pointer.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
+        Ok(Self { start, bytes })
+    }
+
+    fn at(&self, range: &Range<usize>) -> *mut u8 {
+        assert!(range.start <= range.end && range.end <= self.bytes, "inside of the mapping");
+        // SAFETY: just checked: the offset is at most the length of one mapping.
+        unsafe { self.start.as_ptr().add(range.start) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: mapped with this length in `map`; what was lent of it does not
+        // outlive `self`.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// A file of fixed size that both processes map and write.
+#[derive(Debug)]
+pub(crate) struct Shared(Pages);
+
+impl Shared {
+    /// Makes the file, and the descriptor to hand to the worker. Its size is
+    /// sealed: a worker cannot shrink it under the server's mapping.
+    pub(crate) fn create(name: &CStr, bytes: usize) -> io::Result<(Self, OwnedFd)> {
+        let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        rustix::fs::ftruncate(&fd, bytes as u64)?;
+        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Ok((Self::map(&fd, bytes)?, fd))
+    }
+
+    /// Maps a file that was received.
+    pub(crate) fn open(fd: &OwnedFd, bytes: usize) -> io::Result<Self> {
+        let sealed = fcntl_get_seals(fd)?.contains(SealFlags::SHRINK);
+        if !sealed || fstat(fd)?.st_size != bytes as i64 {
+            return Err(io::Error::other("shared memory has not the size that it must have"));
+        }
+        Self::map(fd, bytes)
+    }
+
+    fn map(fd: &OwnedFd, bytes: usize) -> io::Result<Self> {
+        Pages::map(fd, bytes, ProtFlags::READ | ProtFlags::WRITE).map(Self)
+    }
+
+    /// Copies bytes to a place.
+    ///
+    /// # Panics
+    ///
+    /// If they reach outside of the mapping.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        let to = self.0.at(&(offset..offset.saturating_add(bytes.len())));
+        // SAFETY: `at` checked that so many bytes are mapped there. No reference
+        // of this process leads there: `lent` is called in the worker, for what
+        // only the server writes. What the other process does to them at the
+        // same time is its own loss.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+    }
+
+    /// Copies bytes from a place, whatever they are by then.
+    ///
+    /// # Panics
+    ///
+    /// If the place reaches outside of the mapping.
+    pub(crate) fn read(&self, range: Range<usize>) -> Vec<u8> {
+        let (from, bytes) = (self.0.at(&range), range.len());
+        let mut copy = Vec::with_capacity(bytes);
+        // SAFETY: `at` checked that so many bytes are mapped there, and the
+        // vector has room for them, in memory of its own. They are read once,
+        // through a raw pointer; every bit pattern is a valid `u8`, so it does
+        // not matter that the other process may be writing them.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), bytes);
+            copy.set_len(bytes);
+        }
+        copy
+    }
+
+    /// As `read`, to where there is memory already.
+    ///
+    /// # Panics
+    ///
+    /// As `read`.
+    pub(crate) fn copy(&self, offset: usize, to: &mut [u8]) {
+        let from = self.0.at(&(offset..offset.saturating_add(to.len())));
+        // SAFETY: as in `read`; `to` is this process's own memory.
+        unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    }
+
+    /// A place of the worker's mapping, in place.
+    ///
+    /// Only for a worker, and only for arguments: nothing in a worker writes
+    /// there, and the server, which is the same program and which the worker is
+    /// at the mercy of anyway, does not before it has the worker's answer, which
+    /// is written after this borrow has ended.
+    ///
+    /// # Panics
+    ///
+    /// If the place reaches outside of the mapping.
+    pub(crate) fn lent(&self, range: Range<usize>) -> &[u8] {
+        // SAFETY: `at` checked that so many bytes are mapped there; that nobody
+        // writes them while they are lent is what the documentation asks for.
+        unsafe { std::slice::from_raw_parts(self.0.at(&range), range.len()) }
+    }
+
+    /// Gives pages back to the system: they read as zeros, and take no memory.
+    ///
+    /// # Panics
+    ///
+    /// If the place reaches outside of the mapping.
+    pub(crate) fn forget(&self, range: Range<usize>) {
+        let at = self.0.at(&range);
+        // SAFETY: `at` checked that the range is mapped. No reference of this
+        // process leads there, as for `write`; the bytes become zeros, which is
+        // one more thing that shared memory may do at any moment.
+        let _ = unsafe { madvise(at.cast(), range.len(), Advice::LinuxRemove) };
+    }
+}
+
+/// What a sealed file holds: it can be read, and nobody can change it.
+#[derive(Debug)]
+pub(crate) struct Sealed(Option<Pages>);
+
+impl Sealed {
+    /// Maps a file.
+    ///
+    /// # Errors
+    ///
+    /// The system's; or it can still be changed.
+    pub(crate) fn open(fd: &OwnedFd) -> io::Result<Self> {
+        let bytes = super::sealed::size(fd)?;
+        let pages = (bytes > 0).then(|| Pages::map(fd, bytes, ProtFlags::READ));
+        Ok(Self(pages.transpose()?))
+    }
+}
+
+impl AsRef<[u8]> for Sealed {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |pages| {
+            // SAFETY: so many bytes are mapped, readable, for as long as `self`
+            // lives. `size` checked that the file is sealed against writing, and
+            // against shrinking: the kernel grants that seal only while nobody has
+            // the file mapped for writing, and nobody can again. So the bytes
+            // never change, in whatever process.
+            unsafe { std::slice::from_raw_parts(pages.start.as_ptr(), pages.bytes) }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_side_writes_the_other_reads() {
+        let (server, fd) = Shared::create(c"test", 3 << 12).unwrap();
+        let worker = Shared::open(&fd, 3 << 12).unwrap();
+        server.write(4090, b"0123456789");
+        assert_eq!(worker.read(4090..4100), b"0123456789");
+        assert_eq!(worker.lent(4092..4094), b"23");
+        server.forget(0..3 << 12);
+        assert_eq!(worker.read(4090..4100), [0; 10]);
+    }
+
+    #[test]
+    #[should_panic(expected = "inside of the mapping")]
+    fn nothing_is_read_outside() {
+        let (server, _fd) = Shared::create(c"test", 4096).unwrap();
+        server.read(4000..4097);
+    }
+
+    #[test]
+    fn a_file_that_could_shrink_is_refused() {
+        let fd = memfd_create(c"test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        rustix::fs::ftruncate(&fd, 4096).unwrap();
+        assert!(Shared::open(&fd, 4096).is_err());
+        assert!(Sealed::open(&fd).is_err());
+    }
+}
