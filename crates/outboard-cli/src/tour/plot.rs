@@ -22,7 +22,7 @@ const SCALE: u32 = 22;
 const NAMES: u32 = 140;
 const FIGURES: u32 = 80;
 
-const TEXT_SIZE: u32 = 13;
+const TEXT_SIZE: u32 = 16;
 const INK: RGBColor = RGBColor(29, 35, 38);
 const QUIET: RGBColor = RGBColor(92, 102, 107);
 
@@ -73,7 +73,10 @@ fn draw(bars: &[Bar], svg: SVGBackend<'_>) -> Result<(), Box<dyn std::error::Err
         .axis_style(QUIET.mix(0.4))
         .bold_line_style(QUIET.mix(0.2))
         .label_style(text.clone().color(&QUIET))
-        .x_label_formatter(&|seconds| figure::time(*seconds))
+        .x_label_formatter(&|seconds| match *seconds {
+            0.0 => "0".to_owned(),
+            seconds => figure::time(seconds),
+        })
         .draw()?;
 
     let place = |row: usize, from: f64| bars.len() as f64 - row as f64 - from;
