@@ -24,10 +24,9 @@ use std::os::fd::OwnedFd;
 use crate::answers::ANSWERS_BYTES;
 use crate::mapping::Shared;
 
-/// The size of one half. It takes memory only as far as it is used. A larger
-/// payload is better off in a file of its own, which is written once and mapped:
-/// to copy it out would take fresh memory, for no allocator keeps so much.
-pub(crate) const HALF_BYTES: usize = 32 << 20;
+/// The size of one half. It takes memory only as far as it is used. What does not
+/// fit has a file of its own, all of which is new memory each time.
+pub(crate) const HALF_BYTES: usize = 64 << 20;
 
 /// The size of it all.
 const BYTES: usize = 2 * HALF_BYTES + ANSWERS_BYTES;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::wire::Payload;
+use crate::wire::{FEW_BYTES, Payload};
 
 /// A payload that is to be decoded.
 #[derive(Debug)]
@@ -36,18 +36,27 @@ impl Deref for Input<'_> {
 impl Input<'_> {
     fn into_bytes(self) -> Bytes {
         match self {
-            Self::Lent(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Lent(bytes) => copy(bytes).into(),
             Self::Owned(payload) => payload.into_bytes(),
         }
     }
 
     pub(crate) fn into_vec(self) -> Vec<u8> {
         match self {
-            Self::Lent(bytes) => bytes.to_vec(),
+            Self::Lent(bytes) => copy(bytes),
             Self::Owned(Payload::Owned(bytes)) => bytes,
             Self::Owned(Payload::Shared(bytes)) => bytes.into(),
+            Self::Owned(few) => few.to_vec(),
         }
     }
+}
+
+#[cfg(all(feature = "local", target_os = "linux"))]
+use crate::mapping::copy;
+
+#[cfg(not(all(feature = "local", target_os = "linux")))]
+fn copy(bytes: &[u8]) -> Vec<u8> {
+    bytes.to_vec()
 }
 
 /// What a value is as a payload.
@@ -67,7 +76,17 @@ pub(crate) fn encode<T: Serialize + 'static>(value: T) -> Result<Payload, String
     let mut out = SPARE.take();
     out.reserve(16);
     encode_into(&value, &mut out).map_err(|error| error.to_string())?;
+    if out.len() <= FEW_BYTES {
+        let few = Payload::copy(&out);
+        keep(out);
+        return Ok(few);
+    }
     Ok(out.into())
+}
+
+fn keep(mut buffer: Vec<u8>) {
+    buffer.clear();
+    SPARE.set(buffer);
 }
 
 thread_local! {
@@ -81,14 +100,13 @@ const KEPT_BYTES: usize = 2 << 20;
 /// Keeps the buffer of a payload that was written, so that the next value need not
 /// grow one: a buffer that doubles to a megabyte touches three of fresh memory.
 pub(crate) fn recycle(payload: Payload) {
-    let mut buffer = match payload {
+    let buffer = match payload {
         Payload::Owned(buffer) => buffer,
         Payload::Shared(bytes) if bytes.is_unique() => bytes.into(),
-        Payload::Shared(_) => return,
+        Payload::Shared(_) | Payload::Few(..) => return,
     };
     if buffer.capacity() <= KEPT_BYTES {
-        buffer.clear();
-        SPARE.set(buffer);
+        keep(buffer);
     }
 }
 
@@ -179,12 +197,12 @@ mod tests {
         let large = encode("x".repeat(1 << 20)).unwrap();
         let at = large.as_ptr();
         recycle(large);
-        let small = encode(7_u8).unwrap();
-        assert_eq!((small.as_ptr(), &small[..]), (at, &[7][..]));
-        assert_ne!(encode(7_u8).unwrap().as_ptr(), at);
+        let small = encode("y".repeat(100)).unwrap();
+        assert_eq!((small.as_ptr(), small.len()), (at, 101));
+        assert_ne!(encode("y".repeat(100)).unwrap().as_ptr(), at);
         let kept = Payload::Shared(Bytes::from(vec![1; 100_000]));
         recycle(kept.clone());
-        assert_ne!(encode(7_u8).unwrap().as_ptr(), kept.as_ptr(), "someone else has it");
+        assert_ne!(encode("z".repeat(100)).unwrap().as_ptr(), kept.as_ptr(), "someone else has it");
     }
 
     #[test]

@@ -60,8 +60,15 @@ enum State {
         waiter: WaiterId,
         owner: Arc<Owner>,
     },
-    Finished(Result<Reply, Error>),
+    /// Boxed: it is seldom kept, and futures that wait should be small.
+    Finished(Box<Result<Reply, Error>>),
     Taken,
+}
+
+impl State {
+    fn finished(result: Result<Reply, Error>) -> Self {
+        Self::Finished(Box::new(result))
+    }
 }
 
 /// How far a task has come.
@@ -84,7 +91,7 @@ impl<T> TaskFuture<T> {
     ) -> Self {
         let (id, state) = match submitted {
             Ok((waiter, id, receiver)) => (Some(id), State::Pending { receiver, waiter, owner }),
-            Err(error) => (None, State::Finished(Err(error))),
+            Err(error) => (None, State::finished(Err(error))),
         };
         Self { id, state, decode }
     }
@@ -134,18 +141,29 @@ impl<T> TaskFuture<T> {
         self.status() == Status::Finished
     }
 
+    /// Waits until the task has ended, and takes its result.
+    fn poll_reply(&mut self, context: &mut Context<'_>) -> Poll<Result<Reply, Error>> {
+        let result = match &mut self.state {
+            State::Pending { receiver, .. } => {
+                ready!(Pin::new(receiver).poll(context)).unwrap_or_else(|_| Err(gone()))
+            }
+            _ => self.take(),
+        };
+        self.state = State::Taken;
+        Poll::Ready(result)
+    }
+
     /// Waits until the task has ended, and keeps its result.
     fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if let State::Pending { receiver, .. } = &mut self.state {
-            let result = ready!(Pin::new(receiver).poll(context)).unwrap_or_else(|_| Err(gone()));
-            self.state = State::Finished(result);
+        if let State::Pending { .. } = &self.state {
+            self.state = State::finished(ready!(self.poll_reply(context)));
         }
         Poll::Ready(())
     }
 
     fn take(&mut self) -> Result<Reply, Error> {
         match std::mem::replace(&mut self.state, State::Taken) {
-            State::Finished(result) => result,
+            State::Finished(result) => *result,
             _ => panic!("a TaskFuture was polled after it gave its result"),
         }
     }
@@ -169,7 +187,7 @@ impl<T: DeserializeOwned> TaskFuture<T> {
         if let State::Pending { receiver, .. } = &mut self.state {
             // The state stays as it is: should blocking panic, the drop cancels.
             let receiver = std::mem::replace(receiver, oneshot::channel().1);
-            self.state = State::Finished(receiver.blocking_recv().unwrap_or_else(|_| Err(gone())));
+            self.state = State::finished(receiver.blocking_recv().unwrap_or_else(|_| Err(gone())));
         }
         self.take().and_then(|reply| decode(self.decode, reply.payload))
     }
@@ -185,9 +203,8 @@ impl<T: DeserializeOwned> TaskFuture<T> {
     ///
     /// The future that is returned owns the task: dropping it cancels.
     pub async fn with_report(mut self) -> Result<(T, Report), Error> {
-        poll_fn(|context| self.poll_finished(context)).await;
-        let reply = self.take()?;
-        Ok((decode(self.decode, reply.payload)?, reply.report))
+        let reply = poll_fn(|context| self.poll_reply(context)).await?;
+        Ok((decode(self.decode, reply.payload)?, reply.ran.into()))
     }
 }
 
@@ -195,8 +212,8 @@ impl<T: DeserializeOwned> Future for TaskFuture<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        ready!(self.poll_finished(context));
-        Poll::Ready(self.take().and_then(|reply| decode(self.decode, reply.payload)))
+        let reply = ready!(self.poll_reply(context));
+        Poll::Ready(reply.and_then(|reply| decode(self.decode, reply.payload)))
     }
 }
 
@@ -339,7 +356,7 @@ pub async fn wait<T>(
     let mut ended = Vec::new();
     let waiting = async {
         while let Some(one) = waits.next().await {
-            let failed = matches!(one.1.state, State::Finished(Err(_)));
+            let failed = matches!(&one.1.state, State::Finished(result) if result.is_err());
             ended.push(one);
             match when {
                 When::FirstCompleted => return,

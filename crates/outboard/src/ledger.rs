@@ -45,9 +45,14 @@ pub(crate) use key::Key;
 /// What makes two submits the same.
 mod key;
 
+/// What one execution gave.
+mod report;
+
 /// What is told of a task.
 mod story;
 
+pub use report::Report;
+pub(crate) use report::{Ran, Reply};
 pub use story::NoTaskId;
 
 /// Names a task of one client, as text like `2f.0`; never reused within two
@@ -96,39 +101,6 @@ pub(crate) struct Request<'a> {
     pub(crate) steady_ns: Option<u64>,
     /// The span in which it was submitted.
     pub(crate) origin: Option<Arc<Origin>>,
-}
-
-/// What one execution gave.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    /// The encoded result.
-    pub(crate) payload: Payload,
-    pub(crate) report: Report,
-}
-
-/// How one execution went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Report {
-    /// Which execution of the task it was, counting from 1.
-    pub attempt: u32,
-    /// What of the time from submit to the result was not the run time of this
-    /// attempt: in the queue, in earlier attempts, to the worker and back.
-    pub queue_time: Duration,
-    /// From the start of this attempt to its end, by the worker's clock.
-    pub run_time: Duration,
-    /// CPU time of the worker's whole process during this attempt; measured
-    /// for tasks that ran for a millisecond or more.
-    pub cpu_time: Option<Duration>,
-    /// Resident memory of the worker at the end, in bytes; measured for tasks
-    /// that ran for a millisecond or more.
-    pub memory_bytes: Option<u64>,
-    /// Resident memory of the worker before that, in bytes: at the end of the
-    /// last measured task, or at the worker's start. Known where `memory_bytes`
-    /// is.
-    pub memory_at_start_bytes: Option<u64>,
-    /// The number of the worker.
-    pub worker: usize,
 }
 
 /// The bounds of the queue.
@@ -495,12 +467,12 @@ impl<W> Ledger<W> {
             }
             Err(error) => self.failed(id, error, Some((usage, worker)), settled),
             Ok(payload) => {
-                let report = task.report(now, usage, worker);
+                let all = now.saturating_duration_since(task.submitted);
+                let ran = Ran::new(task.attempt, worker, all, usage);
                 let (function, tenant) = (task.function, task.place().tenant);
                 self.counts.done += 1;
-                let queue_ns = u64::try_from(report.queue_time.as_nanos()).unwrap_or(u64::MAX);
-                self.book.done(function, tenant, queue_ns, usage);
-                self.settle(id, Ok(Reply { payload, report }), Some((usage, worker)), settled)
+                self.book.done(function, tenant, ran.queue_ns, usage);
+                self.settle(id, Ok(Reply { payload, ran }), Some((usage, worker)), settled)
             }
         }
     }
@@ -684,7 +656,7 @@ impl<W> Ledger<W> {
             Waiters::Many(waiters) => {
                 let result = result.map(|reply| Reply { payload: reply.payload.share(), ..reply });
                 for waiter in waiters {
-                    settled.extend(self.exit(waiter).map(|handle| (handle, copy(&result))));
+                    settled.extend(self.exit(waiter).map(|handle| (handle, result.clone())));
                 }
             }
         }
@@ -741,19 +713,6 @@ impl Task {
             State::Queued(place) | State::Placed(place, _) => place,
         }
     }
-
-    fn report(&self, now: Instant, usage: Usage, worker: usize) -> Report {
-        let run_time = Duration::from_nanos(usage.run_ns);
-        Report {
-            attempt: self.attempt,
-            queue_time: now.saturating_duration_since(self.submitted).saturating_sub(run_time),
-            run_time,
-            cpu_time: usage.cpu_ns.map(Duration::from_nanos),
-            memory_bytes: usage.memory_bytes,
-            memory_at_start_bytes: usage.memory_before_bytes,
-            worker,
-        }
-    }
 }
 
 impl Waiters {
@@ -771,15 +730,6 @@ impl Waiters {
                 *self = Self::One(*all.first().expect("there is one"));
             }
         }
-    }
-}
-
-fn copy(result: &Result<Reply, Error>) -> Result<Reply, Error> {
-    match result {
-        Ok(Reply { payload, report }) => {
-            Ok(Reply { payload: payload.clone(), report: report.clone() })
-        }
-        Err(error) => Err(error.clone()),
     }
 }
 

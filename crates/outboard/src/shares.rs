@@ -32,6 +32,10 @@ use slab::Slab;
 
 use crate::ledger::TaskId;
 
+mod line;
+
+use line::Line;
+
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
@@ -141,30 +145,21 @@ struct Class {
     work: Work,
 }
 
-/// The tasks of one tenant in one class, the oldest first.
-#[derive(Debug, Default)]
-struct Line {
-    tasks: BTreeMap<u64, Queued>,
-    work: Work,
-}
-
-impl Line {
-    /// The task whose turn it is. Newest first is for an overload that lasts
-    /// (Maurer, "Fail at Scale", ACM Queue 2015): whoever came first has most
-    /// likely stopped waiting. A task without a timeout waits for ever, so it
-    /// neither overtakes nor is it a reason.
-    fn next(&self, now: Instant, lifo_above: usize) -> Option<(u64, Queued)> {
-        let (order, first) = self.tasks.first_key_value()?;
-        if self.tasks.len() > lifo_above
-            && now.saturating_duration_since(first.submitted) > LIFO_AFTER
-            && let Some((newest, last)) = self.tasks.last_key_value()
-            && first.hurried
-            && last.hurried
-        {
-            return Some((*newest, *last));
-        }
-        Some((*order, *first))
+/// The task whose turn it is. Newest first is for an overload that lasts
+/// (Maurer, "Fail at Scale", ACM Queue 2015): whoever came first has most
+/// likely stopped waiting. A task without a timeout waits for ever, so it
+/// neither overtakes nor is it a reason.
+fn next(line: &Line, now: Instant, lifo_above: usize) -> Option<(u64, Queued)> {
+    let (order, first) = line.first()?;
+    if line.len() > lifo_above
+        && now.saturating_duration_since(first.submitted) > LIFO_AFTER
+        && let Some((newest, last)) = line.last()
+        && first.hurried
+        && last.hurried
+    {
+        return Some((newest, last));
     }
+    Some((order, first))
 }
 
 #[derive(Debug)]
@@ -290,8 +285,8 @@ impl Shares {
     pub(crate) fn lines(&self) -> impl Iterator<Item = (i32, TenantId, usize, Instant)> {
         self.classes.iter().flat_map(|(priority, class)| {
             class.queues.iter().filter_map(move |(tenant, line)| {
-                let (_, oldest) = line.tasks.first_key_value()?;
-                Some((priority.0, *tenant, line.tasks.len(), oldest.submitted))
+                let (_, oldest) = line.first()?;
+                Some((priority.0, *tenant, line.len(), oldest.submitted))
             })
         })
     }
@@ -322,12 +317,11 @@ impl Shares {
         let tenant = &mut self.tenants[id.0 as usize];
         let class = self.classes.entry(Reverse(priority)).or_default();
         let queue = class.queues.entry(id).or_default();
-        if queue.tasks.is_empty() {
+        if queue.is_empty() {
             tenant.classes.push(priority);
             class.turns.insert((tenant.virtual_time, id));
         }
-        if queue.tasks.insert(order, queued).is_none() {
-            queue.work.add(queued);
+        if queue.insert(order, queued) {
             class.work.add(queued);
             tenant.waiting += 1;
             self.waiting += 1;
@@ -339,13 +333,12 @@ impl Shares {
         let Place { priority, tenant: id, order } = place;
         let class = self.classes.get_mut(&Reverse(priority))?;
         let queue = class.queues.get_mut(&id)?;
-        let queued = queue.tasks.remove(&order)?;
-        queue.work.remove(queued);
+        let queued = queue.remove(order)?;
         class.work.remove(queued);
         let tenant = &mut self.tenants[id.0 as usize];
         tenant.waiting -= 1;
         self.waiting -= 1;
-        if queue.tasks.is_empty() {
+        if queue.is_empty() {
             tenant.classes.retain(|class| *class != priority);
             class.queues.remove(&id);
             class.turns.remove(&(tenant.virtual_time, id));
@@ -378,7 +371,7 @@ impl Shares {
             class.turns.iter().map(move |(_, id)| (priority.0, class, *id))
         });
         let (place, accepted) = turns.find_map(|(priority, class, tenant)| {
-            let (order, queued) = class.queues.get(&tenant)?.next(now, self.lifo_above)?;
+            let (order, queued) = next(class.queues.get(&tenant)?, now, self.lifo_above)?;
             let accepted = accept(tenant, queued, self.contested(tenant, now))?;
             Some((Place { priority, tenant, order }, accepted))
         })?;

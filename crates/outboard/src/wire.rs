@@ -131,12 +131,16 @@ pub(crate) enum Failure {
 }
 
 /// Opaque bytes: encoded arguments, or an encoded result. Large or shared ones
-/// are cloned without copying.
+/// are cloned without copying; a few bytes need no memory of their own.
 #[derive(Clone, Debug)]
 pub enum Payload {
+    Few(u8, [u8; FEW_BYTES]),
     Owned(Vec<u8>),
     Shared(Bytes),
 }
+
+/// As many as there is room for beside the others.
+pub(crate) const FEW_BYTES: usize = 30;
 
 /// From this size on, copying costs more than sharing.
 const SHARED_BYTES: usize = 16 << 10;
@@ -147,8 +151,21 @@ impl Payload {
         Self::Shared(self.into_bytes())
     }
 
+    /// A copy of bytes.
+    pub(crate) fn copy(bytes: &[u8]) -> Self {
+        match bytes.len() {
+            few @ ..=FEW_BYTES => {
+                let mut room = [0; FEW_BYTES];
+                room[..few].copy_from_slice(bytes);
+                Self::Few(few as u8, room)
+            }
+            _ => bytes.to_vec().into(),
+        }
+    }
+
     pub(crate) fn into_bytes(self) -> Bytes {
         match self {
+            Self::Few(..) => Bytes::copy_from_slice(&self),
             Self::Owned(bytes) => bytes.into(),
             Self::Shared(bytes) => bytes,
         }
@@ -180,6 +197,7 @@ impl Deref for Payload {
 
     fn deref(&self) -> &[u8] {
         match self {
+            Self::Few(few, bytes) => &bytes[..usize::from(*few)],
             Self::Owned(bytes) => bytes,
             Self::Shared(bytes) => bytes,
         }

@@ -36,7 +36,7 @@ pub(super) fn ended(
         attempt: task.attempt,
         worker: short(worker),
         queue_ns: match result {
-            Ok(reply) => reply.report.queue_time.as_nanos() as u64,
+            Ok(reply) => reply.ran.queue_ns,
             Err(_) => all_ns.saturating_sub(usage.run_ns),
         },
         run_ns: usage.run_ns,

@@ -8,13 +8,13 @@ impl Shares {
     /// The task that waits at a place.
     pub(crate) fn at(&self, place: Place) -> Option<TaskId> {
         let queue = self.classes.get(&Reverse(place.priority))?.queues.get(&place.tenant)?;
-        queue.tasks.get(&place.order).map(|queued| queued.task)
+        queue.get(place.order).map(|queued| queued.task)
     }
 
     /// All tasks that wait.
     pub(crate) fn tasks(&self) -> impl Iterator<Item = TaskId> {
         let queues = self.classes.values().flat_map(|class| class.queues.values());
-        queues.flat_map(|queue| queue.tasks.values().map(|queued| queued.task))
+        queues.flat_map(|queue| queue.tasks().map(|queued| queued.task))
     }
 
     /// The tenants that have tasks waiting.
@@ -32,10 +32,10 @@ impl Shares {
                 assert_eq!(tenant.virtual_time, *virtual_time, "a turn is out of date");
                 assert!(tenant.classes.contains(&priority.0));
                 let line = &class.queues[id];
-                assert!(!line.tasks.is_empty());
-                assert!(tenant.tasks >= line.tasks.len());
+                assert!(!line.is_empty());
+                assert!(tenant.tasks >= line.len());
                 let mut work = Work::default();
-                line.tasks.values().for_each(|queued| work.add(*queued));
+                line.tasks().for_each(|queued| work.add(queued));
                 assert_eq!(line.work, work);
             }
         }

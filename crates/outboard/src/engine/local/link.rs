@@ -2,8 +2,8 @@
 //! their way, and the kill.
 
 use std::collections::{HashSet, VecDeque};
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -14,7 +14,6 @@ use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use rustix::time::ClockId;
 use tokio::io::Interest;
-use tokio::net::unix::OwnedWriteHalf;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -30,7 +29,7 @@ use crate::worker::now_ns;
 
 use super::chunk::Chunk;
 use super::outbox::{self, Outbox, Socket, Unsent};
-use super::process;
+use super::process::{self, watch};
 use super::wear::Wear;
 
 /// One worker process, as the server sees it.
@@ -46,7 +45,7 @@ pub(super) struct Link {
     pub(super) heard_bytes: AtomicU64,
     /// Its answers are to be looked at, bell or no bell.
     pub(super) poked: Notify,
-    stream: OwnedWriteHalf,
+    stream: Arc<UnixStream>,
     runtime: Handle,
     outgoing: Mutex<Outgoing>,
     /// It executes tasks from now on.
@@ -107,7 +106,7 @@ impl Link {
         pid: u32,
         pidfd: OwnedFd,
         (page, arena): (Page, Arena),
-        stream: OwnedWriteHalf,
+        stream: Arc<UnixStream>,
         runtime: Handle,
         wear: Wear,
     ) -> Arc<Self> {
@@ -388,7 +387,7 @@ impl Link {
             self.poked.notify_one();
         }
         let read = self.page.bell().said() == self.heard_bytes.load(Relaxed);
-        (mute && read && rustix::io::ioctl_fionread(self.stream.as_ref()) == Ok(0)).then_some(first)
+        (mute && read && rustix::io::ioctl_fionread(&*self.stream) == Ok(0)).then_some(first)
     }
 
     /// Kills the worker, for a reason that its loss will be put down to.
@@ -468,7 +467,7 @@ impl Link {
     }
 
     fn shutdown(&self) {
-        let _ = shutdown(self.stream.as_ref(), Shutdown::Both);
+        let _ = shutdown(&*self.stream, Shutdown::Both);
     }
 
     /// The monotonic clock, in nanoseconds, when it started the task that it is
@@ -520,18 +519,15 @@ impl Link {
     fn write_later(&self) {
         let Some(link) = self.weak.upgrade() else { return };
         self.runtime.spawn(async move {
-            while link.stream.writable().await.is_ok() {
-                let mut result = Err(Unsent::Full);
-                // Through `try_io`, so that a full socket is waited for again.
-                let _ = link.stream.as_ref().try_io(Interest::WRITABLE, || {
-                    result = outbox::resume(&*link);
-                    if result == Err(Unsent::Full) {
-                        return Err(io::Error::from(io::ErrorKind::WouldBlock));
-                    }
-                    Ok(())
-                });
-                if result != Err(Unsent::Full) {
-                    return link.wrote(result);
+            // Only while it is full: a socket that is watched for room wakes this
+            // process each time that the worker reads a task.
+            let watched = link.stream.try_clone();
+            let watched = watched.and_then(|stream| watch(Arc::new(stream), Interest::WRITABLE));
+            let Ok(watched) = watched else { return link.wrote(Err(Unsent::Broken)) };
+            while let Ok(mut room) = watched.writable().await {
+                match outbox::resume(&*link) {
+                    Err(Unsent::Full) => room.clear_ready(),
+                    result => return link.wrote(result),
                 }
             }
         });
@@ -579,7 +575,7 @@ impl Socket for Link {
 
     fn send(&self, chunk: &Chunk, from: usize) -> Result<usize, Unsent> {
         loop {
-            match chunk.send(self.stream.as_ref(), from) {
+            match chunk.send(&*self.stream, from) {
                 Ok(sent) => return Ok(sent),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Err(Unsent::Full),
@@ -625,7 +621,7 @@ impl Outgoing {
         let Some(Chunk::Frames(frames)) = self.outbox.last_mut() else { return };
         let message = ToWorker::Run(run, Place::Frame);
         match payload {
-            Payload::Owned(bytes) => wire::append(frames, &message, bytes),
+            Payload::Owned(_) | Payload::Few(..) => wire::append(frames, &message, payload),
             Payload::Shared(bytes) => {
                 wire::append_head(frames, &message, bytes.len());
                 self.outbox.push(seq, Chunk::Payload(payload.clone()));

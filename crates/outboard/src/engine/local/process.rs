@@ -1,13 +1,18 @@
 //! System calls about processes that no safe crate offers: what a worker does
-//! to itself at its start, and how the server reaps it.
+//! to itself at its start, how the server reaps it, and what it watches a
+//! worker's socket for.
 
 #![expect(unsafe_code, reason = "this module owns the raw system calls about processes")]
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::Arc;
 
 use libc::c_int;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// How the name of the thread that executes tasks begins.
 pub(crate) const THREAD: &str = "outboard-w";
@@ -32,6 +37,18 @@ pub(crate) fn close_inherited() {
             unsafe { libc::close(fd) };
         }
     }
+}
+
+/// A worker's socket, watched for something.
+pub(super) type Watched = AsyncFd<Arc<UnixStream>>;
+
+/// Has the current runtime watch a socket. For one interest only: tokio's own socket
+/// always has both, and then each task that a worker reads wakes this process, for
+/// there is room again.
+pub(super) fn watch(stream: Arc<UnixStream>, interest: Interest) -> io::Result<Watched> {
+    // SAFETY: the stream owns its descriptor, which stays open, and the same one, for
+    // as long as it lives; the value keeps it alive, and never gives up or replaces it.
+    Ok(unsafe { AsyncFd::register_with_interest(stream, interest)? })
 }
 
 /// Whether the thread of a worker process that executes tasks waits for

@@ -11,12 +11,12 @@ use std::task::Poll;
 use std::time::Instant;
 
 use futures_util::future::{Either, select};
-use tokio::io::Interest;
-use tokio::net::unix::OwnedReadHalf;
+use rustix::io::Errno;
 
 use super::Links;
 use super::chunk::HUGE_BYTES;
 use super::link::{Link, Sent};
+use super::process::Watched;
 use super::supervisor::Control;
 use crate::answers::{LONGEST_BYTES, Listener, Nonsense};
 use crate::arena::HALF_BYTES;
@@ -74,7 +74,7 @@ impl Reader {
     }
 
     /// Serves the worker to its end, and reports that.
-    pub(super) async fn serve(mut self, stream: OwnedReadHalf) {
+    pub(super) async fn serve(mut self, stream: Watched) {
         let conversed = self.converse(&stream).await;
         match conversed {
             Ok(()) => self.link.hung_up(),
@@ -98,7 +98,7 @@ impl Reader {
     }
 
     /// Takes what the worker writes until its stream ends.
-    async fn converse(&mut self, stream: &OwnedReadHalf) -> Result<(), Nonsense> {
+    async fn converse(&mut self, stream: &Watched) -> Result<(), Nonsense> {
         loop {
             let quiet = self.awaits_beside || self.listener.sleep(&self.link.page);
             if quiet {
@@ -131,7 +131,6 @@ impl Reader {
         let mut messages = Vec::new();
         self.take_socket(&mut messages)?;
         self.listener.hear(&self.link.arena, &self.link.page, &mut self.answers)?;
-        self.link.heard_bytes.store(self.listener.heard_bytes(), Relaxed);
         let mut room = HALF_BYTES as u64;
         loop {
             if self.awaits_beside {
@@ -147,7 +146,7 @@ impl Reader {
                 self.awaits_beside = true;
                 continue;
             }
-            let payload = payload.to_vec().into();
+            let payload = Payload::copy(payload);
             messages.push(self.complete(message, payload, &mut room).await?);
         }
         // A worker of ours says first that something comes, a descriptor comes with
@@ -164,6 +163,8 @@ impl Reader {
                 messages.try_for_each(|(message, payload)| self.receive(reports, message, payload))
             })?;
         }
+        // Only now: a worker is not mute while a large result is copied.
+        self.link.heard_bytes.store(self.listener.heard_bytes(), Relaxed);
         Ok(taken)
     }
 
@@ -182,9 +183,9 @@ impl Reader {
             let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
             match message {
                 FromWorker::Hello { .. } | FromWorker::Ready | FromWorker::Said { .. } => {
-                    messages.push((message, Payload::Owned(Vec::new())));
+                    messages.push((message, Payload::copy(&[])));
                 }
-                _ => self.beside = Some((message, payload.to_vec().into())),
+                _ => self.beside = Some((message, Payload::copy(payload))),
             }
         }
         Ok(())
@@ -312,34 +313,23 @@ async fn step_back() {
 }
 
 /// Waits for bytes, and puts them into the inbox; gives how many.
-async fn read(
-    stream: &OwnedReadHalf,
-    inbox: &mut Inbox,
-    files: &mut Vec<OwnedFd>,
-) -> io::Result<usize> {
-    let stream: &tokio::net::UnixStream = stream.as_ref();
+async fn read(stream: &Watched, inbox: &mut Inbox, files: &mut Vec<OwnedFd>) -> io::Result<usize> {
     loop {
-        stream.readable().await?;
-        let mut read = None;
-        let result = stream.try_io(Interest::READABLE, || {
-            let room = inbox.room();
-            let bytes = passing::receive(stream, room, files)?;
-            read = Some(bytes);
-            // Less than there was room for: nothing is left, so wait next time
-            // without trying first. Descriptors end a read earlier.
-            match bytes > 0 && bytes < room.len() && files.is_empty() {
-                true => Err(io::ErrorKind::WouldBlock.into()),
-                false => Ok(()),
-            }
-        });
-        match (read, result) {
-            (Some(bytes), _) => {
+        let mut ready = stream.readable().await?;
+        let room = inbox.room();
+        match passing::receive(stream.get_ref(), room, files) {
+            Ok(bytes) => {
+                // Less than there was room for: nothing is left, so wait next time
+                // without trying first. Descriptors end a read earlier.
+                if bytes > 0 && bytes < room.len() && files.is_empty() {
+                    ready.clear_ready();
+                }
                 inbox.arrived(bytes);
                 return Ok(bytes);
             }
-            (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-            (None, Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-            (None, result) => result?,
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }

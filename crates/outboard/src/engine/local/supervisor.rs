@@ -21,13 +21,14 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::SendFlags;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use rustix::time::ClockId;
+use tokio::io::Interest;
 use tokio::runtime::Handle;
 
 use super::Links;
 use super::cgroup::{Group, Groups};
 use super::link::Link;
 use super::output::{LastWords, Pipe, Printer, Stream};
-use super::process::{Reaped, reap};
+use super::process::{Reaped, Watched, reap, watch};
 use super::reader::Reader;
 use super::shortage::{Kills, shortage};
 use super::wear::Wear;
@@ -309,11 +310,12 @@ impl Supervisor {
         let stdout = stdout.transpose()?;
         let stderr = child.stderr.take().ok_or(io::ErrorKind::InvalidData)?;
         let stderr = self.pipe(stderr, Stream::Stderr, number)?;
-        let (read, write) = self.register(stream)?.into_split();
+        let stream = Arc::new(stream);
+        let read = self.register(stream.clone())?;
         let started = Instant::now();
         let Settings { recycling, worker, .. } = self.settings;
         let wear = Wear::of(recycling, worker.memory_bytes, started);
-        let link = Link::new(number, child.id(), pidfd, memory, write, self.runtime.clone(), wear);
+        let link = Link::new(number, child.id(), pidfd, memory, stream, self.runtime.clone(), wear);
         self.read(&link, read);
         Ok(Worker {
             link,
@@ -328,13 +330,13 @@ impl Supervisor {
         })
     }
 
-    fn register(&self, stream: StdUnixStream) -> io::Result<tokio::net::UnixStream> {
+    fn register(&self, stream: Arc<StdUnixStream>) -> io::Result<Watched> {
         stream.set_nonblocking(true)?;
         let _inside = self.runtime.enter();
-        tokio::net::UnixStream::from_std(stream)
+        watch(stream, Interest::READABLE)
     }
 
-    fn read(&self, link: &Arc<Link>, read: tokio::net::unix::OwnedReadHalf) {
+    fn read(&self, link: &Arc<Link>, read: Watched) {
         let (gate, links) = (self.gate.clone(), self.links.clone());
         let reader = Reader::new(gate, links, self.control.clone(), link.clone());
         self.runtime.spawn(reader.serve(read));

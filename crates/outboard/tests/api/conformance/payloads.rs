@@ -28,12 +28,12 @@ const SIZES: [usize; 14] = [
     (64 << 10) + 1,
     1 << 20,
     4 << 20,
-    32 << 20,
-    (32 << 20) + 1,
+    64 << 20,
+    (64 << 20) + 1,
     LARGEST,
 ];
 
-const LARGEST: usize = 33 << 20;
+const LARGEST: usize = 65 << 20;
 
 /// Text that is wrong wherever a piece of it is missing, doubled or moved.
 fn scrambled(bytes: usize, seed: usize) -> Vec<u8> {

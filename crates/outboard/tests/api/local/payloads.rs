@@ -41,7 +41,7 @@ enum Place {
 }
 
 /// The size of one half of the arena, after which answers lie.
-const HALF: u64 = 32 << 20;
+const HALF: u64 = 64 << 20;
 
 fn answer(said: &Said) -> Vec<u8> {
     let message = postcard::to_stdvec(said).unwrap();
@@ -163,7 +163,7 @@ fn what_waits_in_the_queue_holds_no_descriptor() {
         let scratch = Scratch::new();
         let held = client.submit(hold, scratch.path());
         scratch.started(1).await;
-        let sent = Bytes::from(vec![7; 40 << 20]);
+        let sent = Bytes::from(vec![7; 66 << 20]);
         let waiting: Vec<_> =
             (0..6).map(|_| client.submit(|x: Bytes| x.len(), sent.clone())).collect();
         // Other tests of this process may have one for a moment.
