@@ -9,6 +9,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use crate::bench::{Role, Section};
 use crate::failure::Failure;
 use crate::measure::Target;
+use crate::serve::Role as ServeRole;
 
 /// What the user asked for.
 #[derive(Debug, clap::Subcommand)]
@@ -29,6 +30,9 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Measure what Outboard costs, beside what this machine can do at best
     Bench(BenchArgs),
+    /// Be the process of `before` or `threads`, which serve starts
+    #[command(hide = true)]
+    Apart(ApartArgs),
     /// Be a second process of the bench, which starts it
     #[command(hide = true)]
     Peer(PeerArgs),
@@ -103,6 +107,9 @@ pub(crate) struct TourArgs {
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the report to a file as well: one page, with plots
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
 }
@@ -139,6 +146,12 @@ pub(crate) struct StatusArgs {
     /// A header to send, for a login that wants one ("Authorization: Bearer …")
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The arguments of `outboard apart`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApartArgs {
+    pub(crate) role: ServeRole,
 }
 
 /// The arguments of `outboard peer`.
@@ -200,6 +213,19 @@ impl EngineArgs {
             Some(workers) => Some(format!("local://?workers={workers}")),
             None => self.url.clone(),
         }
+    }
+
+    /// The same with a limit on the memory of workers, unless a URL was asked
+    /// for, here or in the environment.
+    pub(crate) fn limited(&self, memory_bytes: u64) -> Self {
+        let limit = format!("memory_limit={memory_bytes}");
+        let url = match self.workers {
+            Some(workers) => Some(format!("local://?workers={workers}&{limit}")),
+            None if self.url.is_some() => self.url.clone(),
+            None if std::env::var_os("OUTBOARD_URL").is_some() => None,
+            None => Some(format!("local://?{limit}")),
+        };
+        Self { url, workers: None }
     }
 }
 

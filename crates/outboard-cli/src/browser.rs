@@ -7,7 +7,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{HeaderMap, Request, StatusCode, header};
+use hyper::{HeaderMap, Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 
@@ -58,11 +58,24 @@ impl Browser {
     ///
     /// Dropping it closes the connection, as a browser that leaves does.
     pub(crate) async fn get(&mut self, path: &str) -> Result<Answer, Fault> {
+        self.ask(Method::GET, path).await
+    }
+
+    /// The same by POST, with nothing to say.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`get`](Self::get).
+    pub(crate) async fn post(&mut self, path: &str) -> Result<Answer, Fault> {
+        self.ask(Method::POST, path).await
+    }
+
+    async fn ask(&mut self, method: Method, path: &str) -> Result<Answer, Fault> {
         let mut connection = match self.connection.take() {
             Some(connection) if !connection.sender.is_closed() => connection,
             _ => Connection::open(self.address).await?,
         };
-        let exchange = connection.exchange(self.address, path, &self.tenant);
+        let exchange = connection.exchange(self.address, method, path, &self.tenant);
         let answer = tokio::time::timeout(self.timeout, exchange).await;
         let answer = answer.unwrap_or(Err(Fault::TimedOut))?;
         self.connection = Some(connection);
@@ -82,10 +95,13 @@ impl Connection {
     async fn exchange(
         &mut self,
         address: SocketAddr,
+        method: Method,
         path: &str,
         tenant: &str,
     ) -> Result<Answer, Fault> {
-        let request = Request::get(path)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header(header::HOST, address.to_string())
             .header(TENANT_HEADER, tenant)
             .body(Empty::new())

@@ -14,6 +14,7 @@ mod failure;
 mod fairness;
 mod figure;
 mod limits;
+mod live;
 mod measure;
 mod output;
 mod progress;
@@ -47,6 +48,7 @@ fn run() -> Result<(), Failure> {
         Command::Worker(args) => worker::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Apart(args) => serve::be_apart(&args),
         Command::Peer(args) => Ok(bench::serve_as_peer(args.role, args.number)?),
         Command::Chaos(args) => chaos::run(&args),
         Command::Fairness(args) => fairness::run(&args),

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::{figure, limits};
 
 pub(crate) use load::{Load, Measurement};
-pub(crate) use request::{Fault, connect, driven};
+pub(crate) use request::{Fault, connect, driven, get};
 pub(crate) use target::Target;
 
 /// A load that takes longer than this shows a progress bar, on a terminal.

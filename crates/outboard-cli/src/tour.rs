@@ -2,7 +2,9 @@
 
 mod calibration;
 mod experiment;
+mod html;
 mod notebook;
+mod plot;
 mod progress;
 mod report;
 mod roundtrip;
@@ -14,13 +16,12 @@ use tokio::runtime::Runtime;
 
 use crate::args::TourArgs;
 use crate::failure::Failure;
-use crate::serve::{Ports, Site};
+use crate::serve::{Places, Ports, Site};
 use crate::{limits, output};
 
-pub(crate) use calibration::n_that_takes;
+pub(crate) use calibration::{Calibration, n_that_takes};
+pub(crate) use experiment::{Choice, Host, Outcome, chosen, warm_up};
 
-use calibration::Calibration;
-use experiment::Outcome;
 use progress::Progress;
 use report::Report;
 
@@ -33,6 +34,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Takes the tour, prints it, and fails if an experiment did.
 pub(crate) fn run(args: &TourArgs) -> Result<(), Failure> {
     limits::raise_open_files();
+    let page = args.html.as_deref().map(html::File::open).transpose()?;
     let site = Site::start(&Ports::default(), &args.engine, TIMEOUT)?;
     let progress = Progress::start();
     progress.say("calibrating: how long does fib take here?");
@@ -40,7 +42,7 @@ pub(crate) fn run(args: &TourArgs) -> Result<(), Failure> {
     let calibration = Calibration::find(share);
 
     let runtime = Runtime::new()?;
-    let outcomes = runtime.block_on(experiments(&site, &calibration, &progress));
+    let outcomes = runtime.block_on(experiments(&site.places(), &calibration, &progress));
     progress.finish();
     let report = Report::new(&site.client, calibration, outcomes?);
     runtime.block_on(async {
@@ -50,6 +52,9 @@ pub(crate) fn run(args: &TourArgs) -> Result<(), Failure> {
     });
 
     output::print(&report, args.json)?;
+    if let Some(page) = page {
+        page.write(&report)?;
+    }
     match report.failures() {
         failures if failures.is_empty() => Ok(()),
         failures => Err(anyhow!("experiments failed: {}", failures.join("; ")).into()),
@@ -57,17 +62,17 @@ pub(crate) fn run(args: &TourArgs) -> Result<(), Failure> {
 }
 
 async fn experiments(
-    site: &Site,
+    places: &Places,
     calibration: &Calibration,
     progress: &Progress,
 ) -> anyhow::Result<Vec<Outcome>> {
-    experiment::warm_up(site).await?;
+    experiment::warm_up(places).await?;
     let steps = experiment::plan(calibration);
     progress.expect(steps.len());
     let mut outcomes = Vec::new();
     for step in &steps {
         progress.next(&step.to_string());
-        outcomes.extend(step.run(site).await.with_context(|| step.to_string())?);
+        outcomes.extend(step.run(places).await.with_context(|| step.to_string())?);
     }
     Ok(outcomes)
 }

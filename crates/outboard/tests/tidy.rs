@@ -275,7 +275,8 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// ARCHITECTURE.md, with the chapters about engines.
 fn architecture() -> String {
-    ["ARCHITECTURE.md", "docs/local.md", "docs/dask.md", "docs/status.md"].map(read).concat()
+    let chapters = ["docs/local.md", "docs/dask.md", "docs/status.md", "docs/web.md"].map(read);
+    read("ARCHITECTURE.md") + &chapters.concat()
 }
 
 /// All files below a directory, but for what is built or belongs to git.

@@ -22,6 +22,7 @@ use tokio::runtime::Runtime;
 use chromedriver::Chromedriver;
 
 pub use axe::Violation;
+pub use thirtyfour::Key;
 
 /// What Chromium is started with: no window, and no word to anybody but the
 /// pages of the test.
@@ -95,15 +96,21 @@ impl Browser {
 
     /// Shows the page of a URL in a window so wide and high, in CSS pixels, to a
     /// visitor who prefers `scheme`, and returns when it is loaded.
-    pub fn open(&self, url: &str, [width, height]: [u32; 2], scheme: Scheme) {
+    pub fn open(&self, url: &str, size: [u32; 2], scheme: Scheme) {
+        self.look(size, scheme);
+        let opened = self.runtime.block_on(self.web().goto(url));
+        opened.unwrap_or_else(|error| panic!("cannot open {url}: {error}"));
+    }
+
+    /// Shows the page that is open in a window so wide and high, in CSS pixels,
+    /// to a visitor who prefers `scheme`.
+    pub fn look(&self, [width, height]: [u32; 2], scheme: Scheme) {
         let size = json!({
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
         });
         self.devtools("Emulation.setDeviceMetricsOverride", &size);
         let feature = json!({ "name": "prefers-color-scheme", "value": scheme.text() });
         self.devtools("Emulation.setEmulatedMedia", &json!({ "features": [feature] }));
-        let opened = self.runtime.block_on(self.web().goto(url));
-        opened.unwrap_or_else(|error| panic!("cannot open {url}: {error}"));
     }
 
     /// Sends a command of Chrome's DevTools protocol, and gives what it returns.

@@ -58,7 +58,7 @@ impl Browser {
     }
 
     /// Types on the keyboard, into whatever has the focus; the keys without a
-    /// character are those of [`thirtyfour::Key`].
+    /// character are those of [`Key`](crate::Key).
     pub fn press(&self, keys: impl AsRef<str>) {
         let typed = self.web().action_chain().send_keys(keys.as_ref());
         let typed = self.runtime.block_on(typed.perform());
@@ -79,6 +79,14 @@ impl Browser {
             }
         }
         panic!("the keyboard does not lead to {selector}; {}", self.state());
+    }
+
+    /// Waits until what was changed is drawn.
+    pub fn settle(&self) {
+        let drawn = "const done = arguments[0];
+            requestAnimationFrame(() => requestAnimationFrame(() => done(null)));";
+        let drawn = self.runtime.block_on(self.web().execute_async(drawn, Vec::new()));
+        drawn.unwrap_or_else(|error| panic!("nothing is drawn: {error}"));
     }
 
     /// Writes what the window shows to a file, as PNG.

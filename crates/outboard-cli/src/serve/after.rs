@@ -9,12 +9,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
-use axum::routing::get;
+use axum::routing::{get, post};
 use outboard::Client;
 use outboard_axum::{
     Compute, Exposure, FinishOnDisconnect, Health, Offload, Problem, Status, tenant,
 };
 
+use super::harm;
 use super::pages::{self, Refusal};
 use crate::tasks;
 
@@ -27,7 +28,7 @@ const TIMEOUT_HEADER: &str = "x-timeout-ms";
 
 /// The pages of `after`, with `more` that compute; `timeout` bounds each
 /// computation.
-pub(crate) fn router(client: &Client, timeout: Duration, more: Router) -> Router {
+pub(super) fn router(client: &Client, timeout: Duration, more: Router) -> Router {
     let offload = Offload::new(client.clone())
         .tenant(tenant::header(TENANT_HEADER))
         .tenant(tenant::peer)
@@ -47,7 +48,25 @@ pub(crate) fn router(client: &Client, timeout: Duration, more: Router) -> Router
         .merge(Health::new(client.clone()).router())
         // Whoever can connect is whoever runs this demo.
         .nest("/status", Status::new(client.clone()).controls(true).router());
-    pages::around("after", DOES, computing)
+    pages::around(computing)
+}
+
+/// Its index where it has no better one.
+pub(super) fn index() -> Router {
+    pages::index("after", DOES)
+}
+
+/// The pages that do harm, to a worker.
+pub(super) fn harmful() -> Router {
+    Router::new().route("/crash", post(crash)).route("/hoard", post(hoard))
+}
+
+async fn crash(compute: Compute) -> Result<(), Problem> {
+    Ok(compute.submit(harm::crash, harm::next()).await?)
+}
+
+async fn hoard(compute: Compute) -> Result<String, Problem> {
+    Ok(compute.submit(harm::hoard, harm::next()).await?.to_string())
 }
 
 const DOES: &str = "submits the computation to a worker and awaits the result. It stops when you \

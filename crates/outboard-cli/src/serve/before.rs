@@ -3,16 +3,26 @@
 
 use axum::Router;
 use axum::extract::Path;
-use axum::routing::get;
+use axum::routing::{get, post};
 
+use super::harm;
 use super::pages::{self, Refusal};
 use crate::tasks;
 
 /// The pages of `before`.
 pub(super) fn router() -> Router {
-    let fib = Router::new().route("/fib/{n}", get(fib));
-    pages::around("before", "computes in the handler, on its one event-loop thread", fib)
+    let fib = Router::new().route("/fib/{n}", get(fib)).merge(pages::index("before", DOES));
+    pages::around(fib)
 }
+
+/// Those that do it harm.
+pub(super) fn harmful() -> Router {
+    Router::new()
+        .route("/crash", post(|| async { harm::crash(harm::next()) }))
+        .route("/hoard", post(|| async { harm::hoard(harm::next()).to_string() }))
+}
+
+const DOES: &str = "computes in the handler, on its one event-loop thread";
 
 async fn fib(Path(n): Path<String>) -> Result<String, Refusal> {
     let n = pages::quick_n(&n)?;

@@ -39,14 +39,18 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Adds `/fast`, the index, and a sentence for every other path.
-pub(super) fn around(name: &'static str, does: &'static str, fib: Router) -> Router {
-    let index = format!(
+/// The index of a server, in two sentences.
+pub(super) fn index(name: &'static str, does: &'static str) -> Router {
+    let text = format!(
         "This is {name}: it {does}.\n\n/fast      answers at once\n/fib/42    computes the \
          42nd Fibonacci number, the slow way\n"
     );
-    fib.route("/", get(move || std::future::ready(index.clone())))
-        .route("/fast", get(|| async { FAST }))
+    Router::new().route("/", get(move || std::future::ready(text.clone())))
+}
+
+/// Adds `/fast`, and a sentence for every path that there is not.
+pub(super) fn around(fib: Router) -> Router {
+    fib.route("/fast", get(fast))
         .route("/fib", get(no_number))
         .route("/fib/", get(no_number))
         .fallback(nothing_here)
@@ -93,6 +97,10 @@ fn shortened(text: &str) -> String {
     }
     let shown: String = text.chars().take(SHOWN_CHARACTERS).collect();
     format!("{}… ({length} characters)", shown.escape_debug())
+}
+
+async fn fast() -> &'static str {
+    FAST
 }
 
 async fn no_number() -> Refusal {

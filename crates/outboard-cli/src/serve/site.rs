@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use outboard::{Client, ErrorKind};
 use socket2::{Domain, Socket, Type};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::server::Ending;
 use super::{Server, after, before, threads};
@@ -25,7 +25,19 @@ pub(crate) struct Ports {
     pub(crate) after: u16,
 }
 
-/// The three servers, and the client of `after`.
+/// What one has to know of the three servers to ask them.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub(crate) before: SocketAddr,
+    pub(crate) threads: SocketAddr,
+    pub(crate) after: SocketAddr,
+    /// What `after` submits to.
+    pub(crate) client: Client,
+    /// The runtime of `after`, that its client belongs to.
+    pub(crate) runtime: Handle,
+}
+
+/// The three servers in this process, and the client of `after`.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) before: Server,
@@ -47,14 +59,23 @@ impl Site {
         let threads = listen("threads", ports.threads)?;
         let after = listen("after", ports.after)?;
 
-        let (after, client) = serve_after(after, engine, timeout, Router::new())?;
+        let more = |_: &Client, _: &Handle| Ok(More::of(after::index()));
+        let (after, client) = serve_after(after, engine, timeout, more)?;
 
-        let runtime = multi_thread("threads")?;
-        let threads = Server::start("threads", threads, runtime, threads::router(), None)?;
-
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let before = Server::start("before", before, runtime, before::router(), None)?;
+        let threads = serve_threads(threads, Router::new())?;
+        let before = serve_before(before, Router::new())?;
         Ok(Self { before, threads, after, client })
+    }
+
+    /// Where the servers are.
+    pub(crate) fn places(&self) -> Places {
+        Places {
+            before: self.before.address(),
+            threads: self.threads.address(),
+            after: self.after.address(),
+            client: self.client.clone(),
+            runtime: self.after.runtime().clone(),
+        }
     }
 
     /// Tells all servers to stop; `after` is the last.
@@ -71,24 +92,54 @@ pub(crate) fn start_after(
     timeout: Duration,
     more: Router,
 ) -> Result<(Server, Client), Failure> {
+    let more = |_: &Client, _: &Handle| Ok(More { computing: more, ..More::of(after::index()) });
     serve_after(listen("after", 0)?, engine, timeout, more)
 }
 
-fn serve_after(
+/// What `after` serves beyond its own pages.
+#[derive(Debug, Default)]
+pub(super) struct More {
+    /// Pages that compute.
+    pub(super) computing: Router,
+    /// All others.
+    pub(super) other: Router,
+}
+
+impl More {
+    fn of(other: Router) -> Self {
+        Self { other, ..Self::default() }
+    }
+}
+
+/// Starts `before`, on the one thread that it has.
+pub(super) fn serve_before(listener: TcpListener, more: Router) -> io::Result<Server> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    Server::start("before", listener, runtime, before::router().merge(more), None)
+}
+
+/// Starts `threads`.
+pub(super) fn serve_threads(listener: TcpListener, more: Router) -> io::Result<Server> {
+    let runtime = multi_thread("threads")?;
+    Server::start("threads", listener, runtime, threads::router().merge(more), None)
+}
+
+/// Starts `after`, with what `more` makes of its client and its runtime.
+pub(super) fn serve_after(
     listener: TcpListener,
     engine: &EngineArgs,
     timeout: Duration,
-    more: Router,
+    more: impl FnOnce(&Client, &Handle) -> Result<More, Failure>,
 ) -> Result<(Server, Client), Failure> {
     let runtime = multi_thread("after")?;
     let client = runtime.block_on(connect(engine))?;
-    let router = after::router(&client, timeout, more);
+    let more = more(&client, runtime.handle())?;
+    let router = after::router(&client, timeout, more.computing).merge(more.other);
     let server = Server::start("after", listener, runtime, router, Some(client.clone()))?;
     Ok((server, client))
 }
 
 /// A runtime as `#[tokio::main]` makes it, its threads named after the server.
-fn multi_thread(name: &str) -> io::Result<Runtime> {
+pub(super) fn multi_thread(name: &str) -> io::Result<Runtime> {
     Builder::new_multi_thread().thread_name(name).enable_all().build()
 }
 
@@ -104,7 +155,7 @@ async fn connect(engine: &EngineArgs) -> Result<Client, Failure> {
 }
 
 /// Listens on loopback, or says in one line what to change.
-fn listen(name: &str, port: u16) -> anyhow::Result<TcpListener> {
+pub(super) fn listen(name: &str, port: u16) -> anyhow::Result<TcpListener> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     bind(address).map_err(|error| {
         let why = match error.kind() {
@@ -118,7 +169,7 @@ fn listen(name: &str, port: u16) -> anyhow::Result<TcpListener> {
     })
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // A restart need not wait for the last connections of the run before.
     socket.set_reuse_address(true)?;

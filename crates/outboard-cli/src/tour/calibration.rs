@@ -34,7 +34,7 @@ pub(crate) struct Calibration {
 #[derive(Debug, Serialize)]
 pub(crate) struct Equal {
     pub(crate) notebook_n: u64,
-    pub(crate) notebook_seconds: f64,
+    notebook_seconds: f64,
     pub(crate) n: u64,
     /// How long fib(n) takes this machine, told from a shorter run.
     pub(crate) seconds: f64,
@@ -53,6 +53,13 @@ impl Calibration {
             short: equal(notebook::SHORT_N, notebook::SHORT_SECONDS),
             long: equal(notebook::LONG_N, notebook::LONG_SECONDS),
         }
+    }
+}
+
+impl Calibration {
+    /// About how many seconds fib(n) takes here.
+    pub(crate) fn seconds(&self, n: u64) -> f64 {
+        self.long.seconds * STEP.powf(n as f64 - self.long.n as f64)
     }
 }
 

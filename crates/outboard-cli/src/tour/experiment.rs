@@ -1,21 +1,22 @@
 //! The experiments: what each asks of which server, and what came of it.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use indicatif::ProgressBar;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::calibration::Calibration;
 use super::notebook::{self, BURST, PARALLEL};
 use super::{TIMEOUT, roundtrip};
 use crate::measure::{Load, Measurement, Target, milliseconds};
-use crate::serve::{FAST, Server, Site};
+use crate::serve::{FAST, Places};
 use crate::{figure, tasks};
 
 /// Which server an experiment ran on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Host {
+pub(crate) enum Host {
     Before,
     Threads,
     After,
@@ -23,7 +24,7 @@ pub(super) enum Host {
 
 /// What an experiment shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Name {
+pub(crate) enum Name {
     /// A quick page alone.
     Fast,
     /// A short computation.
@@ -42,7 +43,7 @@ pub(super) enum Name {
 
 /// One experiment on one server.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
+pub(crate) struct Step {
     name: Name,
     /// Whether n is the one that takes as long here as the notebook's there.
     equal_work: bool,
@@ -55,23 +56,23 @@ pub(super) struct Step {
 
 /// Figures of one experiment on one server, as JSON has them.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Outcome {
-    pub(super) name: String,
-    pub(super) server: Host,
-    pub(super) path: String,
-    pub(super) requests: usize,
+pub(crate) struct Outcome {
+    pub(crate) name: String,
+    pub(crate) server: Host,
+    pub(crate) path: String,
+    pub(crate) requests: usize,
     /// From the first request sent to the last answer; for the round trip, the median.
-    pub(super) seconds: f64,
-    pub(super) p50_ms: Option<f64>,
-    pub(super) p99_ms: Option<f64>,
-    pub(super) errors: usize,
-    pub(super) notebook_seconds: Option<f64>,
+    pub(crate) seconds: f64,
+    pub(crate) p50_ms: Option<f64>,
+    pub(crate) p99_ms: Option<f64>,
+    pub(crate) errors: usize,
+    pub(crate) notebook_seconds: Option<f64>,
     /// What was asked for, in words.
     #[serde(skip)]
-    pub(super) asked: String,
+    pub(crate) asked: String,
     /// What failed, in words.
     #[serde(skip)]
-    pub(super) faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
 /// What is asked for.
@@ -86,13 +87,14 @@ enum Page {
 
 impl Host {
     /// All servers, in the order of the table.
-    pub(super) const ALL: [Self; 3] = [Self::Before, Self::Threads, Self::After];
+    pub(crate) const ALL: [Self; 3] = [Self::Before, Self::Threads, Self::After];
 
-    fn of(self, site: &Site) -> &Server {
+    /// Where it listens.
+    pub(crate) fn address(self, places: &Places) -> SocketAddr {
         match self {
-            Self::Before => &site.before,
-            Self::Threads => &site.threads,
-            Self::After => &site.after,
+            Self::Before => places.before,
+            Self::Threads => places.threads,
+            Self::After => places.after,
         }
     }
 }
@@ -108,6 +110,7 @@ impl fmt::Display for Host {
 }
 
 impl Name {
+    /// As reports have it.
     fn text(self) -> &'static str {
         match self {
             Self::Fast => "fast",
@@ -148,26 +151,26 @@ impl fmt::Display for Step {
 
 impl Step {
     /// Runs the experiment; one with a slow page has two outcomes.
-    pub(super) async fn run(&self, site: &Site) -> anyhow::Result<Vec<Outcome>> {
+    pub(crate) async fn run(&self, places: &Places) -> anyhow::Result<Vec<Outcome>> {
         if self.name == Name::Roundtrip {
-            return Ok(vec![self.round_trips(site).await?]);
+            return Ok(vec![self.round_trips(places).await?]);
         }
         let bar = ProgressBar::hidden();
-        let load = self.load(site, self.page, self.requests)?;
+        let load = self.load(places, self.page, self.requests)?;
         let Some(slow) = self.behind else {
             return Ok(vec![self.outcome(self.name, self.page, &load.run(&bar).await?)]);
         };
-        let (quick, behind) = load.run_behind(&self.load(site, slow, 1)?, &bar).await?;
+        let (quick, behind) = load.run_behind(&self.load(places, slow, 1)?, &bar).await?;
         Ok(vec![
             self.outcome(self.name, self.page, &quick),
             self.outcome(Name::Slow, slow, &behind),
         ])
     }
 
-    async fn round_trips(&self, site: &Site) -> anyhow::Result<Outcome> {
+    async fn round_trips(&self, places: &Places) -> anyhow::Result<Outcome> {
         let measurement = match self.host {
-            Host::After => roundtrip::of_client(site, self.requests).await?,
-            _ => roundtrip::of_threads(site, self.requests).await?,
+            Host::After => roundtrip::of_client(places, self.requests).await?,
+            _ => roundtrip::of_threads(self.requests).await?,
         };
         let mut outcome = self.outcome(self.name, self.page, &measurement);
         if let Some(median) = measurement.percentile(0.5) {
@@ -185,8 +188,8 @@ impl Step {
         }
     }
 
-    fn load(&self, site: &Site, page: Page, requests: usize) -> anyhow::Result<Load> {
-        let url = self.host.of(site).url(&page.path());
+    fn load(&self, places: &Places, page: Page, requests: usize) -> anyhow::Result<Load> {
+        let url = format!("http://{}{}", self.host.address(places), page.path());
         Ok(Load {
             target: Target::parse(&url).map_err(anyhow::Error::msg)?,
             requests,
@@ -229,16 +232,50 @@ pub(super) fn plan(calibration: &Calibration) -> Vec<Step> {
     steps
 }
 
+/// A visitor's own experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Choice {
+    Fast,
+    Fib,
+    Behind,
+    Parallel,
+    Roundtrip,
+}
+
+/// The steps of an experiment at a visitor's n and number of requests, as far
+/// as it has them.
+pub(crate) fn chosen(choice: Choice, n: u64, requests: usize) -> Vec<Step> {
+    let on_all = |name, page| Host::ALL.map(|host| step(name, host, page, requests)).to_vec();
+    match choice {
+        Choice::Fast => on_all(Name::Fast, Page::Fast),
+        Choice::Fib => on_all(Name::Fib, Page::Fib(n)),
+        Choice::Behind => behind(n),
+        Choice::Parallel => {
+            let coalesced = Page::CoalescedFib(n);
+            let coalesced = step(Name::ParallelCoalesced, Host::After, coalesced, requests);
+            [on_all(Name::Parallel, Page::Fib(n)), vec![coalesced]].concat()
+        }
+        Choice::Roundtrip => {
+            let on = |host| step(Name::Roundtrip, host, Page::Task, requests);
+            vec![on(Host::Threads), on(Host::After)]
+        }
+    }
+}
+
+/// A quick page behind a long computation.
+fn behind(n: u64) -> Vec<Step> {
+    let on = |host| step(Name::FastBehindSlow, host, Page::Fast, 1);
+    Host::ALL.map(|host| Step { behind: Some(Page::Fib(n)), ..on(host) }).to_vec()
+}
+
 /// The experiments that compute, at one pair of n.
 fn computing(short: u64, long: u64) -> Vec<Step> {
     let mut steps = Vec::new();
     for requests in [1, BURST] {
         steps.extend(Host::ALL.map(|host| step(Name::Fib, host, Page::Fib(short), requests)));
     }
-    steps.extend(Host::ALL.map(|host| Step {
-        behind: Some(Page::Fib(long)),
-        ..step(Name::FastBehindSlow, host, Page::Fast, 1)
-    }));
+    steps.extend(behind(long));
     steps.extend(Host::ALL.map(|host| step(Name::Parallel, host, Page::Fib(short), PARALLEL)));
     let coalesced = Page::CoalescedFib(short);
     steps.push(step(Name::ParallelCoalesced, Host::After, coalesced, PARALLEL));
@@ -251,10 +288,10 @@ fn step(name: Name, host: Host, page: Page, requests: usize) -> Step {
 
 /// Has every server answer each kind of page once, so that no experiment pays
 /// for what happens only the first time.
-pub(super) async fn warm_up(site: &Site) -> anyhow::Result<()> {
+pub(crate) async fn warm_up(places: &Places) -> anyhow::Result<()> {
     for host in Host::ALL {
         for page in [Page::Fast, Page::Fib(20)] {
-            let load = step(Name::Fast, host, page, 4).load(site, page, 4)?;
+            let load = step(Name::Fast, host, page, 4).load(places, page, 4)?;
             load.run(&ProgressBar::hidden()).await?;
         }
     }

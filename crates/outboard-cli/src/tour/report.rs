@@ -11,7 +11,7 @@ use super::experiment::{Host, Outcome};
 use crate::figure;
 
 /// What the table's words mean.
-const LEGEND: &str = "\
+pub(super) const LEGEND: &str = "\
 before: one event-loop thread that computes in the handler; threads: tokio's spawn_blocking;
 after: client.submit to worker processes. Times are from the first request sent to the last answer.
 notebook: Tornado before → Tornado with Dask after. Its 20 in parallel after were coalesced.
@@ -22,11 +22,11 @@ _equal_work: at the n that takes this machine as long as the notebook's n took P
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     client: ClientFigures,
-    calibration: Calibration,
+    pub(super) calibration: Calibration,
     experiments: Vec<Outcome>,
     /// The client as it shows itself.
     #[serde(skip)]
-    client_text: String,
+    pub(super) client_text: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,7 +78,7 @@ impl Report {
     }
 
     /// The outcomes that stand side by side: one experiment, all its servers.
-    fn rows(&self) -> Vec<Vec<&Outcome>> {
+    pub(super) fn rows(&self) -> Vec<Vec<&Outcome>> {
         let mut rows: Vec<Vec<&Outcome>> = Vec::new();
         for outcome in &self.experiments {
             let same = |row: &&mut Vec<&Outcome>| {
@@ -117,7 +117,7 @@ fn row(outcomes: &[&Outcome]) -> Vec<String> {
 }
 
 /// The notebook's figures of a row: `3.44 s → 5.80 ms`.
-fn notebook(outcomes: &[&Outcome]) -> String {
+pub(super) fn notebook(outcomes: &[&Outcome]) -> String {
     let figure_of = |host| {
         let outcome = outcomes.iter().find(|outcome| outcome.server == host)?;
         outcome.notebook_seconds.map(figure::time)
@@ -130,7 +130,7 @@ fn notebook(outcomes: &[&Outcome]) -> String {
     }
 }
 
-fn cell(outcome: &Outcome) -> String {
+pub(super) fn cell(outcome: &Outcome) -> String {
     match outcome.errors {
         0 => figure::time(outcome.seconds),
         errors => format!("{errors} failed"),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use crate::measure::Measurement;
-use crate::serve::Site;
+use crate::serve::Places;
 use crate::tasks::add_one;
 
 /// The task, as the report shows it.
@@ -18,22 +18,22 @@ pub(super) const TIMES: usize = 3000;
 const WARM_UP: usize = 300;
 
 /// Submits to the client of `after`, on the runtime that its handlers run on.
-pub(super) async fn of_client(site: &Site, times: usize) -> anyhow::Result<Measurement> {
-    let client = site.client.clone();
+pub(super) async fn of_client(places: &Places, times: usize) -> anyhow::Result<Measurement> {
+    let client = places.client.clone();
     let round_trips = measure(times, move || {
         let submitted = client.submit(add_one, 10);
         async { Ok(submitted.await?) }
     });
-    site.after.runtime().spawn(round_trips).await?
+    places.runtime.spawn(round_trips).await?
 }
 
-/// Does the same on `spawn_blocking` threads of the runtime of `threads`.
-pub(super) async fn of_threads(site: &Site, times: usize) -> anyhow::Result<Measurement> {
+/// Does the same on `spawn_blocking` threads of the runtime that this is called on.
+pub(super) async fn of_threads(times: usize) -> anyhow::Result<Measurement> {
     let round_trips = measure(times, || {
         let spawned = tokio::task::spawn_blocking(|| add_one(10));
         async { Ok(spawned.await?) }
     });
-    site.threads.runtime().spawn(round_trips).await?
+    tokio::spawn(round_trips).await?
 }
 
 async fn measure<R>(times: usize, round_trip: impl Fn() -> R) -> anyhow::Result<Measurement>

@@ -33,6 +33,16 @@ pub(crate) fn ask_with(address: &str, path: &str, headers: &str) -> TcpStream {
     stream
 }
 
+/// Posts a body, and reads the answer.
+pub(crate) fn post_with(address: &str, path: &str, headers: &str, body: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a socket has a timeout");
+    let head = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    let length = body.len();
+    write!(stream, "{head}{headers}Content-Length: {length}\r\n\r\n{body}").expect("it reads");
+    answer(stream)
+}
+
 /// Reads the answer to [`ask`].
 pub(crate) fn answer(mut stream: TcpStream) -> Answer {
     let mut text = String::new();

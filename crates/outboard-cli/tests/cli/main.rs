@@ -10,12 +10,16 @@ mod cluster;
 mod fairness;
 /// Pages asked for over a plain socket.
 mod http;
+/// The live page, in a browser.
+mod live;
 /// `outboard measure`.
 mod measure;
 /// What /proc knows of a server's workers.
 mod process;
 /// The binary, started and ended.
 mod program;
+/// Pictures of the live page for the documents.
+mod screenshots;
 /// `outboard serve`.
 mod serve;
 /// `outboard status`, in a terminal and as JSON.

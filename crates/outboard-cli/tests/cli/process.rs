@@ -13,8 +13,15 @@ const BUSY_TICKS: u64 = 3;
 /// Processes, and the CPU time, in ticks, that each has used.
 pub(crate) type Workers = BTreeMap<u32, u64>;
 
-/// The children of a process.
+/// The worker processes of a server; not the servers that it has as processes.
 pub(crate) fn workers(parent: u32) -> Workers {
+    let mut workers = children(parent);
+    workers.retain(|pid, _| !is_server(*pid));
+    workers
+}
+
+/// All processes that a process has started.
+pub(crate) fn children(parent: u32) -> Workers {
     let processes = fs::read_dir("/proc").expect("there is a /proc");
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter_map(|pid| Some((pid, ticks_if_child(pid, parent)?))).collect()
@@ -46,6 +53,12 @@ fn ticks_in_window(server: u32) -> u64 {
 fn most_used(earlier: &Workers, later: &Workers) -> u64 {
     let used = later.iter().filter_map(|(pid, ticks)| Some(ticks - earlier.get(pid)?));
     used.max().unwrap_or(0)
+}
+
+/// Whether a process is `before` or `threads`.
+fn is_server(pid: u32) -> bool {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command.split(|byte| *byte == 0).nth(1) == Some(b"apart")
 }
 
 fn ticks_if_child(pid: u32, parent: u32) -> Option<u64> {

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::http::{Answer, answer, ask, ask_with, get, get_with};
-use crate::process::{wait_until_busy, wait_until_idle, workers};
+use crate::process::{children, wait_until_busy, wait_until_idle, workers};
 use crate::program::{Serving, eventually, run};
 
 /// Takes any machine longer than any test: what it holds, only a kill frees.
@@ -218,6 +218,22 @@ fn sigterm_and_ctrl_c_end_it_with_success_and_leave_no_worker() {
             let process = format!("/proc/{pid}");
             eventually("the worker is gone", || !std::path::Path::new(&process).exists());
         }
+    }
+}
+
+#[test]
+fn killed_it_leaves_neither_worker_nor_server() {
+    let mut serving = Serving::start(&[]);
+    for address in serving.addresses() {
+        assert_eq!(get(address, "/fib/20").status, 200);
+    }
+    let children = children(serving.pid());
+    assert!(children.len() > 2, "before, threads and workers: {children:?}");
+    serving.signal(Signal::KILL);
+    assert_eq!(serving.wait(), None);
+    for pid in children.keys() {
+        let process = format!("/proc/{pid}");
+        eventually("it is gone", || !std::path::Path::new(&process).exists());
     }
 }
 

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
+use std::fs;
 use std::sync::{Mutex, PoisonError};
 
+use browser::{Browser, Scheme};
 use serde_json::Value;
 
 use crate::program::{Ended, run};
@@ -26,7 +28,10 @@ impl Experiments {
 
 #[test]
 fn no_subcommand_is_the_tour_and_its_json_has_every_experiment() {
-    let ended = take(&["--quick", "--json"]);
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let page = directory.path().join("tour.html");
+    let page = page.to_str().expect("its name is text");
+    let ended = take(&["--quick", "--json", "--html", page]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("34/34"), "no progress: {}", ended.stderr);
     let report: Value = serde_json::from_str(&ended.stdout).expect("stdout is JSON");
@@ -43,7 +48,32 @@ fn no_subcommand_is_the_tour_and_its_json_has_every_experiment() {
     let experiments = report["experiments"].as_array().expect("a list").clone();
     experiments.iter().for_each(assert_has_every_key);
     assert_names(&experiments);
+    assert_page(page, &experiments);
     assert_ratios(&Experiments(experiments));
+}
+
+/// The page has a plot of every experiment, needs nothing else, and is sound.
+fn assert_page(page: &str, experiments: &[Value]) {
+    let html = fs::read_to_string(page).expect("it was written");
+    let rows: BTreeSet<_> =
+        experiments.iter().map(|e| (e["name"].to_string(), e["requests"].to_string())).collect();
+    assert_eq!(html.matches("<svg ").count(), rows.len(), "{html}");
+    for outside in ["<script", "<link", " src=", "@import", "url("] {
+        assert!(!html.contains(outside), "it needs {outside}");
+    }
+    let browser = Browser::start();
+    browser.open(&format!("file://{page}"), [390, 844], Scheme::Light);
+    browser.assert_accessible();
+    browser.assert_no_console_errors();
+    assert_eq!(browser.script("return document.documentElement.scrollWidth"), 390);
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_said_before_anything_is_measured() {
+    let ended = take(&["tour", "--html", "/nowhere/tour.html"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(ended.stderr.contains("cannot write /nowhere/tour.html"), "{ended:?}");
 }
 
 fn assert_has_every_key(experiment: &Value) {
