@@ -62,8 +62,11 @@ pub(super) fn wake_ups(pid: u32, counts: impl Fn(&str) -> bool) -> anyhow::Resul
     let mut sum = 0;
     for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
         let task = entry?.path();
-        if counts(&read(&task, "comm")?) {
-            let sleeps = number(&read(&task, "status")?, "voluntary_ctxt_switches");
+        // A thread may end meanwhile.
+        let Ok(name) = read(&task, "comm") else { continue };
+        let Ok(status) = read(&task, "status") else { continue };
+        if counts(&name) {
+            let sleeps = number(&status, "voluntary_ctxt_switches");
             sum += sleeps.context("the kernel does not count context switches")?;
         }
     }
@@ -82,7 +85,11 @@ fn number(text: &str, field: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, number, wake_ups};
+    use std::sync::mpsc;
+    use std::sync::mpsc::RecvTimeoutError::Timeout;
+    use std::time::Duration;
+
+    use super::{bytes, number, wait_until, wake_ups};
 
     #[test]
     fn a_field_is_found_by_its_whole_name() {
@@ -96,8 +103,15 @@ mod tests {
     fn this_process_has_memory_and_sleeps() {
         let own = std::process::id();
         assert!(bytes(own, "status", "VmRSS").expect("there is a /proc") > 0);
-        let before = wake_ups(own, |_| true).expect("there is a /proc");
-        std::thread::sleep(std::time::Duration::from_millis(1));
-        assert!(wake_ups(own, |_| true).expect("there is a /proc") > before);
+        let (stop, stopped) = mpsc::channel::<()>();
+        let sleeper = std::thread::Builder::new().name("sleeper".to_owned());
+        let sleeps =
+            move || while stopped.recv_timeout(Duration::from_millis(1)) == Err(Timeout) {};
+        let sleeper = sleeper.spawn(sleeps).expect("a thread can be had");
+        let counted = || wake_ups(own, |name| name == "sleeper").expect("there is a /proc");
+        let before = counted();
+        wait_until("it wakes up", || counted() > before).expect("it does");
+        drop(stop);
+        sleeper.join().expect("it does not panic");
     }
 }
