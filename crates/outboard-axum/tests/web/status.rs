@@ -146,7 +146,8 @@ fn it_is_there_under_any_prefix_with_headers_that_bind_it() {
 #[test]
 fn json_says_what_runs_what_waits_and_what_crashed() {
     run(async {
-        let client = local().await;
+        // A spare would be lent to the tenant that waits.
+        let client = Client::local().workers(1).spares(0).await.unwrap();
         let address = start(Router::new().nest("/status", status(client.clone()))).await;
         client.tenant("ann").submit(answers, 1).await.unwrap();
         client.submit(crashes_loudly, ()).await.unwrap_err();
