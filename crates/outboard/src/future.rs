@@ -164,8 +164,7 @@ impl<T> TaskFuture<T> {
     /// Awaits the encoded result.
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) async fn encoded(mut self) -> Result<Reply, Error> {
-        poll_fn(|context| self.poll_finished(context)).await;
-        self.take()
+        poll_fn(|context| self.poll_reply(context)).await
     }
 
     fn take(&mut self) -> Result<Reply, Error> {

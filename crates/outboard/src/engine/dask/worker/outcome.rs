@@ -8,7 +8,6 @@ use crate::engine::dask::pickle::{Node, Object, Pickle, Symbols};
 use crate::engine::dask::values::{from_bytes, from_pickle};
 use crate::error::{Error, Repr};
 use crate::ledger::Report;
-use crate::wire::Usage;
 
 /// An exception's pickle, and its line.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,19 +69,7 @@ pub(super) fn reply(asked_by_us: bool, payload: &[u8], report: &Report) -> Seria
     if !asked_by_us {
         return value(payload.to_vec());
     }
-    let memory_before_bytes = report.memory_at_start_bytes;
-    let done = Done { usage: usage(report), memory_before_bytes, pid: std::process::id() };
-    from_bytes(done.encode(payload))
-}
-
-fn usage(report: &Report) -> Usage {
-    let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    Usage {
-        run_ns: ns(report.run_time),
-        cpu_ns: report.cpu_time.map(ns),
-        memory_bytes: report.memory_bytes,
-        memory_before_bytes: None,
-    }
+    from_bytes(Done::of(report).encode(payload))
 }
 
 /// The value that a pickle stands for: bytes travel as they are.
