@@ -13,14 +13,15 @@ use tokio::sync::mpsc;
 use super::address::Address;
 use super::cluster::Cluster;
 use super::connection::{Connection, Dialer};
+use super::ends::Opened;
 use super::frames::{Bounds, Excess};
 use super::keeper::{Keeper, ask};
 use super::message::{Message, field, list, text};
-use super::native::{Done, Failed};
+use super::native::Failed;
 use super::{exception, values};
 use crate::error::{Cause, Error, Lost, Repr};
 use crate::task::RunError;
-use crate::wire::{Failure, Payload, Usage};
+use crate::wire::{Failure, Said};
 
 /// How many results are looked for, and asked of a worker, at once.
 const KEYS_AT_ONCE: usize = 1024;
@@ -43,6 +44,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) enum Outcome {
     /// The bytes that its result is, and the number of the worker.
     Value(Vec<u8>, usize),
+    /// The same, taken apart.
+    Opened(Opened, usize),
+    /// It had said that, on that worker, and then ended.
+    Said(Vec<Said>, usize, Box<Outcome>),
     /// A failure, and the number of the worker; 0 if that is not known.
     Failed(Failure, usize),
     Lost(Lost),
@@ -262,36 +267,11 @@ async fn recover_once(keeper: &Keeper, key: &str) -> io::Result<Recovered> {
     }
 }
 
-/// Takes the encoded result from a task's, and what it used if that is known.
-pub(super) fn open(
-    bytes: Vec<u8>,
-    python: bool,
-    limit: usize,
-) -> (Result<Payload, Failure>, Option<Usage>) {
-    let (bytes, usage) = match (python, Done::decode(&bytes)) {
-        (true, _) => (bytes, None),
-        (false, Some((done, result))) => {
-            let memory_before_bytes = done.memory_before_bytes;
-            (result.to_vec(), Some(Usage { memory_before_bytes, ..done.usage }))
-        }
-        (false, None) => {
-            let (type_name, source) =
-                ("what the worker sent".into(), "no worker of ours wrote it".into());
-            let failure = Failure::Codec(RunError::Encode { type_name, source });
-            return (Err(failure), None);
-        }
-    };
-    if bytes.len() > limit {
-        let (bytes, limit) = (bytes.len() as u64, limit as u64);
-        return (Err(Failure::TooLarge { bytes, limit }), usage);
-    }
-    (Ok(bytes.into()), usage)
-}
-
 /// What a task that raised an exception ended with.
 pub(super) fn raised(pickle: &[u8], traceback: Option<&[u8]>, cluster: &Cluster) -> Outcome {
-    if let Some((place, failed)) = Failed::from_exception(pickle) {
-        return failed_there(failed, cluster.number(&place));
+    if let Some((place, said, failed)) = Failed::from_exception(pickle) {
+        let worker = cluster.number(&place);
+        return Outcome::Said(said, worker, Box::new(failed_there(failed, worker)));
     }
     let exception = exception::read(pickle, traceback);
     match exception.class.as_str() {

@@ -28,7 +28,7 @@ use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error, Lost};
 use crate::task::{Function, unknown};
-use crate::wire::{Failure, Usage};
+use crate::wire::Failure;
 
 /// How long to wait before connecting again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -184,7 +184,7 @@ impl Keeper {
     }
 
     /// As many slots as the schedulers may hold tasks.
-    fn resize(&self, reports: &mut Reports<'_>) {
+    pub(super) fn resize(&self, reports: &mut Reports<'_>) {
         let capacity = {
             let mut table = self.shared.table();
             let capacity = table.capacity();
@@ -228,47 +228,6 @@ impl Keeper {
                 reports.broken(Error::unavailable(reasons.join("; ")));
             }
         });
-    }
-
-    /// Reports how tasks ended.
-    pub(super) fn conclude(&self, ended: Vec<(String, Outcome)>) {
-        if ended.is_empty() {
-            return;
-        }
-        self.gate.report(|reports| {
-            let now = Instant::now();
-            for (key, outcome) in ended {
-                self.conclude_one(reports, now, &key, outcome);
-            }
-            self.resize(reports);
-        });
-        self.shared.wakes[self.at].0.notify_one();
-    }
-
-    fn conclude_one(&self, reports: &mut Reports<'_>, now: Instant, key: &str, outcome: Outcome) {
-        let Some(entry) = self.shared.table().by_key(self.at, key) else { return };
-        let attempt = (entry.task, entry.attempt);
-        let held = now.saturating_duration_since(entry.since).as_nanos();
-        let unknown = Usage { run_ns: held.try_into().unwrap_or(u64::MAX), ..Usage::default() };
-        match outcome {
-            Outcome::Value(bytes, worker) => {
-                let limit = self.gate.limits().payload;
-                let (result, usage) = fetch::open(bytes, entry.python, limit);
-                let usage = usage.unwrap_or(unknown);
-                reports.finished(entry.slot, attempt, result, (usage, worker));
-            }
-            Outcome::Failed(failure, worker) => {
-                reports.finished(entry.slot, attempt, Err(failure), (unknown, worker));
-            }
-            Outcome::Error(error) => {
-                reports.concluded(entry.slot, attempt, Err(error), (unknown, 0));
-            }
-            Outcome::Lost(lost) => {
-                self.shared.table().ended(now, self.at, key);
-                return reports.lost(entry.slot, vec![attempt], None, &lost);
-            }
-        }
-        self.shared.table().ended(now, self.at, key);
     }
 }
 

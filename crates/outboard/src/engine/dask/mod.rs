@@ -9,6 +9,7 @@
 pub(crate) mod address;
 pub(crate) mod cluster;
 pub(crate) mod connection;
+mod ends;
 pub(crate) mod exception;
 mod fetch;
 pub(crate) mod frames;
@@ -208,6 +209,7 @@ fn terms(work: &Work<'_>, now: Instant) -> Terms {
         timeout: deadline.map(|deadline| deadline.saturating_duration_since(now)),
         grace: work.grace,
         context: work.origin.and_then(|origin| origin.context.clone()),
+        level: crate::trace::level(),
     }
 }
 

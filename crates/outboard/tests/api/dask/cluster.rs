@@ -235,13 +235,19 @@ impl Cluster {
     /// Starts one more worker, which is this very program, with options as its URL
     /// takes them.
     pub(crate) fn add_native(&mut self, options: &str) {
+        let mut command = crate::support::server::binary();
+        command.args(["outboard_test_worker", "--exact", "--nocapture"]);
+        self.add_native_program(command, options);
+    }
+
+    /// The same, which is another program.
+    pub(crate) fn add_native_program(&mut self, mut command: Command, options: &str) {
         let secured = self.certificates.iter().map(Certificates::query);
         let options = std::iter::once(options.to_owned()).chain(secured);
         let url = format!("{}?{}", self.address(), options.collect::<Vec<_>>().join("&"));
         let log = self.directory.path().join("log");
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let child = crate::support::server::binary()
-            .args(["outboard_test_worker", "--exact", "--nocapture"])
+        let child = command
             .env("OUTBOARD_WORKER", url)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())

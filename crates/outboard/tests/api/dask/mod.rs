@@ -22,6 +22,8 @@ mod python;
 
 /// Clusters that speak TLS.
 mod tls;
+/// One trace across client and cluster.
+mod traces;
 /// What native workers promise to a cluster: leaving, losses, Python clients.
 mod workers;
 
