@@ -179,7 +179,7 @@ async fn get_data(
             Some("OK") => {
                 connection.outgoing.send(Message::new("OK".into())).await?;
                 let number = keeper.shared.cluster(keeper.at).number(place);
-                let ended = data(&mut answer, number);
+                let ended = data(&mut answer, number, room(keeper));
                 return Ok((connection, ended));
             }
             Some("busy") => tokio::time::sleep(PAUSE).await,
@@ -191,19 +191,23 @@ async fn get_data(
 
 /// Answers of workers may have one payload of the largest size.
 fn dialer(keeper: &Keeper) -> Dialer {
-    let bytes = keeper.gate.limits().payload.saturating_add(ROOM);
-    Dialer { bounds: Bounds { frames: 1 << 16, bytes }, ..keeper.dialer() }
+    Dialer { bounds: Bounds { frames: 1 << 16, bytes: room(keeper) }, ..keeper.dialer() }
+}
+
+/// How many bytes an answer may have, compressed or not.
+fn room(keeper: &Keeper) -> usize {
+    keeper.gate.limits().payload.saturating_add(ROOM)
 }
 
 /// The values in an answer.
-fn data(answer: &mut Message, number: usize) -> Vec<(String, Outcome)> {
+fn data(answer: &mut Message, number: usize, mut room: usize) -> Vec<(String, Outcome)> {
     let value = std::mem::replace(&mut answer.value, Value::Nil);
     let data = field(&value, "data").and_then(Value::as_map).map_or(&[][..], Vec::as_slice);
     let mut ended = Vec::new();
     for (key, place) in data {
         let Some(key) = key.as_str() else { continue };
         let object = answer.object(place).ok().flatten();
-        let bytes = object.map(values::into_bytes);
+        let bytes = object.map(|object| values::into_bytes_within(object, &mut room));
         let outcome = match bytes {
             Some(Ok(bytes)) => Outcome::Value(bytes, number),
             Some(Err(malformed)) => unreadable(malformed.0),
@@ -253,7 +257,7 @@ async fn recover_once(keeper: &Keeper, key: &str) -> io::Result<Recovered> {
     let keys = || [("keys", array(&[key.to_owned()]))];
     let mut answer = ask(&mut connection, "gather", keys()).await?;
     if text(&answer.value, "status") == Some("OK")
-        && let Some((_, outcome)) = data(&mut answer, 0).pop()
+        && let Some((_, outcome)) = data(&mut answer, 0, room(keeper)).pop()
     {
         return Ok(Recovered::Ended(outcome));
     }

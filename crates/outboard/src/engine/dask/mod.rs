@@ -8,6 +8,7 @@
 
 pub(crate) mod address;
 pub(crate) mod cluster;
+pub(crate) mod compression;
 pub(crate) mod connection;
 mod ends;
 pub(crate) mod exception;
