@@ -43,7 +43,7 @@ use tokio::sync::{Notify, watch};
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
 use crate::error::Error;
 use crate::ledger::TaskId;
-use crate::placement::SlotId;
+use crate::placement::{Rules, SlotId};
 use crate::scatter::Workers;
 use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, unknown};
@@ -77,6 +77,9 @@ pub(crate) fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Err
         names: Names::default(),
         ending,
     });
+    // A slot is at one scheduler, and is lost with that and with what it has there.
+    let tenants = Rules { ahead: false, ..limits.tenants };
+    let limits = Limits { tenants, ..limits };
     let gate = Gate::new(limits, (0, 0), Box::new(Dask(shared.clone())));
     let guard = Arc::new(Ended { gate: gate.clone(), shared: shared.clone() });
     for (at, address) in settings.addresses.iter().enumerate() {
