@@ -113,12 +113,12 @@ impl Keeper {
     async fn talk(&self) -> io::Result<std::convert::Infallible> {
         let mut questions = self.dialer().dial(&self.address).await?;
         let no_packages = ("packages", Value::Array(Vec::new()));
-        let versions = ask(&mut questions, "versions", [no_packages]).await?.value;
+        let versions = self.in_time(ask(&mut questions, "versions", [no_packages])).await?.value;
         let release = check_version(&versions).map_err(io::Error::other)?;
         if let Some(plugin) = &self.plugin {
             plugin::ship(&mut questions, plugin, plugin::own_build().await?).await?;
         }
-        let stream = self.register(&versions).await?;
+        let stream = self.in_time(self.register(&versions)).await?;
         let lookups = self.dialer().dial(&self.address).await?;
         let (ready, keys) = mpsc::unbounded_channel();
         let talk = Talk {
@@ -140,6 +140,12 @@ impl Keeper {
             ended = talk.keep_looking() => ended,
             ended = fetch::run(self, lookups, keys) => ended,
         }
+    }
+
+    /// What a scheduler is asked, if it answers before its silence counts.
+    async fn in_time<T>(&self, asked: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let answered = tokio::time::timeout(self.silence, asked).await;
+        answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     async fn register(&self, versions: &Value) -> io::Result<Connection> {
@@ -246,8 +252,7 @@ impl Talk<'_> {
     /// Asks who the workers are.
     async fn look(&self) -> io::Result<()> {
         let asked = async { ask(&mut *self.questions.lock().await, "identity", []).await };
-        let answer = tokio::time::timeout(self.keeper.silence, asked).await;
-        let answer = answer.map_err(|_| io::ErrorKind::TimedOut)??;
+        let answer = self.keeper.in_time(asked).await?;
         let cluster = Cluster::read(&answer.value);
         let cluster = cluster.ok_or_else(|| io::Error::other("it does not say who it is"))?;
         if self.build.get().is_none() && (self.keeper.plugin.is_some() || cluster.has_plugins()) {
@@ -341,8 +346,7 @@ impl Talk<'_> {
             (tasks.is_empty(), &self.keeper.plugin, self.build.get())
         {
             let asked = async { plugin::why_not(&mut *self.questions.lock().await, build).await };
-            let asked = tokio::time::timeout(self.keeper.silence, asked).await;
-            why = Some(asked.map_err(|_| io::ErrorKind::TimedOut)??);
+            why = Some(self.keeper.in_time(asked).await?);
         }
         let cluster = self.keeper.shared.cluster(self.keeper.at);
         let outcome = |function: &Function| match &why {
