@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rmpv::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::address::Address;
 use super::cluster::Cluster;
@@ -38,6 +38,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BUSY: usize = 300;
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How many connections to one worker are kept, and how many results are looked
+/// for through the scheduler at once: a worker that is lost may have had thousands.
+const KEPT: usize = 4;
+const RECOVERED_AT_ONCE: usize = 16;
 
 /// How a task ended, as the cluster says.
 #[derive(Debug)]
@@ -75,14 +80,15 @@ pub(super) async fn run<T>(
     mut lookups: Connection,
     mut keys: mpsc::UnboundedReceiver<String>,
 ) -> io::Result<T> {
-    let mut free: HashMap<String, Vec<Connection>> = HashMap::new();
+    let mut free = Idle::default();
+    let room = Semaphore::new(RECOVERED_AT_ONCE);
     let mut under_way: FuturesUnordered<BoxFuture<'_, Got>> = FuturesUnordered::new();
     let mut found = Vec::new();
     loop {
         let got = tokio::select! {
             _ = keys.recv_many(&mut found, KEYS_AT_ONCE) => {
                 for (place, keys) in places(keeper, &mut lookups, std::mem::take(&mut found)).await? {
-                    let connection = free.get_mut(&place).and_then(Vec::pop);
+                    let connection = free.take(&place);
                     under_way.push(Box::pin(get(keeper, place, connection, keys)));
                 }
                 continue;
@@ -91,10 +97,36 @@ pub(super) async fn run<T>(
         };
         keeper.conclude(got.ended);
         if let Some((place, connection)) = got.connection {
-            free.entry(place).or_default().push(connection);
+            free.put(place, connection, &keeper.shared.cluster(keeper.at));
         }
         for key in got.missing {
-            under_way.push(Box::pin(recover(keeper, key)));
+            under_way.push(Box::pin(recover(keeper, &room, key)));
+        }
+    }
+}
+
+/// Connections to workers that nothing is asked over now.
+struct Idle<T>(HashMap<String, Vec<T>>);
+
+impl<T> Default for Idle<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T> Idle<T> {
+    fn take(&mut self, place: &str) -> Option<T> {
+        self.0.get_mut(place)?.pop()
+    }
+
+    /// Keeps one more, unless there are enough; and none to workers that are gone.
+    fn put(&mut self, place: String, connection: T, cluster: &Cluster) {
+        let to_it = self.0.entry(place).or_default();
+        if to_it.len() < KEPT {
+            to_it.push(connection);
+        }
+        if self.0.len() > cluster.workers.len() {
+            self.0.retain(|place, _| cluster.number(place) > 0);
         }
     }
 }
@@ -225,12 +257,13 @@ fn unreadable(source: &str) -> Outcome {
 }
 
 /// Gets a result through the scheduler, or finds out what has become of it.
-async fn recover(keeper: &Keeper, key: String) -> Got {
+async fn recover(keeper: &Keeper, room: &Semaphore, key: String) -> Got {
     let mut got = Got { connection: None, ended: Vec::new(), missing: Vec::new() };
     for turn in 0..TRIES {
         if turn > 0 {
             tokio::time::sleep(PAUSE * (1 << turn)).await;
         }
+        let _permit = room.acquire().await;
         match tokio::time::timeout(PATIENCE, recover_once(keeper, &key)).await {
             Ok(Ok(Recovered::Ended(outcome))) => {
                 got.ended.push((key, outcome));
@@ -305,5 +338,30 @@ pub(super) fn cancelled(operation: &Value) -> Error {
     match text(operation, "reason") {
         Some("lost dependencies") => Error::unavailable("the cluster lost what the task needs"),
         _ => Error::new(Repr::Cancelled),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::map;
+    use super::*;
+
+    fn cluster(workers: &[&str]) -> Cluster {
+        let worker = || map([("nthreads", 1.into())]);
+        let workers = workers.iter().map(|place| ((*place).into(), worker())).collect();
+        Cluster::read(&map([("workers", Value::Map(workers))])).expect("an identity")
+    }
+
+    #[test]
+    fn few_connections_are_kept_and_none_to_workers_that_are_gone() {
+        let mut idle = Idle::default();
+        (0..100).for_each(|number| idle.put("tcp://a:1".into(), number, &cluster(&["tcp://a:1"])));
+        assert_eq!(idle.0["tcp://a:1"].len(), KEPT);
+        for number in 0..1000 {
+            let place = format!("tcp://b:{number}");
+            idle.put(place.clone(), number, &cluster(&["tcp://a:1", &place]));
+            assert!(idle.0.len() <= 2, "{number} workers came and went");
+        }
+        assert_eq!((idle.take("tcp://b:999"), idle.take("tcp://b:7")), (Some(999), None));
     }
 }
