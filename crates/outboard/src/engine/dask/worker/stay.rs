@@ -201,10 +201,14 @@ impl Stay {
 
     /// Fetches what a task needs.
     async fn fetch(self: Arc<Self>, key: Key, number: u64, missing: Vec<(Key, Vec<String>)>) {
-        let mut found = Vec::new();
+        let limit = bounds(&self.settings).bytes;
+        let (mut found, mut bytes) = (Vec::new(), 0);
         for (needed, places) in missing {
             match self.peers.get(&needed, &places).await {
-                Ok(value) => found.push((needed, Arc::new(value))),
+                Ok(value) => {
+                    bytes += size(&value);
+                    found.push((needed, Arc::new(value)));
+                }
                 Err(error) => {
                     tracing::debug!(%key, %needed, %error, "what a task needs was not found");
                     let mut inner = self.lock();
@@ -214,6 +218,12 @@ impl Stay {
                     }
                     return;
                 }
+            }
+            if bytes > limit {
+                // No function could be called with all that.
+                let line = format!("the values that it needs exceed {limit} bytes");
+                let raised = Raised::new("MemoryError", &line, None);
+                return self.conclude(&key, number, Err(raised), Timing::none());
             }
         }
         let mut inner = self.lock();
