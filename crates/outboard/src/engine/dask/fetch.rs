@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -30,12 +30,11 @@ const KEYS_OF_A_WORKER: usize = 64;
 /// What a worker's answer may have beside the payloads.
 const ROOM: usize = 16 << 20;
 
-/// How long a worker or scheduler may take to answer.
+/// How long a worker or scheduler may take to answer, and to go on with that.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often a busy worker, or a scheduler that has a result and cannot get it,
-/// is asked again, and after what pause.
-const BUSY: usize = 300;
+/// How often a scheduler that has a result and cannot get it is asked again, and
+/// after what pause it and a busy worker are.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -168,8 +167,7 @@ async fn get(
     connection: Option<Connection>,
     keys: Vec<String>,
 ) -> Got {
-    let asked = tokio::time::timeout(PATIENCE, get_data(keeper, &place, connection, &keys)).await;
-    match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+    match get_data(keeper, &place, connection, &keys).await {
         Ok((connection, ended)) => {
             let missing = |key: &String| !ended.iter().any(|(found, _)| found == key);
             let missing = keys.into_iter().filter(missing).collect();
@@ -204,12 +202,16 @@ async fn get_data(
             dialer(keeper).dial(&address).await?
         }
     };
-    for _ in 0..BUSY {
+    let since = Instant::now();
+    while since.elapsed() < PATIENCE {
         let fields = [("keys", array(keys)), ("who", Value::Nil)];
-        let mut answer = ask(&mut connection, "get_data", fields).await?;
+        let pulse = connection.pulse.clone();
+        let asked = ask(&mut connection, "get_data", fields);
+        let mut answer = pulse.while_it_beats(PATIENCE, asked).await?;
         match text(&answer.value, "status") {
             Some("OK") => {
-                connection.outgoing.send(Message::new("OK".into())).await?;
+                let thanks = connection.outgoing.send(Message::new("OK".into()));
+                pulse.while_it_beats(PATIENCE, thanks).await?;
                 let number = keeper.shared.cluster(keeper.at).number(place);
                 let ended = data(&mut answer, number, room(keeper));
                 return Ok((connection, ended));
@@ -264,13 +266,13 @@ async fn recover(keeper: &Keeper, room: &Semaphore, key: String) -> Got {
             tokio::time::sleep(PAUSE * (1 << turn)).await;
         }
         let _permit = room.acquire().await;
-        match tokio::time::timeout(PATIENCE, recover_once(keeper, &key)).await {
-            Ok(Ok(Recovered::Ended(outcome))) => {
+        match recover_once(keeper, &key).await {
+            Ok(Recovered::Ended(outcome)) => {
                 got.ended.push((key, outcome));
                 return got;
             }
-            Ok(Ok(Recovered::Later)) => return got,
-            Ok(Ok(Recovered::Again) | Err(_)) | Err(_) => {}
+            Ok(Recovered::Later) => return got,
+            Ok(Recovered::Again) | Err(_) => {}
         }
     }
     got.ended.push((key, Outcome::lost(Cause::Cluster)));
@@ -287,8 +289,10 @@ enum Recovered {
 
 async fn recover_once(keeper: &Keeper, key: &str) -> io::Result<Recovered> {
     let mut connection = dialer(keeper).dial(&keeper.address).await?;
+    let pulse = connection.pulse.clone();
     let keys = || [("keys", array(&[key.to_owned()]))];
-    let mut answer = ask(&mut connection, "gather", keys()).await?;
+    let asked = ask(&mut connection, "gather", keys());
+    let mut answer = pulse.while_it_beats(PATIENCE, asked).await?;
     if text(&answer.value, "status") == Some("OK")
         && let Some((_, outcome)) = data(&mut answer, 0, room(keeper)).pop()
     {
@@ -296,7 +300,8 @@ async fn recover_once(keeper: &Keeper, key: &str) -> io::Result<Recovered> {
     }
     // From here on, what the scheduler says of this key is not missed.
     keeper.shared.table().unclaim(keeper.at, key);
-    let answer = ask(&mut connection, "get_task_status", keys()).await?;
+    let asked = ask(&mut connection, "get_task_status", keys());
+    let answer = pulse.while_it_beats(PATIENCE, asked).await?;
     match text(&answer.value, key) {
         None | Some("forgotten") => Ok(Recovered::Ended(Outcome::lost(Cause::Cluster))),
         Some("memory") if keeper.shared.table().claim(keeper.at, key) => Ok(Recovered::Again),

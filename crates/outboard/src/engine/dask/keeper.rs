@@ -133,7 +133,7 @@ impl Keeper {
         };
         talk.look().await?;
         tracing::info!(scheduler = %self.address, release, "scheduler is up");
-        let Connection { incoming, outgoing } = stream;
+        let Connection { incoming, outgoing, .. } = stream;
         tokio::select! {
             ended = talk.read(incoming) => ended,
             ended = talk.write(outgoing) => ended,

@@ -23,6 +23,7 @@ pub(crate) mod native;
 mod nonsense;
 pub(crate) mod pickle;
 pub(crate) mod plugin;
+mod pulse;
 mod table;
 pub(crate) mod tls;
 mod url;
