@@ -13,7 +13,7 @@ use crate::wire::Said;
 const MAX_BYTES: usize = 32 << 10;
 
 /// What an event takes beside its texts.
-const DESCRIBED: usize = 32;
+const DESCRIBED: usize = 64;
 
 /// What a task has said, as far as its caller would show it.
 #[derive(Debug)]

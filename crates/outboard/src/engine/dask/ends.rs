@@ -6,8 +6,12 @@ use super::fetch::Outcome;
 use super::keeper::Keeper;
 use super::native::Done;
 use crate::engine::gate::Reports;
+use crate::ledger::TaskId;
 use crate::task::RunError;
 use crate::wire::{Failure, Payload, Said, Usage};
+
+/// The most events of one task that are shown: a worker of ours sends fewer.
+const EVENTS: usize = 1_000;
 
 /// What a task gave, taken apart.
 #[derive(Debug)]
@@ -56,11 +60,11 @@ impl Keeper {
         let unknown = Usage { run_ns: held.try_into().unwrap_or(u64::MAX), ..Usage::default() };
         match outcome {
             Outcome::Said(said, worker, then) => {
-                said.into_iter().for_each(|said| reports.said(attempt, worker, said));
+                show(reports, attempt, worker, said);
                 return self.conclude_one(reports, now, key, *then);
             }
             Outcome::Opened(Opened { result, usage, said }, worker) => {
-                said.into_iter().for_each(|said| reports.said(attempt, worker, said));
+                show(reports, attempt, worker, said);
                 let usage = usage.unwrap_or(unknown);
                 reports.finished(entry.slot, attempt, result, (usage, worker));
             }
@@ -78,6 +82,11 @@ impl Keeper {
         }
         self.shared.table().ended(now, self.at, key);
     }
+}
+
+/// What a task said appears before its end.
+fn show(reports: &mut Reports<'_>, attempt: (TaskId, u32), worker: usize, said: Vec<Said>) {
+    said.into_iter().take(EVENTS).for_each(|said| reports.said(attempt, worker, said));
 }
 
 /// Takes the encoded result from a task's, and what came with it.

@@ -378,7 +378,10 @@ with Client(sys.argv[1]) as client:
 
     /// What its processes have written.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+        match std::fs::read(self.directory.path().join("log")) {
+            Ok(log) => String::from_utf8_lossy(&log).into_owned(),
+            Err(error) => format!("the log cannot be read: {error}"),
+        }
     }
 
     /// The scheduler's address, as Dask writes it.
