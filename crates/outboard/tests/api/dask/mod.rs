@@ -20,6 +20,8 @@ pub(crate) mod pool;
 /// Functions of Python, called from Rust.
 mod python;
 
+/// Values that go to a cluster once.
+pub(crate) mod scatter;
 /// Clusters that speak TLS.
 mod tls;
 /// What native workers promise to a cluster: leaving, losses, Python clients.

@@ -230,7 +230,7 @@ impl Beside {
             // What is shared has one key on the cluster already.
             client = client.key(head.key);
         }
-        match client.submit_encoded(function, args.to_vec(), head.context).encoded().await {
+        match client.submit_encoded(function, args.to_vec().into(), head.context).encoded().await {
             Ok(reply) => answer(0, &[&Done::of(&reply.ran.into()).encode(&reply.payload)]),
             Err(error) => {
                 if error.is_timed_out() {

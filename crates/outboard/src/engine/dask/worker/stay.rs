@@ -16,11 +16,12 @@ use super::metrics::Cpu;
 use super::outcome::{self, Raised};
 use super::peers::Peers;
 use super::plain::Needed;
+use super::scattered::{self, Arriving};
 use super::serve::texts;
 use super::settings::Settings;
 use super::spec::{Asked, Kind, Spec};
 use super::standing::Standing;
-use super::store::{Store, needs, size};
+use super::store::{Needs, Store, needs, needs_any, size};
 use crate::client::Client;
 use crate::engine::dask::connection::Dialer;
 use crate::engine::dask::frames::Bounds;
@@ -28,6 +29,7 @@ use crate::engine::dask::graph::Terms;
 use crate::engine::dask::message::{Message, Serialized, field, list, map};
 use crate::error::Error;
 use crate::ledger::Report;
+use crate::scatter::{Args, Entry};
 use crate::task::{Function, registry, unknown};
 
 /// What a message may have beside the largest payload.
@@ -45,7 +47,8 @@ pub(super) struct Stay {
     pub(super) address: String,
     /// What the scheduler said of its packages.
     packages: Value,
-    peers: Peers,
+    pub(super) peers: Peers,
+    pub(super) arriving: Arriving,
     inner: Mutex<Inner>,
     pub(super) cpu: Mutex<Cpu>,
     says: mpsc::UnboundedSender<Vec<Say>>,
@@ -55,13 +58,13 @@ pub(super) struct Stay {
     pub(super) closed: Notify,
 }
 
-struct Inner {
+pub(super) struct Inner {
     desk: Desk,
-    store: Store,
-    standing: Standing,
+    pub(super) store: Store,
+    pub(super) standing: Standing,
     held: HashMap<Key, Held>,
-    /// Copies that are being fetched.
-    errands: JoinSet<()>,
+    /// Copies that are being fetched, and what is looked at later.
+    pub(super) errands: JoinSet<()>,
 }
 
 /// What is known of a task at the desk.
@@ -69,6 +72,7 @@ struct Held {
     spec: Arc<Spec>,
     function: Option<&'static Function>,
     needed: Needed,
+    scattered: Vec<Arc<Entry>>,
     since: Option<Instant>,
     /// What fetches for it, or executes it.
     _doing: Option<Doing>,
@@ -105,6 +109,7 @@ impl Stay {
         let dialer = Dialer { tls: settings.dialing.clone(), bounds: bounds(&settings) };
         Self {
             peers: Peers::new(dialer, address.clone()),
+            arriving: Arriving::default(),
             settings,
             client,
             address,
@@ -117,11 +122,11 @@ impl Stay {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn say(&self, all: Vec<Say>) {
+    pub(super) fn say(&self, all: Vec<Say>) {
         drop(self.says.send(all));
     }
 
@@ -155,16 +160,18 @@ impl Stay {
             }
         };
         let Given::New(number) = inner.desk.give(&key, run, priority) else { return Ok(()) };
-        let (needed, missing) = needs(one, &inner.store);
+        let by_rust = || matches!(spec.kind(), Kind::Call { values: false, .. });
+        let by_rust = needs_any(one) && by_rust();
+        let Needs { values: needed, scattered, missing } = needs(one, &inner.store, by_rust);
         let (spec, since) = (Arc::new(spec), Some(Instant::now()));
         let doing = (!missing.is_empty()).then(|| {
             let (stay, key) = (self.clone(), key.clone());
-            Doing(tokio::spawn(async move { stay.fetch(key, number, missing).await }))
+            Doing(tokio::spawn(async move { stay.fetch(key, number, missing, by_rust).await }))
         });
         if doing.is_none() {
             inner.desk.arrived(&key, number);
         }
-        inner.held.insert(key, Held { spec, function, needed, since, _doing: doing });
+        inner.held.insert(key, Held { spec, function, needed, scattered, since, _doing: doing });
         self.pump(&mut inner);
         Ok(())
     }
@@ -203,32 +210,44 @@ impl Stay {
     }
 
     /// Fetches what a task needs.
-    async fn fetch(self: Arc<Self>, key: Key, number: u64, missing: Vec<(Key, Vec<String>)>) {
-        let mut found = Vec::new();
+    async fn fetch(
+        self: Arc<Self>,
+        key: Key,
+        number: u64,
+        missing: Vec<(Key, Vec<String>)>,
+        by_rust: bool,
+    ) {
+        let (mut found, mut lent) = (Vec::new(), Vec::new());
         for (needed, places) in missing {
-            match self.peers.get(&needed, &places).await {
-                Ok(value) => found.push((needed, Arc::new(value))),
-                Err(error) => {
-                    tracing::debug!(%key, %needed, %error, "what a task needs was not found");
-                    let mut inner = self.lock();
-                    if inner.desk.free(&key) {
-                        inner.held.remove(&key);
-                        self.say(vec![Say::reschedule(&key)]);
-                    }
-                    return;
+            let id = scattered::number(&needed).filter(|_| by_rust);
+            let got = match id {
+                Some(id) => self.lend(&needed, id, &places).await.map(|entry| lent.push(entry)),
+                None => {
+                    let got = self.peers.get(&needed, &places).await;
+                    got.map(|value| found.push((needed.clone(), Arc::new(value))))
                 }
+            };
+            if let Err(error) = got {
+                tracing::debug!(%key, %needed, %error, "what a task needs was not found");
+                let mut inner = self.lock();
+                if inner.desk.free(&key) {
+                    inner.held.remove(&key);
+                    self.say(vec![Say::reschedule(&key)]);
+                }
+                return;
             }
         }
         let mut inner = self.lock();
         if let Some(held) = inner.held.get_mut(&key) {
             held.needed.extend(found);
+            held.scattered.extend(lent);
             inner.desk.arrived(&key, number);
             self.pump(&mut inner);
         }
     }
 
     /// Starts what can start.
-    fn pump(self: &Arc<Self>, inner: &mut Inner) {
+    pub(super) fn pump(self: &Arc<Self>, inner: &mut Inner) {
         inner.standing.full = inner.store.is_full();
         inner.desk.pause(inner.standing.full || inner.standing.leaving);
         while let Some((key, number)) = inner.desk.next() {
@@ -236,9 +255,10 @@ impl Stay {
             held.since = Some(Instant::now());
             let (spec, needed) = (held.spec.clone(), std::mem::take(&mut held.needed));
             let (stay, function) = (self.clone(), held.function);
+            let scattered = std::mem::take(&mut held.scattered);
             held._doing = Some(Doing(tokio::spawn(async move {
                 let timing = Timing::start();
-                let ended = stay.execute(&key, &spec, needed, function).await;
+                let ended = stay.execute(&key, &spec, needed, scattered, function).await;
                 stay.conclude(&key, number, ended, timing);
             })));
         }
@@ -253,6 +273,7 @@ impl Stay {
         key: &Key,
         spec: &Spec,
         needed: Needed,
+        scattered: Vec<Arc<Entry>>,
         function: Option<&'static Function>,
     ) -> Ended {
         let asked = spec.ask(&needed, self.settings.local.limits.payload);
@@ -271,6 +292,7 @@ impl Stay {
         let mut client = if function.pure { self.client.key(key) } else { self.client.clone() };
         client = terms.timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
         client = terms.grace.map_or(client.clone(), |grace| client.grace(grace));
+        let args = Args::lent(args, scattered);
         let reply = client.submit_encoded(function, args, terms.context).encoded().await;
         if by_us && reply.as_ref().is_err_and(Error::is_timed_out) {
             tokio::time::sleep(BEHIND).await;
@@ -314,13 +336,6 @@ impl Stay {
         self.pump(&mut inner);
         drop(inner);
         drop(gone);
-    }
-
-    /// Copies that nobody needs any more.
-    pub(super) fn drop_copies(self: &Arc<Self>, keys: Vec<Key>) {
-        let mut inner = self.lock();
-        keys.iter().for_each(|key| inner.store.remove(key));
-        self.pump(&mut inner);
     }
 
     /// Another worker would take a task.
@@ -374,19 +389,12 @@ impl Stay {
             return true;
         }
         match self.peers.get(key, places).await {
-            Ok(value) => self.hold(key.clone(), Arc::new(value)),
+            Ok(value) => self.hold(key.clone(), value).await,
             Err(error) => {
                 tracing::debug!(%key, %error, "a copy was not found");
                 false
             }
         }
-    }
-
-    /// Holds a value for the cluster, if there is room.
-    pub(super) fn hold(&self, key: Key, value: Arc<Serialized>) -> bool {
-        let held = self.lock().store.put(key, value);
-        self.changed.notify_one();
-        held
     }
 
     pub(super) fn value(&self, key: &Key) -> Option<Arc<Serialized>> {
