@@ -31,7 +31,9 @@ pub(super) fn restrictions(
         let restrictions = Restrictions { workers, ..Restrictions::default() };
         return (!cluster.is_native()).then_some(restrictions);
     }
-    let ways = [None, build].map(|build| of_rust(start, build));
+    // Scattered values are with native workers alone.
+    let beside = build.filter(|_| start.values.is_empty());
+    let ways = [None, beside].map(|build| of_rust(start, build));
     let offered = |way: &Restrictions| way.resource.as_ref().is_some_and(|it| cluster.offers(it));
     ways.into_iter().find(offered)
 }
@@ -46,11 +48,11 @@ fn of_rust(start: &Start, build: Option<&'static str>) -> Restrictions {
 }
 
 pub(super) fn graph_task(start: Start, restrictions: &Restrictions) -> GraphTask {
-    let Start { key, function, args: payload, terms, priority, .. } = start;
-    let name = function.name;
+    let Start { key, function, args: payload, terms, priority, values, .. } = start;
+    let (name, needs) = (function.name, values.into_iter().map(|value| value.key).collect());
     let call = match (function.python, restrictions.plugin) {
         (true, _) => Called::Python { function: name, args: payload },
-        (false, None) => Called::Rust { name, payload, terms },
+        (false, None) => Called::Rust { name, payload, terms, needs },
         (false, Some(build)) => {
             let key = key.clone();
             Called::Plugin(PluginCall { build, key, name, payload, terms, priority })

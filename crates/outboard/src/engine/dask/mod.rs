@@ -3,13 +3,16 @@
 //! From bytes to meaning: `frames`, `message`, `connection`; `pickle`, `values`,
 //! `graph` and `exception` are what is in the messages, `native` what Rust says
 //! to Rust inside of them. `table` knows which task is where, and decides where
-//! the next one goes; a `keeper` for each scheduler connects, writes and reads;
-//! its `fetch` brings results. The other side, a worker, is in `worker`.
+//! the next one goes; a `keeper` for each scheduler connects, writes what is in its
+//! `departure`, and reads; its `fetch` brings results, its `upload` takes scattered
+//! values there, and a `shelf` knows which are there. The other side, a worker, is
+//! in `worker`.
 
 pub(crate) mod address;
 pub(crate) mod cluster;
 pub(crate) mod compression;
 pub(crate) mod connection;
+mod departure;
 mod ends;
 pub(crate) mod exception;
 mod fetch;
@@ -24,8 +27,10 @@ mod nonsense;
 pub(crate) mod pickle;
 pub(crate) mod plugin;
 mod pulse;
+pub(crate) mod shelf;
 mod table;
 pub(crate) mod tls;
+mod upload;
 mod url;
 pub(crate) mod values;
 mod window;
@@ -45,13 +50,14 @@ use super::{Engine, Flush, Gate, Limits, Stopped, Work};
 use crate::error::Error;
 use crate::ledger::TaskId;
 use crate::placement::{Rules, SlotId};
-use crate::scatter::Workers;
+use crate::scatter::{Entry, Workers};
 use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, unknown};
 
 use cluster::Cluster;
 use graph::Terms;
 use keeper::Keeper;
+use shelf::Named;
 use table::{Start, Table};
 
 pub(crate) use url::Settings;
@@ -218,6 +224,24 @@ fn terms(work: &Work<'_>, now: Instant) -> Terms {
     }
 }
 
+fn named(entry: &Entry) -> Named {
+    Named { id: entry.id, bytes: entry.bytes.clone(), key: String::new() }
+}
+
+/// The clusters, where scattered values are concerned.
+struct Holders(Arc<Shared>);
+
+impl Workers for Holders {
+    fn forget(&self, id: u64) {
+        let told = self.0.table().forget_value(id);
+        told.into_iter().for_each(|at| self.0.wakes[at].flush());
+    }
+
+    fn map(&self) -> bool {
+        false
+    }
+}
+
 impl Engine for Dask {
     fn name(&self) -> &'static str {
         "dask"
@@ -240,6 +264,7 @@ impl Engine for Dask {
             args: work.args.payload.clone(),
             priority: work.priority,
             terms: terms(&work, now),
+            values: work.args.scattered.iter().map(|entry| named(entry)).collect(),
         };
         let at = self.0.table().start(now, slot, start);
         Some(self.0.wakes[at].clone())
@@ -302,7 +327,7 @@ impl Engine for Dask {
     }
 
     fn holders(&self) -> Result<Option<Arc<dyn Workers>>, Error> {
-        Err(Error::unavailable("nothing can be scattered on a cluster: pass the value itself"))
+        Ok(Some(Arc::new(Holders(self.0.clone()))))
     }
 
     fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {

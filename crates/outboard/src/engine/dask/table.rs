@@ -10,11 +10,17 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::graph::Terms;
+use super::shelf::{Found, Named, Shelf, Upload};
 use super::window::Window;
+use crate::error::Error;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::task::Function;
 use crate::wire::Payload;
+
+/// How often a task may lose the values that it needs, with the workers that had
+/// them, before it is lost itself: as often as Dask lets it lose its worker.
+const LOSSES: u32 = 3;
 
 /// Everything that is at, or on its way to, the schedulers.
 #[derive(Debug, Default)]
@@ -34,6 +40,8 @@ struct Scheduler {
     /// What has not left yet, in order.
     outbox: Vec<Outgoing>,
     keys: HashMap<String, (SlotId, TaskId)>,
+    /// Which scattered values its workers have.
+    shelf: Shelf,
 }
 
 /// A task at a slot.
@@ -48,6 +56,9 @@ struct Held {
     python: bool,
     /// Its result is being fetched.
     fetching: bool,
+    /// As it was sent, if it names scattered values, which can be lost.
+    again: Option<Box<Start>>,
+    losses: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +78,7 @@ pub(crate) struct Start {
     pub(crate) args: Payload,
     pub(crate) priority: i32,
     pub(crate) terms: Terms,
+    pub(crate) values: Vec<Named>,
 }
 
 /// What leaves for a scheduler.
@@ -86,6 +98,10 @@ pub(crate) struct Batch {
     pub(crate) started: Vec<Start>,
     /// Slots that are free when this has left.
     pub(crate) skipped: Vec<(SlotId, TaskId)>,
+    /// Scattered values that tasks wait for.
+    pub(crate) uploads: Vec<Upload>,
+    /// Keys of tasks whose values could not be uploaded.
+    pub(crate) failed: Vec<(String, Error)>,
 }
 
 /// A task that a scheduler has, as it is known by its key.
@@ -191,6 +207,8 @@ impl Table {
             state: State::Queued,
             python,
             fetching: false,
+            again: None,
+            losses: 0,
         };
         self.slots.entry(slot).or_default().push(held);
         at
@@ -249,12 +267,22 @@ impl Table {
         self.schedulers[at].outbox.len()
     }
 
-    /// Takes all that is to leave for a scheduler, which counts as sent.
+    /// Takes all that can leave for a scheduler, which counts as sent: not what
+    /// names values that have to be uploaded first.
     pub(crate) fn take(&mut self, at: usize) -> Batch {
         let mut batch = Batch::default();
-        for one in std::mem::take(&mut self.schedulers[at].outbox) {
+        let Scheduler { outbox, shelf, .. } = &mut self.schedulers[at];
+        shelf.begin();
+        for one in std::mem::take(outbox) {
             match one {
-                Outgoing::Start(start) => batch.started.push(start),
+                Outgoing::Start(mut start) => {
+                    let Start { values, function, .. } = &mut start;
+                    match shelf.look(values, function, &mut batch.uploads) {
+                        Found::There => batch.started.push(start),
+                        Found::Coming => outbox.push(Outgoing::Start(start)),
+                        Found::Failed(error) => batch.failed.push((start.key, error)),
+                    }
+                }
                 Outgoing::Release(key, slot) => {
                     batch.released.push(key);
                     batch.skipped.extend(slot);
@@ -262,13 +290,20 @@ impl Table {
                 Outgoing::Skipped(slot, task) => batch.skipped.push((slot, task)),
             }
         }
+        shelf.end();
         for start in &batch.started {
-            let slot = self.schedulers[at].keys.get(&start.key).map(|(slot, _)| *slot);
-            if let Some(held) = slot.and_then(|slot| self.find(slot, start.task)) {
-                held.state = State::Sent;
-            }
+            let again = (!start.values.is_empty()).then(|| Box::new(start.clone()));
+            self.sent(at, &start.key, again);
         }
+        batch.failed.iter().for_each(|(key, _)| self.sent(at, key, None));
         batch
+    }
+
+    fn sent(&mut self, at: usize, key: &str, again: Option<Box<Start>>) {
+        let Some((slot, task)) = self.schedulers[at].keys.get(key).copied() else { return };
+        if let Some(held) = self.find(slot, task) {
+            (held.state, held.again) = (State::Sent, again);
+        }
     }
 
     /// The task that a scheduler knows by a key, if it is wanted.
@@ -324,10 +359,56 @@ impl Table {
         scheduler.forget(&held);
     }
 
+    /// An upload for a scheduler's workers has ended.
+    pub(crate) fn arrived(&mut self, at: usize, key: &str, result: Result<(), Error>) {
+        let scheduler = &mut self.schedulers[at];
+        if !scheduler.shelf.arrived(key, result) {
+            scheduler.outbox.push(Outgoing::Release(key.to_owned(), None));
+        }
+    }
+
+    /// For how many tasks a scheduler's workers are to have a value now.
+    pub(crate) fn tasks_of(&mut self, at: usize, key: &str) -> usize {
+        self.schedulers[at].shelf.tasks_of(key)
+    }
+
+    /// Nobody has a scattered value any more: the schedulers that are to be told.
+    pub(crate) fn forget_value(&mut self, id: u64) -> Vec<usize> {
+        let mut told = Vec::new();
+        for (at, scheduler) in self.schedulers.iter_mut().enumerate() {
+            if let Some(key) = scheduler.shelf.forget(id) {
+                scheduler.outbox.push(Outgoing::Release(key, None));
+                told.push(at);
+            }
+        }
+        told
+    }
+
+    /// A scheduler's workers have lost a value, or what a task needs: the value is
+    /// uploaded again, and the task leaves again, when there is need. False if that
+    /// cannot be.
+    pub(crate) fn missed(&mut self, at: usize, key: &str) -> bool {
+        if self.schedulers[at].shelf.lost(key) {
+            return true;
+        }
+        let Some(held) = self.held_mut(at, key) else { return false };
+        let Some(start) = held.again.take_if(|_| held.losses < LOSSES) else { return false };
+        (held.state, held.fetching) = (State::Queued, false);
+        held.losses += 1;
+        let Scheduler { outbox, shelf, .. } = &mut self.schedulers[at];
+        shelf.left(&start.values);
+        // Which one it was is not said: of those that are not lost, a new copy is made.
+        let lost = start.values.iter().filter(|value| shelf.lost(&value.key));
+        outbox.extend(lost.map(|value| Outgoing::Release(value.key.clone(), None)));
+        outbox.push(Outgoing::Start(*start));
+        true
+    }
+
     /// A scheduler is gone: the slots that had something there, with what they
     /// had sent. What had not left stays for [`withdraw`](Self::withdraw).
     pub(crate) fn down(&mut self, at: usize) -> Vec<LostSlot> {
         self.schedulers[at].up = false;
+        self.schedulers[at].shelf.clear();
         self.schedulers[at].outbox.retain(|one| matches!(one, Outgoing::Start(_)));
         let there = |all: &Vec<Held>| all.iter().any(|held| held.scheduler == at);
         let slots = self.slots.iter().filter(|(_, all)| there(all));
@@ -357,6 +438,9 @@ impl Scheduler {
     }
 
     fn forget(&mut self, held: &Held) {
+        if let Some(start) = &held.again {
+            self.shelf.left(&start.values);
+        }
         // The key may be another task's by now, if both are the same call.
         if self.keys.get(&held.key).is_some_and(|(_, task)| *task == held.task) {
             self.keys.remove(&held.key);

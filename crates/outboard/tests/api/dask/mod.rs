@@ -22,6 +22,8 @@ pub(crate) mod pool;
 /// Functions of Python, called from Rust.
 mod python;
 
+/// Values that go to a cluster once.
+pub(crate) mod scatter;
 /// Clusters that speak TLS.
 mod tls;
 /// One trace across client and cluster.

@@ -114,7 +114,8 @@ fn whole(
 }
 
 fn payload(symbols: &Symbols<'_>, name: String, args: &[Node]) -> Result<Asked, String> {
-    let [Node::Bytes(args), timeout, grace, context, Node::Int(level)] = *args else {
+    // What follows are the scattered values that the payload names.
+    let [Node::Bytes(args), timeout, grace, context, Node::Int(level), ..] = *args else {
         return Err(format!("`{name}` was not called by a client of this release"));
     };
     let time = |node| match node {

@@ -1,5 +1,6 @@
 //! Pure: the results and data that this worker holds for the cluster, and how
-//! much of its memory they take.
+//! much of its memory they take. Values that a client of Rust scattered are held as
+//! this machine's worker processes map them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use super::key::Key;
 use super::plain::Needed;
 use super::serve::texts;
 use crate::engine::dask::message::{Serialized, field};
+use crate::engine::dask::values::from_bytes;
+use crate::scatter::Entry;
 
 /// From which share of the limit on nothing new is started, and below which
 /// share it is again.
@@ -22,10 +25,40 @@ const DESCRIBED: usize = 512;
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Store {
-    held: HashMap<Key, Arc<Serialized>>,
+    held: HashMap<Key, Held>,
     bytes: usize,
     limit: usize,
     full: bool,
+}
+
+/// Something that is held.
+#[derive(Clone, Debug)]
+pub(super) enum Held {
+    Value(Arc<Serialized>),
+    Scattered(Arc<Entry>),
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Value(object) => size(object),
+            Self::Scattered(entry) => entry.bytes.len(),
+        }
+    }
+
+    /// As it goes to others.
+    fn value(&self) -> Arc<Serialized> {
+        match self {
+            Self::Value(object) => object.clone(),
+            Self::Scattered(entry) => Arc::new(from_bytes(entry.bytes.to_vec())),
+        }
+    }
+}
+
+impl From<Arc<Serialized>> for Held {
+    fn from(object: Arc<Serialized>) -> Self {
+        Self::Value(object)
+    }
 }
 
 /// How many bytes a value has.
@@ -39,7 +72,15 @@ impl Store {
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Serialized>> {
-        self.held.get(key).cloned()
+        self.held.get(key).map(Held::value)
+    }
+
+    /// What tasks of Rust are given that name it, if it was scattered by Rust.
+    pub(super) fn scattered(&self, key: &Key) -> Option<Arc<Entry>> {
+        match self.held.get(key)? {
+            Held::Scattered(entry) => Some(entry.clone()),
+            Held::Value(_) => None,
+        }
     }
 
     pub(super) fn has(&self, key: &Key) -> bool {
@@ -47,9 +88,10 @@ impl Store {
     }
 
     /// Holds a value, unless that would be more than fits.
-    pub(super) fn put(&mut self, key: Key, object: Arc<Serialized>) -> bool {
+    pub(super) fn put(&mut self, key: Key, object: impl Into<Held>) -> bool {
         self.remove(&key);
-        let bytes = size(&object) + DESCRIBED;
+        let object = object.into();
+        let bytes = object.bytes() + DESCRIBED;
         if self.bytes + bytes > self.limit {
             return false;
         }
@@ -61,7 +103,7 @@ impl Store {
 
     pub(super) fn remove(&mut self, key: &Key) {
         if let Some(object) = self.held.remove(key) {
-            self.bytes -= size(&object) + DESCRIBED;
+            self.bytes -= object.bytes() + DESCRIBED;
             self.measure();
         }
     }
@@ -89,19 +131,37 @@ impl Store {
     }
 }
 
-/// What a task needs: values that are here, and those that are elsewhere.
-pub(super) fn needs(one: &Value, store: &Store) -> (Needed, Vec<(Key, Vec<String>)>) {
-    let mut needed = Needed::new();
-    let mut missing = Vec::new();
+/// What a task needs.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    /// Values that are here.
+    pub(super) values: Needed,
+    /// Scattered values that are here, for a task of Rust.
+    pub(super) scattered: Vec<Arc<Entry>>,
+    /// Those that are elsewhere, and where.
+    pub(super) missing: Vec<(Key, Vec<String>)>,
+}
+
+/// Whether a task needs anything.
+pub(super) fn needs_any(one: &Value) -> bool {
+    field(one, "who_has").and_then(Value::as_map).is_some_and(|all| !all.is_empty())
+}
+
+/// What a task needs; `by_rust` if a client of Rust calls it with a payload.
+pub(super) fn needs(one: &Value, store: &Store, by_rust: bool) -> Needs {
+    let mut needs = Needs::default();
     let who_has = field(one, "who_has").and_then(Value::as_map);
     for (key, places) in who_has.into_iter().flatten() {
         let key = Key::of(key);
-        match store.get(&key) {
-            Some(value) => drop(needed.insert(key, value)),
-            None => missing.push((key, texts(places))),
+        if let Some(entry) = store.scattered(&key).filter(|_| by_rust) {
+            needs.scattered.push(entry);
+        } else if let Some(value) = store.get(&key) {
+            needs.values.insert(key, value);
+        } else {
+            needs.missing.push((key, texts(places)));
         }
     }
-    (needed, missing)
+    needs
 }
 
 #[cfg(test)]
