@@ -233,7 +233,7 @@ impl Home {
 }
 
 /// Unlike those of any other process, for a worker has values of two.
-fn next_id() -> u64 {
+pub(crate) fn next_id() -> u64 {
     static NEXT: LazyLock<AtomicU64> =
         LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(std::process::id())));
     NEXT.fetch_add(1, Relaxed)

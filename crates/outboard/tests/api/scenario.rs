@@ -89,7 +89,7 @@ async fn cluster_client(at: PathBuf) {
 }
 
 /// Submits a task with a value to a cluster, and notes how it ends; then with
-/// another one.
+/// another one, and with large arguments.
 #[cfg(feature = "dask")]
 async fn scattering_client(at: PathBuf) {
     let variable = |name: &str| std::env::var(name).unwrap();
@@ -103,6 +103,9 @@ async fn scattering_client(at: PathBuf) {
             &ended.map_or_else(|error| error.to_string(), |(bytes, _)| bytes.to_string()),
         );
     }
+    let large = (outboard::Bytes::from(vec![1; 3 << 20]), 0);
+    let ended = client.submit(crate::dask::large::add_up, large).await;
+    note(&at, "third", &ended.map_or_else(|error| error.to_string(), |(sum, _)| sum.to_string()));
     client.shutdown().await;
 }
 

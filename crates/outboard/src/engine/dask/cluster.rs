@@ -49,6 +49,9 @@ const PLUGINS: &str = "outboard@";
 pub(super) const WITHOUT_PLUGIN: &str = "the cluster's workers run Python, and none has this build of this program beside it: \
      connect with `plugin=/path/of/the/program`, or start native workers on a cluster of their own";
 
+/// What part of the workers' memory arguments of one client may take.
+const ROOM_SHARE: u64 = 4;
+
 /// What workers that run nothing else say of themselves.
 pub(crate) const NATIVE: &str = "outboard:native";
 
@@ -108,6 +111,13 @@ impl Cluster {
     /// How much memory the workers may use together, in bytes.
     pub(crate) fn memory_limit(&self) -> u64 {
         self.workers.iter().fold(0, |sum: u64, worker| sum.saturating_add(worker.memory_limit))
+    }
+
+    /// What arguments of this client may take at the native workers, in bytes.
+    pub(crate) fn room(&self) -> usize {
+        let native = self.workers.iter().filter(|worker| worker.native);
+        let bytes = native.fold(0, |sum: u64, worker| sum.saturating_add(worker.memory_limit));
+        usize::try_from(bytes / ROOM_SHARE).unwrap_or(usize::MAX)
     }
 
     /// The number of a worker, from 1; 0 of one that is not known.

@@ -42,9 +42,17 @@ pub(crate) enum Called {
     Python { function: &'static str, args: Payload },
     /// A Rust function by name, with encoded arguments, and the keys of the
     /// scattered values that these name.
-    Rust { name: &'static str, payload: Payload, terms: Terms, needs: Vec<String> },
+    Rust { name: &'static str, payload: Passed, terms: Terms, needs: Vec<String> },
     /// The same, through the plugin of a Python worker.
     Plugin(PluginCall),
+}
+
+/// Encoded arguments.
+#[derive(Clone, Debug)]
+pub(crate) enum Passed {
+    Here(Payload),
+    /// A worker has them already, by that key.
+    There(String),
 }
 
 /// What a worker of ours is told of a task beside its arguments.
@@ -164,7 +172,9 @@ impl Called {
     pub(crate) fn length(&self) -> usize {
         match self {
             Self::Python { args, .. } => args.len(),
-            Self::Rust { payload, .. } | Self::Plugin(PluginCall { payload, .. }) => payload.len(),
+            Self::Rust { payload: Passed::There(key), .. } => key.len(),
+            Self::Rust { payload: Passed::Here(payload), .. }
+            | Self::Plugin(PluginCall { payload, .. }) => payload.len(),
         }
     }
 
@@ -185,17 +195,23 @@ impl Called {
                 pickle.str(&format!("{PAYLOAD_PREFIX}{name}"));
                 pickle.tuple_of_one();
                 pickle.call();
-                pickle.bytes(payload);
-                terms.write(pickle);
-                for key in needs {
-                    pickle.global("dask._task_spec", "TaskRef");
-                    pickle.str(key);
-                    pickle.tuple_of_one();
-                    pickle.call();
+                match payload {
+                    Passed::Here(payload) => pickle.bytes(payload),
+                    Passed::There(key) => reference(pickle, key),
                 }
+                terms.write(pickle);
+                needs.iter().for_each(|key| reference(pickle, key));
             }
         }
     }
+}
+
+/// What a key stands for, which a worker has.
+fn reference(pickle: &mut Pickle, key: &str) {
+    pickle.global("dask._task_spec", "TaskRef");
+    pickle.str(key);
+    pickle.tuple_of_one();
+    pickle.call();
 }
 
 impl Terms {
@@ -239,7 +255,8 @@ mod tests {
     fn an_expression_is_a_graph_with_a_name() {
         let terms = Terms { context: Some("00-1".into()), level: 3, ..Terms::default() };
         let needs = vec!["v-1".to_owned()];
-        let call = Called::Rust { name: "fib", payload: vec![7].into(), terms, needs };
+        let call =
+            Called::Rust { name: "fib", payload: Passed::Here(vec![7].into()), terms, needs };
         let task = GraphTask { key: "add-1".into(), call, priority: 0 };
         let zeros = "0".repeat(32);
         let mut expected = b"\x80\x04\x8c\x0adask._expr\x8c\x07LLGExpr\x93}(\x8c\x05add-1\
@@ -263,7 +280,7 @@ mod tests {
     #[test]
     fn a_graph_says_where_and_in_which_order() {
         let terms = Terms { timeout: Some(Duration::from_millis(5)), ..Terms::default() };
-        let (payload, needs) = (Vec::new().into(), Vec::new());
+        let (payload, needs) = (Passed::There("a-1".into()), Vec::new());
         let call = Called::Rust { name: "fib", payload, terms, needs };
         let task =
             |key: &str, priority| GraphTask { key: key.into(), call: call.clone(), priority };

@@ -20,6 +20,7 @@ use super::frames::Bounds;
 use super::message::{Message, Serialized, field, list, map, text};
 use super::plugin::{self, Plugin};
 use super::shelf::Upload;
+use super::table::Missed;
 use super::upload;
 use super::values;
 use crate::engine::Gate;
@@ -183,12 +184,13 @@ impl Keeper {
 
     /// What is known of the workers now.
     fn up(&self, cluster: Cluster) {
-        let threads = cluster.threads;
+        let (threads, room) = (cluster.threads, cluster.room());
         let place = &self.shared.clusters[self.at];
         *place.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(cluster);
         self.shared.reasons.lock().unwrap_or_else(PoisonError::into_inner)[self.at] = None;
         self.gate.report(|reports| {
             self.shared.table().up(self.at, threads);
+            self.shared.table().shelf(self.at).room(room);
             self.resize(reports);
         });
     }
@@ -240,11 +242,10 @@ impl Keeper {
         });
     }
 
-    /// The scheduler's workers have lost a value, or what a task needs; false if it
-    /// cannot be given again.
-    fn missed(&self, key: &str) -> bool {
+    /// The scheduler's workers have lost a value, or what a task needs.
+    fn missed(&self, key: &str) -> Missed {
         let missed = self.shared.table().missed(self.at, key);
-        if missed {
+        if missed == Missed::Again {
             self.shared.wakes[self.at].0.notify_one();
         }
         missed
@@ -382,10 +383,13 @@ impl Talk<'_> {
             Some("cancelled-keys") => {
                 let keys = list(one, "keys").iter().filter_map(Value::as_str);
                 let lost = fetch::is_lost(one);
-                // What lost its values leaves again, after they did.
-                let keys = keys.filter(|key| !(lost && keeper.missed(key)));
-                let cancelled = |key: &str| (key.to_owned(), fetch::cancelled(one));
-                ended.extend(keys.map(cancelled));
+                let outcome = |key| match if lost { keeper.missed(key) } else { Missed::Other } {
+                    // What lost its values leaves again, after they did.
+                    Missed::Again => None,
+                    Missed::TooOften => Some(Outcome::lost(Cause::Cluster)),
+                    Missed::Other => Some(fetch::cancelled(one)),
+                };
+                ended.extend(keys.filter_map(|key| Some((key.to_owned(), outcome(key)?))));
             }
             Some("restart") => {
                 let lost = |key| (key, Outcome::lost(Cause::Cluster));

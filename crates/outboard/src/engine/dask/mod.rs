@@ -50,17 +50,21 @@ use super::{Engine, Flush, Gate, Limits, Stopped, Work};
 use crate::error::Error;
 use crate::ledger::TaskId;
 use crate::placement::{Rules, SlotId};
-use crate::scatter::{Entry, Workers};
+use crate::scatter::{Entry, Workers, next_id};
 use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, unknown};
 
 use cluster::Cluster;
 use graph::Terms;
 use keeper::Keeper;
-use shelf::Named;
+use shelf::{Kind, Named};
 use table::{Start, Table};
 
 pub(crate) use url::Settings;
+
+/// From this size on arguments go straight to a worker. docs/dask.md has the
+/// figures.
+const STRAIGHT_BYTES: usize = 1 << 20;
 
 /// Connects to the schedulers that the settings name; ready when the first is.
 ///
@@ -224,8 +228,21 @@ fn terms(work: &Work<'_>, now: Instant) -> Terms {
     }
 }
 
-fn named(entry: &Entry) -> Named {
-    Named { id: entry.id, bytes: entry.bytes.clone(), key: String::new() }
+/// What is brought to workers before a task: the values that it names, and its
+/// arguments if they are large. Those of a pure function are not: other clients
+/// may have the same task, which then has but one set of them.
+fn values(work: &Work<'_>) -> Vec<Named> {
+    let named = |entry: &Arc<Entry>| {
+        let (id, bytes, kind) = (entry.id, entry.bytes.clone(), Kind::Scattered);
+        Named { id, bytes, kind, key: String::new() }
+    };
+    let mut values: Vec<_> = work.args.scattered.iter().map(named).collect();
+    let shared = work.function.pure && work.key.is_some();
+    if !work.function.python && !shared && work.args.len() >= STRAIGHT_BYTES {
+        let (id, bytes) = (next_id(), work.args.payload.clone().into_bytes());
+        values.push(Named { id, bytes, kind: Kind::Arguments, key: String::new() });
+    }
+    values
 }
 
 /// The clusters, where scattered values are concerned.
@@ -264,7 +281,7 @@ impl Engine for Dask {
             args: work.args.payload.clone(),
             priority: work.priority,
             terms: terms(&work, now),
-            values: work.args.scattered.iter().map(|entry| named(entry)).collect(),
+            values: values(&work),
         };
         let at = self.0.table().start(now, slot, start);
         Some(self.0.wakes[at].clone())

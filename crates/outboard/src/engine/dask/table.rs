@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::graph::Terms;
-use super::shelf::{Found, Named, Shelf, Upload};
+use super::shelf::{Found, Kind, Named, Shelf, Upload};
 use super::window::Window;
 use crate::error::Error;
 use crate::ledger::TaskId;
@@ -59,6 +59,8 @@ struct Held {
     /// As it was sent, if it names scattered values, which can be lost.
     again: Option<Box<Start>>,
     losses: u32,
+    /// The number of its arguments, if they go straight to a worker.
+    arguments: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +116,17 @@ pub(crate) struct Entry {
     pub(crate) since: Instant,
     /// Whether Python executes it.
     pub(crate) python: bool,
+}
+
+/// What follows when the cluster has lost data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missed {
+    /// It is uploaded or sent again.
+    Again,
+    /// The task had that happen too often.
+    TooOften,
+    /// It is nothing that names values.
+    Other,
 }
 
 /// What a slot had when its scheduler was lost.
@@ -195,6 +208,8 @@ impl Table {
         let scheduler = &mut self.schedulers[at];
         let Start { task, attempt, .. } = start;
         let (key, python) = (start.key.clone(), start.function.python);
+        let arguments = start.values.iter().find(|value| value.kind == Kind::Arguments);
+        let arguments = arguments.map(|value| value.id);
         scheduler.held += 1;
         scheduler.keys.insert(key.clone(), (slot, task));
         scheduler.outbox.push(Outgoing::Start(start));
@@ -209,6 +224,7 @@ impl Table {
             fetching: false,
             again: None,
             losses: 0,
+            arguments,
         };
         self.slots.entry(slot).or_default().push(held);
         at
@@ -226,7 +242,7 @@ impl Table {
         let held = self.find(slot, task)?;
         let (unsent, at) = (held.state == State::Queued, held.scheduler);
         held.state = State::Released;
-        let key = held.key.clone();
+        let (key, arguments) = (held.key.clone(), held.arguments);
         let scheduler = &mut self.schedulers[at];
         scheduler.keys.remove(&key);
         match unsent {
@@ -236,6 +252,7 @@ impl Table {
             }
             false => scheduler.outbox.push(Outgoing::Release(key, Some((slot, task)))),
         }
+        scheduler.forget_value(arguments);
         Some((unsent, at))
     }
 
@@ -367,32 +384,28 @@ impl Table {
         }
     }
 
-    /// For how many tasks a scheduler's workers are to have a value now.
-    pub(crate) fn tasks_of(&mut self, at: usize, key: &str) -> usize {
-        self.schedulers[at].shelf.tasks_of(key)
-    }
-
     /// Nobody has a scattered value any more: the schedulers that are to be told.
     pub(crate) fn forget_value(&mut self, id: u64) -> Vec<usize> {
-        let mut told = Vec::new();
-        for (at, scheduler) in self.schedulers.iter_mut().enumerate() {
-            if let Some(key) = scheduler.shelf.forget(id) {
-                scheduler.outbox.push(Outgoing::Release(key, None));
-                told.push(at);
-            }
-        }
-        told
+        let all = self.schedulers.iter_mut().enumerate();
+        all.filter_map(|(at, scheduler)| scheduler.forget_value(Some(id)).then_some(at)).collect()
+    }
+
+    /// What is known of the values of a scheduler's workers.
+    pub(crate) fn shelf(&mut self, at: usize) -> &mut Shelf {
+        &mut self.schedulers[at].shelf
     }
 
     /// A scheduler's workers have lost a value, or what a task needs: the value is
-    /// uploaded again, and the task leaves again, when there is need. False if that
-    /// cannot be.
-    pub(crate) fn missed(&mut self, at: usize, key: &str) -> bool {
+    /// uploaded again, and the task leaves again, when there is need.
+    pub(crate) fn missed(&mut self, at: usize, key: &str) -> Missed {
         if self.schedulers[at].shelf.lost(key) {
-            return true;
+            return Missed::Again;
         }
-        let Some(held) = self.held_mut(at, key) else { return false };
-        let Some(start) = held.again.take_if(|_| held.losses < LOSSES) else { return false };
+        let Some(held) = self.held_mut(at, key) else { return Missed::Other };
+        if held.again.is_some() && held.losses == LOSSES {
+            return Missed::TooOften;
+        }
+        let Some(start) = held.again.take() else { return Missed::Other };
         (held.state, held.fetching) = (State::Queued, false);
         held.losses += 1;
         let Scheduler { outbox, shelf, .. } = &mut self.schedulers[at];
@@ -401,7 +414,7 @@ impl Table {
         let lost = start.values.iter().filter(|value| shelf.lost(&value.key));
         outbox.extend(lost.map(|value| Outgoing::Release(value.key.clone(), None)));
         outbox.push(Outgoing::Start(*start));
-        true
+        Missed::Again
     }
 
     /// A scheduler is gone: the slots that had something there, with what they
@@ -429,6 +442,15 @@ impl Held {
 }
 
 impl Scheduler {
+    /// Nobody has a value any more; whether that is to be told.
+    fn forget_value(&mut self, id: Option<u64>) -> bool {
+        let key = id.and_then(|id| self.shelf.forget(id));
+        let release = key.map(|key| Outgoing::Release(key, None));
+        let told = release.is_some();
+        self.outbox.extend(release);
+        told
+    }
+
     fn unqueue(&mut self, task: TaskId) {
         let is_it = |one: &Outgoing| matches!(one, Outgoing::Start(start) if start.task == task);
         // From the back: it is among the latest.
@@ -441,6 +463,7 @@ impl Scheduler {
         if let Some(start) = &held.again {
             self.shelf.left(&start.values);
         }
+        self.forget_value(held.arguments);
         // The key may be another task's by now, if both are the same call.
         if self.keys.get(&held.key).is_some_and(|(_, task)| *task == held.task) {
             self.keys.remove(&held.key);

@@ -228,4 +228,5 @@ async fn a_client_that_reaches_the_scheduler_alone_goes_through_it(release: Rele
     client.scratch.release();
     assert_eq!(client.says("first").await, ["100000"]);
     assert_eq!(client.says("second").await, ["200000"]);
+    assert_eq!(client.says("third").await, [(3 << 20).to_string()]);
 }

@@ -11,6 +11,8 @@ mod dashboard;
 mod faults;
 /// Hosts that are cut off.
 mod hosts;
+/// Arguments that go straight to workers.
+pub(crate) mod large;
 /// Native workers, with clients of Rust and of Python.
 mod native;
 /// Cancel, timeout, priority, bounds, functions that nobody has.

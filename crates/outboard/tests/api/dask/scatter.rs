@@ -57,30 +57,32 @@ fn value() -> Bytes {
 }
 
 /// The native worker that a process is of.
-fn parent(process: u32) -> String {
+pub(super) fn parent(process: u32) -> String {
     stat(process).expect("it lives")[1].clone()
 }
 
-/// The keys of scattered values that the scheduler knows, and how many copies
-/// there are at workers.
-async fn known(cluster: &Cluster) -> (Vec<String>, usize) {
+const KEYS: &str = "outboard-scattered";
+
+/// The keys that the scheduler knows and that begin like this, and how many of
+/// such values workers have.
+pub(super) async fn known(cluster: &Cluster, begin: &str) -> (Vec<String>, usize) {
     let code = "\
 keys = client.run_on_scheduler(lambda dask_scheduler: [str(key) for key in dask_scheduler.tasks])
-print(*[key for key in keys if 'scattered' in key])
+print(*[key for key in keys if key.startswith(begin)])
 held = client.sync(client.scheduler.broadcast, msg={'op': 'keys'})
-print(sum('scattered' in key for keys in held.values() for key in keys))
+print(sum(key.startswith(begin) for keys in held.values() for key in keys))
 ";
-    let said = cluster.python(code).await;
+    let said = cluster.python(&format!("begin = '{begin}'\n{code}")).await;
     let mut lines = said.lines();
     let keys = lines.next().unwrap().split_whitespace().map(str::to_owned).collect();
     (keys, lines.next().unwrap().parse().unwrap())
 }
 
 /// Waits until there are so many keys and copies.
-async fn comes_to(cluster: &Cluster, keys: usize, copies: usize) {
+pub(super) async fn comes_to(cluster: &Cluster, begin: &str, keys: usize, copies: usize) {
     let mut last = Default::default();
     for _ in 0..100 {
-        last = known(cluster).await;
+        last = known(cluster, begin).await;
         if (last.0.len(), last.1) == (keys, copies) {
             return;
         }
@@ -92,7 +94,7 @@ async fn a_value_goes_to_each_worker_and_is_freed_with_its_handle(release: Relea
     let cluster = release.native().await;
     let client = cluster.client().await;
     let scattered = client.scatter(value()).await.unwrap();
-    assert_eq!(known(&cluster).await, (vec![], 0), "no task needs it yet");
+    assert_eq!(known(&cluster, KEYS).await, (vec![], 0), "no task needs it yet");
     let calls = (0..50).map(|_| client.submit(where_it_lies, scattered.clone()));
     let mut found = gather(calls).await.unwrap();
     assert!(found.iter().all(|(_, sum, _)| *sum == 3 * MEBIBYTE as u64));
@@ -101,17 +103,17 @@ async fn a_value_goes_to_each_worker_and_is_freed_with_its_handle(release: Relea
     let mut pids: Vec<_> = found.iter().map(|(_, _, pid)| *pid).collect();
     pids.dedup();
     assert_eq!(found.len(), pids.len(), "each process has it at one place: {found:?}");
-    comes_to(&cluster, 1, 1).await;
+    comes_to(&cluster, KEYS, 1, 1).await;
     let clone = scattered.clone();
     drop(scattered);
     let scratch = Scratch::new();
     let running = client.submit(hold_with, (clone.clone(), scratch.path()));
     scratch.started(1).await;
     drop(clone);
-    assert_eq!(known(&cluster).await.0.len(), 1, "a task has it");
+    assert_eq!(known(&cluster, KEYS).await.0.len(), 1, "a task has it");
     scratch.release();
     assert_eq!(running.await.unwrap().0, MEBIBYTE);
-    comes_to(&cluster, 0, 0).await;
+    comes_to(&cluster, KEYS, 0, 0).await;
     client.shutdown().await;
 }
 
@@ -127,7 +129,7 @@ async fn tasks_at_once_spread_the_value(release: Release) {
     workers.sort();
     let first = workers.iter().filter(|worker| **worker == workers[0]).count();
     assert!((4..=16).contains(&first), "both work: {workers:?}");
-    comes_to(&cluster, 1, 2).await;
+    comes_to(&cluster, KEYS, 1, 2).await;
     client.shutdown().await;
 }
 
@@ -139,7 +141,7 @@ async fn a_value_stays_where_it_was_used(release: Release) {
     let scattered = client.scatter(value()).await.unwrap();
     let calls = (0..8).map(|_| client.submit(measure_slowly, (scattered.clone(), 20)));
     gather(calls).await.unwrap();
-    comes_to(&cluster, 1, 2).await;
+    comes_to(&cluster, KEYS, 1, 2).await;
     // The scheduler would have all copies but one removed, to save memory.
     let code = "\
 def run(dask_scheduler):
@@ -152,9 +154,9 @@ while client.run_on_scheduler(count) != [2]:
     pass
 ";
     assert_eq!(cluster.python(code).await.trim(), "[1]");
-    comes_to(&cluster, 1, 2).await;
+    comes_to(&cluster, KEYS, 1, 2).await;
     drop(scattered);
-    comes_to(&cluster, 0, 0).await;
+    comes_to(&cluster, KEYS, 0, 0).await;
     client.shutdown().await;
 }
 
@@ -168,7 +170,7 @@ async fn a_value_outlives_the_worker_that_had_it(release: Release) {
     let running = client.submit(hold_with, (scattered.clone(), scratch.path()));
     scratch.started(1).await;
     let first = Process::open(scratch.pid());
-    let (before, copies) = known(&cluster).await;
+    let (before, copies) = known(&cluster, KEYS).await;
     assert_eq!((before.len(), copies), (1, 1));
     let at = servers.iter().position(|it| it.process().pid.to_string() == parent(first.pid));
     servers[at.unwrap()].kill();
@@ -178,11 +180,11 @@ async fn a_value_outlives_the_worker_that_had_it(release: Release) {
     scratch.release();
     let (bytes, pid) = running.await.unwrap();
     assert!(bytes == MEBIBYTE && pid != first.pid);
-    let (after, copies) = known(&cluster).await;
+    let (after, copies) = known(&cluster, KEYS).await;
     assert_eq!((after.len(), copies), (1, 1));
     assert_ne!(before, after);
     assert_eq!(client.submit(where_it_lies, scattered).await.unwrap().2, pid);
-    comes_to(&cluster, 0, 0).await;
+    comes_to(&cluster, KEYS, 0, 0).await;
     client.shutdown().await;
 }
 
@@ -192,14 +194,14 @@ async fn a_value_moves_when_its_worker_leaves(release: Release) {
     let client = cluster.client().await;
     let scattered = client.scatter(value()).await.unwrap();
     let (_, _, first) = client.submit(where_it_lies, scattered.clone()).await.unwrap();
-    let before = known(&cluster).await;
+    let before = known(&cluster, KEYS).await;
     let _stays = cluster.native_worker(1).await;
     leaves.process().signal(Signal::TERM);
     leaves.succeeds().await;
     let (_, sum, second) = client.submit(where_it_lies, scattered).await.unwrap();
     assert!(sum == 3 * MEBIBYTE as u64 && first != second);
     assert_eq!(before.0.len(), 1);
-    comes_to(&cluster, 0, 0).await;
+    comes_to(&cluster, KEYS, 0, 0).await;
     client.shutdown().await;
 }
 
@@ -221,11 +223,11 @@ async fn a_value_goes_to_each_scheduler_that_needs_it(release: Release) {
     let pids: Vec<_> = gather(running).await.unwrap().into_iter().map(|(_, pid)| pid).collect();
     assert_ne!(parent(pids[0]), parent(pids[1]));
     for cluster in &clusters {
-        comes_to(cluster, 1, 1).await;
+        comes_to(cluster, KEYS, 1, 1).await;
     }
     drop(scattered);
     for cluster in &clusters {
-        comes_to(cluster, 0, 0).await;
+        comes_to(cluster, KEYS, 0, 0).await;
     }
     client.shutdown().await;
 }
@@ -242,7 +244,7 @@ async fn a_value_is_gone_when_its_scheduler_was_started_again(release: Release) 
     // It waits for scheduler and worker, and its value is uploaded again.
     let (_, sum, _) = client.submit(where_it_lies, scattered.clone()).await.unwrap();
     assert_eq!(sum, 3 * MEBIBYTE as u64);
-    comes_to(&cluster, 1, 1).await;
+    comes_to(&cluster, KEYS, 1, 1).await;
     client.shutdown().await;
 }
 
@@ -254,10 +256,10 @@ async fn a_killed_clients_values_are_freed(release: Release) {
     let mut killed = Server::start_as("scattering_client", command);
     killed.scratch.started(1).await;
     let running = Process::open(killed.scratch.pid());
-    comes_to(&cluster, 1, 1).await;
+    comes_to(&cluster, KEYS, 1, 1).await;
     killed.kill();
     running.ends().await;
-    comes_to(&cluster, 0, 0).await;
+    comes_to(&cluster, KEYS, 0, 0).await;
 }
 
 async fn a_value_needs_a_native_worker(release: Release) {

@@ -101,7 +101,7 @@ impl Stay {
     /// Sees to it that a value which a client has brought does not stay if the
     /// scheduler was not told of it: it is told once more, and has it removed.
     pub(super) fn check_later(self: &Arc<Self>, key: Key) {
-        if number(&key).is_none() {
+        if !key.is_text(shelf::is_brought) {
             return;
         }
         let stay = self.clone();

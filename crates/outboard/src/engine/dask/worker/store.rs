@@ -11,6 +11,7 @@ use super::key::Key;
 use super::plain::Needed;
 use super::serve::texts;
 use crate::engine::dask::message::{Serialized, field};
+use crate::engine::dask::shelf;
 use crate::engine::dask::values::from_bytes;
 use crate::scatter::Entry;
 
@@ -18,6 +19,9 @@ use crate::scatter::Entry;
 /// share it is again.
 const FULL: f64 = 0.8;
 const ROOMY: f64 = 0.6;
+
+/// Up to which share of the limit arguments are taken: results have to find room.
+const PASSING: f64 = 0.5;
 
 /// Room for what describes a value, beside its bytes.
 const DESCRIBED: usize = 512;
@@ -27,6 +31,8 @@ const DESCRIBED: usize = 512;
 pub(super) struct Store {
     held: HashMap<Key, Held>,
     bytes: usize,
+    /// Those of arguments, which leave when their task has run.
+    passing: usize,
     limit: usize,
     full: bool,
 }
@@ -61,6 +67,11 @@ impl From<Arc<Serialized>> for Held {
     }
 }
 
+/// Whether a key stands for arguments.
+fn passes(key: &Key) -> bool {
+    key.is_text(shelf::is_passing)
+}
+
 /// How many bytes a value has.
 pub(super) fn size(object: &Serialized) -> usize {
     object.frames.iter().map(Vec::len).sum()
@@ -68,7 +79,7 @@ pub(super) fn size(object: &Serialized) -> usize {
 
 impl Store {
     pub(super) fn new(limit: usize) -> Self {
-        Self { held: HashMap::new(), bytes: 0, limit, full: false }
+        Self { held: HashMap::new(), bytes: 0, passing: 0, limit, full: false }
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Serialized>> {
@@ -92,10 +103,13 @@ impl Store {
         self.remove(&key);
         let object = object.into();
         let bytes = object.bytes() + DESCRIBED;
-        if self.bytes + bytes > self.limit {
+        let passes = passes(&key);
+        let share = if passes { PASSING } else { 1.0 };
+        if (self.bytes + bytes) as f64 > self.limit as f64 * share {
             return false;
         }
         self.bytes += bytes;
+        self.passing += if passes { bytes } else { 0 };
         self.held.insert(key, object);
         self.measure();
         true
@@ -103,14 +117,17 @@ impl Store {
 
     pub(super) fn remove(&mut self, key: &Key) {
         if let Some(object) = self.held.remove(key) {
-            self.bytes -= object.bytes() + DESCRIBED;
+            let bytes = object.bytes() + DESCRIBED;
+            self.bytes -= bytes;
+            self.passing -= if passes(key) { bytes } else { 0 };
             self.measure();
         }
     }
 
     fn measure(&mut self) {
         let share = if self.full { ROOMY } else { FULL };
-        self.full = self.bytes as f64 > self.limit as f64 * share;
+        // What only passes through does so by tasks that are started.
+        self.full = (self.bytes - self.passing) as f64 > self.limit as f64 * share;
     }
 
     /// Whether nothing more is to be computed before something is freed.
@@ -182,5 +199,20 @@ mod tests {
         assert!(!store.is_full() && store.bytes() == 1_512);
         store.remove(&key("b"));
         assert!(store.is_empty() && store.bytes() == 0);
+    }
+
+    #[test]
+    fn arguments_do_not_keep_their_own_tasks_from_running() {
+        let key = Key::of(&"outboard-arguments-0000000000000001-1".into());
+        let value = |bytes| Arc::new(from_bytes(vec![0; bytes]));
+        let mut store = Store::new(10_000);
+        assert!(!store.put(key.clone(), value(6_000)), "results need room");
+        assert!(store.put(Key::of(&"a".into()), value(4_000)));
+        assert!(!store.put(key.clone(), value(1_000)));
+        store.remove(&Key::of(&"a".into()));
+        assert!(store.put(key.clone(), value(4_000)));
+        assert!(store.put(Key::of(&"a".into()), value(4_500)) && !store.is_full());
+        store.remove(&key);
+        assert!(!store.is_full() && store.bytes() == 5_012 && store.passing == 0);
     }
 }
