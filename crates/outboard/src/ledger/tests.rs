@@ -333,4 +333,6 @@ fn what_waits_is_small() {
     assert!(size_of::<Task>() <= 152, "a task has {} bytes", size_of::<Task>());
     let waiter = size_of::<Waiter<&()>>();
     assert!(waiter <= 32, "a waiter has {waiter} bytes");
+    let result = size_of::<Result<Reply, Error>>();
+    assert!(result <= 64, "a result has {result} bytes");
 }
