@@ -101,6 +101,8 @@ pub(crate) struct Rules {
     pub(crate) max_wait: Option<Duration>,
     /// Above how many waiting tasks of a tenant its newest goes first.
     pub(crate) lifo_above: usize,
+    /// Whether small tasks are sent ahead to slots that are busy.
+    pub(crate) ahead: bool,
 }
 
 impl Default for Rules {
@@ -111,6 +113,7 @@ impl Default for Rules {
             tenant_queue: usize::MAX,
             max_wait: None,
             lifo_above: usize::MAX,
+            ahead: true,
         }
     }
 }
@@ -384,11 +387,11 @@ impl Placement {
     /// How many tasks a slot may have outstanding.
     fn depth(&self) -> usize {
         match self.mean_run_ns {
-            None => 1,
-            Some(mean) => {
+            Some(mean) if self.rules.ahead => {
                 let ahead = AHEAD.as_nanos() as f64 / mean.max(1.0);
                 (1.0 + ahead).min(MAX_DEPTH as f64) as usize
             }
+            _ => 1,
         }
     }
 

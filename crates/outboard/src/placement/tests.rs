@@ -75,6 +75,19 @@ fn microsecond_tasks_are_sent_ahead_unless_the_slot_is_stuck() {
 }
 
 #[test]
+fn nothing_is_sent_ahead_to_slots_that_take_one_task() {
+    let now = Instant::now();
+    let mut placement = Placement::new(Rules { ahead: false, ..Rules::default() });
+    placement.slot_up(now);
+    (0..2).for_each(|number| {
+        enqueue(&mut placement, number, 0);
+    });
+    placement.observed(now, 1_000, None);
+    assert!(placement.assign(now).is_some());
+    assert!(placement.assign(now).is_none(), "the slot has one");
+}
+
+#[test]
 fn large_arguments_are_not_sent_ahead() {
     let now = Instant::now();
     let (mut placement, _) = placement(1, now);

@@ -55,6 +55,8 @@ pub(crate) struct Terms {
     pub(crate) grace: Option<Duration>,
     /// The context of the caller's trace.
     pub(crate) context: Option<String>,
+    /// What the caller shows of what tasks say, from 0 (nothing) to 5.
+    pub(crate) level: u8,
 }
 
 /// Where tasks of one graph may run.
@@ -190,7 +192,7 @@ impl Called {
 }
 
 impl Terms {
-    /// Milliseconds, milliseconds, text; each may be missing.
+    /// Milliseconds, milliseconds, text, of which each may be missing; a number.
     fn write(&self, pickle: &mut Pickle) {
         for time in [self.timeout, self.grace] {
             match time {
@@ -202,6 +204,7 @@ impl Terms {
             Some(context) => pickle.str(context),
             None => pickle.none(),
         }
+        pickle.int(self.level.into());
     }
 }
 
@@ -227,14 +230,14 @@ mod tests {
     /// the place of `operator.add`.
     #[test]
     fn an_expression_is_a_graph_with_a_name() {
-        let terms = Terms { context: Some("00-1".into()), ..Terms::default() };
+        let terms = Terms { context: Some("00-1".into()), level: 3, ..Terms::default() };
         let call = Called::Rust { name: "fib", payload: vec![7].into(), terms };
         let task = GraphTask { key: "add-1".into(), call, priority: 0 };
         let zeros = "0".repeat(32);
         let mut expected = b"\x80\x04\x8c\x0adask._expr\x8c\x07LLGExpr\x93}(\x8c\x05add-1\
             \x8c\x0fdask._task_spec\x8c\x04Task\x93(\x8c\x05add-1\
             \x8c\x08operator\x8c\x0aattrgetter\x93\x8c\x15outboard-payload::fib\x85R\
-            C\x01\x07NN\x8c\x0400-1tRu\x85}(\x8c\x0d_determ_token\x8c\x20"
+            C\x01\x07NN\x8c\x0400-1K\x03tRu\x85}(\x8c\x0d_determ_token\x8c\x20"
             .to_vec();
         expected.extend(zeros.bytes());
         expected.extend(b"u\x92.");

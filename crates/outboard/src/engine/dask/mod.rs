@@ -8,7 +8,9 @@
 
 pub(crate) mod address;
 pub(crate) mod cluster;
+pub(crate) mod compression;
 pub(crate) mod connection;
+mod ends;
 pub(crate) mod exception;
 mod fetch;
 pub(crate) mod frames;
@@ -21,6 +23,7 @@ pub(crate) mod native;
 mod nonsense;
 pub(crate) mod pickle;
 pub(crate) mod plugin;
+mod pulse;
 mod table;
 pub(crate) mod tls;
 mod url;
@@ -41,7 +44,7 @@ use tokio::sync::{Notify, watch};
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
 use crate::error::Error;
 use crate::ledger::TaskId;
-use crate::placement::SlotId;
+use crate::placement::{Rules, SlotId};
 use crate::scatter::Workers;
 use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, unknown};
@@ -75,6 +78,9 @@ pub(crate) fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Err
         names: Names::default(),
         ending,
     });
+    // A slot is at one scheduler, and is lost with that and with what it has there.
+    let tenants = Rules { ahead: false, ..limits.tenants };
+    let limits = Limits { tenants, ..limits };
     let gate = Gate::new(limits, (0, 0), Box::new(Dask(shared.clone())));
     let guard = Arc::new(Ended { gate: gate.clone(), shared: shared.clone() });
     for (at, address) in settings.addresses.iter().enumerate() {
@@ -208,6 +214,7 @@ fn terms(work: &Work<'_>, now: Instant) -> Terms {
         timeout: deadline.map(|deadline| deadline.saturating_duration_since(now)),
         grace: work.grace,
         context: work.origin.and_then(|origin| origin.context.clone()),
+        level: crate::trace::level(),
     }
 }
 

@@ -363,3 +363,6 @@ impl Scheduler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

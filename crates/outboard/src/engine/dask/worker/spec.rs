@@ -114,7 +114,7 @@ fn whole(
 }
 
 fn payload(symbols: &Symbols<'_>, name: String, args: &[Node]) -> Result<Asked, String> {
-    let [Node::Bytes(args), timeout, grace, context] = *args else {
+    let [Node::Bytes(args), timeout, grace, context, Node::Int(level)] = *args else {
         return Err(format!("`{name}` was not called by a client of this release"));
     };
     let time = |node| match node {
@@ -122,7 +122,8 @@ fn payload(symbols: &Symbols<'_>, name: String, args: &[Node]) -> Result<Asked, 
         _ => None,
     };
     let context = symbols.str(context).map(str::to_owned);
-    let terms = Terms { timeout: time(timeout), grace: time(grace), context };
+    let level = level.clamp(0, 5) as u8;
+    let terms = Terms { timeout: time(timeout), grace: time(grace), context, level };
     Ok(Asked::Payload { name, args: symbols.span(args).to_vec(), terms })
 }
 
@@ -213,10 +214,10 @@ mod tests {
 
     #[test]
     fn a_client_of_ours_passes_its_bytes_through() {
-        let spec = task("outboard-payload::fib", b"(C\x01\x07K\x05N\x8c\x01ct");
+        let spec = task("outboard-payload::fib", b"(C\x01\x07K\x05N\x8c\x01cK\x03t");
         assert_eq!(spec.kind(), Kind::Call { name: "fib".into(), values: false });
         let timeout = Some(Duration::from_millis(5));
-        let terms = Terms { timeout, grace: None, context: Some("c".into()) };
+        let terms = Terms { timeout, grace: None, context: Some("c".into()), level: 3 };
         let asked = Asked::Payload { name: "fib".into(), args: vec![7], terms };
         assert_eq!(spec.ask(&Needed::new(), LIMIT), Ok(asked));
     }
