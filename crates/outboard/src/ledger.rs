@@ -24,6 +24,7 @@
 //! every key leads to a task that holds it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -98,7 +99,7 @@ pub(crate) struct Request<'a> {
     pub(crate) args: Args,
     pub(crate) options: &'a Options,
     /// How long the function runs, where that is steady and known.
-    pub(crate) steady_ns: Option<u64>,
+    pub(crate) steady_ns: Option<NonZeroU64>,
     /// The span in which it was submitted.
     pub(crate) origin: Option<Arc<Origin>>,
 }
@@ -199,7 +200,7 @@ pub(crate) struct Ledger<W> {
     pub(crate) record: Option<Box<Record>>,
 }
 
-/// One execution that is owed.
+/// One execution that is owed; small, for a million of them may wait.
 #[derive(Debug)]
 pub(crate) struct Task {
     tag: u32,
@@ -210,18 +211,24 @@ pub(crate) struct Task {
     retries: u32,
     /// How many workers died with this task in front of them, not started.
     doubts: u8,
-    /// How long it may go on after it was asked to stop, if that was said.
-    pub(crate) grace: Option<Duration>,
     pub(crate) submitted: Instant,
     state: State,
     /// Whether its first waiter has a timeout.
     pub(crate) hurried: bool,
     /// How long its function ran of late, where that is steady.
-    pub(crate) steady_ns: Option<u64>,
+    pub(crate) steady_ns: Option<NonZeroU64>,
     /// The span of its first submit.
     pub(crate) origin: Option<Arc<Origin>>,
     waiters: Waiters,
+    /// What few tasks have.
+    seldom: Option<Box<Seldom>>,
+}
+
+#[derive(Debug, Default)]
+struct Seldom {
     key: Option<Arc<Key>>,
+    /// How long it may go on after it was asked to stop, if that was said.
+    grace: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,7 +241,8 @@ enum State {
 #[derive(Debug)]
 enum Waiters {
     One(WaiterId),
-    Many(BTreeSet<WaiterId>),
+    #[expect(clippy::box_collection, reason = "a task with one waiter needs no room for it")]
+    Many(Box<BTreeSet<WaiterId>>),
 }
 
 #[derive(Debug)]
@@ -242,7 +250,14 @@ struct Waiter<W> {
     tag: u32,
     task: TaskId,
     handle: W,
-    timeout: Option<(Duration, Instant)>,
+    timeout: Option<Box<Timeout>>,
+}
+
+/// How long a waiter waits, and until when.
+#[derive(Clone, Copy, Debug)]
+struct Timeout {
+    length: Duration,
+    deadline: Instant,
 }
 
 impl<W> Ledger<W> {
@@ -326,14 +341,13 @@ impl<W> Ledger<W> {
             attempt: 1,
             retries: request.options.retries,
             doubts: 0,
-            grace: request.options.grace,
             submitted: now,
             state: State::Queued(place),
             hurried: request.options.timeout.is_some(),
             steady_ns: request.steady_ns,
             origin: request.origin,
             waiters: Waiters::One(waiter),
-            key,
+            seldom: Seldom::of(key, request.options.grace),
         });
         Submitted::New(waiter, task)
     }
@@ -343,7 +357,9 @@ impl<W> Ledger<W> {
         let task = self.tasks.get_mut(id.0.index as usize).expect("keys lead to living tasks");
         task.waiters.push(waiter);
         task.retries = task.retries.max(options.retries);
-        task.grace = task.grace.max(options.grace);
+        if options.grace > task.grace() {
+            task.seldom.get_or_insert_default().grace = options.grace;
+        }
         tell(&mut self.record, || EventKind::Joined { task: id });
         Submitted::Joined(waiter, id)
     }
@@ -356,14 +372,14 @@ impl<W> Ledger<W> {
         timeout: Option<Duration>,
     ) -> WaiterId {
         let tag = self.tag();
+        let id = WaiterId(Tagged { index: index(self.waiters.vacant_key()), tag });
         // A timeout too long for the clock is none.
-        let timeout = timeout.and_then(|timeout| Some((timeout, now.checked_add(timeout)?)));
-        let entry = self.waiters.vacant_entry();
-        let id = WaiterId(Tagged { index: index(entry.key()), tag });
-        entry.insert(Waiter { tag, task, handle, timeout });
-        if let Some((_, deadline)) = timeout {
+        let timeout = timeout.and_then(|length| {
+            let deadline = now.checked_add(length)?;
             self.deadlines.insert((deadline, id));
-        }
+            Some(Box::new(Timeout { length, deadline }))
+        });
+        self.waiters.insert(Waiter { tag, task, handle, timeout });
         id
     }
 
@@ -409,7 +425,7 @@ impl<W> Ledger<W> {
 
     /// When the time of the last of a task's waiters runs out, if each has one.
     pub(crate) fn deadline(&self, task: &Task) -> Option<Instant> {
-        let deadline = |id: WaiterId| Some(self.waiter(id)?.timeout?.1);
+        let deadline = |id: WaiterId| self.waiter(id)?.deadline();
         match &task.waiters {
             Waiters::One(id) => deadline(*id),
             Waiters::Many(ids) => {
@@ -556,13 +572,11 @@ impl<W> Ledger<W> {
         settled: &mut Vec<Settled<W>>,
     ) -> Next {
         let Some((task_id, last)) = self.waits_for(id) else { return Next::Nothing };
-        let timeout = self.waiter(id).and_then(|waiter| waiter.timeout);
+        let timeout = self.waiter(id).and_then(|waiter| waiter.timeout.as_deref());
+        let timeout = timeout.map(|timeout| timeout.length).unwrap_or_default();
         let error = Error::new(match why {
             Leave::Cancelled => Repr::Cancelled,
-            Leave::TimedOut => Repr::TimedOut {
-                stage,
-                timeout: timeout.map(|(timeout, _)| timeout).unwrap_or_default(),
-            },
+            Leave::TimedOut => Repr::TimedOut { stage, timeout },
         });
         match why {
             Leave::Cancelled => self.counts.cancelled += 1,
@@ -617,13 +631,13 @@ impl<W> Ledger<W> {
     ) -> Option<Next> {
         let waiters = match &self.task(id)?.waiters {
             Waiters::One(waiter) => {
-                let (_, deadline) = self.waiter(*waiter)?.timeout?;
+                let deadline = self.waiter(*waiter)?.deadline()?;
                 (deadline <= now + needs).then_some(vec![*waiter])?
             }
             Waiters::Many(all) => {
                 let late = |waiter: &WaiterId| {
-                    let timeout = self.waiter(*waiter).and_then(|waiter| waiter.timeout);
-                    timeout.is_some_and(|(_, deadline)| deadline <= now + needs)
+                    let deadline = self.waiter(*waiter).and_then(Waiter::deadline);
+                    deadline.is_some_and(|deadline| deadline <= now + needs)
                 };
                 all.iter().all(late).then(|| all.iter().copied().collect())?
             }
@@ -646,7 +660,7 @@ impl<W> Ledger<W> {
             record.push_often(|| story::ended(id, &task, &result, used, all_ns));
         }
         self.bytes -= task.args.len();
-        if let Some(key) = &task.key {
+        if let Some(key) = task.key() {
             self.keys.remove(key);
         }
         match task.waiters {
@@ -655,7 +669,7 @@ impl<W> Ledger<W> {
             }
             Waiters::Many(waiters) => {
                 let result = result.map(|reply| Reply { payload: reply.payload.share(), ..reply });
-                for waiter in waiters {
+                for waiter in *waiters {
                     settled.extend(self.exit(waiter).map(|handle| (handle, result.clone())));
                 }
             }
@@ -672,7 +686,7 @@ impl<W> Ledger<W> {
     fn exit(&mut self, id: WaiterId) -> Option<W> {
         self.waiter(id)?;
         let waiter = self.waiters.remove(id.0.index as usize);
-        if let Some((_, deadline)) = waiter.timeout {
+        if let Some(deadline) = waiter.deadline() {
             self.deadlines.remove(&(deadline, id));
         }
         Some(waiter.handle)
@@ -696,7 +710,12 @@ impl<W> Ledger<W> {
 impl Task {
     /// What it shares with other submits of the same.
     pub(crate) fn key(&self) -> Option<&Key> {
-        self.key.as_deref()
+        self.seldom.as_ref()?.key.as_deref()
+    }
+
+    /// How long it may go on after it was asked to stop, if that was said.
+    pub(crate) fn grace(&self) -> Option<Duration> {
+        self.seldom.as_ref()?.grace
     }
 
     /// The slot that has it, if it is placed.
@@ -715,10 +734,22 @@ impl Task {
     }
 }
 
+impl Seldom {
+    fn of(key: Option<Arc<Key>>, grace: Option<Duration>) -> Option<Box<Self>> {
+        (key.is_some() || grace.is_some()).then(|| Box::new(Self { key, grace }))
+    }
+}
+
+impl<W> Waiter<W> {
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.timeout.as_ref()?.deadline)
+    }
+}
+
 impl Waiters {
     fn push(&mut self, id: WaiterId) {
         match self {
-            Self::One(first) => *self = Self::Many(BTreeSet::from([*first, id])),
+            Self::One(first) => *self = Self::Many(Box::new(BTreeSet::from([*first, id]))),
             Self::Many(all) => drop(all.insert(id)),
         }
     }

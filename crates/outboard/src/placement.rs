@@ -32,6 +32,7 @@
 //! whose tenant may hold it do not both remain after `assign` gave `None`.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -138,7 +139,7 @@ struct Outstanding {
     /// What its tenant was charged when it was sent.
     estimate_ns: u64,
     /// How long its function runs, where that is known, in nanoseconds.
-    steady_ns: Option<u64>,
+    steady_ns: Option<NonZeroU64>,
     revoked: bool,
 }
 
@@ -271,7 +272,7 @@ impl Placement {
         let (depth, estimate_ns) = (self.depth(), self.mean_run_ns.unwrap_or_default() as u64);
         let Self { shares, slots, rules, .. } = self;
         let (place, queued, key) = shares.take(now, |tenant, queued, contested| {
-            let room = |slot: &Slot| slot.has_room(now, depth, queued.bytes);
+            let room = |slot: &Slot| slot.has_room(now, depth, queued.bytes as usize);
             best(slots, room, |up| rules.limit(up, contested), tenant)
         })?;
         shares.charge(place.tenant, estimate_ns.into());
@@ -279,11 +280,11 @@ impl Placement {
         if slot.outstanding.is_empty() {
             slot.progress = now;
         }
-        slot.bytes += queued.bytes;
+        slot.bytes += queued.bytes as usize;
         slot.outstanding.push_back(Outstanding {
             task: queued.task,
             tenant: place.tenant,
-            bytes: queued.bytes,
+            bytes: queued.bytes as usize,
             sent: now,
             estimate_ns,
             steady_ns: queued.steady_ns,

@@ -25,6 +25,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,12 +74,13 @@ const SCALE: u128 = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Queued {
     pub(crate) task: TaskId,
-    pub(crate) bytes: usize,
+    /// Of its arguments, as far as they count; the most that a message has.
+    pub(crate) bytes: u32,
     pub(crate) submitted: Instant,
     /// Whether it has a timeout.
     pub(crate) hurried: bool,
     /// How long its function runs, where that is known, in nanoseconds.
-    pub(crate) steady_ns: Option<u64>,
+    pub(crate) steady_ns: Option<NonZeroU64>,
 }
 
 /// An amount of work: tasks of unknown length, and time that is known.
@@ -91,14 +93,14 @@ struct Work {
 impl Work {
     fn add(&mut self, queued: Queued) {
         match queued.steady_ns {
-            Some(ns) => self.steady_ns += ns,
+            Some(ns) => self.steady_ns += ns.get(),
             None => self.plain += 1,
         }
     }
 
     fn remove(&mut self, queued: Queued) {
         match queued.steady_ns {
-            Some(ns) => self.steady_ns -= ns,
+            Some(ns) => self.steady_ns -= ns.get(),
             None => self.plain -= 1,
         }
     }

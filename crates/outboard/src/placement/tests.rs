@@ -7,7 +7,7 @@ fn task(number: u32) -> TaskId {
     TaskId::for_test(number)
 }
 
-fn queued(number: u32, bytes: usize) -> Queued {
+fn queued(number: u32, bytes: u32) -> Queued {
     let (task, submitted) = (task(number), Instant::now());
     Queued { task, bytes, submitted, hurried: false, steady_ns: None }
 }
@@ -95,7 +95,7 @@ fn large_arguments_are_not_sent_ahead() {
     for number in 0..2 {
         let tenant = placement.seen(None, 1, now);
         let place = placement.place(0, tenant);
-        placement.enqueue(place, queued(number, AHEAD_BYTES));
+        placement.enqueue(place, queued(number, AHEAD_BYTES as u32));
     }
     assert!(placement.assign(now).is_some());
     assert!(placement.assign(now).is_none());
@@ -178,12 +178,12 @@ fn a_steady_function_is_known_by_its_own_run_times() {
     let (mut placement, _) = placement(1, now);
     placement.observed(now, 1_000_000_000, None);
     placement.observed(now, 2_000_000, Some(3));
-    assert_eq!(placement.steady_ns(3, now), Some(2_000_000));
+    assert_eq!(placement.steady_ns(3, now), NonZeroU64::new(2_000_000));
     assert_eq!(placement.steady_ns(2, now), None);
     let tenant = placement.seen(None, 1, now);
     for number in 0..5 {
         let place = placement.place(0, tenant);
-        let queued = Queued { steady_ns: Some(2_000_000), ..queued(number, 8) };
+        let queued = Queued { steady_ns: NonZeroU64::new(2_000_000), ..queued(number, 8) };
         placement.enqueue(place, queued);
     }
     placement.assign(now);

@@ -111,6 +111,7 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
     use std::time::Instant;
 
     use proptest::prelude::*;
@@ -120,7 +121,7 @@ mod tests {
 
     fn queued(n: u64, submitted: Instant) -> Queued {
         let task: TaskId = format!("{n:x}.0").parse().unwrap();
-        Queued { task, bytes: n as usize, submitted, hurried: false, steady_ns: Some(n) }
+        Queued { task, bytes: n as u32, submitted, hurried: false, steady_ns: NonZeroU64::new(n) }
     }
 
     proptest! {
@@ -131,7 +132,7 @@ mod tests {
             for (comes, order) in steps {
                 if comes {
                     prop_assert_eq!(line.insert(order, queued(order, now)), !map.contains_key(&order));
-                    map.insert(order, order as usize);
+                    map.insert(order, order as u32);
                 } else {
                     let left = line.remove(order).map(|task| task.bytes);
                     prop_assert_eq!(left, map.remove(&order));
