@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn arguments_may_have_come_before_their_task() {
-        let args = b"(\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03k-1\x85RNNN";
+        let args = b"(\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03k-1\x85RNNNK\0";
         let spec = task("outboard-payload::fib", &[&args[..], b"t"].concat());
         let here = Needed::from([(Key::of(&"k-1".into()), Arc::new(from_bytes(vec![7, 8])))]);
         let terms = Terms::default();
