@@ -16,6 +16,8 @@ use crate::future::TaskFuture;
 use crate::init::is_worker;
 use crate::ledger::{Options, TaskId};
 use crate::map::Map;
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+use crate::scatter::{self, Entry};
 use crate::scatter::{Args, Home, Scattered};
 use crate::snapshot::Snapshot;
 use crate::story::Story;
@@ -179,6 +181,7 @@ impl Client {
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
         let submitted = match Args::encode(|| F::encode(args), self.owner.home.get()) {
             Ok(args) => f.known().and_then(|known| {
+                args.check(known.0)?;
                 self.gate().submit(known.0, args, &self.options, Origin::current())
             }),
             Err(error) => Err(Error::codec("encode the arguments", type_name::<F::Args>(), error)),
@@ -192,16 +195,24 @@ impl Client {
         self.owner.gate.limits().payload
     }
 
+    /// A value of another process's client, for tasks that name it.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn lend(&self, id: u64, bytes: crate::Bytes) -> Result<Arc<Entry>, Error> {
+        let workers = self.gate().workers()?;
+        let workers = workers.ok_or_else(|| Error::unavailable("it has no worker processes"))?;
+        scatter::lend(id, bytes, workers)
+    }
+
     /// Submits a call whose arguments are encoded already, for a caller elsewhere,
     /// who takes the encoded output.
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) fn submit_encoded(
         &self,
         function: &'static crate::task::Function,
-        args: Vec<u8>,
+        args: Args,
         origin: Arc<Origin>,
     ) -> TaskFuture<()> {
-        let submitted = self.gate().submit(function, args.into(), &self.options, Some(origin));
+        let submitted = self.gate().submit(function, args, &self.options, Some(origin));
         TaskFuture::new(self.owner.clone(), submitted, |_| Ok(()))
     }
 
@@ -236,13 +247,22 @@ impl Client {
     /// tasks: each worker is sent the value once, and decodes it once.
     /// [`Bytes`](crate::Bytes) are mapped by all of them, without a copy.
     ///
-    /// All values of a client may take 4 GiB, where each counts 16 MiB at least.
+    /// On a cluster the value is uploaded when the first task that names it starts,
+    /// once for each scheduler: straight to a native worker, or through the scheduler
+    /// if no worker can be reached from here. Native workers get it from each other.
+    /// If all are lost that had it, it is uploaded again, and tasks that need it run
+    /// again, as Dask runs those of a lost worker again: three times at most. Functions
+    /// beside Python workers, and those of Python, cannot have it.
+    ///
+    /// All values of a client may take 4 GiB, where each counts 16 MiB at least; on a
+    /// cluster, one may take what a payload may (`max_payload`, here and at the workers).
     ///
     /// # Errors
     ///
     /// `Codec` if the value cannot be encoded, `TooLarge` if there is no room for
-    /// it, `Closed` or `Unavailable` where no task could have it: clusters have no
-    /// such values yet.
+    /// it, `Closed` or `Unavailable` where no task could have it. What goes wrong with
+    /// an upload is an error of the tasks that wait for it: `Unavailable`, or
+    /// `UnknownTask` if no worker has their function.
     ///
     /// # Cancel safety
     ///
@@ -264,7 +284,8 @@ impl Client {
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
         let workers = self.gate().workers()?;
-        let home = self.owner.home.get_or_init(|| Home::new(workers)).clone();
+        let most_bytes = self.gate().limits().payload;
+        let home = self.owner.home.get_or_init(|| Home::new(workers, most_bytes)).clone();
         let keep = move || home.keep(value);
         // Encoding and copying much would keep an event loop from its other work.
         match tokio::runtime::Handle::try_current() {

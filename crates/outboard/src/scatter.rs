@@ -3,7 +3,9 @@
 //! A client keeps what it scatters in an [`Entry`]. On `local` the bytes lie in a
 //! sealed file, which a worker gets just before the first task that names the
 //! value, and maps. A worker keeps an entry of its own, decoded at most once,
-//! until the server says to forget it. On `inline` there is one entry for all.
+//! until the server says to forget it. On `inline` there is one entry for all. A
+//! native worker of a cluster has entries of its clients, which it *lends* to its
+//! own workers; the bytes come and go as data of the cluster's.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -25,6 +27,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec::{self, Input};
 use crate::error::{Error, Repr};
+use crate::task::Function;
 use crate::wire::Payload;
 
 /// What all values of one client may take, in bytes.
@@ -59,19 +62,32 @@ pub struct Scattered<T> {
 /// One value, as this process has it.
 pub(crate) struct Entry {
     pub(crate) id: u64,
-    bytes: Bytes,
+    pub(crate) bytes: Bytes,
     decoded: OnceLock<Box<dyn Any + Send + Sync>>,
-    /// Where it was scattered: not in a worker.
-    home: Option<Arc<Home>>,
+    origin: Origin,
     /// What a worker maps, where there are processes.
     #[cfg(all(feature = "local", target_os = "linux"))]
     pub(crate) file: Option<Arc<OwnedFd>>,
+}
+
+/// Where an entry is from.
+enum Origin {
+    /// It was scattered here.
+    Home(Arc<Home>),
+    /// Another process scattered it, and these workers are to have it.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    Lent(Arc<dyn Workers>),
+    /// This is a worker, which received it.
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    Received,
 }
 
 /// What one client scattered.
 pub(crate) struct Home {
     held_bytes: Mutex<u64>,
     workers: Option<Arc<dyn Workers>>,
+    /// What one value may take where it travels as a payload does, in bytes.
+    most_bytes: u64,
 }
 
 /// Processes that were sent values.
@@ -79,6 +95,9 @@ pub(crate) trait Workers: Send + Sync {
     /// No task will name that value any more. May be called under the gate's
     /// mutex.
     fn forget(&self, id: u64);
+
+    /// Whether they map values, for they are processes of this machine.
+    fn map(&self) -> bool;
 }
 
 /// Who has which number, in this process.
@@ -137,6 +156,21 @@ impl From<Vec<u8>> for Args {
 }
 
 impl Args {
+    /// Whether a function can have them.
+    pub(crate) fn check(&self, function: &Function) -> Result<(), Error> {
+        if function.python && !self.scattered.is_empty() {
+            let why = "a scattered value is nothing to Python: pass the value itself";
+            return Err(Error::codec("encode the arguments", function.name, why.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Encoded arguments, with values of another process that they name.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn lent(payload: Vec<u8>, values: Vec<Arc<Entry>>) -> Self {
+        Self { payload: payload.into(), scattered: values.into() }
+    }
+
     /// Encodes arguments for tasks of a client, which may have scattered values.
     pub(crate) fn encode(
         encode: impl FnOnce() -> Result<Payload, String>,
@@ -155,8 +189,11 @@ impl Args {
 }
 
 impl Home {
-    pub(crate) fn new(workers: Option<Arc<dyn Workers>>) -> Arc<Self> {
-        Arc::new(Self { held_bytes: Mutex::new(0), workers })
+    /// `most_bytes` is what a payload may take.
+    pub(crate) fn new(workers: Option<Arc<dyn Workers>>, most_bytes: usize) -> Arc<Self> {
+        let travels = workers.as_ref().is_some_and(|workers| !workers.map());
+        let most_bytes = if travels { most_bytes as u64 } else { LIMIT_BYTES };
+        Arc::new(Self { held_bytes: Mutex::new(0), workers, most_bytes })
     }
 
     fn held_bytes(&self) -> MutexGuard<'_, u64> {
@@ -164,6 +201,10 @@ impl Home {
     }
 
     fn charge(&self, bytes: u64) -> Result<(), Error> {
+        if bytes > self.most_bytes {
+            let (what, limit) = ("a scattered value", self.most_bytes);
+            return Err(Error::new(Repr::TooLarge { what, bytes, limit }));
+        }
         let mut held = self.held_bytes();
         let bytes = held.saturating_add(bytes.max(LEAST_BYTES));
         if bytes > LIMIT_BYTES {
@@ -184,7 +225,7 @@ impl Home {
         };
         let bytes = codec::encode(value).map_err(complain)?.into_bytes();
         self.charge(bytes.len() as u64)?;
-        let entry = Entry::new(next_id(), bytes, Some(self.clone()))?;
+        let entry = Entry::new(next_id(), bytes, Origin::Home(self.clone()))?;
         let entry = Arc::new(entry);
         known().insert(entry.id, Known::Here(Arc::downgrade(&entry)));
         Ok(Scattered { entry, value: PhantomData })
@@ -192,18 +233,29 @@ impl Home {
 }
 
 /// Unlike those of any other process, for a worker has values of two.
-fn next_id() -> u64 {
+pub(crate) fn next_id() -> u64 {
     static NEXT: LazyLock<AtomicU64> =
         LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(std::process::id())));
     NEXT.fetch_add(1, Relaxed)
 }
 
+/// An entry of another process's value, which these workers are to have: tasks that
+/// name it can be given to them.
+///
+/// # Errors
+///
+/// `Unavailable` if no memory can be shared with them.
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+pub(crate) fn lend(id: u64, bytes: Bytes, workers: Arc<dyn Workers>) -> Result<Arc<Entry>, Error> {
+    Entry::new(id, bytes, Origin::Lent(workers)).map(Arc::new)
+}
+
 impl Entry {
     #[cfg(all(feature = "local", target_os = "linux"))]
-    fn new(id: u64, bytes: Bytes, home: Option<Arc<Home>>) -> Result<Self, Error> {
+    fn new(id: u64, bytes: Bytes, origin: Origin) -> Result<Self, Error> {
         // Made first: whatever happens from here on, its drop gives back the charge.
-        let mut entry = Self { id, bytes, decoded: OnceLock::new(), home, file: None };
-        if entry.home.as_ref().is_some_and(|home| home.workers.is_some()) {
+        let mut entry = Self { id, bytes, decoded: OnceLock::new(), origin, file: None };
+        if entry.workers().is_some_and(|workers| workers.map()) {
             let shared = crate::sealed::create(&entry.bytes)
                 .and_then(|file| Ok((crate::sealed::open(&file, entry.bytes.len() as u64)?, file)));
             let (bytes, file) = shared.map_err(|error| {
@@ -216,8 +268,28 @@ impl Entry {
 
     #[cfg(not(all(feature = "local", target_os = "linux")))]
     #[expect(clippy::unnecessary_wraps, reason = "as where there are worker processes")]
-    fn new(id: u64, bytes: Bytes, home: Option<Arc<Home>>) -> Result<Self, Error> {
-        Ok(Self { id, bytes, decoded: OnceLock::new(), home })
+    fn new(id: u64, bytes: Bytes, origin: Origin) -> Result<Self, Error> {
+        Ok(Self { id, bytes, decoded: OnceLock::new(), origin })
+    }
+
+    /// Where it was scattered, if that is here.
+    fn home(&self) -> Option<&Arc<Home>> {
+        match &self.origin {
+            Origin::Home(home) => Some(home),
+            #[cfg(all(feature = "local", target_os = "linux"))]
+            _ => None,
+        }
+    }
+
+    /// Who is told of its end.
+    fn workers(&self) -> Option<&Arc<dyn Workers>> {
+        match &self.origin {
+            Origin::Home(home) => home.workers.as_ref(),
+            #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+            Origin::Lent(workers) => Some(workers),
+            #[cfg(all(feature = "local", target_os = "linux"))]
+            Origin::Received => None,
+        }
     }
 
     /// The value, decoded by the first who asks.
@@ -234,10 +306,11 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let Some(home) = &self.home else { return };
-        known().remove(&self.id);
-        *home.held_bytes() -= (self.bytes.len() as u64).max(LEAST_BYTES);
-        if let Some(workers) = &home.workers {
+        if let Some(home) = self.home() {
+            known().remove(&self.id);
+            *home.held_bytes() -= (self.bytes.len() as u64).max(LEAST_BYTES);
+        }
+        if let Some(workers) = self.workers() {
             workers.forget(self.id);
         }
     }
@@ -247,7 +320,7 @@ impl Drop for Entry {
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) fn receive(id: u64, file: &OwnedFd) -> std::io::Result<()> {
     let bytes = Bytes::from_owner(crate::mapping::Sealed::open(file)?);
-    let entry = Entry { id, bytes, decoded: OnceLock::new(), home: None, file: None };
+    let entry = Entry { id, bytes, decoded: OnceLock::new(), origin: Origin::Received, file: None };
     known().insert(id, Known::Received(Arc::new(entry)));
     Ok(())
 }
@@ -290,7 +363,7 @@ impl<T> Serialize for Scattered<T> {
                 S::Error::custom("a scattered value can only be an argument of a task")
             })?;
             let same = |home: &Arc<Home>| met.home.as_ref().is_some_and(|m| Arc::ptr_eq(m, home));
-            met.foreign |= !self.entry.home.as_ref().is_some_and(same);
+            met.foreign |= !self.entry.home().is_some_and(same);
             if !met.entries.iter().any(|one| one.id == self.entry.id) {
                 met.entries.push(self.entry.clone());
             }

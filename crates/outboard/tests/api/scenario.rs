@@ -30,6 +30,8 @@ fn play() {
         "cluster_client" => play_async(cluster_client(at)),
         #[cfg(feature = "dask")]
         "cluster_worker" => cluster_worker(&at),
+        #[cfg(feature = "dask")]
+        "scattering_client" => play_async(scattering_client(at)),
         "come_and_go" => play_async(come_and_go()),
         "deaf" => play_async(deaf()),
         "fails_to_start" => play_async(crate::local::fails_to_start(at)),
@@ -83,6 +85,27 @@ async fn cluster_client(at: PathBuf) {
     let two = || client.snapshot().workers == 2;
     crate::support::eventually("the cluster is there again", two).await;
     note(&at, "third", &client.submit(double, 2).await.unwrap().to_string());
+    client.shutdown().await;
+}
+
+/// Submits a task with a value to a cluster, and notes how it ends; then with
+/// another one, and with large arguments.
+#[cfg(feature = "dask")]
+async fn scattering_client(at: PathBuf) {
+    let variable = |name: &str| std::env::var(name).unwrap();
+    let client = Client::connect(&variable(crate::support::server::CLUSTER)).await.unwrap();
+    for (name, bytes) in [("first", 100_000), ("second", 200_000)] {
+        let value = client.scatter(outboard::Bytes::from(vec![1; bytes])).await.unwrap();
+        let ended = client.submit(crate::dask::scatter::hold_with, (value, at.clone())).await;
+        note(
+            &at,
+            name,
+            &ended.map_or_else(|error| error.to_string(), |(bytes, _)| bytes.to_string()),
+        );
+    }
+    let large = (outboard::Bytes::from(vec![1; 3 << 20]), 0);
+    let ended = client.submit(crate::dask::large::add_up, large).await;
+    note(&at, "third", &ended.map_or_else(|error| error.to_string(), |(sum, _)| sum.to_string()));
     client.shutdown().await;
 }
 

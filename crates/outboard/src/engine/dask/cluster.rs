@@ -26,6 +26,10 @@ pub(crate) struct WorkerEntry {
     pub(crate) threads: usize,
     /// It runs Rust functions, and no others.
     pub(crate) native: bool,
+    /// It takes tasks.
+    pub(crate) running: bool,
+    /// Its resources that are Rust functions.
+    offered: HashSet<String>,
     pub(crate) pid: u32,
     pub(crate) memory_bytes: Option<u64>,
     /// How much it may use; 0 where it does not say.
@@ -45,6 +49,9 @@ const PLUGINS: &str = "outboard@";
 pub(super) const WITHOUT_PLUGIN: &str = "the cluster's workers run Python, and none has this build of this program beside it: \
      connect with `plugin=/path/of/the/program`, or start native workers on a cluster of their own";
 
+/// What part of the workers' memory arguments of one client may take.
+const ROOM_SHARE: u64 = 4;
+
 /// What workers that run nothing else say of themselves.
 pub(crate) const NATIVE: &str = "outboard:native";
 
@@ -56,17 +63,8 @@ impl Cluster {
         for (address, entry) in workers {
             let Some(read) = worker(address.as_str(), entry) else { continue };
             cluster.threads += read.threads;
+            cluster.resources.extend(read.offered.iter().cloned());
             cluster.workers.push(read);
-            let resources = field(entry, "resources").and_then(Value::as_map);
-            // A program beside a worker that cannot be used any more leaves zeros.
-            let offered = resources.into_iter().flatten();
-            let offered = offered.filter(|(_, amount)| amount.as_f64() > Some(0.0));
-            let names = offered.filter_map(|(name, _)| name.as_str());
-            cluster.resources.extend(
-                names
-                    .filter(|name| OURS.iter().any(|ours| name.starts_with(ours)))
-                    .map(str::to_owned),
-            );
         }
         Some(cluster)
     }
@@ -74,6 +72,11 @@ impl Cluster {
     /// Whether a worker has a resource.
     pub(crate) fn offers(&self, resource: &str) -> bool {
         self.resources.contains(resource)
+    }
+
+    /// The native workers that have a resource.
+    pub(crate) fn native_with(&self, resource: &str) -> impl Iterator<Item = &WorkerEntry> {
+        self.workers.iter().filter(move |it| it.native && it.offered.contains(resource))
     }
 
     /// Whether there are programs beside Python workers.
@@ -110,6 +113,13 @@ impl Cluster {
         self.workers.iter().fold(0, |sum: u64, worker| sum.saturating_add(worker.memory_limit))
     }
 
+    /// What arguments of this client may take at the native workers, in bytes.
+    pub(crate) fn room(&self) -> usize {
+        let native = self.workers.iter().filter(|worker| worker.native);
+        let bytes = native.fold(0, |sum: u64, worker| sum.saturating_add(worker.memory_limit));
+        usize::try_from(bytes / ROOM_SHARE).unwrap_or(usize::MAX)
+    }
+
     /// The number of a worker, from 1; 0 of one that is not known.
     pub(crate) fn number(&self, address: &str) -> usize {
         let place = self.workers.iter().position(|worker| worker.address == address);
@@ -125,6 +135,15 @@ impl Cluster {
     }
 }
 
+fn offered(entry: &Value) -> HashSet<String> {
+    let resources = field(entry, "resources").and_then(Value::as_map);
+    // A program beside a worker that cannot be used any more leaves zeros.
+    let offered = resources.into_iter().flatten();
+    let offered = offered.filter(|(_, amount)| amount.as_f64() > Some(0.0));
+    let names = offered.filter_map(|(name, _)| name.as_str());
+    names.filter(|name| OURS.iter().any(|ours| name.starts_with(ours))).map(str::to_owned).collect()
+}
+
 fn worker(address: Option<&str>, entry: &Value) -> Option<WorkerEntry> {
     let number = |value: Option<&Value>| value.and_then(Value::as_u64);
     let metrics = field(entry, "metrics");
@@ -136,6 +155,8 @@ fn worker(address: Option<&str>, entry: &Value) -> Option<WorkerEntry> {
         address: address?.to_owned(),
         threads: number(field(entry, "nthreads"))?.min(THREADS) as usize,
         native: resources.is_some_and(|all| all.iter().any(|(name, _)| native(name))),
+        running: text(entry, "status").is_none_or(|status| status == "running"),
+        offered: offered(entry),
         pid: number(field(entry, "pid")).and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
         memory_bytes: number(metric("memory")),
         memory_limit: number(field(entry, "memory_limit")).unwrap_or(0),

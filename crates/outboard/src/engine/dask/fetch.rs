@@ -224,7 +224,7 @@ async fn get_data(
 }
 
 /// Answers of workers may have one payload of the largest size.
-fn dialer(keeper: &Keeper) -> Dialer {
+pub(super) fn dialer(keeper: &Keeper) -> Dialer {
     Dialer { bounds: Bounds { frames: 1 << 16, bytes: room(keeper) }, ..keeper.dialer() }
 }
 
@@ -338,11 +338,18 @@ fn failed_there(failed: Failed, worker: usize) -> Outcome {
     }
 }
 
-/// Why the cluster let go of a task that is wanted.
-pub(super) fn cancelled(operation: &Value) -> Error {
+/// Whether the cluster let go of keys because data was lost.
+pub(super) fn is_lost(operation: &Value) -> bool {
+    matches!(text(operation, "reason"), Some("lost dependencies" | "already forgotten"))
+}
+
+/// How a task ended that is wanted, and that the cluster let go of.
+pub(super) fn cancelled(operation: &Value) -> Outcome {
     match text(operation, "reason") {
-        Some("lost dependencies") => Error::unavailable("the cluster lost what the task needs"),
-        _ => Error::new(Repr::Cancelled),
+        Some("lost dependencies") => {
+            Outcome::Error(Error::unavailable("the cluster lost what the task needs"))
+        }
+        _ => Outcome::Error(Error::new(Repr::Cancelled)),
     }
 }
 

@@ -40,10 +40,19 @@ pub(crate) struct GraphTask {
 pub(crate) enum Called {
     /// A Python function, `module:name`, with the opcodes of its tuple of arguments.
     Python { function: &'static str, args: Payload },
-    /// A Rust function by name, with encoded arguments.
-    Rust { name: &'static str, payload: Payload, terms: Terms },
+    /// A Rust function by name, with encoded arguments, and the keys of the
+    /// scattered values that these name.
+    Rust { name: &'static str, payload: Passed, terms: Terms, needs: Vec<String> },
     /// The same, through the plugin of a Python worker.
     Plugin(PluginCall),
+}
+
+/// Encoded arguments.
+#[derive(Clone, Debug)]
+pub(crate) enum Passed {
+    Here(Payload),
+    /// A worker has them already, by that key.
+    There(String),
 }
 
 /// What a worker of ours is told of a task beside its arguments.
@@ -163,7 +172,9 @@ impl Called {
     pub(crate) fn length(&self) -> usize {
         match self {
             Self::Python { args, .. } => args.len(),
-            Self::Rust { payload, .. } | Self::Plugin(PluginCall { payload, .. }) => payload.len(),
+            Self::Rust { payload: Passed::There(key), .. } => key.len(),
+            Self::Rust { payload: Passed::Here(payload), .. }
+            | Self::Plugin(PluginCall { payload, .. }) => payload.len(),
         }
     }
 
@@ -179,16 +190,28 @@ impl Called {
                 pickle.global("_pickle", "loads");
                 pickle.bytes(&call.pickle());
             }
-            Self::Rust { name, payload, terms } => {
+            Self::Rust { name, payload, terms, needs } => {
                 pickle.global("operator", "attrgetter");
                 pickle.str(&format!("{PAYLOAD_PREFIX}{name}"));
                 pickle.tuple_of_one();
                 pickle.call();
-                pickle.bytes(payload);
+                match payload {
+                    Passed::Here(payload) => pickle.bytes(payload),
+                    Passed::There(key) => reference(pickle, key),
+                }
                 terms.write(pickle);
+                needs.iter().for_each(|key| reference(pickle, key));
             }
         }
     }
+}
+
+/// What a key stands for, which a worker has.
+fn reference(pickle: &mut Pickle, key: &str) {
+    pickle.global("dask._task_spec", "TaskRef");
+    pickle.str(key);
+    pickle.tuple_of_one();
+    pickle.call();
 }
 
 impl Terms {
@@ -231,13 +254,15 @@ mod tests {
     #[test]
     fn an_expression_is_a_graph_with_a_name() {
         let terms = Terms { context: Some("00-1".into()), level: 3, ..Terms::default() };
-        let call = Called::Rust { name: "fib", payload: vec![7].into(), terms };
+        let needs = vec!["v-1".to_owned()];
+        let call =
+            Called::Rust { name: "fib", payload: Passed::Here(vec![7].into()), terms, needs };
         let task = GraphTask { key: "add-1".into(), call, priority: 0 };
         let zeros = "0".repeat(32);
         let mut expected = b"\x80\x04\x8c\x0adask._expr\x8c\x07LLGExpr\x93}(\x8c\x05add-1\
             \x8c\x0fdask._task_spec\x8c\x04Task\x93(\x8c\x05add-1\
             \x8c\x08operator\x8c\x0aattrgetter\x93\x8c\x15outboard-payload::fib\x85R\
-            C\x01\x07NN\x8c\x0400-1K\x03tRu\x85}(\x8c\x0d_determ_token\x8c\x20"
+            C\x01\x07NN\x8c\x0400-1K\x03\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03v-1\x85RtRu\x85}(\x8c\x0d_determ_token\x8c\x20"
             .to_vec();
         expected.extend(zeros.bytes());
         expected.extend(b"u\x92.");
@@ -255,7 +280,8 @@ mod tests {
     #[test]
     fn a_graph_says_where_and_in_which_order() {
         let terms = Terms { timeout: Some(Duration::from_millis(5)), ..Terms::default() };
-        let call = Called::Rust { name: "fib", payload: Vec::new().into(), terms };
+        let (payload, needs) = (Passed::There("a-1".into()), Vec::new());
+        let call = Called::Rust { name: "fib", payload, terms, needs };
         let task =
             |key: &str, priority| GraphTask { key: key.into(), call: call.clone(), priority };
         let resource = Some(resource("fib", 0xab));

@@ -1,7 +1,6 @@
 //! Keeps one scheduler: connects to it, writes what is to leave, reads what it
 //! says, and comes back when it was lost.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,21 +13,19 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::Shared;
 use super::address::Address;
-use super::cluster::{Cluster, WITHOUT_PLUGIN, check_version};
+use super::cluster::{Cluster, check_version};
 use super::connection::{Connection, Dialer, Incoming, Outgoing};
 use super::fetch::{self, Outcome};
 use super::frames::Bounds;
-use super::graph::{GraphTask, Restrictions, update_graph};
-use super::load::{anyone, graph_task, parts, restrictions};
 use super::message::{Message, Serialized, field, list, map, text};
 use super::plugin::{self, Plugin};
-use super::table::{Batch, Start};
+use super::shelf::Upload;
+use super::table::Missed;
+use super::upload;
 use super::values;
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error, Lost};
-use crate::task::{Function, unknown};
-use crate::wire::Failure;
 
 /// How long to wait before connecting again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -61,12 +58,12 @@ pub(super) struct Keeper {
 }
 
 /// A connection over which questions are asked, one at a time.
-type Questions = AsyncMutex<Connection>;
+pub(super) type Questions = AsyncMutex<Connection>;
 
 /// What goes on while a scheduler is connected.
-struct Talk<'a> {
-    keeper: &'a Keeper,
-    questions: Questions,
+pub(super) struct Talk<'a> {
+    pub(super) keeper: &'a Keeper,
+    pub(super) questions: Questions,
     /// Workers may have come or gone.
     changed: Notify,
     heard: Mutex<Instant>,
@@ -74,9 +71,11 @@ struct Talk<'a> {
     since: Instant,
     again: bool,
     /// This program's build, once there are programs beside workers.
-    build: OnceLock<&'static str>,
+    pub(super) build: OnceLock<&'static str>,
     /// Keys whose results can be fetched.
     ready: mpsc::UnboundedSender<String>,
+    /// Scattered values that are to be brought to workers.
+    uploads: mpsc::UnboundedSender<Upload>,
 }
 
 impl Keeper {
@@ -121,6 +120,7 @@ impl Keeper {
         let stream = self.in_time(self.register(&versions)).await?;
         let lookups = self.dialer().dial(&self.address).await?;
         let (ready, keys) = mpsc::unbounded_channel();
+        let (uploads, asked) = mpsc::unbounded_channel();
         let talk = Talk {
             keeper: self,
             questions: AsyncMutex::new(questions),
@@ -130,6 +130,7 @@ impl Keeper {
             again: self.was_up.swap(true, Relaxed),
             build: OnceLock::new(),
             ready,
+            uploads,
         };
         talk.look().await?;
         tracing::info!(scheduler = %self.address, release, "scheduler is up");
@@ -138,12 +139,16 @@ impl Keeper {
             ended = talk.read(incoming) => ended,
             ended = talk.write(outgoing) => ended,
             ended = talk.keep_looking() => ended,
+            ended = upload::run(&talk, asked) => ended,
             ended = fetch::run(self, lookups, keys) => ended,
         }
     }
 
     /// What a scheduler is asked, if it answers before its silence counts.
-    async fn in_time<T>(&self, asked: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    pub(super) async fn in_time<T>(
+        &self,
+        asked: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
         let answered = tokio::time::timeout(self.silence, asked).await;
         answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
@@ -173,18 +178,19 @@ impl Keeper {
         Ok(stream)
     }
 
-    fn client_name(&self) -> String {
+    pub(super) fn client_name(&self) -> String {
         format!("Client-outboard-{:016x}-{}", self.shared.names.own, self.at)
     }
 
     /// What is known of the workers now.
     fn up(&self, cluster: Cluster) {
-        let threads = cluster.threads;
+        let (threads, room) = (cluster.threads, cluster.room());
         let place = &self.shared.clusters[self.at];
         *place.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(cluster);
         self.shared.reasons.lock().unwrap_or_else(PoisonError::into_inner)[self.at] = None;
         self.gate.report(|reports| {
             self.shared.table().up(self.at, threads);
+            self.shared.table().shelf(self.at).room(room);
             self.resize(reports);
         });
     }
@@ -235,6 +241,15 @@ impl Keeper {
             }
         });
     }
+
+    /// The scheduler's workers have lost a value, or what a task needs.
+    fn missed(&self, key: &str) -> Missed {
+        let missed = self.shared.table().missed(self.at, key);
+        if missed == Missed::Again {
+            self.shared.wakes[self.at].0.notify_one();
+        }
+        missed
+    }
 }
 
 /// Asks a scheduler or worker.
@@ -249,8 +264,14 @@ pub(crate) async fn ask<const N: usize>(
 }
 
 impl Talk<'_> {
+    /// Whether workers may still be on their way to a scheduler that was started
+    /// again: they need a moment to find it.
+    pub(super) fn is_patient(&self) -> bool {
+        self.again && self.since.elapsed() < REJOIN
+    }
+
     /// Asks who the workers are.
-    async fn look(&self) -> io::Result<()> {
+    pub(super) async fn look(&self) -> io::Result<()> {
         let asked = async { ask(&mut *self.questions.lock().await, "identity", []).await };
         let answer = self.keeper.in_time(asked).await?;
         let cluster = Cluster::read(&answer.value);
@@ -290,6 +311,13 @@ impl Talk<'_> {
             self.gathered().await;
             let mut batch = self.keeper.shared.table().take(self.keeper.at);
             let skipped = std::mem::take(&mut batch.skipped);
+            for upload in std::mem::take(&mut batch.uploads) {
+                // It is received for as long as this is written.
+                drop(self.uploads.send(upload));
+            }
+            let failed = std::mem::take(&mut batch.failed).into_iter();
+            let failed = failed.map(|(key, error)| (key, Outcome::Error(error)));
+            self.keeper.conclude(failed.collect());
             for message in self.messages(batch).await? {
                 outgoing.send(message).await?;
             }
@@ -311,87 +339,6 @@ impl Talk<'_> {
             before = waiting();
             tokio::task::yield_now().await;
         }
-    }
-
-    async fn messages(&self, batch: Batch) -> io::Result<Vec<Message>> {
-        let (known, unknown) = self.known(batch.started).await?;
-        let keeper = self.keeper;
-        keeper.conclude(self.unknown(unknown).await?);
-        let mut messages = Vec::new();
-        if !batch.released.is_empty() {
-            let keys = batch.released.into_iter().map(Value::from).collect();
-            let release = map([
-                ("op", "client-releases-keys".into()),
-                ("keys", Value::Array(keys)),
-                ("client", keeper.client_name().into()),
-            ]);
-            messages.push(Message::new(Value::Array(vec![release])));
-        }
-        for (restrictions, tasks) in known {
-            for part in parts(tasks) {
-                let mut message = Message::new(Value::Nil);
-                let unique = keeper.shared.names.unique();
-                let graph = update_graph(&mut message, &part, &restrictions, &unique);
-                message.value = Value::Array(vec![graph]);
-                messages.push(message);
-            }
-        }
-        Ok(messages)
-    }
-
-    /// How tasks end whose functions no worker knows.
-    async fn unknown(&self, tasks: Vec<Start>) -> io::Result<Vec<(String, Outcome)>> {
-        let mut why = None;
-        if let (false, Some(_), Some(build)) =
-            (tasks.is_empty(), &self.keeper.plugin, self.build.get())
-        {
-            let asked = async { plugin::why_not(&mut *self.questions.lock().await, build).await };
-            why = Some(self.keeper.in_time(asked).await?);
-        }
-        let cluster = self.keeper.shared.cluster(self.keeper.at);
-        let outcome = |function: &Function| match &why {
-            _ if function.python => Outcome::Failed(Failure::UnknownTask, 0),
-            Some(why) => Outcome::Error(Error::unavailable(why.clone())),
-            None if cluster.is_python() => Outcome::Error(unknown(function.name, WITHOUT_PLUGIN)),
-            None => Outcome::Failed(Failure::UnknownTask, 0),
-        };
-        Ok(tasks.into_iter().map(|start| (start.key, outcome(start.function))).collect())
-    }
-
-    /// Sorts tasks by where they may run, apart from those that no worker knows.
-    async fn known(
-        &self,
-        started: Vec<Start>,
-    ) -> io::Result<(Vec<(Restrictions, Vec<GraphTask>)>, Vec<Start>)> {
-        let keeper = self.keeper;
-        let mut cluster = keeper.shared.cluster(keeper.at);
-        // Workers need a moment to find a scheduler that was started again.
-        let patient = self.again && self.since.elapsed() < REJOIN;
-        let build = || self.build.get().copied();
-        if started.iter().any(|start| restrictions(start, &cluster, build()).is_none()) {
-            // A worker may have come that we have not heard of.
-            self.look().await?;
-            cluster = keeper.shared.cluster(keeper.at);
-        }
-        let mut known: Vec<(Restrictions, Vec<GraphTask>)> = Vec::new();
-        let mut places = HashMap::new();
-        let mut unknown = Vec::new();
-        for start in started {
-            let found = restrictions(&start, &cluster, build());
-            let anyone = || anyone(&start, build().filter(|_| keeper.plugin.is_some()));
-            let Some(restrictions) = found.or_else(|| patient.then(anyone)) else {
-                unknown.push(start);
-                continue;
-            };
-            let next = known.len();
-            let place = *places.entry(restrictions.clone()).or_insert(next);
-            if place == next {
-                known.push((restrictions, Vec::new()));
-            }
-            let (restrictions, tasks) = &mut known[place];
-            tasks.push(graph_task(start, restrictions));
-        }
-        Ok((known, unknown))
     }
 
     /// Reads what the scheduler says.
@@ -435,8 +382,14 @@ impl Talk<'_> {
             }
             Some("cancelled-keys") => {
                 let keys = list(one, "keys").iter().filter_map(Value::as_str);
-                let cancelled = |key: &str| (key.to_owned(), Outcome::Error(fetch::cancelled(one)));
-                ended.extend(keys.map(cancelled));
+                let lost = fetch::is_lost(one);
+                let outcome = |key| match if lost { keeper.missed(key) } else { Missed::Other } {
+                    // What lost its values leaves again, after they did.
+                    Missed::Again => None,
+                    Missed::TooOften => Some(Outcome::lost(Cause::Cluster)),
+                    Missed::Other => Some(fetch::cancelled(one)),
+                };
+                ended.extend(keys.filter_map(|key| Some((key.to_owned(), outcome(key)?))));
             }
             Some("restart") => {
                 let lost = |key| (key, Outcome::lost(Cause::Cluster));

@@ -2,8 +2,9 @@
 //! what it calls.
 
 use super::cluster::Cluster;
-use super::graph::{Called, GraphTask, Restrictions, resource};
+use super::graph::{Called, GraphTask, Passed, Restrictions, resource};
 use super::plugin::{self, PluginCall};
+use super::shelf::Kind;
 use super::table::Start;
 
 /// From how many bytes of arguments on a graph goes into a message of its own.
@@ -31,7 +32,10 @@ pub(super) fn restrictions(
         let restrictions = Restrictions { workers, ..Restrictions::default() };
         return (!cluster.is_native()).then_some(restrictions);
     }
-    let ways = [None, build].map(|build| of_rust(start, build));
+    // Scattered values are with native workers alone.
+    let named = start.values.iter().any(|value| value.kind == Kind::Scattered);
+    let beside = build.filter(|_| !named);
+    let ways = [None, beside].map(|build| of_rust(start, build));
     let offered = |way: &Restrictions| way.resource.as_ref().is_some_and(|it| cluster.offers(it));
     ways.into_iter().find(offered)
 }
@@ -46,11 +50,19 @@ fn of_rust(start: &Start, build: Option<&'static str>) -> Restrictions {
 }
 
 pub(super) fn graph_task(start: Start, restrictions: &Restrictions) -> GraphTask {
-    let Start { key, function, args: payload, terms, priority, .. } = start;
+    let Start { key, function, args: payload, terms, priority, values, .. } = start;
     let name = function.name;
     let call = match (function.python, restrictions.plugin) {
         (true, _) => Called::Python { function: name, args: payload },
-        (false, None) => Called::Rust { name, payload, terms },
+        (false, None) => {
+            let there = values.into_iter().filter(|value| !value.key.is_empty());
+            let (arguments, named): (Vec<_>, Vec<_>) =
+                there.partition(|value| value.kind == Kind::Arguments);
+            let key = arguments.into_iter().next().map(|value| value.key);
+            let payload = key.map_or(Passed::Here(payload), Passed::There);
+            let needs = named.into_iter().map(|value| value.key).collect();
+            Called::Rust { name, payload, terms, needs }
+        }
         (false, Some(build)) => {
             let key = key.clone();
             Called::Plugin(PluginCall { build, key, name, payload, terms, priority })

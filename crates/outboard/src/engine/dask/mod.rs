@@ -3,13 +3,16 @@
 //! From bytes to meaning: `frames`, `message`, `connection`; `pickle`, `values`,
 //! `graph` and `exception` are what is in the messages, `native` what Rust says
 //! to Rust inside of them. `table` knows which task is where, and decides where
-//! the next one goes; a `keeper` for each scheduler connects, writes and reads;
-//! its `fetch` brings results. The other side, a worker, is in `worker`.
+//! the next one goes; a `keeper` for each scheduler connects, writes what is in its
+//! `departure`, and reads; its `fetch` brings results, its `upload` takes scattered
+//! values there, and a `shelf` knows which are there. The other side, a worker, is
+//! in `worker`.
 
 pub(crate) mod address;
 pub(crate) mod cluster;
 pub(crate) mod compression;
 pub(crate) mod connection;
+mod departure;
 mod ends;
 pub(crate) mod exception;
 mod fetch;
@@ -24,8 +27,10 @@ mod nonsense;
 pub(crate) mod pickle;
 pub(crate) mod plugin;
 mod pulse;
+pub(crate) mod shelf;
 mod table;
 pub(crate) mod tls;
+mod upload;
 mod url;
 pub(crate) mod values;
 mod window;
@@ -45,16 +50,21 @@ use super::{Engine, Flush, Gate, Limits, Stopped, Work};
 use crate::error::Error;
 use crate::ledger::TaskId;
 use crate::placement::{Rules, SlotId};
-use crate::scatter::Workers;
+use crate::scatter::{Entry, Workers, next_id};
 use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, unknown};
 
 use cluster::Cluster;
 use graph::Terms;
 use keeper::Keeper;
+use shelf::{Kind, Named};
 use table::{Start, Table};
 
 pub(crate) use url::Settings;
+
+/// From this size on arguments go straight to a worker. docs/dask.md has the
+/// figures.
+const STRAIGHT_BYTES: usize = 1 << 20;
 
 /// Connects to the schedulers that the settings name; ready when the first is.
 ///
@@ -218,6 +228,37 @@ fn terms(work: &Work<'_>, now: Instant) -> Terms {
     }
 }
 
+/// What is brought to workers before a task: the values that it names, and its
+/// arguments if they are large. Those of a pure function are not: other clients
+/// may have the same task, which then has but one set of them.
+fn values(work: &Work<'_>) -> Vec<Named> {
+    let named = |entry: &Arc<Entry>| {
+        let (id, bytes, kind) = (entry.id, entry.bytes.clone(), Kind::Scattered);
+        Named { id, bytes, kind, key: String::new() }
+    };
+    let mut values: Vec<_> = work.args.scattered.iter().map(named).collect();
+    let shared = work.function.pure && work.key.is_some();
+    if !work.function.python && !shared && work.args.len() >= STRAIGHT_BYTES {
+        let (id, bytes) = (next_id(), work.args.payload.clone().into_bytes());
+        values.push(Named { id, bytes, kind: Kind::Arguments, key: String::new() });
+    }
+    values
+}
+
+/// The clusters, where scattered values are concerned.
+struct Holders(Arc<Shared>);
+
+impl Workers for Holders {
+    fn forget(&self, id: u64) {
+        let told = self.0.table().forget_value(id);
+        told.into_iter().for_each(|at| self.0.wakes[at].flush());
+    }
+
+    fn map(&self) -> bool {
+        false
+    }
+}
+
 impl Engine for Dask {
     fn name(&self) -> &'static str {
         "dask"
@@ -240,6 +281,7 @@ impl Engine for Dask {
             args: work.args.payload.clone(),
             priority: work.priority,
             terms: terms(&work, now),
+            values: values(&work),
         };
         let at = self.0.table().start(now, slot, start);
         Some(self.0.wakes[at].clone())
@@ -302,7 +344,7 @@ impl Engine for Dask {
     }
 
     fn holders(&self) -> Result<Option<Arc<dyn Workers>>, Error> {
-        Err(Error::unavailable("nothing can be scattered on a cluster: pass the value itself"))
+        Ok(Some(Arc::new(Holders(self.0.clone()))))
     }
 
     fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {

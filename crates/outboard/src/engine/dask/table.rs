@@ -10,11 +10,17 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::graph::Terms;
+use super::shelf::{Found, Kind, Named, Shelf, Upload};
 use super::window::Window;
+use crate::error::Error;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::task::Function;
 use crate::wire::Payload;
+
+/// How often a task may lose the values that it needs, with the workers that had
+/// them, before it is lost itself: as often as Dask lets it lose its worker.
+const LOSSES: u32 = 3;
 
 /// Everything that is at, or on its way to, the schedulers.
 #[derive(Debug, Default)]
@@ -34,6 +40,8 @@ struct Scheduler {
     /// What has not left yet, in order.
     outbox: Vec<Outgoing>,
     keys: HashMap<String, (SlotId, TaskId)>,
+    /// Which scattered values its workers have.
+    shelf: Shelf,
 }
 
 /// A task at a slot.
@@ -48,6 +56,11 @@ struct Held {
     python: bool,
     /// Its result is being fetched.
     fetching: bool,
+    /// As it was sent, if it names scattered values, which can be lost.
+    again: Option<Box<Start>>,
+    losses: u32,
+    /// The number of its arguments, if they go straight to a worker.
+    arguments: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +80,7 @@ pub(crate) struct Start {
     pub(crate) args: Payload,
     pub(crate) priority: i32,
     pub(crate) terms: Terms,
+    pub(crate) values: Vec<Named>,
 }
 
 /// What leaves for a scheduler.
@@ -86,6 +100,10 @@ pub(crate) struct Batch {
     pub(crate) started: Vec<Start>,
     /// Slots that are free when this has left.
     pub(crate) skipped: Vec<(SlotId, TaskId)>,
+    /// Scattered values that tasks wait for.
+    pub(crate) uploads: Vec<Upload>,
+    /// Keys of tasks whose values could not be uploaded.
+    pub(crate) failed: Vec<(String, Error)>,
 }
 
 /// A task that a scheduler has, as it is known by its key.
@@ -98,6 +116,17 @@ pub(crate) struct Entry {
     pub(crate) since: Instant,
     /// Whether Python executes it.
     pub(crate) python: bool,
+}
+
+/// What follows when the cluster has lost data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missed {
+    /// It is uploaded or sent again.
+    Again,
+    /// The task had that happen too often.
+    TooOften,
+    /// It is nothing that names values.
+    Other,
 }
 
 /// What a slot had when its scheduler was lost.
@@ -179,6 +208,8 @@ impl Table {
         let scheduler = &mut self.schedulers[at];
         let Start { task, attempt, .. } = start;
         let (key, python) = (start.key.clone(), start.function.python);
+        let arguments = start.values.iter().find(|value| value.kind == Kind::Arguments);
+        let arguments = arguments.map(|value| value.id);
         scheduler.held += 1;
         scheduler.keys.insert(key.clone(), (slot, task));
         scheduler.outbox.push(Outgoing::Start(start));
@@ -191,6 +222,9 @@ impl Table {
             state: State::Queued,
             python,
             fetching: false,
+            again: None,
+            losses: 0,
+            arguments,
         };
         self.slots.entry(slot).or_default().push(held);
         at
@@ -208,7 +242,7 @@ impl Table {
         let held = self.find(slot, task)?;
         let (unsent, at) = (held.state == State::Queued, held.scheduler);
         held.state = State::Released;
-        let key = held.key.clone();
+        let (key, arguments) = (held.key.clone(), held.arguments);
         let scheduler = &mut self.schedulers[at];
         scheduler.keys.remove(&key);
         match unsent {
@@ -218,6 +252,7 @@ impl Table {
             }
             false => scheduler.outbox.push(Outgoing::Release(key, Some((slot, task)))),
         }
+        scheduler.forget_value(arguments);
         Some((unsent, at))
     }
 
@@ -249,12 +284,22 @@ impl Table {
         self.schedulers[at].outbox.len()
     }
 
-    /// Takes all that is to leave for a scheduler, which counts as sent.
+    /// Takes all that can leave for a scheduler, which counts as sent: not what
+    /// names values that have to be uploaded first.
     pub(crate) fn take(&mut self, at: usize) -> Batch {
         let mut batch = Batch::default();
-        for one in std::mem::take(&mut self.schedulers[at].outbox) {
+        let Scheduler { outbox, shelf, .. } = &mut self.schedulers[at];
+        shelf.begin();
+        for one in std::mem::take(outbox) {
             match one {
-                Outgoing::Start(start) => batch.started.push(start),
+                Outgoing::Start(mut start) => {
+                    let Start { values, function, .. } = &mut start;
+                    match shelf.look(values, function, &mut batch.uploads) {
+                        Found::There => batch.started.push(start),
+                        Found::Coming => outbox.push(Outgoing::Start(start)),
+                        Found::Failed(error) => batch.failed.push((start.key, error)),
+                    }
+                }
                 Outgoing::Release(key, slot) => {
                     batch.released.push(key);
                     batch.skipped.extend(slot);
@@ -262,13 +307,20 @@ impl Table {
                 Outgoing::Skipped(slot, task) => batch.skipped.push((slot, task)),
             }
         }
+        shelf.end();
         for start in &batch.started {
-            let slot = self.schedulers[at].keys.get(&start.key).map(|(slot, _)| *slot);
-            if let Some(held) = slot.and_then(|slot| self.find(slot, start.task)) {
-                held.state = State::Sent;
-            }
+            let again = (!start.values.is_empty()).then(|| Box::new(start.clone()));
+            self.sent(at, &start.key, again);
         }
+        batch.failed.iter().for_each(|(key, _)| self.sent(at, key, None));
         batch
+    }
+
+    fn sent(&mut self, at: usize, key: &str, again: Option<Box<Start>>) {
+        let Some((slot, task)) = self.schedulers[at].keys.get(key).copied() else { return };
+        if let Some(held) = self.find(slot, task) {
+            (held.state, held.again) = (State::Sent, again);
+        }
     }
 
     /// The task that a scheduler knows by a key, if it is wanted.
@@ -324,10 +376,52 @@ impl Table {
         scheduler.forget(&held);
     }
 
+    /// An upload for a scheduler's workers has ended.
+    pub(crate) fn arrived(&mut self, at: usize, key: &str, result: Result<(), Error>) {
+        let scheduler = &mut self.schedulers[at];
+        if !scheduler.shelf.arrived(key, result) {
+            scheduler.outbox.push(Outgoing::Release(key.to_owned(), None));
+        }
+    }
+
+    /// Nobody has a scattered value any more: the schedulers that are to be told.
+    pub(crate) fn forget_value(&mut self, id: u64) -> Vec<usize> {
+        let all = self.schedulers.iter_mut().enumerate();
+        all.filter_map(|(at, scheduler)| scheduler.forget_value(Some(id)).then_some(at)).collect()
+    }
+
+    /// What is known of the values of a scheduler's workers.
+    pub(crate) fn shelf(&mut self, at: usize) -> &mut Shelf {
+        &mut self.schedulers[at].shelf
+    }
+
+    /// A scheduler's workers have lost a value, or what a task needs: the value is
+    /// uploaded again, and the task leaves again, when there is need.
+    pub(crate) fn missed(&mut self, at: usize, key: &str) -> Missed {
+        if self.schedulers[at].shelf.lost(key) {
+            return Missed::Again;
+        }
+        let Some(held) = self.held_mut(at, key) else { return Missed::Other };
+        if held.again.is_some() && held.losses == LOSSES {
+            return Missed::TooOften;
+        }
+        let Some(start) = held.again.take() else { return Missed::Other };
+        (held.state, held.fetching) = (State::Queued, false);
+        held.losses += 1;
+        let Scheduler { outbox, shelf, .. } = &mut self.schedulers[at];
+        shelf.left(&start.values);
+        // Which one it was is not said: of those that are not lost, a new copy is made.
+        let lost = start.values.iter().filter(|value| shelf.lost(&value.key));
+        outbox.extend(lost.map(|value| Outgoing::Release(value.key.clone(), None)));
+        outbox.push(Outgoing::Start(*start));
+        Missed::Again
+    }
+
     /// A scheduler is gone: the slots that had something there, with what they
     /// had sent. What had not left stays for [`withdraw`](Self::withdraw).
     pub(crate) fn down(&mut self, at: usize) -> Vec<LostSlot> {
         self.schedulers[at].up = false;
+        self.schedulers[at].shelf.clear();
         self.schedulers[at].outbox.retain(|one| matches!(one, Outgoing::Start(_)));
         let there = |all: &Vec<Held>| all.iter().any(|held| held.scheduler == at);
         let slots = self.slots.iter().filter(|(_, all)| there(all));
@@ -348,6 +442,15 @@ impl Held {
 }
 
 impl Scheduler {
+    /// Nobody has a value any more; whether that is to be told.
+    fn forget_value(&mut self, id: Option<u64>) -> bool {
+        let key = id.and_then(|id| self.shelf.forget(id));
+        let release = key.map(|key| Outgoing::Release(key, None));
+        let told = release.is_some();
+        self.outbox.extend(release);
+        told
+    }
+
     fn unqueue(&mut self, task: TaskId) {
         let is_it = |one: &Outgoing| matches!(one, Outgoing::Start(start) if start.task == task);
         // From the back: it is among the latest.
@@ -357,6 +460,10 @@ impl Scheduler {
     }
 
     fn forget(&mut self, held: &Held) {
+        if let Some(start) = &held.again {
+            self.shelf.left(&start.values);
+        }
+        self.forget_value(held.arguments);
         // The key may be another task's by now, if both are the same call.
         if self.keys.get(&held.key).is_some_and(|(_, task)| *task == held.task) {
             self.keys.remove(&held.key);

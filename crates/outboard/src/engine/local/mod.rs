@@ -137,6 +137,10 @@ impl Workers for Links {
     fn forget(&self, id: u64) {
         self.lock().all().for_each(|link| link.forget(id));
     }
+
+    fn map(&self) -> bool {
+        true
+    }
 }
 
 impl Table {

@@ -83,8 +83,6 @@ enum Promise {
     TellsSharedDeadlines,
     /// A snapshot tells which worker has which task, and what each has done.
     KnowsProcesses,
-    /// A value can be scattered.
-    Scatters,
     /// Workers are the client's: it can have more or fewer, and they end with it.
     OwnsItsWorkers,
 }
@@ -113,11 +111,6 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
         "dask",
         Promise::KnowsProcesses,
         "a scheduler does not say which worker has a task before it ends",
-    ),
-    (
-        "dask",
-        Promise::Scatters,
-        "what many tasks need goes along with each: nothing can be scattered on a cluster",
     ),
     (
         "dask",
@@ -225,26 +218,3 @@ macro_rules! named {
     }};
 }
 use named;
-
-/// Makes a test of each of these, for the engines of this machine.
-macro_rules! on_one_machine {
-    ($($name:ident),* $(,)?) => {
-        mod here {
-            mod inline {
-                $(#[test] fn $name() {
-                    let engine = crate::conformance::Engine::named("inline");
-                    crate::support::run(super::super::$name(engine));
-                })*
-            }
-
-            #[cfg(target_os = "linux")]
-            mod local {
-                $(#[test] fn $name() {
-                    let engine = crate::conformance::Engine::named("local");
-                    crate::support::run(super::super::$name(engine));
-                })*
-            }
-        }
-    };
-}
-use on_one_machine;

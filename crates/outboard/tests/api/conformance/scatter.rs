@@ -5,15 +5,11 @@ use std::collections::BTreeMap;
 use outboard::{Bytes, ErrorKind, Scattered, gather};
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, Promise, on_every_engine, on_one_machine};
+use super::{Engine, Promise, named, on_every_engine};
 use crate::support::scratch::Scratch;
 use crate::support::tasks::hold;
 
 on_every_engine! {
-    a_value_is_scattered_or_that_is_refused,
-}
-
-on_one_machine! {
     a_scattered_value_is_the_same_in_every_task,
     a_scattered_value_may_be_inside_of_something,
     scattered_bytes_of_every_size_arrive,
@@ -22,17 +18,6 @@ on_one_machine! {
     a_scattered_value_is_for_tasks_of_its_own_client,
     there_is_room_again_when_a_value_is_dropped,
     nothing_is_scattered_after_shutdown,
-}
-
-async fn a_value_is_scattered_or_that_is_refused(engine: Engine) {
-    let client = engine.client("workers=1").await;
-    match client.scatter(7_u8).await {
-        Ok(scattered) => assert_eq!(*scattered, 7),
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::Unavailable);
-            assert!(!engine.promises(Promise::Scatters), "{error}");
-        }
-    }
 }
 
 type Table = BTreeMap<String, Vec<f64>>;
@@ -55,9 +40,12 @@ async fn a_scattered_value_is_the_same_in_every_task(engine: Engine) {
     }
     assert_eq!(table["row 3"], [0.0, 1.0, 2.0], "here too");
     let text = client.scatter("text".to_owned()).await.unwrap();
-    let both = |table: Scattered<Table>, text: Scattered<String>, again: Scattered<String>| {
+    let both = named!("tests.scatter.both", |table: Scattered<Table>,
+                                             text: Scattered<String>,
+                                             again: Scattered<String>|
+     -> String {
         format!("{} {} {}", table.len(), *text, again.len())
-    };
+    });
     let joined = client.submit(both, (table.clone(), text.clone(), text.clone())).await.unwrap();
     assert_eq!(joined, "300 text 4");
 }
@@ -72,10 +60,9 @@ async fn a_scattered_value_may_be_inside_of_something(engine: Engine) {
     let client = engine.client("workers=2").await;
     let one = client.scatter(vec![1, 2, 3]).await.unwrap();
     let two = client.scatter(vec![4, 5, 6]).await.unwrap();
-    let look_up = |query: Query| {
-        let found = query.tables.iter().flatten().map(|table| table[query.at]);
-        found.collect::<Vec<u32>>()
-    };
+    let look_up = named!("tests.scatter.look_up", |query: Query| -> Vec<u32> {
+        query.tables.iter().flatten().map(|table| table[query.at]).collect()
+    });
     let query = Query { at: 1, tables: vec![Some(one), None, Some(two)] };
     assert_eq!(client.submit(look_up, query).await.unwrap(), [2, 5]);
 }
@@ -85,12 +72,14 @@ async fn scattered_bytes_of_every_size_arrive(engine: Engine) {
     for bytes in [0, 1, 4096, 100_000, 50 << 20] {
         let sent = Bytes::from(vec![7_u8; bytes]);
         let scattered = client.scatter(sent.clone()).await.unwrap();
-        let same =
-            |x: Scattered<Bytes>, n: usize| x.len() == n && x.iter().step_by(99).all(|b| *b == 7);
+        let same = named!("tests.scatter.same", |x: Scattered<Bytes>, n: usize| -> bool {
+            x.len() == n && x.iter().step_by(99).all(|b| *b == 7)
+        });
         assert!(client.submit(same, (scattered.clone(), bytes)).await.unwrap(), "{bytes}");
         assert!(*scattered == sent);
         let vec = client.scatter(sent.to_vec()).await.unwrap();
-        assert_eq!(client.submit(|x: Scattered<Vec<u8>>| x.len(), vec).await.unwrap(), bytes);
+        let length = named!("tests.scatter.length", |x: Scattered<Vec<u8>>| -> usize { x.len() });
+        assert_eq!(client.submit(length, vec).await.unwrap(), bytes);
     }
 }
 
@@ -100,7 +89,8 @@ async fn a_task_that_waits_keeps_its_value(engine: Engine) {
     let held = client.submit(hold, scratch.path());
     scratch.started(1).await;
     let table = client.scatter(vec![1_u8, 2, 3]).await.unwrap();
-    let waiting = client.submit(|x: Scattered<Vec<u8>>| x.to_vec(), table.clone());
+    let copy = named!("tests.scatter.copy", |x: Scattered<Vec<u8>>| -> Vec<u8> { x.to_vec() });
+    let waiting = client.submit(copy, table.clone());
     drop(table);
     scratch.release();
     held.await.unwrap();
@@ -120,25 +110,21 @@ async fn a_worker_that_is_started_later_has_it_too(engine: Engine) {
         assert_eq!(sum, 3.0);
         assert!(!seen.contains(&pid), "it is another worker");
         seen.push(pid);
-        assert!(
-            client
-                .submit(|| -> u8 { std::process::abort() }, ())
-                .await
-                .unwrap_err()
-                .lost()
-                .is_some()
-        );
+        let abort = named!("tests.scatter.abort", || -> u8 { std::process::abort() });
+        assert!(client.submit(abort, ()).await.unwrap_err().lost().is_some());
     }
     // And a task that is retried on another one.
     let scratch = Scratch::new();
-    let crash_once = |at: std::path::PathBuf, x: Scattered<Table>| {
+    let crash_once = named!("tests.scatter.crash_once", |at: std::path::PathBuf,
+                                                         x: Scattered<Table>|
+     -> usize {
         crate::support::scratch::start(&at);
         let starts = std::fs::read_to_string(at.join("starts")).unwrap().lines().count();
         if starts < 2 {
             std::process::abort();
         }
         x.len()
-    };
+    });
     let patient = client.retries(1);
     assert_eq!(patient.submit(crash_once, (scratch.path(), table)).await.unwrap(), 300);
 }
@@ -147,19 +133,27 @@ async fn a_scattered_value_is_for_tasks_of_its_own_client(engine: Engine) {
     let (client, other) = (engine.client("workers=1").await, engine.client("workers=1").await);
     let table = client.scatter(vec![1_u8]).await.unwrap();
     let own = other.scatter(vec![2_u8]).await.unwrap();
+    let first = named!("tests.scatter.first", |x: Scattered<Vec<u8>>| -> u8 { x[0] });
     for sent in [table.clone(), table.clone()] {
-        let error = other.submit(|x: Scattered<Vec<u8>>| x[0], sent).await.unwrap_err();
+        let error = other.submit(first, sent).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Codec);
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.contains("belongs to another client"), "{source}");
     }
     // Clones, and clients with other options, are the same client.
     let derived = client.clone().priority(3);
-    assert_eq!(derived.submit(|x: Scattered<Vec<u8>>| x[0], table.clone()).await.unwrap(), 1);
-    assert_eq!(other.submit(|x: Scattered<Vec<u8>>| x[0], own).await.unwrap(), 2);
+    assert_eq!(derived.submit(first, table.clone()).await.unwrap(), 1);
+    assert_eq!(other.submit(first, own).await.unwrap(), 2);
     assert!(postcard::to_stdvec(&table).is_err(), "it is nothing outside of a task");
-    let back = client.submit(|x: Scattered<Vec<u8>>| x, table).await.unwrap_err();
+    let give_back =
+        named!("tests.scatter.give_back", |x: Scattered<Vec<u8>>| -> Scattered<Vec<u8>> { x });
+    let back = client.submit(give_back, table).await.unwrap_err();
     assert_eq!(back.kind(), ErrorKind::Codec, "nor is it a result");
+}
+
+#[outboard::task(name = "tests.scatter.number")]
+fn number(x: Scattered<u8>) -> u8 {
+    *x
 }
 
 async fn there_is_room_again_when_a_value_is_dropped(engine: Engine) {
@@ -175,7 +169,7 @@ async fn there_is_room_again_when_a_value_is_dropped(engine: Engine) {
     assert_eq!(kept.len(), 256);
     drop(kept.split_off(100));
     let again = client.scatter(7_u8).await.unwrap();
-    assert_eq!(client.submit(|x: Scattered<u8>| *x, again).await.unwrap(), 7);
+    assert_eq!(client.submit(number, again).await.unwrap(), 7);
 }
 
 async fn nothing_is_scattered_after_shutdown(engine: Engine) {
@@ -183,7 +177,7 @@ async fn nothing_is_scattered_after_shutdown(engine: Engine) {
     let before = client.scatter(1_u8).await.unwrap();
     client.shutdown().await;
     assert_eq!(client.scatter(1_u8).await.unwrap_err().kind(), ErrorKind::Closed);
-    let late = client.submit(|x: Scattered<u8>| *x, before.clone()).await;
+    let late = client.submit(number, before.clone()).await;
     assert_eq!(late.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(*before, 1, "the value itself is still here");
 }

@@ -13,7 +13,10 @@ use crate::support::scratch::Scratch;
 use crate::support::server::{CLUSTER, SECOND, Server};
 use crate::support::{eventually, found};
 
-on_every_release!(a_host_that_is_cut_off_costs_its_tasks_alone);
+on_every_release!(
+    a_host_that_is_cut_off_costs_its_tasks_alone,
+    a_client_that_reaches_the_scheduler_alone_goes_through_it,
+);
 
 /// As long as it may take until a host that is cut off is noticed, where silence
 /// counts after two seconds, and five at the scheduler.
@@ -38,6 +41,19 @@ impl Network {
         ip(&["netns", "add", &network.name(0)]).then_some(())?;
         network.build();
         Some(network)
+    }
+
+    /// As `new`; says so where it is not allowed.
+    fn or_say(hosts: usize) -> Option<Self> {
+        let network = Self::new(hosts);
+        if network.is_none() {
+            // Not by `eprintln!`, which is not shown of a test that passes.
+            let _ = writeln!(
+                std::io::stderr(),
+                "\nNOT TESTED: several hosts, for this user may not make network namespaces\n"
+            );
+        }
+        network
     }
 
     fn build(&self) {
@@ -70,6 +86,11 @@ impl Network {
     /// Pulls a host's cable: what is on its way is lost, and nobody is told.
     fn cut(&self, host: usize) {
         must(&["-n", &self.name(0), "link", "set", &port(host), "down"]);
+    }
+
+    /// Has a host not reach another one.
+    fn hide(&self, host: usize, other: usize) {
+        must(&["-n", &self.name(host), "route", "add", "blackhole", &place(other)]);
     }
 
     fn mend(&self, host: usize) {
@@ -153,14 +174,7 @@ fn place_of(process: u32, workers: &[Server; 2]) -> usize {
 }
 
 async fn a_host_that_is_cut_off_costs_its_tasks_alone(release: Release) {
-    let Some(network) = Network::new(3) else {
-        // Not by `eprintln!`, which is not shown of a test that passes.
-        let _ = writeln!(
-            std::io::stderr(),
-            "\nNOT TESTED: hosts that are cut off, for this user may not make network namespaces\n"
-        );
-        return;
-    };
+    let Some(network) = Network::or_say(3) else { return };
     let _scheduler = Scheduler::start(&network, release);
     let workers = [1, 2].map(|host| network.server(host, "cluster_worker", None));
     for (worker, host) in workers.iter().zip(1..) {
@@ -201,4 +215,18 @@ async fn a_host_that_is_cut_off_costs_its_tasks_alone(release: Release) {
     found("the scheduler lets go of its task", || running.has_ended().then_some(())).await;
     network.mend(3);
     assert_eq!(client.says("third").await, ["4"]);
+}
+
+async fn a_client_that_reaches_the_scheduler_alone_goes_through_it(release: Release) {
+    let Some(network) = Network::or_say(2) else { return };
+    let _scheduler = Scheduler::start(&network, release);
+    let worker = network.server(1, "cluster_worker", None);
+    worker.joined().await;
+    network.hide(2, 1);
+    let client = network.server(2, "scattering_client", None);
+    client.scratch.started(1).await;
+    client.scratch.release();
+    assert_eq!(client.says("first").await, ["100000"]);
+    assert_eq!(client.says("second").await, ["200000"]);
+    assert_eq!(client.says("third").await, [(3 << 20).to_string()]);
 }

@@ -11,6 +11,8 @@ mod dashboard;
 mod faults;
 /// Hosts that are cut off.
 mod hosts;
+/// Arguments that go straight to workers.
+pub(crate) mod large;
 /// Native workers, with clients of Rust and of Python.
 mod native;
 /// Cancel, timeout, priority, bounds, functions that nobody has.
@@ -22,6 +24,8 @@ pub(crate) mod pool;
 /// Functions of Python, called from Rust.
 mod python;
 
+/// Values that go to a cluster once.
+pub(crate) mod scatter;
 /// Clusters that speak TLS.
 mod tls;
 /// One trace across client and cluster.

@@ -234,7 +234,8 @@ impl Beside {
             client = client.key(head.key);
         }
         let origin = Origin::elsewhere(function.name, &head.key, head.context, head.level);
-        let ended = client.submit_encoded(function, args.to_vec(), origin.clone()).encoded().await;
+        let ended =
+            client.submit_encoded(function, args.to_vec().into(), origin.clone()).encoded().await;
         match ended {
             Ok(reply) => {
                 let done = Done::of(&reply.ran.into(), origin.take_said());

@@ -168,6 +168,7 @@ impl Model {
             args: vec![1].into(),
             priority: 0,
             terms: Terms::default(),
+            values: Vec::new(),
         };
         let at = self.table.start(self.now, slot, start);
         assert!(self.table.is_up(at), "a task goes to a scheduler that is there");

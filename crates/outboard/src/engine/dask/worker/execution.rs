@@ -11,6 +11,7 @@ use super::stay::{Ended, Stay};
 use crate::engine::dask::graph::Terms;
 use crate::error::Error;
 use crate::ledger::Report;
+use crate::scatter::{Args, Entry};
 use crate::task::Function;
 use crate::trace::Origin;
 
@@ -24,6 +25,7 @@ impl Stay {
         key: &Key,
         spec: &Spec,
         needed: Needed,
+        scattered: Vec<Arc<Entry>>,
         function: Option<&'static Function>,
     ) -> Ended {
         let asked = spec.ask(&needed, self.settings.local.limits.payload);
@@ -42,6 +44,7 @@ impl Stay {
         let mut client = if function.pure { self.client.key(key) } else { self.client.clone() };
         client = terms.timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
         client = terms.grace.map_or(client.clone(), |grace| client.grace(grace));
+        let args = Args::lent(args, scattered);
         let origin = Origin::elsewhere(function.name, key, terms.context, terms.level);
         let reply = client.submit_encoded(function, args, origin.clone()).encoded().await;
         if by_us && reply.as_ref().is_err_and(Error::is_timed_out) {

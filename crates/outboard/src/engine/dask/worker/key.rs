@@ -29,6 +29,11 @@ impl Key {
         value_of(symbols, node, DEPTH, &mut { PARTS }).map(|value| Self::of(&value))
     }
 
+    /// Whether it is a text that passes a test.
+    pub(crate) fn is_text(&self, test: impl FnOnce(&str) -> bool) -> bool {
+        matches!(self.value(), Value::String(text) if text.as_str().is_some_and(test))
+    }
+
     /// What it is in a message.
     pub(crate) fn value(&self) -> Value {
         decode(&self.0).unwrap_or(Value::Nil)

@@ -110,9 +110,10 @@ impl Say {
         Self::new("worker-status-change", "worker-status-change", [("status", status.into())])
     }
 
+    /// A value is here. If nobody wants it, the scheduler has it removed again.
     pub(super) fn copied(key: &Key) -> Self {
         let keys = Value::Array(vec![key.value()]);
-        Self::new("add-keys", "acquire-replicas", [("keys", keys)])
+        Self::new("add-keys", KEPT, [("keys", keys)])
     }
 
     /// The answer to a question whether a task can go elsewhere.
@@ -138,6 +139,14 @@ impl Say {
     pub(super) fn close() -> Self {
         Self { fields: vec![("op".into(), "close-stream".into())], exception: None }
     }
+}
+
+/// What [`Say::copied`] gives as its reason.
+const KEPT: &str = "outboard-copied";
+
+/// Whether the scheduler has copies removed of its own accord, to save memory.
+pub(super) fn saves_memory(stimulus: &str) -> bool {
+    stimulus.starts_with("active_memory_manager")
 }
 
 fn pickled_class(class: &str) -> Vec<u8> {

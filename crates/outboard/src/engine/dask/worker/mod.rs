@@ -5,7 +5,8 @@
 //! values), `desk` (which tasks there are),
 //! `store` (what is held), `standing` (whether it takes tasks) and `outcome`. A
 //! `stay` has one of each; `talk` reads, writes and leaves, with `messages` and
-//! `metrics`; `serve` answers those who connect, `peers` asks other workers.
+//! `metrics`; `serve` answers those who connect, `peers` asks other workers, and
+//! `scattered` has the values that clients of Rust scattered.
 
 pub(crate) mod called;
 mod desk;
@@ -18,6 +19,7 @@ mod nonsense;
 mod outcome;
 mod peers;
 mod plain;
+mod scattered;
 mod serve;
 mod settings;
 mod spec;

@@ -134,7 +134,8 @@ pub(super) async fn answer(stay: &Arc<Stay>, operation: &str, mut message: Messa
         "echo" => Message::new(field(&message.value, "data").cloned().unwrap_or(Value::Nil)),
         "keys" => Message::new(Value::Array(stay.keys())),
         "update_data" => {
-            update(stay, &mut message).unwrap_or_else(|line| failure("uncaught-error", &line))
+            let updated = update(stay, &mut message).await;
+            updated.unwrap_or_else(|line| failure("uncaught-error", &line))
         }
         "gather" => gather(stay, &message.value).await,
         "free_keys" => {
@@ -155,16 +156,17 @@ pub(super) async fn answer(stay: &Arc<Stay>, operation: &str, mut message: Messa
 }
 
 /// Someone scatters data.
-fn update(stay: &Stay, message: &mut Message) -> Result<Message, String> {
+async fn update(stay: &Arc<Stay>, message: &mut Message) -> Result<Message, String> {
     let value = std::mem::replace(&mut message.value, Value::Nil);
     let data = field(&value, "data").and_then(Value::as_map).map_or(&[][..], Vec::as_slice);
     let mut sizes = Vec::new();
     for (key, place) in data {
         let object = taken(message, place).map_err(|error| error.to_string())?;
-        let bytes = size(&object);
-        if !stay.hold(Key::of(key), Arc::new(object)) {
+        let (key_there, bytes) = (Key::of(key), size(&object));
+        if !stay.hold(key_there.clone(), object).await {
             return Err("this worker has no memory left for more data".into());
         }
+        stay.check_later(key_there);
         sizes.push((key.clone(), bytes.into()));
     }
     Ok(Message::new(map([("status", "OK".into()), ("nbytes", Value::Map(sizes))])))

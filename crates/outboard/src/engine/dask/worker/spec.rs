@@ -12,6 +12,7 @@ use super::plain::{ARGS, DEPTH, MODULE, Needed, Plain, Source};
 use crate::engine::dask::graph::{PAYLOAD_PREFIX, Terms, VALUES_PREFIX, resource};
 use crate::engine::dask::message::{Serialized, field};
 use crate::engine::dask::pickle::{Call, Node, Object, Symbols};
+use crate::engine::dask::values::into_bytes;
 use crate::task::Function;
 
 /// The slots of a task, in their order.
@@ -85,7 +86,7 @@ impl Spec {
             return Err(format!("`{name}` takes no arguments by name"));
         }
         if !values {
-            return payload(&symbols, name, args);
+            return payload(&symbols, needed, name, args);
         }
         plain.out.mark();
         for arg in args {
@@ -113,8 +114,14 @@ fn whole(
     Ok(Asked::Value(Arc::new(super::outcome::value(plain.out.finish()))))
 }
 
-fn payload(symbols: &Symbols<'_>, name: String, args: &[Node]) -> Result<Asked, String> {
-    let [Node::Bytes(args), timeout, grace, context, Node::Int(level)] = *args else {
+fn payload(
+    symbols: &Symbols<'_>,
+    needed: &Needed,
+    name: String,
+    args: &[Node],
+) -> Result<Asked, String> {
+    // What follows are the scattered values that the payload names.
+    let [args, timeout, grace, context, Node::Int(level), ..] = *args else {
         return Err(format!("`{name}` was not called by a client of this release"));
     };
     let time = |node| match node {
@@ -124,7 +131,21 @@ fn payload(symbols: &Symbols<'_>, name: String, args: &[Node]) -> Result<Asked, 
     let context = symbols.str(context).map(str::to_owned);
     let level = level.clamp(0, 5) as u8;
     let terms = Terms { timeout: time(timeout), grace: time(grace), context, level };
-    Ok(Asked::Payload { name, args: symbols.span(args).to_vec(), terms })
+    let args = match args {
+        Node::Bytes(args) => symbols.span(args).to_vec(),
+        args => brought(symbols, needed, args)
+            .ok_or_else(|| format!("`{name}` was not called by a client of this release"))?,
+    };
+    Ok(Asked::Payload { name, args, terms })
+}
+
+/// Arguments that came before their task.
+fn brought(symbols: &Symbols<'_>, needed: &Needed, node: Node) -> Option<Vec<u8>> {
+    let (class, call) = graph_class(symbols, node)?;
+    // Older releases make an alias of it, whose last part is what it stands for.
+    let [.., key] = symbols.items(call.args)? else { return None };
+    let key = Key::of_node(symbols, *key).filter(|_| matches!(class, "TaskRef" | "Alias"))?;
+    into_bytes(Serialized::clone(needed.get(&key)?)).ok()
 }
 
 fn function(symbols: &Symbols<'_>, node: Node) -> Kind {
@@ -220,6 +241,17 @@ mod tests {
         let terms = Terms { timeout, grace: None, context: Some("c".into()), level: 3 };
         let asked = Asked::Payload { name: "fib".into(), args: vec![7], terms };
         assert_eq!(spec.ask(&Needed::new(), LIMIT), Ok(asked));
+    }
+
+    #[test]
+    fn arguments_may_have_come_before_their_task() {
+        let args = b"(\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03k-1\x85RNNN";
+        let spec = task("outboard-payload::fib", &[&args[..], b"t"].concat());
+        let here = Needed::from([(Key::of(&"k-1".into()), Arc::new(from_bytes(vec![7, 8])))]);
+        let terms = Terms::default();
+        let asked = Asked::Payload { name: "fib".into(), args: vec![7, 8], terms };
+        assert_eq!(spec.ask(&here, LIMIT), Ok(asked));
+        assert!(spec.ask(&Needed::new(), LIMIT).is_err());
     }
 
     #[test]

@@ -55,6 +55,11 @@ impl Standing {
         self.paused_until = Some(now + self.pause);
     }
 
+    /// Whether it stays.
+    pub(super) fn is_open(&self) -> bool {
+        !self.retiring && !self.leaving
+    }
+
     /// When there is something to say that nobody asked for.
     pub(super) fn due(&self) -> Option<Instant> {
         self.paused_until

@@ -16,15 +16,17 @@ use super::metrics::Cpu;
 use super::outcome::Raised;
 use super::peers::Peers;
 use super::plain::Needed;
+use super::scattered::{self, Arriving};
 use super::serve::texts;
 use super::settings::Settings;
 use super::spec::{Kind, Spec};
 use super::standing::Standing;
-use super::store::{Store, needs, size};
+use super::store::{Needs, Store, needs, needs_any, size};
 use crate::client::Client;
 use crate::engine::dask::connection::Dialer;
 use crate::engine::dask::frames::Bounds;
 use crate::engine::dask::message::{Message, Serialized, field, list, map};
+use crate::scatter::Entry;
 use crate::task::{Function, registry, unknown};
 
 /// What a message may have beside the largest payload.
@@ -39,7 +41,8 @@ pub(super) struct Stay {
     pub(super) address: String,
     /// What the scheduler said of its packages.
     packages: Value,
-    peers: Peers,
+    pub(super) peers: Peers,
+    pub(super) arriving: Arriving,
     inner: Mutex<Inner>,
     pub(super) cpu: Mutex<Cpu>,
     says: mpsc::UnboundedSender<Vec<Say>>,
@@ -49,13 +52,13 @@ pub(super) struct Stay {
     pub(super) closed: Notify,
 }
 
-struct Inner {
+pub(super) struct Inner {
     desk: Desk,
-    store: Store,
-    standing: Standing,
+    pub(super) store: Store,
+    pub(super) standing: Standing,
     held: HashMap<Key, Held>,
-    /// Copies that are being fetched.
-    errands: JoinSet<()>,
+    /// Copies that are being fetched, and what is looked at later.
+    pub(super) errands: JoinSet<()>,
 }
 
 /// What is known of a task at the desk.
@@ -63,6 +66,7 @@ struct Held {
     spec: Arc<Spec>,
     function: Option<&'static Function>,
     needed: Needed,
+    scattered: Vec<Arc<Entry>>,
     since: Option<Instant>,
     /// What fetches for it, or executes it.
     _doing: Option<Doing>,
@@ -99,6 +103,7 @@ impl Stay {
         let dialer = Dialer { tls: settings.dialing.clone(), bounds: bounds(&settings) };
         Self {
             peers: Peers::new(dialer, address.clone()),
+            arriving: Arriving::default(),
             settings,
             client,
             address,
@@ -111,11 +116,11 @@ impl Stay {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn say(&self, all: Vec<Say>) {
+    pub(super) fn say(&self, all: Vec<Say>) {
         drop(self.says.send(all));
     }
 
@@ -149,16 +154,18 @@ impl Stay {
             }
         };
         let Given::New(number) = inner.desk.give(&key, run, priority) else { return Ok(()) };
-        let (needed, missing) = needs(one, &inner.store);
+        let by_rust = || matches!(spec.kind(), Kind::Call { values: false, .. });
+        let by_rust = needs_any(one) && by_rust();
+        let Needs { values: needed, scattered, missing } = needs(one, &inner.store, by_rust);
         let (spec, since) = (Arc::new(spec), Some(Instant::now()));
         let doing = (!missing.is_empty()).then(|| {
             let (stay, key) = (self.clone(), key.clone());
-            Doing(tokio::spawn(async move { stay.fetch(key, number, missing).await }))
+            Doing(tokio::spawn(async move { stay.fetch(key, number, missing, by_rust).await }))
         });
         if doing.is_none() {
             inner.desk.arrived(&key, number);
         }
-        inner.held.insert(key, Held { spec, function, needed, since, _doing: doing });
+        inner.held.insert(key, Held { spec, function, needed, scattered, since, _doing: doing });
         self.pump(&mut inner);
         Ok(())
     }
@@ -200,24 +207,35 @@ impl Stay {
     }
 
     /// Fetches what a task needs.
-    async fn fetch(self: Arc<Self>, key: Key, number: u64, missing: Vec<(Key, Vec<String>)>) {
+    async fn fetch(
+        self: Arc<Self>,
+        key: Key,
+        number: u64,
+        missing: Vec<(Key, Vec<String>)>,
+        by_rust: bool,
+    ) {
         let limit = bounds(&self.settings).bytes;
-        let (mut found, mut bytes) = (Vec::new(), 0);
+        let (mut found, mut lent, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (needed, places) in missing {
-            match self.peers.get(&needed, &places).await {
-                Ok(value) => {
-                    bytes += size(&value);
-                    found.push((needed, Arc::new(value)));
+            let id = scattered::number(&needed).filter(|_| by_rust);
+            let got = match id {
+                Some(id) => self.lend(&needed, id, &places).await.map(|entry| lent.push(entry)),
+                None => {
+                    let got = self.peers.get(&needed, &places).await;
+                    got.map(|value| {
+                        bytes += size(&value);
+                        found.push((needed.clone(), Arc::new(value)));
+                    })
                 }
-                Err(error) => {
-                    tracing::debug!(%key, %needed, %error, "what a task needs was not found");
-                    let mut inner = self.lock();
-                    if inner.desk.free(&key) {
-                        inner.held.remove(&key);
-                        self.say(vec![Say::reschedule(&key)]);
-                    }
-                    return;
+            };
+            if let Err(error) = got {
+                tracing::debug!(%key, %needed, %error, "what a task needs was not found");
+                let mut inner = self.lock();
+                if inner.desk.free(&key) {
+                    inner.held.remove(&key);
+                    self.say(vec![Say::reschedule(&key)]);
                 }
+                return;
             }
             if bytes > limit {
                 // No function could be called with all that.
@@ -229,13 +247,14 @@ impl Stay {
         let mut inner = self.lock();
         if let Some(held) = inner.held.get_mut(&key) {
             held.needed.extend(found);
+            held.scattered.extend(lent);
             inner.desk.arrived(&key, number);
             self.pump(&mut inner);
         }
     }
 
     /// Starts what can start.
-    fn pump(self: &Arc<Self>, inner: &mut Inner) {
+    pub(super) fn pump(self: &Arc<Self>, inner: &mut Inner) {
         inner.standing.full = inner.store.is_full();
         inner.desk.pause(inner.standing.full || inner.standing.leaving);
         while let Some((key, number)) = inner.desk.next() {
@@ -243,9 +262,10 @@ impl Stay {
             held.since = Some(Instant::now());
             let (spec, needed) = (held.spec.clone(), std::mem::take(&mut held.needed));
             let (stay, function) = (self.clone(), held.function);
+            let scattered = std::mem::take(&mut held.scattered);
             held._doing = Some(Doing(tokio::spawn(async move {
                 let timing = Timing::start();
-                let ended = stay.execute(&key, &spec, needed, function).await;
+                let ended = stay.execute(&key, &spec, needed, scattered, function).await;
                 stay.conclude(&key, number, ended, timing);
             })));
         }
@@ -289,13 +309,6 @@ impl Stay {
         self.pump(&mut inner);
         drop(inner);
         drop(gone);
-    }
-
-    /// Copies that nobody needs any more.
-    pub(super) fn drop_copies(self: &Arc<Self>, keys: Vec<Key>) {
-        let mut inner = self.lock();
-        keys.iter().for_each(|key| inner.store.remove(key));
-        self.pump(&mut inner);
     }
 
     /// Another worker would take a task.
@@ -349,19 +362,12 @@ impl Stay {
             return true;
         }
         match self.peers.get(key, places).await {
-            Ok(value) => self.hold(key.clone(), Arc::new(value)),
+            Ok(value) => self.hold(key.clone(), value).await,
             Err(error) => {
                 tracing::debug!(%key, %error, "a copy was not found");
                 false
             }
         }
-    }
-
-    /// Holds a value for the cluster, if there is room.
-    pub(super) fn hold(&self, key: Key, value: Arc<Serialized>) -> bool {
-        let held = self.lock().store.put(key, value);
-        self.changed.notify_one();
-        held
     }
 
     pub(super) fn value(&self, key: &Key) -> Option<Arc<Serialized>> {

@@ -1,5 +1,6 @@
 //! Pure: the results and data that this worker holds for the cluster, and how
-//! much of its memory they take.
+//! much of its memory they take. Values that a client of Rust scattered are held as
+//! this machine's worker processes map them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,11 +11,17 @@ use super::key::Key;
 use super::plain::Needed;
 use super::serve::texts;
 use crate::engine::dask::message::{Serialized, field};
+use crate::engine::dask::shelf;
+use crate::engine::dask::values::from_bytes;
+use crate::scatter::Entry;
 
 /// From which share of the limit on nothing new is started, and below which
 /// share it is again.
 const FULL: f64 = 0.8;
 const ROOMY: f64 = 0.6;
+
+/// Up to which share of the limit arguments are taken: results have to find room.
+const PASSING: f64 = 0.5;
 
 /// Room for what describes a value, beside its bytes.
 const DESCRIBED: usize = 512;
@@ -22,10 +29,47 @@ const DESCRIBED: usize = 512;
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Store {
-    held: HashMap<Key, Arc<Serialized>>,
+    held: HashMap<Key, Held>,
     bytes: usize,
+    /// Those of arguments, which leave when their task has run.
+    passing: usize,
     limit: usize,
     full: bool,
+}
+
+/// Something that is held.
+#[derive(Clone, Debug)]
+pub(super) enum Held {
+    Value(Arc<Serialized>),
+    Scattered(Arc<Entry>),
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Value(object) => size(object),
+            Self::Scattered(entry) => entry.bytes.len(),
+        }
+    }
+
+    /// As it goes to others.
+    fn value(&self) -> Arc<Serialized> {
+        match self {
+            Self::Value(object) => object.clone(),
+            Self::Scattered(entry) => Arc::new(from_bytes(entry.bytes.to_vec())),
+        }
+    }
+}
+
+impl From<Arc<Serialized>> for Held {
+    fn from(object: Arc<Serialized>) -> Self {
+        Self::Value(object)
+    }
+}
+
+/// Whether a key stands for arguments.
+fn passes(key: &Key) -> bool {
+    key.is_text(shelf::is_passing)
 }
 
 /// How many bytes a value has.
@@ -35,11 +79,19 @@ pub(super) fn size(object: &Serialized) -> usize {
 
 impl Store {
     pub(super) fn new(limit: usize) -> Self {
-        Self { held: HashMap::new(), bytes: 0, limit, full: false }
+        Self { held: HashMap::new(), bytes: 0, passing: 0, limit, full: false }
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Serialized>> {
-        self.held.get(key).cloned()
+        self.held.get(key).map(Held::value)
+    }
+
+    /// What tasks of Rust are given that name it, if it was scattered by Rust.
+    pub(super) fn scattered(&self, key: &Key) -> Option<Arc<Entry>> {
+        match self.held.get(key)? {
+            Held::Scattered(entry) => Some(entry.clone()),
+            Held::Value(_) => None,
+        }
     }
 
     pub(super) fn has(&self, key: &Key) -> bool {
@@ -47,13 +99,17 @@ impl Store {
     }
 
     /// Holds a value, unless that would be more than fits.
-    pub(super) fn put(&mut self, key: Key, object: Arc<Serialized>) -> bool {
+    pub(super) fn put(&mut self, key: Key, object: impl Into<Held>) -> bool {
         self.remove(&key);
-        let bytes = size(&object) + DESCRIBED;
-        if self.bytes + bytes > self.limit {
+        let object = object.into();
+        let bytes = object.bytes() + DESCRIBED;
+        let passes = passes(&key);
+        let share = if passes { PASSING } else { 1.0 };
+        if (self.bytes + bytes) as f64 > self.limit as f64 * share {
             return false;
         }
         self.bytes += bytes;
+        self.passing += if passes { bytes } else { 0 };
         self.held.insert(key, object);
         self.measure();
         true
@@ -61,14 +117,17 @@ impl Store {
 
     pub(super) fn remove(&mut self, key: &Key) {
         if let Some(object) = self.held.remove(key) {
-            self.bytes -= size(&object) + DESCRIBED;
+            let bytes = object.bytes() + DESCRIBED;
+            self.bytes -= bytes;
+            self.passing -= if passes(key) { bytes } else { 0 };
             self.measure();
         }
     }
 
     fn measure(&mut self) {
         let share = if self.full { ROOMY } else { FULL };
-        self.full = self.bytes as f64 > self.limit as f64 * share;
+        // What only passes through does so by tasks that are started.
+        self.full = (self.bytes - self.passing) as f64 > self.limit as f64 * share;
     }
 
     /// Whether nothing more is to be computed before something is freed.
@@ -89,19 +148,37 @@ impl Store {
     }
 }
 
-/// What a task needs: values that are here, and those that are elsewhere.
-pub(super) fn needs(one: &Value, store: &Store) -> (Needed, Vec<(Key, Vec<String>)>) {
-    let mut needed = Needed::new();
-    let mut missing = Vec::new();
+/// What a task needs.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    /// Values that are here.
+    pub(super) values: Needed,
+    /// Scattered values that are here, for a task of Rust.
+    pub(super) scattered: Vec<Arc<Entry>>,
+    /// Those that are elsewhere, and where.
+    pub(super) missing: Vec<(Key, Vec<String>)>,
+}
+
+/// Whether a task needs anything.
+pub(super) fn needs_any(one: &Value) -> bool {
+    field(one, "who_has").and_then(Value::as_map).is_some_and(|all| !all.is_empty())
+}
+
+/// What a task needs; `by_rust` if a client of Rust calls it with a payload.
+pub(super) fn needs(one: &Value, store: &Store, by_rust: bool) -> Needs {
+    let mut needs = Needs::default();
     let who_has = field(one, "who_has").and_then(Value::as_map);
     for (key, places) in who_has.into_iter().flatten() {
         let key = Key::of(key);
-        match store.get(&key) {
-            Some(value) => drop(needed.insert(key, value)),
-            None => missing.push((key, texts(places))),
+        if let Some(entry) = store.scattered(&key).filter(|_| by_rust) {
+            needs.scattered.push(entry);
+        } else if let Some(value) = store.get(&key) {
+            needs.values.insert(key, value);
+        } else {
+            needs.missing.push((key, texts(places)));
         }
     }
-    (needed, missing)
+    needs
 }
 
 #[cfg(test)]
@@ -122,5 +199,20 @@ mod tests {
         assert!(!store.is_full() && store.bytes() == 1_512);
         store.remove(&key("b"));
         assert!(store.is_empty() && store.bytes() == 0);
+    }
+
+    #[test]
+    fn arguments_do_not_keep_their_own_tasks_from_running() {
+        let key = Key::of(&"outboard-arguments-0000000000000001-1".into());
+        let value = |bytes| Arc::new(from_bytes(vec![0; bytes]));
+        let mut store = Store::new(10_000);
+        assert!(!store.put(key.clone(), value(6_000)), "results need room");
+        assert!(store.put(Key::of(&"a".into()), value(4_000)));
+        assert!(!store.put(key.clone(), value(1_000)));
+        store.remove(&Key::of(&"a".into()));
+        assert!(store.put(key.clone(), value(4_000)));
+        assert!(store.put(Key::of(&"a".into()), value(4_500)) && !store.is_full());
+        store.remove(&key);
+        assert!(!store.is_full() && store.bytes() == 5_012 && store.passing == 0);
     }
 }

@@ -311,7 +311,9 @@ pub(super) fn take(
         Some("compute-task") => stay.give(one, message)?,
         Some("free-keys") => stay.free(keys()),
         Some("cancel-compute") => stay.free(field(one, "key").map(Key::of).into_iter().collect()),
-        Some("remove-replicas") => stay.drop_copies(keys()),
+        Some("remove-replicas") => {
+            stay.drop_copies(keys(), text(one, "stimulus_id").unwrap_or_default());
+        }
         Some("steal-request") => stay.steal(one),
         Some("acquire-replicas") => stay.replicate(one),
         Some("worker-status-change") => stay.stand(text(one, "status").unwrap_or_default()),
