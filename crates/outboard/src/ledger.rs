@@ -24,7 +24,7 @@
 //! every key leads to a task that holds it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,7 @@ use crate::figures::{Book, Sums};
 use crate::placement::{Place, SlotId, TenantId};
 use crate::record::{Record, tell};
 use crate::scatter::Args;
+use crate::stamp::Stamp;
 use crate::task::Function;
 use crate::trace::Origin;
 use crate::wire::{Payload, Usage};
@@ -72,7 +73,7 @@ pub(crate) struct WaiterId(Tagged);
 /// A place in a slab, with a number that tells its occupants apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Tagged {
-    tag: u32,
+    tag: NonZeroU32,
     index: u32,
 }
 
@@ -193,7 +194,7 @@ pub(crate) struct Ledger<W> {
     deadlines: BTreeSet<(Instant, WaiterId)>,
     queued: usize,
     bytes: usize,
-    next_tag: u32,
+    last_tag: NonZeroU32,
     counts: Counts,
     pub(crate) book: Book,
     /// What happens to tasks, while someone wants to know.
@@ -203,7 +204,7 @@ pub(crate) struct Ledger<W> {
 /// One execution that is owed; small, for a million of them may wait.
 #[derive(Debug)]
 pub(crate) struct Task {
-    tag: u32,
+    tag: NonZeroU32,
     pub(crate) function: &'static Function,
     pub(crate) args: Args,
     /// The execution that runs now, or else the one that would be next.
@@ -211,7 +212,7 @@ pub(crate) struct Task {
     retries: u32,
     /// How many workers died with this task in front of them, not started.
     doubts: u8,
-    pub(crate) submitted: Instant,
+    pub(crate) submitted: Stamp,
     state: State,
     /// Whether its first waiter has a timeout.
     pub(crate) hurried: bool,
@@ -247,7 +248,7 @@ enum Waiters {
 
 #[derive(Debug)]
 struct Waiter<W> {
-    tag: u32,
+    tag: NonZeroU32,
     task: TaskId,
     handle: W,
     timeout: Option<Box<Timeout>>,
@@ -270,7 +271,7 @@ impl<W> Ledger<W> {
             deadlines: BTreeSet::new(),
             queued: 0,
             bytes: 0,
-            next_tag: 0,
+            last_tag: NonZeroU32::MIN,
             counts: Counts::default(),
             book: Book::default(),
             record: None,
@@ -341,7 +342,7 @@ impl<W> Ledger<W> {
             attempt: 1,
             retries: request.options.retries,
             doubts: 0,
-            submitted: now,
+            submitted: now.into(),
             state: State::Queued(place),
             hurried: request.options.timeout.is_some(),
             steady_ns: request.steady_ns,
@@ -383,9 +384,9 @@ impl<W> Ledger<W> {
         id
     }
 
-    fn tag(&mut self) -> u32 {
-        self.next_tag = self.next_tag.wrapping_add(1);
-        self.next_tag
+    fn tag(&mut self) -> NonZeroU32 {
+        self.last_tag = self.last_tag.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        self.last_tag
     }
 
     /// What the queue would hold with one more task of that size.
@@ -483,7 +484,7 @@ impl<W> Ledger<W> {
             }
             Err(error) => self.failed(id, error, Some((usage, worker)), settled),
             Ok(payload) => {
-                let all = now.saturating_duration_since(task.submitted);
+                let all = now.saturating_duration_since(task.submitted.at());
                 let ran = Ran::new(task.attempt, worker, all, usage);
                 let (function, tenant) = (task.function, task.place().tenant);
                 self.counts.done += 1;
@@ -656,7 +657,7 @@ impl<W> Ledger<W> {
     ) -> Next {
         let task = self.tasks.remove(id.0.index as usize);
         if let Some(record) = &mut self.record {
-            let all_ns = record.ns_since(task.submitted);
+            let all_ns = record.ns_since(task.submitted.at());
             record.push_often(|| story::ended(id, &task, &result, used, all_ns));
         }
         self.bytes -= task.args.len();

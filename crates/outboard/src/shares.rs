@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::ledger::TaskId;
+use crate::stamp::Stamp;
 
 mod line;
 
@@ -76,7 +77,7 @@ pub(crate) struct Queued {
     pub(crate) task: TaskId,
     /// Of its arguments, as far as they count; the most that a message has.
     pub(crate) bytes: u32,
-    pub(crate) submitted: Instant,
+    pub(crate) submitted: Stamp,
     /// Whether it has a timeout.
     pub(crate) hurried: bool,
     /// How long its function runs, where that is known, in nanoseconds.
@@ -154,7 +155,7 @@ struct Class {
 fn next(line: &Line, now: Instant, lifo_above: usize) -> Option<(u64, Queued)> {
     let (order, first) = line.first()?;
     if line.len() > lifo_above
-        && now.saturating_duration_since(first.submitted) > LIFO_AFTER
+        && now.saturating_duration_since(first.submitted.at()) > LIFO_AFTER
         && let Some((newest, last)) = line.last()
         && first.hurried
         && last.hurried
@@ -288,7 +289,7 @@ impl Shares {
         self.classes.iter().flat_map(|(priority, class)| {
             class.queues.iter().filter_map(move |(tenant, line)| {
                 let (_, oldest) = line.first()?;
-                Some((priority.0, *tenant, line.len(), oldest.submitted))
+                Some((priority.0, *tenant, line.len(), oldest.submitted.at()))
             })
         })
     }

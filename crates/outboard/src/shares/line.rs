@@ -120,8 +120,14 @@ mod tests {
     use crate::ledger::TaskId;
 
     fn queued(n: u64, submitted: Instant) -> Queued {
-        let task: TaskId = format!("{n:x}.0").parse().unwrap();
-        Queued { task, bytes: n as u32, submitted, hurried: false, steady_ns: NonZeroU64::new(n) }
+        let task: TaskId = format!("{:x}.0", n + 1).parse().unwrap();
+        Queued {
+            task,
+            bytes: n as u32,
+            submitted: submitted.into(),
+            hurried: false,
+            steady_ns: NonZeroU64::new(n),
+        }
     }
 
     proptest! {
