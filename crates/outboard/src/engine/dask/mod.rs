@@ -12,6 +12,7 @@ pub(crate) mod address;
 pub(crate) mod cluster;
 pub(crate) mod connection;
 mod departure;
+mod events;
 pub(crate) mod exception;
 mod fetch;
 pub(crate) mod frames;
