@@ -65,7 +65,7 @@ pub(super) struct Talk<'a> {
     pub(super) keeper: &'a Keeper,
     pub(super) questions: Questions,
     /// Workers may have come or gone.
-    changed: Notify,
+    pub(super) changed: Notify,
     heard: Mutex<Instant>,
     /// Since when it is connected, and whether it was before.
     since: Instant,
@@ -117,7 +117,7 @@ impl Keeper {
         if let Some(plugin) = &self.plugin {
             plugin::ship(&mut questions, plugin, plugin::own_build().await?).await?;
         }
-        let stream = self.in_time(self.register(&versions)).await?;
+        let stream = self.in_time(self.register(&self.client_name(), &versions)).await?;
         let lookups = self.dialer().dial(&self.address).await?;
         let (ready, keys) = mpsc::unbounded_channel();
         let (uploads, asked) = mpsc::unbounded_channel();
@@ -139,6 +139,7 @@ impl Keeper {
             ended = talk.read(incoming) => ended,
             ended = talk.write(outgoing) => ended,
             ended = talk.keep_looking() => ended,
+            ended = talk.listen(&versions) => ended,
             ended = upload::run(&talk, asked) => ended,
             ended = fetch::run(self, lookups, keys) => ended,
         }
@@ -153,13 +154,13 @@ impl Keeper {
         answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn register(&self, versions: &Value) -> io::Result<Connection> {
+    /// Registers as a client of that name.
+    pub(super) async fn register(&self, name: &str, versions: &Value) -> io::Result<Connection> {
         let mut stream = self.dialer().dial(&self.address).await?;
         let packages = field(versions, "packages").cloned().unwrap_or(Value::Nil);
-        let name = self.client_name();
         let hello = map([
             ("op", "register-client".into()),
-            ("client", name.as_str().into()),
+            ("client", name.into()),
             ("reply", false.into()),
             ("versions", map([("packages", packages)])),
         ]);
@@ -169,12 +170,6 @@ impl Keeper {
         if text(first, "op") != Some("stream-start") {
             return Err(io::Error::other("it did not take this client"));
         }
-        let subscribe = map([
-            ("op", "subscribe-topic".into()),
-            ("topic", "all".into()),
-            ("client", name.as_str().into()),
-        ]);
-        stream.outgoing.send(Message::new(Value::Array(vec![subscribe]))).await?;
         Ok(stream)
     }
 
@@ -395,7 +390,6 @@ impl Talk<'_> {
                 let lost = |key| (key, Outcome::lost(Cause::Cluster));
                 ended.extend(keeper.shared.table().keys(keeper.at).into_iter().map(lost));
             }
-            Some("event") => self.changed.notify_one(),
             Some("close" | "stream-closed") => return Err(io::ErrorKind::UnexpectedEof.into()),
             Some("lost-data" | "task-retried" | "adjust-heartbeat-interval") => {}
             other => tracing::debug!(operation = other, "scheduler said something unknown"),

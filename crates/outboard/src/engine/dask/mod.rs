@@ -14,6 +14,7 @@ pub(crate) mod compression;
 pub(crate) mod connection;
 mod departure;
 mod ends;
+mod events;
 pub(crate) mod exception;
 mod fetch;
 pub(crate) mod frames;

@@ -2,8 +2,8 @@
 //! with some of their bytes changed, from seeds, so that each can be had again.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use rmpv::Value;
@@ -91,17 +91,18 @@ fn says_of(key: &str, numbers: &mut Numbers) -> Message {
 async fn scheduler(seed: u64) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("dask://{}?silence_ms=6000", listener.local_addr().unwrap());
+    let gathers = Arc::new(AtomicU64::new(0));
     tokio::spawn(async move {
-        let mut connections = 0;
         while let Ok((stream, _)) = listener.accept().await {
-            connections += 1;
-            tokio::spawn(serve(stream, Numbers::new(seed * 1000 + connections)));
+            tokio::spawn(serve(stream, seed, gathers.clone()));
         }
     });
     url
 }
 
-async fn serve(stream: TcpStream, mut numbers: Numbers) -> std::io::Result<()> {
+/// What is said depends on the seed and on what was asked, not on who came first.
+async fn serve(stream: TcpStream, seed: u64, gathers: Arc<AtomicU64>) -> std::io::Result<()> {
+    let mut numbers = Numbers::new(seed * 1000);
     let (mut incoming, mut outgoing) = stream.into_split();
     let hello = map([("compression", Value::Nil), ("pickle-protocol", 5.into())]);
     outgoing.write_all(&packed(Message::new(hello))).await?;
@@ -111,14 +112,19 @@ async fn serve(stream: TcpStream, mut numbers: Numbers) -> std::io::Result<()> {
             (Some(greeting), _) => packed(greeting),
             (None, Some("gather")) => {
                 let mut bytes = packed(gathered(&question));
-                numbers.spoil(&mut bytes);
+                numbers = Numbers::new(seed * 1000 + 1 + gathers.fetch_add(1, Relaxed));
+                if numbers.below(2) == 0 {
+                    numbers.spoil(&mut bytes);
+                }
                 bytes
             }
             _ => {
                 let mut answer = Vec::new();
                 for key in keys(&question) {
                     let mut bytes = packed(says_of(&key, &mut numbers));
-                    numbers.spoil(&mut bytes);
+                    if numbers.below(3) > 0 {
+                        numbers.spoil(&mut bytes);
+                    }
                     answer.extend(bytes);
                 }
                 answer

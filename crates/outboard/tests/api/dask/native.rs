@@ -22,6 +22,7 @@ on_every_release!(
     equal_calls_of_two_clients_are_executed_once,
     python_calls_functions_of_rust,
     python_moves_data_between_native_workers,
+    what_a_scheduler_cannot_tell_costs_no_task,
     a_worker_outlives_its_scheduler,
     a_cluster_with_python_workers_is_refused_unless_mixed,
     python_functions_need_a_python_worker,
@@ -176,6 +177,22 @@ print(sum(result[0] for result in client.gather(many)), client.gather(data))
         .await;
     assert_eq!(said, "[2, 2]\n1\n190 {'x': b'bytes', 'y': [1, 2]}\n");
     assert!(cluster.worker_ends(1).await.success());
+}
+
+async fn what_a_scheduler_cannot_tell_costs_no_task(release: Release) {
+    let cluster = release.cluster(0).await;
+    let _servers = [cluster.native_worker(1).await, cluster.native_worker(1).await];
+    let client = cluster.client().await;
+    let scratch = Scratch::new();
+    let running = client.submit(hold, scratch.path());
+    scratch.started(1).await;
+    // It tells all who listen of objects that it cannot serialize, and hangs up.
+    cluster.python("client.scatter([7], broadcast=True)").await;
+    let _third = cluster.native_worker(1).await;
+    eventually("it still hears of workers", || client.snapshot().workers == 3).await;
+    scratch.release();
+    assert_eq!(running.await.unwrap(), scratch.pid());
+    client.shutdown().await;
 }
 
 async fn a_worker_outlives_its_scheduler(release: Release) {

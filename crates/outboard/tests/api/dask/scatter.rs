@@ -241,7 +241,7 @@ async fn a_value_is_gone_when_its_scheduler_was_started_again(release: Release) 
     cluster.kill_scheduler();
     eventually("the client sees that", || client.snapshot().workers == 0).await;
     cluster.restart_scheduler();
-    // It waits for scheduler and worker, and its value is uploaded again.
+    eventually("worker and client come back", || client.snapshot().workers == 1).await;
     let (_, sum, _) = client.submit(where_it_lies, scattered.clone()).await.unwrap();
     assert_eq!(sum, 3 * MEBIBYTE as u64);
     comes_to(&cluster, KEYS, 1, 1).await;
