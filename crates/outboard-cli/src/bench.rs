@@ -8,6 +8,7 @@
 
 mod cluster;
 mod cold_start;
+mod cores;
 mod fast_under_load;
 mod figure;
 mod http;

@@ -359,6 +359,9 @@ pub(crate) struct Settings {
     pub(crate) niceness: u8,
     pub(crate) start_timeout: Duration,
     pub(crate) warm_up_timeout: Duration,
+    /// What tasks say is taken from workers at this level and above, from 0 to 5,
+    /// whatever this process shows itself.
+    pub(crate) said: u8,
 }
 
 /// What one worker may use, as it is told in its welcome; nothing is limited by
@@ -408,6 +411,7 @@ impl Default for Settings {
             niceness: 10,
             start_timeout: Duration::from_secs(10),
             warm_up_timeout: Duration::from_secs(300),
+            said: 0,
         }
     }
 }

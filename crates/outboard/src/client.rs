@@ -203,17 +203,16 @@ impl Client {
         scatter::lend(id, bytes, workers)
     }
 
-    /// Submits a call whose arguments are encoded already, in a trace that began
-    /// elsewhere, for whoever takes the encoded output.
+    /// Submits a call whose arguments are encoded already, for a caller elsewhere,
+    /// who takes the encoded output.
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) fn submit_encoded(
         &self,
         function: &'static crate::task::Function,
         args: Args,
-        context: Option<String>,
+        origin: Arc<Origin>,
     ) -> TaskFuture<()> {
-        let origin = context.map_or_else(Origin::current, Origin::elsewhere);
-        let submitted = self.gate().submit(function, args, &self.options, origin);
+        let submitted = self.gate().submit(function, args, &self.options, Some(origin));
         TaskFuture::new(self.owner.clone(), submitted, |_| Ok(()))
     }
 

@@ -45,7 +45,7 @@ impl Input<'_> {
         match self {
             Self::Lent(bytes) => copy(bytes),
             Self::Owned(Payload::Owned(bytes)) => bytes,
-            Self::Owned(Payload::Shared(bytes)) => bytes.into(),
+            Self::Owned(Payload::Shared(bytes)) => (*bytes).into(),
             Self::Owned(few) => few.to_vec(),
         }
     }
@@ -102,7 +102,7 @@ const KEPT_BYTES: usize = 2 << 20;
 pub(crate) fn recycle(payload: Payload) {
     let buffer = match payload {
         Payload::Owned(buffer) => buffer,
-        Payload::Shared(bytes) if bytes.is_unique() => bytes.into(),
+        Payload::Shared(bytes) if bytes.is_unique() => (*bytes).into(),
         Payload::Shared(_) | Payload::Few(..) => return,
     };
     if buffer.capacity() <= KEPT_BYTES {
@@ -200,7 +200,7 @@ mod tests {
         let small = encode("y".repeat(100)).unwrap();
         assert_eq!((small.as_ptr(), small.len()), (at, 101));
         assert_ne!(encode("y".repeat(100)).unwrap().as_ptr(), at);
-        let kept = Payload::Shared(Bytes::from(vec![1; 100_000]));
+        let kept = Payload::from(Bytes::from(vec![1; 100_000]));
         recycle(kept.clone());
         assert_ne!(encode("z".repeat(100)).unwrap().as_ptr(), kept.as_ptr(), "someone else has it");
     }

@@ -24,6 +24,7 @@
 //! every key leads to a task that holds it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,7 @@ use crate::figures::{Book, Sums};
 use crate::placement::{Place, SlotId, TenantId};
 use crate::record::{Record, tell};
 use crate::scatter::Args;
+use crate::stamp::Stamp;
 use crate::task::Function;
 use crate::trace::Origin;
 use crate::wire::{Payload, Usage};
@@ -71,7 +73,7 @@ pub(crate) struct WaiterId(Tagged);
 /// A place in a slab, with a number that tells its occupants apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Tagged {
-    tag: u32,
+    tag: NonZeroU32,
     index: u32,
 }
 
@@ -98,7 +100,7 @@ pub(crate) struct Request<'a> {
     pub(crate) args: Args,
     pub(crate) options: &'a Options,
     /// How long the function runs, where that is steady and known.
-    pub(crate) steady_ns: Option<u64>,
+    pub(crate) steady_ns: Option<NonZeroU64>,
     /// The span in which it was submitted.
     pub(crate) origin: Option<Arc<Origin>>,
 }
@@ -192,17 +194,17 @@ pub(crate) struct Ledger<W> {
     deadlines: BTreeSet<(Instant, WaiterId)>,
     queued: usize,
     bytes: usize,
-    next_tag: u32,
+    last_tag: NonZeroU32,
     counts: Counts,
     pub(crate) book: Book,
     /// What happens to tasks, while someone wants to know.
     pub(crate) record: Option<Box<Record>>,
 }
 
-/// One execution that is owed.
+/// One execution that is owed; small, for a million of them may wait.
 #[derive(Debug)]
 pub(crate) struct Task {
-    tag: u32,
+    tag: NonZeroU32,
     pub(crate) function: &'static Function,
     pub(crate) args: Args,
     /// The execution that runs now, or else the one that would be next.
@@ -210,18 +212,24 @@ pub(crate) struct Task {
     retries: u32,
     /// How many workers died with this task in front of them, not started.
     doubts: u8,
-    /// How long it may go on after it was asked to stop, if that was said.
-    pub(crate) grace: Option<Duration>,
-    pub(crate) submitted: Instant,
+    pub(crate) submitted: Stamp,
     state: State,
     /// Whether its first waiter has a timeout.
     pub(crate) hurried: bool,
     /// How long its function ran of late, where that is steady.
-    pub(crate) steady_ns: Option<u64>,
+    pub(crate) steady_ns: Option<NonZeroU64>,
     /// The span of its first submit.
     pub(crate) origin: Option<Arc<Origin>>,
     waiters: Waiters,
+    /// What few tasks have.
+    seldom: Option<Box<Seldom>>,
+}
+
+#[derive(Debug, Default)]
+struct Seldom {
     key: Option<Arc<Key>>,
+    /// How long it may go on after it was asked to stop, if that was said.
+    grace: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,15 +242,23 @@ enum State {
 #[derive(Debug)]
 enum Waiters {
     One(WaiterId),
-    Many(BTreeSet<WaiterId>),
+    #[expect(clippy::box_collection, reason = "a task with one waiter needs no room for it")]
+    Many(Box<BTreeSet<WaiterId>>),
 }
 
 #[derive(Debug)]
 struct Waiter<W> {
-    tag: u32,
+    tag: NonZeroU32,
     task: TaskId,
     handle: W,
-    timeout: Option<(Duration, Instant)>,
+    timeout: Option<Box<Timeout>>,
+}
+
+/// How long a waiter waits, and until when.
+#[derive(Clone, Copy, Debug)]
+struct Timeout {
+    length: Duration,
+    deadline: Instant,
 }
 
 impl<W> Ledger<W> {
@@ -255,7 +271,7 @@ impl<W> Ledger<W> {
             deadlines: BTreeSet::new(),
             queued: 0,
             bytes: 0,
-            next_tag: 0,
+            last_tag: NonZeroU32::MIN,
             counts: Counts::default(),
             book: Book::default(),
             record: None,
@@ -326,14 +342,13 @@ impl<W> Ledger<W> {
             attempt: 1,
             retries: request.options.retries,
             doubts: 0,
-            grace: request.options.grace,
-            submitted: now,
+            submitted: now.into(),
             state: State::Queued(place),
             hurried: request.options.timeout.is_some(),
             steady_ns: request.steady_ns,
             origin: request.origin,
             waiters: Waiters::One(waiter),
-            key,
+            seldom: Seldom::of(key, request.options.grace),
         });
         Submitted::New(waiter, task)
     }
@@ -343,7 +358,9 @@ impl<W> Ledger<W> {
         let task = self.tasks.get_mut(id.0.index as usize).expect("keys lead to living tasks");
         task.waiters.push(waiter);
         task.retries = task.retries.max(options.retries);
-        task.grace = task.grace.max(options.grace);
+        if options.grace > task.grace() {
+            task.seldom.get_or_insert_default().grace = options.grace;
+        }
         tell(&mut self.record, || EventKind::Joined { task: id });
         Submitted::Joined(waiter, id)
     }
@@ -356,20 +373,20 @@ impl<W> Ledger<W> {
         timeout: Option<Duration>,
     ) -> WaiterId {
         let tag = self.tag();
+        let id = WaiterId(Tagged { index: index(self.waiters.vacant_key()), tag });
         // A timeout too long for the clock is none.
-        let timeout = timeout.and_then(|timeout| Some((timeout, now.checked_add(timeout)?)));
-        let entry = self.waiters.vacant_entry();
-        let id = WaiterId(Tagged { index: index(entry.key()), tag });
-        entry.insert(Waiter { tag, task, handle, timeout });
-        if let Some((_, deadline)) = timeout {
+        let timeout = timeout.and_then(|length| {
+            let deadline = now.checked_add(length)?;
             self.deadlines.insert((deadline, id));
-        }
+            Some(Box::new(Timeout { length, deadline }))
+        });
+        self.waiters.insert(Waiter { tag, task, handle, timeout });
         id
     }
 
-    fn tag(&mut self) -> u32 {
-        self.next_tag = self.next_tag.wrapping_add(1);
-        self.next_tag
+    fn tag(&mut self) -> NonZeroU32 {
+        self.last_tag = self.last_tag.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        self.last_tag
     }
 
     /// What the queue would hold with one more task of that size.
@@ -409,7 +426,7 @@ impl<W> Ledger<W> {
 
     /// When the time of the last of a task's waiters runs out, if each has one.
     pub(crate) fn deadline(&self, task: &Task) -> Option<Instant> {
-        let deadline = |id: WaiterId| Some(self.waiter(id)?.timeout?.1);
+        let deadline = |id: WaiterId| self.waiter(id)?.deadline();
         match &task.waiters {
             Waiters::One(id) => deadline(*id),
             Waiters::Many(ids) => {
@@ -467,7 +484,7 @@ impl<W> Ledger<W> {
             }
             Err(error) => self.failed(id, error, Some((usage, worker)), settled),
             Ok(payload) => {
-                let all = now.saturating_duration_since(task.submitted);
+                let all = now.saturating_duration_since(task.submitted.at());
                 let ran = Ran::new(task.attempt, worker, all, usage);
                 let (function, tenant) = (task.function, task.place().tenant);
                 self.counts.done += 1;
@@ -556,13 +573,11 @@ impl<W> Ledger<W> {
         settled: &mut Vec<Settled<W>>,
     ) -> Next {
         let Some((task_id, last)) = self.waits_for(id) else { return Next::Nothing };
-        let timeout = self.waiter(id).and_then(|waiter| waiter.timeout);
+        let timeout = self.waiter(id).and_then(|waiter| waiter.timeout.as_deref());
+        let timeout = timeout.map(|timeout| timeout.length).unwrap_or_default();
         let error = Error::new(match why {
             Leave::Cancelled => Repr::Cancelled,
-            Leave::TimedOut => Repr::TimedOut {
-                stage,
-                timeout: timeout.map(|(timeout, _)| timeout).unwrap_or_default(),
-            },
+            Leave::TimedOut => Repr::TimedOut { stage, timeout },
         });
         match why {
             Leave::Cancelled => self.counts.cancelled += 1,
@@ -617,13 +632,13 @@ impl<W> Ledger<W> {
     ) -> Option<Next> {
         let waiters = match &self.task(id)?.waiters {
             Waiters::One(waiter) => {
-                let (_, deadline) = self.waiter(*waiter)?.timeout?;
+                let deadline = self.waiter(*waiter)?.deadline()?;
                 (deadline <= now + needs).then_some(vec![*waiter])?
             }
             Waiters::Many(all) => {
                 let late = |waiter: &WaiterId| {
-                    let timeout = self.waiter(*waiter).and_then(|waiter| waiter.timeout);
-                    timeout.is_some_and(|(_, deadline)| deadline <= now + needs)
+                    let deadline = self.waiter(*waiter).and_then(Waiter::deadline);
+                    deadline.is_some_and(|deadline| deadline <= now + needs)
                 };
                 all.iter().all(late).then(|| all.iter().copied().collect())?
             }
@@ -642,11 +657,11 @@ impl<W> Ledger<W> {
     ) -> Next {
         let task = self.tasks.remove(id.0.index as usize);
         if let Some(record) = &mut self.record {
-            let all_ns = record.ns_since(task.submitted);
+            let all_ns = record.ns_since(task.submitted.at());
             record.push_often(|| story::ended(id, &task, &result, used, all_ns));
         }
         self.bytes -= task.args.len();
-        if let Some(key) = &task.key {
+        if let Some(key) = task.key() {
             self.keys.remove(key);
         }
         match task.waiters {
@@ -655,7 +670,7 @@ impl<W> Ledger<W> {
             }
             Waiters::Many(waiters) => {
                 let result = result.map(|reply| Reply { payload: reply.payload.share(), ..reply });
-                for waiter in waiters {
+                for waiter in *waiters {
                     settled.extend(self.exit(waiter).map(|handle| (handle, result.clone())));
                 }
             }
@@ -672,7 +687,7 @@ impl<W> Ledger<W> {
     fn exit(&mut self, id: WaiterId) -> Option<W> {
         self.waiter(id)?;
         let waiter = self.waiters.remove(id.0.index as usize);
-        if let Some((_, deadline)) = waiter.timeout {
+        if let Some(deadline) = waiter.deadline() {
             self.deadlines.remove(&(deadline, id));
         }
         Some(waiter.handle)
@@ -696,7 +711,12 @@ impl<W> Ledger<W> {
 impl Task {
     /// What it shares with other submits of the same.
     pub(crate) fn key(&self) -> Option<&Key> {
-        self.key.as_deref()
+        self.seldom.as_ref()?.key.as_deref()
+    }
+
+    /// How long it may go on after it was asked to stop, if that was said.
+    pub(crate) fn grace(&self) -> Option<Duration> {
+        self.seldom.as_ref()?.grace
     }
 
     /// The slot that has it, if it is placed.
@@ -715,10 +735,22 @@ impl Task {
     }
 }
 
+impl Seldom {
+    fn of(key: Option<Arc<Key>>, grace: Option<Duration>) -> Option<Box<Self>> {
+        (key.is_some() || grace.is_some()).then(|| Box::new(Self { key, grace }))
+    }
+}
+
+impl<W> Waiter<W> {
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.timeout.as_ref()?.deadline)
+    }
+}
+
 impl Waiters {
     fn push(&mut self, id: WaiterId) {
         match self {
-            Self::One(first) => *self = Self::Many(BTreeSet::from([*first, id])),
+            Self::One(first) => *self = Self::Many(Box::new(BTreeSet::from([*first, id]))),
             Self::Many(all) => drop(all.insert(id)),
         }
     }

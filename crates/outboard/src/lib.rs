@@ -137,6 +137,7 @@ mod sealed;
 mod shared;
 mod shares;
 mod snapshot;
+mod stamp;
 mod start;
 mod story;
 mod task;

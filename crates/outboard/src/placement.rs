@@ -32,6 +32,7 @@
 //! whose tenant may hold it do not both remain after `assign` gave `None`.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -100,6 +101,8 @@ pub(crate) struct Rules {
     pub(crate) max_wait: Option<Duration>,
     /// Above how many waiting tasks of a tenant its newest goes first.
     pub(crate) lifo_above: usize,
+    /// Whether small tasks are sent ahead to slots that are busy.
+    pub(crate) ahead: bool,
 }
 
 impl Default for Rules {
@@ -110,6 +113,7 @@ impl Default for Rules {
             tenant_queue: usize::MAX,
             max_wait: None,
             lifo_above: usize::MAX,
+            ahead: true,
         }
     }
 }
@@ -135,7 +139,7 @@ struct Outstanding {
     /// What its tenant was charged when it was sent.
     estimate_ns: u64,
     /// How long its function runs, where that is known, in nanoseconds.
-    steady_ns: Option<u64>,
+    steady_ns: Option<NonZeroU64>,
     revoked: bool,
 }
 
@@ -268,7 +272,7 @@ impl Placement {
         let (depth, estimate_ns) = (self.depth(), self.mean_run_ns.unwrap_or_default() as u64);
         let Self { shares, slots, rules, .. } = self;
         let (place, queued, key) = shares.take(now, |tenant, queued, contested| {
-            let room = |slot: &Slot| slot.has_room(now, depth, queued.bytes);
+            let room = |slot: &Slot| slot.has_room(now, depth, queued.bytes as usize);
             best(slots, room, |up| rules.limit(up, contested), tenant)
         })?;
         shares.charge(place.tenant, estimate_ns.into());
@@ -276,11 +280,11 @@ impl Placement {
         if slot.outstanding.is_empty() {
             slot.progress = now;
         }
-        slot.bytes += queued.bytes;
+        slot.bytes += queued.bytes as usize;
         slot.outstanding.push_back(Outstanding {
             task: queued.task,
             tenant: place.tenant,
-            bytes: queued.bytes,
+            bytes: queued.bytes as usize,
             sent: now,
             estimate_ns,
             steady_ns: queued.steady_ns,
@@ -383,11 +387,11 @@ impl Placement {
     /// How many tasks a slot may have outstanding.
     fn depth(&self) -> usize {
         match self.mean_run_ns {
-            None => 1,
-            Some(mean) => {
+            Some(mean) if self.rules.ahead => {
                 let ahead = AHEAD.as_nanos() as f64 / mean.max(1.0);
                 (1.0 + ahead).min(MAX_DEPTH as f64) as usize
             }
+            _ => 1,
         }
     }
 

@@ -295,7 +295,7 @@ impl Entry {
     /// The value, decoded by the first who asks.
     fn value<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<&T, String> {
         if self.decoded.get().is_none() {
-            let payload = Payload::Shared(self.bytes.clone());
+            let payload = Payload::from(self.bytes.clone());
             let value: T = codec::decode(Input::Owned(payload))?;
             let _ = self.decoded.set(Box::new(value));
         }

@@ -25,12 +25,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
 
 use crate::ledger::TaskId;
+use crate::stamp::Stamp;
 
 mod line;
 
@@ -73,12 +75,13 @@ const SCALE: u128 = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Queued {
     pub(crate) task: TaskId,
-    pub(crate) bytes: usize,
-    pub(crate) submitted: Instant,
+    /// Of its arguments, as far as they count; the most that a message has.
+    pub(crate) bytes: u32,
+    pub(crate) submitted: Stamp,
     /// Whether it has a timeout.
     pub(crate) hurried: bool,
     /// How long its function runs, where that is known, in nanoseconds.
-    pub(crate) steady_ns: Option<u64>,
+    pub(crate) steady_ns: Option<NonZeroU64>,
 }
 
 /// An amount of work: tasks of unknown length, and time that is known.
@@ -91,14 +94,14 @@ struct Work {
 impl Work {
     fn add(&mut self, queued: Queued) {
         match queued.steady_ns {
-            Some(ns) => self.steady_ns += ns,
+            Some(ns) => self.steady_ns += ns.get(),
             None => self.plain += 1,
         }
     }
 
     fn remove(&mut self, queued: Queued) {
         match queued.steady_ns {
-            Some(ns) => self.steady_ns -= ns,
+            Some(ns) => self.steady_ns -= ns.get(),
             None => self.plain -= 1,
         }
     }
@@ -152,7 +155,7 @@ struct Class {
 fn next(line: &Line, now: Instant, lifo_above: usize) -> Option<(u64, Queued)> {
     let (order, first) = line.first()?;
     if line.len() > lifo_above
-        && now.saturating_duration_since(first.submitted) > LIFO_AFTER
+        && now.saturating_duration_since(first.submitted.at()) > LIFO_AFTER
         && let Some((newest, last)) = line.last()
         && first.hurried
         && last.hurried
@@ -286,7 +289,7 @@ impl Shares {
         self.classes.iter().flat_map(|(priority, class)| {
             class.queues.iter().filter_map(move |(tenant, line)| {
                 let (_, oldest) = line.first()?;
-                Some((priority.0, *tenant, line.len(), oldest.submitted))
+                Some((priority.0, *tenant, line.len(), oldest.submitted.at()))
             })
         })
     }

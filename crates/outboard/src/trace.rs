@@ -21,6 +21,13 @@
 //! not show is not sent. Of one task at most 1,000 events and 256 KiB come back;
 //! a last event says how many did not.
 //!
+//! On a cluster they come back with the task's end, the last 32 KiB of them, from
+//! native workers and from programs beside Python workers alike; so none of a task
+//! that was cancelled, timed out, or was lost with its whole worker. The process of
+//! the native worker shows them while the task runs, in a span `cluster_task` with
+//! the fields `function`, `key` (the cluster's) and `context` (the caller's trace).
+//! What is sent there is what that process shows, and at least `INFO`.
+//!
 //! A panic, and the loss of a worker, is an event of level error in the caller's
 //! span, on every engine and without any setup of workers.
 //!
@@ -36,6 +43,9 @@ use tracing::level_filters::LevelFilter;
 use crate::ledger::TaskId;
 use crate::wire::Said;
 
+/// Tasks whose callers are on other machines.
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+mod elsewhere;
 #[cfg(feature = "trace")]
 mod relay;
 
@@ -89,6 +99,9 @@ pub(crate) struct Origin {
     pub(crate) span: Span,
     /// Its context as a worker process takes it.
     pub(crate) context: Option<String>,
+    /// What a caller in another process is to be told, if it is one.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    kept: Option<elsewhere::Kept>,
 }
 
 impl Origin {
@@ -102,13 +115,12 @@ impl Origin {
             return None;
         }
         let context = PROPAGATOR.get().and_then(|propagator| (propagator.inject)(&span));
-        Some(Arc::new(Self { span, context }))
-    }
-
-    /// That of a submit in another process, which said its context.
-    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-    pub(crate) fn elsewhere(context: String) -> Option<Arc<Self>> {
-        Some(Arc::new(Self { span: Span::none(), context: Some(context) }))
+        Some(Arc::new(Self {
+            span,
+            context,
+            #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+            kept: None,
+        }))
     }
 }
 
@@ -121,12 +133,18 @@ pub(crate) fn child(parent: &Span, function: &'static str, attempt: u32, worker:
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) fn remote(context: Option<&str>, function: &'static str, attempt: u32) -> Span {
     let span = tracing::info_span!(target: "outboard", parent: None, "task", function, attempt);
+    adopt(&span, context);
+    span
+}
+
+/// Makes a new span part of the trace with that context.
+#[cfg(all(feature = "local", target_os = "linux"))]
+fn adopt(span: &Span, context: Option<&str>) {
     if let (Some(context), Some(propagator)) = (context, PROPAGATOR.get())
         && !span.is_disabled()
     {
-        (propagator.extract)(&span, context);
+        (propagator.extract)(span, context);
     }
-    span
 }
 
 /// Levels as they cross the wire.
@@ -139,8 +157,12 @@ const LEVELS: [LevelFilter; 6] = [
     LevelFilter::TRACE,
 ];
 
+/// `INFO`, among those.
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+pub(crate) const INFO: u8 = 3;
+
 /// The most verbose level that this process shows, from 0 (none) to 5.
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(any(feature = "dask", all(feature = "local", target_os = "linux")))]
 pub(crate) fn level() -> u8 {
     LEVELS.iter().position(|level| *level == LevelFilter::current()).unwrap_or(5) as u8
 }

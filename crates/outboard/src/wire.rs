@@ -136,7 +136,8 @@ pub(crate) enum Failure {
 pub enum Payload {
     Few(u8, [u8; FEW_BYTES]),
     Owned(Vec<u8>),
-    Shared(Bytes),
+    /// Boxed, for tasks that wait should be small.
+    Shared(Box<Bytes>),
 }
 
 /// As many as there is room for beside the others.
@@ -148,7 +149,7 @@ const SHARED_BYTES: usize = 16 << 10;
 impl Payload {
     /// Makes clones cheap, whatever the size.
     pub(crate) fn share(self) -> Self {
-        Self::Shared(self.into_bytes())
+        Self::from(self.into_bytes())
     }
 
     /// A copy of bytes.
@@ -167,7 +168,7 @@ impl Payload {
         match self {
             Self::Few(..) => Bytes::copy_from_slice(&self),
             Self::Owned(bytes) => bytes.into(),
-            Self::Shared(bytes) => bytes,
+            Self::Shared(bytes) => *bytes,
         }
     }
 
@@ -182,13 +183,13 @@ pub(crate) const LARGE_BYTES: usize = 32 << 10;
 
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {
-        if bytes.len() >= SHARED_BYTES { Self::Shared(bytes.into()) } else { Self::Owned(bytes) }
+        if bytes.len() >= SHARED_BYTES { Bytes::from(bytes).into() } else { Self::Owned(bytes) }
     }
 }
 
 impl From<Bytes> for Payload {
     fn from(bytes: Bytes) -> Self {
-        Self::Shared(bytes)
+        Self::Shared(Box::new(bytes))
     }
 }
 

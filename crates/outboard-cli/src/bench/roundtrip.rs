@@ -1,4 +1,5 @@
-//! A trivial task, one after the other, against a bare ping-pong.
+//! A trivial task, one after the other, against a bare ping-pong: wherever the
+//! system puts them, and where both are told to run (`cores`).
 
 use anyhow::ensure;
 use outboard::Client;
@@ -6,9 +7,17 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use super::Plan;
+use super::cores::{Bound, Place};
+use super::figure::Figure;
 use super::peer::{MESSAGE_BYTES, Peer, Role};
 use super::row::{Goal, Row, Unit};
 use super::slices::{SLICE, Series, Subject, take_turns, time_each, time_each_future};
+
+/// A percentile's name and share, and how far it may be from the reference's.
+type Rank = (&'static str, f64, f64);
+
+/// Of two hundred, the p99 is the third longest.
+const RANKS: [Rank; 2] = [("p50", 0.50, 1.5), ("p99", 0.99, 2.0)];
 
 pub(super) fn measure(plan: Plan) -> anyhow::Result<Vec<Row>> {
     let runtime = Runtime::new()?;
@@ -28,17 +37,51 @@ pub(super) fn measure(plan: Plan) -> anyhow::Result<Vec<Row>> {
     )?;
     runtime.block_on(client.shutdown());
     lone.block_on(lone_client.shutdown());
-    Ok(vec![row("p50", 0.50, 1.5, &series), row("p99", 0.99, 2.0, &series)])
+    let mut rows: Vec<Row> = RANKS.map(|rank| free(rank, &series)).into();
+    for place in [Place::OneCore, Place::TwoCores] {
+        rows.extend(placed(plan, place)?);
+    }
+    Ok(rows)
 }
 
-/// Of two hundred, the p99 is the third longest.
-fn row(name: &str, share: f64, goal: f64, series: &[Series; 5]) -> Row {
-    let [ours, bare, thread, rayon, lone] = series.each_ref().map(|one| one.percentile(share));
-    let reference = ("bare ping-pong", bare);
-    Row::new(format!("{name} of x + 1"), Unit::Seconds, ours, reference, Goal::AtMost(goal))
+/// Wherever the system puts them.
+fn free(rank: Rank, series: &[Series; 5]) -> Row {
+    let [ours, bare, thread, rayon, lone] = series.each_ref().map(|one| one.percentile(rank.1));
+    row(rank, "", ours, bare)
         .beside("on a current_thread runtime", lone)
         .beside("spawn_blocking", thread)
         .beside("rayon + oneshot", rayon)
+}
+
+/// Server and worker where they are told to run, and those of the ping-pong there
+/// too; no rows if there are not so many cores.
+fn placed(plan: Plan, place: Place) -> anyhow::Result<Vec<Row>> {
+    let Some(bound) = Bound::new(place)? else { return Ok(Vec::new()) };
+    // Its threads are started by this one, and so stay with it.
+    let runtime = Runtime::new()?;
+    let client = runtime.block_on(async { Client::local().workers(1).await })?;
+    for worker in client.snapshot().per_worker {
+        bound.send(worker.pid)?;
+    }
+    let mut bare = Peer::start(Role::Echo, MESSAGE_BYTES as u64)?;
+    bound.send(bare.pid())?;
+    let [ours, bare] = take_turns(
+        plan.time(),
+        [
+            Subject::new(|| runtime.block_on(runtime.spawn(by(client.clone())))?),
+            Subject::new(|| time_each(SLICE, || ping(&mut bare))),
+        ],
+    )?;
+    runtime.block_on(client.shutdown());
+    let suffix = format!(", {}", place.name());
+    let of = |rank: Rank| row(rank, &suffix, ours.percentile(rank.1), bare.percentile(rank.1));
+    Ok(RANKS.map(of).into())
+}
+
+fn row((rank, _, goal): Rank, place: &str, ours: Figure, bare: Figure) -> Row {
+    let reference = ("bare ping-pong", bare);
+    let goal = Goal::AtMost(goal);
+    Row::new(format!("{rank} of x + 1{place}"), Unit::Seconds, ours, reference, goal)
 }
 
 fn ping(bare: &mut Peer) -> anyhow::Result<()> {

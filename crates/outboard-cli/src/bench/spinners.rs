@@ -12,12 +12,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use anyhow::{Context, anyhow};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use thread_priority::{
     NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
 };
 
+use super::cores::{bind, cores};
 use super::peer::{Peer, Role, wait_for_the_end};
 
 /// Spins until dropped.
@@ -65,15 +65,8 @@ fn spin(core: usize, ready: &Sender<anyhow::Result<()>>) {
 
 /// Binds this thread to a core, and makes it give way to all others.
 fn prepare(core: usize) -> anyhow::Result<()> {
-    let mut set = CpuSet::new();
-    set.set(core);
-    sched_setaffinity(None, &set)?;
+    bind(None, core)?;
     let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy)
         .map_err(|error| anyhow!("no idle class: {error:?}"))
-}
-
-fn cores() -> anyhow::Result<Vec<usize>> {
-    let allowed = sched_getaffinity(None)?;
-    Ok((0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect())
 }

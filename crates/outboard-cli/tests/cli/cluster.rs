@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::program::{DEADLINE, eventually, run};
+use serde_json::Value;
+
+use crate::http::{ask, get};
+use crate::program::{DEADLINE, Serving, eventually, run};
 
 /// A line of shell, run in a directory of its own; killed when dropped.
 struct Shell {
@@ -131,6 +134,43 @@ fn the_readmes_way_to_a_cluster_can_be_followed() {
         worker.signal(Signal::TERM);
         assert_eq!(worker.ends(), Some(0), "{}", worker.said());
     }
+}
+
+#[test]
+fn the_pages_show_a_clusters_worker_and_what_it_does() {
+    let (directory, port) = (directory(), free_port());
+    let _scheduler = scheduler(directory.path(), port);
+    let worker = Shell::start(directory.path(), &commands(port)[2]);
+    worker.says("joined tcp:", 1);
+    let url = format!("dask://127.0.0.1:{port}");
+    let serving = Serving::start(&["--url", &url, "--timeout", "1h"]);
+    let page = |path: &str| {
+        let answer = get(&serving.after, path);
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        answer.body
+    };
+    let view = || serde_json::from_str::<Value>(&page("/status/status.json")).expect("it is JSON");
+    assert!(page("/").contains("<html") && page("/status").contains("<html"));
+    assert_eq!((page("/fast"), page("/fib/20")), ("Hello, world".into(), "6765".into()));
+    let before = view();
+    assert_eq!((&before["engine"], &before["open"]), (&"dask".into(), &true.into()), "{before}");
+    assert_eq!(before["workers"].as_array().map(Vec::len), Some(1), "{before}");
+    assert_eq!(before["workers"][0]["pid"], worker.child.id(), "{before}");
+    let fib = &before["functions"][0];
+    let outcomes = (&fib["function"], &fib["outcomes"]["done"]);
+    assert_eq!(outcomes, (&"outboard::tasks::fib".into(), &1.into()), "{before}");
+    let browser = ask(&serving.after, "/fib/93");
+    let shows = |running: u64, state: &str| {
+        let now = view();
+        now["tasks"]["running"] == running && now["workers"][0]["state"] == state
+    };
+    eventually("the task is shown", || shows(1, "busy"));
+    let ended = run(&["status", &format!("http://{}/status", serving.after), "--json"]);
+    let said: Value = serde_json::from_str(&ended.stdout).expect("it is JSON");
+    assert_eq!(said["workers"][0]["state"], "busy", "{ended:?}");
+    drop(browser);
+    eventually("it is gone", || shows(0, "idle"));
+    assert_eq!(view()["tasks"]["cancelled"], 1);
 }
 
 #[test]

@@ -249,6 +249,7 @@ const CLOSED: Load = Load {
         tenant_queue: usize::MAX,
         max_wait: None,
         lifo_above: usize::MAX,
+        ahead: true,
     },
     tenants: false,
     late: 0.0,

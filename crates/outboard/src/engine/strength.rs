@@ -93,7 +93,7 @@ impl Core {
             args: &task.args,
             deadline: self.ledger.deadline(task),
             priority: task.place().priority(),
-            grace: task.grace,
+            grace: task.grace(),
             key: task.key(),
             origin: task.origin.as_ref(),
         };
@@ -125,7 +125,7 @@ impl Core {
         self.take_back(slot);
         let Some(owed) = self.ledger.task(task) else { return };
         let soft = if listens { SOFT } else { Duration::ZERO };
-        let patience = owed.grace.unwrap_or(soft).max(self.sooner_than_a_kill(slot, now));
+        let patience = owed.grace().unwrap_or(soft).max(self.sooner_than_a_kill(slot, now));
         let tenant = owed.place().tenant;
         // Too long for the clock is for ever, which is not what was asked for.
         let until = now.checked_add(patience).filter(|_| self.timed).unwrap_or(now);

@@ -1,6 +1,7 @@
 //! What is told of a task, where someone wants to know; and its name as text.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -85,7 +86,8 @@ impl FromStr for TaskId {
     fn from_str(text: &str) -> Result<Self, NoTaskId> {
         let number = |text| u32::from_str_radix(text, 16).map_err(|_| NoTaskId);
         let (tag, index) = text.split_once('.').ok_or(NoTaskId)?;
-        Ok(Self(Tagged { tag: number(tag)?, index: number(index)? }))
+        let tag = NonZeroU32::new(number(tag)?).ok_or(NoTaskId)?;
+        Ok(Self(Tagged { tag, index: number(index)? }))
     }
 }
 
@@ -95,10 +97,10 @@ mod tests {
 
     #[test]
     fn a_name_survives_as_text() {
-        let id = TaskId(Tagged { tag: 0x2f, index: 10 });
+        let id = TaskId(Tagged { tag: NonZeroU32::MIN.saturating_add(0x2e), index: 10 });
         assert_eq!(id.to_string(), "2f.a");
         assert_eq!("2f.a".parse(), Ok(id));
-        for text in ["", "2f", "2f.", "x.1", "1.2.3", "fffffffff.0"] {
+        for text in ["", "2f", "2f.", "x.1", "1.2.3", "fffffffff.0", "0.1"] {
             assert_eq!(text.parse::<TaskId>(), Err(NoTaskId), "{text}");
         }
     }

@@ -17,7 +17,7 @@ fn known<F: TaskFunction<M>, M>(_: F) -> &'static Function {
 
 impl TaskId {
     pub(crate) fn for_test(index: u32) -> Self {
-        Self(Tagged { index, tag: index })
+        Self(Tagged { index, tag: NonZeroU32::MIN.saturating_add(index) })
     }
 }
 
@@ -32,18 +32,18 @@ impl<W> Ledger<W> {
                 waiters += 1;
             }
             assert!(task.waiters.iter().next().is_some(), "a task without a waiter");
-            if let Some(key) = &task.key {
+            if let Some(key) = task.key() {
                 assert_eq!(self.keys.get(key), Some(&id), "a key leads to its task");
             }
         }
         assert_eq!(waiters, self.waiters.len(), "every waiter is listed once");
-        assert_eq!(self.keys.len(), self.tasks.iter().filter(|(_, t)| t.key.is_some()).count());
+        assert_eq!(self.keys.len(), self.tasks.iter().filter(|(_, t)| t.key().is_some()).count());
         assert_eq!(self.bytes, self.tasks.iter().map(|(_, t)| t.args.len()).sum::<usize>());
         let queued = |task: &Task| matches!(task.state, State::Queued(_));
         assert_eq!(self.queued, self.tasks.iter().filter(|(_, task)| queued(task)).count());
         for (deadline, id) in &self.deadlines {
-            let timeout = self.waiter(*id).expect("a deadline's waiter lives").timeout;
-            assert_eq!(timeout.map(|(_, at)| at), Some(*deadline));
+            let waiter = self.waiter(*id).expect("a deadline's waiter lives");
+            assert_eq!(waiter.deadline(), Some(*deadline));
         }
         let timed = self.waiters.iter().filter(|(_, waiter)| waiter.timeout.is_some()).count();
         assert_eq!(timed, self.deadlines.len());
@@ -325,4 +325,14 @@ fn a_task_that_cannot_be_in_time_ends_in_the_queue() {
     let (_, patient) = fixture.new_task(3, &Options::default());
     let now = fixture.now + 1_000_000 * MS;
     assert_eq!(fixture.ledger.end_if_late(now, patient, now - fixture.now, &mut vec![]), None);
+}
+
+/// A million of them may wait.
+#[test]
+fn what_waits_is_small() {
+    assert!(size_of::<Task>() <= 144, "a task has {} bytes", size_of::<Task>());
+    let waiter = size_of::<Waiter<&()>>();
+    assert!(waiter <= 32, "a waiter has {waiter} bytes");
+    let result = size_of::<Result<Reply, Error>>();
+    assert!(result <= 64, "a result has {result} bytes");
 }

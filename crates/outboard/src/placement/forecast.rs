@@ -1,5 +1,6 @@
 //! How long a new task would wait, from what runs and what waits.
 
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::{Placement, Slot};
@@ -48,8 +49,8 @@ impl Placement {
     }
 
     /// How long a steady function runs, in nanoseconds, once that is known.
-    pub(crate) fn steady_ns(&self, number: usize, now: Instant) -> Option<u64> {
-        self.steady.get(number)?.mean_ns(now).map(|ns| ns as u64)
+    pub(crate) fn steady_ns(&self, number: usize, now: Instant) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.steady.get(number)?.mean_ns(now)? as u64)
     }
 
     /// How long a new task of that tenant and priority would wait for a worker.
@@ -103,12 +104,12 @@ impl Slot {
             let since = one.sent.max(self.progress);
             let run_ns = now.saturating_duration_since(since).as_nanos() as f64;
             match one.steady_ns {
-                Some(ns) => (ns as f64 - run_ns).abs(),
+                Some(ns) => (ns.get() as f64 - run_ns).abs(),
                 None => (plain_ns - run_ns).max(run_ns),
             }
         });
         let ahead = self.outstanding.iter().skip(1).filter(|one| !one.revoked);
-        left + ahead.map(|one| one.steady_ns.map_or(plain_ns, |ns| ns as f64)).sum::<f64>()
+        left + ahead.map(|one| one.steady_ns.map_or(plain_ns, |ns| ns.get() as f64)).sum::<f64>()
     }
 }
 

@@ -7,9 +7,9 @@ fn task(number: u32) -> TaskId {
     TaskId::for_test(number)
 }
 
-fn queued(number: u32, bytes: usize) -> Queued {
+fn queued(number: u32, bytes: u32) -> Queued {
     let (task, submitted) = (task(number), Instant::now());
-    Queued { task, bytes, submitted, hurried: false, steady_ns: None }
+    Queued { task, bytes, submitted: submitted.into(), hurried: false, steady_ns: None }
 }
 
 /// A placement with a queue and so many slots.
@@ -75,6 +75,19 @@ fn microsecond_tasks_are_sent_ahead_unless_the_slot_is_stuck() {
 }
 
 #[test]
+fn nothing_is_sent_ahead_to_slots_that_take_one_task() {
+    let now = Instant::now();
+    let mut placement = Placement::new(Rules { ahead: false, ..Rules::default() });
+    placement.slot_up(now);
+    (0..2).for_each(|number| {
+        enqueue(&mut placement, number, 0);
+    });
+    placement.observed(now, 1_000, None);
+    assert!(placement.assign(now).is_some());
+    assert!(placement.assign(now).is_none(), "the slot has one");
+}
+
+#[test]
 fn large_arguments_are_not_sent_ahead() {
     let now = Instant::now();
     let (mut placement, _) = placement(1, now);
@@ -82,7 +95,7 @@ fn large_arguments_are_not_sent_ahead() {
     for number in 0..2 {
         let tenant = placement.seen(None, 1, now);
         let place = placement.place(0, tenant);
-        placement.enqueue(place, queued(number, AHEAD_BYTES));
+        placement.enqueue(place, queued(number, AHEAD_BYTES as u32));
     }
     assert!(placement.assign(now).is_some());
     assert!(placement.assign(now).is_none());
@@ -165,12 +178,12 @@ fn a_steady_function_is_known_by_its_own_run_times() {
     let (mut placement, _) = placement(1, now);
     placement.observed(now, 1_000_000_000, None);
     placement.observed(now, 2_000_000, Some(3));
-    assert_eq!(placement.steady_ns(3, now), Some(2_000_000));
+    assert_eq!(placement.steady_ns(3, now), NonZeroU64::new(2_000_000));
     assert_eq!(placement.steady_ns(2, now), None);
     let tenant = placement.seen(None, 1, now);
     for number in 0..5 {
         let place = placement.place(0, tenant);
-        let queued = Queued { steady_ns: Some(2_000_000), ..queued(number, 8) };
+        let queued = Queued { steady_ns: NonZeroU64::new(2_000_000), ..queued(number, 8) };
         placement.enqueue(place, queued);
     }
     placement.assign(now);

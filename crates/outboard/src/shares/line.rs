@@ -111,6 +111,7 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
     use std::time::Instant;
 
     use proptest::prelude::*;
@@ -119,8 +120,14 @@ mod tests {
     use crate::ledger::TaskId;
 
     fn queued(n: u64, submitted: Instant) -> Queued {
-        let task: TaskId = format!("{n:x}.0").parse().unwrap();
-        Queued { task, bytes: n as usize, submitted, hurried: false, steady_ns: Some(n) }
+        let task: TaskId = format!("{:x}.0", n + 1).parse().unwrap();
+        Queued {
+            task,
+            bytes: n as u32,
+            submitted: submitted.into(),
+            hurried: false,
+            steady_ns: NonZeroU64::new(n),
+        }
     }
 
     proptest! {
@@ -131,7 +138,7 @@ mod tests {
             for (comes, order) in steps {
                 if comes {
                     prop_assert_eq!(line.insert(order, queued(order, now)), !map.contains_key(&order));
-                    map.insert(order, order as usize);
+                    map.insert(order, order as u32);
                 } else {
                     let left = line.remove(order).map(|task| task.bytes);
                     prop_assert_eq!(left, map.remove(&order));

@@ -44,7 +44,7 @@ impl Shares {
 
 fn task(number: u32) -> Queued {
     let (task, submitted) = (TaskId::for_test(number), Instant::now());
-    Queued { task, bytes: 0, submitted, hurried: false, steady_ns: None }
+    Queued { task, bytes: 0, submitted: submitted.into(), hurried: false, steady_ns: None }
 }
 
 fn name(number: usize) -> Arc<str> {
@@ -370,7 +370,7 @@ proptest! {
             for (number, (who, hurried)) in (0..).zip(tenants.iter().zip(&hurried)) {
                 let tenant = shares.seen(Some(&name(*who)), 1, submitted);
                 let place = shares.place(0, tenant);
-                shares.enqueue(place, Queued { submitted, hurried: *hurried, ..task(number) });
+                shares.enqueue(place, Queued { submitted: submitted.into(), hurried: *hurried, ..task(number) });
             }
             shares
         };
@@ -392,7 +392,8 @@ fn newest_goes_first_while_too_many_wait_for_too_long() {
     let tenant = shares.seen(None, 1, submitted);
     for number in 1..=5 {
         let place = shares.place(0, tenant);
-        shares.enqueue(place, Queued { submitted, hurried: true, ..task(number) });
+        shares
+            .enqueue(place, Queued { submitted: submitted.into(), hurried: true, ..task(number) });
     }
     let order = drained(&mut shares, submitted + 2 * LIFO_AFTER);
     assert_eq!(

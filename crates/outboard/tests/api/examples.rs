@@ -13,6 +13,7 @@ pub(crate) fn example(name: &str) -> Command {
     let mut build = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
     build.args(["build", "--quiet", "--package", "outboard", "--example", name, "--target-dir"]);
     build.arg(target).args(profile.ends_with("release").then_some("--release"));
+    build.args(cfg!(feature = "dask").then_some("--features=dask"));
     let built = build.output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let mut command = Command::new(profile.join("examples").join(Path::new(name)));

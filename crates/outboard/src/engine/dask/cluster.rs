@@ -37,6 +37,9 @@ pub(crate) struct WorkerEntry {
     pub(crate) busy: bool,
 }
 
+/// The most threads that a worker is believed to have.
+const THREADS: u64 = 1 << 16;
+
 /// What resources of Rust functions begin with; those of programs beside Python
 /// workers go on with their build.
 const OURS: [&str; 2] = ["outboard:", PLUGINS];
@@ -59,7 +62,7 @@ impl Cluster {
         let mut cluster = Self::default();
         for (address, entry) in workers {
             let Some(read) = worker(address.as_str(), entry) else { continue };
-            cluster.threads = cluster.threads.saturating_add(read.threads);
+            cluster.threads += read.threads;
             cluster.resources.extend(read.offered.iter().cloned());
             cluster.workers.push(read);
         }
@@ -150,7 +153,7 @@ fn worker(address: Option<&str>, entry: &Value) -> Option<WorkerEntry> {
     let native = |name: &Value| name.as_str() == Some(NATIVE);
     Some(WorkerEntry {
         address: address?.to_owned(),
-        threads: number(field(entry, "nthreads")).and_then(|n| usize::try_from(n).ok())?,
+        threads: number(field(entry, "nthreads"))?.min(THREADS) as usize,
         native: resources.is_some_and(|all| all.iter().any(|(name, _)| native(name))),
         running: text(entry, "status").is_none_or(|status| status == "running"),
         offered: offered(entry),
@@ -206,6 +209,15 @@ mod tests {
         assert!(cluster.offers("outboard:fib:1") && cluster.offers("outboard:shim:1"));
         assert!(!cluster.offers("GPU") && !cluster.is_native());
         assert_eq!(cluster.python_workers(), ["tcp://b:1"]);
+    }
+
+    #[test]
+    fn what_cannot_be_is_not_believed_of_a_worker() {
+        let worker = || map([("nthreads", u64::MAX.into()), ("memory_limit", u64::MAX.into())]);
+        let workers = map([("tcp://a:1", worker()), ("tcp://b:1", worker())]);
+        let cluster = Cluster::read(&map([("workers", workers)])).expect("an identity");
+        assert_eq!(cluster.threads, 2 << 16);
+        assert_eq!(cluster.memory_limit(), u64::MAX);
     }
 
     #[test]

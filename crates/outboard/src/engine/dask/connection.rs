@@ -17,6 +17,7 @@ use tokio_rustls::rustls::{self, ClientConfig};
 use super::address::{Address, Scheme};
 use super::frames::{self, Bounds};
 use super::message::{Message, field, map, text};
+use super::pulse::{Counted, Pulse};
 
 /// What a handshake may be at most.
 const HANDSHAKE: Bounds = Bounds { frames: 4, bytes: 64 << 10 };
@@ -40,6 +41,8 @@ pub(crate) struct Dialer {
 pub(crate) struct Connection {
     pub(crate) incoming: Incoming,
     pub(crate) outgoing: Outgoing,
+    /// What has moved over it.
+    pub(crate) pulse: Pulse,
 }
 
 /// The side that is read.
@@ -105,9 +108,11 @@ impl Connection {
     /// What the system says; `InvalidData` for a peer that does not speak Dask's
     /// protocol.
     pub(crate) async fn shake_hands(stream: Box<dyn Stream>, bounds: Bounds) -> io::Result<Self> {
+        let pulse = Pulse::default();
+        let stream: Box<dyn Stream> = Box::new(Counted { stream, pulse: pulse.clone() });
         let (read, write) = tokio::io::split(stream);
         let incoming = Incoming { stream: BufReader::new(read), bounds: HANDSHAKE };
-        let mut connection = Self { incoming, outgoing: Outgoing { stream: write } };
+        let mut connection = Self { incoming, outgoing: Outgoing { stream: write }, pulse };
         connection.outgoing.send(Message::new(hello())).await?;
         if let Some(line) = other_protocol(connection.incoming.stream.fill_buf().await?) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, line));

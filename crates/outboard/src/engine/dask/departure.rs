@@ -52,8 +52,7 @@ impl Talk<'_> {
             (tasks.is_empty(), &self.keeper.plugin, self.build.get())
         {
             let asked = async { plugin::why_not(&mut *self.questions.lock().await, build).await };
-            let asked = tokio::time::timeout(self.keeper.silence, asked).await;
-            why = Some(asked.map_err(|_| io::ErrorKind::TimedOut)??);
+            why = Some(self.keeper.in_time(asked).await?);
         }
         let cluster = self.keeper.shared.cluster(self.keeper.at);
         let outcome = |function: &Function| match &why {

@@ -3,24 +3,25 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rmpv::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::address::Address;
 use super::cluster::Cluster;
 use super::connection::{Connection, Dialer};
+use super::ends::Opened;
 use super::frames::{Bounds, Excess};
 use super::keeper::{Keeper, ask};
 use super::message::{Message, field, list, text};
-use super::native::{Done, Failed};
+use super::native::Failed;
 use super::{exception, values};
 use crate::error::{Cause, Error, Lost, Repr};
 use crate::task::RunError;
-use crate::wire::{Failure, Payload, Usage};
+use crate::wire::{Failure, Said};
 
 /// How many results are looked for, and asked of a worker, at once.
 const KEYS_AT_ONCE: usize = 1024;
@@ -29,20 +30,28 @@ const KEYS_OF_A_WORKER: usize = 64;
 /// What a worker's answer may have beside the payloads.
 const ROOM: usize = 16 << 20;
 
-/// How long a worker or scheduler may take to answer.
+/// How long a worker or scheduler may take to answer, and to go on with that.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often a busy worker, or a scheduler that has a result and cannot get it,
-/// is asked again, and after what pause.
-const BUSY: usize = 300;
+/// How often a scheduler that has a result and cannot get it is asked again, and
+/// after what pause it and a busy worker are.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How many connections to one worker are kept, and how many results are looked
+/// for through the scheduler at once: a worker that is lost may have had thousands.
+const KEPT: usize = 4;
+const RECOVERED_AT_ONCE: usize = 16;
 
 /// How a task ended, as the cluster says.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// The bytes that its result is, and the number of the worker.
     Value(Vec<u8>, usize),
+    /// The same, taken apart.
+    Opened(Opened, usize),
+    /// It had said that, on that worker, and then ended.
+    Said(Vec<Said>, usize, Box<Outcome>),
     /// A failure, and the number of the worker; 0 if that is not known.
     Failed(Failure, usize),
     Lost(Lost),
@@ -70,14 +79,15 @@ pub(super) async fn run<T>(
     mut lookups: Connection,
     mut keys: mpsc::UnboundedReceiver<String>,
 ) -> io::Result<T> {
-    let mut free: HashMap<String, Vec<Connection>> = HashMap::new();
+    let mut free = Idle::default();
+    let room = Semaphore::new(RECOVERED_AT_ONCE);
     let mut under_way: FuturesUnordered<BoxFuture<'_, Got>> = FuturesUnordered::new();
     let mut found = Vec::new();
     loop {
         let got = tokio::select! {
             _ = keys.recv_many(&mut found, KEYS_AT_ONCE) => {
                 for (place, keys) in places(keeper, &mut lookups, std::mem::take(&mut found)).await? {
-                    let connection = free.get_mut(&place).and_then(Vec::pop);
+                    let connection = free.take(&place);
                     under_way.push(Box::pin(get(keeper, place, connection, keys)));
                 }
                 continue;
@@ -86,10 +96,36 @@ pub(super) async fn run<T>(
         };
         keeper.conclude(got.ended);
         if let Some((place, connection)) = got.connection {
-            free.entry(place).or_default().push(connection);
+            free.put(place, connection, &keeper.shared.cluster(keeper.at));
         }
         for key in got.missing {
-            under_way.push(Box::pin(recover(keeper, key)));
+            under_way.push(Box::pin(recover(keeper, &room, key)));
+        }
+    }
+}
+
+/// Connections to workers that nothing is asked over now.
+struct Idle<T>(HashMap<String, Vec<T>>);
+
+impl<T> Default for Idle<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T> Idle<T> {
+    fn take(&mut self, place: &str) -> Option<T> {
+        self.0.get_mut(place)?.pop()
+    }
+
+    /// Keeps one more, unless there are enough; and none to workers that are gone.
+    fn put(&mut self, place: String, connection: T, cluster: &Cluster) {
+        let to_it = self.0.entry(place).or_default();
+        if to_it.len() < KEPT {
+            to_it.push(connection);
+        }
+        if self.0.len() > cluster.workers.len() {
+            self.0.retain(|place, _| cluster.number(place) > 0);
         }
     }
 }
@@ -131,8 +167,7 @@ async fn get(
     connection: Option<Connection>,
     keys: Vec<String>,
 ) -> Got {
-    let asked = tokio::time::timeout(PATIENCE, get_data(keeper, &place, connection, &keys)).await;
-    match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+    match get_data(keeper, &place, connection, &keys).await {
         Ok((connection, ended)) => {
             let missing = |key: &String| !ended.iter().any(|(found, _)| found == key);
             let missing = keys.into_iter().filter(missing).collect();
@@ -167,14 +202,18 @@ async fn get_data(
             dialer(keeper).dial(&address).await?
         }
     };
-    for _ in 0..BUSY {
+    let since = Instant::now();
+    while since.elapsed() < PATIENCE {
         let fields = [("keys", array(keys)), ("who", Value::Nil)];
-        let mut answer = ask(&mut connection, "get_data", fields).await?;
+        let pulse = connection.pulse.clone();
+        let asked = ask(&mut connection, "get_data", fields);
+        let mut answer = pulse.while_it_beats(PATIENCE, asked).await?;
         match text(&answer.value, "status") {
             Some("OK") => {
-                connection.outgoing.send(Message::new("OK".into())).await?;
+                let thanks = connection.outgoing.send(Message::new("OK".into()));
+                pulse.while_it_beats(PATIENCE, thanks).await?;
                 let number = keeper.shared.cluster(keeper.at).number(place);
-                let ended = data(&mut answer, number);
+                let ended = data(&mut answer, number, room(keeper));
                 return Ok((connection, ended));
             }
             Some("busy") => tokio::time::sleep(PAUSE).await,
@@ -186,19 +225,23 @@ async fn get_data(
 
 /// Answers of workers may have one payload of the largest size.
 pub(super) fn dialer(keeper: &Keeper) -> Dialer {
-    let bytes = keeper.gate.limits().payload.saturating_add(ROOM);
-    Dialer { bounds: Bounds { frames: 1 << 16, bytes }, ..keeper.dialer() }
+    Dialer { bounds: Bounds { frames: 1 << 16, bytes: room(keeper) }, ..keeper.dialer() }
+}
+
+/// How many bytes an answer may have, compressed or not.
+fn room(keeper: &Keeper) -> usize {
+    keeper.gate.limits().payload.saturating_add(ROOM)
 }
 
 /// The values in an answer.
-fn data(answer: &mut Message, number: usize) -> Vec<(String, Outcome)> {
+fn data(answer: &mut Message, number: usize, mut room: usize) -> Vec<(String, Outcome)> {
     let value = std::mem::replace(&mut answer.value, Value::Nil);
     let data = field(&value, "data").and_then(Value::as_map).map_or(&[][..], Vec::as_slice);
     let mut ended = Vec::new();
     for (key, place) in data {
         let Some(key) = key.as_str() else { continue };
         let object = answer.object(place).ok().flatten();
-        let bytes = object.map(values::into_bytes);
+        let bytes = object.map(|object| values::into_bytes_within(object, &mut room));
         let outcome = match bytes {
             Some(Ok(bytes)) => Outcome::Value(bytes, number),
             Some(Err(malformed)) => unreadable(malformed.0),
@@ -216,19 +259,20 @@ fn unreadable(source: &str) -> Outcome {
 }
 
 /// Gets a result through the scheduler, or finds out what has become of it.
-async fn recover(keeper: &Keeper, key: String) -> Got {
+async fn recover(keeper: &Keeper, room: &Semaphore, key: String) -> Got {
     let mut got = Got { connection: None, ended: Vec::new(), missing: Vec::new() };
     for turn in 0..TRIES {
         if turn > 0 {
             tokio::time::sleep(PAUSE * (1 << turn)).await;
         }
-        match tokio::time::timeout(PATIENCE, recover_once(keeper, &key)).await {
-            Ok(Ok(Recovered::Ended(outcome))) => {
+        let _permit = room.acquire().await;
+        match recover_once(keeper, &key).await {
+            Ok(Recovered::Ended(outcome)) => {
                 got.ended.push((key, outcome));
                 return got;
             }
-            Ok(Ok(Recovered::Later)) => return got,
-            Ok(Ok(Recovered::Again) | Err(_)) | Err(_) => {}
+            Ok(Recovered::Later) => return got,
+            Ok(Recovered::Again) | Err(_) => {}
         }
     }
     got.ended.push((key, Outcome::lost(Cause::Cluster)));
@@ -245,16 +289,19 @@ enum Recovered {
 
 async fn recover_once(keeper: &Keeper, key: &str) -> io::Result<Recovered> {
     let mut connection = dialer(keeper).dial(&keeper.address).await?;
+    let pulse = connection.pulse.clone();
     let keys = || [("keys", array(&[key.to_owned()]))];
-    let mut answer = ask(&mut connection, "gather", keys()).await?;
+    let asked = ask(&mut connection, "gather", keys());
+    let mut answer = pulse.while_it_beats(PATIENCE, asked).await?;
     if text(&answer.value, "status") == Some("OK")
-        && let Some((_, outcome)) = data(&mut answer, 0).pop()
+        && let Some((_, outcome)) = data(&mut answer, 0, room(keeper)).pop()
     {
         return Ok(Recovered::Ended(outcome));
     }
     // From here on, what the scheduler says of this key is not missed.
     keeper.shared.table().unclaim(keeper.at, key);
-    let answer = ask(&mut connection, "get_task_status", keys()).await?;
+    let asked = ask(&mut connection, "get_task_status", keys());
+    let answer = pulse.while_it_beats(PATIENCE, asked).await?;
     match text(&answer.value, key) {
         None | Some("forgotten") => Ok(Recovered::Ended(Outcome::lost(Cause::Cluster))),
         Some("memory") if keeper.shared.table().claim(keeper.at, key) => Ok(Recovered::Again),
@@ -262,36 +309,11 @@ async fn recover_once(keeper: &Keeper, key: &str) -> io::Result<Recovered> {
     }
 }
 
-/// Takes the encoded result from a task's, and what it used if that is known.
-pub(super) fn open(
-    bytes: Vec<u8>,
-    python: bool,
-    limit: usize,
-) -> (Result<Payload, Failure>, Option<Usage>) {
-    let (bytes, usage) = match (python, Done::decode(&bytes)) {
-        (true, _) => (bytes, None),
-        (false, Some((done, result))) => {
-            let memory_before_bytes = done.memory_before_bytes;
-            (result.to_vec(), Some(Usage { memory_before_bytes, ..done.usage }))
-        }
-        (false, None) => {
-            let (type_name, source) =
-                ("what the worker sent".into(), "no worker of ours wrote it".into());
-            let failure = Failure::Codec(RunError::Encode { type_name, source });
-            return (Err(failure), None);
-        }
-    };
-    if bytes.len() > limit {
-        let (bytes, limit) = (bytes.len() as u64, limit as u64);
-        return (Err(Failure::TooLarge { bytes, limit }), usage);
-    }
-    (Ok(bytes.into()), usage)
-}
-
 /// What a task that raised an exception ended with.
 pub(super) fn raised(pickle: &[u8], traceback: Option<&[u8]>, cluster: &Cluster) -> Outcome {
-    if let Some((place, failed)) = Failed::from_exception(pickle) {
-        return failed_there(failed, cluster.number(&place));
+    if let Some((place, said, failed)) = Failed::from_exception(pickle) {
+        let worker = cluster.number(&place);
+        return Outcome::Said(said, worker, Box::new(failed_there(failed, worker)));
     }
     let exception = exception::read(pickle, traceback);
     match exception.class.as_str() {
@@ -328,5 +350,30 @@ pub(super) fn cancelled(operation: &Value) -> Outcome {
             Outcome::Error(Error::unavailable("the cluster lost what the task needs"))
         }
         _ => Outcome::Error(Error::new(Repr::Cancelled)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::map;
+    use super::*;
+
+    fn cluster(workers: &[&str]) -> Cluster {
+        let worker = || map([("nthreads", 1.into())]);
+        let workers = workers.iter().map(|place| ((*place).into(), worker())).collect();
+        Cluster::read(&map([("workers", Value::Map(workers))])).expect("an identity")
+    }
+
+    #[test]
+    fn few_connections_are_kept_and_none_to_workers_that_are_gone() {
+        let mut idle = Idle::default();
+        (0..100).for_each(|number| idle.put("tcp://a:1".into(), number, &cluster(&["tcp://a:1"])));
+        assert_eq!(idle.0["tcp://a:1"].len(), KEPT);
+        for number in 0..1000 {
+            let place = format!("tcp://b:{number}");
+            idle.put(place.clone(), number, &cluster(&["tcp://a:1", &place]));
+            assert!(idle.0.len() <= 2, "{number} workers came and went");
+        }
+        assert_eq!((idle.take("tcp://b:999"), idle.take("tcp://b:7")), (Some(999), None));
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Terms {
     pub(crate) grace: Option<Duration>,
     /// The context of the caller's trace.
     pub(crate) context: Option<String>,
+    /// What the caller shows of what tasks say, from 0 (nothing) to 5.
+    pub(crate) level: u8,
 }
 
 /// Where tasks of one graph may run.
@@ -213,7 +215,7 @@ fn reference(pickle: &mut Pickle, key: &str) {
 }
 
 impl Terms {
-    /// Milliseconds, milliseconds, text; each may be missing.
+    /// Milliseconds, milliseconds, text, of which each may be missing; a number.
     fn write(&self, pickle: &mut Pickle) {
         for time in [self.timeout, self.grace] {
             match time {
@@ -225,6 +227,7 @@ impl Terms {
             Some(context) => pickle.str(context),
             None => pickle.none(),
         }
+        pickle.int(self.level.into());
     }
 }
 
@@ -250,7 +253,7 @@ mod tests {
     /// the place of `operator.add`.
     #[test]
     fn an_expression_is_a_graph_with_a_name() {
-        let terms = Terms { context: Some("00-1".into()), ..Terms::default() };
+        let terms = Terms { context: Some("00-1".into()), level: 3, ..Terms::default() };
         let needs = vec!["v-1".to_owned()];
         let call =
             Called::Rust { name: "fib", payload: Passed::Here(vec![7].into()), terms, needs };
@@ -259,7 +262,7 @@ mod tests {
         let mut expected = b"\x80\x04\x8c\x0adask._expr\x8c\x07LLGExpr\x93}(\x8c\x05add-1\
             \x8c\x0fdask._task_spec\x8c\x04Task\x93(\x8c\x05add-1\
             \x8c\x08operator\x8c\x0aattrgetter\x93\x8c\x15outboard-payload::fib\x85R\
-            C\x01\x07NN\x8c\x0400-1\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03v-1\x85RtRu\x85}(\x8c\x0d_determ_token\x8c\x20"
+            C\x01\x07NN\x8c\x0400-1K\x03\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03v-1\x85RtRu\x85}(\x8c\x0d_determ_token\x8c\x20"
             .to_vec();
         expected.extend(zeros.bytes());
         expected.extend(b"u\x92.");

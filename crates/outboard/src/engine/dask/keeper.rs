@@ -26,7 +26,6 @@ use super::values;
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error, Lost};
-use crate::wire::Usage;
 
 /// How long to wait before connecting again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -113,12 +112,13 @@ impl Keeper {
     async fn talk(&self) -> io::Result<std::convert::Infallible> {
         let mut questions = self.dialer().dial(&self.address).await?;
         let no_packages = ("packages", Value::Array(Vec::new()));
-        let versions = ask(&mut questions, "versions", [no_packages]).await?.value;
+        let versions = self.in_time(ask(&mut questions, "versions", [no_packages])).await?.value;
         let release = check_version(&versions).map_err(io::Error::other)?;
         if let Some(plugin) = &self.plugin {
             plugin::ship(&mut questions, plugin, plugin::own_build().await?).await?;
         }
-        let stream = self.register(&self.client_name(), &versions).await?;
+        let name = self.client_name();
+        let stream = self.in_time(self.register(&name, &versions)).await?;
         let lookups = self.dialer().dial(&self.address).await?;
         let (ready, keys) = mpsc::unbounded_channel();
         let (uploads, asked) = mpsc::unbounded_channel();
@@ -135,7 +135,7 @@ impl Keeper {
         };
         talk.look().await?;
         tracing::info!(scheduler = %self.address, release, "scheduler is up");
-        let Connection { incoming, outgoing } = stream;
+        let Connection { incoming, outgoing, .. } = stream;
         tokio::select! {
             ended = talk.read(incoming) => ended,
             ended = talk.write(outgoing) => ended,
@@ -144,6 +144,15 @@ impl Keeper {
             ended = upload::run(&talk, asked) => ended,
             ended = fetch::run(self, lookups, keys) => ended,
         }
+    }
+
+    /// What a scheduler is asked, if it answers before its silence counts.
+    pub(super) async fn in_time<T>(
+        &self,
+        asked: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        let answered = tokio::time::timeout(self.silence, asked).await;
+        answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Registers as a client of that name.
@@ -183,7 +192,7 @@ impl Keeper {
     }
 
     /// As many slots as the schedulers may hold tasks.
-    fn resize(&self, reports: &mut Reports<'_>) {
+    pub(super) fn resize(&self, reports: &mut Reports<'_>) {
         let capacity = {
             let mut table = self.shared.table();
             let capacity = table.capacity();
@@ -237,47 +246,6 @@ impl Keeper {
         }
         missed
     }
-
-    /// Reports how tasks ended.
-    pub(super) fn conclude(&self, ended: Vec<(String, Outcome)>) {
-        if ended.is_empty() {
-            return;
-        }
-        self.gate.report(|reports| {
-            let now = Instant::now();
-            for (key, outcome) in ended {
-                self.conclude_one(reports, now, &key, outcome);
-            }
-            self.resize(reports);
-        });
-        self.shared.wakes[self.at].0.notify_one();
-    }
-
-    fn conclude_one(&self, reports: &mut Reports<'_>, now: Instant, key: &str, outcome: Outcome) {
-        let Some(entry) = self.shared.table().by_key(self.at, key) else { return };
-        let attempt = (entry.task, entry.attempt);
-        let held = now.saturating_duration_since(entry.since).as_nanos();
-        let unknown = Usage { run_ns: held.try_into().unwrap_or(u64::MAX), ..Usage::default() };
-        match outcome {
-            Outcome::Value(bytes, worker) => {
-                let limit = self.gate.limits().payload;
-                let (result, usage) = fetch::open(bytes, entry.python, limit);
-                let usage = usage.unwrap_or(unknown);
-                reports.finished(entry.slot, attempt, result, (usage, worker));
-            }
-            Outcome::Failed(failure, worker) => {
-                reports.finished(entry.slot, attempt, Err(failure), (unknown, worker));
-            }
-            Outcome::Error(error) => {
-                reports.concluded(entry.slot, attempt, Err(error), (unknown, 0));
-            }
-            Outcome::Lost(lost) => {
-                self.shared.table().ended(now, self.at, key);
-                return reports.lost(entry.slot, vec![attempt], None, &lost);
-            }
-        }
-        self.shared.table().ended(now, self.at, key);
-    }
 }
 
 /// Asks a scheduler or worker.
@@ -301,8 +269,7 @@ impl Talk<'_> {
     /// Asks who the workers are.
     pub(super) async fn look(&self) -> io::Result<()> {
         let asked = async { ask(&mut *self.questions.lock().await, "identity", []).await };
-        let answer = tokio::time::timeout(self.keeper.silence, asked).await;
-        let answer = answer.map_err(|_| io::ErrorKind::TimedOut)??;
+        let answer = self.keeper.in_time(asked).await?;
         let cluster = Cluster::read(&answer.value);
         let cluster = cluster.ok_or_else(|| io::Error::other("it does not say who it is"))?;
         if self.build.get().is_none() && (self.keeper.plugin.is_some() || cluster.has_plugins()) {

@@ -10,8 +10,10 @@
 
 pub(crate) mod address;
 pub(crate) mod cluster;
+pub(crate) mod compression;
 pub(crate) mod connection;
 mod departure;
+mod ends;
 mod events;
 pub(crate) mod exception;
 mod fetch;
@@ -25,6 +27,7 @@ pub(crate) mod native;
 mod nonsense;
 pub(crate) mod pickle;
 pub(crate) mod plugin;
+mod pulse;
 pub(crate) mod shelf;
 mod table;
 pub(crate) mod tls;
@@ -47,7 +50,7 @@ use tokio::sync::{Notify, watch};
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
 use crate::error::Error;
 use crate::ledger::TaskId;
-use crate::placement::SlotId;
+use crate::placement::{Rules, SlotId};
 use crate::scatter::{Entry, Workers, next_id};
 use crate::snapshot::WorkerSnapshot;
 use crate::task::{Function, unknown};
@@ -86,6 +89,9 @@ pub(crate) fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Err
         names: Names::default(),
         ending,
     });
+    // A slot is at one scheduler, and is lost with that and with what it has there.
+    let tenants = Rules { ahead: false, ..limits.tenants };
+    let limits = Limits { tenants, ..limits };
     let gate = Gate::new(limits, (0, 0), Box::new(Dask(shared.clone())));
     let guard = Arc::new(Ended { gate: gate.clone(), shared: shared.clone() });
     for (at, address) in settings.addresses.iter().enumerate() {
@@ -219,6 +225,7 @@ fn terms(work: &Work<'_>, now: Instant) -> Terms {
         timeout: deadline.map(|deadline| deadline.saturating_duration_since(now)),
         grace: work.grace,
         context: work.origin.and_then(|origin| origin.context.clone()),
+        level: crate::trace::level(),
     }
 }
 

@@ -19,19 +19,20 @@ use crate::error::{Error, Repr};
 use crate::ledger::Report;
 #[cfg(all(feature = "local", target_os = "linux"))]
 use crate::task::RunError;
-use crate::wire::{Failure, Usage};
+use crate::wire::{Failure, Said, Usage};
 
 /// The version of what is said here; it is the first byte of each.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
-/// What an execution that gave a result used; the encoded result follows.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// What an execution that gave a result used and said; the encoded result follows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Done {
     pub(crate) usage: Usage,
     /// Resident memory before, of which `usage` says nothing when it travels.
     pub(crate) memory_before_bytes: Option<u64>,
     /// The number of the process, on the machine where it ran.
     pub(crate) pid: u32,
+    pub(crate) said: Vec<Said>,
 }
 
 /// Why an execution has no result.
@@ -129,7 +130,7 @@ impl Failed {
 impl Done {
     /// What an execution by this process's own engine used.
     #[cfg(all(feature = "local", target_os = "linux"))]
-    pub(crate) fn of(report: &Report) -> Self {
+    pub(crate) fn of(report: &Report, said: Vec<Said>) -> Self {
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let usage = Usage {
             run_ns: nanoseconds(report.run_time),
@@ -138,7 +139,7 @@ impl Done {
             memory_before_bytes: None,
         };
         let memory_before_bytes = report.memory_at_start_bytes;
-        Self { usage, memory_before_bytes, pid: std::process::id() }
+        Self { usage, memory_before_bytes, pid: std::process::id(), said }
     }
 
     /// The bytes of a task's result.
@@ -157,29 +158,30 @@ impl Done {
 }
 
 impl Failed {
-    /// What an exception that says it has as its second argument: it, and which
-    /// worker did.
-    pub(crate) fn to_bytes(&self, worker: &str) -> Vec<u8> {
+    /// What an exception that says it has as its second argument: it, which worker
+    /// did, and what the task had said.
+    pub(crate) fn to_bytes(&self, worker: &str, said: &[Said]) -> Vec<u8> {
         let mut bytes = vec![VERSION];
-        encode_into(&(worker, self), &mut bytes).expect("it consists of what postcard can encode");
+        let all = (worker, said, self);
+        encode_into(&all, &mut bytes).expect("it consists of what postcard can encode");
         bytes
     }
 
-    /// The pickle of an exception that says it and which worker did, with a line for
-    /// those who read Python only.
-    pub(crate) fn to_exception(&self, line: &str, worker: &str) -> Vec<u8> {
+    /// The pickle of an exception that says all that, with a line for those who read
+    /// Python only.
+    pub(crate) fn to_exception(&self, line: &str, worker: &str, said: &[Said]) -> Vec<u8> {
         let mut pickle = Pickle::new();
         pickle.global("builtins", "RuntimeError");
         pickle.str(line);
-        pickle.bytes(&self.to_bytes(worker));
+        pickle.bytes(&self.to_bytes(worker, said));
         pickle.tuple_of_two();
         pickle.call();
         pickle.finish()
     }
 
-    /// What an exception says, and the address of the worker; `None` if no worker
-    /// of ours raised it.
-    pub(crate) fn from_exception(pickle: &[u8]) -> Option<(String, Self)> {
+    /// The address of the worker, what the task had said, and what an exception
+    /// says; `None` if no worker of ours raised it.
+    pub(crate) fn from_exception(pickle: &[u8]) -> Option<(String, Vec<Said>, Self)> {
         let symbols = Symbols::read(pickle, 0).ok()?;
         let [_, Node::Bytes(span)] = *exception::args(&symbols) else { return None };
         let (&VERSION, rest) = symbols.span(span).split_first()? else { return None };
@@ -195,7 +197,8 @@ mod tests {
     fn a_result_comes_with_what_it_used() {
         let usage =
             Usage { run_ns: 7, cpu_ns: Some(8), memory_before_bytes: None, memory_bytes: None };
-        let done = Done { usage, memory_before_bytes: Some(6), pid: 9 };
+        let said = vec![Said { level: 3, message: "hm".into(), ..Said::default() }];
+        let done = Done { usage, memory_before_bytes: Some(6), pid: 9, said };
         assert_eq!(Done::decode(&done.encode(b"abc")), Some((done, &b"abc"[..])));
         assert_eq!(Done::decode(b"\x01\0\0\0\0"), None);
         assert_eq!(Done::decode(b""), None);
@@ -205,8 +208,9 @@ mod tests {
     fn a_failure_is_an_exception_that_python_can_read() {
         let lost = Lost { pid: 7, cause: Some(Cause::Signal(11)), ..Lost::default() };
         let failed = Failed::Lost(Death::from(&lost));
-        let pickle = failed.to_exception("worker was lost", "tcp://a:1");
-        assert_eq!(Failed::from_exception(&pickle), Some(("tcp://a:1".into(), failed)));
+        let said = vec![Said { level: 2, message: "last words".into(), ..Said::default() }];
+        let pickle = failed.to_exception("worker was lost", "tcp://a:1", &said);
+        assert_eq!(Failed::from_exception(&pickle), Some(("tcp://a:1".into(), said, failed)));
         assert_eq!(exception::read(&pickle, None).class, "RuntimeError");
         assert_eq!(Failed::from_exception(b"\x80\x04N."), None);
     }

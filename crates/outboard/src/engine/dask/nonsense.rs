@@ -2,8 +2,8 @@
 //! with some of their bytes changed, from seeds, so that each can be had again.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use rmpv::Value;
@@ -15,6 +15,7 @@ use super::message::{Message, list, map, text};
 use super::values::from_bytes;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::future::gather;
 use crate::python::python;
 
 /// How many peers of each kind there are.
@@ -89,7 +90,7 @@ fn says_of(key: &str, numbers: &mut Numbers) -> Message {
 /// A scheduler that is honest until a client submits something.
 async fn scheduler(seed: u64) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("dask://{}?silence_ms=1000", listener.local_addr().unwrap());
+    let url = format!("dask://{}?silence_ms=6000", listener.local_addr().unwrap());
     let gathers = Arc::new(AtomicU64::new(0));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -107,27 +108,10 @@ async fn serve(stream: TcpStream, seed: u64, gathers: Arc<AtomicU64>) -> std::io
     outgoing.write_all(&packed(Message::new(hello))).await?;
     while let Some(frames) = frames::read(&mut incoming, BOUNDS).await? {
         let question = Message::from_frames(frames)?.value;
-        let answer = match text(&question, "op") {
-            Some("versions") => {
-                let packages = map([("distributed", "2026.8.0".into())]);
-                packed(Message::new(map([("packages", packages)])))
-            }
-            Some("identity") => {
-                let worker = map([("nthreads", 1.into()), ("resources", map([]))]);
-                let workers = map([("tcp://127.0.0.1:1", worker)]);
-                packed(Message::new(map([("workers", workers)])))
-            }
-            Some("register-client") => {
-                let start = map([("op", "stream-start".into())]);
-                packed(Message::new(Value::Array(vec![start])))
-            }
-            Some("gather") => {
-                let mut message = Message::new(Value::Nil);
-                let value = message.attach(from_bytes(b"\x80\x04J\xf9\xff\xff\xff.".to_vec()));
-                let keys = list(&question, "keys").first().cloned().unwrap_or(Value::Nil);
-                let data = Value::Map(vec![(keys, value)]);
-                message.value = map([("status", "OK".into()), ("data", data)]);
-                let mut bytes = packed(message);
+        let answer = match (greeting(&question), text(&question, "op")) {
+            (Some(greeting), _) => packed(greeting),
+            (None, Some("gather")) => {
+                let mut bytes = packed(gathered(&question));
                 numbers = Numbers::new(seed * 1000 + 1 + gathers.fetch_add(1, Relaxed));
                 if numbers.below(2) == 0 {
                     numbers.spoil(&mut bytes);
@@ -135,11 +119,9 @@ async fn serve(stream: TcpStream, seed: u64, gathers: Arc<AtomicU64>) -> std::io
                 bytes
             }
             _ => {
-                let operations = question.as_array().into_iter().flatten();
-                let keys = operations.filter_map(|one| list(one, "keys").first()?.as_str());
                 let mut answer = Vec::new();
-                for key in keys {
-                    let mut bytes = packed(says_of(key, &mut numbers));
+                for key in keys(&question) {
+                    let mut bytes = packed(says_of(&key, &mut numbers));
                     if numbers.below(3) > 0 {
                         numbers.spoil(&mut bytes);
                     }
@@ -153,11 +135,46 @@ async fn serve(stream: TcpStream, seed: u64, gathers: Arc<AtomicU64>) -> std::io
     Ok(())
 }
 
+/// What any scheduler answers to a client that comes, with one worker that cannot
+/// be reached.
+fn greeting(question: &Value) -> Option<Message> {
+    let answer = match text(question, "op")? {
+        "versions" => {
+            let packages = map([("distributed", "2026.8.0".into())]);
+            map([("packages", packages)])
+        }
+        "identity" => {
+            let worker = map([("nthreads", 1.into()), ("resources", map([]))]);
+            map([("workers", map([("tcp://127.0.0.1:1", worker)]))])
+        }
+        "register-client" => Value::Array(vec![map([("op", "stream-start".into())])]),
+        _ => return None,
+    };
+    Some(Message::new(answer))
+}
+
+/// The result -7 of the first key that is asked for.
+fn gathered(question: &Value) -> Message {
+    let mut message = Message::new(Value::Nil);
+    let value = message.attach(from_bytes(b"\x80\x04J\xf9\xff\xff\xff.".to_vec()));
+    let key = list(question, "keys").first().cloned().unwrap_or(Value::Nil);
+    message.value = map([("status", "OK".into()), ("data", Value::Map(vec![(key, value)]))]);
+    message
+}
+
+/// Those of a graph, or of what is released.
+fn keys(question: &Value) -> Vec<String> {
+    let operations = question.as_array().into_iter().flatten();
+    let keys = operations.flat_map(|one| list(one, "keys")).filter_map(Value::as_str);
+    keys.map(str::to_owned).collect()
+}
+
 /// A task of a client whose scheduler talks nonsense ends, in one way or another.
 async fn end(seed: u64) -> Result<i64, Error> {
     let client = Client::connect(&scheduler(seed).await).await?;
     let negate = python::<(i64,), i64>("operator:neg");
-    let hasty = client.timeout(Duration::from_secs(1));
+    // On a machine that is busy, a result takes a while too.
+    let hasty = client.timeout(Duration::from_secs(3));
     let ended = tokio::time::timeout(Duration::from_secs(30), hasty.submit(negate, 7)).await;
     client.shutdown().await;
     ended.unwrap_or_else(|_| panic!("seed {seed}: it does not end"))
@@ -180,5 +197,64 @@ fn a_client_outlives_schedulers_that_talk_nonsense() {
             assert!(!closed, "seed {seed}: {ended:?}");
         }
         assert!(kinds.len() > 4, "it comes to little: {kinds:?}");
+    });
+}
+
+/// Says that all results are there, at a worker that is gone; and counts how many it
+/// is asked for at once.
+async fn serve_for_a_lost_worker(stream: TcpStream, asked: Arc<Asked>) -> std::io::Result<()> {
+    let (mut incoming, mut outgoing) = stream.into_split();
+    let hello = map([("compression", Value::Nil), ("pickle-protocol", 5.into())]);
+    outgoing.write_all(&packed(Message::new(hello))).await?;
+    frames::read(&mut incoming, BOUNDS).await?;
+    while let Some(frames) = frames::read(&mut incoming, BOUNDS).await? {
+        let question = Message::from_frames(frames)?.value;
+        let answer = match (greeting(&question), text(&question, "op")) {
+            (Some(greeting), _) => greeting,
+            (None, Some("gather")) => {
+                let now = asked.now.fetch_add(1, Relaxed) + 1;
+                asked.most.fetch_max(now, Relaxed);
+                // Others come meanwhile, if they may.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                asked.now.fetch_sub(1, Relaxed);
+                gathered(&question)
+            }
+            _ => {
+                let there =
+                    |key: String| map([("op", "key-in-memory".into()), ("key", key.into())]);
+                Message::new(Value::Array(keys(&question).into_iter().map(there).collect()))
+            }
+        };
+        outgoing.write_all(&packed(answer)).await?;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Asked {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+#[test]
+fn what_a_lost_worker_had_is_not_asked_for_all_at_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let asked = Arc::new(Asked::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("dask://{}", listener.local_addr().unwrap());
+        let serves = asked.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve_for_a_lost_worker(stream, serves.clone()));
+            }
+        });
+        let client = Client::connect(&url).await.unwrap();
+        let negate = || python::<(i64,), i64>("operator:neg");
+        let results = gather((0..150).map(|_| client.submit(negate(), 7))).await.unwrap();
+        assert_eq!(results, [-7; 150]);
+        let most = asked.most.load(Relaxed);
+        assert!((2..=16).contains(&most), "{most} at once");
+        client.shutdown().await;
     });
 }

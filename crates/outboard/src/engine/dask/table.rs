@@ -470,3 +470,6 @@ impl Scheduler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

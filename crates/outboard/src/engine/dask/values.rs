@@ -3,9 +3,13 @@
 
 use rmpv::Value;
 
+use super::compression::expand;
 use super::message::{Malformed, Serialized, field, map, text};
 use super::pickle::Node;
 use super::pickle::Symbols;
+
+/// What a small value may be, if it is compressed.
+const SMALL: usize = 16 << 20;
 
 /// A pickle of the class `bytes`, as a value's type.
 pub(crate) const BYTES_TYPE: &[u8] = b"\x80\x04\x8c\x08builtins\x8c\x05bytes\x93.";
@@ -36,15 +40,28 @@ pub(crate) fn from_pickle(pickle: Vec<u8>) -> Serialized {
     Serialized { header, frames: vec![pickle] }
 }
 
-/// The bytes that a value is.
+/// The bytes that a value is which is small: an exception, an answer.
 ///
 /// # Errors
 ///
-/// If it is something else, or compressed: nobody agreed to that.
+/// If it is something else, broken, or compressed and larger than 16 MiB.
 pub(crate) fn into_bytes(object: Serialized) -> Result<Vec<u8>, Malformed> {
+    into_bytes_within(object, &mut { SMALL })
+}
+
+/// The bytes that a value is, which takes its length from the room that there is
+/// if it is compressed.
+///
+/// # Errors
+///
+/// If it is something else, broken, or larger than that.
+pub(crate) fn into_bytes_within(
+    object: Serialized,
+    room: &mut usize,
+) -> Result<Vec<u8>, Malformed> {
     let Serialized { header, frames } = object;
     let kind = text(&header, "serializer").unwrap_or_default().to_owned();
-    let mut frames = whole_frames(&header, frames)?;
+    let mut frames = whole_frames(&header, frames, room)?;
     match (kind.as_str(), text(&header, "type").unwrap_or_default()) {
         ("dask", "bytes" | "bytearray" | "builtins.bytes" | "builtins.bytearray") => {
             Ok(joined(frames))
@@ -71,15 +88,18 @@ fn joined(mut frames: Vec<Vec<u8>>) -> Vec<u8> {
     }
 }
 
-/// The frames of a value as they were before large ones were split.
+/// The frames of a value as they were before large ones were split, and some
+/// compressed: those take their lengths from the room that there is.
+///
+/// # Errors
+///
+/// If they do not fit together, are broken, or larger than that.
 pub(crate) fn whole_frames(
     header: &Value,
     frames: Vec<Vec<u8>>,
+    room: &mut usize,
 ) -> Result<Vec<Vec<u8>>, Malformed> {
-    let compression = field(header, "compression").and_then(Value::as_array);
-    if compression.is_some_and(|names| names.iter().any(|name| !name.is_nil())) {
-        return Err(Malformed("a value that is compressed, which was not agreed to"));
-    }
+    let frames = expanded(header, frames, room)?;
     let numbers = |name| {
         let found = field(header, name)?.as_array()?;
         found
@@ -108,6 +128,27 @@ pub(crate) fn whole_frames(
     Ok(whole)
 }
 
+/// The frames as they were before some of them were compressed.
+fn expanded(
+    header: &Value,
+    frames: Vec<Vec<u8>>,
+    room: &mut usize,
+) -> Result<Vec<Vec<u8>>, Malformed> {
+    let ways = field(header, "compression").and_then(Value::as_array);
+    let Some(ways) = ways.filter(|ways| ways.iter().any(Value::is_str)) else {
+        return Ok(frames);
+    };
+    if ways.len() != frames.len() {
+        return Err(Malformed("a value whose parts do not fit together"));
+    }
+    let parts = ways.iter().zip(frames);
+    let whole = parts.map(|(way, part)| match way.as_str() {
+        Some(way) => expand(way, &part, room),
+        None => Ok(part),
+    });
+    whole.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::message::encode;
@@ -132,6 +173,22 @@ mod tests {
         let Value::Map(pairs) = &mut object.header else { unreachable!() };
         pairs[4].1 = Value::Array(vec![4.into()]);
         assert!(into_bytes(object).is_err());
+    }
+
+    #[test]
+    fn parts_are_expanded_before_they_are_put_together() {
+        let mut object = from_bytes(Vec::new());
+        let whole = b"a cat, a hat, ".repeat(100);
+        object.frames = vec![lz4_flex::block::compress_prepend_size(&whole), b"b".to_vec()];
+        let Value::Map(pairs) = &mut object.header else { unreachable!() };
+        pairs[4].1 = Value::Array(vec![2.into()]);
+        pairs[6].1 = Value::Array(vec!["lz4".into(), Value::Nil]);
+        let mut room = whole.len();
+        assert_eq!(into_bytes_within(object.clone(), &mut room), Ok([&whole[..], b"b"].concat()));
+        assert_eq!(room, 0);
+        assert!(into_bytes_within(object.clone(), &mut room).is_err(), "there is no room any more");
+        object.frames.pop();
+        assert!(into_bytes_within(object, &mut 5000).is_err());
     }
 
     #[test]

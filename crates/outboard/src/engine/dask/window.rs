@@ -19,6 +19,9 @@ const MOST: usize = 4096;
 /// The least, whatever the cluster: graphs of one task are slow.
 const LEAST: usize = 8;
 
+/// The most threads that count: a window is memory here, whatever a cluster says.
+const THREADS: usize = 1 << 16;
+
 /// Below this a task came back quickly, above that one slowly.
 const QUICK: Duration = Duration::from_millis(100);
 const SLOW: Duration = Duration::from_millis(400);
@@ -45,7 +48,7 @@ impl Window {
 
     /// The cluster has so many threads from now on.
     pub(crate) fn threads(&mut self, threads: usize) {
-        self.threads = threads;
+        self.threads = threads.min(THREADS);
         self.size = self.size.clamp(self.least(), self.most());
     }
 
@@ -110,5 +113,7 @@ mod tests {
         assert_eq!(window.size(), 20);
         window.threads(5000);
         assert_eq!(window.size(), 10_000);
+        window.threads(usize::MAX);
+        assert_eq!(window.size(), 2 * THREADS);
     }
 }

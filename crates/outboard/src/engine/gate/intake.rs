@@ -1,6 +1,7 @@
 //! What a submit goes through on its way into the queue.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -190,7 +191,7 @@ impl Core {
         let Some(task) = self.ledger.task(id) else { return };
         let queued = Queued {
             task: id,
-            bytes: task.args.len(),
+            bytes: u32::try_from(task.args.len()).unwrap_or(u32::MAX),
             submitted: task.submitted,
             hurried: task.hurried,
             steady_ns: task.steady_ns,
@@ -211,11 +212,11 @@ impl Core {
     pub(in crate::engine) fn needs(&self, now: Instant, id: TaskId) -> Duration {
         let function = self.ledger.task(id).map(|task| task.function);
         let ns = function.and_then(|function| self.steady_ns(now, function));
-        Duration::from_nanos(ns.unwrap_or(0) / 2)
+        Duration::from_nanos(ns.map_or(0, NonZeroU64::get) / 2)
     }
 
     /// How long a function runs, in nanoseconds, where that is steady and known.
-    fn steady_ns(&self, now: Instant, function: &Function) -> Option<u64> {
+    fn steady_ns(&self, now: Instant, function: &Function) -> Option<NonZeroU64> {
         if function.steady { self.placement.steady_ns(function.number, now) } else { None }
     }
 

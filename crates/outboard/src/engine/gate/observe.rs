@@ -356,6 +356,10 @@ impl Reports<'_> {
     /// A task has said something.
     pub(crate) fn said(&mut self, (task, attempt): (TaskId, u32), worker: usize, said: Said) {
         let origin = self.core.ledger.task(task).and_then(|task| task.origin.clone());
+        #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+        if let Some(origin) = &origin {
+            origin.keep(&said);
+        }
         self.effects.echoes.push(Echo { origin, task, worker, attempt, said });
     }
 

@@ -56,6 +56,7 @@ impl Reader {
         links: Links,
         control: Arc<Control>,
         link: Arc<Link>,
+        hears: bool,
     ) -> Self {
         Self {
             gate,
@@ -68,7 +69,7 @@ impl Reader {
             files: Vec::new(),
             beside: None,
             awaits_beside: false,
-            hears: crate::trace::level() > 0,
+            hears,
             finished: false,
         }
     }

@@ -338,8 +338,14 @@ impl Supervisor {
 
     fn read(&self, link: &Arc<Link>, read: Watched) {
         let (gate, links) = (self.gate.clone(), self.links.clone());
-        let reader = Reader::new(gate, links, self.control.clone(), link.clone());
+        let hears = self.level() > 0;
+        let reader = Reader::new(gate, links, self.control.clone(), link.clone(), hears);
         self.runtime.spawn(reader.serve(read));
+    }
+
+    /// The level of what tasks may say.
+    fn level(&self) -> u8 {
+        crate::trace::level().max(self.settings.said)
     }
 
     fn pipe<R: io::Read + AsFd>(
@@ -365,7 +371,7 @@ impl Supervisor {
             number: number as u32,
             max_payload: self.settings.limits.payload as u64,
             niceness: self.settings.niceness.into(),
-            level: crate::trace::level(),
+            level: self.level(),
             limits: self.settings.worker,
         };
         wire::append(&mut frame, &message, &[]);

@@ -83,6 +83,12 @@ impl Release {
         cluster
     }
 
+    /// A cluster of a test's own, whose scheduler is on another host than all the rest,
+    /// and which compresses in that way what goes from one to another.
+    pub(crate) fn compressing(self, way: &'static str, workers: usize) -> Cluster {
+        Cluster::start_as(self, workers, None, Some(way))
+    }
+
     /// A cluster of a test's own.
     pub(crate) async fn cluster(self, workers: usize) -> Cluster {
         let cluster = Cluster::start(self, workers, None);
@@ -97,12 +103,16 @@ pub(crate) struct Cluster {
     directory: TempDir,
     port: u16,
     certificates: Option<Certificates>,
+    compression: Option<&'static str>,
     scheduler: Program,
     workers: Vec<Program>,
 }
 
 /// One process.
 struct Program(Child);
+
+/// Says how what goes from host to host is compressed.
+const COMPRESSION: &str = "DASK_DISTRIBUTED__COMM__COMPRESSION";
 
 impl Drop for Program {
     fn drop(&mut self) {
@@ -112,7 +122,13 @@ impl Drop for Program {
 }
 
 impl Program {
-    fn start(release: Release, name: &str, directory: &Path, args: &[&str]) -> Self {
+    fn start(
+        release: Release,
+        name: &str,
+        directory: &Path,
+        compression: Option<&str>,
+        args: &[&str],
+    ) -> Self {
         let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
         let child = Command::new(release.python())
             .args(["-c", START, name])
@@ -121,6 +137,7 @@ impl Program {
             .env("PYTHONPATH", if name == "worker" { python_path() } else { OsString::new() })
             .env("OUTBOARD_PLUGIN", directory.join("program"))
             .env("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "5s")
+            .envs(compression.map(|way| (COMPRESSION, way)))
             .current_dir(directory)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
@@ -147,17 +164,35 @@ fn python_path() -> OsString {
 }
 
 /// A port that is free now.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Cluster {
     fn start(release: Release, workers: usize, certificates: Option<Certificates>) -> Self {
+        Self::start_as(release, workers, certificates, None)
+    }
+
+    fn start_as(
+        release: Release,
+        workers: usize,
+        certificates: Option<Certificates>,
+        compression: Option<&'static str>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let port = free_port();
-        let scheduler = start_scheduler(release, directory.path(), port, certificates.as_ref());
-        let none = Vec::new();
-        let mut cluster = Self { release, directory, port, certificates, scheduler, workers: none };
+        let secured = certificates.as_ref();
+        let scheduler = start_scheduler(release, directory.path(), port, secured, compression);
+        let workers_of_it = Vec::new();
+        let mut cluster = Self {
+            release,
+            directory,
+            port,
+            certificates,
+            compression,
+            scheduler,
+            workers: workers_of_it,
+        };
         (0..workers).for_each(|_| cluster.add_worker());
         cluster
     }
@@ -174,7 +209,23 @@ impl Cluster {
         ];
         let secured = self.certificates.iter().flat_map(Certificates::args).collect::<Vec<_>>();
         args.extend(secured.iter().map(String::as_str));
-        self.workers.push(Program::start(self.release, "worker", self.directory.path(), &args));
+        self.push_worker(&args);
+    }
+
+    /// Starts one more worker of Python's that listens at one place and is known by
+    /// another one.
+    pub(crate) fn add_worker_behind(&mut self, listens: &str, known: &str) {
+        let scheduler = self.address();
+        let [listens, known] = [("listen", listens), ("contact", known)]
+            .map(|(name, place)| format!("--{name}-address=tcp://{place}"));
+        let dashboard = "--dashboard-address=127.0.0.1:0";
+        self.push_worker(&[&scheduler, &listens, &known, dashboard, "--nthreads=1", "--no-nanny"]);
+    }
+
+    fn push_worker(&mut self, args: &[&str]) {
+        let directory = self.directory.path();
+        let worker = Program::start(self.release, "worker", directory, self.compression, args);
+        self.workers.push(worker);
     }
 
     /// Starts one more worker with a nanny and threads, and lets the tests' own
@@ -187,7 +238,7 @@ impl Cluster {
             .chain(place)
             .chain(more.to_owned())
             .collect();
-        self.workers.push(Program::start(self.release, "worker", self.directory.path(), &args));
+        self.push_worker(&args);
     }
 
     /// A directory of its own, that its workers can read.
@@ -235,13 +286,19 @@ impl Cluster {
     /// Starts one more worker, which is this very program, with options as its URL
     /// takes them.
     pub(crate) fn add_native(&mut self, options: &str) {
+        let mut command = crate::support::server::binary();
+        command.args(["outboard_test_worker", "--exact", "--nocapture"]);
+        self.add_native_program(command, options);
+    }
+
+    /// The same, which is another program.
+    pub(crate) fn add_native_program(&mut self, mut command: Command, options: &str) {
         let secured = self.certificates.iter().map(Certificates::query);
         let options = std::iter::once(options.to_owned()).chain(secured);
         let url = format!("{}?{}", self.address(), options.collect::<Vec<_>>().join("&"));
         let log = self.directory.path().join("log");
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let child = crate::support::server::binary()
-            .args(["outboard_test_worker", "--exact", "--nocapture"])
+        let child = command
             .env("OUTBOARD_WORKER", url)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
@@ -274,6 +331,7 @@ impl Cluster {
         let output = tokio::process::Command::new(self.release.python())
             .args(["-c", &format!("{begin}{code}"), &self.address()])
             .env("PYTHONPATH", modules())
+            .envs(self.compression.map(|way| (COMPRESSION, way)))
             .kill_on_drop(true)
             .output()
             .await
@@ -320,18 +378,21 @@ with Client(sys.argv[1]) as client:
 
     /// What its processes have written.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+        match std::fs::read(self.directory.path().join("log")) {
+            Ok(log) => String::from_utf8_lossy(&log).into_owned(),
+            Err(error) => format!("the log cannot be read: {error}"),
+        }
     }
 
     /// The scheduler's address, as Dask writes it.
     pub(crate) fn address(&self) -> String {
         let scheme = if self.certificates.is_some() { "tls" } else { "tcp" };
-        format!("{scheme}://127.0.0.1:{}", self.port)
+        format!("{scheme}://{}:{}", scheduler_host(self.compression), self.port)
     }
 
     /// What a client connects to.
     pub(crate) fn url(&self) -> String {
-        format!("dask://127.0.0.1:{}", self.port)
+        format!("dask://{}:{}", scheduler_host(self.compression), self.port)
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -366,8 +427,15 @@ with Client(sys.argv[1]) as client:
             self.directory.path(),
             self.port,
             self.certificates.as_ref(),
+            self.compression,
         );
     }
+}
+
+/// Where a scheduler is: at another address than the rest, which is another host
+/// to Dask, where it is to compress.
+fn scheduler_host(compression: Option<&str>) -> &'static str {
+    compression.map_or("127.0.0.1", |_| "127.0.0.2")
 }
 
 fn start_scheduler(
@@ -375,15 +443,17 @@ fn start_scheduler(
     directory: &Path,
     port: u16,
     certificates: Option<&Certificates>,
+    compression: Option<&str>,
 ) -> Program {
-    let port = format!("--port={port}");
-    let mut args = vec!["--host=127.0.0.1", port.as_str(), "--dashboard-address=127.0.0.1:0"];
+    let (host, port) =
+        (format!("--host={}", scheduler_host(compression)), format!("--port={port}"));
+    let mut args = vec![host.as_str(), port.as_str(), "--dashboard-address=127.0.0.1:0"];
     let secured = certificates.into_iter().flat_map(Certificates::args).collect::<Vec<_>>();
     args.extend(secured.iter().map(String::as_str));
     if certificates.is_some() {
         args.push("--protocol=tls");
     }
-    Program::start(release, "scheduler", directory, &args)
+    Program::start(release, "scheduler", directory, compression, &args)
 }
 
 /// An authority, and a certificate that it signed, as files.

@@ -238,6 +238,18 @@ fn peers_that_talk_nonsense_are_unavailable() {
 }
 
 #[test]
+fn a_scheduler_that_says_nothing_after_its_hello_is_unavailable() {
+    crate::support::run(async {
+        let hello =
+            framed(b"\x83\xabcompression\xc0\xa6python\x93\x03\x0b\x07\xafpickle-protocol\x05");
+        let url = format!("{}?silence_ms=1000", peer(hello).await);
+        let error = soon(Client::connect(&url)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains("timed out"), "{error}");
+    });
+}
+
+#[test]
 fn a_peer_that_is_not_there_is_named() {
     crate::support::run(async {
         let error = soon(Client::connect("dask://127.0.0.1:1,127.0.0.1:2")).await.unwrap_err();

@@ -3,6 +3,8 @@
 
 /// A scheduler and workers, started and ended.
 mod cluster;
+/// Clusters that compress what goes from host to host.
+mod compression;
 /// What Dask's own pages show of native workers.
 mod dashboard;
 /// Schedulers and workers that die, cut connections, nonsense.
@@ -26,6 +28,8 @@ mod python;
 pub(crate) mod scatter;
 /// Clusters that speak TLS.
 mod tls;
+/// One trace across client and cluster.
+mod traces;
 /// What native workers promise to a cluster: leaving, losses, Python clients.
 mod workers;
 

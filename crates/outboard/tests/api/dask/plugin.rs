@@ -11,6 +11,7 @@ use outboard::{Cause, Client, Error, ErrorKind, Stage, gather, python};
 use tokio::sync::OnceCell;
 
 use super::cluster::Cluster;
+use super::workers::{hungry, large};
 use super::{Release, on_every_release};
 use crate::support::process::{Process, children};
 use crate::support::scratch::Scratch;
@@ -24,6 +25,7 @@ on_every_release!(
     what_is_no_program_of_this_build_is_refused,
     native_workers_need_no_program_beside_them,
     a_worker_that_has_the_plugin_needs_no_url,
+    what_ends_a_process_beside_a_worker_is_told_as_on_one_machine,
     shuffles_beside_it_go_on,
 );
 
@@ -235,6 +237,76 @@ async fn a_worker_that_has_the_plugin_needs_no_url(release: Release) {
     assert_eq!(error.lost().unwrap().cause, Some(Cause::Signal(6)), "{error}; {}", cluster.log());
     assert!(client.submit(pid, ()).await.unwrap() > 0);
     client.shutdown().await;
+}
+
+/// Says something on stderr, and ends its process in some way.
+#[outboard::task(name = "tests.ends")]
+fn ends(how: String) -> u64 {
+    eprintln!("last words before {how}");
+    match how.as_str() {
+        "exit" => std::process::exit(7),
+        "overflow" => deeper(u64::MAX),
+        // For more CPU time than it may have.
+        _ => loop {
+            std::hint::black_box(0);
+        },
+    }
+}
+
+/// A call for each number: more than any stack has room for.
+#[expect(unconditional_recursion, reason = "the stack is to overflow")]
+fn deeper(number: u64) -> u64 {
+    std::hint::black_box(deeper(std::hint::black_box(number) - 1) + 1)
+}
+
+async fn what_ends_a_process_beside_a_worker_is_told_as_on_one_machine(release: Release) {
+    let mut cluster = release.cluster(0).await;
+    script(&program(&cluster), &std::env::current_exe().unwrap());
+    cluster.add_nanny(1, &[]);
+    cluster.ready().await;
+    let limit = 128 << 20;
+    let options = format!(
+        "&plugin.memory_limit={limit}&plugin.quarantine=2&plugin.cpu_limit_s=1\
+         &plugin.max_payload=1000000"
+    );
+    let url = url(&cluster, &program(&cluster)) + &options;
+    let connected = Client::connect(&url).await;
+    let client = connected.unwrap_or_else(|error| panic!("{error}\n{}", cluster.log()));
+    a_hungry_task_is_out_of_memory_and_then_refused(&client, limit).await;
+    for (how, cause) in
+        [("exit", Cause::Exited(7)), ("overflow", Cause::Signal(6)), ("time", Cause::Signal(24))]
+    {
+        let error = client.submit(ends, how.to_owned()).await.unwrap_err();
+        let lost = error.lost().unwrap_or_else(|| panic!("{how}: {error}"));
+        assert_eq!(lost.cause, Some(cause), "{how}: {error}");
+        assert_eq!((lost.task, lost.attempt, lost.worker), ("tests.ends", 1, 1));
+        let words = format!("last words before {how}");
+        assert!(lost.stderr.contains(&words), "{how}: {lost:?}");
+        assert!(lost.run_time.is_some() && lost.cpu_time.is_some(), "{how}: {lost:?}");
+    }
+    let error = client.submit(large, 2_000_000).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    let error = client.submit(fail, "x".repeat(2_000_000)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("plugin.max_payload"), "{error}");
+    // The program and its worker live on through all of that.
+    assert!(client.submit(pid, ()).await.unwrap() > 0);
+    assert_eq!(cluster.log().matches("Register worker").count(), 1, "{}", cluster.log());
+    client.shutdown().await;
+}
+
+async fn a_hungry_task_is_out_of_memory_and_then_refused(client: &Client, limit: u64) {
+    for _ in 0..2 {
+        let error = client.submit(hungry, 512).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+        let lost = error.lost().unwrap();
+        assert!(lost.shortage.is_some() && lost.pid > 0, "{lost:?}");
+        assert_eq!((lost.task, lost.attempt, lost.worker), ("hungry", 1, 1));
+        assert!(lost.memory_bytes.is_some_and(|bytes| bytes < 2 * limit), "{lost:?}");
+    }
+    let error = client.submit(hungry, 512).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Quarantined, "{error}");
+    assert_eq!(client.submit(hungry, 1).await.unwrap(), 1, "other arguments are not");
 }
 
 async fn shuffles_beside_it_go_on(release: Release) {

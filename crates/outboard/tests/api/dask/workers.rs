@@ -71,7 +71,7 @@ fn wrong(how: String) {
 
 /// So many bytes.
 #[outboard::task(name = "large")]
-fn large(bytes: usize) -> ByteBuf {
+pub(super) fn large(bytes: usize) -> ByteBuf {
     ByteBuf::from(vec![7; bytes])
 }
 
@@ -340,7 +340,7 @@ async fn results_that_do_not_fit_are_refused(release: Release) {
 
 /// Wants so much memory.
 #[outboard::task(name = "hungry")]
-fn hungry(mebibytes: usize) -> usize {
+pub(super) fn hungry(mebibytes: usize) -> usize {
     let filled = (0..mebibytes).map(|_| std::hint::black_box(vec![1_u8; 1 << 20]));
     filled.collect::<Vec<_>>().len()
 }

@@ -27,7 +27,8 @@ use crate::engine::dask::native::{Death, Done, Failed};
 use crate::engine::local::process::die_with_parent;
 use crate::error::{Cause, Error, Lost};
 use crate::task::registry;
-use crate::wire::Failure;
+use crate::trace::Origin;
+use crate::wire::{Failure, Said};
 
 /// Set by the plugin: the version that it speaks, the address of its worker, and
 /// options of `local`, with a space between.
@@ -103,7 +104,8 @@ fn set_apart() -> io::Result<()> {
 }
 
 async fn start(options: &str) -> Result<Client, Error> {
-    let mut settings = Settings::default();
+    // Callers elsewhere show what tasks say.
+    let mut settings = Settings { said: crate::trace::INFO, ..Settings::default() };
     for pair in options.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         settings.set(name, value).map_err(Error::unavailable)?;
@@ -122,7 +124,7 @@ fn hello(problem: &str, worker: &str) -> io::Result<Vec<u8>> {
         PROTOCOL.to_string().into_bytes(),
         problem.as_bytes().to_vec(),
         build.as_bytes().to_vec(),
-        Failed::Lost(Death::from(&lost)).to_bytes(worker),
+        Failed::Lost(Death::from(&lost)).to_bytes(worker, &[]),
     ];
     let offered = functions.iter().map(|it| resource(build, it.name, it.signature).into_bytes());
     parts.extend(offered);
@@ -199,7 +201,8 @@ impl Beside {
                     "the program beside the worker takes {limit} bytes at most, not {length}: \
                      give it `plugin.max_payload` in the URL"
                 );
-                outgoing.write_all(&self.failed(&Failed::Refused(line.clone()), &line)).await?;
+                let refused = Failed::Refused(line.clone());
+                outgoing.write_all(&self.failed(&refused, &line, &[])).await?;
                 continue;
             }
             let mut request = Vec::new();
@@ -218,10 +221,10 @@ impl Beside {
     async fn execute(&self, request: &[u8]) -> Vec<u8> {
         let Some((head, args)) = read(request) else {
             let line = "the request cannot be read: its client is of another build";
-            return self.failed(&Failed::Refused(line.into()), line);
+            return self.failed(&Failed::Refused(line.into()), line, &[]);
         };
         let Some(function) = registry().ok().and_then(|all| all.named(head.name, false)) else {
-            return self.failed(&Failed::Failure(Failure::UnknownTask), "no such function");
+            return self.failed(&Failed::Failure(Failure::UnknownTask), "no such function", &[]);
         };
         let mut client = self.client.priority(head.priority);
         client = head.timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
@@ -230,22 +233,28 @@ impl Beside {
             // What is shared has one key on the cluster already.
             client = client.key(head.key);
         }
-        match client.submit_encoded(function, args.to_vec().into(), head.context).encoded().await {
-            Ok(reply) => answer(0, &[&Done::of(&reply.ran.into()).encode(&reply.payload)]),
+        let origin = Origin::elsewhere(function.name, &head.key, head.context, head.level);
+        let ended =
+            client.submit_encoded(function, args.to_vec().into(), origin.clone()).encoded().await;
+        match ended {
+            Ok(reply) => {
+                let done = Done::of(&reply.ran.into(), origin.take_said());
+                answer(0, &[&done.encode(&reply.payload)])
+            }
             Err(error) => {
                 if error.is_timed_out() {
                     // Its client says so itself, unless it cannot.
                     tokio::time::sleep(BEHIND).await;
                 }
-                self.failed(&Failed::of(&error), &error.to_string())
+                self.failed(&Failed::of(&error), &error.to_string(), &origin.take_said())
             }
         }
     }
 
     /// A line for those who read Python only, then all that is known.
-    fn failed(&self, failed: &Failed, line: &str) -> Vec<u8> {
+    fn failed(&self, failed: &Failed, line: &str, said: &[Said]) -> Vec<u8> {
         let length = (line.len() as u32).to_le_bytes();
-        answer(1, &[&length, line.as_bytes(), &failed.to_bytes(&self.worker)])
+        answer(1, &[&length, line.as_bytes(), &failed.to_bytes(&self.worker, said)])
     }
 }
 

@@ -54,6 +54,7 @@ struct Head<'a> {
     timeout: Option<Duration>,
     grace: Option<Duration>,
     context: Option<String>,
+    level: u8,
 }
 
 impl PluginCall {
@@ -72,8 +73,8 @@ impl PluginCall {
 
     fn request(&self) -> Vec<u8> {
         let Self { key, name, payload, terms, priority, .. } = self;
-        let Terms { timeout, grace, context } = terms.clone();
-        let head = Head { name, key, priority: *priority, timeout, grace, context };
+        let Terms { timeout, grace, context, level } = terms.clone();
+        let head = Head { name, key, priority: *priority, timeout, grace, context, level };
         let mut request = Vec::with_capacity(payload.len() + 128);
         encode_into(&head, &mut request).expect("it consists of what postcard can encode");
         request.extend_from_slice(payload);
@@ -139,7 +140,7 @@ mod tests {
             priority: -1,
         };
         let expected = b"\x80\x04\x8c\x10outboard_dask_v1\x8c\x04call\x93(\x8c\x02ab\x8c\x03k-1\
-            C\x0d\x03fib\x03k-1\x01\0\0\0\x07tR.";
+            C\x0e\x03fib\x03k-1\x01\0\0\0\0\x07tR.";
         assert_eq!(call.pickle(), expected);
     }
 

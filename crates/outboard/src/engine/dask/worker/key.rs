@@ -9,8 +9,10 @@ use rmpv::Value;
 use crate::engine::dask::message::{decode, encode};
 use crate::engine::dask::pickle::{Node, Object, Symbols};
 
-/// How deep tuples may be nested in a key.
+/// How deep tuples may be nested in a key, and of how many parts it may be: a
+/// pickle may share them, and stand for far more than its length.
 const DEPTH: usize = 16;
+const PARTS: usize = 1000;
 
 /// A key, as the bytes that it is in messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,7 +26,7 @@ impl Key {
 
     /// The key that a part of a pickle is.
     pub(crate) fn of_node(symbols: &Symbols<'_>, node: Node) -> Option<Self> {
-        value_of(symbols, node, DEPTH).map(|value| Self::of(&value))
+        value_of(symbols, node, DEPTH, &mut { PARTS }).map(|value| Self::of(&value))
     }
 
     /// Whether it is a text that passes a test.
@@ -47,8 +49,9 @@ impl fmt::Display for Key {
     }
 }
 
-fn value_of(symbols: &Symbols<'_>, node: Node, depth: usize) -> Option<Value> {
+fn value_of(symbols: &Symbols<'_>, node: Node, depth: usize, parts: &mut usize) -> Option<Value> {
     let depth = depth.checked_sub(1)?;
+    *parts = parts.checked_sub(1)?;
     Some(match node {
         Node::Str(_) => symbols.str(node)?.into(),
         Node::Bytes(span) => Value::Binary(symbols.span(span).to_vec()),
@@ -57,7 +60,7 @@ fn value_of(symbols: &Symbols<'_>, node: Node, depth: usize) -> Option<Value> {
         Node::EmptyTuple => Value::Array(Vec::new()),
         Node::Object(index) => match symbols.object(index) {
             Object::Tuple(items) => {
-                let items = items.iter().map(|item| value_of(symbols, *item, depth));
+                let items = items.iter().map(|item| value_of(symbols, *item, depth, parts));
                 Value::Array(items.collect::<Option<_>>()?)
             }
             _ => return None,
@@ -80,5 +83,19 @@ mod tests {
             assert_eq!(Key::of(value).value(), *value);
         }
         assert_eq!(Key::of(&"f-1".into()).to_string(), "f-1");
+    }
+
+    #[test]
+    fn a_key_that_shares_its_parts_is_no_key() {
+        // Tuples of ten times the one before, fourteen deep.
+        let mut pickle = b"\x80\x04K\x01\x940".to_vec();
+        for level in 0..14 {
+            pickle.push(b'(');
+            (0..10).for_each(|_| pickle.extend([b'h', level]));
+            pickle.extend(b"t\x940");
+        }
+        pickle.extend(b"h\x0e.");
+        let symbols = Symbols::read(&pickle, 0).unwrap();
+        assert_eq!(Key::of_node(&symbols, symbols.root), None);
     }
 }

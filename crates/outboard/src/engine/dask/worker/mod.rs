@@ -10,6 +10,7 @@
 
 pub(crate) mod called;
 mod desk;
+mod execution;
 mod key;
 mod messages;
 mod metrics;

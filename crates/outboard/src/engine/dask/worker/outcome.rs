@@ -8,6 +8,7 @@ use crate::engine::dask::pickle::{Node, Object, Pickle, Symbols};
 use crate::engine::dask::values::{from_bytes, from_pickle};
 use crate::error::{Error, Repr};
 use crate::ledger::Report;
+use crate::wire::Said;
 
 /// An exception's pickle, and its line.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,12 +37,15 @@ impl Raised {
         Self { pickle: pickle.finish(), text: format!("{class}({line:?})") }
     }
 
-    /// What a task that was asked for so raises, at the worker with that address.
-    pub(super) fn from_error(error: &Error, asked_by_us: bool, worker: &str) -> Self {
+    /// What a task of a Rust client raises, at the worker with that address.
+    pub(super) fn for_rust(error: &Error, worker: &str, said: &[Said]) -> Self {
+        let text = error.to_string();
+        Self { pickle: Failed::of(error).to_exception(&text, worker, said), text }
+    }
+
+    /// What a task of Python's raises.
+    pub(super) fn for_python(error: &Error) -> Self {
         let line = error.to_string();
-        if asked_by_us {
-            return Self { pickle: Failed::of(error).to_exception(&line, worker), text: line };
-        }
         let source = std::error::Error::source(error).map(|source| format!("{line}: {source}"));
         let line = source.unwrap_or(line);
         match error.repr() {
@@ -64,12 +68,9 @@ impl Raised {
     }
 }
 
-/// The value that a task gave, to whoever asked, and how it went.
-pub(super) fn reply(asked_by_us: bool, payload: &[u8], report: &Report) -> Serialized {
-    if !asked_by_us {
-        return value(payload.to_vec());
-    }
-    from_bytes(Done::of(report).encode(payload))
+/// The value that a task of a Rust client gave, how it went, and what it said.
+pub(super) fn reply(payload: &[u8], report: &Report, said: Vec<Said>) -> Serialized {
+    from_bytes(Done::of(report, said).encode(payload))
 }
 
 /// The value that a pickle stands for: bytes travel as they are.
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn python_reads_a_class_a_line_and_notes() {
-        let raised = Raised::from_error(&panicked(), false, "");
+        let raised = Raised::for_python(&panicked());
         let read = exception::read(&raised.pickle, None);
         assert_eq!(read.class, "RuntimeError");
         assert_eq!(read.message, "task panicked at a.rs:1:2: oops");
@@ -142,9 +143,9 @@ mod tests {
         let timed_out = Repr::TimedOut { stage: Stage::Running, timeout: Duration::from_secs(1) };
         let lost = Lost { pid: 7, cause: Some(Cause::Signal(9)), ..Lost::default() };
         for error in [panicked(), Error::new(timed_out), Error::new(Repr::WorkerLost(lost))] {
-            let raised = Raised::from_error(&error, true, "tcp://a:1");
-            let said = Some(("tcp://a:1".to_owned(), Failed::of(&error)));
-            assert_eq!(Failed::from_exception(&raised.pickle), said);
+            let raised = Raised::for_rust(&error, "tcp://a:1", &[]);
+            let read = Some(("tcp://a:1".to_owned(), Vec::new(), Failed::of(&error)));
+            assert_eq!(Failed::from_exception(&raised.pickle), read);
         }
     }
 

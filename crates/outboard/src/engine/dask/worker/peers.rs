@@ -21,7 +21,7 @@ const AT_ONCE: usize = 16;
 const TURNS: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long an answer may take.
+/// How long an answer may take, and how long it may stop on its way.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many connections to one worker are kept.
@@ -53,8 +53,7 @@ impl Peers {
                 tokio::time::sleep(PAUSE * (1 << turn)).await;
             }
             for place in places.iter().filter(|place| **place != self.own) {
-                let asked = tokio::time::timeout(PATIENCE, self.get_from(key, place)).await;
-                match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                match self.get_from(key, place).await {
                     Ok(Some(value)) => return Ok(value),
                     Ok(None) => {}
                     Err(error) => last = error,
@@ -76,11 +75,14 @@ impl Peers {
         };
         let keys = Value::Array(vec![key.value()]);
         let fields = [("keys", keys), ("who", self.own.as_str().into())];
-        let mut answer = ask(&mut connection, "get_data", fields).await?;
+        let pulse = connection.pulse.clone();
+        let asked = ask(&mut connection, "get_data", fields);
+        let mut answer = pulse.while_it_beats(PATIENCE, asked).await?;
         if text(&answer.value, "status") != Some("OK") {
             return Ok(None);
         }
-        connection.outgoing.send(Message::new("OK".into())).await?;
+        let thanks = connection.outgoing.send(Message::new("OK".into()));
+        pulse.while_it_beats(PATIENCE, thanks).await?;
         let value = std::mem::replace(&mut answer.value, Value::Nil);
         let data = field(&value, "data").and_then(Value::as_map);
         let found = data.into_iter().flatten().find(|(name, _)| Key::of(name) == *key);

@@ -193,7 +193,8 @@ impl<'a> Plain<'a> {
 
     /// A value as it lies beside messages.
     fn write_value(&mut self, object: &Serialized, depth: usize) -> Result<(), String> {
-        let frames = whole_frames(&object.header, object.frames.clone());
+        let mut room = self.limit;
+        let frames = whole_frames(&object.header, object.frames.clone(), &mut room);
         self.write_frames(&object.header, frames.map_err(|error| error.0)?, depth)
     }
 

@@ -47,7 +47,9 @@ impl Settings {
             }
         }
         let rest = format!("{place}?{}", rest.join("&"));
-        let (engine, local) = builder::Settings::parse(&rest)?;
+        let (engine, mut local) = builder::Settings::parse(&rest)?;
+        // Callers elsewhere show what tasks say.
+        local.said = crate::trace::INFO;
         let cluster = engine.into_cluster();
         let cluster = cluster.ok_or_else(|| wrong("a worker joins a cluster: dask://…".into()))?;
         let [scheduler] = &cluster.addresses[..] else {

@@ -121,7 +121,7 @@ fn payload(
     args: &[Node],
 ) -> Result<Asked, String> {
     // What follows are the scattered values that the payload names.
-    let [args, timeout, grace, context, ..] = *args else {
+    let [args, timeout, grace, context, Node::Int(level), ..] = *args else {
         return Err(format!("`{name}` was not called by a client of this release"));
     };
     let time = |node| match node {
@@ -129,7 +129,8 @@ fn payload(
         _ => None,
     };
     let context = symbols.str(context).map(str::to_owned);
-    let terms = Terms { timeout: time(timeout), grace: time(grace), context };
+    let level = level.clamp(0, 5) as u8;
+    let terms = Terms { timeout: time(timeout), grace: time(grace), context, level };
     let args = match args {
         Node::Bytes(args) => symbols.span(args).to_vec(),
         args => brought(symbols, needed, args)
@@ -234,17 +235,17 @@ mod tests {
 
     #[test]
     fn a_client_of_ours_passes_its_bytes_through() {
-        let spec = task("outboard-payload::fib", b"(C\x01\x07K\x05N\x8c\x01ct");
+        let spec = task("outboard-payload::fib", b"(C\x01\x07K\x05N\x8c\x01cK\x03t");
         assert_eq!(spec.kind(), Kind::Call { name: "fib".into(), values: false });
         let timeout = Some(Duration::from_millis(5));
-        let terms = Terms { timeout, grace: None, context: Some("c".into()) };
+        let terms = Terms { timeout, grace: None, context: Some("c".into()), level: 3 };
         let asked = Asked::Payload { name: "fib".into(), args: vec![7], terms };
         assert_eq!(spec.ask(&Needed::new(), LIMIT), Ok(asked));
     }
 
     #[test]
     fn arguments_may_have_come_before_their_task() {
-        let args = b"(\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03k-1\x85RNNN";
+        let args = b"(\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03k-1\x85RNNNK\0";
         let spec = task("outboard-payload::fib", &[&args[..], b"t"].concat());
         let here = Needed::from([(Key::of(&"k-1".into()), Arc::new(from_bytes(vec![7, 8])))]);
         let terms = Terms::default();

@@ -13,30 +13,24 @@ use super::desk::{Desk, Given, Priority};
 use super::key::Key;
 use super::messages::{Say, Timing};
 use super::metrics::Cpu;
-use super::outcome::{self, Raised};
+use super::outcome::Raised;
 use super::peers::Peers;
 use super::plain::Needed;
 use super::scattered::{self, Arriving};
 use super::serve::texts;
 use super::settings::Settings;
-use super::spec::{Asked, Kind, Spec};
+use super::spec::{Kind, Spec};
 use super::standing::Standing;
 use super::store::{Needs, Store, needs, needs_any, size};
 use crate::client::Client;
 use crate::engine::dask::connection::Dialer;
 use crate::engine::dask::frames::Bounds;
-use crate::engine::dask::graph::Terms;
 use crate::engine::dask::message::{Message, Serialized, field, list, map};
-use crate::error::Error;
-use crate::ledger::Report;
-use crate::scatter::{Args, Entry};
+use crate::scatter::Entry;
 use crate::task::{Function, registry, unknown};
 
 /// What a message may have beside the largest payload.
 const ROOM: usize = 16 << 20;
-
-/// How long a timeout is kept back: its client says so itself, unless it cannot.
-const BEHIND: Duration = Duration::from_millis(200);
 
 /// See the module's documentation.
 pub(super) struct Stay {
@@ -89,7 +83,7 @@ impl Drop for Doing {
 
 /// How an execution ended: a value and the number of the process, or an
 /// exception.
-type Ended = Result<(Arc<Serialized>, usize), Raised>;
+pub(super) type Ended = Result<(Arc<Serialized>, usize), Raised>;
 
 impl Stay {
     pub(super) fn new(
@@ -186,7 +180,10 @@ impl Stay {
                     None => {
                         let error =
                             unknown(name, "this worker has no function of that name and type");
-                        Judged::Refused(Raised::from_error(&error, !values, &self.address))
+                        Judged::Refused(match values {
+                            true => Raised::for_python(&error),
+                            false => Raised::for_rust(&error, &self.address, &[]),
+                        })
                     }
                 }
             }
@@ -217,14 +214,18 @@ impl Stay {
         missing: Vec<(Key, Vec<String>)>,
         by_rust: bool,
     ) {
-        let (mut found, mut lent) = (Vec::new(), Vec::new());
+        let limit = bounds(&self.settings).bytes;
+        let (mut found, mut lent, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (needed, places) in missing {
             let id = scattered::number(&needed).filter(|_| by_rust);
             let got = match id {
                 Some(id) => self.lend(&needed, id, &places).await.map(|entry| lent.push(entry)),
                 None => {
                     let got = self.peers.get(&needed, &places).await;
-                    got.map(|value| found.push((needed.clone(), Arc::new(value))))
+                    got.map(|value| {
+                        bytes += size(&value);
+                        found.push((needed.clone(), Arc::new(value)));
+                    })
                 }
             };
             if let Err(error) = got {
@@ -235,6 +236,12 @@ impl Stay {
                     self.say(vec![Say::reschedule(&key)]);
                 }
                 return;
+            }
+            if bytes > limit {
+                // No function could be called with all that.
+                let line = format!("the values that it needs exceed {limit} bytes");
+                let raised = Raised::new("MemoryError", &line, None);
+                return self.conclude(&key, number, Err(raised), Timing::none());
             }
         }
         let mut inner = self.lock();
@@ -266,40 +273,6 @@ impl Stay {
             self.say(vec![Say::status(status)]);
         }
         self.changed.notify_one();
-    }
-
-    async fn execute(
-        &self,
-        key: &Key,
-        spec: &Spec,
-        needed: Needed,
-        scattered: Vec<Arc<Entry>>,
-        function: Option<&'static Function>,
-    ) -> Ended {
-        let asked = spec.ask(&needed, self.settings.local.limits.payload);
-        drop(needed);
-        let asked = asked.map_err(|line| Raised::new("TypeError", &line, None))?;
-        let by_us = outcome::asked_by_us(&asked);
-        let (args, terms) = match asked {
-            Asked::Value(value) => return Ok((value, 0)),
-            Asked::Payload { args, terms, .. } => (args, terms),
-            Asked::Values { args, .. } => (args, Terms::default()),
-        };
-        let function =
-            function.ok_or_else(|| Raised::new("RuntimeError", "it calls nothing", None))?;
-        // What is shared has one key on the cluster already; an equal call of another
-        // tenant has another.
-        let mut client = if function.pure { self.client.key(key) } else { self.client.clone() };
-        client = terms.timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
-        client = terms.grace.map_or(client.clone(), |grace| client.grace(grace));
-        let args = Args::lent(args, scattered);
-        let reply = client.submit_encoded(function, args, terms.context).encoded().await;
-        if by_us && reply.as_ref().is_err_and(Error::is_timed_out) {
-            tokio::time::sleep(BEHIND).await;
-        }
-        let reply = reply.map_err(|error| Raised::from_error(&error, by_us, &self.address))?;
-        let report = Report::from(reply.ran);
-        Ok((Arc::new(outcome::reply(by_us, &reply.payload, &report)), report.worker))
     }
 
     fn conclude(self: &Arc<Self>, key: &Key, number: u64, ended: Ended, timing: Timing) {

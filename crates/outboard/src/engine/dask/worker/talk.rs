@@ -123,7 +123,7 @@ impl Place<'_> {
 
     async fn go_on(&self, member: Member, leaving: watch::Receiver<bool>) -> io::Result<Left> {
         let Member { stay, stream, said, questions, interval } = member;
-        let (stay, Connection { incoming, outgoing }) = (&stay, stream);
+        let (stay, Connection { incoming, outgoing, .. }) = (&stay, stream);
         let (last_words, close) = tokio::sync::oneshot::channel();
         let talk = async {
             tokio::select! {

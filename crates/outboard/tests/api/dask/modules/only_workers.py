@@ -68,3 +68,14 @@ def fails_before(directory, times):
     if starts <= times:
         raise RuntimeError(f"start {starts} of {times} that fail")
     return starts
+
+
+class LoudError(ValueError):
+    """Short to those who print it, and long inside."""
+
+    def __str__(self):
+        return "loud"
+
+
+def shout(size):
+    raise LoudError("on purpose", "x" * size)

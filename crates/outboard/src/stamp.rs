@@ -1,0 +1,50 @@
+//! Points in time in half the room of an `Instant`, for what there may be a million
+//! of.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Those that came before the first one may be this much earlier, and stay exact.
+const EARLIER: Duration = Duration::from_secs(86_400);
+
+/// A point in time, to the nanosecond, for 584 years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stamp(u64);
+
+impl Stamp {
+    pub(crate) fn at(self) -> Instant {
+        *start(Instant::now) + Duration::from_nanos(self.0)
+    }
+}
+
+impl From<Instant> for Stamp {
+    fn from(at: Instant) -> Self {
+        let since = at.saturating_duration_since(*start(|| at));
+        Self(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// What all are counted from: a day before the first.
+fn start(first: impl FnOnce() -> Instant) -> &'static Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(|| {
+        let first = first();
+        first.checked_sub(EARLIER).unwrap_or(first)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Instant, Stamp};
+
+    #[test]
+    fn a_stamp_is_its_instant() {
+        let now = Instant::now();
+        for at in [now, now - Duration::from_secs(3600), now + Duration::from_nanos(1_234_567_891)]
+        {
+            assert_eq!(Stamp::from(at).at(), at);
+        }
+        assert!(Stamp::from(now) < Stamp::from(now + Duration::from_nanos(1)));
+        assert_eq!(size_of::<Stamp>(), 8);
+    }
+}
