@@ -26,8 +26,7 @@ impl Talk<'_> {
 
     async fn hear(&self, versions: &Value) -> io::Result<Infallible> {
         let name = format!("{}-events", self.keeper.client_name());
-        let registering = self.keeper.register(&name, versions);
-        let mut stream = self.keeper.in_time(registering).await?;
+        let mut stream = self.keeper.in_time(self.keeper.register(&name, versions)).await?;
         let subscribe = map([
             ("op", "subscribe-topic".into()),
             ("topic", "all".into()),

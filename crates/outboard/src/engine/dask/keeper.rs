@@ -117,7 +117,8 @@ impl Keeper {
         if let Some(plugin) = &self.plugin {
             plugin::ship(&mut questions, plugin, plugin::own_build().await?).await?;
         }
-        let stream = self.in_time(self.register(&self.client_name(), &versions)).await?;
+        let name = self.client_name();
+        let stream = self.in_time(self.register(&name, &versions)).await?;
         let lookups = self.dialer().dial(&self.address).await?;
         let (ready, keys) = mpsc::unbounded_channel();
         let (uploads, asked) = mpsc::unbounded_channel();
