@@ -200,6 +200,7 @@ impl Shared {
         let shared = work.key.filter(|_| work.function.pure);
         let Some(key) = shared else { return format!("{name}-{}", self.names.unique()) };
         let mut digest = Context::new(&SHA256);
+        digest.update(&[native::VERSION]);
         digest.update(&work.function.signature.to_le_bytes());
         digest.update(&work.attempt.to_le_bytes());
         for part in key.parts() {

@@ -22,7 +22,7 @@ use crate::task::RunError;
 use crate::wire::{Failure, Said, Usage};
 
 /// The version of what is said here; it is the first byte of each.
-const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 3;
 
 /// What an execution that gave a result used and said; the encoded result follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
