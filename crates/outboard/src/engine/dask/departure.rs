@@ -24,24 +24,26 @@ impl Talk<'_> {
         let keeper = self.keeper;
         keeper.conclude(self.unknown(unknown).await?);
         let mut messages = Vec::new();
+        let mut release = None;
         if !batch.released.is_empty() {
             let keys = batch.released.into_iter().map(Value::from).collect();
-            let release = map([
+            release = Some(map([
                 ("op", "client-releases-keys".into()),
                 ("keys", Value::Array(keys)),
                 ("client", keeper.client_name().into()),
-            ]);
-            messages.push(Message::new(Value::Array(vec![release])));
+            ]));
         }
         for (restrictions, tasks) in known {
             for part in parts(tasks) {
                 let mut message = Message::new(Value::Nil);
                 let unique = keeper.shared.names.unique();
                 let graph = update_graph(&mut message, &part, &restrictions, &unique);
-                message.value = Value::Array(vec![graph]);
+                // In one message: each is one more that the scheduler has to read.
+                message.value = Value::Array(release.take().into_iter().chain([graph]).collect());
                 messages.push(message);
             }
         }
+        messages.extend(release.map(|release| Message::new(Value::Array(vec![release]))));
         Ok(messages)
     }
 

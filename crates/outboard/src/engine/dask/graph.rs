@@ -83,7 +83,7 @@ pub(crate) struct Restrictions {
 /// The resource of workers that offer a Rust function, and speak to us as we do: of
 /// half an upgrade each half has its own.
 pub(crate) fn resource(name: &str, signature: u64) -> String {
-    format!("outboard:{name}:{signature:016x}:{VERSION}")
+    format!("outboard:{name}:{signature:016x}.{VERSION}")
 }
 
 /// Adds the tasks of one graph to a message; gives the operation.
@@ -294,7 +294,7 @@ mod tests {
         let graph = update_graph(&mut message, &tasks, &restrictions, "0");
         let annotations = field(&graph, "annotations").unwrap();
         let offered = field(annotations, "resources").unwrap();
-        let offer = format!("outboard:fib:00000000000000ab:{VERSION}");
+        let offer = format!("outboard:fib:00000000000000ab.{VERSION}");
         assert_eq!(field(offered, &offer), Some(&1.into()));
         let order = field(&graph, "internal_priority").unwrap();
         assert_eq!((field(order, "a-1"), field(order, "b-2")), (Some(&0.into()), Some(&1.into())));

@@ -27,6 +27,10 @@ use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error, Lost};
 
+/// How long what leaves for a busy scheduler waits for more, and how often.
+const MOMENT: Duration = Duration::from_millis(2);
+const MOMENTS: usize = 5;
+
 /// How long to wait before connecting again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -327,13 +331,20 @@ impl Talk<'_> {
     }
 
     /// Waits while more comes: submits that come together leave together, and one
-    /// that comes alone does not wait.
+    /// that comes alone does not wait. What comes to a scheduler that has plenty to do
+    /// waits for more, for each graph costs it time beside its tasks.
     async fn gathered(&self) {
         let waiting = || self.keeper.shared.table().waiting(self.keeper.at);
         let mut before = 0;
         while before < waiting() {
             before = waiting();
             tokio::task::yield_now().await;
+        }
+        for _ in 0..MOMENTS {
+            if !self.keeper.shared.table().may_gather(self.keeper.at) {
+                break;
+            }
+            tokio::time::sleep(MOMENT).await;
         }
     }
 

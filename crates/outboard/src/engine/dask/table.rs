@@ -22,6 +22,9 @@ use crate::wire::Payload;
 /// them, before it is lost itself: as often as Dask lets it lose its worker.
 const LOSSES: u32 = 3;
 
+/// Of a window of so many tasks, half keeps a scheduler busy for some milliseconds.
+const MANY: usize = 256;
+
 /// Everything that is at, or on its way to, the schedulers.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -282,6 +285,18 @@ impl Table {
     /// How much waits to leave for a scheduler.
     pub(crate) fn waiting(&self, at: usize) -> usize {
         self.schedulers[at].outbox.len()
+    }
+
+    /// Whether what waits to leave may wait a moment for more: the scheduler has so
+    /// much to do that nothing stands still, and no task waits to be stopped.
+    pub(crate) fn may_gather(&self, at: usize) -> bool {
+        let Scheduler { window, held, outbox, .. } = &self.schedulers[at];
+        let (size, waiting) = (window.size(), outbox.len());
+        let calm = |one: &Outgoing| matches!(one, Outgoing::Start(_) | Outgoing::Release(_, None));
+        size >= MANY
+            && waiting < size / 4
+            && held - waiting.min(*held) >= size / 2
+            && outbox.iter().all(calm)
     }
 
     /// Takes all that can leave for a scheduler, which counts as sent: not what

@@ -160,16 +160,7 @@ impl Model {
         let shared = shared.filter(|key| self.live.values().all(|live| live.key != *key));
         self.keys += 1;
         let key = shared.unwrap_or_else(|| format!("own-{}", self.keys));
-        let start = Start {
-            task: TaskId::for_test(task),
-            attempt: 1,
-            key: key.clone(),
-            function: known(|x: u8| x),
-            args: vec![1].into(),
-            priority: 0,
-            terms: Terms::default(),
-            values: Vec::new(),
-        };
+        let start = start(task, key.clone());
         let at = self.table.start(self.now, slot, start);
         assert!(self.table.is_up(at), "a task goes to a scheduler that is there");
         self.live.insert(task, Live { slot, key, at, sent: false });
@@ -352,6 +343,19 @@ impl Table {
     }
 }
 
+fn start(task: u32, key: String) -> Start {
+    Start {
+        task: TaskId::for_test(task),
+        attempt: 1,
+        key,
+        function: known(|x: u8| x),
+        args: vec![1].into(),
+        priority: 0,
+        terms: Terms::default(),
+        values: Vec::new(),
+    }
+}
+
 /// One of several, by a number.
 fn chosen<T: Clone>(all: &[T], which: usize) -> Option<T> {
     all.get(which.checked_rem(all.len())?).cloned()
@@ -375,4 +379,31 @@ proptest! {
         events.into_iter().for_each(|event| model.happens(event));
         model.drain();
     }
+}
+
+#[test]
+fn what_leaves_for_a_busy_scheduler_may_wait_for_more_unless_a_task_is_to_be_stopped() {
+    let (mut table, now) = (Table::new(1, Window::default()), Instant::now());
+    let mut placement = Placement::new(Rules::default());
+    let slots: Vec<SlotId> = (0..MANY).map(|_| placement.slot_up(now)).collect();
+    table.up(0, 2);
+    let mut starts = |table: &mut Table, numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            table.add_slot(slots[number]);
+            table.start(now, slots[number], start(number as u32, format!("k{number}")));
+        }
+    };
+    starts(&mut table, 0..MANY / 2 - 1);
+    assert!(!table.may_gather(0), "nothing has left yet");
+    table.take(0);
+    starts(&mut table, MANY / 2 - 1..MANY / 2);
+    assert!(!table.may_gather(0), "it may have nothing to do soon");
+    table.take(0);
+    starts(&mut table, MANY / 2..MANY / 2 + 1);
+    assert!(table.may_gather(0));
+    table.stop(slots[0], TaskId::for_test(0));
+    assert!(!table.may_gather(0), "a task is to be stopped");
+    table.take(0);
+    starts(&mut table, MANY / 2 + 1..MANY * 3 / 4 + 1);
+    assert!(!table.may_gather(0), "they are many already");
 }
