@@ -286,7 +286,7 @@ mod tests {
     }
 
     fn task(number: u32) -> TaskId {
-        format!("{:x}.0", number + 1).parse().expect("that is how tasks are named")
+        format!("{number:x}.0").parse().expect("that is how tasks are named")
     }
 
     /// Runs one after the other of 100 µs on one worker, of so many functions.
@@ -295,7 +295,7 @@ mod tests {
         for run in 0..runs {
             let (at, function) =
                 (us(u64::from(run) * 110), functions[run as usize % functions.len()]);
-            fold.ran(1, (at, at + us(100)), task(run), Some(function), End::Done);
+            fold.ran(1, (at, at + us(100)), task(run + 1), Some(function), End::Done);
         }
         fold.turn().expect("there were runs")
     }

@@ -387,7 +387,7 @@ fn what_leaves_for_a_busy_scheduler_may_wait_for_more_unless_a_task_is_to_be_sto
     let mut placement = Placement::new(Rules::default());
     let slots: Vec<SlotId> = (0..MANY).map(|_| placement.slot_up(now)).collect();
     table.up(0, 2);
-    let mut starts = |table: &mut Table, numbers: std::ops::Range<usize>| {
+    let starts = |table: &mut Table, numbers: std::ops::Range<usize>| {
         for number in numbers {
             table.add_slot(slots[number]);
             table.start(now, slots[number], start(number as u32, format!("k{number}")));
