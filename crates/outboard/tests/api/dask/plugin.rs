@@ -138,6 +138,7 @@ async fn what_is_killed_costs_what_it_ran_and_is_started_again(release: Release)
 async fn a_killed_program_is_lost_with_what_it_ran(client: &Client) {
     let scratch = Scratch::new();
     let running = client.submit(hold_with_a_child, scratch.path());
+    scratch.started(1).await;
     let child = found("a task starts a process", || scratch.notes("children").pop()).await;
     let (child, worker) = (Process::open(child.parse().unwrap()), Process::open(scratch.pid()));
     Process::open(parent(worker.pid)).kill();
