@@ -4,6 +4,9 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+/// What all are counted from: somewhat before the first.
+static START: OnceLock<Instant> = OnceLock::new();
+
 /// Those that came before the first one may be this much earlier, and stay exact.
 const EARLIER: Duration = Duration::from_secs(86_400);
 
@@ -13,24 +16,16 @@ pub(crate) struct Stamp(u64);
 
 impl Stamp {
     pub(crate) fn at(self) -> Instant {
-        *start(Instant::now) + Duration::from_nanos(self.0)
+        *START.get().expect("it was made of an instant") + Duration::from_nanos(self.0)
     }
 }
 
 impl From<Instant> for Stamp {
     fn from(at: Instant) -> Self {
-        let since = at.saturating_duration_since(*start(|| at));
+        let start = START.get_or_init(|| at.checked_sub(EARLIER).unwrap_or(at));
+        let since = at.saturating_duration_since(*start);
         Self(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
-}
-
-/// What all are counted from: a day before the first.
-fn start(first: impl FnOnce() -> Instant) -> &'static Instant {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(|| {
-        let first = first();
-        first.checked_sub(EARLIER).unwrap_or(first)
-    })
 }
 
 #[cfg(test)]

@@ -96,7 +96,8 @@ pub(super) async fn run<T>(
         };
         keeper.conclude(got.ended);
         if let Some((place, connection)) = got.connection {
-            free.put(place, connection, &keeper.shared.cluster(keeper.at));
+            let cluster = keeper.shared.cluster(keeper.at);
+            free.put(place, connection, |place| cluster.number(place) > 0);
         }
         for key in got.missing {
             under_way.push(Box::pin(recover(keeper, &room, key)));
@@ -104,8 +105,9 @@ pub(super) async fn run<T>(
     }
 }
 
-/// Connections to workers that nothing is asked over now.
-struct Idle<T>(HashMap<String, Vec<T>>);
+/// Connections to workers, and perhaps their scheduler, that nothing is asked over
+/// now.
+pub(super) struct Idle<T>(HashMap<String, Vec<T>>);
 
 impl<T> Default for Idle<T> {
     fn default() -> Self {
@@ -114,18 +116,18 @@ impl<T> Default for Idle<T> {
 }
 
 impl<T> Idle<T> {
-    fn take(&mut self, place: &str) -> Option<T> {
+    pub(super) fn take(&mut self, place: &str) -> Option<T> {
         self.0.get_mut(place)?.pop()
     }
 
-    /// Keeps one more, unless there are enough; and none to workers that are gone.
-    fn put(&mut self, place: String, connection: T, cluster: &Cluster) {
+    /// Keeps one more, unless there are enough; and none to places that are gone.
+    pub(super) fn put(&mut self, place: String, connection: T, is_there: impl Fn(&str) -> bool) {
+        if !self.0.contains_key(&place) {
+            self.0.retain(|place, _| is_there(place));
+        }
         let to_it = self.0.entry(place).or_default();
         if to_it.len() < KEPT {
             to_it.push(connection);
-        }
-        if self.0.len() > cluster.workers.len() {
-            self.0.retain(|place, _| cluster.number(place) > 0);
         }
     }
 }
@@ -355,23 +357,16 @@ pub(super) fn cancelled(operation: &Value) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::map;
     use super::*;
-
-    fn cluster(workers: &[&str]) -> Cluster {
-        let worker = || map([("nthreads", 1.into())]);
-        let workers = workers.iter().map(|place| ((*place).into(), worker())).collect();
-        Cluster::read(&map([("workers", Value::Map(workers))])).expect("an identity")
-    }
 
     #[test]
     fn few_connections_are_kept_and_none_to_workers_that_are_gone() {
         let mut idle = Idle::default();
-        (0..100).for_each(|number| idle.put("tcp://a:1".into(), number, &cluster(&["tcp://a:1"])));
+        (0..100).for_each(|number| idle.put("tcp://a:1".into(), number, |_| true));
         assert_eq!(idle.0["tcp://a:1"].len(), KEPT);
         for number in 0..1000 {
             let place = format!("tcp://b:{number}");
-            idle.put(place.clone(), number, &cluster(&["tcp://a:1", &place]));
+            idle.put(place.clone(), number, |one| one == "tcp://a:1" || one == place);
             assert!(idle.0.len() <= 2, "{number} workers came and went");
         }
         assert_eq!((idle.take("tcp://b:999"), idle.take("tcp://b:7")), (Some(999), None));

@@ -295,7 +295,7 @@ impl Table {
         let calm = |one: &Outgoing| matches!(one, Outgoing::Start(_) | Outgoing::Release(_, None));
         size >= MANY
             && waiting < size / 4
-            && held - waiting.min(*held) >= size / 2
+            && held.saturating_sub(waiting) >= size / 2
             && outbox.iter().all(calm)
     }
 

@@ -3,7 +3,6 @@
 //! the scheduler, and arguments with their task. Workers get scattered values from
 //! each other after that.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -19,7 +18,7 @@ use super::Flush;
 use super::address::Address;
 use super::cluster::WorkerEntry;
 use super::connection::Connection;
-use super::fetch::dialer;
+use super::fetch::{Idle, dialer};
 use super::graph::resource;
 use super::keeper::{Keeper, Talk};
 use super::message::{Message, field, list, text};
@@ -54,8 +53,8 @@ struct Ways {
     next: AtomicUsize,
     /// Workers could not be reached from here.
     around: AtomicBool,
-    /// Connections that are free, by address.
-    free: Mutex<HashMap<String, Vec<Connection>>>,
+    /// Connections that are free.
+    free: Mutex<Idle<Connection>>,
 }
 
 /// What uploads are done with.
@@ -286,21 +285,28 @@ impl Courier<'_> {
     /// question.
     async fn ask(self, address: &Address, question: impl Fn() -> Message) -> io::Result<Message> {
         let place = address.to_string();
-        let kept = self.free().get_mut(&place).and_then(Vec::pop);
+        let kept = self.free().take(&place);
         if let Some(mut connection) = kept
             && let Ok(answer) = connection.ask(question()).await
         {
-            self.free().entry(place).or_default().push(connection);
+            self.keep(place, connection);
             return Ok(answer);
         }
         // The one that was kept may have been closed meanwhile.
         let mut connection = dialer(self.keeper).dial(address).await?;
         let answer = connection.ask(question()).await?;
-        self.free().entry(place).or_default().push(connection);
+        self.keep(place, connection);
         Ok(answer)
     }
 
-    fn free(&self) -> MutexGuard<'_, HashMap<String, Vec<Connection>>> {
+    fn keep(self, place: String, connection: Connection) {
+        let cluster = self.keeper.shared.cluster(self.keeper.at);
+        let scheduler = self.keeper.address.to_string();
+        let is_there = |place: &str| place == scheduler || cluster.number(place) > 0;
+        self.free().put(place, connection, is_there);
+    }
+
+    fn free(&self) -> MutexGuard<'_, Idle<Connection>> {
         self.ways.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,7 @@ use outboard::{Cause, Client, Error, ErrorKind, Stage, gather, python};
 use tokio::sync::OnceCell;
 
 use super::cluster::Cluster;
-use super::workers::{hungry, large};
+use super::workers::{hungry, large, runs_out_of_memory};
 use super::{Release, on_every_release};
 use crate::support::process::{Process, children};
 use crate::support::scratch::Scratch;
@@ -298,12 +298,7 @@ async fn what_ends_a_process_beside_a_worker_is_told_as_on_one_machine(release: 
 
 async fn a_hungry_task_is_out_of_memory_and_then_refused(client: &Client, limit: u64) {
     for _ in 0..2 {
-        let error = client.submit(hungry, 512).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
-        let lost = error.lost().unwrap();
-        assert!(lost.shortage.is_some() && lost.pid > 0, "{lost:?}");
-        assert_eq!((lost.task, lost.attempt, lost.worker), ("hungry", 1, 1));
-        assert!(lost.memory_bytes.is_some_and(|bytes| bytes < 2 * limit), "{lost:?}");
+        runs_out_of_memory(client, limit).await;
     }
     let error = client.submit(hungry, 512).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Quarantined, "{error}");

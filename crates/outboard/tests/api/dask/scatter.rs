@@ -78,6 +78,14 @@ print(sum(key.startswith(begin) for keys in held.values() for key in keys))
     (keys, lines.next().unwrap().parse().unwrap())
 }
 
+/// Of 20 tasks, neither of two workers did nearly all.
+pub(super) fn both_work(pids: impl Iterator<Item = u32>) {
+    let mut workers: Vec<_> = pids.map(parent).collect();
+    workers.sort();
+    let first = workers.iter().filter(|worker| **worker == workers[0]).count();
+    assert!((4..=16).contains(&first), "both work: {workers:?}");
+}
+
 /// Waits until there are so many keys and copies.
 pub(super) async fn comes_to(cluster: &Cluster, begin: &str, keys: usize, copies: usize) {
     let mut last = Default::default();
@@ -125,10 +133,7 @@ async fn tasks_at_once_spread_the_value(release: Release) {
     let scattered = client.scatter(value()).await.unwrap();
     let calls = (0..20).map(|_| client.submit(measure_slowly, (scattered.clone(), 20)));
     let done = gather(calls).await.unwrap();
-    let mut workers: Vec<_> = done.iter().map(|(_, pid)| parent(*pid)).collect();
-    workers.sort();
-    let first = workers.iter().filter(|worker| **worker == workers[0]).count();
-    assert!((4..=16).contains(&first), "both work: {workers:?}");
+    both_work(done.iter().map(|(_, pid)| *pid));
     comes_to(&cluster, KEYS, 1, 2).await;
     client.shutdown().await;
 }

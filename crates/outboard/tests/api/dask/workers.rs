@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use outboard::{Cause, ErrorKind, Stage, gather, python};
+use outboard::{Cause, Client, Error, ErrorKind, Stage, gather, python};
 use rustix::process::Signal;
 use serde_bytes::ByteBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -345,6 +345,17 @@ pub(super) fn hungry(mebibytes: usize) -> usize {
     filled.collect::<Vec<_>>().len()
 }
 
+/// A task that wants more than its process may have, which is that task's end.
+pub(super) async fn runs_out_of_memory(client: &Client, limit: u64) -> Error {
+    let error = client.submit(hungry, 512).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+    let lost = error.lost().unwrap();
+    assert!(lost.shortage.is_some() && lost.pid > 0, "{lost:?}");
+    assert_eq!((lost.task, lost.attempt, lost.worker), ("hungry", 1, 1));
+    assert!(lost.memory_bytes.is_some_and(|bytes| bytes < 2 * limit), "{lost:?}");
+    error
+}
+
 async fn what_ends_a_process_is_told_as_on_one_machine(release: Release) {
     let cluster = release.cluster(0).await;
     let limit = 128 << 20;
@@ -352,12 +363,8 @@ async fn what_ends_a_process_is_told_as_on_one_machine(release: Release) {
     server.joined().await;
     let client = cluster.client().await;
     for _ in 0..2 {
-        let error = client.submit(hungry, 512).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+        let error = runs_out_of_memory(&client, limit).await;
         let lost = error.lost().unwrap();
-        assert!(lost.shortage.is_some() && lost.pid > 0, "{lost:?}");
-        assert_eq!((lost.task, lost.attempt, lost.worker), ("hungry", 1, 1));
-        assert!(lost.memory_bytes.is_some_and(|bytes| bytes < 2 * limit), "{lost:?}");
         assert!(lost.run_time.is_some() && lost.cpu_time.is_some(), "{lost:?}");
         assert!(error.to_string().contains("ran out of memory in `hungry`"), "{error}");
     }
