@@ -131,7 +131,7 @@ fn computes(server: &str, cores: &str) -> String {
 
 #[test]
 fn a_crash_costs_after_one_request_and_before_its_life() {
-    let serving = Serving::start(&[]);
+    let serving = Serving::start(&["--timeout", "5m"]);
     let browser = Browser::start();
     open(&browser, &serving, WIDE);
     // It is away for a second and a half, which may be over when the load is.
