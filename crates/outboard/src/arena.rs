@@ -13,13 +13,15 @@
 //! has read them. A worker may write anywhere at any time, so the server checks a
 //! place against the half, copies it, and decodes the copy. A worker decodes
 //! arguments in place, for its server does not write there before it has the
-//! answer. When a worker has been idle for 250 to 500 ms its pages go back to the
+//! answer; [large ones](IN_PLACE_BYTES) that are nothing but bytes its tasks get
+//! in place, too, and may keep ([`Lent`]). When a worker has been idle for 250 to 500 ms its pages go back to the
 //! system.
 
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crate::answers::ANSWERS_BYTES;
 use crate::mapping::Shared;
@@ -36,6 +38,10 @@ const LINE: usize = 64;
 
 /// How much is given back to the system in one go: about 50 µs.
 const GIVEN_BACK_AT_ONCE: usize = 1 << 20;
+
+/// From this size on, arguments that are nothing but bytes are not copied for their
+/// task. Where a task keeps them, that costs more than a copy.
+pub(crate) const IN_PLACE_BYTES: u64 = 1 << 20;
 
 /// What a half is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +99,22 @@ impl Arena {
         Some(self.0.lent(place(Half::Arguments, offset, bytes)?))
     }
 
+    /// Arguments in place, in a worker, for as long as a task likes; `None` if they
+    /// cannot lie there.
+    ///
+    /// If somebody still has them when the task is answered, they have to be
+    /// [set apart](Self::set_apart) before that.
+    pub(crate) fn lend(self: &Arc<Self>, offset: u64, bytes: u64) -> Option<Lent> {
+        Some(Lent { arena: Arc::clone(self), place: place(Half::Arguments, offset, bytes)? })
+    }
+
+    /// Keeps what was lent there, apart from all that the server will do. The rest of
+    /// this mapping is of no use after that: open another.
+    pub(crate) fn set_apart(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        let place = place(Half::Arguments, offset, bytes);
+        place.map_or(Ok(()), |place| self.0.set_apart(&place))
+    }
+
     /// Gives back the last of the pages up to `used`, while nobody uses them;
     /// gives how much is left to give back.
     pub(crate) fn give_back(&self, half: Half, used: usize) -> usize {
@@ -100,6 +122,19 @@ impl Arena {
         let until = (kept + GIVEN_BACK_AT_ONCE).min(HALF_BYTES);
         self.0.forget(half.start() + kept..half.start() + until);
         kept
+    }
+}
+
+/// Arguments that were not copied.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    arena: Arc<Arena>,
+    place: Range<usize>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        self.arena.0.lent(self.place.clone())
     }
 }
 
@@ -185,6 +220,44 @@ mod tests {
         for (offset, bytes) in [(half - 3, 4), (half + 1, 0), (0, half + 1), (u64::MAX, 2)] {
             assert_eq!(server.read(Half::Results, offset, bytes), None);
             assert_eq!(worker.arguments(offset, bytes), None);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_stays_where_the_server_writes_again() {
+        let (server, fd) = Arena::create().unwrap();
+        let worker = Arc::new(Arena::open(&fd).unwrap());
+        for (offset, bytes) in [(0, 2 << 20), (5 << 20, 100), (HALF_BYTES - 4097, 4097)] {
+            server.write(Half::Arguments, offset, &vec![7; bytes]);
+            let worker = Arc::new(Arena::open(&fd).unwrap());
+            let kept = worker.lend(offset as u64, bytes as u64).unwrap();
+            assert!(*kept.as_ref() == vec![7; bytes]);
+            worker.set_apart(offset as u64, bytes as u64).unwrap();
+            drop(worker);
+            server.write(Half::Arguments, offset, &vec![8; bytes]);
+            assert!(*kept.as_ref() == vec![7; bytes]);
+        }
+        assert!(worker.lend(HALF_BYTES as u64, 1).is_none());
+        assert_eq!(worker.arguments(5 << 20, 2).unwrap(), [8, 8], "the file is not changed");
+    }
+
+    #[test]
+    fn what_is_read_while_it_is_set_apart_is_the_same() {
+        let (server, fd) = Arena::create().unwrap();
+        let bytes = 1 << 20;
+        server.write(Half::Arguments, 0, &vec![7; bytes]);
+        for _ in 0..50 {
+            let worker = Arc::new(Arena::open(&fd).unwrap());
+            let kept = worker.lend(0, bytes as u64).unwrap();
+            let begun = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    begun.wait();
+                    assert!((0..5).all(|_| kept.as_ref().iter().all(|byte| *byte == 7)));
+                });
+                begun.wait();
+                worker.set_apart(0, bytes as u64).unwrap();
+            });
         }
     }
 

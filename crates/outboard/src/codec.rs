@@ -45,7 +45,8 @@ impl Input<'_> {
         match self {
             Self::Lent(bytes) => copy(bytes),
             Self::Owned(Payload::Owned(bytes)) => bytes,
-            Self::Owned(Payload::Shared(bytes)) => (*bytes).into(),
+            Self::Owned(Payload::Shared(bytes)) if bytes.is_unique() => (*bytes).into(),
+            Self::Owned(Payload::Shared(bytes)) => copy(&bytes),
             Self::Owned(few) => few.to_vec(),
         }
     }

@@ -116,6 +116,8 @@ mod event;
 mod execute;
 mod figures;
 mod future;
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod handover;
 mod histogram;
 mod init;
 mod ledger;

@@ -3,7 +3,8 @@
 //!
 //! A [`Shared`] mapping may change at any moment, for the other process writes
 //! to it: nothing here makes a reference into it but [`Shared::lent`], and the
-//! rest copies. A [`Sealed`] one cannot change, and is lent as it is.
+//! rest copies. What is still lent when that stops being safe is [set
+//! apart](Shared::set_apart). A [`Sealed`] one cannot change, and is lent as it is.
 
 #![expect(unsafe_code, reason = "this module owns mappings of shared memory")]
 
@@ -14,7 +15,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::mm::{
+    Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mremap_fixed, munmap,
+};
+
+use crate::handover::Handover;
 
 /// Pages of this process that a file backs; unmapped when dropped.
 #[derive(Debug)]
@@ -83,7 +88,7 @@ pub(crate) fn copy(bytes: &[u8]) -> Vec<u8> {
 
 /// A file of fixed size that both processes map and write.
 #[derive(Debug)]
-pub(crate) struct Shared(Pages);
+pub(crate) struct Shared(Pages, Handover);
 
 impl Shared {
     /// Makes the file, and the descriptor to hand to the worker. Its size is
@@ -105,7 +110,8 @@ impl Shared {
     }
 
     fn map(fd: &OwnedFd, bytes: usize) -> io::Result<Self> {
-        Pages::map(fd, bytes, ProtFlags::READ | ProtFlags::WRITE).map(Self)
+        let pages = Pages::map(fd, bytes, ProtFlags::READ | ProtFlags::WRITE)?;
+        Ok(Self(pages, Handover::default()))
     }
 
     /// Copies bytes to a place.
@@ -119,7 +125,7 @@ impl Shared {
         // of this process leads there: `lent` is called in the worker, for what
         // only the server writes. What the other process does to them at the
         // same time is its own loss.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        unsafe { self.1.write(bytes, to) };
     }
 
     /// Copies bytes from a place, whatever they are by then.
@@ -157,7 +163,8 @@ impl Shared {
     /// Only for a worker, and only for arguments: nothing in a worker writes
     /// there, and the server, which is the same program and which the worker is
     /// at the mercy of anyway, does not before it has the worker's answer, which
-    /// is written after this borrow has ended.
+    /// is written after this borrow has ended, or its place was
+    /// [set apart](Self::set_apart).
     ///
     /// # Panics
     ///
@@ -166,6 +173,57 @@ impl Shared {
         // SAFETY: `at` checked that so many bytes are mapped there; that nobody
         // writes them while they are lent is what the documentation asks for.
         unsafe { std::slice::from_raw_parts(self.0.at(&range), range.len()) }
+    }
+
+    /// Makes a place of this mapping this process's own, with what it holds and
+    /// where it is; all the rest of the mapping is of no use after that.
+    ///
+    /// Whoever reads the place meanwhile, from whatever thread, reads the same.
+    ///
+    /// # Errors
+    ///
+    /// The system's. The mapping is unchanged, or still holds the place.
+    ///
+    /// # Panics
+    ///
+    /// If the place reaches outside of the mapping.
+    pub(crate) fn set_apart(&self, range: &Range<usize>) -> io::Result<()> {
+        let from = self.0.at(range);
+        let page = rustix::param::page_size();
+        let start = range.start / page * page;
+        let end = range.end.next_multiple_of(page).min(self.0.bytes);
+        let bytes = end - start;
+        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+        // SAFETY: new memory, where the kernel chooses. Of the place, as for `lent`,
+        // nobody writes what is copied. The new pages take the place of the old ones
+        // in one step, as `mremap` says, with the same bytes within the range that is
+        // lent; beyond that range nothing is lent of this mapping. `Pages` unmaps
+        // what lies there in the end, whatever it is.
+        unsafe {
+            let copy = mmap_anonymous(std::ptr::null_mut(), bytes, protection, flags)?;
+            let to = copy.cast::<u8>().add(range.start - start);
+            std::ptr::copy_nonoverlapping(from, to, range.len());
+            let place = self.0.at(&(start..end));
+            if let Err(error) = mremap_fixed(copy, bytes, bytes, MremapFlags::MAYMOVE, place.cast())
+            {
+                let _ = munmap(copy, bytes);
+                return Err(error.into());
+            }
+        }
+        self.reserve(0..start)?;
+        self.reserve(end..self.0.bytes)
+    }
+
+    /// Leaves nothing of a place but the addresses.
+    fn reserve(&self, range: Range<usize>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let (at, flags) = (self.0.at(&range), MapFlags::PRIVATE | MapFlags::FIXED);
+        // SAFETY: the range is of this mapping, and nothing of it is lent: `set_apart`
+        // kept what is.
+        unsafe { mmap_anonymous(at.cast(), range.len(), ProtFlags::empty(), flags)? };
+        Ok(())
     }
 
     /// Gives pages back to the system: they read as zeros, and take no memory.

@@ -144,7 +144,7 @@ pub enum Payload {
 pub(crate) const FEW_BYTES: usize = 30;
 
 /// From this size on, copying costs more than sharing.
-const SHARED_BYTES: usize = 16 << 10;
+pub(crate) const SHARED_BYTES: usize = 16 << 10;
 
 impl Payload {
     /// Makes clones cheap, whatever the size.

@@ -1,21 +1,24 @@
 //! What a worker process does: read a task, run it, write its result, one task
 //! at a time on one thread.
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::exit;
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::answers::{BELL, LONGEST_BYTES, Speaker};
-use crate::arena::{Arena, Half, Ring};
+use crate::arena::{Arena, Half, IN_PLACE_BYTES, Ring};
 use crate::closure::address;
 use crate::codec::{self, Input};
 use crate::current::InWorker;
@@ -128,7 +131,9 @@ fn make_digest() -> u64 {
 struct Worker {
     socket: UnixStream,
     current: &'static InWorker,
-    arena: Arena,
+    /// Beyond this, whoever keeps arguments that lie there.
+    arena: Arc<Arena>,
+    arena_fd: OwnedFd,
     /// What of the arena is in use for results.
     results: Ring,
     speaker: Speaker,
@@ -164,7 +169,8 @@ impl Worker {
         let mut worker = Self {
             socket,
             current: InWorker::install(Page::open(&page)?),
-            arena: Arena::open(&arena)?,
+            arena: Arc::new(Arena::open(&arena)?),
+            arena_fd: arena,
             results: Ring::default(),
             speaker: Speaker::default(),
             max_payload: max_payload as usize,
@@ -231,7 +237,7 @@ impl Worker {
             match passing::receive(&self.socket, inbox.room(), &mut self.files) {
                 Ok(0) => return Ok(()),
                 Ok(bytes) => inbox.arrived(bytes),
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -261,6 +267,10 @@ impl Worker {
             return self.answer(&FromWorker::Skipped { seq }, &[], None);
         }
         let args = match (place, file) {
+            (Place::Arena { offset, bytes }, _) if bytes >= IN_PLACE_BYTES => {
+                let lent = self.arena.lend(offset, bytes).ok_or_else(nonsense)?;
+                Input::Owned(Bytes::from_owner(lent).into())
+            }
             (Place::Arena { offset, bytes }, _) => {
                 Input::Lent(self.arena.arguments(offset, bytes).ok_or_else(nonsense)?)
             }
@@ -273,24 +283,31 @@ impl Worker {
         // What it said is in the socket; its answer comes after that.
         self.spoke = traced.close();
         self.cpu.disarm()?;
-        self.done(seq, outcome, usage)
+        self.done((seq, place), outcome, usage)
     }
 
     /// Answers, with the result where there is room for it.
     fn done(
         &mut self,
-        seq: u64,
+        (seq, args): (u64, Place),
         outcome: Result<Payload, Failure>,
         usage: Usage,
     ) -> io::Result<()> {
         let output = match outcome {
             Ok(output) => output,
             Err(failure) => {
+                self.let_go(args)?;
                 return self.answer(&FromWorker::Failed { seq, usage, failure }, &[], None);
             }
         };
         let done = |place| FromWorker::Done { seq, usage, place };
         if output.len() <= SMALL_BYTES {
+            let output = match output {
+                // Maybe a piece of the arguments.
+                Payload::Shared(bytes) => Payload::copy(&bytes),
+                output => output,
+            };
+            self.let_go(args)?;
             self.answer(&done(Place::Frame), &output, None)?;
             codec::recycle(output);
             return Ok(());
@@ -301,12 +318,33 @@ impl Worker {
             self.arena.write(Half::Results, offset, &output);
             let place = Place::Arena { offset: offset as u64, bytes };
             codec::recycle(output);
+            self.let_go(args)?;
             self.answer(&done(place), &[], None)
         } else if let Ok(file) = sealed::create(&output) {
+            drop(output);
+            self.let_go(args)?;
             self.answer(&done(Place::File { bytes }), &[], Some(file))
         } else {
+            self.let_go(args)?;
             self.answer(&done(Place::Frame), &output, None)
         }
+    }
+
+    /// Where arguments lay may be written once their task is answered: what somebody
+    /// keeps of them has to lie elsewhere by then.
+    fn let_go(&mut self, args: Place) -> io::Result<()> {
+        let (Place::Arena { offset, bytes }, None) = (args, Arc::get_mut(&mut self.arena)) else {
+            return Ok(());
+        };
+        let fresh = self.arena.set_apart(offset, bytes).and_then(|()| Arena::open(&self.arena_fd));
+        self.arena = Arc::new(fresh.inspect_err(|error| {
+            if error.raw_os_error() == Some(Errno::NOMEM.raw_os_error()) {
+                // Said as the allocator says it, so that it counts as what it is.
+                let _: Result<(), _> =
+                    Layout::array::<u8>(bytes as usize).map(|kept| handle_alloc_error(kept));
+            }
+        })?);
+        Ok(())
     }
 
     /// Writes an answer to where the server finds it even after this process's

@@ -24,7 +24,7 @@ use crate::event::Worn;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::shared::{Page, Word};
-use crate::wire::{self, FunctionRef, Payload, Place, Run, ToWorker};
+use crate::wire::{self, FunctionRef, Payload, Place, Run, SHARED_BYTES, ToWorker};
 use crate::worker::now_ns;
 
 use super::chunk::Chunk;
@@ -608,7 +608,8 @@ impl Outgoing {
         self.sent.iter().any(|sent| sent.seq == seq && sent.revoked)
     }
 
-    /// Queues a frame; a large payload is a chunk of its own, and not copied.
+    /// Queues a frame; what would cost more to copy is a chunk of its own. No chunk is
+    /// empty: its task would be answered before it counts as written.
     fn append(&mut self, run: Run, payload: &Payload) {
         let seq = run.seq;
         if payload.is_large() {
@@ -621,11 +622,38 @@ impl Outgoing {
         let Some(Chunk::Frames(frames)) = self.outbox.last_mut() else { return };
         let message = ToWorker::Run(run, Place::Frame);
         match payload {
-            Payload::Owned(_) | Payload::Few(..) => wire::append(frames, &message, payload),
-            Payload::Shared(bytes) => {
+            Payload::Shared(bytes) if bytes.len() >= SHARED_BYTES => {
                 wire::append_head(frames, &message, bytes.len());
                 self.outbox.push(seq, Chunk::Payload(payload.clone()));
             }
+            _ => wire::append(frames, &message, payload),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Bytes;
+
+    #[test]
+    fn no_chunk_is_empty() {
+        let run = Run {
+            seq: 1,
+            function: FunctionRef::Index(0),
+            attempt: 1,
+            deadline_ns: 0,
+            context: None,
+        };
+        for payload in [Bytes::new().into(), Bytes::from_static(b"few").into(), Vec::new().into()] {
+            let mut outgoing = Outgoing::default();
+            outgoing.append(run.clone(), &payload);
+            assert!(
+                matches!(outgoing.outbox.last_mut(), Some(Chunk::Frames(frame)) if !frame.is_empty())
+            );
+        }
+        let mut outgoing = Outgoing::default();
+        outgoing.append(run, &Bytes::from(vec![7; SHARED_BYTES]).into());
+        assert!(matches!(outgoing.outbox.last_mut(), Some(Chunk::Payload(_))));
     }
 }

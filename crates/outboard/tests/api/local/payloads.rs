@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use outboard::{Bytes, Cause, Client, Scattered, gather};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
@@ -193,6 +194,68 @@ fn a_killed_worker_costs_nobody_else_a_large_payload() {
             drop(doomed);
             assert!(client.submit(|x: Bytes| x, sent.clone()).await.unwrap() == sent);
         }
+    });
+}
+
+/// What tasks of one worker have kept.
+static KEPT: Mutex<Vec<Bytes>> = Mutex::new(Vec::new());
+
+fn kept() -> MutexGuard<'static, Vec<Bytes>> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Of what is kept, so much is given back, by the first byte.
+const PIECES: [usize; 4] = [3, 100_000, 1 << 19, 0];
+
+/// Keeps them, and gives a piece of the middle.
+#[outboard::task]
+fn keep(bytes: Bytes) -> Bytes {
+    kept().push(bytes.clone());
+    let middle = bytes.len() / 2;
+    bytes.slice(middle..middle + PIECES[usize::from(bytes[0])])
+}
+
+#[outboard::task]
+fn keep_and_fail(bytes: Bytes) -> usize {
+    kept().push(bytes);
+    panic!("after it was kept")
+}
+
+/// Whether all that was kept is still of one number each: which.
+#[outboard::task]
+fn what_was_kept() -> Vec<Option<u8>> {
+    let of_one = |bytes: &Bytes| bytes.iter().all(|byte| *byte == bytes[0]).then(|| bytes[0]);
+    kept().iter().map(of_one).collect()
+}
+
+#[test]
+fn what_a_task_keeps_of_its_arguments_stays_as_it_was() {
+    run(async {
+        let client = client(1).await;
+        let of = |number: u8| Bytes::from(vec![number; (1 << 20) + 5]);
+        for (number, piece) in (0..).zip(PIECES) {
+            let middle = client.submit(keep, of(number)).await.unwrap();
+            assert!(middle == vec![number; piece]);
+        }
+        assert!(client.submit(keep_and_fail, of(4)).await.unwrap_err().is_panicked());
+        let others: Vec<_> = (100..120).map(|it| client.submit(|x: Bytes| x, of(it))).collect();
+        for (number, back) in (100..).zip(gather(others).await.unwrap()) {
+            assert!(back == of(number));
+        }
+        let kept = client.submit(what_was_kept, ()).await.unwrap();
+        assert_eq!(kept, [0, 1, 2, 3, 4].map(Some));
+    });
+}
+
+#[test]
+fn what_a_task_keeps_of_its_arguments_counts_as_its_memory() {
+    run(async {
+        let client = Client::local().workers(1).memory_limit(48 << 20).await.unwrap();
+        let sent = Bytes::from(vec![1; 60 << 20]);
+        let sum = |x: Bytes| x.iter().map(|byte| usize::from(*byte)).sum::<usize>();
+        assert_eq!(client.submit(sum, sent.clone()).await.unwrap(), sent.len());
+        let error = client.submit(keep, sent).await.unwrap_err();
+        assert!(error.is_out_of_memory(), "{error}");
     });
 }
 
