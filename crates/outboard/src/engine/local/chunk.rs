@@ -7,10 +7,10 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
-use super::outbox;
+use super::outbox::{self, Outbox};
 use crate::passing;
 use crate::sealed;
-use crate::wire::{self, Payload, Place, Run, ToWorker};
+use crate::wire::{self, Payload, Place, Run, SHARED_BYTES, ToWorker};
 
 /// A buffer above this capacity is given back when it is empty.
 const KEPT_BYTES: usize = 1 << 20;
@@ -114,5 +114,55 @@ impl Deref for Chunk {
             Self::Frames(bytes) | Self::Passing(bytes, _) => bytes,
             Self::Payload(payload) | Self::Large(_, payload) => payload,
         }
+    }
+}
+
+impl Outbox<Chunk> {
+    /// Queues a frame; what would cost more to copy is a chunk of its own. No chunk is
+    /// empty: its task would be answered before it counts as written.
+    pub(super) fn append(&mut self, run: Run, payload: &Payload) {
+        let seq = run.seq;
+        if payload.is_large() {
+            return self.push(seq, Chunk::Large(run, payload.clone()));
+        }
+        if !matches!(self.last_mut(), Some(Chunk::Frames(_))) {
+            let empty = self.take_spare().unwrap_or_default();
+            self.push(seq, empty);
+        }
+        let Some(Chunk::Frames(frames)) = self.last_mut() else { return };
+        let message = ToWorker::Run(run, Place::Frame);
+        match payload {
+            Payload::Shared(bytes) if bytes.len() >= SHARED_BYTES => {
+                wire::append_head(frames, &message, bytes.len());
+                self.push(seq, Chunk::Payload(payload.clone()));
+            }
+            _ => wire::append(frames, &message, payload),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Bytes;
+    use crate::wire::FunctionRef;
+
+    #[test]
+    fn no_chunk_is_empty() {
+        let run = Run {
+            seq: 1,
+            function: FunctionRef::Index(0),
+            attempt: 1,
+            deadline_ns: 0,
+            context: None,
+        };
+        for payload in [Bytes::new().into(), Bytes::from_static(b"few").into(), Vec::new().into()] {
+            let mut outbox = Outbox::default();
+            outbox.append(run.clone(), &payload);
+            assert!(matches!(outbox.last_mut(), Some(Chunk::Frames(frame)) if !frame.is_empty()));
+        }
+        let mut outbox = Outbox::default();
+        outbox.append(run, &Bytes::from(vec![7; SHARED_BYTES]).into());
+        assert!(matches!(outbox.last_mut(), Some(Chunk::Payload(_))));
     }
 }

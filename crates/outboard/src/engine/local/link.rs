@@ -24,7 +24,7 @@ use crate::event::Worn;
 use crate::ledger::TaskId;
 use crate::placement::SlotId;
 use crate::shared::{Page, Word};
-use crate::wire::{self, FunctionRef, Payload, Place, Run, SHARED_BYTES, ToWorker};
+use crate::wire::{FunctionRef, Payload, Place, Run};
 use crate::worker::now_ns;
 
 use super::chunk::Chunk;
@@ -160,7 +160,7 @@ impl Link {
         }
         let context = origin.and_then(|origin| origin.context.clone());
         let run = Run { seq, function, attempt, deadline_ns, context };
-        outgoing.append(run, &work.args.payload);
+        outgoing.outbox.append(run, &work.args.payload);
     }
 
     /// Has the worker forget a scattered value, if it was sent it.
@@ -606,54 +606,5 @@ impl Outgoing {
     /// Whether a task was taken back.
     fn is_revoked(&self, seq: u64) -> bool {
         self.sent.iter().any(|sent| sent.seq == seq && sent.revoked)
-    }
-
-    /// Queues a frame; what would cost more to copy is a chunk of its own. No chunk is
-    /// empty: its task would be answered before it counts as written.
-    fn append(&mut self, run: Run, payload: &Payload) {
-        let seq = run.seq;
-        if payload.is_large() {
-            return self.outbox.push(seq, Chunk::Large(run, payload.clone()));
-        }
-        if !matches!(self.outbox.last_mut(), Some(Chunk::Frames(_))) {
-            let empty = self.outbox.take_spare().unwrap_or_default();
-            self.outbox.push(seq, empty);
-        }
-        let Some(Chunk::Frames(frames)) = self.outbox.last_mut() else { return };
-        let message = ToWorker::Run(run, Place::Frame);
-        match payload {
-            Payload::Shared(bytes) if bytes.len() >= SHARED_BYTES => {
-                wire::append_head(frames, &message, bytes.len());
-                self.outbox.push(seq, Chunk::Payload(payload.clone()));
-            }
-            _ => wire::append(frames, &message, payload),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Bytes;
-
-    #[test]
-    fn no_chunk_is_empty() {
-        let run = Run {
-            seq: 1,
-            function: FunctionRef::Index(0),
-            attempt: 1,
-            deadline_ns: 0,
-            context: None,
-        };
-        for payload in [Bytes::new().into(), Bytes::from_static(b"few").into(), Vec::new().into()] {
-            let mut outgoing = Outgoing::default();
-            outgoing.append(run.clone(), &payload);
-            assert!(
-                matches!(outgoing.outbox.last_mut(), Some(Chunk::Frames(frame)) if !frame.is_empty())
-            );
-        }
-        let mut outgoing = Outgoing::default();
-        outgoing.append(run, &Bytes::from(vec![7; SHARED_BYTES]).into());
-        assert!(matches!(outgoing.outbox.last_mut(), Some(Chunk::Payload(_))));
     }
 }
