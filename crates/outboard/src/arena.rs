@@ -192,7 +192,12 @@ impl Ring {
         }
     }
 
-    /// How far it was used, if nothing is in use now.
+    /// How far it was used since its pages were given back.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// As much, if nothing is in use now.
     pub(crate) fn idle_used(&self) -> usize {
         if self.live.is_empty() { self.used } else { 0 }
     }

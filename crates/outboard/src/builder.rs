@@ -186,8 +186,9 @@ impl LocalBuilder {
     }
 
     /// Replaces a worker that has more resident memory than this, in bytes,
-    /// after a task; by default never. It is measured after tasks that ran for
-    /// a millisecond or more, and after every 1024th. As
+    /// after a task; by default never. Payloads that it shares with the server
+    /// do not count. It is measured after tasks that ran for a millisecond or
+    /// more, and after every 1024th. As
     /// [`recycle_after_tasks`](Self::recycle_after_tasks).
     pub fn recycle_above(mut self, memory_bytes: u64) -> Self {
         self.settings.recycling.memory_bytes = Some(memory_bytes);

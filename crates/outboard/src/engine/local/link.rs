@@ -485,10 +485,13 @@ impl Link {
     }
 
     /// Why it is to be replaced, said once. It has so much resident memory
-    /// between tasks, or that is not known.
+    /// between tasks, or that is not known; payloads that it shares with the server
+    /// are not its own.
     pub(super) fn wore_out(&self, memory_bytes: u64) -> Option<Worn> {
         let age = self.wear.until.map(|_| Instant::now());
-        let memory = (memory_bytes, self.memory_at_start.load(Relaxed));
+        let shared_bytes = if memory_bytes == 0 { 0 } else { self.outgoing().arena_used() };
+        let own_bytes = memory_bytes.saturating_sub(shared_bytes as u64);
+        let memory = (own_bytes, self.memory_at_start.load(Relaxed));
         let out = self.wear.out(age.unwrap_or(self.started), self.done.load(Relaxed), memory);
         out.filter(|_| !self.worn.swap(true, AcqRel))
     }
@@ -601,6 +604,11 @@ impl Outgoing {
     /// The latest sending of a task that was not taken back.
     fn find(&mut self, task: TaskId) -> Option<&mut Sent> {
         self.sent.iter_mut().rev().find(|sent| sent.task == task && !sent.revoked)
+    }
+
+    /// How much of the arena may be in the worker's memory.
+    fn arena_used(&self) -> usize {
+        self.arguments.used() + self.results_used
     }
 
     /// Whether a task was taken back.

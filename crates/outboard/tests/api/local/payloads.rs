@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use outboard::{Bytes, Cause, Client, Scattered, gather};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
@@ -256,6 +257,23 @@ fn what_a_task_keeps_of_its_arguments_counts_as_its_memory() {
         assert_eq!(client.submit(sum, sent.clone()).await.unwrap(), sent.len());
         let error = client.submit(keep, sent).await.unwrap_err();
         assert!(error.is_out_of_memory(), "{error}");
+    });
+}
+
+#[test]
+fn payloads_do_not_count_as_the_workers_own_memory() {
+    run(async {
+        let client = Client::local().workers(1).recycle_above(72 << 20).await.unwrap();
+        let worker = client.submit(pid, ()).await.unwrap();
+        let sent = Bytes::from(vec![7; 60 << 20]);
+        let echo = |bytes: Bytes| {
+            std::thread::sleep(Duration::from_millis(2));
+            bytes
+        };
+        for _ in 0..3 {
+            assert!(client.submit(echo, sent.clone()).await.unwrap() == sent);
+            assert_eq!(client.submit(pid, ()).await.unwrap(), worker);
+        }
     });
 }
 
