@@ -36,6 +36,10 @@ const BYTES: usize = 2 * HALF_BYTES + ANSWERS_BYTES;
 /// Payloads begin at a cache line of their own.
 const LINE: usize = 64;
 
+/// Arguments that a task may keep have pages of their own, in units of this: no
+/// system's are larger.
+const PAGES: usize = 64 << 10;
+
 /// How much is given back to the system in one go: about 50 µs.
 const GIVEN_BACK_AT_ONCE: usize = 1 << 20;
 
@@ -100,19 +104,28 @@ impl Arena {
     }
 
     /// Arguments in place, in a worker, for as long as a task likes; `None` if they
-    /// cannot lie there.
+    /// cannot lie there, or share a page with others.
     ///
     /// If somebody still has them when the task is answered, they have to be
     /// [set apart](Self::set_apart) before that.
     pub(crate) fn lend(self: &Arc<Self>, offset: u64, bytes: u64) -> Option<Lent> {
-        Some(Lent { arena: Arc::clone(self), place: place(Half::Arguments, offset, bytes)? })
+        let place = place(Half::Arguments, offset, bytes)?;
+        let alone = place.start.is_multiple_of(rustix::param::page_size());
+        alone.then(|| Lent { arena: Arc::clone(self), place })
     }
 
     /// Keeps what was lent there, apart from all that the server will do. The rest of
-    /// this mapping is of no use after that: open another.
-    pub(crate) fn set_apart(&self, offset: u64, bytes: u64) -> io::Result<()> {
-        let place = place(Half::Arguments, offset, bytes);
-        place.map_or(Ok(()), |place| self.0.set_apart(&place))
+    /// this mapping is gone after that; gives another.
+    ///
+    /// # Errors
+    ///
+    /// See [`Shared::set_apart`].
+    pub(crate) fn set_apart(&self, file: &OwnedFd, offset: u64, bytes: u64) -> io::Result<Self> {
+        if let Some(place) = place(Half::Arguments, offset, bytes) {
+            let end = place.end.next_multiple_of(rustix::param::page_size());
+            self.0.set_apart(file, place.start..end)?;
+        }
+        Self::open(file)
     }
 
     /// Gives back the last of the pages up to `used`, while nobody uses them;
@@ -167,18 +180,20 @@ impl Ring {
 
     /// Where the payload of a task can lie; `None` if it does not fit now.
     pub(crate) fn place(&mut self, seq: u64, bytes: usize) -> Option<usize> {
-        let start = self.gap(bytes)?;
+        let unit = if bytes as u64 >= IN_PLACE_BYTES { PAGES } else { 1 };
+        let bytes = bytes.next_multiple_of(unit);
+        let start = self.gap(bytes, unit.max(LINE))?;
         self.live.push_back((seq, start..start + bytes));
         self.used = self.used.max(start + bytes);
         Some(start)
     }
 
-    fn gap(&self, bytes: usize) -> Option<usize> {
+    fn gap(&self, bytes: usize, unit: usize) -> Option<usize> {
         let fits = |gap: Range<usize>| (gap.len() >= bytes).then_some(gap.start);
         let (Some((_, first)), Some((_, last))) = (self.live.front(), self.live.back()) else {
             return fits(0..self.bytes);
         };
-        let after = last.end.next_multiple_of(LINE);
+        let after = last.end.next_multiple_of(unit);
         if last.start < first.start {
             return fits(after..first.start.max(after));
         }
@@ -192,12 +207,7 @@ impl Ring {
         }
     }
 
-    /// How far it was used since its pages were given back.
-    pub(crate) fn used(&self) -> usize {
-        self.used
-    }
-
-    /// As much, if nothing is in use now.
+    /// How far it was used, if nothing is in use now.
     pub(crate) fn idle_used(&self) -> usize {
         if self.live.is_empty() { self.used } else { 0 }
     }
@@ -232,15 +242,16 @@ mod tests {
     fn what_is_kept_stays_where_the_server_writes_again() {
         let (server, fd) = Arena::create().unwrap();
         let worker = Arc::new(Arena::open(&fd).unwrap());
-        for (offset, bytes) in [(0, 2 << 20), (5 << 20, 100), (HALF_BYTES - 4097, 4097)] {
+        for (offset, bytes) in [(0, 2 << 20), (5 << 20, 100), (HALF_BYTES - PAGES, PAGES - 1)] {
             server.write(Half::Arguments, offset, &vec![7; bytes]);
             let worker = Arc::new(Arena::open(&fd).unwrap());
             let kept = worker.lend(offset as u64, bytes as u64).unwrap();
             assert!(*kept.as_ref() == vec![7; bytes]);
-            worker.set_apart(offset as u64, bytes as u64).unwrap();
+            let next = worker.set_apart(&fd, offset as u64, bytes as u64).unwrap();
             drop(worker);
             server.write(Half::Arguments, offset, &vec![8; bytes]);
             assert!(*kept.as_ref() == vec![7; bytes]);
+            assert!(next.arguments(offset as u64, bytes as u64).unwrap() == vec![8; bytes]);
         }
         assert!(worker.lend(HALF_BYTES as u64, 1).is_none());
         assert_eq!(worker.arguments(5 << 20, 2).unwrap(), [8, 8], "the file is not changed");
@@ -250,8 +261,8 @@ mod tests {
     fn what_is_read_while_it_is_set_apart_is_the_same() {
         let (server, fd) = Arena::create().unwrap();
         let bytes = 1 << 20;
-        server.write(Half::Arguments, 0, &vec![7; bytes]);
         for _ in 0..50 {
+            server.write(Half::Arguments, 0, &vec![7; bytes]);
             let worker = Arc::new(Arena::open(&fd).unwrap());
             let kept = worker.lend(0, bytes as u64).unwrap();
             let begun = std::sync::Barrier::new(2);
@@ -261,7 +272,7 @@ mod tests {
                     assert!((0..5).all(|_| kept.as_ref().iter().all(|byte| *byte == 7)));
                 });
                 begun.wait();
-                worker.set_apart(0, bytes as u64).unwrap();
+                worker.set_apart(&fd, 0, bytes as u64).unwrap();
             });
         }
     }
@@ -291,6 +302,16 @@ mod tests {
         assert_eq!(ring.idle_used(), 0);
         ring.release(3);
         assert_eq!(ring.idle_used(), 1000);
+    }
+
+    #[test]
+    fn what_may_be_kept_shares_no_page() {
+        let mut ring = Ring::default();
+        assert_eq!(ring.place(1, 10), Some(0));
+        assert_eq!(ring.place(2, (1 << 20) + 1), Some(PAGES));
+        assert_eq!(ring.place(3, 10), Some((1 << 20) + 2 * PAGES));
+        ring.release(3);
+        assert_eq!(ring.place(4, HALF_BYTES), Some(0));
     }
 
     proptest! {

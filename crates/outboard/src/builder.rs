@@ -185,10 +185,11 @@ impl LocalBuilder {
         self
     }
 
-    /// Replaces a worker that has more resident memory than this, in bytes,
-    /// after a task; by default never. Payloads that it shares with the server
-    /// do not count. It is measured after tasks that ran for a millisecond or
-    /// more, and after every 1024th. As
+    /// Replaces a worker that has more memory of its own than this, in bytes,
+    /// after a task; by default never. That is what is resident, without what a
+    /// file backs and what is shared: neither the program's code nor payloads
+    /// count. It is measured after tasks that ran for a millisecond or more, and
+    /// after every 1024th. As
     /// [`recycle_after_tasks`](Self::recycle_after_tasks).
     pub fn recycle_above(mut self, memory_bytes: u64) -> Self {
         self.settings.recycling.memory_bytes = Some(memory_bytes);
@@ -382,7 +383,7 @@ pub(crate) struct Recycling {
     /// Tasks executed.
     pub(crate) tasks: Option<u64>,
     pub(crate) age: Option<Duration>,
-    /// Resident memory between tasks.
+    /// Memory of its own between tasks.
     pub(crate) memory_bytes: Option<u64>,
 }
 

@@ -13,8 +13,12 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create};
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
+    memfd_create,
+};
 use rustix::mm::{
     Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mremap_fixed, munmap,
 };
@@ -26,6 +30,8 @@ use crate::handover::Handover;
 struct Pages {
     start: NonNull<u8>,
     bytes: usize,
+    /// What is left of them, if not all.
+    left: OnceLock<Range<usize>>,
 }
 
 // SAFETY: the pages belong to this value until `drop`, whatever thread has it.
@@ -41,11 +47,17 @@ impl Pages {
         let pointer =
             unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, 0)? };
         let start = NonNull::new(pointer.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
-        Ok(Self { start, bytes })
+        Ok(Self { start, bytes, left: OnceLock::new() })
+    }
+
+    fn left(&self) -> Range<usize> {
+        self.left.get().cloned().unwrap_or(0..self.bytes)
     }
 
     fn at(&self, range: &Range<usize>) -> *mut u8 {
-        assert!(range.start <= range.end && range.end <= self.bytes, "inside of the mapping");
+        let left = self.left();
+        let inside = left.start <= range.start && range.end <= left.end;
+        assert!(inside && range.start <= range.end, "inside of the mapping");
         // SAFETY: just checked: the offset is at most the length of one mapping.
         unsafe { self.start.as_ptr().add(range.start) }
     }
@@ -53,9 +65,10 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: mapped with this length in `map`; what was lent of it does not
-        // outlive `self`.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
+        let left = self.left();
+        // SAFETY: mapped in `map`, and this is left of it; what was lent of it does
+        // not outlive `self`.
+        let _ = unsafe { munmap(self.at(&left).cast(), left.len()) };
     }
 }
 
@@ -111,6 +124,9 @@ impl Shared {
 
     fn map(fd: &OwnedFd, bytes: usize) -> io::Result<Self> {
         let pages = Pages::map(fd, bytes, ProtFlags::READ | ProtFlags::WRITE)?;
+        // SAFETY: the advice changes nothing of what they hold. Of a huge page no part
+        // could be taken from the file while a device reads it (`set_apart`).
+        let _ = unsafe { madvise(pages.at(&(0..0)).cast(), bytes, Advice::LinuxNoHugepage) };
         Ok(Self(pages, Handover::default()))
     }
 
@@ -175,55 +191,46 @@ impl Shared {
         unsafe { std::slice::from_raw_parts(self.0.at(&range), range.len()) }
     }
 
-    /// Makes a place of this mapping this process's own, with what it holds and
-    /// where it is; all the rest of the mapping is of no use after that.
+    /// Makes pages of this mapping this process's own, with what they hold and where
+    /// they are, and takes them from its file. All the rest of the mapping is gone
+    /// after that.
     ///
-    /// Whoever reads the place meanwhile, from whatever thread, reads the same.
+    /// Whoever reads the pages meanwhile reads the same: a thread, and a device that
+    /// the system has them read by (`O_DIRECT`, `MSG_ZEROCOPY`), which goes on with
+    /// those that the file had. The file has others when it is written there again.
     ///
     /// # Errors
     ///
-    /// The system's. The mapping is unchanged, or still holds the place.
+    /// The system's. The pages may be unmapped by then, so whoever has them lent must
+    /// not go on.
     ///
     /// # Panics
     ///
-    /// If the place reaches outside of the mapping.
-    pub(crate) fn set_apart(&self, range: &Range<usize>) -> io::Result<()> {
-        let from = self.0.at(range);
+    /// If the place reaches outside of the mapping, or is not one of whole pages; the
+    /// second time.
+    pub(crate) fn set_apart(&self, file: &OwnedFd, pages: Range<usize>) -> io::Result<()> {
         let page = rustix::param::page_size();
-        let start = range.start / page * page;
-        let end = range.end.next_multiple_of(page).min(self.0.bytes);
-        let bytes = end - start;
+        let (place, bytes) = (self.0.at(&pages), pages.len());
+        assert!(pages.start.is_multiple_of(page) && bytes.is_multiple_of(page), "whole pages");
+        let rest = [0..pages.start, pages.end..self.0.bytes];
+        let rest = rest.map(|rest| (self.0.at(&rest).cast(), rest.len()));
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
         // SAFETY: new memory, where the kernel chooses. Of the place, as for `lent`,
         // nobody writes what is copied. The new pages take the place of the old ones
-        // in one step, as `mremap` says, with the same bytes within the range that is
-        // lent; beyond that range nothing is lent of this mapping. `Pages` unmaps
-        // what lies there in the end, whatever it is.
+        // in one step, as `mremap` says, with the same bytes.
         unsafe {
             let copy = mmap_anonymous(std::ptr::null_mut(), bytes, protection, flags)?;
-            let to = copy.cast::<u8>().add(range.start - start);
-            std::ptr::copy_nonoverlapping(from, to, range.len());
-            let place = self.0.at(&(start..end));
-            if let Err(error) = mremap_fixed(copy, bytes, bytes, MremapFlags::MAYMOVE, place.cast())
-            {
-                let _ = munmap(copy, bytes);
-                return Err(error.into());
-            }
+            std::ptr::copy_nonoverlapping(place, copy.cast(), bytes);
+            mremap_fixed(copy, bytes, bytes, MremapFlags::MAYMOVE, place.cast())?;
         }
-        self.reserve(0..start)?;
-        self.reserve(end..self.0.bytes)
-    }
-
-    /// Leaves nothing of a place but the addresses.
-    fn reserve(&self, range: Range<usize>) -> io::Result<()> {
-        if range.is_empty() {
-            return Ok(());
+        assert!(self.0.left.set(pages.clone()).is_ok(), "set apart once");
+        for (at, bytes) in rest.into_iter().filter(|(_, bytes)| *bytes > 0) {
+            // SAFETY: mapped in `map`, and still: only this unmaps it, once, as just
+            // checked. Nothing of it is lent.
+            unsafe { munmap(at, bytes)? };
         }
-        let (at, flags) = (self.0.at(&range), MapFlags::PRIVATE | MapFlags::FIXED);
-        // SAFETY: the range is of this mapping, and nothing of it is lent: `set_apart`
-        // kept what is.
-        unsafe { mmap_anonymous(at.cast(), range.len(), ProtFlags::empty(), flags)? };
-        Ok(())
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(file, flags, pages.start as u64, bytes as u64)?)
     }
 
     /// Gives pages back to the system: they read as zeros, and take no memory.
@@ -283,6 +290,38 @@ mod tests {
         assert_eq!(worker.lent(4092..4094), b"23");
         server.forget(0..3 << 12);
         assert_eq!(worker.read(4090..4100), [0; 10]);
+    }
+
+    #[test]
+    fn what_a_device_still_reads_stays_as_it_was() {
+        let page = rustix::param::page_size();
+        let (server, fd) = Shared::create(c"test", 8 * page).unwrap();
+        let worker = Shared::open(&fd, 8 * page).unwrap();
+        let places = page..5 * page;
+        server.write(places.start, &vec![7; places.len()]);
+        let lent = worker.lent(places.clone());
+        let (mut read, write) = std::io::pipe().unwrap();
+        let whole = rustix::pipe::IoSliceRaw::from_slice(lent);
+        // SAFETY: nothing of this process writes these pages. The pipe has the pages
+        // themselves, as a device would.
+        let given = unsafe {
+            rustix::pipe::vmsplice(&write, &[whole], rustix::pipe::SpliceFlags::empty()).unwrap()
+        };
+        worker.set_apart(&fd, places.clone()).unwrap();
+        server.write(0, &vec![8; 8 * page]);
+        assert!(lent.iter().all(|byte| *byte == 7));
+        let mut sent = vec![0; given];
+        std::io::Read::read_exact(&mut read, &mut sent).unwrap();
+        assert!(given >= page && sent.iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    #[should_panic(expected = "inside of the mapping")]
+    fn what_was_not_set_apart_is_gone() {
+        let page = rustix::param::page_size();
+        let (shared, fd) = Shared::create(c"test", 2 * page).unwrap();
+        shared.set_apart(&fd, page..2 * page).unwrap();
+        shared.read(0..1);
     }
 
     #[test]

@@ -44,6 +44,15 @@ const READ: usize = 4;
 const SAID: usize = 5;
 const HEARD: usize = 6;
 const ASLEEP: usize = 7;
+const OWN_MEMORY: usize = 8;
+
+/// What a worker has of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    pub(crate) resident_bytes: u64,
+    /// Of that, what is neither of a file nor shared.
+    pub(crate) own_bytes: u64,
+}
 
 /// One mapped page.
 #[derive(Debug)]
@@ -192,14 +201,17 @@ impl Page {
         self.words()[HEARD].load(Acquire)
     }
 
-    /// Worker: its resident memory, measured of late.
-    pub(crate) fn set_memory_bytes(&self, bytes: u64) {
-        self.words()[MEMORY].store(bytes, Relaxed);
+    /// Worker: its memory, measured of late.
+    pub(crate) fn set_memory(&self, memory: Memory) {
+        self.words()[MEMORY].store(memory.resident_bytes, Relaxed);
+        self.words()[OWN_MEMORY].store(memory.own_bytes, Relaxed);
     }
 
-    /// Server: the worker's resident memory as it last said, 0 before that.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        self.words()[MEMORY].load(Relaxed)
+    /// Server: the worker's memory as it last said, 0 before that.
+    pub(crate) fn memory(&self) -> Memory {
+        let [resident_bytes, own_bytes] =
+            [MEMORY, OWN_MEMORY].map(|word| self.words()[word].load(Relaxed));
+        Memory { resident_bytes, own_bytes }
     }
 }
 

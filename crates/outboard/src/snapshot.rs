@@ -171,8 +171,8 @@ impl WorkerSnapshot {
     pub(crate) fn measure(&mut self) {
         #[cfg(all(feature = "local", target_os = "linux"))]
         if self.pid != std::process::id() {
-            let memory = crate::worker::resident_bytes(&format!("/proc/{}/statm", self.pid));
-            self.memory_bytes = memory.or(self.memory_bytes);
+            let memory = crate::worker::memory(&format!("/proc/{}/statm", self.pid));
+            self.memory_bytes = memory.map(|now| now.resident_bytes).or(self.memory_bytes);
             self.cpu_time = cpu_time(self.pid);
         }
     }

@@ -1,9 +1,8 @@
 //! What a worker process does: read a task, run it, write its result, one task
 //! at a time on one thread.
 
-use std::alloc::{Layout, handle_alloc_error};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -36,14 +35,16 @@ use crate::wire::{
     VERSION,
 };
 
+/// What tasks keep of their arguments.
+mod kept;
 /// The limits that this worker sets itself.
 mod limits;
 /// What a task took.
 mod meter;
 
 use limits::CpuLimit;
-use meter::{Meter, memory_bytes};
-pub(crate) use meter::{now_ns, resident_bytes};
+use meter::{Meter, OWN};
+pub(crate) use meter::{memory, now_ns};
 
 /// Set for worker processes: the number of the process that started it.
 pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER_OF";
@@ -89,14 +90,27 @@ pub(crate) fn run_as_worker(setup: impl FnOnce(), in_test: bool) -> ! {
     });
     match ready {
         Ok(worker) => worker.serve_on_its_stack(),
-        Err(error) => give_up(&format!("this process cannot become a worker: {error}")),
+        Err(error) => leave("this process cannot become a worker", &error),
+    }
+}
+
+/// Ends this process for what became of its conversation: quietly if the server hung
+/// up.
+fn leave(what: &str, error: &io::Error) -> ! {
+    match error.kind() {
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => exit(0),
+        _ => give_up(&format!("{what}: {error}")),
     }
 }
 
 /// Says why in one line, which is the last, and ends this process.
 fn give_up(why: &str) -> ! {
-    eprintln!("{OUR_WORDS}{}", why.replace('\n', " "));
+    say_last(why);
     exit(1)
+}
+
+fn say_last(why: &str) {
+    eprintln!("{OUR_WORDS}{}", why.replace('\n', " "));
 }
 
 /// Arms the end of this process with its parent, which may be gone already.
@@ -214,11 +228,11 @@ impl Worker {
         if let Err(why) = start::run_all() {
             give_up(&why);
         }
-        self.current.page.set_memory_bytes(memory_bytes().unwrap_or(0));
+        self.current.page.set_memory(memory(OWN).unwrap_or_default());
         let result = self.say(&FromWorker::Ready).and_then(|()| self.serve_all());
         match result {
             Ok(()) => exit(0),
-            Err(error) => give_up(&format!("this worker lost its server: {error}")),
+            Err(error) => leave("this worker lost its server", &error),
         }
     }
 
@@ -293,7 +307,7 @@ impl Worker {
         let output = match outcome {
             Ok(output) => output,
             Err(failure) => {
-                self.let_go(args)?;
+                self.let_go(args);
                 return self.answer(&FromWorker::Failed { seq, usage, failure }, &[], None);
             }
         };
@@ -304,7 +318,7 @@ impl Worker {
                 Payload::Shared(bytes) => Payload::copy(&bytes),
                 output => output,
             };
-            self.let_go(args)?;
+            self.let_go(args);
             self.answer(&done(Place::Frame), &output, None)?;
             codec::recycle(output);
             return Ok(());
@@ -315,33 +329,16 @@ impl Worker {
             self.arena.write(Half::Results, offset, &output);
             let place = Place::Arena { offset: offset as u64, bytes };
             codec::recycle(output);
-            self.let_go(args)?;
+            self.let_go(args);
             self.answer(&done(place), &[], None)
         } else if let Ok(file) = sealed::create(&output) {
             drop(output);
-            self.let_go(args)?;
+            self.let_go(args);
             self.answer(&done(Place::File { bytes }), &[], Some(file))
         } else {
-            self.let_go(args)?;
+            self.let_go(args);
             self.answer(&done(Place::Frame), &output, None)
         }
-    }
-
-    /// Where arguments lay may be written once their task is answered: what somebody
-    /// keeps of them has to lie elsewhere by then.
-    fn let_go(&mut self, args: Place) -> io::Result<()> {
-        let (Place::Arena { offset, bytes }, None) = (args, Arc::get_mut(&mut self.arena)) else {
-            return Ok(());
-        };
-        let fresh = self.arena.set_apart(offset, bytes).and_then(|()| Arena::open(&self.arena_fd));
-        self.arena = Arc::new(fresh.inspect_err(|error| {
-            if error.raw_os_error() == Some(Errno::NOMEM.raw_os_error()) {
-                // Said as the allocator says it, so that it counts as what it is.
-                let _: Result<(), _> =
-                    Layout::array::<u8>(bytes as usize).map(|kept| handle_alloc_error(kept));
-            }
-        })?);
-        Ok(())
     }
 
     /// Writes an answer to where the server finds it even after this process's
@@ -469,6 +466,9 @@ fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWork
     let mut fds = Vec::new();
     let received = passing::receive(socket, inbox.room(), &mut fds)?;
     inbox.arrived(received);
+    if received == 0 {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
     let frame = inbox.next_frame(received).map_err(other)?;
     let (message, _) = wire::decode(frame.unwrap_or_default()).map_err(other)?;
     let memory = fds.try_into().map_err(|_| io::Error::other("the server sent no memory"))?;

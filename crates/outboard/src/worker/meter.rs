@@ -3,7 +3,7 @@
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::current::InWorker;
-use crate::shared::Page;
+use crate::shared::{Memory, Page};
 use crate::wire::Usage;
 
 /// How long a task has to run for its memory to be measured: that reads a file.
@@ -31,8 +31,9 @@ impl Meter {
         if run_ns < MEASURED_NS && !seq.is_multiple_of(MEASURED_EVERY) {
             return Usage { run_ns, ..Usage::default() };
         }
-        let memory_bytes = memory_bytes();
-        page.set_memory_bytes(memory_bytes.unwrap_or(0));
+        let memory = memory(OWN);
+        page.set_memory(memory.unwrap_or_default());
+        let memory_bytes = memory.map(|memory| memory.resident_bytes);
         let cpu_ns = Some(now_ns(ClockId::ProcessCPUTime) - self.cpu_ns);
         Usage { run_ns, cpu_ns, memory_bytes, ..Usage::default() }
     }
@@ -44,14 +45,15 @@ pub(crate) fn now_ns(clock: ClockId) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// This process's resident memory.
-pub(super) fn memory_bytes() -> Option<u64> {
-    resident_bytes("/proc/self/statm")
-}
+/// The `statm` file of this process.
+pub(super) const OWN: &str = "/proc/self/statm";
 
-/// The second number of a `statm` file, in bytes.
-pub(crate) fn resident_bytes(statm: &str) -> Option<u64> {
+/// What a `statm` file says (proc_pid_statm(5), fields 2 and 3).
+pub(crate) fn memory(statm: &str) -> Option<Memory> {
     let text = std::fs::read_to_string(statm).ok()?;
-    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+    let mut pages = text.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
+    let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
+    let page = rustix::param::page_size() as u64;
+    let own_bytes = resident.saturating_sub(shared) * page;
+    Some(Memory { resident_bytes: resident * page, own_bytes })
 }

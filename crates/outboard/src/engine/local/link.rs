@@ -58,8 +58,9 @@ pub(super) struct Link {
     worn: AtomicBool,
     /// When it said hello: it came as far as `init`.
     pub(super) greeted: OnceLock<Instant>,
-    /// Resident memory when it was ready, and when it was last measured.
-    memory_at_start: AtomicU64,
+    /// Memory of its own when it was ready.
+    own_at_start: AtomicU64,
+    /// Resident memory when it was last measured.
     memory_measured: AtomicU64,
     killed: AtomicBool,
     /// It was killed or sent away on purpose.
@@ -129,7 +130,7 @@ impl Link {
             wear,
             worn: AtomicBool::new(false),
             greeted: OnceLock::new(),
-            memory_at_start: AtomicU64::new(0),
+            own_at_start: AtomicU64::new(0),
             memory_measured: AtomicU64::new(0),
             killed: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
@@ -272,9 +273,9 @@ impl Link {
 
     /// It said that it executes tasks; whether that was the first time.
     pub(super) fn set_ready(&self) -> bool {
-        let memory_bytes = self.page.memory_bytes();
-        self.memory_at_start.store(memory_bytes, Relaxed);
-        self.memory_measured.store(memory_bytes, Relaxed);
+        let memory = self.page.memory();
+        self.own_at_start.store(memory.own_bytes, Relaxed);
+        self.memory_measured.store(memory.resident_bytes, Relaxed);
         !self.ready.swap(true, AcqRel)
     }
 
@@ -481,17 +482,14 @@ impl Link {
 
     /// The most memory it was seen to have, in bytes.
     pub(super) fn memory_bytes(&self) -> Option<u64> {
-        Some(self.page.memory_bytes()).filter(|bytes| *bytes > 0)
+        Some(self.page.memory().resident_bytes).filter(|bytes| *bytes > 0)
     }
 
-    /// Why it is to be replaced, said once. It has so much resident memory
-    /// between tasks, or that is not known; payloads that it shares with the server
-    /// are not its own.
-    pub(super) fn wore_out(&self, memory_bytes: u64) -> Option<Worn> {
+    /// Why it is to be replaced, said once. It was just measured between tasks, or not.
+    pub(super) fn wore_out(&self, measured: bool) -> Option<Worn> {
         let age = self.wear.until.map(|_| Instant::now());
-        let shared_bytes = if memory_bytes == 0 { 0 } else { self.outgoing().arena_used() };
-        let own_bytes = memory_bytes.saturating_sub(shared_bytes as u64);
-        let memory = (own_bytes, self.memory_at_start.load(Relaxed));
+        let own_bytes = if measured { self.page.memory().own_bytes } else { 0 };
+        let memory = (own_bytes, self.own_at_start.load(Relaxed));
         let out = self.wear.out(age.unwrap_or(self.started), self.done.load(Relaxed), memory);
         out.filter(|_| !self.worn.swap(true, AcqRel))
     }
@@ -604,11 +602,6 @@ impl Outgoing {
     /// The latest sending of a task that was not taken back.
     fn find(&mut self, task: TaskId) -> Option<&mut Sent> {
         self.sent.iter_mut().rev().find(|sent| sent.task == task && !sent.revoked)
-    }
-
-    /// How much of the arena may be in the worker's memory.
-    fn arena_used(&self) -> usize {
-        self.arguments.used() + self.results_used
     }
 
     /// Whether a task was taken back.

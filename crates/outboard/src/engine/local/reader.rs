@@ -262,7 +262,7 @@ impl Reader {
         usage.memory_before_bytes = usage.memory_bytes.and_then(|now| self.link.measured(now));
         let attempt = (sent.task, sent.attempt);
         reports.finished(slot, attempt, outcome, (usage, self.link.number));
-        if let Some(why) = self.link.wore_out(usage.memory_bytes.unwrap_or(0)) {
+        if let Some(why) = self.link.wore_out(usage.memory_bytes.is_some()) {
             self.links.replace(&self.link, why, reports);
         }
         Ok(())

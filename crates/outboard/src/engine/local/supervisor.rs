@@ -40,7 +40,7 @@ use crate::init::Restart;
 use crate::passing;
 use crate::shared::Page;
 use crate::wire::{self, ToWorker};
-use crate::worker::{VARIABLE, now_ns, resident_bytes};
+use crate::worker::{self, VARIABLE, now_ns};
 
 /// How often busy workers are looked at.
 const BEAT: Duration = Duration::from_millis(250);
@@ -462,7 +462,7 @@ impl Supervisor {
     fn retire_old(&self, now: Instant) {
         for worker in self.workers().filter(|worker| worker.link.is_ready()) {
             if worker.link.old_at().is_some_and(|at| at <= now)
-                && let Some(why) = worker.link.wore_out(0)
+                && let Some(why) = worker.link.wore_out(false)
             {
                 self.gate.report(|reports| self.links.replace(&worker.link, why, reports));
             }
@@ -614,8 +614,8 @@ impl Worker {
         if lasts(&mut self.mute, self.link.mute_at(), now) {
             self.link.blame(Cause::Protocol);
         }
-        if let Some(bytes) = resident_bytes(&format!("/proc/{}/statm", self.link.pid)) {
-            self.sampled_bytes = self.sampled_bytes.max(bytes);
+        if let Some(now) = worker::memory(&format!("/proc/{}/statm", self.link.pid)) {
+            self.sampled_bytes = self.sampled_bytes.max(now.resident_bytes);
         }
         if !self.is_stopped() {
             self.stopped_since = None;

@@ -49,9 +49,9 @@ impl Wear {
         self.memory_bytes.or(half).unwrap_or(u64::MAX)
     }
 
-    /// Why a worker that has executed so many tasks, and has so much resident
-    /// memory between them, is to be replaced, if it is; it had so much at its
-    /// start.
+    /// Why a worker that has executed so many tasks, and has so much
+    /// memory of its own between them, is to be replaced, if it is; it had so much
+    /// at its start.
     pub(super) fn out(
         &self,
         now: Instant,

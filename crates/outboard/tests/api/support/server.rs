@@ -113,9 +113,11 @@ impl Drop for Server {
     }
 }
 
-/// This binary.
+/// This binary, with the signals as a terminal leaves them, whoever runs the tests.
 pub(crate) fn binary() -> Command {
-    Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT,TERM").arg(std::env::current_exe().unwrap());
+    command
 }
 
 /// The directory of the scenario that this process plays.
