@@ -14,14 +14,15 @@
 //! place against the half, copies it, and decodes the copy. A worker decodes
 //! arguments in place, for its server does not write there before it has the
 //! answer; [large ones](IN_PLACE_BYTES) that are nothing but bytes its tasks get
-//! in place, too, and may keep ([`Lent`]). When a worker has been idle for 250 to 500 ms its pages go back to the
-//! system.
+//! in place, too, and may keep ([`Lent`]). When a worker has been idle [for a
+//! while](WARM) its pages go back to the system.
 
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::answers::ANSWERS_BYTES;
 use crate::mapping::Shared;
@@ -39,6 +40,11 @@ const LINE: usize = 64;
 /// Arguments that a task may keep have pages of their own, in units of this: no
 /// system's are larger.
 const PAGES: usize = 64 << 10;
+
+/// So long an idle worker's pages stay, for whoever sends a large payload now and
+/// then: new ones cost several times the copies. (jemalloc keeps its unused pages for
+/// 10 s.)
+pub(crate) const WARM: Duration = Duration::from_secs(5);
 
 /// How much is given back to the system in one go: about 50 µs.
 const GIVEN_BACK_AT_ONCE: usize = 1 << 20;

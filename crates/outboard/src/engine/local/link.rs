@@ -17,7 +17,7 @@ use tokio::io::Interest;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::arena::{Arena, Half, Ring};
+use crate::arena::{Arena, Half, Ring, WARM};
 use crate::engine::{Flush, Stopped, Work};
 use crate::error::{Cause, Lost};
 use crate::event::Worn;
@@ -85,8 +85,9 @@ struct Outgoing {
     arguments: Ring,
     /// How far the arena was used for results, since that was given back.
     results_used: usize,
-    /// The last task when it was last asked whether it gives pages back.
-    quiet_since: u64,
+    /// The last task when it was last asked whether it gives pages back, and when
+    /// that was first so.
+    quiet: Option<(u64, Instant)>,
 }
 
 /// A task that was sent; its answer is still to come.
@@ -214,15 +215,16 @@ impl Link {
     }
 
     /// Gives the pages of its arena back to the system, if it has had nothing to
-    /// do since this was asked last; whether it is to be asked again.
-    pub(super) fn give_back(&self) -> bool {
+    /// do [for a while](WARM); whether it is to be asked again.
+    pub(super) fn give_back(&self, now: Instant) -> bool {
         loop {
             // The mutex is held for one step at a time: others wait for it.
             let mut outgoing = self.outgoing();
             let used = (outgoing.arguments.idle_used(), outgoing.results_used);
-            let (since, last) = (outgoing.quiet_since, outgoing.last_seq);
-            outgoing.quiet_since = last;
-            if !outgoing.sent.is_empty() || (since != last && used != (0, 0)) {
+            let (idle, last) = (outgoing.sent.is_empty(), outgoing.last_seq);
+            let quiet = outgoing.quiet.filter(|(since, _)| idle && *since == last);
+            let (_, since) = *outgoing.quiet.insert(quiet.unwrap_or((last, now)));
+            if !idle || (used != (0, 0) && now < since + WARM) {
                 return true;
             }
             match used {

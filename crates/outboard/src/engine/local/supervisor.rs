@@ -440,7 +440,7 @@ impl Supervisor {
         // In this order: who submits after the store wakes us again.
         self.control.beating.store(false, std::sync::atomic::Ordering::SeqCst);
         // All are asked, and those that were busy until now once more.
-        let used = self.workers().filter(|worker| worker.link.give_back()).count();
+        let used = self.workers().filter(|worker| worker.link.give_back(now)).count();
         if used > 0 || self.workers().any(|worker| worker.link.is_busy()) {
             self.control.beating.store(true, std::sync::atomic::Ordering::SeqCst);
         } else {

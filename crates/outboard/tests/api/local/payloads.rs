@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outboard::{Bytes, Cause, Client, Scattered, gather};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
@@ -151,7 +151,13 @@ fn an_idle_worker_gives_the_pages_of_its_payloads_back() {
             let sent = Bytes::from(vec![7; bytes]);
             assert!(client.submit(|x: Bytes| x, sent.clone()).await.unwrap() == sent);
         }
-        assert!(shared_bytes(worker) > before + (20 << 20));
+        let start = Instant::now();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let kept = shared_bytes(worker);
+        // Otherwise this process was held up for seconds.
+        if start.elapsed() < Duration::from_secs(4) {
+            assert!(kept > before + (20 << 20), "they stay for whoever sends a large one now");
+        }
         eventually("they are given back", || shared_bytes(worker) <= before + (64 << 10)).await;
         let sent = Bytes::from(vec![9; 1 << 20]);
         assert!(client.submit(|x: Bytes| x, sent.clone()).await.unwrap() == sent);
