@@ -4,6 +4,11 @@
 //! In a process of its own, so that its memory is that of the queue: what the
 //! process has more of resident (`RssAnon`), the caller's futures among it,
 //! after the arguments' own bytes are taken off.
+//!
+//! The caller awaits the oldest task and submits another, so that the queue stays
+//! as long as it is; but where many wait, the workers run ahead of the caller. So the
+//! time is divided by how many tasks were done in it, and those that were not submitted
+//! in it are charged with what a submit took when the queue was filled.
 
 use std::collections::VecDeque;
 use std::os::unix::net::UnixStream;
@@ -43,7 +48,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// What the process found out.
 #[derive(Debug, Serialize, Deserialize)]
 struct Found {
-    /// Seconds for each task, of each slice.
+    /// Seconds to submit and execute one task, of each slice.
     short: Vec<f64>,
     long: Vec<f64>,
     /// Each time that the long queue was filled.
@@ -127,16 +132,20 @@ impl Queue {
         Ok(Self { client, holding, waiting, submit_seconds, bytes_per_task })
     }
 
-    /// Has the oldest task done and submits a new one, again and again, so that
-    /// the queue stays as long as it is; the seconds for each, of each slice.
+    /// Has the oldest task done and submits a new one, again and again; the seconds
+    /// for each that was done, of each slice.
     async fn turn_over(mut self) -> anyhow::Result<Vec<f64>> {
         self.holding.clear();
         let mut times = Vec::new();
         self.one_slice().await?;
         for _ in 0..TIMES {
+            let done = self.client.snapshot().done;
             let start = Instant::now();
             self.one_slice().await?;
-            times.push(start.elapsed().as_secs_f64() / TIMED as f64);
+            let took = start.elapsed().as_secs_f64();
+            let done = (self.client.snapshot().done - done).max(1);
+            let ahead = done.saturating_sub(TIMED as u64) as f64;
+            times.push((took + ahead * self.submit_seconds) / done as f64);
         }
         Ok(times)
     }
