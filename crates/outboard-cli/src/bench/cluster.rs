@@ -50,8 +50,9 @@ pub(super) fn measure(plan: Plan, args: &BenchArgs) -> anyhow::Result<Vec<Row>> 
         found == 0,
         "the cluster has {found} workers: the bench needs one without, for its own"
     );
-    let cluster = Cluster::start(url, find_python(args.python.as_deref())?, &ours)?;
+    let mut cluster = Cluster::start(url, find_python(args.python.as_deref())?, &ours)?;
     let beside = runtime.block_on(Client::connect(&cluster.with_plugin()?))?;
+    cluster.clients.push(&beside);
     let mut python = Python::start(&cluster)?;
     let (slice, tasks) = if plan.quick { (QUICK_SLICE, QUICK_BATCH) } else { (SLICE, BATCH) };
     let one_by_one = |client: &Client| runtime.block_on(roundtrips(client.clone(), slice));
@@ -106,7 +107,8 @@ async fn batch(client: Client, tasks: usize) -> anyhow::Result<Vec<f64>> {
 
 /// The workers that the bench brings.
 struct Cluster<'a> {
-    client: &'a Client,
+    /// Ours; each learns of workers for itself.
+    clients: Vec<&'a Client>,
     url: &'a str,
     python: PathBuf,
     workers: Vec<Running>,
@@ -125,7 +127,7 @@ impl Drop for Running {
 impl<'a> Cluster<'a> {
     fn start(url: &'a str, python: PathBuf, client: &'a Client) -> anyhow::Result<Self> {
         let cores = std::thread::available_parallelism()?.get();
-        let mut cluster = Self { client, url, python, workers: Vec::new() };
+        let mut cluster = Self { clients: vec![client], url, python, workers: Vec::new() };
         for _ in 0..cores {
             let args = ["--nthreads=1", "--no-nanny", "--dashboard-address=127.0.0.1:0"];
             let mut command = Command::new(&cluster.python);
@@ -157,7 +159,8 @@ impl<'a> Cluster<'a> {
 
     fn has_joined(&self, workers: usize) -> anyhow::Result<()> {
         let what = format!("the cluster has {workers} workers");
-        wait_until(&what, || self.client.snapshot().workers == workers)
+        let knows = |client: &&Client| client.snapshot().workers == workers;
+        wait_until(&what, || self.clients.iter().all(knows))
     }
 
     /// Does something while a native worker is there.
