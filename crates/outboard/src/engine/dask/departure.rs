@@ -98,6 +98,7 @@ impl Talk<'_> {
                 known.push((restrictions, Vec::new()));
             }
             let (restrictions, tasks) = &mut known[place];
+            keeper.shared.table().placed(keeper.at, &start.key, restrictions.plugin);
             tasks.push(graph_task(start, restrictions));
         }
         Ok((known, unknown))

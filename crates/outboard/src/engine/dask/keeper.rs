@@ -17,6 +17,7 @@ use super::cluster::{Cluster, check_version};
 use super::connection::{Connection, Dialer, Incoming, Outgoing};
 use super::fetch::{self, Outcome};
 use super::frames::Bounds;
+use super::load::offer;
 use super::message::{Message, Serialized, field, list, map, text};
 use super::plugin::{self, Plugin};
 use super::shelf::Upload;
@@ -26,6 +27,7 @@ use super::values;
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error, Lost};
+use crate::task::Function;
 
 /// How long what leaves for a busy scheduler waits for more, and how often.
 const MOMENT: Duration = Duration::from_millis(2);
@@ -291,11 +293,22 @@ impl Talk<'_> {
             let soon = LOOK.min(self.keeper.silence / 3);
             let _ = tokio::time::timeout(soon, changed).await;
             self.look().await?;
+            self.end_stranded();
             let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
             if heard.elapsed() > self.keeper.silence {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "it says nothing any more"));
             }
         }
+    }
+
+    /// Ends tasks that no worker can execute any more.
+    fn end_stranded(&self) {
+        let (at, shared) = (self.keeper.at, &self.keeper.shared);
+        let cluster = shared.cluster(at);
+        let known = |function: &Function, build| cluster.offers(&offer(function, build));
+        let stranded = shared.table().stranded(Instant::now(), at, known);
+        let lost = |key| (key, Outcome::lost(Cause::Cluster));
+        self.keeper.conclude(stranded.into_iter().map(lost).collect());
     }
 
     /// Writes what is to leave, all that has come together at once.

@@ -6,6 +6,7 @@ use super::graph::{Called, GraphTask, Passed, Restrictions, resource};
 use super::plugin::{self, PluginCall};
 use super::shelf::Kind;
 use super::table::Start;
+use crate::task::Function;
 
 /// From how many bytes of arguments on a graph goes into a message of its own.
 const GRAPH_BYTES: usize = 32 << 20;
@@ -41,12 +42,18 @@ pub(super) fn restrictions(
 }
 
 fn of_rust(start: &Start, build: Option<&'static str>) -> Restrictions {
-    let (name, signature) = (start.function.name, start.function.signature);
-    let resource = match build {
+    let resource = offer(start.function, build);
+    Restrictions { resource: Some(resource), plugin: build, ..Restrictions::default() }
+}
+
+/// The resource of workers that know a Rust function: native ones, or those with a
+/// program of this build beside them.
+pub(super) fn offer(function: &Function, build: Option<&'static str>) -> String {
+    let (name, signature) = (function.name, function.signature);
+    match build {
         Some(build) => plugin::resource(build, name, signature),
         None => resource(name, signature),
-    };
-    Restrictions { resource: Some(resource), plugin: build, ..Restrictions::default() }
+    }
 }
 
 pub(super) fn graph_task(start: Start, restrictions: &Restrictions) -> GraphTask {

@@ -56,7 +56,10 @@ struct Held {
     scheduler: usize,
     since: Instant,
     state: State,
-    python: bool,
+    function: &'static Function,
+    /// Where it went, and since when nobody there knows its function.
+    build: Option<&'static str>,
+    stranded: Option<Instant>,
     /// Its result is being fetched.
     fetching: bool,
     /// As it was sent, if it names scattered values, which can be lost.
@@ -210,7 +213,7 @@ impl Table {
         let at = best.expect("an engine has a scheduler");
         let scheduler = &mut self.schedulers[at];
         let Start { task, attempt, .. } = start;
-        let (key, python) = (start.key.clone(), start.function.python);
+        let (key, function) = (start.key.clone(), start.function);
         let arguments = start.values.iter().find(|value| value.kind == Kind::Arguments);
         let arguments = arguments.map(|value| value.id);
         scheduler.held += 1;
@@ -223,7 +226,9 @@ impl Table {
             scheduler: at,
             since: now,
             state: State::Queued,
-            python,
+            function,
+            build: None,
+            stranded: None,
             fetching: false,
             again: None,
             losses: 0,
@@ -342,8 +347,8 @@ impl Table {
     pub(crate) fn by_key(&self, at: usize, key: &str) -> Option<Entry> {
         let (slot, task) = *self.schedulers[at].keys.get(key)?;
         let held = self.slots.get(&slot)?.iter().find(|held| held.is(task, key))?;
-        let Held { attempt, since, python, .. } = *held;
-        Some(Entry { slot, task, attempt, since, python })
+        let Held { attempt, since, function, .. } = *held;
+        Some(Entry { slot, task, attempt, since, python: function.python })
     }
 
     /// Whether the result of a key is to be fetched now: it is wanted, and nobody
@@ -486,5 +491,6 @@ impl Scheduler {
     }
 }
 
+mod stranded;
 #[cfg(test)]
 mod tests;

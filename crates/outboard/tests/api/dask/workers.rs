@@ -22,6 +22,7 @@ on_every_release!(
     a_crash_fails_one_task_and_is_never_run_again,
     what_is_cancelled_or_late_frees_its_cpu,
     a_lost_native_worker_is_made_up_for_by_dask,
+    what_no_worker_can_execute_any_more_is_lost,
     a_native_worker_outlives_its_scheduler,
     a_native_worker_finishes_what_runs_before_it_leaves,
     a_second_signal_ends_a_native_worker_at_once,
@@ -155,6 +156,27 @@ async fn a_lost_native_worker_is_made_up_for_by_dask(release: Release) {
     scratch.started(2).await;
     scratch.release();
     assert_ne!(running.await.unwrap(), first.pid);
+    client.shutdown().await;
+}
+
+async fn what_no_worker_can_execute_any_more_is_lost(release: Release) {
+    let cluster = release.cluster(0).await;
+    let mut server = cluster.native_worker(1).await;
+    let client = cluster.client().await;
+    let scratch = Scratch::new();
+    let running = client.submit(hold, scratch.path());
+    scratch.started(1).await;
+    server.kill();
+    // The next one has it, if it comes in time.
+    let mut next = cluster.native_worker(1).await;
+    scratch.started(2).await;
+    next.kill();
+    let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
+    let error = ended.expect("it ends").unwrap_err();
+    assert_eq!(error.lost().unwrap().cause, Some(Cause::Cluster), "{error}");
+    let _server = cluster.native_worker(1).await;
+    assert_eq!(client.submit(double, 4).await.unwrap(), 8);
+    assert_eq!(scratch.starts(), 2);
     client.shutdown().await;
 }
 

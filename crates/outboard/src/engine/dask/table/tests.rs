@@ -343,7 +343,7 @@ impl Table {
     }
 }
 
-fn start(task: u32, key: String) -> Start {
+pub(super) fn start(task: u32, key: String) -> Start {
     Start {
         task: TaskId::for_test(task),
         attempt: 1,
