@@ -82,7 +82,8 @@ pub enum Cause {
     /// The cluster's scheduler cannot be reached any more: what became of the
     /// worker is not known.
     Scheduler,
-    /// The cluster lost it, or has lost several workers that had the task.
+    /// The cluster lost it, or has lost several workers that had the task, or has had
+    /// none for a while that knows its function.
     Cluster,
 }
 

@@ -98,9 +98,14 @@ impl Talk<'_> {
                 known.push((restrictions, Vec::new()));
             }
             let (restrictions, tasks) = &mut known[place];
-            keeper.shared.table().placed(keeper.at, &start.key, restrictions.plugin);
             tasks.push(graph_task(start, restrictions));
         }
+        let mut table = keeper.shared.table();
+        for (restrictions, tasks) in &known {
+            let build = restrictions.plugin;
+            tasks.iter().for_each(|task| table.placed(keeper.at, &task.key, build));
+        }
+        drop(table);
         Ok((known, unknown))
     }
 }

@@ -1,6 +1,7 @@
 //! Keeps one scheduler: connects to it, writes what is to leave, reads what it
 //! says, and comes back when it was lost.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,7 +22,7 @@ use super::load::offer;
 use super::message::{Message, Serialized, field, list, map, text};
 use super::plugin::{self, Plugin};
 use super::shelf::Upload;
-use super::table::Missed;
+use super::table::{Missed, PATIENCE};
 use super::upload;
 use super::values;
 use crate::engine::Gate;
@@ -45,9 +46,6 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// What a scheduler may send in one message.
 const FROM_SCHEDULER: Bounds = Bounds { frames: 1 << 16, bytes: 64 << 20 };
-
-/// How long after a scheduler is back a function that nobody offers is waited for.
-const REJOIN: Duration = Duration::from_secs(10);
 
 /// Who keeps one scheduler.
 pub(super) struct Keeper {
@@ -269,7 +267,7 @@ impl Talk<'_> {
     /// Whether workers may still be on their way to a scheduler that was started
     /// again: they need a moment to find it.
     pub(super) fn is_patient(&self) -> bool {
-        self.again && self.since.elapsed() < REJOIN
+        self.again && self.since.elapsed() < PATIENCE
     }
 
     /// Asks who the workers are.
@@ -305,7 +303,12 @@ impl Talk<'_> {
     fn end_stranded(&self) {
         let (at, shared) = (self.keeper.at, &self.keeper.shared);
         let cluster = shared.cluster(at);
-        let known = |function: &Function, build| cluster.offers(&offer(function, build));
+        // Thousands of tasks have a few functions.
+        let mut offered = HashMap::new();
+        let known = |function: &Function, build| {
+            let asked = || cluster.offers(&offer(function, build));
+            *offered.entry((function.name, function.signature, build)).or_insert_with(asked)
+        };
         let stranded = shared.table().stranded(Instant::now(), at, known);
         let lost = |key| (key, Outcome::lost(Cause::Cluster));
         self.keeper.conclude(stranded.into_iter().map(lost).collect());

@@ -492,5 +492,7 @@ impl Scheduler {
 }
 
 mod stranded;
+pub(crate) use stranded::PATIENCE;
+
 #[cfg(test)]
 mod tests;

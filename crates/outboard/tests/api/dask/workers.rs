@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_bytes::ByteBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::cluster::Certificates;
+use super::cluster::{Certificates, Cluster};
 use super::{Release, on_every_release};
 use crate::support::eventually;
 use crate::support::process::Process;
@@ -100,10 +100,16 @@ async fn a_result_is_what_the_function_gives(release: Release) {
     client.shutdown().await;
 }
 
-async fn a_crash_fails_one_task_and_is_never_run_again(release: Release) {
+/// A cluster with one native worker, which runs one task at a time.
+async fn one_worker(release: Release) -> (Cluster, Server, Client) {
     let cluster = release.cluster(0).await;
-    let _server = cluster.native_worker(1).await;
+    let server = cluster.native_worker(1).await;
     let client = cluster.client().await;
+    (cluster, server, client)
+}
+
+async fn a_crash_fails_one_task_and_is_never_run_again(release: Release) {
+    let (_cluster, _server, client) = one_worker(release).await;
     let scratch = Scratch::new();
     let error = client.submit(aborts_before, (scratch.path(), usize::MAX)).await.unwrap_err();
     let lost = error.lost().unwrap();
@@ -123,9 +129,7 @@ async fn a_crash_fails_one_task_and_is_never_run_again(release: Release) {
 }
 
 async fn what_is_cancelled_or_late_frees_its_cpu(release: Release) {
-    let cluster = release.cluster(0).await;
-    let _server = cluster.native_worker(1).await;
-    let client = cluster.client().await;
+    let (_cluster, _server, client) = one_worker(release).await;
     let (dropped, late) = (Scratch::new(), Scratch::new());
     let running = client.submit(spin, dropped.path());
     dropped.started(1).await;
@@ -160,15 +164,13 @@ async fn a_lost_native_worker_is_made_up_for_by_dask(release: Release) {
 }
 
 async fn what_no_worker_can_execute_any_more_is_lost(release: Release) {
-    let cluster = release.cluster(0).await;
-    let mut server = cluster.native_worker(1).await;
-    let client = cluster.client().await;
+    let (cluster, mut server, client) = one_worker(release).await;
     let scratch = Scratch::new();
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;
-    server.kill();
-    // The next one has it, if it comes in time.
+    // While another knows its function, it goes on.
     let mut next = cluster.native_worker(1).await;
+    server.kill();
     scratch.started(2).await;
     next.kill();
     let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
@@ -181,10 +183,8 @@ async fn what_no_worker_can_execute_any_more_is_lost(release: Release) {
 }
 
 async fn a_native_worker_outlives_its_scheduler(release: Release) {
-    let mut cluster = release.cluster(0).await;
-    let server = cluster.native_worker(1).await;
+    let (mut cluster, server, client) = one_worker(release).await;
     let scratch = Scratch::new();
-    let client = cluster.client().await;
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;
     let process = Process::open(scratch.pid());
@@ -223,9 +223,7 @@ async fn a_native_worker_finishes_what_runs_before_it_leaves(release: Release) {
 }
 
 async fn a_second_signal_ends_a_native_worker_at_once(release: Release) {
-    let cluster = release.cluster(0).await;
-    let mut server = cluster.native_worker(1).await;
-    let client = cluster.client().await;
+    let (cluster, mut server, client) = one_worker(release).await;
     let scratch = Scratch::new();
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;

@@ -1,13 +1,15 @@
-//! Tasks that no worker can execute any more: the last that knew their function has
-//! left, and a scheduler would keep them until another came, for ever if need be.
+//! Tasks of Rust that no worker can execute any more: the last that knew their function
+//! has left, and a scheduler would keep them until another came, for ever if need be. Those
+//! of Python wait, as Dask's own do: a cluster that adapts starts workers for them.
 
 use std::time::{Duration, Instant};
 
 use super::{Held, State, Table};
 use crate::task::Function;
 
-/// So long a worker that knows its function is waited for.
-pub(crate) const STRANDED: Duration = Duration::from_secs(10);
+/// How long a worker is waited for that knows a function, where there was one: after it
+/// has left, and when a scheduler is back.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Table {
     /// A task goes to native workers, or to those with a program of this build
@@ -19,12 +21,12 @@ impl Table {
     }
 
     /// The keys of tasks at a scheduler whose function no worker has known for
-    /// [so long](STRANDED), as far as this was asked; those of Rust.
+    /// [so long](PATIENCE), as far as this was asked.
     pub(crate) fn stranded(
         &mut self,
         now: Instant,
         at: usize,
-        known: impl Fn(&Function, Option<&'static str>) -> bool,
+        mut known: impl FnMut(&Function, Option<&'static str>) -> bool,
     ) -> Vec<String> {
         let there = |held: &&mut Held| {
             let runs = held.state == State::Sent && !held.fetching;
@@ -34,7 +36,7 @@ impl Table {
         for held in self.slots.values_mut().flatten().filter(there) {
             if known(held.function, held.build) {
                 held.stranded = None;
-            } else if *held.stranded.get_or_insert(now) + STRANDED <= now {
+            } else if *held.stranded.get_or_insert(now) + PATIENCE <= now {
                 stranded.push(held.key.clone());
             }
         }
