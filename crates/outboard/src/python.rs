@@ -7,10 +7,10 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::engine::dask::pickle::{Pickle, from_slice, write_value};
 use crate::error::Error;
 use crate::task::{Known, TaskFunction, python_function, unknown};
 use crate::wire::Payload;
+use dask_protocol::pickle::{Pickle, from_slice, write_value};
 
 /// A Python function by its import path, `module:name`, to be submitted to a
 /// [cluster](crate::Client::connect).
@@ -156,7 +156,7 @@ where
     }
 
     fn decode(output: Payload) -> Result<R, String> {
-        from_slice(&output)
+        from_slice(&output).map_err(|error| error.to_string())
     }
 }
 

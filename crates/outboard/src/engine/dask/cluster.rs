@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use rmpv::Value;
 
-use super::message::{field, text};
+use dask_protocol::document::{field, text};
 
 /// The oldest release of `distributed` whose messages are those of `graph`.
 const OLDEST: [u32; 3] = [2025, 4, 0];
@@ -190,8 +190,8 @@ pub(crate) fn check_version(versions: &Value) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::map;
     use super::*;
+    use dask_protocol::document::map;
 
     fn entry(resources: &[&str]) -> Value {
         let resources = resources.iter().map(|name| ((*name).into(), 1e9.into())).collect();

@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use rmpv::Value;
 use tokio::io::{
-    AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf,
+    AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf,
+    WriteHalf,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig};
 
-use super::address::{Address, Scheme};
-use super::frames::{self, Bounds};
-use super::message::{Message, field, map, text};
 use super::pulse::{Counted, Pulse};
+use dask_protocol::address::{Address, Scheme};
+use dask_protocol::document::{Message, field, map, text};
+use dask_protocol::frames::{self, Assembly, Bounds, Frames};
 
 /// What a handshake may be at most.
 const HANDSHAKE: Bounds = Bounds { frames: 4, bytes: 64 << 10 };
@@ -150,10 +151,40 @@ impl Connection {
 
 impl Incoming {
     /// The next message; `None` if the connection was closed between two.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; `InvalidData` for a message that is malformed or above the
+    /// bounds, after which nothing more can be read; `UnexpectedEof` for an end within
+    /// a message.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: what was read of the message is lost.
     pub(crate) async fn receive(&mut self) -> io::Result<Option<Message>> {
-        match frames::read(&mut self.stream, self.bounds).await? {
-            None => Ok(None),
+        match read(&mut self.stream, self.bounds).await? {
             Some(frames) => Ok(Some(Message::from_frames(frames)?)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Reads the frames of the next message; as [`Incoming::receive`].
+pub(super) async fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+    bounds: Bounds,
+) -> io::Result<Option<Frames>> {
+    let mut assembly = Assembly::new(bounds);
+    loop {
+        let (buffer, wanted) = assembly.room();
+        if (&mut *stream).take(wanted as u64).read_buf(buffer).await? == 0 {
+            return match assembly.is_empty() {
+                true => Ok(None),
+                false => Err(io::ErrorKind::UnexpectedEof.into()),
+            };
+        }
+        if let Some(frames) = assembly.advance()? {
+            return Ok(Some(frames));
         }
     }
 }

@@ -11,12 +11,12 @@ use super::fetch::Outcome;
 use super::graph::{GraphTask, Restrictions, update_graph};
 use super::keeper::Talk;
 use super::load::{anyone, graph_task, parts, restrictions};
-use super::message::{Message, map};
 use super::plugin;
 use super::table::{Batch, Start};
 use crate::error::Error;
 use crate::task::{Function, unknown};
 use crate::wire::Failure;
+use dask_protocol::document::{Message, map};
 
 impl Talk<'_> {
     pub(super) async fn messages(&self, batch: Batch) -> io::Result<Vec<Message>> {

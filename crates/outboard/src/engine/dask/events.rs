@@ -9,7 +9,7 @@ use std::time::Duration;
 use rmpv::Value;
 
 use super::keeper::Talk;
-use super::message::{Message, map, text};
+use dask_protocol::document::{Message, map, text};
 
 /// How long to wait before listening again.
 const PAUSE: Duration = Duration::from_millis(100);

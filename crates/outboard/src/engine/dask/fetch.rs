@@ -10,18 +10,18 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use rmpv::Value;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::address::Address;
 use super::cluster::Cluster;
 use super::connection::{Connection, Dialer};
 use super::ends::Opened;
-use super::frames::{Bounds, Excess};
 use super::keeper::{Keeper, ask};
-use super::message::{Message, field, list, text};
 use super::native::Failed;
-use super::{exception, values};
-use crate::error::{Cause, Error, Lost, Repr};
+use crate::error::{self, Cause, Error, Lost, Repr};
 use crate::task::RunError;
 use crate::wire::{Failure, Said};
+use dask_protocol::address::Address;
+use dask_protocol::document::{Message, field, list, text};
+use dask_protocol::exception::Exception;
+use dask_protocol::frames::{Bounds, Excess};
 
 /// How many results are looked for, and asked of a worker, at once.
 const KEYS_AT_ONCE: usize = 1024;
@@ -179,7 +179,7 @@ async fn get(
             let excess = error.get_ref().and_then(|inner| inner.downcast_ref::<Excess>());
             match (excess, &keys[..]) {
                 (Some(excess), [key]) => {
-                    let (bytes, limit) = (excess.found, keeper.gate.limits().payload as u64);
+                    let (bytes, limit) = (excess.found(), keeper.gate.limits().payload as u64);
                     let failure = Failure::TooLarge { bytes, limit };
                     let ended = vec![(key.clone(), Outcome::Failed(failure, 0))];
                     Got { connection: None, ended, missing: Vec::new() }
@@ -243,10 +243,10 @@ fn data(answer: &mut Message, number: usize, mut room: usize) -> Vec<(String, Ou
     for (key, place) in data {
         let Some(key) = key.as_str() else { continue };
         let object = answer.object(place).ok().flatten();
-        let bytes = object.map(|object| values::into_bytes_within(object, &mut room));
+        let bytes = object.map(|object| object.into_bytes_within(&mut room));
         let outcome = match bytes {
             Some(Ok(bytes)) => Outcome::Value(bytes, number),
-            Some(Err(malformed)) => unreadable(malformed.0),
+            Some(Err(malformed)) => unreadable(malformed.problem()),
             None => unreadable("a value that is not there"),
         };
         ended.push((key.to_owned(), outcome));
@@ -317,10 +317,13 @@ pub(super) fn raised(pickle: &[u8], traceback: Option<&[u8]>, cluster: &Cluster)
         let worker = cluster.number(&place);
         return Outcome::Said(said, worker, Box::new(failed_there(failed, worker)));
     }
-    let exception = exception::read(pickle, traceback);
-    match exception.class.as_str() {
+    let Exception { class, message, traceback } = Exception::read(pickle, traceback);
+    match class.as_str() {
         "distributed.scheduler.KilledWorker" => Outcome::lost(Cause::Cluster),
-        _ => Outcome::Failed(Failure::Raised(exception), 0),
+        _ => {
+            let raised = error::Exception { class, message, traceback };
+            Outcome::Failed(Failure::Raised(raised), 0)
+        }
     }
 }
 

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use rmpv::Value;
 
-use super::message::{Message, Serialized, map};
 use super::native::VERSION;
-use super::pickle::Pickle;
 use super::plugin::PluginCall;
 use crate::wire::Payload;
+use dask_protocol::Serialized;
+use dask_protocol::document::{Message, map};
+use dask_protocol::pickle::Pickle;
 
 /// Before the name of a Rust function whose argument is a payload of ours.
 pub(crate) const PAYLOAD_PREFIX: &str = "outboard-payload::";
@@ -248,8 +249,8 @@ fn python_call(module: &str, name: &str, args: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::field;
     use super::*;
+    use dask_protocol::document::field;
 
     /// The expression of the specification, 6.2, with a Rust function's call in
     /// the place of `operator.add`.

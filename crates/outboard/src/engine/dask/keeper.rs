@@ -13,22 +13,22 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
 use tokio_rustls::rustls::ClientConfig;
 
 use super::Shared;
-use super::address::Address;
 use super::cluster::{Cluster, check_version};
 use super::connection::{Connection, Dialer, Incoming, Outgoing};
 use super::fetch::{self, Outcome};
-use super::frames::Bounds;
 use super::load::offer;
-use super::message::{Message, Serialized, field, list, map, text};
 use super::plugin::{self, Plugin};
 use super::shelf::Upload;
 use super::table::{Missed, PATIENCE};
 use super::upload;
-use super::values;
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error, Lost};
 use crate::task::Function;
+use dask_protocol::Serialized;
+use dask_protocol::address::Address;
+use dask_protocol::document::{Message, field, list, map, text};
+use dask_protocol::frames::Bounds;
 
 /// How long what leaves for a busy scheduler waits for more, and how often.
 const MOMENT: Duration = Duration::from_millis(2);
@@ -433,5 +433,5 @@ fn bytes_of(message: &mut Message, value: Option<&Value>) -> Option<Vec<u8>> {
         return Some(bytes.clone());
     }
     let object: Serialized = message.object(value).ok()??;
-    values::into_bytes(object).ok()
+    object.into_bytes().ok()
 }

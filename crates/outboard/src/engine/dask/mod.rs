@@ -8,24 +8,18 @@
 //! values there, and a `shelf` knows which are there. The other side, a worker, is
 //! in `worker`.
 
-pub(crate) mod address;
 pub(crate) mod cluster;
-pub(crate) mod compression;
 pub(crate) mod connection;
 mod departure;
 mod ends;
 mod events;
-pub(crate) mod exception;
 mod fetch;
-pub(crate) mod frames;
 pub(crate) mod graph;
 mod keeper;
 mod load;
-pub(crate) mod message;
 pub(crate) mod native;
 #[cfg(test)]
 mod nonsense;
-pub(crate) mod pickle;
 pub(crate) mod plugin;
 mod pulse;
 pub(crate) mod shelf;
@@ -33,7 +27,6 @@ mod table;
 pub(crate) mod tls;
 mod upload;
 mod url;
-pub(crate) mod values;
 mod window;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) mod worker;

@@ -9,8 +9,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::exception;
-use super::pickle::{Node, Pickle, Symbols};
 use crate::codec::encode_into;
 use crate::error::{Cause, Lost, Shortage, Stage};
 #[cfg(all(feature = "local", target_os = "linux"))]
@@ -20,6 +18,8 @@ use crate::ledger::Report;
 #[cfg(all(feature = "local", target_os = "linux"))]
 use crate::task::RunError;
 use crate::wire::{Failure, Said, Usage};
+use dask_protocol::exception;
+use dask_protocol::pickle::{Node, Pickle, Symbols};
 
 /// The version of what is said here; it is the first byte of each.
 pub(crate) const VERSION: u8 = 3;
@@ -211,7 +211,7 @@ mod tests {
         let said = vec![Said { level: 2, message: "last words".into(), ..Said::default() }];
         let pickle = failed.to_exception("worker was lost", "tcp://a:1", &said);
         assert_eq!(Failed::from_exception(&pickle), Some(("tcp://a:1".into(), said, failed)));
-        assert_eq!(exception::read(&pickle, None).class, "RuntimeError");
+        assert_eq!(exception::Exception::read(&pickle, None).class, "RuntimeError");
         assert_eq!(Failed::from_exception(b"\x80\x04N."), None);
     }
 }

@@ -10,13 +10,14 @@ use rmpv::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::frames::{self, Bounds};
-use super::message::{Message, list, map, text};
-use super::values::from_bytes;
+use super::connection::read;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::future::gather;
 use crate::python::python;
+use dask_protocol::Serialized;
+use dask_protocol::document::{Message, list, map, text};
+use dask_protocol::frames::{self, Bounds};
 
 /// How many peers of each kind there are.
 const SEEDS: u64 = 150;
@@ -73,7 +74,7 @@ fn says_of(key: &str, numbers: &mut Numbers) -> Message {
     let operation = match numbers.below(5) {
         0 => map([("op", "key-in-memory".into()), ("key", key.into())]),
         1 => {
-            let exception = message.attach(from_bytes(exception.to_vec()));
+            let exception = message.attach(Serialized::from_bytes(exception.to_vec()));
             let fields = [("op", "task-erred".into()), ("key", key.into())];
             let mut pairs: Vec<_> = fields.map(|(name, value)| (name.into(), value)).into();
             pairs.push(("exception".into(), exception));
@@ -106,7 +107,7 @@ async fn serve(stream: TcpStream, seed: u64, gathers: Arc<AtomicU64>) -> std::io
     let (mut incoming, mut outgoing) = stream.into_split();
     let hello = map([("compression", Value::Nil), ("pickle-protocol", 5.into())]);
     outgoing.write_all(&packed(Message::new(hello))).await?;
-    while let Some(frames) = frames::read(&mut incoming, BOUNDS).await? {
+    while let Some(frames) = read(&mut incoming, BOUNDS).await? {
         let question = Message::from_frames(frames)?.value;
         let answer = match (greeting(&question), text(&question, "op")) {
             (Some(greeting), _) => packed(greeting),
@@ -156,7 +157,7 @@ fn greeting(question: &Value) -> Option<Message> {
 /// The result -7 of the first key that is asked for.
 fn gathered(question: &Value) -> Message {
     let mut message = Message::new(Value::Nil);
-    let value = message.attach(from_bytes(b"\x80\x04J\xf9\xff\xff\xff.".to_vec()));
+    let value = message.attach(Serialized::from_bytes(b"\x80\x04J\xf9\xff\xff\xff.".to_vec()));
     let key = list(question, "keys").first().cloned().unwrap_or(Value::Nil);
     message.value = map([("status", "OK".into()), ("data", Value::Map(vec![(key, value)]))]);
     message
@@ -206,8 +207,8 @@ async fn serve_for_a_lost_worker(stream: TcpStream, asked: Arc<Asked>) -> std::i
     let (mut incoming, mut outgoing) = stream.into_split();
     let hello = map([("compression", Value::Nil), ("pickle-protocol", 5.into())]);
     outgoing.write_all(&packed(Message::new(hello))).await?;
-    frames::read(&mut incoming, BOUNDS).await?;
-    while let Some(frames) = frames::read(&mut incoming, BOUNDS).await? {
+    read(&mut incoming, BOUNDS).await?;
+    while let Some(frames) = read(&mut incoming, BOUNDS).await? {
         let question = Message::from_frames(frames)?.value;
         let answer = match (greeting(&question), text(&question, "op")) {
             (Some(greeting), _) => greeting,

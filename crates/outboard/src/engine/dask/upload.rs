@@ -15,17 +15,17 @@ use rmpv::Value;
 use tokio::sync::mpsc;
 
 use super::Flush;
-use super::address::Address;
 use super::cluster::WorkerEntry;
 use super::connection::Connection;
 use super::fetch::{Idle, dialer};
 use super::graph::resource;
 use super::keeper::{Keeper, Talk};
-use super::message::{Message, field, list, text};
 use super::shelf::{Kind, Upload};
-use super::values::from_bytes;
 use crate::error::Error;
 use crate::task::{Function, unknown};
+use dask_protocol::Serialized;
+use dask_protocol::address::Address;
+use dask_protocol::document::{Message, field, list, text};
 
 /// How many values are on their way at once.
 const AT_ONCE: usize = 4;
@@ -325,7 +325,7 @@ fn with_value<const N: usize>(
     fields: [(&str, Value); N],
 ) -> Message {
     let mut message = question(operation, fields);
-    let place = message.attach(from_bytes(bytes.to_vec()));
+    let place = message.attach(Serialized::from_bytes(bytes.to_vec()));
     if let Value::Map(all) = &mut message.value {
         all.push(("data".into(), Value::Map(vec![(key.into(), place)])));
     }

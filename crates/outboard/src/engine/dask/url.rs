@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio_rustls::rustls::ClientConfig;
 
-use super::address::{Address, Files, Role, Scheme};
+use dask_protocol::address::{Address, Scheme};
+
 use super::plugin::Plugin;
-use super::tls;
+use super::tls::{self, Files, Role};
 use super::window::Window;
 
 /// How long a scheduler may say nothing before it counts as lost.
@@ -40,7 +41,9 @@ impl Settings {
             _ => return None,
         };
         let hosts = hosts.strip_suffix('/').unwrap_or(hosts);
-        let addresses = hosts.split(',').map(|host| Address::new(scheme, host));
+        let addresses = hosts
+            .split(',')
+            .map(|host| Address::new(scheme, host).map_err(|error| error.to_string()));
         Some(addresses.collect::<Result<Vec<_>, _>>().and_then(|addresses| {
             let mut sorted: Vec<_> = addresses.iter().collect();
             sorted.sort_unstable();
@@ -106,7 +109,7 @@ impl Settings {
     }
 
     /// The files of the certificates.
-    pub(crate) fn files(&self, role: Role) -> Files {
+    pub(super) fn files(&self, role: Role) -> Files {
         self.files.clone().or_from_env(role)
     }
 }

@@ -23,9 +23,9 @@ use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use super::graph::Terms;
-use super::pickle::Pickle;
 use crate::codec::encode_into;
 use crate::wire::Payload;
+use dask_protocol::pickle::Pickle;
 
 /// The version of what is said between client, plugin and program.
 const PROTOCOL: u32 = 1;

@@ -11,9 +11,8 @@ use crate::builder::Settings as LocalSettings;
 use crate::engine::dask::cluster::Cluster;
 use crate::engine::dask::connection::Connection;
 use crate::engine::dask::keeper::ask;
-use crate::engine::dask::message::{Message, field, map, text};
-use crate::engine::dask::pickle::Pickle;
-use crate::engine::dask::values;
+use dask_protocol::document::{Message, field, map, text};
+use dask_protocol::pickle::Pickle;
 
 /// The plugin itself.
 pub(super) const SOURCE: &str = include_str!("../../../../python/outboard_dask/__init__.py");
@@ -180,7 +179,7 @@ fn problem(answer: &mut Message, said: &Value) -> String {
         return text.to_owned();
     }
     let result = field(said, "result").and_then(|result| answer.object(result).ok()?);
-    let bytes = result.and_then(|object| values::into_bytes(object).ok());
+    let bytes = result.and_then(|object| object.into_bytes().ok());
     bytes.map_or_else(
         || "it does not say what became of it".to_owned(),
         |bytes| String::from_utf8_lossy(&bytes).into_owned(),

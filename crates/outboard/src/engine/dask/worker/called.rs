@@ -6,9 +6,9 @@ use serde::de::DeserializeOwned;
 
 use crate::closure::conjure;
 use crate::codec::Input;
-use crate::engine::dask::pickle::{Node, Pickle, Symbols, from_symbols, write_value};
 use crate::task::{RunError, TaskFunction};
 use crate::wire::Payload;
+use dask_protocol::pickle::{Node, Pickle, Symbols, from_symbols, write_value};
 
 /// Calls a Rust function with Python's values: a pickle of the tuple of its
 /// arguments, which gives a pickle of what it returns.
@@ -27,14 +27,14 @@ pub(crate) fn run_values<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Paylo
 /// Arguments as a task function takes them: none, one bare, or a tuple.
 fn values_of<A: DeserializeOwned>(pickle: &[u8], arity: usize) -> Result<A, String> {
     let symbols = Symbols::read(pickle, 0).map_err(|error| error.to_string())?;
-    let items = symbols.items(symbols.root).ok_or("the arguments are no tuple")?;
+    let items = symbols.items(symbols.root()).ok_or("the arguments are no tuple")?;
     if items.len() != arity {
         return Err(format!("it takes {arity} arguments, and {} were given", items.len()));
     }
     let node = match items {
         [] => Node::None,
         [one] => *one,
-        _ => symbols.root,
+        _ => symbols.root(),
     };
     from_symbols(&symbols, &[], node).map_err(|error| error.to_string())
 }

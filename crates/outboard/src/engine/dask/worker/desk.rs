@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::key::Key;
+use dask_protocol::key::Key;
 
 /// See the module's documentation.
 #[derive(Debug)]

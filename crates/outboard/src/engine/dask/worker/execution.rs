@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::key::Key;
+use dask_protocol::key::Key;
+
 use super::outcome::{self, Raised};
-use super::plain::Needed;
-use super::spec::{Asked, Spec};
+use super::spec::{Needed, Spec};
 use super::stay::{Ended, Stay};
 use crate::engine::dask::graph::Terms;
 use crate::error::Error;
@@ -23,20 +23,30 @@ impl Stay {
     pub(super) async fn execute(
         &self,
         key: &Key,
-        spec: &Spec,
+        spec: Spec,
         needed: Needed,
         scattered: Vec<Arc<Entry>>,
         function: Option<&'static Function>,
     ) -> Ended {
-        let asked = spec.ask(&needed, self.settings.local.limits.payload);
-        drop(needed);
-        let asked = asked.map_err(|line| Raised::new("TypeError", &line, None))?;
-        let by_us = outcome::asked_by_us(&asked);
-        let (args, terms) = match asked {
-            Asked::Value(value) => return Ok((value, 0)),
-            Asked::Payload { args, terms, .. } => (args, terms),
-            Asked::Values { args, .. } => (args, Terms::default()),
+        let by_us = spec.is_by_us();
+        let wrong = |line: String| Raised::new("TypeError", &line, None);
+        let here = |key: &Key| needed.get(key).map(|value| &**value);
+        let (args, terms) = match spec {
+            Spec::Payload { args, terms, .. } => (args.into_bytes(&needed).map_err(wrong)?, terms),
+            Spec::Values { args, .. } => {
+                let args = args.fill(here).map_err(|error| wrong(error.to_string()))?;
+                (args, Terms::default())
+            }
+            Spec::Alias(key) => {
+                let value = needed.get(&key).cloned();
+                return Ok((value.ok_or_else(|| wrong("what it names is missing".into()))?, 0));
+            }
+            Spec::Value(value) => {
+                let value = value.fill(here).map_err(|error| wrong(error.to_string()))?;
+                return Ok((Arc::new(outcome::value(value)), 0));
+            }
         };
+        drop(needed);
         let function =
             function.ok_or_else(|| Raised::new("RuntimeError", "it calls nothing", None))?;
         // What is shared has one key on the cluster already; an equal call of another

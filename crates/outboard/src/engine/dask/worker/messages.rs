@@ -4,12 +4,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rmpv::Value;
 
-use super::key::Key;
-use super::outcome::{self, Raised};
-use super::store::size;
-use crate::engine::dask::message::{Message, Serialized, field, map};
-use crate::engine::dask::pickle::Pickle;
-use crate::engine::dask::values::{BYTES_TYPE, from_bytes};
+use super::outcome::Raised;
+use dask_protocol::Serialized;
+use dask_protocol::document::{Message, field, map};
+use dask_protocol::key::Key;
+use dask_protocol::pickle::Pickle;
 
 /// One operation, with an exception beside it if it has one.
 #[derive(Debug)]
@@ -64,7 +63,7 @@ impl Say {
     }
 
     pub(super) fn finished(key: &Key, run: i64, value: &Serialized, timing: Timing) -> Self {
-        let class = outcome::class(value);
+        let class = value.type_name();
         let pickled = class.map_or(Value::Nil, |class| Value::Binary(pickled_class(class)));
         Self::new(
             "task-finished",
@@ -73,7 +72,7 @@ impl Say {
                 ("status", "OK".into()),
                 ("key", key.value()),
                 ("run_id", run.into()),
-                ("nbytes", size(value).into()),
+                ("nbytes", value.size().into()),
                 ("type", pickled),
                 ("typename", class.unwrap_or("object").into()),
                 ("metadata", Value::Map(Vec::new())),
@@ -152,7 +151,6 @@ pub(super) fn saves_memory(stimulus: &str) -> bool {
 fn pickled_class(class: &str) -> Vec<u8> {
     let mut pickle = Pickle::new();
     match class {
-        "bytes" => return BYTES_TYPE.to_vec(),
         // It has no name under which it could be imported.
         "NoneType" => {
             pickle.global("builtins", "type");
@@ -171,7 +169,7 @@ pub(super) fn batch(all: Vec<Say>) -> Message {
     let operations = all.into_iter().map(|said| {
         let Say { mut fields, exception } = said;
         if let Some(pickle) = exception {
-            fields.push(("exception".into(), message.attach(from_bytes(pickle))));
+            fields.push(("exception".into(), message.attach(Serialized::from_bytes(pickle))));
         }
         Value::Map(fields)
     });

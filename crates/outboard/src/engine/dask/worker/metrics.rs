@@ -9,7 +9,7 @@ use rmpv::Value;
 
 use super::messages::unix_now;
 use super::stay::Stay;
-use crate::engine::dask::message::map;
+use dask_protocol::document::map;
 
 /// What Dask takes a network for before it has measured one, in bytes a second.
 const BANDWIDTH: u64 = 100_000_000;

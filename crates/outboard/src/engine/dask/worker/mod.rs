@@ -1,8 +1,7 @@
 //! A native worker: joins a scheduler as a worker of Dask's, and executes Rust
 //! functions on worker processes of this machine.
 //!
-//! Pure are `key`, `spec` and `plain` (what a task asks for, with which
-//! values), `desk` (which tasks there are),
+//! Pure are `spec` (what a task asks for), `desk` (which tasks there are),
 //! `store` (what is held), `standing` (whether it takes tasks) and `outcome`. A
 //! `stay` has one of each; `talk` reads, writes and leaves, with `messages` and
 //! `metrics`; `serve` answers those who connect, `peers` asks other workers, and
@@ -11,14 +10,12 @@
 pub(crate) mod called;
 mod desk;
 mod execution;
-mod key;
 mod messages;
 mod metrics;
 #[cfg(test)]
 mod nonsense;
 mod outcome;
 mod peers;
-mod plain;
 mod scattered;
 mod serve;
 mod settings;
@@ -38,9 +35,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use super::address::{Address, Scheme};
 use crate::client::Client;
 use crate::error::Error;
+use dask_protocol::address::{Address, Scheme};
 use serve::Listening;
 use settings::Settings;
 use talk::{Left, Place};

@@ -16,10 +16,10 @@ use super::stay::Stay;
 use super::talk::take;
 use crate::client::Client;
 use crate::engine::dask::connection::{Connection, Stream};
-use crate::engine::dask::frames::{self, Bounds};
-use crate::engine::dask::message::{Message, encode, list, map, text};
 use crate::engine::dask::nonsense::{Numbers, packed};
-use crate::engine::dask::values::from_bytes;
+use dask_protocol::Serialized;
+use dask_protocol::document::{Message, encode, list, map, text};
+use dask_protocol::frames::{self, Bounds};
 
 const SEEDS: u64 = 2_000;
 
@@ -54,7 +54,7 @@ fn honest(numbers: &mut Numbers) -> Message {
         5 => map([("op", "remove-replicas".into()), ("keys", keys())]),
         6 => map([("op", "worker-status-change".into()), ("status", "running".into())]),
         7 => {
-            let place = message.attach(from_bytes(b"data".to_vec()));
+            let place = message.attach(Serialized::from_bytes(b"data".to_vec()));
             map([("op", "update_data".into()), ("data", map([("d", place)]))])
         }
         _ => map([("op", "gather".into()), ("who_has", places())]),
@@ -80,7 +80,7 @@ async fn give_anything(stream: Box<dyn Stream>, asked: Arc<AtomicUsize>) -> std:
         asked.fetch_add(1, Relaxed);
         let key = list(&question.value, "keys")[0].clone();
         let mut answer = Message::new(Value::Nil);
-        let value = answer.attach(from_bytes(vec![7; 10 << 20]));
+        let value = answer.attach(Serialized::from_bytes(vec![7; 10 << 20]));
         answer.value = map([("status", "OK".into()), ("data", Value::Map(vec![(key, value)]))]);
         connection.outgoing.send(answer).await?;
         connection.incoming.receive().await?;
@@ -139,7 +139,7 @@ fn a_worker_outlives_a_scheduler_and_peers_that_talk_nonsense() {
             if numbers.below(4) > 0 {
                 numbers.spoil(&mut bytes);
             }
-            let read = frames::read(&mut &bytes[..], BOUNDS).await;
+            let read = frames::unpack(&mut &bytes[..], BOUNDS);
             let Ok(Some(Ok(mut message))) = read.map(|read| read.map(Message::from_frames)) else {
                 continue;
             };

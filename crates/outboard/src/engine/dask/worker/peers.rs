@@ -8,11 +8,12 @@ use std::time::Duration;
 use rmpv::Value;
 use tokio::sync::Semaphore;
 
-use super::key::Key;
-use crate::engine::dask::address::Address;
 use crate::engine::dask::connection::{Connection, Dialer};
 use crate::engine::dask::keeper::ask;
-use crate::engine::dask::message::{Message, Serialized, encode, field, map, text};
+use dask_protocol::Serialized;
+use dask_protocol::address::Address;
+use dask_protocol::document::{Message, encode, field, map, text};
+use dask_protocol::key::Key;
 
 /// How many values are on their way at once.
 const AT_ONCE: usize = 16;

@@ -6,16 +6,15 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use rmpv::Value;
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::key::Key;
 use super::messages::{Say, saves_memory};
 use super::stay::Stay;
 use super::store::Held;
-use crate::engine::dask::message::{Serialized, text};
-use crate::engine::dask::{shelf, values};
+use crate::engine::dask::shelf;
 use crate::scatter::Entry;
+use dask_protocol::Serialized;
+use dask_protocol::key::Key;
 
 /// How long the scheduler may not know of a value that a client has brought: the
 /// client may have gone before it told.
@@ -36,16 +35,7 @@ impl Arriving {
 /// The number of the value that a key stands for, if it is one that a client of
 /// Rust scattered.
 pub(super) fn number(key: &Key) -> Option<u64> {
-    match key.value() {
-        Value::String(name) => shelf::number(name.as_str()?),
-        _ => None,
-    }
-}
-
-/// Whether a value is what such clients bring.
-fn is_bytes(value: &Serialized) -> bool {
-    let is = |name, what| text(&value.header, name) == Some(what);
-    is("serializer", "dask") && (is("type", "bytes") || is("type", "builtins.bytes"))
+    shelf::number(key.as_str()?)
 }
 
 impl Stay {
@@ -74,7 +64,7 @@ impl Stay {
     }
 
     async fn entry(&self, id: u64, value: Serialized) -> io::Result<Arc<Entry>> {
-        let bytes = values::into_bytes(value)?.into();
+        let bytes = value.into_bytes()?.into();
         let client = self.client.clone();
         // Much is copied: meanwhile others are answered.
         let lent = tokio::task::spawn_blocking(move || client.lend(id, bytes)).await;
@@ -83,7 +73,7 @@ impl Stay {
 
     /// Holds a value for the cluster, if there is room.
     pub(super) async fn hold(&self, key: Key, value: Serialized) -> bool {
-        let held = match number(&key).filter(|_| is_bytes(&value)) {
+        let held = match number(&key).filter(|_| value.is_bytes()) {
             Some(id) => match self.entry(id, value).await {
                 Ok(entry) => Held::Scattered(entry),
                 Err(error) => {
@@ -101,7 +91,7 @@ impl Stay {
     /// Sees to it that a value which a client has brought does not stay if the
     /// scheduler was not told of it: it is told once more, and has it removed.
     pub(super) fn check_later(self: &Arc<Self>, key: Key) {
-        if !key.is_text(shelf::is_brought) {
+        if !key.as_str().is_some_and(shelf::is_brought) {
             return;
         }
         let stay = self.clone();

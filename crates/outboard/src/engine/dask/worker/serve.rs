@@ -11,13 +11,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::key::Key;
 use super::peers::taken;
 use super::stay::{Stay, bounds};
-use super::store::size;
 use crate::engine::dask::connection::{Connection, Stream};
-use crate::engine::dask::message::{Message, field, list, map, text};
-use crate::engine::dask::values::from_bytes;
+use dask_protocol::Serialized;
+use dask_protocol::document::{Message, field, list, map, text};
+use dask_protocol::key::Key;
 
 /// How many connections are served at once.
 const CONNECTIONS: usize = 512;
@@ -109,7 +108,7 @@ async fn give(
 ) -> io::Result<()> {
     let keys: Vec<Key> = list(question, "keys").iter().map(Key::of).collect();
     let found: Vec<_> = keys.into_iter().filter_map(|key| Some((stay.value(&key)?, key))).collect();
-    let bytes: usize = found.iter().map(|(object, _)| size(object)).sum();
+    let bytes: usize = found.iter().map(|(object, _)| object.size()).sum();
     let permit = (bytes >= LARGE).then(|| large.try_acquire());
     if let Some(Err(_)) = permit {
         return connection.outgoing.send(Message::new(map([("status", "busy".into())]))).await;
@@ -162,7 +161,7 @@ async fn update(stay: &Arc<Stay>, message: &mut Message) -> Result<Message, Stri
     let mut sizes = Vec::new();
     for (key, place) in data {
         let object = taken(message, place).map_err(|error| error.to_string())?;
-        let (key_there, bytes) = (Key::of(key), size(&object));
+        let (key_there, bytes) = (Key::of(key), object.size());
         if !stay.hold(key_there.clone(), object).await {
             return Err("this worker has no memory left for more data".into());
         }
@@ -196,7 +195,7 @@ pub(super) fn texts(value: &Value) -> Vec<String> {
 fn failure(status: &str, line: &str) -> Message {
     let raised = super::outcome::Raised::new("NotImplementedError", line, None);
     let mut message = Message::new(Value::Nil);
-    let exception = message.attach(from_bytes(raised.pickle));
+    let exception = message.attach(Serialized::from_bytes(raised.pickle));
     message.value = map([
         ("status", status.into()),
         ("exception", exception),

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use crate::builder;
-use crate::engine::dask::address::{Address, Role, Scheme};
-use crate::engine::dask::tls;
+use crate::engine::dask::tls::{self, Role};
 use crate::error::{Error, Repr};
 use crate::snapshot::Host;
+use dask_protocol::address::{Address, Scheme};
 
 /// What is held for the cluster where this machine does not tell its memory.
 const MEMORY: usize = 4 << 30;

@@ -10,24 +10,25 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::desk::{Desk, Given, Priority};
-use super::key::Key;
 use super::messages::{Say, Timing};
 use super::metrics::Cpu;
 use super::outcome::Raised;
 use super::peers::Peers;
-use super::plain::Needed;
 use super::scattered::{self, Arriving};
 use super::serve::texts;
 use super::settings::Settings;
-use super::spec::{Kind, Spec};
+use super::spec::{Misfit, Needed, Spec};
 use super::standing::Standing;
-use super::store::{Needs, Store, needs, needs_any, size};
+use super::store::{Needs, Store, needs};
 use crate::client::Client;
 use crate::engine::dask::connection::Dialer;
-use crate::engine::dask::frames::Bounds;
-use crate::engine::dask::message::{Message, Serialized, field, list, map};
+use crate::engine::dask::graph::resource;
 use crate::scatter::Entry;
 use crate::task::{Function, registry, unknown};
+use dask_protocol::Serialized;
+use dask_protocol::document::{Message, field, list, map};
+use dask_protocol::frames::Bounds;
+use dask_protocol::key::Key;
 
 /// What a message may have beside the largest payload.
 const ROOM: usize = 16 << 20;
@@ -63,7 +64,8 @@ pub(super) struct Inner {
 
 /// What is known of a task at the desk.
 struct Held {
-    spec: Arc<Spec>,
+    /// What is to be done, until that is done.
+    spec: Option<Spec>,
     function: Option<&'static Function>,
     needed: Needed,
     scattered: Vec<Arc<Entry>>,
@@ -131,6 +133,10 @@ impl Stay {
         let numbers = list(one, "priority").iter().filter_map(Value::as_f64);
         let priority = Priority::new(numbers);
         let spec = field(one, "run_spec").map(|spec| message.pickled(spec)).transpose()?.flatten();
+        let (pickle, buffers) = spec.unwrap_or_default();
+        // Before the lock, for this may take a while.
+        let spec = Spec::read(&pickle, &buffers, self.settings.local.limits.payload);
+        let judged = self.judge(one, spec);
         let mut inner = self.lock();
         if let Some(value) = inner.store.get(&key) {
             self.say(vec![Say::finished(&key, run, &value, Timing::none())]);
@@ -140,10 +146,8 @@ impl Stay {
             self.say(vec![Say::reschedule(&key)]);
             return Ok(());
         }
-        let (pickle, buffers) = spec.unwrap_or_default();
-        let spec = Spec { pickle, buffers };
-        let function = match self.judge(one, &spec) {
-            Judged::Call(function) => function,
+        let (spec, function) = match judged {
+            Judged::Done(spec, function) => (spec, function),
             Judged::Stray => {
                 self.give_back(&mut inner, &key);
                 return Ok(());
@@ -154,10 +158,9 @@ impl Stay {
             }
         };
         let Given::New(number) = inner.desk.give(&key, run, priority) else { return Ok(()) };
-        let by_rust = || matches!(spec.kind(), Kind::Call { values: false, .. });
-        let by_rust = needs_any(one) && by_rust();
+        let by_rust = spec.is_by_us();
         let Needs { values: needed, scattered, missing } = needs(one, &inner.store, by_rust);
-        let (spec, since) = (Arc::new(spec), Some(Instant::now()));
+        let (spec, since) = (Some(spec), Some(Instant::now()));
         let doing = (!missing.is_empty()).then(|| {
             let (stay, key) = (self.clone(), key.clone());
             Doing(tokio::spawn(async move { stay.fetch(key, number, missing, by_rust).await }))
@@ -170,30 +173,32 @@ impl Stay {
         Ok(())
     }
 
-    fn judge(&self, one: &Value, spec: &Spec) -> Judged {
-        match spec.kind() {
-            Kind::Call { name, values } => {
-                let registry = registry().ok();
-                let function = registry.and_then(|registry| registry.named(&name, values));
-                match function.filter(|function| super::spec::fits(one, function)) {
-                    Some(function) => Judged::Call(Some(function)),
-                    None => {
-                        let error =
-                            unknown(name, "this worker has no function of that name and type");
-                        Judged::Refused(match values {
-                            true => Raised::for_python(&error),
-                            false => Raised::for_rust(&error, &self.address, &[]),
-                        })
-                    }
-                }
+    fn judge(&self, one: &Value, spec: Result<Spec, Misfit>) -> Judged {
+        let spec = match spec {
+            Ok(Spec::Alias(_) | Spec::Value(_)) | Err(Misfit::Value(_) | Misfit::Stray(_))
+                if self.settings.mixed =>
+            {
+                return Judged::Stray;
             }
-            Kind::Value | Kind::Stray(_) if self.settings.mixed => Judged::Stray,
-            Kind::Value => Judged::Call(None),
-            Kind::Stray(what) => {
+            Ok(spec) => spec,
+            Err(Misfit::Stray(what)) => {
                 let line = format!("{what} cannot run here: this worker runs Rust functions only");
-                Judged::Refused(Raised::new("NotImplementedError", &line, None))
+                return Judged::Refused(Raised::new("NotImplementedError", &line, None));
             }
+            Err(Misfit::Args(line) | Misfit::Value(line)) => {
+                return Judged::Refused(Raised::new("TypeError", &line, None));
+            }
+        };
+        let Some((name, values)) = spec.function() else { return Judged::Done(spec, None) };
+        let function = registry().ok().and_then(|registry| registry.named(name, values));
+        if let Some(function) = function.filter(|function| fits(one, function)) {
+            return Judged::Done(spec, Some(function));
         }
+        let error = unknown(name.to_owned(), "this worker has no function of that name and type");
+        Judged::Refused(match values {
+            true => Raised::for_python(&error),
+            false => Raised::for_rust(&error, &self.address, &[]),
+        })
     }
 
     /// Gives a task back that only Python can execute, and takes none for a while.
@@ -223,7 +228,7 @@ impl Stay {
                 None => {
                     let got = self.peers.get(&needed, &places).await;
                     got.map(|value| {
-                        bytes += size(&value);
+                        bytes += value.size();
                         found.push((needed.clone(), Arc::new(value)));
                     })
                 }
@@ -260,12 +265,13 @@ impl Stay {
         while let Some((key, number)) = inner.desk.next() {
             let Some(held) = inner.held.get_mut(&key) else { continue };
             held.since = Some(Instant::now());
-            let (spec, needed) = (held.spec.clone(), std::mem::take(&mut held.needed));
+            let Some(spec) = held.spec.take() else { continue };
+            let needed = std::mem::take(&mut held.needed);
             let (stay, function) = (self.clone(), held.function);
             let scattered = std::mem::take(&mut held.scattered);
             held._doing = Some(Doing(tokio::spawn(async move {
                 let timing = Timing::start();
-                let ended = stay.execute(&key, &spec, needed, scattered, function).await;
+                let ended = stay.execute(&key, spec, needed, scattered, function).await;
                 stay.conclude(&key, number, ended, timing);
             })));
         }
@@ -285,7 +291,7 @@ impl Stay {
                 false => {
                     let line = format!(
                         "a result of {} bytes does not fit beside what this worker holds",
-                        size(&value)
+                        value.size()
                     );
                     Say::erred(key, run, Raised::new("MemoryError", &line, None), timing.end(0))
                 }
@@ -461,10 +467,19 @@ impl Stay {
 
 /// What is to be done with a task.
 enum Judged {
-    /// It can be executed: by a function, if it calls one.
-    Call(Option<&'static Function>),
+    /// That, by a function, if it calls one.
+    Done(Spec, Option<&'static Function>),
     Stray,
     Refused(Raised),
+}
+
+/// Whether a task was meant for this very function: the types may differ.
+fn fits(one: &Value, function: &Function) -> bool {
+    let restrictions = field(one, "resource_restrictions").and_then(Value::as_map);
+    let names = restrictions.into_iter().flatten().filter_map(|(name, _)| name.as_str());
+    let mut ours = names.filter(|name| name.starts_with("outboard:")).peekable();
+    let own = resource(function.name, function.signature);
+    ours.peek().is_none() || ours.any(|name| name == own)
 }
 
 pub(super) fn bounds(settings: &Settings) -> Bounds {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use rmpv::Value;
 
-use super::key::Key;
-use super::plain::Needed;
 use super::serve::texts;
-use crate::engine::dask::message::{Serialized, field};
+use super::spec::Needed;
 use crate::engine::dask::shelf;
-use crate::engine::dask::values::from_bytes;
 use crate::scatter::Entry;
+use dask_protocol::Serialized;
+use dask_protocol::document::field;
+use dask_protocol::key::Key;
 
 /// From which share of the limit on nothing new is started, and below which
 /// share it is again.
@@ -47,7 +47,7 @@ pub(super) enum Held {
 impl Held {
     fn bytes(&self) -> usize {
         match self {
-            Self::Value(object) => size(object),
+            Self::Value(object) => object.size(),
             Self::Scattered(entry) => entry.bytes.len(),
         }
     }
@@ -56,7 +56,7 @@ impl Held {
     fn value(&self) -> Arc<Serialized> {
         match self {
             Self::Value(object) => object.clone(),
-            Self::Scattered(entry) => Arc::new(from_bytes(entry.bytes.to_vec())),
+            Self::Scattered(entry) => Arc::new(Serialized::from_bytes(entry.bytes.to_vec())),
         }
     }
 }
@@ -69,12 +69,7 @@ impl From<Arc<Serialized>> for Held {
 
 /// Whether a key stands for arguments.
 fn passes(key: &Key) -> bool {
-    key.is_text(shelf::is_passing)
-}
-
-/// How many bytes a value has.
-pub(super) fn size(object: &Serialized) -> usize {
-    object.frames.iter().map(Vec::len).sum()
+    key.as_str().is_some_and(shelf::is_passing)
 }
 
 impl Store {
@@ -159,11 +154,6 @@ pub(super) struct Needs {
     pub(super) missing: Vec<(Key, Vec<String>)>,
 }
 
-/// Whether a task needs anything.
-pub(super) fn needs_any(one: &Value) -> bool {
-    field(one, "who_has").and_then(Value::as_map).is_some_and(|all| !all.is_empty())
-}
-
 /// What a task needs; `by_rust` if a client of Rust calls it with a payload.
 pub(super) fn needs(one: &Value, store: &Store, by_rust: bool) -> Needs {
     let mut needs = Needs::default();
@@ -184,12 +174,11 @@ pub(super) fn needs(one: &Value, store: &Store, by_rust: bool) -> Needs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::dask::values::from_bytes;
 
     #[test]
     fn what_is_held_is_bounded_and_counted() {
         let key = |name: &str| Key::of(&name.into());
-        let value = |bytes| Arc::new(from_bytes(vec![0; bytes]));
+        let value = |bytes| Arc::new(Serialized::from_bytes(vec![0; bytes]));
         let mut store = Store::new(10_000);
         assert!(store.put(key("a"), value(6_000)) && !store.is_full());
         assert!(!store.put(key("b"), value(4_000)), "it does not fit");
@@ -204,7 +193,7 @@ mod tests {
     #[test]
     fn arguments_do_not_keep_their_own_tasks_from_running() {
         let key = Key::of(&"outboard-arguments-0000000000000001-1".into());
-        let value = |bytes| Arc::new(from_bytes(vec![0; bytes]));
+        let value = |bytes| Arc::new(Serialized::from_bytes(vec![0; bytes]));
         let mut store = Store::new(10_000);
         assert!(!store.put(key.clone(), value(6_000)), "results need room");
         assert!(store.put(Key::of(&"a".into()), value(4_000)));

@@ -9,7 +9,6 @@ use rmpv::Value;
 use tokio::sync::{mpsc, watch};
 
 use super::ClusterEvent;
-use super::key::Key;
 use super::messages::{Say, batch, unix_now};
 use super::serve::{Listening, serve};
 use super::settings::Settings;
@@ -19,8 +18,9 @@ use crate::engine::dask::cluster::{Cluster, NATIVE, check_version};
 use crate::engine::dask::connection::{Connection, Dialer, Incoming, Outgoing};
 use crate::engine::dask::graph::resource;
 use crate::engine::dask::keeper::ask;
-use crate::engine::dask::message::{Message, field, list, map, text};
 use crate::task::registry;
+use dask_protocol::document::{Message, field, list, map, text};
+use dask_protocol::key::Key;
 
 /// How many tasks may use one resource at once: no number is meant to be met.
 const PLENTY: f64 = 1e9;

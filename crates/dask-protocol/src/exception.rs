@@ -1,8 +1,9 @@
 //! Python's exceptions, read without Python: class, message, and where.
 
-use super::pickle::{Node, Object, Symbols};
-use crate::error::Exception;
-use crate::execute::{MAX_TEXT, cut};
+use crate::pickle::{Node, Object, Symbols};
+
+/// The longest text of an exception, in bytes: what is longer is cut.
+const MAX_TEXT: usize = 32 << 10;
 
 /// The most lines of a traceback, and parts of a message.
 const LINES: usize = 200;
@@ -11,27 +12,62 @@ const PARTS: usize = 1000;
 /// How deep a message's values are shown.
 const DEPTH: usize = 8;
 
-/// An exception, from its pickle and that of its traceback.
-pub(crate) fn read(exception: &[u8], traceback: Option<&[u8]>) -> Exception {
-    let mut read = match Symbols::read(exception, 0) {
-        Ok(symbols) => exception_of(&symbols),
-        Err(error) => Exception { message: error.to_string(), ..Exception::default() },
-    };
-    if let Some(symbols) = traceback.and_then(|bytes| Symbols::read(bytes, 0).ok()) {
-        read.traceback = lines(&symbols);
+/// An exception, as far as it can be told without Python.
+///
+/// # Examples
+///
+/// ```
+/// use dask_protocol::exception::Exception;
+///
+/// let pickle = b"\x80\x04\x8c\x08builtins\x8c\nValueError\x93\x8c\x04oops\x85R.";
+/// let exception = Exception::read(pickle, None);
+/// assert_eq!(exception.class, "ValueError");
+/// assert_eq!(exception.message, "oops");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exception {
+    /// `ValueError`, or with its module `json.decoder.JSONDecodeError`.
+    pub class: String,
+    /// What it was raised with, as Python prints it.
+    pub message: String,
+    /// Where it was raised, outermost first: `file:line: function`. Empty where it
+    /// is not known.
+    pub traceback: Vec<String>,
+}
+
+impl Exception {
+    /// Reads an exception from its pickle and that of its traceback. Texts are cut at
+    /// 32 KiB, tracebacks after 200 lines.
+    pub fn read(exception: &[u8], traceback: Option<&[u8]>) -> Self {
+        let mut read = match Symbols::read(exception, 0) {
+            Ok(symbols) => exception_of(&symbols),
+            Err(error) => Self { message: error.to_string(), ..Self::default() },
+        };
+        if let Some(symbols) = traceback.and_then(|bytes| Symbols::read(bytes, 0).ok()) {
+            read.traceback = lines(&symbols);
+        }
+        read
     }
-    read
 }
 
 /// The arguments of an exception, of whatever form it was pickled in.
-pub(crate) fn args<'a>(symbols: &'a Symbols<'_>) -> &'a [Node] {
+pub fn args<'a>(symbols: &'a Symbols<'_>) -> &'a [Node] {
     let args = parts(symbols).map(|(_, args)| args);
     args.and_then(|args| symbols.items(args)).unwrap_or_default()
 }
 
+/// The text, or its beginning.
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
 fn exception_of(symbols: &Symbols<'_>) -> Exception {
     let Some((class, args)) = parts(symbols) else {
-        let message = shown(symbols, symbols.root);
+        let message = shown(symbols, symbols.root());
         return Exception { message, ..Exception::default() };
     };
     let class = match symbols.global(class) {
@@ -53,7 +89,7 @@ fn exception_of(symbols: &Symbols<'_>) -> Exception {
 
 /// Class and arguments, in the three forms that workers write.
 fn parts(symbols: &Symbols<'_>) -> Option<(Node, Node)> {
-    let call = symbols.call(symbols.root)?;
+    let call = symbols.call(symbols.root())?;
     let outer = symbols.items(call.args);
     match symbols.global(call.callable) {
         Some(("tblib.pickling_support", name)) if name.starts_with("unpickle_exception") => {
@@ -69,11 +105,11 @@ fn parts(symbols: &Symbols<'_>) -> Option<(Node, Node)> {
 /// The lines of a traceback, outermost first.
 fn lines(symbols: &Symbols<'_>) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Some(text) = symbols.str(symbols.root) {
+    if let Some(text) = symbols.str(symbols.root()) {
         lines.extend(text.lines().take(LINES).map(cut));
         return lines;
     }
-    let mut next = symbols.root;
+    let mut next = symbols.root();
     while lines.len() < LINES {
         let Some(call) = symbols.call(next) else { break };
         // The first is a call, the ones in it are objects with a state.
@@ -174,14 +210,14 @@ mod tests {
     fn a_plain_exception_has_class_and_message() {
         let pickle = b"\x80\x04\x8c\x08builtins\x8c\nValueError\x93\x8c\x04oops\x85R\
             }(\x8c\t__notes__](\x8c\x04noteeub.";
-        let exception = read(pickle, None);
+        let exception = Exception::read(pickle, None);
         assert_eq!((exception.class.as_str(), exception.message.as_str()), ("ValueError", "oops"));
     }
 
     #[test]
     fn several_arguments_are_shown_as_a_tuple() {
         let pickle = b"\x80\x04\x8c\x03mod\x8c\x05MyErr\x93K\x07\x8c\x01x\x86R.";
-        let exception = read(pickle, Some(b"\x80\x04N."));
+        let exception = Exception::read(pickle, Some(b"\x80\x04N."));
         assert_eq!(exception.class, "mod.MyErr");
         assert_eq!(exception.message, "(7, 'x')");
         assert!(exception.traceback.is_empty());
@@ -189,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_message_that_holds_itself_is_cut() {
-        let exception = read(b"\x80\x04cbuiltins\nE\n]\x94h\0a\x85R.", None);
+        let exception = Exception::read(b"\x80\x04cbuiltins\nE\n]\x94h\0a\x85R.", None);
         assert!(exception.message.starts_with("[[[[[[[[…]]"), "{}", exception.message);
     }
 
@@ -200,8 +236,8 @@ mod tests {
             code in prop::collection::vec(
                 prop::sample::select(&b".NK\x01(t])}u\x85\x86\x93Rb\x94h\0cm\n"[..]), 0..100),
         ) {
-            read(&bytes, Some(&bytes));
-            read(&code, Some(&code));
+            Exception::read(&bytes, Some(&bytes));
+            Exception::read(&code, Some(&code));
         }
     }
 }

@@ -15,7 +15,7 @@ const ATTRGETTER: &[u8] = b"\x80\x04\x95.\0\0\0\0\0\0\0\x8c\x08operator\x94\x8c\
 #[test]
 fn a_call_stays_a_symbol() {
     let symbols = read(ATTRGETTER).unwrap();
-    let call = symbols.call(symbols.root).expect("a call");
+    let call = symbols.call(symbols.root()).expect("a call");
     assert_eq!(symbols.global(call.callable), Some(("operator", "attrgetter")));
     let args = symbols.items(call.args).expect("a tuple");
     assert_eq!(symbols.str(args[0]), Some("rust::square"));
@@ -25,12 +25,12 @@ fn a_call_stays_a_symbol() {
 fn an_object_is_shared_before_it_is_filled() {
     // x = []; x.append(x)
     let symbols = read(b"\x80\x04]\x94h\0a.").unwrap();
-    assert_eq!(symbols.items(symbols.root), Some(&[symbols.root][..]));
+    assert_eq!(symbols.items(symbols.root()), Some(&[symbols.root()][..]));
 }
 
 #[test]
 fn ints_have_any_width() {
-    let int = |bytes: &[u8]| read(bytes).unwrap().root;
+    let int = |bytes: &[u8]| read(bytes).unwrap().root();
     assert_eq!(int(b"\x8a\x08\0\0\0\0\0\0\0\x80."), Node::Int(i64::MIN));
     assert_eq!(int(b"\x8a\0."), Node::Int(0));
     assert_eq!(int(b"J\xff\xff\xff\xff."), Node::Int(-1));

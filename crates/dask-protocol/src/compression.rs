@@ -9,11 +9,11 @@ use std::io::Read;
 
 use ruzstd::decoding::StreamingDecoder;
 
-use super::message::Malformed;
+use crate::malformed::Malformed;
 
 /// What is said of any part that is not what it should be.
-const BROKEN: Malformed = Malformed("a compressed value that is broken");
-const TOO_LARGE: Malformed = Malformed("a compressed value that is larger than it may be");
+const BROKEN: Malformed = Malformed::new("a compressed value that is broken");
+const TOO_LARGE: Malformed = Malformed::new("a compressed value that is larger than it may be");
 
 /// How many times as large as before a part can become at most, where its length
 /// is said before: memory follows what has arrived, and not what was announced.
@@ -32,7 +32,7 @@ pub(crate) fn expand(way: &str, part: &[u8], room: &mut usize) -> Result<Vec<u8>
         "snappy" => snappy(part, *room),
         "zlib" => zlib(part, *room),
         "zstd" => zstd(part, *room),
-        _ => Err(Malformed("a value that is compressed in an unknown way")),
+        _ => Err(Malformed::new("a value that is compressed in an unknown way")),
     }?;
     *room = room.checked_sub(whole.len()).ok_or(TOO_LARGE)?;
     Ok(whole)
@@ -107,7 +107,7 @@ mod tests {
             assert_eq!(expanded.as_ref(), Ok(whole), "{way}");
             assert_eq!(room, 5);
         }
-        assert!(expand("gzip", b"", &mut 100).unwrap_err().0.contains("unknown way"));
+        assert!(expand("gzip", b"", &mut 100).unwrap_err().problem().contains("unknown way"));
     }
 
     #[test]

@@ -4,46 +4,61 @@
 //! writing its opcodes where it belongs. Nothing is memoized.
 
 /// A pickle that is being written.
+///
+/// # Examples
+///
+/// ```
+/// use dask_protocol::pickle::Pickle;
+///
+/// let mut pickle = Pickle::new();
+/// pickle.global("builtins", "ValueError");
+/// pickle.tuple(|args| args.str("oops"));
+/// pickle.call();
+/// assert_eq!(pickle.finish(), b"\x80\x04\x8c\x08builtins\x8c\nValueError\x93(\x8c\x04oopstR.");
+/// ```
 #[derive(Clone, Debug)]
-pub(crate) struct Pickle(Vec<u8>);
+pub struct Pickle(Vec<u8>);
 
 impl Pickle {
     /// An empty program.
-    pub(crate) fn new() -> Self {
+    #[expect(clippy::new_without_default, reason = "it is begun, and is nothing by default")]
+    pub fn new() -> Self {
         Self(vec![0x80, 4])
     }
 
     /// Goes on with opcodes that are to be a part of some program.
-    pub(crate) fn part_of(opcodes: Vec<u8>) -> Self {
+    pub fn part_of(opcodes: Vec<u8>) -> Self {
         Self(opcodes)
     }
 
     /// How many bytes it has so far.
-    #[cfg(all(feature = "local", target_os = "linux"))]
     pub(crate) fn length(&self) -> usize {
         self.0.len()
     }
 
     /// The opcodes alone.
-    pub(crate) fn into_part(self) -> Vec<u8> {
+    pub fn into_part(self) -> Vec<u8> {
         self.0
     }
 
     /// The whole program.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         self.0.push(b'.');
         self.0
     }
 
-    pub(crate) fn none(&mut self) {
+    /// `None`.
+    pub fn none(&mut self) {
         self.0.push(b'N');
     }
 
-    pub(crate) fn bool(&mut self, value: bool) {
+    /// `True` or `False`.
+    pub fn bool(&mut self, value: bool) {
         self.0.push(if value { 0x88 } else { 0x89 });
     }
 
-    pub(crate) fn int(&mut self, value: i128) {
+    /// An integer, in its shortest form.
+    pub fn int(&mut self, value: i128) {
         if let Ok(small) = u8::try_from(value) {
             self.0.extend([b'K', small]);
         } else if let Ok(small) = u16::try_from(value) {
@@ -60,17 +75,19 @@ impl Pickle {
         }
     }
 
-    pub(crate) fn float(&mut self, value: f64) {
+    /// A float.
+    pub fn float(&mut self, value: f64) {
         self.0.push(b'G');
         self.0.extend(value.to_be_bytes());
     }
 
     /// Text of less than 4 GiB.
-    pub(crate) fn str(&mut self, text: &str) {
+    pub fn str(&mut self, text: &str) {
         self.sized(&[0x8c], b'X', text.as_bytes());
     }
 
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+    /// Bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) {
         match u32::try_from(bytes.len()) {
             Ok(_) => self.sized(b"C", b'B', bytes),
             Err(_) => {
@@ -93,80 +110,83 @@ impl Pickle {
     }
 
     /// A class or function by its import path.
-    pub(crate) fn global(&mut self, module: &str, name: &str) {
+    pub fn global(&mut self, module: &str, name: &str) {
         self.str(module);
         self.str(name);
         self.0.push(0x93);
     }
 
     /// What `items` writes, as a tuple.
-    pub(crate) fn tuple(&mut self, items: impl FnOnce(&mut Self)) {
+    pub fn tuple(&mut self, items: impl FnOnce(&mut Self)) {
         self.mark();
         items(self);
         self.end_tuple();
     }
 
     /// A tuple of what is written between this and [`end_tuple`](Self::end_tuple).
-    pub(crate) fn mark(&mut self) {
+    pub fn mark(&mut self) {
         self.0.push(b'(');
     }
 
-    pub(crate) fn end_tuple(&mut self) {
+    /// Ends what [`mark`](Self::mark) began.
+    pub fn end_tuple(&mut self) {
         self.0.push(b't');
     }
 
     /// A tuple of the one thing that was written last.
-    pub(crate) fn tuple_of_one(&mut self) {
+    pub fn tuple_of_one(&mut self) {
         self.0.push(0x85);
     }
 
     /// A tuple of the two things that were written last.
-    pub(crate) fn tuple_of_two(&mut self) {
+    pub fn tuple_of_two(&mut self) {
         self.0.push(0x86);
     }
 
-    pub(crate) fn empty_tuple(&mut self) {
+    /// A tuple of nothing.
+    pub fn empty_tuple(&mut self) {
         self.0.push(b')');
     }
 
     /// A list of what follows, up to [`end_list`](Self::end_list).
-    pub(crate) fn begin_list(&mut self) {
+    pub fn begin_list(&mut self) {
         self.0.extend(b"](");
     }
 
-    pub(crate) fn end_list(&mut self) {
+    /// Ends what [`begin_list`](Self::begin_list) began.
+    pub fn end_list(&mut self) {
         self.0.push(b'e');
     }
 
     /// A dict of the keys and values that follow, up to
     /// [`end_dict`](Self::end_dict).
-    pub(crate) fn begin_dict(&mut self) {
+    pub fn begin_dict(&mut self) {
         self.0.extend(b"}(");
     }
 
-    pub(crate) fn end_dict(&mut self) {
+    /// Ends what [`begin_dict`](Self::begin_dict) began.
+    pub fn end_dict(&mut self) {
         self.0.push(b'u');
     }
 
     /// Calls what was written before with the tuple that was written last.
-    pub(crate) fn call(&mut self) {
+    pub fn call(&mut self) {
         self.0.push(b'R');
     }
 
     /// Makes an object of the class, the tuple and the dict written last.
-    pub(crate) fn new_object(&mut self) {
+    pub fn new_object(&mut self) {
         self.0.push(0x92);
     }
 
     /// Sets the object that was written before up with the state that was written
     /// last.
-    #[cfg(all(feature = "local", target_os = "linux"))]
-    pub(crate) fn build(&mut self) {
+    pub fn build(&mut self) {
         self.0.push(b'b');
     }
 
     /// Writes the opcodes of a part that was written elsewhere.
-    pub(crate) fn part(&mut self, opcodes: &[u8]) {
+    pub fn part(&mut self, opcodes: &[u8]) {
         self.0.extend(opcodes);
     }
 }

@@ -9,50 +9,36 @@ use std::io::{self, Read};
 
 use rmpv::Value;
 
+use crate::frames::Frames;
+use crate::malformed::Malformed;
+use crate::serialized::Serialized;
+
 /// How deep a message may be nested.
 const DEPTH: usize = 64;
 
 /// How many reads one document may take: each value needs one or two.
 const READS: usize = 4 << 20;
 
-/// An object that the scheduler passes on: what describes it, and its bytes.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Serialized {
-    /// A map with `serializer` and what that needs to know.
-    pub(crate) header: Value,
-    pub(crate) frames: Vec<Vec<u8>>,
-}
-
 /// A message with the objects beside it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Message {
-    pub(crate) value: Value,
+pub struct Message {
+    /// What its first frame says.
+    pub value: Value,
     /// The frames after the first, from which [`object`](Self::object) takes.
-    frames: Vec<Vec<u8>>,
+    frames: Frames,
 }
 
 /// A pickle, and the buffers beside it.
-#[cfg(all(feature = "local", target_os = "linux"))]
-pub(crate) type Pickled = (Vec<u8>, Vec<Vec<u8>>);
-
-/// What is wrong with a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed(pub(crate) &'static str);
-
-impl From<Malformed> for io::Error {
-    fn from(error: Malformed) -> Self {
-        io::Error::new(io::ErrorKind::InvalidData, error.0)
-    }
-}
+pub type Pickled = (Vec<u8>, Frames);
 
 impl Message {
     /// A message to be sent.
-    pub(crate) fn new(value: Value) -> Self {
+    pub fn new(value: Value) -> Self {
         Self { value, frames: Vec::new() }
     }
 
     /// Puts an object beside the message; gives what stands for it.
-    pub(crate) fn attach(&mut self, object: Serialized) -> Value {
+    pub fn attach(&mut self, object: Serialized) -> Value {
         let place = self.frames.len() + 1;
         let Serialized { mut header, frames } = object;
         if let Value::Map(pairs) = &mut header {
@@ -64,7 +50,7 @@ impl Message {
     }
 
     /// The frames to be sent.
-    pub(crate) fn into_frames(self) -> Vec<Vec<u8>> {
+    pub fn into_frames(self) -> Frames {
         let mut frames = vec![encode(&self.value)];
         frames.extend(self.frames);
         frames
@@ -76,9 +62,9 @@ impl Message {
     ///
     /// If it is not MessagePack, nested too deeply, or larger in memory than any
     /// honest message.
-    pub(crate) fn from_frames(mut frames: Vec<Vec<u8>>) -> Result<Self, Malformed> {
+    pub fn from_frames(mut frames: Frames) -> Result<Self, Malformed> {
         if frames.is_empty() {
-            return Err(Malformed("a message without frames"));
+            return Err(Malformed::new("a message without frames"));
         }
         let value = decode(&frames.remove(0))?;
         Ok(Self { value, frames })
@@ -89,7 +75,7 @@ impl Message {
     /// # Errors
     ///
     /// If its frames are not there.
-    pub(crate) fn object(&mut self, value: &Value) -> Result<Option<Serialized>, Malformed> {
+    pub fn object(&mut self, value: &Value) -> Result<Option<Serialized>, Malformed> {
         self.described(value, "__Serialized__")
     }
 
@@ -99,8 +85,7 @@ impl Message {
     /// # Errors
     ///
     /// If its frames are not there.
-    #[cfg(all(feature = "local", target_os = "linux"))]
-    pub(crate) fn pickled(&mut self, value: &Value) -> Result<Option<Pickled>, Malformed> {
+    pub fn pickled(&mut self, value: &Value) -> Result<Option<Pickled>, Malformed> {
         let Some(Serialized { mut header, frames }) = self.described(value, "__Pickled__")? else {
             return Ok(None);
         };
@@ -110,10 +95,10 @@ impl Message {
             (Value::Map(pairs), Some(place)) => {
                 match std::mem::replace(&mut pairs[place].1, Value::Nil) {
                     Value::Binary(pickle) => Ok(Some((pickle, frames))),
-                    _ => Err(Malformed("a pickle that is not bytes")),
+                    _ => Err(Malformed::new("a pickle that is not bytes")),
                 }
             }
-            _ => Err(Malformed("a pickle that is not there")),
+            _ => Err(Malformed::new("a pickle that is not there")),
         }
     }
 
@@ -121,7 +106,7 @@ impl Message {
         let Some(place) = field(value, marker).and_then(Value::as_u64) else {
             return Ok(None);
         };
-        let missing = Malformed("an object whose frames are missing");
+        let missing = Malformed::new("an object whose frames are missing");
         let at = usize::try_from(place).ok().and_then(|place| place.checked_sub(1));
         let at = at.filter(|at| *at < self.frames.len()).ok_or(missing.clone())?;
         let mut header = decode(&self.frames[at])?;
@@ -138,17 +123,17 @@ impl Message {
 }
 
 /// The MessagePack of a value.
-pub(crate) fn encode(value: &Value) -> Vec<u8> {
+pub fn encode(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     rmpv::encode::write_value(&mut out, value).expect("memory takes what is written");
     out
 }
 
 /// The value that a MessagePack document holds.
-pub(crate) fn decode(document: &[u8]) -> Result<Value, Malformed> {
+pub fn decode(document: &[u8]) -> Result<Value, Malformed> {
     let mut rest = Metered { rest: document, reads: READS };
     rmpv::decode::read_value_with_max_depth(&mut rest, DEPTH)
-        .map_err(|_| Malformed("not a MessagePack document of honest size"))
+        .map_err(|_| Malformed::new("not a MessagePack document of honest size"))
 }
 
 /// Bytes that can be read so many times: what a document can cost in memory.
@@ -165,24 +150,24 @@ impl Read for Metered<'_> {
 }
 
 /// A map with names as keys.
-pub(crate) fn map<const N: usize>(pairs: [(&str, Value); N]) -> Value {
+pub fn map<const N: usize>(pairs: [(&str, Value); N]) -> Value {
     Value::Map(pairs.into_iter().map(|(key, value)| (key.into(), value)).collect())
 }
 
 /// What a map has under a name.
-pub(crate) fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+pub fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     let pairs = value.as_map()?;
     pairs.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value)
 }
 
 /// The text that a map has under a name.
-pub(crate) fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+pub fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     field(value, name)?.as_str()
 }
 
 /// What a map has under a name, in a list or in a set, which Dask writes as
 /// `{"__Set__": true, "as-list": […]}`.
-pub(crate) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     let found = field(value, name);
     let found = found.and_then(|found| field(found, "as-list").or(Some(found)));
     found.and_then(Value::as_array).map_or(&[], Vec::as_slice)

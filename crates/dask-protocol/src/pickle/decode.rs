@@ -12,8 +12,7 @@ use serde::de::{
     SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 
-use super::read::widen;
-use super::{Node, Object, Symbols};
+use super::{Node, Object, PickleError, Symbols, widen};
 
 /// How deep a value may be nested.
 const DEPTH: usize = 128;
@@ -27,19 +26,19 @@ const SHARING_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 ///
-/// A line that says what does not fit.
-pub(crate) fn from_symbols<T: DeserializeOwned>(
+/// If it is something else, nested too deeply, or far larger than its pickle.
+pub fn from_symbols<T: DeserializeOwned>(
     symbols: &Symbols<'_>,
     buffers: &[Vec<u8>],
     node: Node,
 ) -> Result<T, Mismatch> {
-    let left = Cell::new(symbols.cost * SHARING + SHARING_BYTES + symbols.length() * 4);
+    let left = Cell::new(symbols.cost() * SHARING + SHARING_BYTES + symbols.length() * 4);
     T::deserialize(Part { symbols, buffers, node, depth: DEPTH, left: &left })
 }
 
 /// Why a pickle is not the value that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mismatch(String);
+pub struct Mismatch(String);
 
 impl Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,6 +47,12 @@ impl Display for Mismatch {
 }
 
 impl std::error::Error for Mismatch {}
+
+impl From<PickleError> for Mismatch {
+    fn from(error: PickleError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 impl de::Error for Mismatch {
     fn custom<T: Display>(message: T) -> Self {
@@ -429,7 +434,7 @@ mod tests {
         assert!(pickled(&(1_i128 << 64)).unwrap_err().contains("beyond 64 bits"));
         let two_to_100 = b"\x80\x04\x8a\x0d\0\0\0\0\0\0\0\0\0\0\0\0\x10.";
         let error = from_slice::<u64>(two_to_100).unwrap_err();
-        assert!(error.contains("an int beyond 64 bits"), "{error}");
+        assert!(error.0.contains("an int beyond 64 bits"), "{error}");
     }
 
     #[test]
@@ -443,7 +448,7 @@ mod tests {
     fn what_only_python_has_is_named() {
         let object = b"\x80\x04\x8c\x07decimal\x8c\x07Decimal\x93\x8c\x011\x85R.";
         let error = from_slice::<f64>(object).unwrap_err();
-        assert!(error.contains("decimal.Decimal"), "{error}");
+        assert!(error.0.contains("decimal.Decimal"), "{error}");
     }
 
     #[test]
@@ -455,9 +460,9 @@ mod tests {
         }
         bomb.push(b'.');
         let error = from_slice::<serde::de::IgnoredAny>(&bomb).unwrap_err();
-        assert!(error.contains("shares too much"), "{error}");
+        assert!(error.0.contains("shares too much"), "{error}");
         let error = from_slice::<serde::de::IgnoredAny>(b"\x80\x04]\x94h\0a.").unwrap_err();
-        assert!(error.contains("nested too deeply"), "{error}");
+        assert!(error.0.contains("nested too deeply"), "{error}");
     }
 
     proptest! {

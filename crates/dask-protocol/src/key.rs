@@ -6,45 +6,85 @@ use std::sync::Arc;
 
 use rmpv::Value;
 
-use crate::engine::dask::message::{decode, encode};
-use crate::engine::dask::pickle::{Node, Object, Symbols};
+use crate::document::{decode, encode};
+use crate::pickle::{Node, Object, Symbols};
 
 /// How deep tuples may be nested in a key, and of how many parts it may be: a
 /// pickle may share them, and stand for far more than its length.
 const DEPTH: usize = 16;
 const PARTS: usize = 1000;
 
-/// A key, as the bytes that it is in messages.
+/// A key: cheap to clone, and equal if Dask takes it for equal.
+///
+/// # Examples
+///
+/// ```
+/// use dask_protocol::key::Key;
+///
+/// let key = Key::from("add-1");
+/// assert_eq!(key.as_str(), Some("add-1"));
+/// assert_eq!(key.to_string(), "add-1");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key(Arc<[u8]>);
+pub struct Key(Repr);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Repr {
+    Text(Arc<str>),
+    /// As it is in messages.
+    Other(Arc<[u8]>),
+}
 
 impl Key {
-    /// The key that a part of a message is.
-    pub(crate) fn of(value: &Value) -> Self {
-        Self(encode(value).into())
-    }
-
     /// The key that a part of a pickle is.
-    pub(crate) fn of_node(symbols: &Symbols<'_>, node: Node) -> Option<Self> {
+    pub fn from_pickle(symbols: &Symbols<'_>, node: Node) -> Option<Self> {
         value_of(symbols, node, DEPTH, &mut { PARTS }).map(|value| Self::of(&value))
     }
 
-    /// Whether it is a text that passes a test.
-    pub(crate) fn is_text(&self, test: impl FnOnce(&str) -> bool) -> bool {
-        matches!(self.value(), Value::String(text) if text.as_str().is_some_and(test))
+    /// The key, if it is text.
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.0 {
+            Repr::Text(text) => Some(text),
+            Repr::Other(_) => None,
+        }
+    }
+
+    /// The key that a part of a message is.
+    #[doc(hidden)]
+    pub fn of(value: &Value) -> Self {
+        match value.as_str() {
+            Some(text) => text.into(),
+            None => Self(Repr::Other(encode(value).into())),
+        }
     }
 
     /// What it is in a message.
-    pub(crate) fn value(&self) -> Value {
-        decode(&self.0).unwrap_or(Value::Nil)
+    #[doc(hidden)]
+    pub fn value(&self) -> Value {
+        match &self.0 {
+            Repr::Text(text) => (&**text).into(),
+            Repr::Other(bytes) => decode(bytes).unwrap_or(Value::Nil),
+        }
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Self {
+        Self(Repr::Text(text.into()))
+    }
+}
+
+impl From<String> for Key {
+    fn from(text: String) -> Self {
+        Self(Repr::Text(text.into()))
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.value() {
-            Value::String(text) => f.write_str(text.as_str().unwrap_or("?")),
-            other => other.fmt(f),
+        match &self.0 {
+            Repr::Text(text) => f.write_str(text),
+            Repr::Other(_) => self.value().fmt(f),
         }
     }
 }
@@ -79,10 +119,11 @@ mod tests {
         let pickles = [&b"\x80\x04\x8c\x03f-1."[..], b"\x80\x04\x8c\x01xK\x03\x86."];
         for (value, pickle) in [Value::from("f-1"), tuple].iter().zip(pickles) {
             let symbols = Symbols::read(pickle, 0).unwrap();
-            assert_eq!(Key::of_node(&symbols, symbols.root), Some(Key::of(value)));
+            assert_eq!(Key::from_pickle(&symbols, symbols.root()), Some(Key::of(value)));
             assert_eq!(Key::of(value).value(), *value);
         }
-        assert_eq!(Key::of(&"f-1".into()).to_string(), "f-1");
+        assert_eq!(Key::of(&"f-1".into()), Key::from("f-1"));
+        assert_eq!(Key::of(&3.into()).to_string(), "3");
     }
 
     #[test]
@@ -96,6 +137,6 @@ mod tests {
         }
         pickle.extend(b"h\x0e.");
         let symbols = Symbols::read(&pickle, 0).unwrap();
-        assert_eq!(Key::of_node(&symbols, symbols.root), None);
+        assert_eq!(Key::from_pickle(&symbols, symbols.root()), None);
     }
 }

@@ -16,7 +16,7 @@ use super::Pickle;
 /// # Errors
 ///
 /// If it has an integer beyond 64 bits, or if serde cannot say what it is.
-pub(crate) fn write_value<T: Serialize + ?Sized>(
+pub fn write_value<T: Serialize + ?Sized>(
     value: &T,
     pickle: &mut Pickle,
 ) -> Result<(), Unsupported> {
@@ -25,7 +25,7 @@ pub(crate) fn write_value<T: Serialize + ?Sized>(
 
 /// Why a value has no pickle.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unsupported(String);
+pub struct Unsupported(String);
 
 impl Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
