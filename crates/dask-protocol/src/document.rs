@@ -19,26 +19,55 @@ const DEPTH: usize = 64;
 /// How many reads one document may take: each value needs one or two.
 const READS: usize = 4 << 20;
 
-/// A message with the objects beside it.
+/// What a message consists of: a value, and the objects beside it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Message {
+pub(crate) struct Document {
     /// What its first frame says.
-    pub value: Value,
+    pub(crate) value: Value,
     /// The frames after the first, from which [`object`](Self::object) takes.
     frames: Frames,
 }
 
-/// A pickle, and the buffers beside it.
-pub type Pickled = (Vec<u8>, Frames);
+/// A pickle that every receiver is meant to load, and the buffers beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pickled {
+    /// The pickle.
+    pub pickle: Vec<u8>,
+    /// What it refers to as its buffers.
+    pub buffers: Frames,
+}
 
-impl Message {
+impl Document {
     /// A message to be sent.
-    pub fn new(value: Value) -> Self {
+    pub(crate) fn new(value: Value) -> Self {
         Self { value, frames: Vec::new() }
     }
 
+    /// The message of a list of operations.
+    pub(crate) fn of_list<T>(
+        all: impl IntoIterator<Item = T>,
+        mut write: impl FnMut(T, &mut Self) -> Value,
+    ) -> Frames {
+        let mut document = Self::new(Value::Nil);
+        let all = all.into_iter().map(|one| write(one, &mut document)).collect();
+        document.value = Value::Array(all);
+        document.into_frames()
+    }
+
+    /// Adds a field to a message that is a map.
+    pub(crate) fn push(&mut self, name: &str, value: Value) {
+        if let Value::Map(fields) = &mut self.value {
+            fields.push((name.into(), value));
+        }
+    }
+
+    /// What its first frame says, once.
+    pub(crate) fn take_value(&mut self) -> Value {
+        std::mem::replace(&mut self.value, Value::Nil)
+    }
+
     /// Puts an object beside the message; gives what stands for it.
-    pub fn attach(&mut self, object: Serialized) -> Value {
+    pub(crate) fn attach(&mut self, object: Serialized) -> Value {
         let place = self.frames.len() + 1;
         let Serialized { mut header, frames } = object;
         if let Value::Map(pairs) = &mut header {
@@ -50,7 +79,7 @@ impl Message {
     }
 
     /// The frames to be sent.
-    pub fn into_frames(self) -> Frames {
+    pub(crate) fn into_frames(self) -> Frames {
         let mut frames = vec![encode(&self.value)];
         frames.extend(self.frames);
         frames
@@ -62,7 +91,7 @@ impl Message {
     ///
     /// If it is not MessagePack, nested too deeply, or larger in memory than any
     /// honest message.
-    pub fn from_frames(mut frames: Frames) -> Result<Self, Malformed> {
+    pub(crate) fn from_frames(mut frames: Frames) -> Result<Self, Malformed> {
         if frames.is_empty() {
             return Err(Malformed::new("a message without frames"));
         }
@@ -75,7 +104,7 @@ impl Message {
     /// # Errors
     ///
     /// If its frames are not there.
-    pub fn object(&mut self, value: &Value) -> Result<Option<Serialized>, Malformed> {
+    pub(crate) fn object(&mut self, value: &Value) -> Result<Option<Serialized>, Malformed> {
         self.described(value, "__Serialized__")
     }
 
@@ -85,7 +114,7 @@ impl Message {
     /// # Errors
     ///
     /// If its frames are not there.
-    pub fn pickled(&mut self, value: &Value) -> Result<Option<Pickled>, Malformed> {
+    pub(crate) fn pickled(&mut self, value: &Value) -> Result<Option<Pickled>, Malformed> {
         let Some(Serialized { mut header, frames }) = self.described(value, "__Pickled__")? else {
             return Ok(None);
         };
@@ -94,12 +123,26 @@ impl Message {
         match (&mut header, place) {
             (Value::Map(pairs), Some(place)) => {
                 match std::mem::replace(&mut pairs[place].1, Value::Nil) {
-                    Value::Binary(pickle) => Ok(Some((pickle, frames))),
+                    Value::Binary(pickle) => Ok(Some(Pickled { pickle, buffers: frames })),
                     _ => Err(Malformed::new("a pickle that is not bytes")),
                 }
             }
             _ => Err(Malformed::new("a pickle that is not there")),
         }
+    }
+
+    /// Puts a pickle beside the message that every receiver is meant to load; gives
+    /// what stands for it.
+    pub(crate) fn attach_pickle(&mut self, pickled: Pickled) -> Value {
+        let place = self.frames.len() + 1;
+        let Pickled { pickle, buffers } = pickled;
+        let count = buffers.len().into();
+        self.frames.push(encode(&map([
+            ("pickled-obj", Value::Binary(pickle)),
+            ("num-sub-frames", count),
+        ])));
+        self.frames.extend(buffers);
+        map([("__Pickled__", place.into())])
     }
 
     fn described(&mut self, value: &Value, marker: &str) -> Result<Option<Serialized>, Malformed> {
@@ -123,14 +166,14 @@ impl Message {
 }
 
 /// The MessagePack of a value.
-pub fn encode(value: &Value) -> Vec<u8> {
+pub(crate) fn encode(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     rmpv::encode::write_value(&mut out, value).expect("memory takes what is written");
     out
 }
 
 /// The value that a MessagePack document holds.
-pub fn decode(document: &[u8]) -> Result<Value, Malformed> {
+pub(crate) fn decode(document: &[u8]) -> Result<Value, Malformed> {
     let mut rest = Metered { rest: document, reads: READS };
     rmpv::decode::read_value_with_max_depth(&mut rest, DEPTH)
         .map_err(|_| Malformed::new("not a MessagePack document of honest size"))
@@ -150,24 +193,24 @@ impl Read for Metered<'_> {
 }
 
 /// A map with names as keys.
-pub fn map<const N: usize>(pairs: [(&str, Value); N]) -> Value {
+pub(crate) fn map<const N: usize>(pairs: [(&str, Value); N]) -> Value {
     Value::Map(pairs.into_iter().map(|(key, value)| (key.into(), value)).collect())
 }
 
 /// What a map has under a name.
-pub fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+pub(crate) fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     let pairs = value.as_map()?;
     pairs.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value)
 }
 
 /// The text that a map has under a name.
-pub fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     field(value, name)?.as_str()
 }
 
 /// What a map has under a name, in a list or in a set, which Dask writes as
 /// `{"__Set__": true, "as-list": […]}`.
-pub fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub(crate) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     let found = field(value, name);
     let found = found.and_then(|found| field(found, "as-list").or(Some(found)));
     found.and_then(Value::as_array).map_or(&[], Vec::as_slice)
@@ -187,7 +230,7 @@ mod tests {
     /// The sub-header of the specification, 5.2.
     #[test]
     fn an_object_is_described_by_the_frame_before_it() {
-        let mut message = Message::new(Value::Nil);
+        let mut message = Document::new(Value::Nil);
         let place = message.attach(object(&[b"pickle"]));
         message.value = map([("expr_ser", place)]);
         let frames = message.into_frames();
@@ -199,10 +242,10 @@ mod tests {
 
     #[test]
     fn objects_come_back_with_their_frames() {
-        let mut message = Message::new(Value::Nil);
+        let mut message = Document::new(Value::Nil);
         let places = [&[&b"a"[..]][..], &[], &[b"b", b"c"]].map(|f| message.attach(object(f)));
         message.value = Value::Array(places.to_vec());
-        let mut read = Message::from_frames(message.into_frames()).unwrap();
+        let mut read = Document::from_frames(message.into_frames()).unwrap();
         let lengths =
             places.map(|place| read.object(&place).unwrap().expect("an object").frames.len());
         assert_eq!(lengths, [1, 0, 2]);
@@ -232,7 +275,7 @@ mod tests {
             frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..6),
             place in any::<u64>(),
         ) {
-            if let Ok(mut message) = Message::from_frames(frames) {
+            if let Ok(mut message) = Document::from_frames(frames) {
                 let _ = message.object(&message.value.clone());
                 for place in [place, place % 8] {
                     let _ = message.object(&map([("__Serialized__", place.into())]));

@@ -50,8 +50,7 @@ impl Key {
     }
 
     /// The key that a part of a message is.
-    #[doc(hidden)]
-    pub fn of(value: &Value) -> Self {
+    pub(crate) fn of(value: &Value) -> Self {
         match value.as_str() {
             Some(text) => text.into(),
             None => Self(Repr::Other(encode(value).into())),
@@ -59,8 +58,7 @@ impl Key {
     }
 
     /// What it is in a message.
-    #[doc(hidden)]
-    pub fn value(&self) -> Value {
+    pub(crate) fn value(&self) -> Value {
         match &self.0 {
             Repr::Text(text) => (&**text).into(),
             Repr::Other(bytes) => decode(bytes).unwrap_or(Value::Nil),

@@ -4,16 +4,18 @@
 
 pub mod address;
 mod compression;
-#[doc(hidden)]
-pub mod document;
+mod document;
 pub mod exception;
 pub mod frames;
+pub mod graph;
 pub mod key;
 mod malformed;
+pub mod message;
 pub mod pickle;
 pub mod plain;
 pub mod run_spec;
 mod serialized;
 
+pub use document::Pickled;
 pub use malformed::Malformed;
 pub use serialized::Serialized;

@@ -32,10 +32,8 @@ const BYTES_TYPE: &[u8] = b"\x80\x04\x8c\x08builtins\x8c\x05bytes\x93.";
 #[derive(Clone, Debug, PartialEq)]
 pub struct Serialized {
     /// A map with `serializer` and what that needs to know.
-    #[doc(hidden)]
-    pub header: Value,
-    #[doc(hidden)]
-    pub frames: Frames,
+    pub(crate) header: Value,
+    pub(crate) frames: Frames,
 }
 
 impl Serialized {

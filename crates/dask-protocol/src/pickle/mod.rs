@@ -22,12 +22,14 @@ mod emit;
 mod encode;
 /// Reads pickles, symbolically.
 mod read;
+/// What was read.
+mod symbols;
 
 pub use decode::{Mismatch, from_symbols};
 pub use emit::Pickle;
 pub use encode::{Unsupported, write_value};
-pub(crate) use read::widen;
-pub use read::{Call, Node, Object, Span, Symbols};
+pub(crate) use symbols::widen;
+pub use symbols::{Call, Node, Object, Span, Symbols};
 
 use std::fmt;
 

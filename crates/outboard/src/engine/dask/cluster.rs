@@ -1,14 +1,8 @@
-//! What a scheduler says of itself and its workers: its version, who can run
-//! what, how many threads there are.
+//! What a scheduler says of its workers: who can run what, how many threads there are.
 
 use std::collections::HashSet;
 
-use rmpv::Value;
-
-use dask_protocol::document::{field, text};
-
-/// The oldest release of `distributed` whose messages are those of `graph`.
-const OLDEST: [u32; 3] = [2025, 4, 0];
+use dask_protocol::message::{ClusterIdentity, WorkerInfo};
 
 /// What a scheduler knows of its workers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,20 +49,42 @@ const ROOM_SHARE: u64 = 4;
 /// What workers that run nothing else say of themselves.
 pub(crate) const NATIVE: &str = "outboard:native";
 
-impl Cluster {
-    /// Reads what `identity` answered.
-    pub(crate) fn read(identity: &Value) -> Option<Self> {
-        let workers = field(identity, "workers")?.as_map()?;
+impl From<ClusterIdentity> for Cluster {
+    fn from(identity: ClusterIdentity) -> Self {
         let mut cluster = Self::default();
-        for (address, entry) in workers {
-            let Some(read) = worker(address.as_str(), entry) else { continue };
-            cluster.threads += read.threads;
-            cluster.resources.extend(read.offered.iter().cloned());
-            cluster.workers.push(read);
+        for worker in identity.workers.into_iter().map(WorkerEntry::from) {
+            cluster.threads += worker.threads;
+            cluster.resources.extend(worker.offered.iter().cloned());
+            cluster.workers.push(worker);
         }
-        Some(cluster)
+        cluster
     }
+}
 
+impl From<WorkerInfo> for WorkerEntry {
+    fn from(worker: WorkerInfo) -> Self {
+        // A program beside a worker that cannot be used any more leaves zeros.
+        let offers = |name: &str, amount: f64| {
+            amount > 0.0 && OURS.iter().any(|ours| name.starts_with(ours))
+        };
+        let native = worker.resources.iter().any(|(name, _)| name == NATIVE);
+        let offered = worker.resources.into_iter();
+        let offered = offered.filter(|(name, amount)| offers(name, *amount));
+        Self {
+            address: worker.address,
+            threads: worker.nthreads.min(THREADS) as usize,
+            native,
+            running: worker.status.is_none_or(|status| status == "running"),
+            offered: offered.map(|(name, _)| name).collect(),
+            pid: worker.pid.unwrap_or(0),
+            memory_bytes: worker.memory,
+            memory_limit: worker.memory_limit,
+            busy: worker.executing > 0,
+        }
+    }
+}
+
+impl Cluster {
     /// Whether a worker has a resource.
     pub(crate) fn offers(&self, resource: &str) -> bool {
         self.resources.contains(resource)
@@ -90,8 +106,8 @@ impl Cluster {
     }
 
     /// Whether the worker at that address runs Rust functions and no others.
-    pub(crate) fn is_native_at(&self, address: &Value) -> bool {
-        self.workers.iter().any(|it| it.native && Some(it.address.as_str()) == address.as_str())
+    pub(crate) fn is_native_at(&self, address: &str) -> bool {
+        self.workers.iter().any(|it| it.native && it.address == address)
     }
 
     /// Whether there are workers, and all of them run Python.
@@ -135,76 +151,27 @@ impl Cluster {
     }
 }
 
-fn offered(entry: &Value) -> HashSet<String> {
-    let resources = field(entry, "resources").and_then(Value::as_map);
-    // A program beside a worker that cannot be used any more leaves zeros.
-    let offered = resources.into_iter().flatten();
-    let offered = offered.filter(|(_, amount)| amount.as_f64() > Some(0.0));
-    let names = offered.filter_map(|(name, _)| name.as_str());
-    names.filter(|name| OURS.iter().any(|ours| name.starts_with(ours))).map(str::to_owned).collect()
-}
-
-fn worker(address: Option<&str>, entry: &Value) -> Option<WorkerEntry> {
-    let number = |value: Option<&Value>| value.and_then(Value::as_u64);
-    let metrics = field(entry, "metrics");
-    let metric = |name| metrics.and_then(|metrics| field(metrics, name));
-    let executing = metric("task_counts").and_then(|counts| field(counts, "executing"));
-    let resources = field(entry, "resources").and_then(Value::as_map);
-    let native = |name: &Value| name.as_str() == Some(NATIVE);
-    Some(WorkerEntry {
-        address: address?.to_owned(),
-        threads: number(field(entry, "nthreads"))?.min(THREADS) as usize,
-        native: resources.is_some_and(|all| all.iter().any(|(name, _)| native(name))),
-        running: text(entry, "status").is_none_or(|status| status == "running"),
-        offered: offered(entry),
-        pid: number(field(entry, "pid")).and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
-        memory_bytes: number(metric("memory")),
-        memory_limit: number(field(entry, "memory_limit")).unwrap_or(0),
-        busy: number(executing).is_some_and(|executing| executing > 0),
-    })
-}
-
-/// Whether a scheduler that answers `versions` so is one that we know how to
-/// speak to.
-///
-/// # Errors
-///
-/// A line that says why not.
-pub(crate) fn check_version(versions: &Value) -> Result<String, String> {
-    let release = field(versions, "packages").and_then(|packages| text(packages, "distributed"));
-    let release = release.ok_or("it does not say which release of distributed it runs")?;
-    let mut parts = release.split('.').map(|part| part.parse::<u32>().ok());
-    let numbers = [0; 3].map(|_| parts.next().flatten());
-    let [Some(year), Some(month), patch] = numbers else {
-        return Err(format!("it runs distributed {release}, which is no release that is known"));
-    };
-    if [year, month, patch.unwrap_or(0)] < OLDEST {
-        let [year, month, patch] = OLDEST;
-        return Err(format!(
-            "it runs distributed {release}, and {year}.{month}.{patch} is the oldest that is \
-             supported"
-        ));
-    }
-    Ok(release.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dask_protocol::document::map;
 
-    fn entry(resources: &[&str]) -> Value {
-        let resources = resources.iter().map(|name| ((*name).into(), 1e9.into())).collect();
-        map([("nthreads", 2.into()), ("resources", Value::Map(resources))])
+    fn cluster(workers: [(&str, u64, &[&str]); 2]) -> Cluster {
+        let workers = workers.into_iter().map(|(address, number, resources)| WorkerInfo {
+            address: address.into(),
+            nthreads: number,
+            memory_limit: number,
+            resources: resources.iter().map(|name| ((*name).into(), 1e9)).collect(),
+            ..WorkerInfo::default()
+        });
+        ClusterIdentity { workers: workers.collect() }.into()
     }
 
     #[test]
     fn a_cluster_is_what_its_workers_offer() {
-        let workers = map([
-            ("tcp://a:1", entry(&["outboard:fib:1", NATIVE])),
-            ("tcp://b:1", entry(&["GPU", "outboard:shim:1"])),
+        let cluster = cluster([
+            ("tcp://a:1", 2, &["outboard:fib:1", NATIVE]),
+            ("tcp://b:1", 2, &["GPU", "outboard:shim:1"]),
         ]);
-        let cluster = Cluster::read(&map([("workers", workers)])).expect("an identity");
         assert_eq!(cluster.threads, 4);
         assert!(cluster.offers("outboard:fib:1") && cluster.offers("outboard:shim:1"));
         assert!(!cluster.offers("GPU") && !cluster.is_native());
@@ -213,24 +180,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_not_believed_of_a_worker() {
-        let worker = || map([("nthreads", u64::MAX.into()), ("memory_limit", u64::MAX.into())]);
-        let workers = map([("tcp://a:1", worker()), ("tcp://b:1", worker())]);
-        let cluster = Cluster::read(&map([("workers", workers)])).expect("an identity");
+        let cluster = cluster([("tcp://a:1", u64::MAX, &[]), ("tcp://b:1", u64::MAX, &[])]);
         assert_eq!(cluster.threads, 2 << 16);
         assert_eq!(cluster.memory_limit(), u64::MAX);
-    }
-
-    #[test]
-    fn releases_before_the_oldest_are_refused() {
-        let said = |release: &str| {
-            check_version(&map([("packages", map([("distributed", release.into())]))]))
-        };
-        for fine in ["2025.4.0", "2025.4.1", "2025.12.0", "2026.8.0", "2026.9.0+3.gabc", "2027.1"] {
-            assert!(said(fine).is_ok(), "{fine}");
-        }
-        for refused in ["2025.3.1", "2024.12.0", "1.2", "main"] {
-            assert!(said(refused).unwrap_err().contains(refused));
-        }
-        assert!(check_version(&Value::Nil).is_err());
     }
 }

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::io;
 
-use rmpv::Value;
+use dask_protocol::frames::Frames;
+use dask_protocol::key::Key;
+use dask_protocol::message::ClientToScheduler;
 
 use super::cluster::WITHOUT_PLUGIN;
 use super::fetch::Outcome;
@@ -16,34 +18,26 @@ use super::table::{Batch, Start};
 use crate::error::Error;
 use crate::task::{Function, unknown};
 use crate::wire::Failure;
-use dask_protocol::document::{Message, map};
 
 impl Talk<'_> {
-    pub(super) async fn messages(&self, batch: Batch) -> io::Result<Vec<Message>> {
+    pub(super) async fn messages(&self, batch: Batch) -> io::Result<Vec<Frames>> {
         let (known, unknown) = self.known(batch.started).await?;
         let keeper = self.keeper;
         keeper.conclude(self.unknown(unknown).await?);
         let mut messages = Vec::new();
-        let mut release = None;
-        if !batch.released.is_empty() {
-            let keys = batch.released.into_iter().map(Value::from).collect();
-            release = Some(map([
-                ("op", "client-releases-keys".into()),
-                ("keys", Value::Array(keys)),
-                ("client", keeper.client_name().into()),
-            ]));
-        }
+        let keys: Vec<_> = batch.released.into_iter().map(Key::from).collect();
+        let some = !keys.is_empty();
+        let release = || ClientToScheduler::ReleaseKeys { keys, client: keeper.client_name() };
+        let mut release = some.then(release);
         for (restrictions, tasks) in known {
             for part in parts(tasks) {
-                let mut message = Message::new(Value::Nil);
-                let unique = keeper.shared.names.unique();
-                let graph = update_graph(&mut message, &part, &restrictions, &unique);
+                let graph = update_graph(&part, &restrictions, &keeper.shared.names.unique());
                 // In one message: each is one more that the scheduler has to read.
-                message.value = Value::Array(release.take().into_iter().chain([graph]).collect());
-                messages.push(message);
+                let all = release.take().into_iter().chain([ClientToScheduler::UpdateGraph(graph)]);
+                messages.push(ClientToScheduler::encode(all));
             }
         }
-        messages.extend(release.map(|release| Message::new(Value::Array(vec![release]))));
+        messages.extend(release.map(|release| ClientToScheduler::encode([release])));
         Ok(messages)
     }
 

@@ -5,23 +5,23 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
+use dask_protocol::Serialized;
+use dask_protocol::exception::Exception;
+use dask_protocol::frames::{Bounds, Excess};
+use dask_protocol::key::Key;
+use dask_protocol::message::{Data, Gather, GetData, TaskStatus, WhoHas};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use rmpv::Value;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::cluster::Cluster;
 use super::connection::{Connection, Dialer};
 use super::ends::Opened;
-use super::keeper::{Keeper, ask};
+use super::keeper::Keeper;
 use super::native::Failed;
 use crate::error::{self, Cause, Error, Lost, Repr};
 use crate::task::RunError;
 use crate::wire::{Failure, Said};
-use dask_protocol::address::Address;
-use dask_protocol::document::{Message, field, list, text};
-use dask_protocol::exception::Exception;
-use dask_protocol::frames::{Bounds, Excess};
 
 /// How many results are looked for, and asked of a worker, at once.
 const KEYS_AT_ONCE: usize = 1024;
@@ -143,12 +143,14 @@ async fn places(
     if let Some(only) = cluster.only_worker() {
         places.insert(only.to_owned(), keys);
     } else {
-        let asked = ask(lookups, "who_has", [("keys", array(&keys))]);
+        let asked = lookups.ask(WhoHas { keys: as_keys(&keys) });
         let answer = tokio::time::timeout(PATIENCE, asked).await;
-        let answer = answer.map_err(|_| io::ErrorKind::TimedOut)??.value;
+        let answer = answer.map_err(|_| io::ErrorKind::TimedOut)??.into_iter();
+        let mut answer: HashMap<Key, Vec<String>> = answer.collect();
         for key in keys {
-            let place = list(&answer, &key).first().and_then(Value::as_str).unwrap_or_default();
-            places.entry(place.to_owned()).or_default().push(key);
+            let place =
+                answer.remove(&Key::from(key.as_str())).unwrap_or_default().into_iter().next();
+            places.entry(place.unwrap_or_default()).or_default().push(key);
         }
     }
     let parts = places.into_iter().flat_map(|(place, keys)| {
@@ -158,8 +160,8 @@ async fn places(
     Ok(parts.collect())
 }
 
-fn array(keys: &[String]) -> Value {
-    Value::Array(keys.iter().map(|key| key.as_str().into()).collect())
+fn as_keys(keys: &[String]) -> Vec<Key> {
+    keys.iter().map(|key| key.as_str().into()).collect()
 }
 
 /// Gets results from the worker that has them.
@@ -198,28 +200,18 @@ async fn get_data(
 ) -> io::Result<(Connection, Vec<(String, Outcome)>)> {
     let mut connection = match connection {
         Some(connection) => connection,
-        None => {
-            let address = Address::parse(place);
-            let address = address.ok_or_else(|| io::Error::other("it has no address"))?;
-            dialer(keeper).dial(&address).await?
-        }
+        None => dialer(keeper).dial_place(place).await?,
     };
     let since = Instant::now();
     while since.elapsed() < PATIENCE {
-        let fields = [("keys", array(keys)), ("who", Value::Nil)];
-        let pulse = connection.pulse.clone();
-        let asked = ask(&mut connection, "get_data", fields);
-        let mut answer = pulse.while_it_beats(PATIENCE, asked).await?;
-        match text(&answer.value, "status") {
-            Some("OK") => {
-                let thanks = connection.outgoing.send(Message::new("OK".into()));
-                pulse.while_it_beats(PATIENCE, thanks).await?;
+        let question = GetData { keys: as_keys(keys), who: None };
+        match connection.get_data(PATIENCE, question).await? {
+            Data::Here(data) => {
                 let number = keeper.shared.cluster(keeper.at).number(place);
-                let ended = data(&mut answer, number, room(keeper));
-                return Ok((connection, ended));
+                return Ok((connection, values(data, number, room(keeper))));
             }
-            Some("busy") => tokio::time::sleep(PAUSE).await,
-            _ => return Err(io::Error::other("it did not give its data")),
+            Data::Busy => tokio::time::sleep(PAUSE).await,
+            Data::Missing => return Err(io::Error::other("it did not give its data")),
         }
     }
     Err(io::ErrorKind::TimedOut.into())
@@ -235,19 +227,14 @@ fn room(keeper: &Keeper) -> usize {
     keeper.gate.limits().payload.saturating_add(ROOM)
 }
 
-/// The values in an answer.
-fn data(answer: &mut Message, number: usize, mut room: usize) -> Vec<(String, Outcome)> {
-    let value = std::mem::replace(&mut answer.value, Value::Nil);
-    let data = field(&value, "data").and_then(Value::as_map).map_or(&[][..], Vec::as_slice);
+/// How tasks ended that gave these values.
+fn values(data: Vec<(Key, Serialized)>, number: usize, mut room: usize) -> Vec<(String, Outcome)> {
     let mut ended = Vec::new();
-    for (key, place) in data {
+    for (key, value) in data {
         let Some(key) = key.as_str() else { continue };
-        let object = answer.object(place).ok().flatten();
-        let bytes = object.map(|object| object.into_bytes_within(&mut room));
-        let outcome = match bytes {
-            Some(Ok(bytes)) => Outcome::Value(bytes, number),
-            Some(Err(malformed)) => unreadable(malformed.problem()),
-            None => unreadable("a value that is not there"),
+        let outcome = match value.into_bytes_within(&mut room) {
+            Ok(bytes) => Outcome::Value(bytes, number),
+            Err(malformed) => unreadable(malformed.problem()),
         };
         ended.push((key.to_owned(), outcome));
     }
@@ -291,20 +278,18 @@ enum Recovered {
 
 async fn recover_once(keeper: &Keeper, key: &str) -> io::Result<Recovered> {
     let mut connection = dialer(keeper).dial(&keeper.address).await?;
-    let pulse = connection.pulse.clone();
-    let keys = || [("keys", array(&[key.to_owned()]))];
-    let asked = ask(&mut connection, "gather", keys());
-    let mut answer = pulse.while_it_beats(PATIENCE, asked).await?;
-    if text(&answer.value, "status") == Some("OK")
-        && let Some((_, outcome)) = data(&mut answer, 0, room(keeper)).pop()
+    let keys = || as_keys(&[key.to_owned()]);
+    let gathered = connection.ask_while_it_beats(PATIENCE, Gather { keys: keys() }).await?;
+    if let Data::Here(data) = gathered
+        && let Some((_, outcome)) = values(data, 0, room(keeper)).pop()
     {
         return Ok(Recovered::Ended(outcome));
     }
     // From here on, what the scheduler says of this key is not missed.
     keeper.shared.table().unclaim(keeper.at, key);
-    let asked = ask(&mut connection, "get_task_status", keys());
-    let answer = pulse.while_it_beats(PATIENCE, asked).await?;
-    match text(&answer.value, key) {
+    let answer = connection.ask_while_it_beats(PATIENCE, TaskStatus { keys: keys() }).await?;
+    let status = answer.into_iter().find(|(of, _)| of.as_str() == Some(key));
+    match status.and_then(|(_, status)| status).as_deref() {
         None | Some("forgotten") => Ok(Recovered::Ended(Outcome::lost(Cause::Cluster))),
         Some("memory") if keeper.shared.table().claim(keeper.at, key) => Ok(Recovered::Again),
         Some(_) => Ok(Recovered::Later),
@@ -344,13 +329,13 @@ fn failed_there(failed: Failed, worker: usize) -> Outcome {
 }
 
 /// Whether the cluster let go of keys because data was lost.
-pub(super) fn is_lost(operation: &Value) -> bool {
-    matches!(text(operation, "reason"), Some("lost dependencies" | "already forgotten"))
+pub(super) fn is_lost(reason: Option<&str>) -> bool {
+    matches!(reason, Some("lost dependencies" | "already forgotten"))
 }
 
 /// How a task ended that is wanted, and that the cluster let go of.
-pub(super) fn cancelled(operation: &Value) -> Outcome {
-    match text(operation, "reason") {
+pub(super) fn cancelled(reason: Option<&str>) -> Outcome {
+    match reason {
         Some("lost dependencies") => {
             Outcome::Error(Error::unavailable("the cluster lost what the task needs"))
         }

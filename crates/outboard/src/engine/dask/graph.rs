@@ -1,5 +1,4 @@
-//! What is submitted to a scheduler: tasks as expressions in a pickle, in
-//! messages of the form `update-graph`.
+//! What is submitted to a scheduler: tasks, and what they call.
 //!
 //! A scheduler imports whatever a graph names, so tasks name only what every
 //! scheduler has: a Python function is imported and called by `_pickle.loads`
@@ -9,14 +8,14 @@
 
 use std::time::Duration;
 
-use rmpv::Value;
+use dask_protocol::graph::{Expression, reference};
+use dask_protocol::key::Key;
+use dask_protocol::message::UpdateGraph;
+use dask_protocol::pickle::Pickle;
 
 use super::native::VERSION;
 use super::plugin::PluginCall;
 use crate::wire::Payload;
-use dask_protocol::Serialized;
-use dask_protocol::document::{Message, map};
-use dask_protocol::pickle::Pickle;
 
 /// Before the name of a Rust function whose argument is a payload of ours.
 pub(crate) const PAYLOAD_PREFIX: &str = "outboard-payload::";
@@ -87,92 +86,32 @@ pub(crate) fn resource(name: &str, signature: u64) -> String {
     format!("outboard:{name}:{signature:016x}.{VERSION}")
 }
 
-/// Adds the tasks of one graph to a message; gives the operation.
+/// What a scheduler is told of the tasks of one graph.
 ///
 /// `unique` is 32 hexadecimal digits that no other graph has.
-pub(crate) fn update_graph(
-    message: &mut Message,
+pub(super) fn update_graph(
     tasks: &[GraphTask],
     restrictions: &Restrictions,
     unique: &str,
-) -> Value {
-    let header = map([("serializer", "pickle".into()), ("writeable", Value::Array(Vec::new()))]);
-    let frames = vec![expression(tasks, unique)];
-    let expression = message.attach(Serialized { header, frames });
-    let keys = tasks.iter().map(|task| task.key.as_str().into()).collect();
-    let order = tasks.iter().zip(0_u64..);
-    let order = order.map(|(task, place)| (task.key.as_str().into(), place.into())).collect();
-    let mut operation = vec![
-        ("op".into(), "update-graph".into()),
-        ("expr_ser".into(), expression),
-        ("keys".into(), Value::Array(keys)),
-        ("internal_priority".into(), Value::Map(order)),
-        ("submitting_task".into(), Value::Nil),
-        // Anything in it would be mixed up with what other clients put there.
-        ("span_metadata".into(), Value::Map(Vec::new())),
-    ];
-    let hurried = tasks.iter().filter(|task| task.priority != 0);
-    let priorities: Vec<_> =
-        hurried.map(|task| (task.key.as_str().into(), task.priority.into())).collect();
-    if !priorities.is_empty() {
-        operation.push(("user_priority".into(), Value::Map(priorities)));
-    }
-    let annotations = restrictions.annotations();
-    if !annotations.is_empty() {
-        operation.push(("annotations".into(), Value::Map(annotations)));
-    }
-    Value::Map(operation)
-}
-
-impl Restrictions {
-    fn annotations(&self) -> Vec<(Value, Value)> {
-        let mut annotations = Vec::new();
-        if let Some(resource) = &self.resource {
-            let resources = Value::Map(vec![(resource.as_str().into(), 1.into())]);
-            annotations.push(("resources".into(), resources));
-        }
-        if !self.workers.is_empty() {
-            let workers = self.workers.iter().map(|worker| worker.as_str().into()).collect();
-            annotations.push(("workers".into(), Value::Array(workers)));
-        }
-        annotations
-    }
-}
-
-/// The expression of a graph: its tasks, and a token by which the scheduler
-/// knows it without hashing it.
-fn expression(tasks: &[GraphTask], unique: &str) -> Vec<u8> {
-    let mut pickle = Pickle::new();
-    pickle.global("dask._expr", "LLGExpr");
-    pickle.begin_dict();
+) -> UpdateGraph {
+    let mut expression = Expression::new();
     for task in tasks {
-        pickle.str(&task.key);
-        task.write(&mut pickle);
+        expression.task(&task.key, |pickle| task.call.write(pickle));
     }
-    pickle.end_dict();
-    pickle.tuple_of_one();
-    pickle.begin_dict();
-    pickle.str("_determ_token");
-    pickle.str(unique);
-    pickle.end_dict();
-    pickle.new_object();
-    pickle.finish()
-}
-
-impl GraphTask {
-    fn write(&self, pickle: &mut Pickle) {
-        pickle.global("dask._task_spec", "Task");
-        pickle.tuple(|pickle| {
-            pickle.str(&self.key);
-            self.call.write(pickle);
-        });
-        pickle.call();
+    let key = |task: &GraphTask| Key::from(task.key.as_str());
+    let hurried = tasks.iter().filter(|task| task.priority != 0);
+    UpdateGraph {
+        expression: expression.finish(unique),
+        keys: tasks.iter().map(key).collect(),
+        priorities: hurried.map(|task| (key(task), task.priority.into())).collect(),
+        resources: restrictions.resource.iter().map(|name| (name.clone(), 1.0)).collect(),
+        workers: restrictions.workers.clone(),
     }
 }
 
 impl Called {
     /// About how many bytes it takes in a graph.
-    pub(crate) fn length(&self) -> usize {
+    pub(super) fn length(&self) -> usize {
         match self {
             Self::Python { args, .. } => args.len(),
             Self::Rust { payload: Passed::There(key), .. } => key.len(),
@@ -209,14 +148,6 @@ impl Called {
     }
 }
 
-/// What a key stands for, which a worker has.
-fn reference(pickle: &mut Pickle, key: &str) {
-    pickle.global("dask._task_spec", "TaskRef");
-    pickle.str(key);
-    pickle.tuple_of_one();
-    pickle.call();
-}
-
 impl Terms {
     /// Milliseconds, milliseconds, text, of which each may be missing; a number.
     fn write(&self, pickle: &mut Pickle) {
@@ -250,26 +181,17 @@ fn python_call(module: &str, name: &str, args: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dask_protocol::document::field;
 
-    /// The expression of the specification, 6.2, with a Rust function's call in
-    /// the place of `operator.add`.
     #[test]
-    fn an_expression_is_a_graph_with_a_name() {
+    fn a_rust_function_is_called_with_its_payload_its_terms_and_what_it_names() {
         let terms = Terms { context: Some("00-1".into()), level: 3, ..Terms::default() };
         let needs = vec!["v-1".to_owned()];
-        let call =
-            Called::Rust { name: "fib", payload: Passed::Here(vec![7].into()), terms, needs };
-        let task = GraphTask { key: "add-1".into(), call, priority: 0 };
-        let zeros = "0".repeat(32);
-        let mut expected = b"\x80\x04\x8c\x0adask._expr\x8c\x07LLGExpr\x93}(\x8c\x05add-1\
-            \x8c\x0fdask._task_spec\x8c\x04Task\x93(\x8c\x05add-1\
-            \x8c\x08operator\x8c\x0aattrgetter\x93\x8c\x15outboard-payload::fib\x85R\
-            C\x01\x07NN\x8c\x0400-1K\x03\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03v-1\x85RtRu\x85}(\x8c\x0d_determ_token\x8c\x20"
-            .to_vec();
-        expected.extend(zeros.bytes());
-        expected.extend(b"u\x92.");
-        assert_eq!(expression(&[task], &zeros), expected);
+        let payload = Passed::Here(vec![7].into());
+        let mut pickle = Pickle::part_of(Vec::new());
+        Called::Rust { name: "fib", payload, terms, needs }.write(&mut pickle);
+        let expected = b"\x8c\x08operator\x8c\x0aattrgetter\x93\x8c\x15outboard-payload::fib\x85R\
+            C\x01\x07NN\x8c\x0400-1K\x03\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03v-1\x85R";
+        assert_eq!(pickle.into_part(), expected);
     }
 
     #[test]
@@ -282,24 +204,18 @@ mod tests {
 
     #[test]
     fn a_graph_says_where_and_in_which_order() {
-        let terms = Terms { timeout: Some(Duration::from_millis(5)), ..Terms::default() };
         let (payload, needs) = (Passed::There("a-1".into()), Vec::new());
-        let call = Called::Rust { name: "fib", payload, terms, needs };
+        let call = Called::Rust { name: "fib", payload, terms: Terms::default(), needs };
         let task =
             |key: &str, priority| GraphTask { key: key.into(), call: call.clone(), priority };
         let resource = Some(resource("fib", 0xab));
         let restrictions =
             Restrictions { resource, workers: vec!["tcp://a:1".into()], plugin: None };
-        let mut message = Message::new(Value::Nil);
-        let tasks = [task("a-1", 0), task("b-2", 9)];
-        let graph = update_graph(&mut message, &tasks, &restrictions, "0");
-        let annotations = field(&graph, "annotations").unwrap();
-        let offered = field(annotations, "resources").unwrap();
+        let graph = update_graph(&[task("a-1", 0), task("b-2", 9)], &restrictions, "0");
         let offer = format!("outboard:fib:00000000000000ab.{VERSION}");
-        assert_eq!(field(offered, &offer), Some(&1.into()));
-        let order = field(&graph, "internal_priority").unwrap();
-        assert_eq!((field(order, "a-1"), field(order, "b-2")), (Some(&0.into()), Some(&1.into())));
-        let priorities = field(&graph, "user_priority").unwrap();
-        assert_eq!((field(priorities, "a-1"), field(priorities, "b-2")), (None, Some(&9.into())));
+        assert_eq!(graph.resources, [(offer, 1.0)]);
+        assert_eq!(graph.workers, ["tcp://a:1"]);
+        assert_eq!(graph.keys, ["a-1".into(), "b-2".into()]);
+        assert_eq!(graph.priorities, [("b-2".into(), 9)]);
     }
 }

@@ -8,12 +8,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rmpv::Value;
+use dask_protocol::Serialized;
+use dask_protocol::address::Address;
+use dask_protocol::frames::Bounds;
+use dask_protocol::message::{
+    ClientToScheduler, Identity, Packages, RegisterClient, SchedulerToClient, Versions,
+};
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
 use tokio_rustls::rustls::ClientConfig;
 
 use super::Shared;
-use super::cluster::{Cluster, check_version};
+use super::cluster::Cluster;
 use super::connection::{Connection, Dialer, Incoming, Outgoing};
 use super::fetch::{self, Outcome};
 use super::load::offer;
@@ -25,10 +30,6 @@ use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error, Lost};
 use crate::task::Function;
-use dask_protocol::Serialized;
-use dask_protocol::address::Address;
-use dask_protocol::document::{Message, field, list, map, text};
-use dask_protocol::frames::Bounds;
 
 /// How long what leaves for a busy scheduler waits for more, and how often.
 const MOMENT: Duration = Duration::from_millis(2);
@@ -115,14 +116,13 @@ impl Keeper {
     /// Connects, and talks for as long as that goes well.
     async fn talk(&self) -> io::Result<std::convert::Infallible> {
         let mut questions = self.dialer().dial(&self.address).await?;
-        let no_packages = ("packages", Value::Array(Vec::new()));
-        let versions = self.in_time(ask(&mut questions, "versions", [no_packages])).await?.value;
-        let release = check_version(&versions).map_err(io::Error::other)?;
+        let packages = self.in_time(questions.ask(Versions)).await?;
+        let release = packages.supported().map_err(io::Error::other)?;
         if let Some(plugin) = &self.plugin {
             plugin::ship(&mut questions, plugin, plugin::own_build().await?).await?;
         }
         let name = self.client_name();
-        let stream = self.in_time(self.register(&name, &versions)).await?;
+        let stream = self.in_time(self.register(&name, &packages)).await?;
         let lookups = self.dialer().dial(&self.address).await?;
         let (ready, keys) = mpsc::unbounded_channel();
         let (uploads, asked) = mpsc::unbounded_channel();
@@ -139,12 +139,12 @@ impl Keeper {
         };
         talk.look().await?;
         tracing::info!(scheduler = %self.address, release, "scheduler is up");
-        let Connection { incoming, outgoing, .. } = stream;
+        let (incoming, outgoing) = stream.split();
         tokio::select! {
             ended = talk.read(incoming) => ended,
             ended = talk.write(outgoing) => ended,
             ended = talk.keep_looking() => ended,
-            ended = talk.listen(&versions) => ended,
+            ended = talk.listen(&packages) => ended,
             ended = upload::run(&talk, asked) => ended,
             ended = fetch::run(self, lookups, keys) => ended,
         }
@@ -160,21 +160,10 @@ impl Keeper {
     }
 
     /// Registers as a client of that name.
-    pub(super) async fn register(&self, name: &str, versions: &Value) -> io::Result<Connection> {
+    pub(super) async fn register(&self, name: &str, packages: &Packages) -> io::Result<Connection> {
         let mut stream = self.dialer().dial(&self.address).await?;
-        let packages = field(versions, "packages").cloned().unwrap_or(Value::Nil);
-        let hello = map([
-            ("op", "register-client".into()),
-            ("client", name.into()),
-            ("reply", false.into()),
-            ("versions", map([("packages", packages)])),
-        ]);
-        stream.outgoing.send(Message::new(hello)).await?;
-        let answer = stream.incoming.receive().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let first = answer.value.as_array().and_then(|all| all.first()).unwrap_or(&answer.value);
-        if text(first, "op") != Some("stream-start") {
-            return Err(io::Error::other("it did not take this client"));
-        }
+        let (client, packages) = (name.to_owned(), packages.clone());
+        stream.ask(RegisterClient { client, packages }).await?;
         Ok(stream)
     }
 
@@ -252,17 +241,6 @@ impl Keeper {
     }
 }
 
-/// Asks a scheduler or worker.
-pub(crate) async fn ask<const N: usize>(
-    connection: &mut Connection,
-    operation: &str,
-    fields: [(&str, Value); N],
-) -> io::Result<Message> {
-    let mut question = vec![("op".into(), operation.into()), ("reply".into(), true.into())];
-    question.extend(fields.map(|(name, value)| (name.into(), value)));
-    connection.ask(Message::new(Value::Map(question))).await
-}
-
 impl Talk<'_> {
     /// Whether workers may still be on their way to a scheduler that was started
     /// again: they need a moment to find it.
@@ -272,10 +250,8 @@ impl Talk<'_> {
 
     /// Asks who the workers are.
     pub(super) async fn look(&self) -> io::Result<()> {
-        let asked = async { ask(&mut *self.questions.lock().await, "identity", []).await };
-        let answer = self.keeper.in_time(asked).await?;
-        let cluster = Cluster::read(&answer.value);
-        let cluster = cluster.ok_or_else(|| io::Error::other("it does not say who it is"))?;
+        let asked = async { self.questions.lock().await.ask(Identity).await };
+        let cluster = Cluster::from(self.keeper.in_time(asked).await?);
         if self.build.get().is_none() && (self.keeper.plugin.is_some() || cluster.has_plugins()) {
             let _ = self.build.set(plugin::own_build().await?);
         }
@@ -320,8 +296,7 @@ impl Talk<'_> {
         let beat = self.keeper.silence / 4;
         loop {
             if tokio::time::timeout(beat, wake.notified()).await.is_err() {
-                let beat = map([("op", "heartbeat-client".into())]);
-                outgoing.send(Message::new(Value::Array(vec![beat]))).await?;
+                outgoing.send(ClientToScheduler::encode([ClientToScheduler::Heartbeat])).await?;
                 continue;
             }
             self.gathered().await;
@@ -367,71 +342,56 @@ impl Talk<'_> {
     /// Reads what the scheduler says.
     async fn read<T>(&self, mut incoming: Incoming) -> io::Result<T> {
         loop {
-            let mut message = incoming.receive().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let all = SchedulerToClient::parse(incoming.next().await?)?;
             *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-            let all = match std::mem::replace(&mut message.value, Value::Nil) {
-                Value::Array(all) => all,
-                one => vec![one],
-            };
             let mut ended = Vec::new();
-            for one in &all {
-                self.take(one, &mut message, &mut ended)?;
+            for one in all {
+                self.take(one, &mut ended)?;
             }
             self.keeper.conclude(ended);
         }
     }
 
-    fn take(
-        &self,
-        one: &Value,
-        message: &mut Message,
-        ended: &mut Vec<(String, Outcome)>,
-    ) -> io::Result<()> {
+    fn take(&self, one: SchedulerToClient, ended: &mut Vec<(String, Outcome)>) -> io::Result<()> {
         let keeper = self.keeper;
-        let key = || text(one, "key").map(str::to_owned);
-        match text(one, "op") {
-            Some("key-in-memory") => {
-                let wanted = key().filter(|key| keeper.shared.table().claim(keeper.at, key));
+        // Ours are text: others are other clients'.
+        match one {
+            SchedulerToClient::KeyInMemory { key } => {
+                let key = key.as_str().filter(|key| keeper.shared.table().claim(keeper.at, key));
                 // It is received for as long as this is read.
-                wanted.into_iter().for_each(|key| drop(self.ready.send(key)));
+                key.into_iter().for_each(|key| drop(self.ready.send(key.to_owned())));
             }
-            Some("task-erred") => {
-                let exception = bytes_of(message, field(one, "exception"));
-                let traceback = bytes_of(message, field(one, "traceback"));
-                let exception = exception.unwrap_or_default();
+            SchedulerToClient::TaskErred { key, exception, traceback } => {
+                let bytes = |object: Option<Serialized>| object?.into_bytes().ok();
+                let exception = bytes(exception).unwrap_or_default();
                 let cluster = keeper.shared.cluster(keeper.at);
-                let outcome = fetch::raised(&exception, traceback.as_deref(), &cluster);
-                ended.extend(key().map(|key| (key, outcome)));
+                let outcome = fetch::raised(&exception, bytes(traceback).as_deref(), &cluster);
+                ended.extend(key.as_str().map(|key| (key.to_owned(), outcome)));
             }
-            Some("cancelled-keys") => {
-                let keys = list(one, "keys").iter().filter_map(Value::as_str);
-                let lost = fetch::is_lost(one);
+            SchedulerToClient::CancelledKeys { keys, reason } => {
+                let lost = fetch::is_lost(reason.as_deref());
                 let outcome = |key| match if lost { keeper.missed(key) } else { Missed::Other } {
                     // What lost its values leaves again, after they did.
                     Missed::Again => None,
                     Missed::TooOften => Some(Outcome::lost(Cause::Cluster)),
-                    Missed::Other => Some(fetch::cancelled(one)),
+                    Missed::Other => Some(fetch::cancelled(reason.as_deref())),
                 };
+                let keys = keys.iter().filter_map(|key| key.as_str());
                 ended.extend(keys.filter_map(|key| Some((key.to_owned(), outcome(key)?))));
             }
-            Some("restart") => {
+            SchedulerToClient::Restart => {
                 let lost = |key| (key, Outcome::lost(Cause::Cluster));
                 ended.extend(keeper.shared.table().keys(keeper.at).into_iter().map(lost));
             }
-            Some("close" | "stream-closed") => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Some("lost-data" | "task-retried" | "adjust-heartbeat-interval") => {}
-            other => tracing::debug!(operation = other, "scheduler said something unknown"),
+            SchedulerToClient::Close | SchedulerToClient::StreamClosed => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            SchedulerToClient::Unknown(operation) => {
+                tracing::debug!(operation, "scheduler said something unknown");
+            }
+            // What was lost or has failed is computed again.
+            _ => {}
         }
         Ok(())
     }
-}
-
-/// The bytes that an object of a message is, or that stand in the message itself.
-fn bytes_of(message: &mut Message, value: Option<&Value>) -> Option<Vec<u8>> {
-    let value = value?;
-    if let Value::Binary(bytes) = value {
-        return Some(bytes.clone());
-    }
-    let object: Serialized = message.object(value).ok()??;
-    object.into_bytes().ok()
 }

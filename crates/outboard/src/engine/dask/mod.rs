@@ -21,7 +21,6 @@ pub(crate) mod native;
 #[cfg(test)]
 mod nonsense;
 pub(crate) mod plugin;
-mod pulse;
 pub(crate) mod shelf;
 mod table;
 pub(crate) mod tls;

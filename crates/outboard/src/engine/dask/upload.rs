@@ -10,8 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dask_protocol::Serialized;
+use dask_protocol::key::Key;
+use dask_protocol::message::{
+    GatherCopies, Places, Question, Scatter, TellData, UpdateData, WhoHas,
+};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use rmpv::Value;
 use tokio::sync::mpsc;
 
 use super::Flush;
@@ -23,9 +27,6 @@ use super::keeper::{Keeper, Talk};
 use super::shelf::{Kind, Upload};
 use crate::error::Error;
 use crate::task::{Function, unknown};
-use dask_protocol::Serialized;
-use dask_protocol::address::Address;
-use dask_protocol::document::{Message, field, list, text};
 
 /// How many values are on their way at once.
 const AT_ONCE: usize = 4;
@@ -196,11 +197,9 @@ impl Courier<'_> {
     /// Gives a value to a worker, and tells the scheduler that it has it.
     async fn to_worker(self, place: &str, key: &str, bytes: &Bytes) -> io::Result<()> {
         self.keeper.shared.table().shelf(self.keeper.at).placed(key, place);
-        let address = Address::parse(place).ok_or_else(|| io::Error::other("it has no address"))?;
-        let question = || with_value("update_data", key, bytes, []);
-        let answer = self.ask(&address, question).await?;
-        let sizes = field(&answer.value, "nbytes").cloned().unwrap_or(Value::Map(Vec::new()));
-        self.tell(key, &[place.to_owned()], sizes).await
+        let question = || UpdateData { data: value(key, bytes) };
+        let sizes = self.ask(place, question).await?;
+        self.tell(key, vec![place.to_owned()], sizes).await
     }
 
     /// Has the scheduler give a value to one of the workers.
@@ -210,34 +209,20 @@ impl Courier<'_> {
         bytes: &Bytes,
         workers: &[WorkerEntry],
     ) -> io::Result<()> {
-        let fields = || {
-            [
-                ("workers", addresses(workers)),
-                ("client", self.keeper.client_name().into()),
-                ("broadcast", false.into()),
-                ("timeout", SOME_WORKER_S.into()),
-            ]
+        let question = || Scatter {
+            data: value(key, bytes),
+            workers: workers.iter().map(|worker| worker.address.clone()).collect(),
+            client: self.keeper.client_name(),
+            timeout_s: SOME_WORKER_S,
         };
-        let question = || with_value("scatter", key, bytes, fields());
-        self.ask(&self.keeper.address, question).await.map(drop)
+        self.ask_scheduler(question).await
     }
 
     /// Tells the scheduler which workers have a value.
-    async fn tell(self, key: &str, places: &[String], sizes: Value) -> io::Result<()> {
-        let places = Value::Array(places.iter().map(|place| place.as_str().into()).collect());
-        let who_has = Value::Map(vec![(key.into(), places)]);
-        let client = self.keeper.client_name();
-        let question = || {
-            question(
-                "update_data",
-                [
-                    ("who_has", who_has.clone()),
-                    ("nbytes", sizes.clone()),
-                    ("client", client.as_str().into()),
-                ],
-            )
-        };
-        in_time(PATIENCE, self.ask(&self.keeper.address, question)).await.map(drop)
+    async fn tell(self, key: &str, places: Vec<String>, nbytes: Vec<(Key, u64)>) -> io::Result<()> {
+        let (who_has, client) = (vec![(key.into(), places)], self.keeper.client_name());
+        let told = TellData { who_has, nbytes, client };
+        in_time(PATIENCE, self.ask_scheduler(|| told.clone())).await
     }
 
     /// Sees to it that there are copies enough for all tasks that name the value: with
@@ -249,10 +234,9 @@ impl Courier<'_> {
         if copies < 2 {
             return Ok(());
         }
-        let keys = || question("who_has", [("keys", Value::Array(vec![key.into()]))]);
-        let answer = in_time(PATIENCE, self.ask(&self.keeper.address, keys)).await?.value;
-        let mut have: Vec<String> =
-            list(&answer, key).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        let question = || WhoHas { keys: vec![key.into()] };
+        let mut have: Places = in_time(PATIENCE, self.ask_scheduler(question)).await?;
+        let mut have = have.pop().map(|(_, places)| places).unwrap_or_default();
         let mut others: Vec<&str> = workers.iter().map(|worker| worker.address.as_str()).collect();
         others.retain(|place| !have.iter().any(|one| one == place));
         others.truncate(copies.saturating_sub(have.len()));
@@ -262,7 +246,7 @@ impl Courier<'_> {
             let copied = futures_util::future::join_all(copying).await.into_iter();
             let copied = copied.collect::<io::Result<Vec<_>>>()?;
             // It knows the size already.
-            self.tell(key, &copied, Value::Map(Vec::new())).await?;
+            self.tell(key, copied.clone(), Vec::new()).await?;
             have.extend(copied);
         }
         Ok(())
@@ -270,32 +254,37 @@ impl Courier<'_> {
 
     /// Has a worker get a copy from those that have it; gives back which.
     async fn copy(self, key: &str, have: &[String], place: &str) -> io::Result<String> {
-        let address = Address::parse(place).ok_or_else(|| io::Error::other("it has no address"))?;
-        let have = Value::Array(have.iter().map(|place| place.as_str().into()).collect());
-        let who_has = Value::Map(vec![(key.into(), have)]);
-        let gather = || question("gather", [("who_has", who_has.clone())]);
-        let answer = in_time(2 * PATIENCE, self.ask(&address, gather)).await?;
-        match text(&answer.value, "status") {
-            Some("OK") => Ok(place.to_owned()),
-            _ => Err(io::Error::other(format!("{place} could not get it"))),
+        let who_has = vec![(Key::from(key), have.to_vec())];
+        let question = || GatherCopies { who_has: who_has.clone() };
+        let missing = in_time(2 * PATIENCE, self.ask(place, question)).await?;
+        match missing.is_empty() {
+            true => Ok(place.to_owned()),
+            false => Err(io::Error::other(format!("{place} could not get it"))),
         }
+    }
+
+    async fn ask_scheduler<Q: Question>(self, question: impl Fn() -> Q) -> io::Result<Q::Answer> {
+        self.ask(&self.keeper.address.to_string(), question).await
     }
 
     /// Asks a worker or the scheduler, by a connection that is kept for the next
     /// question.
-    async fn ask(self, address: &Address, question: impl Fn() -> Message) -> io::Result<Message> {
-        let place = address.to_string();
-        let kept = self.free().take(&place);
+    async fn ask<Q: Question>(
+        self,
+        place: &str,
+        question: impl Fn() -> Q,
+    ) -> io::Result<Q::Answer> {
+        let kept = self.free().take(place);
         if let Some(mut connection) = kept
             && let Ok(answer) = connection.ask(question()).await
         {
-            self.keep(place, connection);
+            self.keep(place.to_owned(), connection);
             return Ok(answer);
         }
         // The one that was kept may have been closed meanwhile.
-        let mut connection = dialer(self.keeper).dial(address).await?;
+        let mut connection = dialer(self.keeper).dial_place(place).await?;
         let answer = connection.ask(question()).await?;
-        self.keep(place, connection);
+        self.keep(place.to_owned(), connection);
         Ok(answer)
     }
 
@@ -311,25 +300,9 @@ impl Courier<'_> {
     }
 }
 
-fn question<const N: usize>(operation: &str, fields: [(&str, Value); N]) -> Message {
-    let mut all = vec![("op".into(), operation.into()), ("reply".into(), true.into())];
-    all.extend(fields.map(|(name, value)| (name.into(), value)));
-    Message::new(Value::Map(all))
-}
-
-/// A question with a value beside it.
-fn with_value<const N: usize>(
-    operation: &str,
-    key: &str,
-    bytes: &Bytes,
-    fields: [(&str, Value); N],
-) -> Message {
-    let mut message = question(operation, fields);
-    let place = message.attach(Serialized::from_bytes(bytes.to_vec()));
-    if let Value::Map(all) = &mut message.value {
-        all.push(("data".into(), Value::Map(vec![(key.into(), place)])));
-    }
-    message
+/// A value by its key.
+fn value(key: &str, bytes: &Bytes) -> Vec<(Key, Serialized)> {
+    vec![(key.into(), Serialized::from_bytes(bytes.to_vec()))]
 }
 
 async fn in_time<T>(
@@ -345,8 +318,4 @@ fn copies(tasks: usize, workers: &[WorkerEntry]) -> usize {
     let threads: usize = workers.iter().map(|worker| worker.threads).sum();
     let each = threads.div_ceil(workers.len().max(1)).max(1);
     tasks.div_ceil(each).min(workers.len())
-}
-
-fn addresses(workers: &[WorkerEntry]) -> Value {
-    Value::Array(workers.iter().map(|worker| worker.address.as_str().into()).collect())
 }

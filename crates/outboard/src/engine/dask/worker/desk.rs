@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> Key {
-        Key::of(&name.into())
+        Key::from(name)
     }
 
     fn given(desk: &mut Desk, name: &str, priority: f64) -> u64 {

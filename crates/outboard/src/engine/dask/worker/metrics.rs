@@ -5,18 +5,13 @@ use std::collections::HashMap;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use rmpv::Value;
+use dask_protocol::message::Metrics;
 
 use super::messages::unix_now;
 use super::stay::Stay;
-use dask_protocol::document::map;
-
-/// What Dask takes a network for before it has measured one, in bytes a second.
-const BANDWIDTH: u64 = 100_000_000;
 
 /// The metrics of this moment.
-pub(super) fn metrics(stay: &Stay) -> Value {
-    let empty = || Value::Map(Vec::new());
+pub(super) fn metrics(stay: &Stay) -> Metrics {
     let snapshot = stay.client.snapshot();
     let times =
         snapshot.per_worker.iter().filter_map(|worker| Some((worker.pid, worker.cpu_time?)));
@@ -25,27 +20,17 @@ pub(super) fn metrics(stay: &Stay) -> Value {
     let workers: u64 = snapshot.per_worker.iter().filter_map(|worker| worker.memory_bytes).sum();
     let ((executing, ready, fetching), held, bytes) = stay.counts();
     let own = resident_bytes().unwrap_or(bytes as u64);
-    let counts =
-        [("executing", executing), ("ready", ready), ("waiting", fetching), ("memory", held)];
-    let none = ["incoming", "outgoing"].into_iter().flat_map(|way| {
-        ["bytes", "count", "count_total"].map(|what| (format!("{way}_{what}").into(), 0.into()))
-    });
-    let rates = || map([("read_bps", 0.0.into()), ("write_bps", 0.0.into())]);
-    map([
-        ("bandwidth", map([("total", BANDWIDTH.into()), ("workers", empty()), ("types", empty())])),
-        ("digests_total_since_heartbeat", empty()),
-        ("memory", own.saturating_add(workers).into()),
-        ("spilled_bytes", map([("memory", 0.into()), ("disk", 0.into())])),
-        ("managed_bytes", bytes.into()),
-        ("cpu", cpu.into()),
-        ("time", unix_now().into()),
-        ("num_fds", open_files().into()),
-        ("task_counts", map(counts.map(|(name, count)| (name, count.into())))),
-        ("event_loop_interval", 0.02.into()),
-        ("transfer", Value::Map(none.collect())),
-        ("host_net_io", rates()),
-        ("host_disk_io", rates()),
-    ])
+    Metrics {
+        time: unix_now(),
+        memory: own.saturating_add(workers),
+        managed_bytes: bytes as u64,
+        cpu,
+        num_fds: open_files() as u64,
+        executing: executing as u64,
+        ready: ready as u64,
+        waiting: fetching as u64,
+        in_memory: held as u64,
+    }
 }
 
 /// How busy the worker processes keep the cores, between two signs of life.

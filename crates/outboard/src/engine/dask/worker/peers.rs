@@ -5,15 +5,12 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rmpv::Value;
+use dask_protocol::Serialized;
+use dask_protocol::key::Key;
+use dask_protocol::message::{Data, GetData};
 use tokio::sync::Semaphore;
 
 use crate::engine::dask::connection::{Connection, Dialer};
-use crate::engine::dask::keeper::ask;
-use dask_protocol::Serialized;
-use dask_protocol::address::Address;
-use dask_protocol::document::{Message, encode, field, map, text};
-use dask_protocol::key::Key;
 
 /// How many values are on their way at once.
 const AT_ONCE: usize = 16;
@@ -68,26 +65,12 @@ impl Peers {
         let kept = self.free().get_mut(place).and_then(Vec::pop);
         let mut connection = match kept {
             Some(connection) => connection,
-            None => {
-                let address = Address::parse(place);
-                let address = address.ok_or_else(|| io::Error::other("it has no address"))?;
-                self.dialer.dial(&address).await?
-            }
+            None => self.dialer.dial_place(place).await?,
         };
-        let keys = Value::Array(vec![key.value()]);
-        let fields = [("keys", keys), ("who", self.own.as_str().into())];
-        let pulse = connection.pulse.clone();
-        let asked = ask(&mut connection, "get_data", fields);
-        let mut answer = pulse.while_it_beats(PATIENCE, asked).await?;
-        if text(&answer.value, "status") != Some("OK") {
-            return Ok(None);
-        }
-        let thanks = connection.outgoing.send(Message::new("OK".into()));
-        pulse.while_it_beats(PATIENCE, thanks).await?;
-        let value = std::mem::replace(&mut answer.value, Value::Nil);
-        let data = field(&value, "data").and_then(Value::as_map);
-        let found = data.into_iter().flatten().find(|(name, _)| Key::of(name) == *key);
-        let found = found.map(|(_, value)| taken(&mut answer, value)).transpose()?;
+        let question = GetData { keys: vec![key.clone()], who: Some(self.own.clone()) };
+        let data = connection.get_data(PATIENCE, question).await?;
+        let Data::Here(data) = data else { return Ok(None) };
+        let found = data.into_iter().find(|(found, _)| found == key).map(|(_, value)| value);
         let mut free = self.free();
         let kept = free.entry(place.to_owned()).or_default();
         if kept.len() < KEPT {
@@ -104,14 +87,4 @@ impl Peers {
     fn free(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<Connection>>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The object that a value of a message stands for; one that is plain is wrapped.
-pub(super) fn taken(message: &mut Message, value: &Value) -> io::Result<Serialized> {
-    if let Some(object) = message.object(value)? {
-        return Ok(object);
-    }
-    let header =
-        map([("serializer", "msgpack".into()), ("compression", Value::Array(vec![Value::Nil]))]);
-    Ok(Serialized { header, frames: vec![encode(value)] })
 }

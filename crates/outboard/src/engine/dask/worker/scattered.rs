@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::messages::{Say, saves_memory};
+use super::messages::{copied, saves_memory};
 use super::stay::Stay;
 use super::store::Held;
 use crate::engine::dask::shelf;
@@ -57,7 +57,7 @@ impl Stay {
         let entry = self.entry(id, value).await?;
         *arriving = Arc::downgrade(&entry);
         if self.lock().store.put(key.clone(), Held::Scattered(entry.clone())) {
-            self.say(vec![Say::copied(key)]);
+            self.say(vec![copied(key)]);
         }
         self.changed.notify_one();
         Ok(entry)
@@ -98,7 +98,7 @@ impl Stay {
         self.lock().errands.spawn(async move {
             tokio::time::sleep(TOLD).await;
             if stay.lock().store.has(&key) {
-                stay.say(vec![Say::copied(&key)]);
+                stay.say(vec![copied(&key)]);
             }
         });
     }
@@ -110,7 +110,7 @@ impl Stay {
         let keeps = saves_memory(stimulus) && inner.standing.is_open() && !inner.store.is_full();
         for key in keys {
             match keeps && inner.store.scattered(&key).is_some() {
-                true => self.say(vec![Say::copied(&key)]),
+                true => self.say(vec![copied(&key)]),
                 false => inner.store.remove(&key),
             }
         }

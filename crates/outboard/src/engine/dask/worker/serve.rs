@@ -5,18 +5,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmpv::Value;
+use dask_protocol::Serialized;
+use dask_protocol::key::Key;
+use dask_protocol::message::{Failed, Places, Reply, Request, Subject};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::peers::taken;
+use super::outcome::Raised;
 use super::stay::{Stay, bounds};
 use crate::engine::dask::connection::{Connection, Stream};
-use dask_protocol::Serialized;
-use dask_protocol::document::{Message, field, list, map, text};
-use dask_protocol::key::Key;
 
 /// How many connections are served at once.
 const CONNECTIONS: usize = 512;
@@ -72,19 +71,18 @@ async fn serve_one(
     stream.set_nodelay(true)?;
     let greeted = tokio::time::timeout(PATIENCE, greet(stay, stream, tls)).await;
     let mut connection = greeted.map_err(|_| io::ErrorKind::TimedOut)??;
-    while let Some(message) = connection.incoming.receive().await? {
-        let wants = |name| field(&message.value, name).and_then(Value::as_bool);
-        let (reply, close) = (wants("reply") != Some(false), wants("close") == Some(true));
-        let operation = text(&message.value, "op").unwrap_or_default().to_owned();
-        if operation == "get_data" {
-            give(stay, &mut connection, &message.value, large).await?;
+    while let Some(message) = connection.receive().await? {
+        let Request { subject, reply, close } = Request::parse(message)?;
+        let last = close || subject == Subject::Close;
+        if let Subject::GetData { keys } = subject {
+            give(stay, &mut connection, keys, large).await?;
         } else {
-            let answer = answer(stay, &operation, message).await;
+            let answer = answer(stay, subject).await;
             if reply {
-                connection.outgoing.send(answer).await?;
+                connection.send(answer.encode()).await?;
             }
         }
-        if close || operation == "close" {
+        if last {
             break;
         }
     }
@@ -103,105 +101,74 @@ async fn greet(stay: &Stay, stream: TcpStream, tls: Option<TlsAcceptor>) -> io::
 async fn give(
     stay: &Stay,
     connection: &mut Connection,
-    question: &Value,
+    keys: Vec<Key>,
     large: &Semaphore,
 ) -> io::Result<()> {
-    let keys: Vec<Key> = list(question, "keys").iter().map(Key::of).collect();
     let found: Vec<_> = keys.into_iter().filter_map(|key| Some((stay.value(&key)?, key))).collect();
-    let bytes: usize = found.iter().map(|(object, _)| object.size()).sum();
+    let bytes: usize = found.iter().map(|(value, _)| value.size()).sum();
     let permit = (bytes >= LARGE).then(|| large.try_acquire());
     if let Some(Err(_)) = permit {
-        return connection.outgoing.send(Message::new(map([("status", "busy".into())]))).await;
+        return connection.send(Reply::Busy.encode()).await;
     }
-    let mut answer = Message::new(Value::Nil);
-    let data = found.into_iter().map(|(object, key)| {
-        let place = answer.attach((*object).clone());
-        (key.value(), place)
-    });
-    let data = Value::Map(data.collect());
-    answer.value = map([("status", "OK".into()), ("data", data)]);
-    connection.outgoing.send(answer).await?;
-    connection.incoming.receive().await.map(drop)
+    let data = found.into_iter().map(|(value, key)| (key, (*value).clone()));
+    connection.send(Reply::Data(data.collect()).encode()).await?;
+    connection.receive().await.map(drop)
 }
 
-pub(super) async fn answer(stay: &Arc<Stay>, operation: &str, mut message: Message) -> Message {
-    let status_ok = || Message::new(map([("status", "OK".into())]));
-    match operation {
-        "identity" => Message::new(stay.identity()),
-        "versions" => Message::new(stay.versions()),
-        "ping" => Message::new(Value::Binary(b"pong".to_vec())),
-        "echo" => Message::new(field(&message.value, "data").cloned().unwrap_or(Value::Nil)),
-        "keys" => Message::new(Value::Array(stay.keys())),
-        "update_data" => {
-            let updated = update(stay, &mut message).await;
-            updated.unwrap_or_else(|line| failure("uncaught-error", &line))
+/// What is answered to all but questions for data.
+pub(super) async fn answer(stay: &Arc<Stay>, subject: Subject) -> Reply {
+    match subject {
+        Subject::Identity => Reply::Worker(stay.identity()),
+        Subject::Versions => Reply::Versions(stay.packages.clone()),
+        Subject::Ping => Reply::Pong,
+        Subject::Echo(data) => Reply::Echo(data),
+        Subject::Keys => Reply::Keys(stay.keys()),
+        Subject::UpdateData { data } => update(stay, data).await,
+        Subject::GatherCopies { who_has } => gather(stay, who_has).await,
+        Subject::FreeKeys { keys } => {
+            stay.free(keys);
+            Reply::Nil
         }
-        "gather" => gather(stay, &message.value).await,
-        "free_keys" => {
-            stay.free(list(&message.value, "keys").iter().map(Key::of).collect());
-            Message::new(Value::Nil)
-        }
-        "terminate" => {
+        Subject::Terminate => {
             stay.close();
-            Message::new("OK".into())
+            Reply::Ok
         }
-        "close" => Message::new("OK".into()),
-        "plugin-add" | "plugin-remove" => status_ok(),
-        "get_logs" | "profile_metadata" => Message::new(Value::Array(Vec::new())),
-        "profile" | "call_stack" => Message::new(Value::Map(Vec::new())),
-        "run" | "run_coroutine" => failure("error", "this worker runs Rust functions, no Python"),
-        other => failure("uncaught-error", &format!("this worker does not know `{other}`")),
+        Subject::Close => Reply::Ok,
+        Subject::Plugin => Reply::Status,
+        Subject::Logs => Reply::NoList,
+        Subject::Profile => Reply::NoMap,
+        Subject::Run => failed(false, "this worker runs Rust functions, no Python"),
+        Subject::Unknown(other) => failed(true, &format!("this worker does not know `{other}`")),
+        _ => failed(true, "this is a worker, and no scheduler"),
     }
 }
 
 /// Someone scatters data.
-async fn update(stay: &Arc<Stay>, message: &mut Message) -> Result<Message, String> {
-    let value = std::mem::replace(&mut message.value, Value::Nil);
-    let data = field(&value, "data").and_then(Value::as_map).map_or(&[][..], Vec::as_slice);
+async fn update(stay: &Arc<Stay>, data: Vec<(Key, Serialized)>) -> Reply {
     let mut sizes = Vec::new();
-    for (key, place) in data {
-        let object = taken(message, place).map_err(|error| error.to_string())?;
-        let (key_there, bytes) = (Key::of(key), object.size());
-        if !stay.hold(key_there.clone(), object).await {
-            return Err("this worker has no memory left for more data".into());
+    for (key, value) in data {
+        let bytes = value.size() as u64;
+        if !stay.hold(key.clone(), value).await {
+            return failed(true, "this worker has no memory left for more data");
         }
-        stay.check_later(key_there);
-        sizes.push((key.clone(), bytes.into()));
+        stay.check_later(key.clone());
+        sizes.push((key, bytes));
     }
-    Ok(Message::new(map([("status", "OK".into()), ("nbytes", Value::Map(sizes))])))
+    Reply::Sizes(sizes)
 }
 
 /// Someone wants this worker to have copies.
-async fn gather(stay: &Stay, question: &Value) -> Message {
-    let who_has = field(question, "who_has").and_then(Value::as_map);
+async fn gather(stay: &Stay, who_has: Places) -> Reply {
     let mut missing = Vec::new();
-    for (key, places) in who_has.into_iter().flatten() {
-        if !stay.acquire(&Key::of(key), &texts(places)).await {
-            missing.push(key.clone());
+    for (key, places) in who_has {
+        if !stay.acquire(&key, &places).await {
+            missing.push(key);
         }
     }
-    Message::new(match missing.is_empty() {
-        true => map([("status", "OK".into())]),
-        false => map([("status", "partial-fail".into()), ("keys", Value::Array(missing))]),
-    })
+    if missing.is_empty() { Reply::Status } else { Reply::Missing(missing) }
 }
 
-/// The texts of a list.
-pub(super) fn texts(value: &Value) -> Vec<String> {
-    let all = value.as_array().map_or(&[][..], Vec::as_slice);
-    all.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()
-}
-
-fn failure(status: &str, line: &str) -> Message {
-    let raised = super::outcome::Raised::new("NotImplementedError", line, None);
-    let mut message = Message::new(Value::Nil);
-    let exception = message.attach(Serialized::from_bytes(raised.pickle));
-    message.value = map([
-        ("status", status.into()),
-        ("exception", exception),
-        ("traceback", Value::Nil),
-        ("exception_text", raised.text.into()),
-        ("traceback_text", "".into()),
-    ]);
-    message
+fn failed(uncaught: bool, line: &str) -> Reply {
+    let Raised { pickle, text } = Raised::new("NotImplementedError", line, None);
+    Reply::Failed(Failed { uncaught, exception: pickle, text })
 }

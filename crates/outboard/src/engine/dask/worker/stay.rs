@@ -5,17 +5,19 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rmpv::Value;
+use dask_protocol::Serialized;
+use dask_protocol::frames::Bounds;
+use dask_protocol::key::Key;
+use dask_protocol::message::{ComputeTask, Packages, Places, WorkerIdentity, WorkerToScheduler};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::desk::{Desk, Given, Priority};
-use super::messages::{Say, Timing};
+use super::messages::{Timing, copied, erred, finished, reschedule, status};
 use super::metrics::Cpu;
 use super::outcome::Raised;
 use super::peers::Peers;
 use super::scattered::{self, Arriving};
-use super::serve::texts;
 use super::settings::Settings;
 use super::spec::{Misfit, Needed, Spec};
 use super::standing::Standing;
@@ -25,10 +27,6 @@ use crate::engine::dask::connection::Dialer;
 use crate::engine::dask::graph::resource;
 use crate::scatter::Entry;
 use crate::task::{Function, registry, unknown};
-use dask_protocol::Serialized;
-use dask_protocol::document::{Message, field, list, map};
-use dask_protocol::frames::Bounds;
-use dask_protocol::key::Key;
 
 /// What a message may have beside the largest payload.
 const ROOM: usize = 16 << 20;
@@ -41,12 +39,12 @@ pub(super) struct Stay {
     /// Where this worker listens.
     pub(super) address: String,
     /// What the scheduler said of its packages.
-    packages: Value,
+    pub(super) packages: Packages,
     pub(super) peers: Peers,
     pub(super) arriving: Arriving,
     inner: Mutex<Inner>,
     pub(super) cpu: Mutex<Cpu>,
-    says: mpsc::UnboundedSender<Vec<Say>>,
+    says: mpsc::UnboundedSender<Vec<WorkerToScheduler>>,
     /// A task has ended, something was freed, or there is something to say.
     pub(super) changed: Notify,
     /// Someone asked this worker to end.
@@ -92,8 +90,8 @@ impl Stay {
         settings: Arc<Settings>,
         client: Client,
         address: String,
-        packages: Value,
-        says: mpsc::UnboundedSender<Vec<Say>>,
+        packages: Packages,
+        says: mpsc::UnboundedSender<Vec<WorkerToScheduler>>,
     ) -> Self {
         let inner = Inner {
             desk: Desk::new(settings.local.workers),
@@ -122,44 +120,35 @@ impl Stay {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn say(&self, all: Vec<Say>) {
+    pub(super) fn say(&self, all: Vec<WorkerToScheduler>) {
         drop(self.says.send(all));
     }
 
     /// The scheduler gives a task.
-    pub(super) fn give(self: &Arc<Self>, one: &Value, message: &mut Message) -> io::Result<()> {
-        let Some(key) = field(one, "key").map(Key::of) else { return Ok(()) };
-        let run = field(one, "run_id").and_then(Value::as_i64).unwrap_or(0);
-        let numbers = list(one, "priority").iter().filter_map(Value::as_f64);
-        let priority = Priority::new(numbers);
-        let spec = field(one, "run_spec").map(|spec| message.pickled(spec)).transpose()?.flatten();
-        let (pickle, buffers) = spec.unwrap_or_default();
+    pub(super) fn give(self: &Arc<Self>, task: ComputeTask) {
+        let ComputeTask { key, run_id, priority, who_has, run_spec, resources } = task;
+        let run_spec = run_spec.unwrap_or_default();
         // Before the lock, for this may take a while.
-        let spec = Spec::read(&pickle, &buffers, self.settings.local.limits.payload);
-        let judged = self.judge(one, spec);
+        let limit = self.settings.local.limits.payload;
+        let judged = self.judge(&resources, Spec::read(&run_spec.pickle, &run_spec.buffers, limit));
         let mut inner = self.lock();
         if let Some(value) = inner.store.get(&key) {
-            self.say(vec![Say::finished(&key, run, &value, Timing::none())]);
-            return Ok(());
+            return self.say(vec![finished(&key, run_id, &value, 0, Timing::start())]);
         }
         if inner.standing.leaving {
-            self.say(vec![Say::reschedule(&key)]);
-            return Ok(());
+            return self.say(vec![reschedule(&key)]);
         }
         let (spec, function) = match judged {
             Judged::Done(spec, function) => (spec, function),
-            Judged::Stray => {
-                self.give_back(&mut inner, &key);
-                return Ok(());
-            }
+            Judged::Stray => return self.give_back(&mut inner, &key),
             Judged::Refused(raised) => {
-                self.say(vec![Say::erred(&key, run, raised, Timing::none())]);
-                return Ok(());
+                return self.say(vec![erred(&key, run_id, raised, Timing::start())]);
             }
         };
-        let Given::New(number) = inner.desk.give(&key, run, priority) else { return Ok(()) };
+        let priority = Priority::new(priority);
+        let Given::New(number) = inner.desk.give(&key, run_id, priority) else { return };
         let by_rust = spec.is_by_us();
-        let Needs { values: needed, scattered, missing } = needs(one, &inner.store, by_rust);
+        let Needs { values: needed, scattered, missing } = needs(who_has, &inner.store, by_rust);
         let (spec, since) = (Some(spec), Some(Instant::now()));
         let doing = (!missing.is_empty()).then(|| {
             let (stay, key) = (self.clone(), key.clone());
@@ -170,10 +159,9 @@ impl Stay {
         }
         inner.held.insert(key, Held { spec, function, needed, scattered, since, _doing: doing });
         self.pump(&mut inner);
-        Ok(())
     }
 
-    fn judge(&self, one: &Value, spec: Result<Spec, Misfit>) -> Judged {
+    fn judge(&self, resources: &[(String, f64)], spec: Result<Spec, Misfit>) -> Judged {
         let spec = match spec {
             Ok(Spec::Alias(_) | Spec::Value(_)) | Err(Misfit::Value(_) | Misfit::Stray(_))
                 if self.settings.mixed =>
@@ -191,7 +179,7 @@ impl Stay {
         };
         let Some((name, values)) = spec.function() else { return Judged::Done(spec, None) };
         let function = registry().ok().and_then(|registry| registry.named(name, values));
-        if let Some(function) = function.filter(|function| fits(one, function)) {
+        if let Some(function) = function.filter(|function| fits(resources, function)) {
             return Judged::Done(spec, Some(function));
         }
         let error = unknown(name.to_owned(), "this worker has no function of that name and type");
@@ -205,20 +193,15 @@ impl Stay {
     fn give_back(&self, inner: &mut Inner, key: &Key) {
         let now = Instant::now();
         inner.standing.stray(now);
-        let mut says: Vec<Say> = inner.standing.news(now).map(Say::status).into_iter().collect();
-        says.push(Say::reschedule(key));
+        let mut says: Vec<WorkerToScheduler> =
+            inner.standing.news(now).map(status).into_iter().collect();
+        says.push(reschedule(key));
         self.say(says);
         self.changed.notify_one();
     }
 
     /// Fetches what a task needs.
-    async fn fetch(
-        self: Arc<Self>,
-        key: Key,
-        number: u64,
-        missing: Vec<(Key, Vec<String>)>,
-        by_rust: bool,
-    ) {
+    async fn fetch(self: Arc<Self>, key: Key, number: u64, missing: Places, by_rust: bool) {
         let limit = bounds(&self.settings).bytes;
         let (mut found, mut lent, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (needed, places) in missing {
@@ -238,7 +221,7 @@ impl Stay {
                 let mut inner = self.lock();
                 if inner.desk.free(&key) {
                     inner.held.remove(&key);
-                    self.say(vec![Say::reschedule(&key)]);
+                    self.say(vec![reschedule(&key)]);
                 }
                 return;
             }
@@ -246,7 +229,7 @@ impl Stay {
                 // No function could be called with all that.
                 let line = format!("the values that it needs exceed {limit} bytes");
                 let raised = Raised::new("MemoryError", &line, None);
-                return self.conclude(&key, number, Err(raised), Timing::none());
+                return self.conclude(&key, number, Err(raised), Timing::start());
             }
         }
         let mut inner = self.lock();
@@ -275,8 +258,8 @@ impl Stay {
                 stay.conclude(&key, number, ended, timing);
             })));
         }
-        if let Some(status) = inner.standing.news(Instant::now()) {
-            self.say(vec![Say::status(status)]);
+        if let Some(news) = inner.standing.news(Instant::now()) {
+            self.say(vec![status(news)]);
         }
         self.changed.notify_one();
     }
@@ -287,16 +270,16 @@ impl Stay {
         let held = inner.held.remove(key);
         self.say(vec![match ended {
             Ok((value, worker)) => match inner.store.put(key.clone(), value.clone()) {
-                true => Say::finished(key, run, &value, timing.end(worker)),
+                true => finished(key, run, &value, worker, timing),
                 false => {
                     let line = format!(
                         "a result of {} bytes does not fit beside what this worker holds",
                         value.size()
                     );
-                    Say::erred(key, run, Raised::new("MemoryError", &line, None), timing.end(0))
+                    erred(key, run, Raised::new("MemoryError", &line, None), timing)
                 }
             },
-            Err(raised) => Say::erred(key, run, raised, timing.end(0)),
+            Err(raised) => erred(key, run, raised, timing),
         }]);
         self.pump(&mut inner);
         drop(inner);
@@ -318,15 +301,15 @@ impl Stay {
     }
 
     /// Another worker would take a task.
-    pub(super) fn steal(&self, one: &Value) {
-        let Some(key) = field(one, "key").map(Key::of) else { return };
+    pub(super) fn steal(&self, key: Key, stimulus_id: String) {
         let mut inner = self.lock();
         let in_memory = inner.store.has(&key).then_some("memory");
         let state = inner.desk.steal(&key).or(in_memory);
         if matches!(state, Some("ready" | "waiting")) {
             inner.held.remove(&key);
         }
-        self.say(vec![Say::stolen(&key, state, one)]);
+        let state = state.map(str::to_owned);
+        self.say(vec![WorkerToScheduler::StealResponse { key, state, stimulus_id }]);
     }
 
     /// The scheduler says whether this worker is to take tasks.
@@ -348,15 +331,14 @@ impl Stay {
     }
 
     /// Fetches copies, and says so.
-    pub(super) fn replicate(self: &Arc<Self>, one: &Value) {
-        let who_has = field(one, "who_has").and_then(Value::as_map);
+    pub(super) fn replicate(self: &Arc<Self>, who_has: Places) {
         let mut inner = self.lock();
         while inner.errands.try_join_next().is_some() {}
-        for (key, places) in who_has.into_iter().flatten() {
-            let (stay, key, places) = (self.clone(), Key::of(key), texts(places));
+        for (key, places) in who_has {
+            let stay = self.clone();
             inner.errands.spawn(async move {
                 if stay.acquire(&key, &places).await {
-                    stay.say(vec![Say::copied(&key)]);
+                    stay.say(vec![copied(&key)]);
                 }
             });
         }
@@ -380,12 +362,8 @@ impl Stay {
         self.lock().store.get(key)
     }
 
-    pub(super) fn keys(&self) -> Vec<Value> {
-        self.lock().store.keys().map(Key::value).collect()
-    }
-
-    pub(super) fn forget_peer(&self, place: &str) {
-        self.peers.forget(place);
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.lock().store.keys().cloned().collect()
     }
 
     /// Says what is due to be said, from time to time.
@@ -398,8 +376,8 @@ impl Stay {
             let _ = tokio::time::timeout(due, self.changed.notified()).await;
             let mut inner = self.lock();
             inner.standing.full = inner.store.is_full();
-            if let Some(status) = inner.standing.news(Instant::now()) {
-                self.say(vec![Say::status(status)]);
+            if let Some(news) = inner.standing.news(Instant::now()) {
+                self.say(vec![status(news)]);
             }
         }
     }
@@ -414,7 +392,7 @@ impl Stay {
             inner.desk.free(key);
             inner.held.remove(key);
         }
-        self.say(unstarted.iter().map(Say::reschedule).collect());
+        self.say(unstarted.iter().map(reschedule).collect());
     }
 
     /// Tasks that run, and whether anything is held for the cluster.
@@ -439,25 +417,20 @@ impl Stay {
     }
 
     /// For how many seconds each task has been executed.
-    pub(super) fn executing(&self) -> Value {
+    pub(super) fn executing(&self) -> Vec<(Key, f64)> {
         let inner = self.lock();
         let running = inner.held.iter().filter(|(_, held)| held._doing.is_some());
         let seconds = |held: &Held| held.since.map_or(0.0, |since| since.elapsed().as_secs_f64());
-        Value::Map(running.map(|(key, held)| (key.value(), seconds(held).into())).collect())
+        running.map(|(key, held)| (key.clone(), seconds(held))).collect()
     }
 
-    pub(super) fn identity(&self) -> Value {
-        map([
-            ("type", "Worker".into()),
-            ("id", self.name().into()),
-            ("scheduler", self.settings.scheduler.to_string().into()),
-            ("nthreads", self.settings.local.workers.into()),
-            ("memory_limit", self.settings.held_bytes.into()),
-        ])
-    }
-
-    pub(super) fn versions(&self) -> Value {
-        map([("host", Value::Map(Vec::new())), ("packages", self.packages.clone())])
+    pub(super) fn identity(&self) -> WorkerIdentity {
+        WorkerIdentity {
+            name: self.name().to_owned(),
+            scheduler: self.settings.scheduler.to_string(),
+            nthreads: self.settings.local.workers as u64,
+            memory_limit: self.settings.held_bytes as u64,
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -474,12 +447,11 @@ enum Judged {
 }
 
 /// Whether a task was meant for this very function: the types may differ.
-fn fits(one: &Value, function: &Function) -> bool {
-    let restrictions = field(one, "resource_restrictions").and_then(Value::as_map);
-    let names = restrictions.into_iter().flatten().filter_map(|(name, _)| name.as_str());
+fn fits(resources: &[(String, f64)], function: &Function) -> bool {
+    let names = resources.iter().map(|(name, _)| name);
     let mut ours = names.filter(|name| name.starts_with("outboard:")).peekable();
     let own = resource(function.name, function.signature);
-    ours.peek().is_none() || ours.any(|name| name == own)
+    ours.peek().is_none() || ours.any(|name| *name == own)
 }
 
 pub(super) fn bounds(settings: &Settings) -> Bounds {

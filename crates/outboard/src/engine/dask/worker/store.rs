@@ -5,15 +5,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rmpv::Value;
+use dask_protocol::Serialized;
+use dask_protocol::key::Key;
+use dask_protocol::message::Places;
 
-use super::serve::texts;
 use super::spec::Needed;
 use crate::engine::dask::shelf;
 use crate::scatter::Entry;
-use dask_protocol::Serialized;
-use dask_protocol::document::field;
-use dask_protocol::key::Key;
 
 /// From which share of the limit on nothing new is started, and below which
 /// share it is again.
@@ -151,21 +149,19 @@ pub(super) struct Needs {
     /// Scattered values that are here, for a task of Rust.
     pub(super) scattered: Vec<Arc<Entry>>,
     /// Those that are elsewhere, and where.
-    pub(super) missing: Vec<(Key, Vec<String>)>,
+    pub(super) missing: Places,
 }
 
 /// What a task needs; `by_rust` if a client of Rust calls it with a payload.
-pub(super) fn needs(one: &Value, store: &Store, by_rust: bool) -> Needs {
+pub(super) fn needs(who_has: Places, store: &Store, by_rust: bool) -> Needs {
     let mut needs = Needs::default();
-    let who_has = field(one, "who_has").and_then(Value::as_map);
-    for (key, places) in who_has.into_iter().flatten() {
-        let key = Key::of(key);
+    for (key, places) in who_has {
         if let Some(entry) = store.scattered(&key).filter(|_| by_rust) {
             needs.scattered.push(entry);
         } else if let Some(value) = store.get(&key) {
             needs.values.insert(key, value);
         } else {
-            needs.missing.push((key, texts(places)));
+            needs.missing.push((key, places));
         }
     }
     needs
@@ -177,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_bounded_and_counted() {
-        let key = |name: &str| Key::of(&name.into());
+        let key = |name: &str| Key::from(name);
         let value = |bytes| Arc::new(Serialized::from_bytes(vec![0; bytes]));
         let mut store = Store::new(10_000);
         assert!(store.put(key("a"), value(6_000)) && !store.is_full());
@@ -192,15 +188,15 @@ mod tests {
 
     #[test]
     fn arguments_do_not_keep_their_own_tasks_from_running() {
-        let key = Key::of(&"outboard-arguments-0000000000000001-1".into());
+        let key = Key::from("outboard-arguments-0000000000000001-1");
         let value = |bytes| Arc::new(Serialized::from_bytes(vec![0; bytes]));
         let mut store = Store::new(10_000);
         assert!(!store.put(key.clone(), value(6_000)), "results need room");
-        assert!(store.put(Key::of(&"a".into()), value(4_000)));
+        assert!(store.put(Key::from("a"), value(4_000)));
         assert!(!store.put(key.clone(), value(1_000)));
-        store.remove(&Key::of(&"a".into()));
+        store.remove(&Key::from("a"));
         assert!(store.put(key.clone(), value(4_000)));
-        assert!(store.put(Key::of(&"a".into()), value(4_500)) && !store.is_full());
+        assert!(store.put(Key::from("a"), value(4_500)) && !store.is_full());
         store.remove(&key);
         assert!(!store.is_full() && store.bytes() == 5_012 && store.passing == 0);
     }

@@ -5,22 +5,23 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmpv::Value;
+use dask_protocol::message::{
+    Heartbeat, HeartbeatWorker, Identity, Packages, RegisterWorker, Registered, RetireWorkers,
+    SchedulerToWorker, Unregister, Versions, WorkerToScheduler,
+};
 use tokio::sync::{mpsc, watch};
 
 use super::ClusterEvent;
-use super::messages::{Say, batch, unix_now};
+use super::messages::{stimulus, unix_now};
+use super::metrics::metrics;
 use super::serve::{Listening, serve};
 use super::settings::Settings;
 use super::stay::{Stay, bounds};
 use crate::client::Client;
-use crate::engine::dask::cluster::{Cluster, NATIVE, check_version};
+use crate::engine::dask::cluster::{Cluster, NATIVE};
 use crate::engine::dask::connection::{Connection, Dialer, Incoming, Outgoing};
 use crate::engine::dask::graph::resource;
-use crate::engine::dask::keeper::ask;
 use crate::task::registry;
-use dask_protocol::document::{Message, field, list, map, text};
-use dask_protocol::key::Key;
 
 /// How many tasks may use one resource at once: no number is meant to be met.
 const PLENTY: f64 = 1e9;
@@ -44,7 +45,7 @@ pub(super) struct Place<'a> {
 struct Member {
     stay: Arc<Stay>,
     stream: Connection,
-    said: mpsc::UnboundedReceiver<Vec<Say>>,
+    said: mpsc::UnboundedReceiver<Vec<WorkerToScheduler>>,
     questions: Connection,
     /// How often it is to give a sign of life.
     interval: Duration,
@@ -97,33 +98,31 @@ impl Place<'_> {
     async fn join(&self) -> io::Result<Result<Member, String>> {
         let scheduler = &self.settings.scheduler;
         let mut questions = self.dialer().dial(scheduler).await?;
-        let no_packages = ("packages", Value::Array(Vec::new()));
-        let versions = ask(&mut questions, "versions", [no_packages]).await?.value;
-        if let Err(line) = check_version(&versions) {
-            return Ok(Err(line));
+        let packages = questions.ask(Versions).await?;
+        if let Err(error) = packages.supported() {
+            return Ok(Err(error.to_string()));
         }
-        let identity = ask(&mut questions, "identity", []).await?.value;
-        let cluster = Cluster::read(&identity).unwrap_or_default();
+        let cluster = Cluster::from(questions.ask(Identity).await?);
         if !self.settings.mixed && cluster.workers.iter().any(|worker| !worker.native) {
             return Ok(Err(MIXED.into()));
         }
-        let packages = field(&versions, "packages").cloned().unwrap_or(Value::Nil);
         let (says, said) = mpsc::unbounded_channel();
         let (settings, client) = (self.settings.clone(), self.client.clone());
         let address = self.address.to_owned();
         let stay = Arc::new(Stay::new(settings, client, address, packages.clone(), says));
         let mut stream = self.dialer().dial(scheduler).await?;
-        let answer = stream.ask(Message::new(registration(&stay, packages))).await?.value;
-        if text(&answer, "status") != Some("OK") {
-            let said = text(&answer, "message").unwrap_or("without a word");
-            return Err(io::Error::other(format!("it did not take this worker: {said}")));
-        }
-        Ok(Ok(Member { stay, stream, said, questions, interval: interval(&answer) }))
+        let interval = match stream.ask(registration(&stay, packages)).await? {
+            Registered::Member { heartbeat_s } => interval(heartbeat_s),
+            Registered::Refused(said) => {
+                return Err(io::Error::other(format!("it did not take this worker: {said}")));
+            }
+        };
+        Ok(Ok(Member { stay, stream, said, questions, interval }))
     }
 
     async fn go_on(&self, member: Member, leaving: watch::Receiver<bool>) -> io::Result<Left> {
         let Member { stay, stream, said, questions, interval } = member;
-        let (stay, Connection { incoming, outgoing, .. }) = (&stay, stream);
+        let (stay, (incoming, outgoing)) = (&stay, stream.split());
         let (last_words, close) = tokio::sync::oneshot::channel();
         let talk = async {
             tokio::select! {
@@ -161,23 +160,16 @@ impl Place<'_> {
             let _ = tokio::time::timeout(Duration::from_millis(100), stay.changed.notified()).await;
         }
         let mut questions = self.dialer().dial(&self.settings.scheduler).await?;
-        let stimulus = format!("worker-close-gracefully-{}", unix_now());
-        let workers = Value::Array(vec![self.address.into()]);
-        let fields = [
-            ("workers", workers),
-            ("close_workers", false.into()),
-            ("remove", false.into()),
-            ("stimulus_id", stimulus.as_str().into()),
-        ];
-        let asked = ask(&mut questions, "retire_workers", fields).await?.value;
-        let moved = asked.as_map().is_some_and(|map| !map.is_empty());
+        let (address, stimulus_id) = (self.address.to_owned(), stimulus("worker-close-gracefully"));
+        let workers = vec![address.clone()];
+        let retire = RetireWorkers { workers, stimulus_id: stimulus_id.clone() };
+        let moved = !questions.ask(retire).await?.is_empty();
         let since = std::time::Instant::now();
         while !moved && stay.owes().1 && since.elapsed() < FETCHED {
             // Nobody takes what it holds: those who want it may still come.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let fields = [("address", self.address.into()), ("stimulus_id", stimulus.into())];
-        ask(&mut questions, "unregister", fields).await?;
+        questions.ask(Unregister { address, stimulus_id }).await?;
         Ok(Left::Done)
     }
 }
@@ -188,42 +180,27 @@ const MIXED: &str = "the scheduler has Python workers. It does not know that thi
                      own; or, if nobody shuffles there, say mixed=1 in the URL";
 
 /// How this worker introduces itself.
-fn registration(stay: &Stay, packages: Value) -> Value {
-    let settings = &stay.settings;
+fn registration(stay: &Stay, packages: Packages) -> RegisterWorker {
     let functions = registry().map_or(&[][..], |registry| registry.all());
-    let mut resources: Vec<(Value, Value)> = functions
-        .iter()
-        .map(|function| (resource(function.name, function.signature).into(), PLENTY.into()))
-        .collect();
-    resources.push((NATIVE.into(), PLENTY.into()));
+    let offered = functions.iter().map(|it| resource(it.name, it.signature));
+    let offered = offered.chain([NATIVE.to_owned()]).map(|resource| (resource, PLENTY));
     let number = std::process::id();
-    let now = unix_now();
-    let directory = std::env::temp_dir().display().to_string();
-    map([
-        ("op", "register-worker".into()),
-        ("reply", true.into()),
-        ("address", stay.address.as_str().into()),
-        ("status", "running".into()),
-        ("server_id", format!("Worker-outboard-{number}-{now}").into()),
-        ("name", stay.name().into()),
-        ("nthreads", settings.local.workers.into()),
-        ("now", now.into()),
-        ("resources", Value::Map(resources)),
-        ("memory_limit", settings.held_bytes.into()),
-        ("local_directory", directory.into()),
-        ("services", Value::Map(Vec::new())),
-        ("nanny", Value::Nil),
-        ("pid", number.into()),
-        ("versions", map([("packages", packages)])),
-        // What `identity` says of this worker, beside what it says of all.
-        ("extra", map([("pid", number.into())])),
-        ("stimulus_id", format!("worker-connect-{now}").into()),
-        ("metrics", super::metrics::metrics(stay)),
-    ])
+    RegisterWorker {
+        address: stay.address.clone(),
+        name: stay.name().to_owned(),
+        server_id: format!("Worker-outboard-{number}-{}", unix_now()),
+        nthreads: stay.settings.local.workers as u64,
+        memory_limit: stay.settings.held_bytes as u64,
+        resources: offered.collect(),
+        local_directory: std::env::temp_dir().display().to_string(),
+        pid: number,
+        packages,
+        metrics: metrics(stay),
+    }
 }
 
-fn interval(answer: &Value) -> Duration {
-    let seconds = field(answer, "heartbeat-interval").and_then(Value::as_f64).unwrap_or(0.5);
+/// How long to wait between signs of life, as a scheduler says.
+fn interval(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds)
         .unwrap_or_default()
         .clamp(Duration::from_millis(100), Duration::from_secs(60))
@@ -233,20 +210,15 @@ fn interval(answer: &Value) -> Duration {
 async fn beat(stay: &Stay, mut questions: Connection, mut pause: Duration) -> io::Result<Left> {
     loop {
         tokio::time::sleep(pause).await;
-        let fields = [
-            ("address", stay.address.as_str().into()),
-            ("now", unix_now().into()),
-            ("metrics", super::metrics::metrics(stay)),
-            ("executing", stay.executing()),
-            ("extensions", Value::Map(Vec::new())),
-        ];
-        let asked = ask(&mut questions, "heartbeat_worker", fields);
+        let (address, executing) = (stay.address.clone(), stay.executing());
+        let asked = questions.ask(HeartbeatWorker { address, metrics: metrics(stay), executing });
         let answer = tokio::time::timeout(stay.settings.silence, asked).await;
-        let answer = answer.map_err(|_| io::ErrorKind::TimedOut)??.value;
-        if text(&answer, "status") == Some("missing") {
-            return Err(io::Error::other("it does not know this worker any more"));
+        match answer.map_err(|_| io::ErrorKind::TimedOut)?? {
+            Heartbeat::Known { heartbeat_s } => pause = interval(heartbeat_s),
+            Heartbeat::Missing => {
+                return Err(io::Error::other("it does not know this worker any more"));
+            }
         }
-        pause = interval(&answer);
     }
 }
 
@@ -254,7 +226,7 @@ async fn beat(stay: &Stay, mut questions: Connection, mut pause: Duration) -> io
 /// last word.
 async fn write(
     mut outgoing: Outgoing,
-    mut said: mpsc::UnboundedReceiver<Vec<Say>>,
+    mut said: mpsc::UnboundedReceiver<Vec<WorkerToScheduler>>,
     mut close: tokio::sync::oneshot::Receiver<()>,
     silence: Duration,
 ) -> io::Result<()> {
@@ -265,11 +237,10 @@ async fn write(
             _ = said.recv_many(&mut all, AT_ONCE) => false,
             _ = &mut close => true,
         };
-        let mut says: Vec<Say> = std::mem::take(&mut all).into_iter().flatten().collect();
-        if ended {
-            says.push(Say::close());
-        }
-        let sent = tokio::time::timeout(silence, outgoing.send(batch(says))).await;
+        let says = std::mem::take(&mut all).into_iter().flatten();
+        let says = says.chain(ended.then_some(WorkerToScheduler::CloseStream));
+        let message = WorkerToScheduler::encode(says);
+        let sent = tokio::time::timeout(silence, outgoing.send(message)).await;
         match sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(()) if !ended => {}
             // Nobody may be there to hear the last word.
@@ -288,46 +259,37 @@ async fn write(
 /// Reads what the scheduler says.
 async fn read(stay: &Arc<Stay>, mut incoming: Incoming) -> io::Result<Left> {
     loop {
-        let mut message = incoming.receive().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let all = match std::mem::replace(&mut message.value, Value::Nil) {
-            Value::Array(all) => all,
-            one => vec![one],
-        };
-        for one in &all {
-            if let Some(left) = take(stay, one, &mut message)? {
+        for one in SchedulerToWorker::parse(incoming.next().await?)? {
+            if let Some(left) = take(stay, one)? {
                 return Ok(left);
             }
         }
     }
 }
 
-pub(super) fn take(
-    stay: &Arc<Stay>,
-    one: &Value,
-    message: &mut Message,
-) -> io::Result<Option<Left>> {
-    let keys = || list(one, "keys").iter().map(Key::of).collect::<Vec<_>>();
-    match text(one, "op") {
-        Some("compute-task") => stay.give(one, message)?,
-        Some("free-keys") => stay.free(keys()),
-        Some("cancel-compute") => stay.free(field(one, "key").map(Key::of).into_iter().collect()),
-        Some("remove-replicas") => {
-            stay.drop_copies(keys(), text(one, "stimulus_id").unwrap_or_default());
+pub(super) fn take(stay: &Arc<Stay>, one: SchedulerToWorker) -> io::Result<Option<Left>> {
+    match one {
+        SchedulerToWorker::ComputeTask(task) => stay.give(task),
+        SchedulerToWorker::FreeKeys { keys } => stay.free(keys),
+        SchedulerToWorker::CancelCompute { key } => stay.free(vec![key]),
+        SchedulerToWorker::RemoveReplicas { keys, stimulus_id } => {
+            stay.drop_copies(keys, &stimulus_id);
         }
-        Some("steal-request") => stay.steal(one),
-        Some("acquire-replicas") => stay.replicate(one),
-        Some("worker-status-change") => stay.stand(text(one, "status").unwrap_or_default()),
-        Some("remove-worker") => stay.forget_peer(text(one, "worker").unwrap_or_default()),
-        Some("close") => {
-            if stay.is_retiring() {
-                return Ok(Some(Left::Done));
-            }
-            let reason = text(one, "reason").unwrap_or("without a word");
+        SchedulerToWorker::StealRequest { key, stimulus_id } => stay.steal(key, stimulus_id),
+        SchedulerToWorker::AcquireReplicas { who_has } => stay.replicate(who_has),
+        SchedulerToWorker::StatusChange { status } => stay.stand(&status),
+        SchedulerToWorker::RemoveWorker { worker } => stay.peers.forget(&worker),
+        SchedulerToWorker::Close { .. } if stay.is_retiring() => return Ok(Some(Left::Done)),
+        SchedulerToWorker::Close { reason } => {
+            let reason = reason.unwrap_or_else(|| "without a word".into());
             return Err(io::Error::other(format!("it let this worker go: {reason}")));
         }
-        Some("close-stream") => return Err(io::ErrorKind::UnexpectedEof.into()),
-        Some("refresh-who-has") => {}
-        other => tracing::debug!(operation = other, "scheduler said something unknown"),
+        SchedulerToWorker::CloseStream => return Err(io::ErrorKind::UnexpectedEof.into()),
+        SchedulerToWorker::Unknown(operation) => {
+            tracing::debug!(operation, "scheduler said something unknown");
+        }
+        // The answer to a question that is not asked.
+        _ => {}
     }
     Ok(None)
 }

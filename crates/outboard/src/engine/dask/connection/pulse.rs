@@ -16,7 +16,7 @@ const LEAST_BYTES: u64 = 256 << 10;
 
 /// How many bytes have moved over a connection, in both directions.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pulse(Arc<AtomicU64>);
+pub(super) struct Pulse(Arc<AtomicU64>);
 
 impl Pulse {
     /// Does something over the connection, for as long as that goes on.
@@ -24,7 +24,7 @@ impl Pulse {
     /// # Errors
     ///
     /// What that gives; `TimedOut` when hardly anything has moved for so long.
-    pub(crate) async fn while_it_beats<T>(
+    pub(super) async fn while_it_beats<T>(
         &self,
         patience: Duration,
         doing: impl Future<Output = io::Result<T>>,
@@ -43,9 +43,9 @@ impl Pulse {
 }
 
 /// A stream that counts what moves over it.
-pub(crate) struct Counted<S> {
-    pub(crate) stream: S,
-    pub(crate) pulse: Pulse,
+pub(super) struct Counted<S> {
+    pub(super) stream: S,
+    pub(super) pulse: Pulse,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
