@@ -20,8 +20,7 @@ use super::ends::Opened;
 use super::keeper::Keeper;
 use super::native::Failed;
 use crate::error::{self, Cause, Error, Lost, Repr};
-use crate::task::RunError;
-use crate::wire::{Failure, Said};
+use crate::task::outcome::{Failure, RunError, Said};
 
 /// How many results are looked for, and asked of a worker, at once.
 const KEYS_AT_ONCE: usize = 1024;

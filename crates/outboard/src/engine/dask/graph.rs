@@ -15,7 +15,7 @@ use dask_protocol::pickle::Pickle;
 
 use super::native::VERSION;
 use super::plugin::PluginCall;
-use crate::wire::Payload;
+use crate::value::payload::Payload;
 
 /// Before the name of a Rust function whose argument is a payload of ours.
 pub(crate) const PAYLOAD_PREFIX: &str = "outboard-payload::";

@@ -17,7 +17,6 @@ use dask_protocol::message::{
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
 use tokio_rustls::rustls::ClientConfig;
 
-use super::Shared;
 use super::cluster::Cluster;
 use super::connection::{Connection, Dialer, Incoming, Outgoing};
 use super::fetch::{self, Outcome};
@@ -25,11 +24,11 @@ use super::load::offer;
 use super::plugin::{self, Plugin};
 use super::shelf::Upload;
 use super::table::{Missed, PATIENCE};
-use super::upload;
+use super::{Shared, upload};
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error, Lost};
-use crate::task::Function;
+use crate::task::registry::Function;
 
 /// How long what leaves for a busy scheduler waits for more, and how often.
 const MOMENT: Duration = Duration::from_millis(2);

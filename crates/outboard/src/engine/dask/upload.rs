@@ -26,7 +26,7 @@ use super::graph::resource;
 use super::keeper::{Keeper, Talk};
 use super::shelf::{Kind, Upload};
 use crate::error::Error;
-use crate::task::{Function, unknown};
+use crate::task::registry::{Function, unknown};
 
 /// How many values are on their way at once.
 const AT_ONCE: usize = 4;

@@ -19,13 +19,13 @@ use std::io::{self, Read};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use dask_protocol::pickle::Pickle;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use super::graph::Terms;
-use crate::codec::encode_into;
-use crate::wire::Payload;
-use dask_protocol::pickle::Pickle;
+use crate::value::codec::encode_into;
+use crate::value::payload::Payload;
 
 /// The version of what is said between client, plugin and program.
 const PROTOCOL: u32 = 1;

@@ -8,9 +8,9 @@ use dask_protocol::message::{Identity, Ran, RegisterWorkerPlugin, RunOnWorkers};
 use dask_protocol::pickle::Pickle;
 
 use super::MODULE;
-use crate::builder::Settings as LocalSettings;
 use crate::engine::dask::cluster::Cluster;
 use crate::engine::dask::connection::Connection;
+use crate::engine::settings::Settings as LocalSettings;
 
 /// The plugin itself.
 pub(super) const SOURCE: &str = include_str!("../../../../python/outboard_dask/__init__.py");

@@ -18,9 +18,9 @@ use super::serve::answer;
 use super::settings::Settings;
 use super::stay::Stay;
 use super::talk::take;
-use crate::client::Client;
 use crate::engine::dask::connection::{Connection, Stream};
 use crate::engine::dask::nonsense::{Numbers, packed};
+use crate::front::client::Client;
 
 const SEEDS: u64 = 2_000;
 

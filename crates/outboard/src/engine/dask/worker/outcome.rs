@@ -1,12 +1,13 @@
 //! How a task ended, as it is told to the cluster: a value, or an exception
 //! that Python can read and a Rust client turns back into its error.
 
-use crate::engine::dask::native::{Done, Failed};
-use crate::error::{Error, Repr};
-use crate::ledger::Report;
-use crate::wire::Said;
 use dask_protocol::Serialized;
 use dask_protocol::pickle::{Node, Pickle, Symbols};
+
+use crate::engine::dask::native::{Done, Failed};
+use crate::error::{Error, Repr};
+use crate::sched::ledger::Report;
+use crate::task::outcome::Said;
 
 /// An exception's pickle, and its line.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,15 +6,15 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use dask_protocol::Serialized;
+use dask_protocol::key::Key;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::messages::{copied, saves_memory};
 use super::stay::Stay;
 use super::store::Held;
 use crate::engine::dask::shelf;
-use crate::scatter::Entry;
-use dask_protocol::Serialized;
-use dask_protocol::key::Key;
+use crate::value::scatter::Entry;
 
 /// How long the scheduler may not know of a value that a client has brought: the
 /// client may have gone before it told.

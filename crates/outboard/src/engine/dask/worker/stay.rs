@@ -22,11 +22,11 @@ use super::settings::Settings;
 use super::spec::{Misfit, Needed, Spec};
 use super::standing::Standing;
 use super::store::{Needs, Store, needs};
-use crate::client::Client;
 use crate::engine::dask::connection::Dialer;
 use crate::engine::dask::graph::resource;
-use crate::scatter::Entry;
-use crate::task::{Function, registry, unknown};
+use crate::front::client::Client;
+use crate::task::registry::{Function, registry, unknown};
+use crate::value::scatter::Entry;
 
 /// What a message may have beside the largest payload.
 const ROOM: usize = 16 << 20;

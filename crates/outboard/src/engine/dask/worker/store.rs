@@ -11,7 +11,7 @@ use dask_protocol::message::Places;
 
 use super::spec::Needed;
 use crate::engine::dask::shelf;
-use crate::scatter::Entry;
+use crate::value::scatter::Entry;
 
 /// From which share of the limit on nothing new is started, and below which
 /// share it is again.

@@ -17,11 +17,11 @@ use super::metrics::metrics;
 use super::serve::{Listening, serve};
 use super::settings::Settings;
 use super::stay::{Stay, bounds};
-use crate::client::Client;
 use crate::engine::dask::cluster::{Cluster, NATIVE};
 use crate::engine::dask::connection::{Connection, Dialer, Incoming, Outgoing};
 use crate::engine::dask::graph::resource;
-use crate::task::registry;
+use crate::front::client::Client;
+use crate::task::registry::registry;
 
 /// How many tasks may use one resource at once: no number is meant to be met.
 const PLENTY: f64 = 1e9;
