@@ -1,5 +1,5 @@
+//! The wire protocol of Dask's `distributed`, for those who are not Python.
 #![doc = include_str!("../README.md")]
-#![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod address;

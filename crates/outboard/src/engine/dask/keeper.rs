@@ -1,6 +1,12 @@
 //! Keeps one scheduler: connects to it, writes what is to leave, reads what it
 //! says, and comes back when it was lost.
 
+mod departure;
+mod ends;
+mod events;
+mod fetch;
+mod upload;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::AtomicBool;
@@ -19,16 +25,17 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::cluster::Cluster;
 use super::connection::{Connection, Dialer, Incoming, Outgoing};
-use super::fetch::{self, Outcome};
-use super::load::offer;
+use super::graph::offer;
 use super::plugin::{self, Plugin};
 use super::shelf::Upload;
 use super::table::{Missed, PATIENCE};
-use super::{Shared, upload};
+use super::{Settings, Shared};
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error, Lost};
 use crate::task::registry::Function;
+
+use fetch::Outcome;
 
 /// How long what leaves for a busy scheduler waits for more, and how often.
 const MOMENT: Duration = Duration::from_millis(2);
@@ -47,35 +54,55 @@ const LOOK: Duration = Duration::from_secs(5);
 /// What a scheduler may send in one message.
 const FROM_SCHEDULER: Bounds = Bounds { frames: 1 << 16, bytes: 64 << 20 };
 
-/// Who keeps one scheduler.
-pub(super) struct Keeper {
-    pub(super) gate: Arc<Gate>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) at: usize,
-    pub(super) address: Address,
-    pub(super) tls: Option<Arc<ClientConfig>>,
-    pub(super) silence: Duration,
-    /// Which program is to be beside Python workers.
-    pub(super) plugin: Option<Plugin>,
-    /// Whether it was connected before.
-    pub(super) was_up: AtomicBool,
+/// Keeps a scheduler of several until the engine ends.
+pub(super) fn keep(
+    gate: Arc<Gate>,
+    shared: Arc<Shared>,
+    at: usize,
+    settings: &Settings,
+    tls: Option<Arc<ClientConfig>>,
+    ended: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    let keeper = Keeper {
+        gate,
+        shared,
+        at,
+        address: settings.addresses[at].clone(),
+        tls,
+        silence: settings.silence,
+        plugin: settings.plugin.clone(),
+        was_up: false.into(),
+    };
+    keeper.keep(ended)
 }
 
-/// A connection over which questions are asked, one at a time.
-pub(super) type Questions = AsyncMutex<Connection>;
+/// Who keeps one scheduler.
+struct Keeper {
+    gate: Arc<Gate>,
+    shared: Arc<Shared>,
+    at: usize,
+    address: Address,
+    tls: Option<Arc<ClientConfig>>,
+    silence: Duration,
+    /// Which program is to be beside Python workers.
+    plugin: Option<Plugin>,
+    /// Whether it was connected before.
+    was_up: AtomicBool,
+}
 
 /// What goes on while a scheduler is connected.
-pub(super) struct Talk<'a> {
-    pub(super) keeper: &'a Keeper,
-    pub(super) questions: Questions,
+struct Talk<'a> {
+    keeper: &'a Keeper,
+    /// Over which questions are asked, one at a time.
+    questions: AsyncMutex<Connection>,
     /// Workers may have come or gone.
-    pub(super) changed: Notify,
+    changed: Notify,
     heard: Mutex<Instant>,
     /// Since when it is connected, and whether it was before.
     since: Instant,
     again: bool,
     /// This program's build, once there are programs beside workers.
-    pub(super) build: OnceLock<&'static str>,
+    build: OnceLock<&'static str>,
     /// Keys whose results can be fetched.
     ready: mpsc::UnboundedSender<String>,
     /// Scattered values that are to be brought to workers.
@@ -84,7 +111,7 @@ pub(super) struct Talk<'a> {
 
 impl Keeper {
     /// Keeps the scheduler until the engine ends.
-    pub(super) async fn keep(self, mut ended: watch::Receiver<bool>) {
+    async fn keep(self, mut ended: watch::Receiver<bool>) {
         let mut pause = PAUSE;
         loop {
             let end = async { drop(ended.wait_for(|ended| *ended).await) };
@@ -108,7 +135,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn dialer(&self) -> Dialer {
+    fn dialer(&self) -> Dialer {
         Dialer { tls: self.tls.clone(), bounds: FROM_SCHEDULER }
     }
 
@@ -150,29 +177,26 @@ impl Keeper {
     }
 
     /// What a scheduler is asked, if it answers before its silence counts.
-    pub(super) async fn in_time<T>(
-        &self,
-        asked: impl Future<Output = io::Result<T>>,
-    ) -> io::Result<T> {
+    async fn in_time<T>(&self, asked: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let answered = tokio::time::timeout(self.silence, asked).await;
         answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Registers as a client of that name.
-    pub(super) async fn register(&self, name: &str, packages: &Packages) -> io::Result<Connection> {
+    async fn register(&self, name: &str, packages: &Packages) -> io::Result<Connection> {
         let mut stream = self.dialer().dial(&self.address).await?;
         let (client, packages) = (name.to_owned(), packages.clone());
         stream.ask(RegisterClient { client, packages }).await?;
         Ok(stream)
     }
 
-    pub(super) fn client_name(&self) -> String {
+    fn client_name(&self) -> String {
         format!("Client-outboard-{:016x}-{}", self.shared.names.own, self.at)
     }
 
     /// What is known of the workers now.
     fn up(&self, cluster: Cluster) {
-        let (threads, room) = (cluster.threads, cluster.room());
+        let (threads, room) = (cluster.threads(), cluster.room());
         let place = &self.shared.clusters[self.at];
         *place.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(cluster);
         self.shared.reasons.lock().unwrap_or_else(PoisonError::into_inner)[self.at] = None;
@@ -184,16 +208,11 @@ impl Keeper {
     }
 
     /// As many slots as the schedulers may hold tasks.
-    pub(super) fn resize(&self, reports: &mut Reports<'_>) {
-        let capacity = {
-            let mut table = self.shared.table();
-            let capacity = table.capacity();
-            if !table.want(capacity) {
-                return;
-            }
-            capacity
-        };
-        reports.capacity(capacity);
+    fn resize(&self, reports: &mut Reports<'_>) {
+        let capacity = self.shared.table().resize();
+        if let Some(capacity) = capacity {
+            reports.capacity(capacity);
+        }
     }
 
     /// The scheduler cannot be used: what it had is lost, what had not left for
@@ -243,12 +262,12 @@ impl Keeper {
 impl Talk<'_> {
     /// Whether workers may still be on their way to a scheduler that was started
     /// again: they need a moment to find it.
-    pub(super) fn is_patient(&self) -> bool {
+    fn is_patient(&self) -> bool {
         self.again && self.since.elapsed() < PATIENCE
     }
 
     /// Asks who the workers are.
-    pub(super) async fn look(&self) -> io::Result<()> {
+    async fn look(&self) -> io::Result<()> {
         let asked = async { self.questions.lock().await.ask(Identity).await };
         let cluster = Cluster::from(self.keeper.in_time(asked).await?);
         if self.build.get().is_none() && (self.keeper.plugin.is_some() || cluster.has_plugins()) {

@@ -8,24 +8,18 @@
 //! values there, and a `shelf` knows which are there. The other side, a worker, is
 //! in `worker`.
 
-pub(crate) mod cluster;
-pub(crate) mod connection;
-mod departure;
-mod ends;
-mod events;
-mod fetch;
-pub(crate) mod graph;
+mod cluster;
+mod connection;
+mod graph;
 mod keeper;
-mod load;
-pub(crate) mod native;
+mod native;
 #[cfg(test)]
 mod nonsense;
-pub(crate) mod plugin;
+mod plugin;
 pub(crate) mod python;
-pub(crate) mod shelf;
+mod shelf;
 mod table;
-pub(crate) mod tls;
-mod upload;
+mod tls;
 mod url;
 mod window;
 #[cfg(all(feature = "local", target_os = "linux"))]
@@ -58,7 +52,6 @@ use crate::value::scatter::home::{Placed, Workers, next_id};
 
 use cluster::Cluster;
 use graph::Terms;
-use keeper::Keeper;
 use shelf::{Kind, Named};
 use table::{Start, Table};
 
@@ -117,20 +110,12 @@ fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Error> {
     let limits = Limits { tenants, ..limits };
     let gate = Gate::new(limits, (0, 0), Box::new(Dask(shared.clone())));
     let guard = Arc::new(Ended { gate: gate.clone(), shared: shared.clone() });
-    for (at, address) in settings.addresses.iter().enumerate() {
-        let keeper = Keeper {
-            gate: gate.clone(),
-            shared: shared.clone(),
-            at,
-            address: address.clone(),
-            tls: tls.clone(),
-            silence: settings.silence,
-            plugin: settings.plugin.clone(),
-            was_up: false.into(),
-        };
-        let (guard, ended) = (guard.clone(), ended.clone());
+    for at in 0..schedulers {
+        let (gate, shared, ended) = (gate.clone(), shared.clone(), ended.clone());
+        let keep = keeper::keep(gate, shared, at, &settings, tls.clone(), ended);
+        let guard = guard.clone();
         runtime.spawn(async move {
-            keeper.keep(ended).await;
+            keep.await;
             drop(guard);
         });
     }
@@ -382,22 +367,23 @@ impl Engine for Dask {
 
     fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
         let clusters: Vec<_> = self.0.each_cluster().collect();
-        let workers = clusters.iter().flat_map(|cluster| &cluster.workers);
+        let workers = clusters.iter().flat_map(|cluster| cluster.workers());
         let rows = workers.zip(1..).map(|(worker, number)| {
-            let mut row = WorkerSnapshot::new(number, worker.pid, 0, worker.busy);
-            row.memory_bytes = worker.memory_bytes;
+            let mut row =
+                WorkerSnapshot::new(number, worker.pid.unwrap_or(0), 0, worker.executing > 0);
+            row.memory_bytes = worker.memory;
             (None, row)
         });
         rows.collect()
     }
 
     fn size(&self) -> Option<usize> {
-        Some(self.0.each_cluster().map(|cluster| cluster.workers.len()).sum())
+        Some(self.0.each_cluster().map(|cluster| cluster.workers().len()).sum())
     }
 
     fn hosts(&self) -> Option<(usize, u64)> {
         let clusters: Vec<_> = self.0.each_cluster().collect();
-        let threads = clusters.iter().map(|cluster| cluster.threads).sum();
+        let threads = clusters.iter().map(|cluster| cluster.threads()).sum();
         Some((threads, clusters.iter().map(|cluster| cluster.memory_limit()).sum()))
     }
 

@@ -9,21 +9,12 @@
 
 pub(crate) mod called;
 mod desk;
-mod execution;
-mod messages;
-mod metrics;
-#[cfg(test)]
-mod nonsense;
 mod outcome;
-mod peers;
-mod scattered;
-mod serve;
 mod settings;
 mod spec;
 mod standing;
 mod stay;
 mod store;
-mod talk;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -40,9 +31,8 @@ use crate::engine::registry::Setup;
 use crate::error::Error;
 use crate::front::client::Client;
 
-use serve::Listening;
 use settings::Settings;
-use talk::{Left, Place};
+use stay::{Left, Listening};
 
 /// How long to wait before joining again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -257,8 +247,8 @@ async fn keep_joining(
         }
     };
     loop {
-        let place = Place { settings, client, address: &address, listening: &listening, tell };
-        match place.stay(leaving.clone()).await {
+        let stayed = stay::stay(settings, client, &address, &listening, tell, leaving.clone());
+        match stayed.await {
             Left::Done => return Ok(()),
             Left::Refused(line) if !ever => return Err(Error::unavailable(line)),
             Left::Refused(line) => lost(settings, tell, &io::Error::other(line), &mut said),
@@ -313,7 +303,7 @@ async fn listen(settings: &Settings) -> io::Result<(String, Listening)> {
     let tls = settings.listening.clone().map(TlsAcceptor::from);
     let scheme = if tls.is_some() { Scheme::Tls } else { Scheme::Tcp };
     let address = Address { scheme, place: place.to_string() };
-    Ok((address.to_string(), Listening { listener, tls }))
+    Ok((address.to_string(), Listening::new(listener, tls)))
 }
 
 /// The address of this machine from which a scheduler is reached. Nothing is

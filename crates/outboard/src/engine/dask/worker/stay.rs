@@ -1,5 +1,15 @@
 //! One stay of this worker at a scheduler: what it was given, holds and says.
 
+mod execution;
+mod messages;
+mod metrics;
+#[cfg(test)]
+mod nonsense;
+mod peers;
+mod scattered;
+mod serve;
+mod talk;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,15 +19,14 @@ use dask_protocol::Serialized;
 use dask_protocol::frames::Bounds;
 use dask_protocol::key::Key;
 use dask_protocol::message::{ComputeTask, Packages, Places, WorkerIdentity, WorkerToScheduler};
-use tokio::sync::{Notify, mpsc};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
+use super::ClusterEvent;
 use super::desk::{Desk, Given, Priority};
-use super::messages::{Timing, copied, erred, finished, reschedule, status};
-use super::metrics::Cpu;
 use super::outcome::Raised;
-use super::peers::Peers;
-use super::scattered::{self, Arriving};
 use super::settings::Settings;
 use super::spec::{Misfit, Needed, Spec};
 use super::standing::Standing;
@@ -28,36 +37,77 @@ use crate::front::client::Client;
 use crate::task::registry::{Function, registry, unknown};
 use crate::value::scatter::Entry;
 
+use messages::{Timing, copied, erred, finished, reschedule, status};
+use metrics::Cpu;
+use peers::Peers;
+use scattered::Arriving;
+use talk::Place;
+
 /// What a message may have beside the largest payload.
 const ROOM: usize = 16 << 20;
 
-/// See the module's documentation.
-pub(super) struct Stay {
-    pub(super) settings: Arc<Settings>,
-    /// The worker processes of this machine.
-    pub(super) client: Client,
-    /// Where this worker listens.
-    pub(super) address: String,
-    /// What the scheduler said of its packages.
-    pub(super) packages: Packages,
-    pub(super) peers: Peers,
-    pub(super) arriving: Arriving,
-    inner: Mutex<Inner>,
-    pub(super) cpu: Mutex<Cpu>,
-    says: mpsc::UnboundedSender<Vec<WorkerToScheduler>>,
-    /// A task has ended, something was freed, or there is something to say.
-    pub(super) changed: Notify,
-    /// Someone asked this worker to end.
-    pub(super) closed: Notify,
+/// Joins a scheduler, and stays as long as that goes well.
+pub(super) async fn stay(
+    settings: &Arc<Settings>,
+    client: &Client,
+    address: &str,
+    listening: &Listening,
+    tell: &(dyn Fn(&ClusterEvent) + Send + Sync),
+    leaving: watch::Receiver<bool>,
+) -> Left {
+    Place { settings, client, address, listening, tell }.stay(leaving).await
 }
 
-pub(super) struct Inner {
+/// How a stay ended.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// As was asked, here or there.
+    Done,
+    /// The scheduler cannot be joined as things are: a line that says why.
+    Refused(String),
+    /// The scheduler was lost, or does not know this worker any more.
+    Lost { joined: bool, error: io::Error },
+}
+
+/// Where this worker listens.
+pub(super) struct Listening {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Listening {
+    pub(super) fn new(listener: TcpListener, tls: Option<TlsAcceptor>) -> Self {
+        Self { listener, tls }
+    }
+}
+
+/// See the module's documentation.
+struct Stay {
+    settings: Arc<Settings>,
+    /// The worker processes of this machine.
+    client: Client,
+    /// Where this worker listens.
+    address: String,
+    /// What the scheduler said of its packages.
+    packages: Packages,
+    peers: Peers,
+    arriving: Arriving,
+    inner: Mutex<Inner>,
+    cpu: Mutex<Cpu>,
+    says: mpsc::UnboundedSender<Vec<WorkerToScheduler>>,
+    /// A task has ended, something was freed, or there is something to say.
+    changed: Notify,
+    /// Someone asked this worker to end.
+    closed: Notify,
+}
+
+struct Inner {
     desk: Desk,
-    pub(super) store: Store,
-    pub(super) standing: Standing,
+    store: Store,
+    standing: Standing,
     held: HashMap<Key, Held>,
     /// Copies that are being fetched, and what is looked at later.
-    pub(super) errands: JoinSet<()>,
+    errands: JoinSet<()>,
 }
 
 /// What is known of a task at the desk.
@@ -83,10 +133,10 @@ impl Drop for Doing {
 
 /// How an execution ended: a value and the number of the process, or an
 /// exception.
-pub(super) type Ended = Result<(Arc<Serialized>, usize), Raised>;
+type Ended = Result<(Arc<Serialized>, usize), Raised>;
 
 impl Stay {
-    pub(super) fn new(
+    fn new(
         settings: Arc<Settings>,
         client: Client,
         address: String,
@@ -116,16 +166,16 @@ impl Stay {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn say(&self, all: Vec<WorkerToScheduler>) {
+    fn say(&self, all: Vec<WorkerToScheduler>) {
         drop(self.says.send(all));
     }
 
     /// The scheduler gives a task.
-    pub(super) fn give(self: &Arc<Self>, task: ComputeTask) {
+    fn give(self: &Arc<Self>, task: ComputeTask) {
         let ComputeTask { key, run_id, priority, who_has, run_spec, resources } = task;
         let run_spec = run_spec.unwrap_or_default();
         // Before the lock, for this may take a while.
@@ -242,7 +292,7 @@ impl Stay {
     }
 
     /// Starts what can start.
-    pub(super) fn pump(self: &Arc<Self>, inner: &mut Inner) {
+    fn pump(self: &Arc<Self>, inner: &mut Inner) {
         inner.standing.full = inner.store.is_full();
         inner.desk.pause(inner.standing.full || inner.standing.leaving);
         while let Some((key, number)) = inner.desk.next() {
@@ -287,7 +337,7 @@ impl Stay {
     }
 
     /// Nobody wants these any more: what runs of them is stopped.
-    pub(super) fn free(self: &Arc<Self>, keys: Vec<Key>) {
+    fn free(self: &Arc<Self>, keys: Vec<Key>) {
         let mut inner = self.lock();
         let mut gone = Vec::new();
         for key in keys {
@@ -301,7 +351,7 @@ impl Stay {
     }
 
     /// Another worker would take a task.
-    pub(super) fn steal(&self, key: Key, stimulus_id: String) {
+    fn steal(&self, key: Key, stimulus_id: String) {
         let mut inner = self.lock();
         let in_memory = inner.store.has(&key).then_some("memory");
         let state = inner.desk.steal(&key).or(in_memory);
@@ -313,25 +363,25 @@ impl Stay {
     }
 
     /// The scheduler says whether this worker is to take tasks.
-    pub(super) fn stand(self: &Arc<Self>, status: &str) {
+    fn stand(self: &Arc<Self>, status: &str) {
         let mut inner = self.lock();
         inner.standing.retiring = status == "closing_gracefully";
         self.pump(&mut inner);
     }
 
     /// Whether it was asked to leave.
-    pub(super) fn is_retiring(&self) -> bool {
+    fn is_retiring(&self) -> bool {
         self.lock().standing.retiring
     }
 
     /// Someone asked this worker to end.
-    pub(super) fn close(&self) {
+    fn close(&self) {
         self.lock().standing.retiring = true;
         self.closed.notify_one();
     }
 
     /// Fetches copies, and says so.
-    pub(super) fn replicate(self: &Arc<Self>, who_has: Places) {
+    fn replicate(self: &Arc<Self>, who_has: Places) {
         let mut inner = self.lock();
         while inner.errands.try_join_next().is_some() {}
         for (key, places) in who_has {
@@ -345,7 +395,7 @@ impl Stay {
     }
 
     /// Has a copy of a value from now on, if it can be had.
-    pub(super) async fn acquire(&self, key: &Key, places: &[String]) -> bool {
+    async fn acquire(&self, key: &Key, places: &[String]) -> bool {
         if self.lock().store.has(key) {
             return true;
         }
@@ -358,16 +408,16 @@ impl Stay {
         }
     }
 
-    pub(super) fn value(&self, key: &Key) -> Option<Arc<Serialized>> {
+    fn value(&self, key: &Key) -> Option<Arc<Serialized>> {
         self.lock().store.get(key)
     }
 
-    pub(super) fn keys(&self) -> Vec<Key> {
+    fn keys(&self) -> Vec<Key> {
         self.lock().store.keys().cloned().collect()
     }
 
     /// Says what is due to be said, from time to time.
-    pub(super) async fn tend<T>(self: &Arc<Self>) -> io::Result<T> {
+    async fn tend<T>(self: &Arc<Self>) -> io::Result<T> {
         loop {
             let due = self.lock().standing.due();
             let due = due.map_or(Duration::from_secs(3600), |due| {
@@ -383,7 +433,7 @@ impl Stay {
     }
 
     /// Takes nothing new, and gives back what has not started.
-    pub(super) fn leave(self: &Arc<Self>) {
+    fn leave(self: &Arc<Self>) {
         let mut inner = self.lock();
         inner.standing.leaving = true;
         let unstarted = inner.desk.unstarted();
@@ -396,13 +446,13 @@ impl Stay {
     }
 
     /// Tasks that run, and whether anything is held for the cluster.
-    pub(super) fn owes(&self) -> (usize, bool) {
+    fn owes(&self) -> (usize, bool) {
         let inner = self.lock();
         (inner.desk.counts().0, !inner.store.is_empty())
     }
 
     /// Stops all that goes on.
-    pub(super) fn end(&self) {
+    fn end(&self) {
         let mut inner = self.lock();
         inner.errands.abort_all();
         let held = std::mem::take(&mut inner.held);
@@ -411,20 +461,20 @@ impl Stay {
     }
 
     /// Counts of tasks: executing, ready, fetching; and bytes held.
-    pub(super) fn counts(&self) -> ((usize, usize, usize), usize, usize) {
+    fn counts(&self) -> ((usize, usize, usize), usize, usize) {
         let inner = self.lock();
         (inner.desk.counts(), inner.store.keys().count(), inner.store.bytes())
     }
 
     /// For how many seconds each task has been executed.
-    pub(super) fn executing(&self) -> Vec<(Key, f64)> {
+    fn executing(&self) -> Vec<(Key, f64)> {
         let inner = self.lock();
         let running = inner.held.iter().filter(|(_, held)| held._doing.is_some());
         let seconds = |held: &Held| held.since.map_or(0.0, |since| since.elapsed().as_secs_f64());
         running.map(|(key, held)| (key.clone(), seconds(held))).collect()
     }
 
-    pub(super) fn identity(&self) -> WorkerIdentity {
+    fn identity(&self) -> WorkerIdentity {
         WorkerIdentity {
             name: self.name().to_owned(),
             scheduler: self.settings.scheduler.to_string(),
@@ -433,7 +483,7 @@ impl Stay {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
+    fn name(&self) -> &str {
         self.settings.name.as_deref().unwrap_or(&self.address)
     }
 }
@@ -450,11 +500,11 @@ enum Judged {
 fn fits(resources: &[(String, f64)], function: &Function) -> bool {
     let names = resources.iter().map(|(name, _)| name);
     let mut ours = names.filter(|name| name.starts_with("outboard:")).peekable();
-    let own = resource(function.name, function.signature);
+    let own = resource(function);
     ours.peek().is_none() || ours.any(|name| *name == own)
 }
 
-pub(super) fn bounds(settings: &Settings) -> Bounds {
+fn bounds(settings: &Settings) -> Bounds {
     let bytes = settings.local.limits.payload.saturating_add(ROOM);
     Bounds { frames: 1 << 16, bytes }
 }
