@@ -38,12 +38,8 @@ impl Packages {
     /// If they are not, or it is not known which it is.
     pub fn supported(&self) -> Result<&str, Unsupported> {
         let release = text(&self.0, "distributed").ok_or(Unsupported(None))?;
-        let mut parts = release.split('.').map(|part| part.parse::<u32>().ok());
-        let numbers = [0; 3].map(|_| parts.next().flatten());
-        match numbers {
-            [Some(year), Some(month), patch] if [year, month, patch.unwrap_or(0)] >= OLDEST => {
-                Ok(release)
-            }
+        match numbers(release) {
+            Some(numbers) if numbers >= OLDEST => Ok(release),
             _ => Err(Unsupported(Some(release.to_owned()))),
         }
     }
@@ -57,6 +53,13 @@ impl Packages {
     }
 }
 
+/// Year, month and patch of a release.
+fn numbers(release: &str) -> Option<[u32; 3]> {
+    let mut parts = release.split('.').map(|part| part.parse().ok());
+    let [year, month, patch] = [(); 3].map(|()| parts.next().flatten());
+    Some([year?, month?, patch.unwrap_or(0)])
+}
+
 /// Why it is not known how to speak to a peer: the release that it runs, if it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported(Option<String>);
@@ -66,10 +69,13 @@ impl fmt::Display for Unsupported {
         let [year, month, patch] = OLDEST;
         match &self.0 {
             None => f.write_str("it does not say which release of distributed it runs"),
+            Some(release) if numbers(release).is_none() => {
+                write!(f, "it runs distributed {release}, which is no release that is known")
+            }
             Some(release) => write!(
                 f,
-                "it runs distributed {release}; the oldest release that is supported is \
-                 {year}.{month}.{patch}"
+                "it runs distributed {release}, and {year}.{month}.{patch} is the oldest that is \
+                 supported"
             ),
         }
     }

@@ -2,7 +2,7 @@
 
 use rmpv::Value;
 
-use super::{Data, NoAnswer, Question, answer, done, question, said};
+use super::{Data, NoAnswer, Question, answer, done, question, received, said};
 use crate::document::{Document, map};
 use crate::frames::Frames;
 use crate::key::Key;
@@ -28,7 +28,10 @@ impl Question for Versions {
     }
 
     fn answer(frames: Frames) -> Result<Packages, NoAnswer> {
-        answer("versions", frames, |mut fields| Ok(Packages::of(fields.value("packages"))))
+        // Who does not know the question says nothing of packages, and is told of by that.
+        let (value, mut document) = received(frames)?;
+        let fields = Fields::of("versions", value, &mut document);
+        Ok(Packages::of(fields.ok().and_then(|mut fields| fields.value("packages"))))
     }
 }
 
