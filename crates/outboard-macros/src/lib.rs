@@ -5,8 +5,10 @@
 //! crate.
 
 mod attribute;
+mod entry;
 mod expansion;
 mod on_start;
+mod options;
 mod signature;
 
 use proc_macro::TokenStream;
@@ -165,4 +167,10 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn on_start(attribute: TokenStream, item: TokenStream) -> TokenStream {
     on_start::expand(attribute.into(), item.into()).into()
+}
+
+/// Starts a program with worker processes: calls `init`, then runs an `async fn main`.
+#[proc_macro_attribute]
+pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    entry::expand(attribute.into(), item.into()).into()
 }

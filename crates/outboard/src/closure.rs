@@ -13,17 +13,20 @@
 
 use std::ptr::NonNull;
 
-/// Makes a value of a function type that has size zero.
-///
-/// Refuses at compile time a type that has a size, which is a closure with
+/// Refuses a type that has a size, which is a function pointer or a closure with
 /// captures.
+pub(crate) const fn check_size<F>() {
+    assert!(
+        size_of::<F>() == 0,
+        "only the function itself can be a task function: name it instead of using a pointer \
+         to it, and pass what a closure captures as arguments"
+    );
+}
+
+/// Makes a value of a function type that has size zero, which is checked at
+/// compile time.
 pub(crate) fn conjure<F: Copy + 'static>() -> F {
-    const {
-        assert!(
-            size_of::<F>() == 0,
-            "a task function must not capture variables: pass them as arguments"
-        );
-    }
+    const { check_size::<F>() }
     // SAFETY: F has size zero (asserted above), so a read through a dangling,
     // well-aligned, non-null pointer reads no memory and yields its only bit
     // pattern. F is inhabited: every caller is monomorphised for a type of

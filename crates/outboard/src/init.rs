@@ -11,7 +11,7 @@ static INITIALISED: AtomicBool = AtomicBool::new(false);
 /// The paths of the tests that `test_worker!` makes, without the crate's name.
 #[doc(hidden)]
 #[distributed_slice]
-pub static TEST_WORKERS: [&'static str];
+pub static OUTBOARD_0_1_0_TEST_WORKERS: [&'static str];
 
 /// Turns this process into a worker if it was started as one; otherwise returns
 /// at once.
@@ -84,12 +84,46 @@ pub fn init_with(setup: impl FnOnce()) {
 }
 
 /// Whether this process is a worker: for code that both the server and its tasks
-/// run, such as a pool of connections that a worker need not open.
+/// run, such as a pool of connections that a worker need not open. The answer is
+/// the same before [`init`].
 pub fn is_worker() -> bool {
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    return became_worker() || (!INITIALISED.load(Acquire) && crate::worker::is_worker());
+    #[cfg(not(all(feature = "local", target_os = "linux")))]
+    false
+}
+
+/// Whether this process is a worker and came to `init`.
+pub(crate) fn became_worker() -> bool {
     #[cfg(all(feature = "local", target_os = "linux"))]
     return crate::worker::became_worker();
     #[cfg(not(all(feature = "local", target_os = "linux")))]
     false
+}
+
+/// The runtimes of `#[main]`.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod runtime {
+    use tokio::runtime::{Builder, Runtime};
+
+    /// The flavor `multi_thread`, with so many threads, or as many as tokio takes.
+    pub fn multi_thread(worker_threads: Option<usize>) -> Runtime {
+        let mut builder = Builder::new_multi_thread();
+        if let Some(threads) = worker_threads {
+            builder.worker_threads(threads);
+        }
+        built(builder)
+    }
+
+    /// The flavor `current_thread`.
+    pub fn current_thread() -> Runtime {
+        built(Builder::new_current_thread())
+    }
+
+    fn built(mut builder: Builder) -> Runtime {
+        builder.enable_all().build().expect("the system has threads and descriptors for a runtime")
+    }
 }
 
 /// What the test that `test_worker!` makes does.
@@ -164,19 +198,19 @@ pub(crate) enum Restart {
 /// How to start workers, or why they could not become workers.
 pub(crate) fn restart() -> Result<Restart, String> {
     if INITIALISED.load(Acquire) {
-        return Ok(match TEST_WORKERS.first() {
+        return Ok(match OUTBOARD_0_1_0_TEST_WORKERS.first() {
             Some(path) => Restart::Test(test_name(path)),
             None => Restart::Main,
         });
     }
-    match TEST_WORKERS[..] {
+    match OUTBOARD_0_1_0_TEST_WORKERS[..] {
         [path] => Ok(Restart::Test(test_name(path))),
         [] => Err("`outboard::init()` did not run in this process: call it first in `main` \
                    (in a test binary, put `outboard::test_worker!()` beside the tests)"
             .into()),
         _ => Err(format!(
             "`outboard::test_worker!()` stands more than once in this test binary: {}",
-            TEST_WORKERS.join(", ")
+            OUTBOARD_0_1_0_TEST_WORKERS.join(", ")
         )),
     }
 }

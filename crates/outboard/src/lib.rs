@@ -92,7 +92,7 @@
 //! |---|---|---|
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
 //! | `local` | yes | worker processes on this machine; only on Linux, elsewhere it adds nothing |
-//! | `macros` | yes | the [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) attributes |
+//! | `macros` | yes | the [`#[main]`](macro@main), [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) attributes |
 //! | `trace` | yes | [events of tasks](trace::relay) come back from worker processes |
 
 #![cfg_attr(
@@ -150,7 +150,7 @@ mod wire;
 mod worker;
 
 #[cfg(feature = "macros")]
-pub use outboard_macros::{on_start, task};
+pub use outboard_macros::{main, on_start, task};
 
 pub use builder::LocalBuilder;
 pub use bytes::Bytes;
@@ -182,9 +182,14 @@ pub mod __private {
     use serde::Serialize;
     use serde::de::DeserializeOwned;
 
-    pub use crate::init::{TEST_WORKERS, test_worker};
-    pub use crate::start::{START_NAMES, STARTS, Start, StartOutput};
-    pub use crate::task::{Entry, NAMES, TASKS};
+    #[cfg(feature = "macros")]
+    pub use crate::init::runtime;
+    pub use crate::init::{OUTBOARD_0_1_0_TEST_WORKERS as TEST_WORKERS, test_worker};
+    pub use crate::start::{
+        OUTBOARD_0_1_0_START_NAMES as START_NAMES, OUTBOARD_0_1_0_STARTS as STARTS, Start,
+        StartOutput,
+    };
+    pub use crate::task::{Entry, OUTBOARD_0_1_0_NAMES as NAMES, OUTBOARD_0_1_0_TASKS as TASKS};
 
     /// Says that a type parameter is a certain type, in a `where` clause.
     pub trait Is {

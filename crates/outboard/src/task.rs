@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 mod named;
 
-use crate::closure::conjure;
+use crate::closure::{check_size, conjure};
 use crate::codec::{Input, decode, encode};
 use crate::error::{Error, Repr};
 use crate::wire::Payload;
@@ -53,6 +53,10 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
     /// How many arguments it takes.
     #[doc(hidden)]
     const ARITY: usize = 0;
+
+    /// Evaluated where a function is submitted, so that the error shows there.
+    #[doc(hidden)]
+    const HAS_NO_SIZE: () = ();
 
     /// Calls the function, and drives its future to the end if it is async.
     #[doc(hidden)]
@@ -103,6 +107,7 @@ macro_rules! impl_task_function {
             type Args = $args;
             type Output = R;
             const ARITY: usize = 0 $(+ { stringify!($arg); 1 })*;
+            const HAS_NO_SIZE: () = check_size::<F>();
 
             fn call(self, $pattern: $args) -> R {
                 self($($arg),*)
@@ -119,6 +124,7 @@ macro_rules! impl_task_function {
             type Args = $args;
             type Output = R::Output;
             const ARITY: usize = 0 $(+ { stringify!($arg); 1 })*;
+            const HAS_NO_SIZE: () = check_size::<F>();
 
             fn call(self, $pattern: $args) -> R::Output {
                 block_on(self($($arg),*))
@@ -237,12 +243,12 @@ fn signature<F: TaskFunction<M>, M>() -> [&'static str; 2] {
 /// All `#[task]` functions that were linked into this program.
 #[doc(hidden)]
 #[distributed_slice]
-pub static TASKS: [Entry];
+pub static OUTBOARD_0_1_0_TASKS: [Entry];
 
 /// Their names once more, to notice an entry that the linker lost.
 #[doc(hidden)]
 #[distributed_slice]
-pub static NAMES: [&'static str];
+pub static OUTBOARD_0_1_0_NAMES: [&'static str];
 
 /// A function as this process knows it.
 #[derive(Debug)]
@@ -285,7 +291,10 @@ pub(crate) struct Registry {
 /// entry was lost at link time.
 pub(crate) fn registry() -> Result<&'static Registry, &'static str> {
     static REGISTRY: OnceLock<Result<Registry, String>> = OnceLock::new();
-    REGISTRY.get_or_init(|| Registry::new(&TASKS, &NAMES)).as_ref().map_err(String::as_str)
+    REGISTRY
+        .get_or_init(|| Registry::new(&OUTBOARD_0_1_0_TASKS, &OUTBOARD_0_1_0_NAMES))
+        .as_ref()
+        .map_err(String::as_str)
 }
 
 impl Registry {
