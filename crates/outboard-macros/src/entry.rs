@@ -1,8 +1,8 @@
 //! Writes the code that stands in place of `#[main] async fn main`: a `main` that calls `init`, and
 //! runs the body on a runtime.
 
-use proc_macro2::{TokenStream, TokenTree};
-use quote::{ToTokens, quote};
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::{
     AttrStyle, Attribute, Error, Expr, ExprLit, Lit, LitInt, Meta, ReturnType, Signature,
@@ -117,47 +117,63 @@ impl Function {
     }
 
     fn written(&self, options: &Options) -> TokenStream {
-        let Self { attributes, visibility, statements, .. } = self;
-        let (library, runtime) = (&options.library, options.runtime());
+        let Self { attributes, visibility, .. } = self;
+        let (library, runtime, body) = (&options.library, options.runtime(), self.body());
         let signature = Signature { asyncness: None, ..self.signature.clone() };
-        let output = self.output();
-        let mut body = TokenStream::new();
-        self.braces.surround(&mut body, |body| statements.to_tokens(body));
         quote! {
             #(#attributes)*
             #visibility #signature {
                 #library::init();
-                #library::__private::runtime::#runtime.block_on(async {
-                    #output
-                    #body
-                })
+                #library::__private::runtime::#runtime.block_on(#body)
             }
+        }
+    }
+
+    /// The body as a future. It spans the function as the user wrote it, and so do errors that
+    /// are about all of it.
+    fn body(&self) -> TokenStream {
+        let keyword = self.signature.asyncness.map_or_else(Span::call_site, |it| it.span);
+        let keyword = quote_spanned!(keyword=> async);
+        let braced = |tokens: &TokenStream| {
+            let mut braced = TokenStream::new();
+            self.braces.surround(&mut braced, |inside| tokens.to_tokens(inside));
+            braced
+        };
+        let body = braced(&self.statements);
+        match self.output() {
+            Some(output) => {
+                let block = braced(&quote!(#output #body));
+                quote!(#keyword #block)
+            }
+            None => quote!(#keyword #body),
         }
     }
 
     /// Tells the compiler what the body returns, as a function's signature does: an error then
     /// shows in the body, and `?` and `into` know their types.
-    fn output(&self) -> TokenStream {
+    fn output(&self) -> Option<TokenStream> {
         let output = match &self.signature.output {
-            ReturnType::Default => quote!(()),
+            ReturnType::Default => quote_spanned!(self.signature.ident.span()=> ()),
             ReturnType::Type(_, output) => output.to_token_stream(),
         };
         // These cannot be the type of a variable.
         let cannot = |tree: TokenTree| match tree {
             TokenTree::Ident(ident) => ident == "impl",
             TokenTree::Punct(punct) => punct.as_char() == '!',
-            _ => false,
+            TokenTree::Group(_) | TokenTree::Literal(_) => false,
         };
         if output.clone().into_iter().any(cannot) {
-            return TokenStream::new();
+            return None;
         }
-        quote! {
+        let span = output.clone().into_iter().next().map_or_else(Span::call_site, |it| it.span());
+        let returned = quote_spanned!(span=> return __outboard_output);
+        Some(quote! {
             #[allow(unreachable_code, unknown_lints, clippy::all, clippy::pedantic)]
             if false {
                 let __outboard_output: #output = loop {};
-                return __outboard_output;
+                #returned;
             }
-        }
+        })
     }
 }
 
