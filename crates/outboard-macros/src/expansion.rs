@@ -99,16 +99,16 @@ fn starts_a_function(input: ParseStream) -> bool {
 /// user wrote them, so an error about a type that cannot travel shows there. Inside, the bounds
 /// hold; so no second error follows about the function as a whole.
 fn registration(options: &Options, function: &Function) -> TokenStream {
-    let (conditions, ident) = (&function.conditions, &function.signature.ident);
+    let ident = &function.signature.ident;
     let (name, pure, library) = (name(options, ident), options.pure, &options.library);
     let steady = options.steady.then(|| quote!(.steady()));
     let (types, traits) = types_and_traits(function, library);
     let parameters: Vec<Ident> = (0..types.len()).map(|n| format_ident!("__Type{n}")).collect();
     let entry = spanning(&function.signature, &quote!(::<#(#types),*>));
-    quote! {
-        #(#conditions)*
-        #[allow(deprecated)]
-        const _: () = {
+    apart(
+        "task",
+        function,
+        &quote! {
             const __OUTBOARD_NAME: &'static str = #name;
 
             const fn __outboard_entry<#(#parameters),*>() -> #library::__private::Entry
@@ -126,7 +126,28 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
             #[#library::__private::linkme::distributed_slice(#library::__private::NAMES)]
             #[linkme(crate = #library::__private::linkme)]
             static __OUTBOARD_TASK_NAME: &'static str = __OUTBOARD_NAME;
-        };
+        },
+    )
+}
+
+/// Items that belong to a function, beside it and in a scope of their own.
+///
+/// The scope is the value of an enum's variant, because the compiler refuses an enum in an `impl`
+/// block as a whole, with one error that says where it may stand. A `const _` gives several
+/// errors there, about its name and about the function.
+pub(crate) fn apart(attribute: &str, function: &Function, items: &TokenStream) -> TokenStream {
+    let conditions = &function.conditions;
+    let name = format!("__outboard_{attribute}_{}", function.signature.ident.unraw());
+    let name = Ident::new(&name, Span::call_site());
+    quote! {
+        #(#conditions)*
+        #[allow(deprecated, dead_code, non_camel_case_types)]
+        enum #name {
+            Registered = {
+                #items
+                0
+            },
+        }
     }
 }
 
@@ -186,10 +207,9 @@ mod tests {
             }
         );
         let unchanged = dense(&function);
-        assert!(
-            expanded(quote!(), function.clone())
-                .starts_with(&format!("{unchanged}#[allow(deprecated)]const_:()="))
-        );
+        assert!(expanded(quote!(), function.clone()).starts_with(&format!(
+            "{unchanged}#[allow(deprecated,dead_code,non_camel_case_types)]enum__outboard_task_"
+        )));
         let with_error = expanded(quote!(speed), function);
         assert!(with_error.starts_with(&format!("{unchanged}::core::compile_error!")));
     }
@@ -264,7 +284,7 @@ mod tests {
             #[cfg(feature = "x")]
             fn f() {}
         );
-        let conditional = "#[cfg(unix)]#[cfg(feature=\"x\")]#[allow(deprecated)]const_:()=";
+        let conditional = "#[cfg(unix)]#[cfg(feature=\"x\")]#[allow(deprecated,dead_code,non_camel_case_types)]enum__outboard_task_";
         assert!(expanded(quote!(), function).contains(conditional));
     }
 

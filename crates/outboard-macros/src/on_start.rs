@@ -6,7 +6,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{Error, Expr, ExprLit, ExprUnary, Lit, Meta, ReturnType, Safety, Signature, UnOp};
 
-use crate::expansion::Function;
+use crate::expansion::{Function, apart};
 use crate::options::{self, Library};
 
 const KNOWN_KEYS: &str = "`#[on_start]` knows `order = N` and `crate = \"…\"`";
@@ -100,16 +100,16 @@ fn errors(signature: &Signature) -> Vec<Error> {
 /// returns shows at its type.
 fn registration(options: &Options, function: &Function) -> TokenStream {
     let Options { order, library } = options;
-    let (conditions, ident) = (&function.conditions, &function.signature.ident);
+    let ident = &function.signature.ident;
     let last = ident.unraw().to_string();
     let output = match &function.signature.output {
         ReturnType::Type(_, output) => output.to_token_stream(),
         ReturnType::Default => quote_spanned!(ident.span()=> ()),
     };
-    quote! {
-        #(#conditions)*
-        #[allow(deprecated)]
-        const _: () = {
+    apart(
+        "on_start",
+        function,
+        &quote! {
             const __OUTBOARD_NAME: &'static str =
                 ::core::concat!(::core::module_path!(), "::", #last);
 
@@ -127,8 +127,8 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
             )]
             #[linkme(crate = #library::__private::linkme)]
             static __OUTBOARD_START_NAME: &'static str = __OUTBOARD_NAME;
-        };
-    }
+        },
+    )
 }
 
 #[cfg(test)]
@@ -151,7 +151,10 @@ mod tests {
                 Ok(())
             }
         );
-        let start = format!("{}#[allow(deprecated)]const_:()=", dense(&function));
+        let start = format!(
+            "{}#[allow(deprecated,dead_code,non_camel_case_types)]enum__outboard_on_start_",
+            dense(&function)
+        );
         assert!(expanded(quote!(), function.clone()).starts_with(&start));
         let with_error = format!("{}::core::compile_error!", dense(&function));
         assert!(expanded(quote!(first), function).starts_with(&with_error));

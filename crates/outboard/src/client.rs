@@ -179,7 +179,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
-        const { F::HAS_NO_SIZE }
+        let () = F::HAS_NO_SIZE;
         let submitted = match Args::encode(|| F::encode(args), self.owner.home.get()) {
             Ok(args) => f.known().and_then(|known| {
                 args.check(known.0)?;
@@ -236,7 +236,7 @@ impl Client {
         F: TaskFunction<M>,
         I: IntoIterator<Item = F::Args>,
     {
-        const { F::HAS_NO_SIZE }
+        let () = F::HAS_NO_SIZE;
         let client = self.with(|options| options.found_room = true);
         Map::new(client, f, args.into_iter())
     }

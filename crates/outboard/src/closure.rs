@@ -13,20 +13,10 @@
 
 use std::ptr::NonNull;
 
-/// Refuses a type that has a size, which is a function pointer or a closure with
-/// captures.
-pub(crate) const fn check_size<F>() {
-    assert!(
-        size_of::<F>() == 0,
-        "only the function itself can be a task function: name it instead of using a pointer \
-         to it, and pass what a closure captures as arguments"
-    );
-}
-
-/// Makes a value of a function type that has size zero, which is checked at
-/// compile time.
+/// Makes a value of a function type that has size zero.
 pub(crate) fn conjure<F: Copy + 'static>() -> F {
-    const { check_size::<F>() }
+    // `TaskFunction::HAS_NO_SIZE` says it at compile time, where a function is submitted.
+    assert!(size_of::<F>() == 0, "a task function has no size");
     // SAFETY: F has size zero (asserted above), so a read through a dangling,
     // well-aligned, non-null pointer reads no memory and yields its only bit
     // pattern. F is inhabited: every caller is monomorphised for a type of

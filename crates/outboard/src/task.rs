@@ -3,8 +3,10 @@
 use std::any::{TypeId, type_name};
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::Location;
 use std::sync::{OnceLock, RwLock};
 
 use linkme::distributed_slice;
@@ -15,7 +17,7 @@ use serde::de::DeserializeOwned;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 mod named;
 
-use crate::closure::{check_size, conjure};
+use crate::closure::conjure;
 use crate::codec::{Input, decode, encode};
 use crate::error::{Error, Repr};
 use crate::wire::Payload;
@@ -107,7 +109,11 @@ macro_rules! impl_task_function {
             type Args = $args;
             type Output = R;
             const ARITY: usize = 0 $(+ { stringify!($arg); 1 })*;
-            const HAS_NO_SIZE: () = check_size::<F>();
+            const HAS_NO_SIZE: () = assert!(
+                size_of::<F>() == 0,
+                "a task function is the function itself: write its name instead of a pointer to \
+                 it, and pass what a closure captures as arguments"
+            );
 
             fn call(self, $pattern: $args) -> R {
                 self($($arg),*)
@@ -124,7 +130,11 @@ macro_rules! impl_task_function {
             type Args = $args;
             type Output = R::Output;
             const ARITY: usize = 0 $(+ { stringify!($arg); 1 })*;
-            const HAS_NO_SIZE: () = check_size::<F>();
+            const HAS_NO_SIZE: () = assert!(
+                size_of::<F>() == 0,
+                "a task function is the function itself: write its name instead of a pointer to \
+                 it, and pass what a closure captures as arguments"
+            );
 
             fn call(self, $pattern: $args) -> R::Output {
                 block_on(self($($arg),*))
@@ -203,6 +213,8 @@ pub(crate) fn run<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, Run
 #[derive(Debug)]
 pub struct Entry {
     name: &'static str,
+    /// Where the attribute stands.
+    place: &'static Location<'static>,
     pure: bool,
     steady: bool,
     id: fn() -> TypeId,
@@ -215,10 +227,12 @@ pub struct Entry {
 
 impl Entry {
     /// The entry of `f` under `name`.
+    #[track_caller]
     pub const fn new<F: TaskFunction<M>, M>(name: &'static str, pure: bool, _f: F) -> Self {
         let (id, signature, run) = (TypeId::of::<F>, signature::<F, M>, run::<F, M>);
         Self {
             name,
+            place: Location::caller(),
             pure,
             steady: false,
             id,
@@ -301,7 +315,8 @@ impl Registry {
     fn new(entries: &[Entry], names: &[&str]) -> Result<Self, String> {
         let mut entries: Vec<&Entry> = entries.iter().collect();
         entries.sort_unstable_by_key(|entry| entry.name);
-        check(&entries.iter().map(|entry| entry.name).collect::<Vec<_>>(), names)?;
+        let sorted: Vec<_> = entries.iter().map(|entry| (entry.name, entry.place)).collect();
+        check(&sorted, names)?;
         let mut hasher = DefaultHasher::new();
         for entry in &entries {
             (entry.name, entry.pure, (entry.signature)()).hash(&mut hasher);
@@ -357,16 +372,19 @@ impl Entry {
     }
 }
 
-/// Compares the sorted names of the entries with the list of names.
-fn check(sorted: &[&str], names: &[&str]) -> Result<(), String> {
-    if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+/// Compares the sorted names of the entries, and where they stand, with the list
+/// of names.
+fn check<P: Display>(sorted: &[(&str, P)], names: &[&str]) -> Result<(), String> {
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        let ((name, one), other) = (&pair[0], &pair[1].1);
         return Err(format!(
-            "two task functions are named `{}`: give one another name with `#[task(name = \"…\")]`",
-            pair[0]
+            "two task functions are named `{name}`, at {one} and at {other}: \
+             give one another name with `#[task(name = \"…\")]`"
         ));
     }
-    let lost = names.iter().find(|name| sorted.binary_search(name).is_err());
-    let unnamed = sorted.iter().find(|name| !names.contains(name));
+    let lost =
+        names.iter().find(|name| sorted.binary_search_by_key(*name, |entry| entry.0).is_err());
+    let unnamed = sorted.iter().map(|entry| &entry.0).find(|name| !names.contains(name));
     match lost.or(unnamed) {
         Some(name) => Err(format!(
             "the entry of task function `{name}` was lost when this program was linked: \
@@ -463,15 +481,17 @@ mod tests {
 
     #[test]
     fn a_name_held_twice_is_refused_with_the_name() {
-        let error = check(&["a::f", "a::g", "a::g"], &["a::f", "a::g", "a::g"]).unwrap_err();
+        let entries = [("a::f", "a.rs:1"), ("a::g", "a.rs:5"), ("a::g", "a.rs:9")];
+        let error = check(&entries, &["a::f", "a::g", "a::g"]).unwrap_err();
         assert!(error.contains("two task functions are named `a::g`"), "{error}");
+        assert!(error.contains("at a.rs:5 and at a.rs:9"), "{error}");
     }
 
     #[test]
     fn a_lost_entry_is_refused_with_the_name() {
-        let error = check(&["a::f"], &["a::f", "a::g"]).unwrap_err();
+        let error = check(&[("a::f", 1)], &["a::f", "a::g"]).unwrap_err();
         assert!(error.contains("`a::g` was lost"), "{error}");
-        let error = check(&["a::f", "a::g"], &["a::f"]).unwrap_err();
+        let error = check(&[("a::f", 1), ("a::g", 2)], &["a::f"]).unwrap_err();
         assert!(error.contains("`a::g` was lost"), "{error}");
     }
 
