@@ -14,7 +14,8 @@ static INITIALISED: AtomicBool = AtomicBool::new(false);
 pub static OUTBOARD_0_1_0_TEST_WORKERS: [&'static str];
 
 /// Turns this process into a worker if it was started as one; otherwise returns
-/// at once.
+/// at once. [`#[main]`](macro@crate::main) calls it; a program with a `main` of
+/// another form calls it itself.
 ///
 /// Call it as the first thing in `main`, before any runtime: worker processes
 /// are this very program, started again, and whatever comes before `init` runs
@@ -32,16 +33,19 @@ pub static OUTBOARD_0_1_0_TEST_WORKERS: [&'static str];
 /// # Examples
 ///
 /// ```
-/// #[tokio::main]
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     outboard::init();
+///     let runtime = tokio::runtime::Builder::new_multi_thread()
+///         .enable_all()
+///         .thread_name("web")
+///         .build()?;
+///     Ok(runtime.block_on(serve())?)
+/// }
+///
 /// async fn serve() -> Result<(), outboard::Error> {
 ///     let client = outboard::Client::from_env().await?;
 ///     assert_eq!(client.submit(|x: u64| x + 1, 10).await?, 11);
 ///     Ok(())
-/// }
-///
-/// fn main() -> Result<(), outboard::Error> {
-///     outboard::init();
-///     serve()
 /// }
 /// ```
 pub fn init() {

@@ -14,13 +14,8 @@
 //!     if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
 //! }
 //!
-//! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     outboard::init(); // a worker process of this binary goes no further
-//!     serve()
-//! }
-//!
-//! #[tokio::main]
-//! async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! #[outboard::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let client = Client::from_env().await?; // OUTBOARD_URL, or processes on this machine
 //!     let app = Router::new()
 //!         .route("/fast", get(|| async { "Hello, world" }))
@@ -34,8 +29,10 @@
 //!
 //! # What happens
 //!
-//! [`init`] comes first in `main`: worker processes are this very program,
-//! started again, and `init` is where they part ways with it. A [`Client`] is a
+//! Worker processes are this very program, started again. [`#[main]`](macro@main)
+//! calls [`init`] before it starts a tokio runtime, and a worker goes no further
+//! than that: it serves tasks there. A `main` that builds its own runtime calls
+//! `init` itself, as the first thing. A [`Client`] is a
 //! cheap handle to an engine; [`submit`](Client::submit) encodes the arguments,
 //! starts the task and gives a [`TaskFuture`]. Awaiting it gives exactly what
 //! the function returns, or one [`Error`] with a [`kind`](Error::kind).
@@ -43,6 +40,7 @@
 //!
 //! | you write | it means |
 //! |---|---|
+//! | `#[outboard::main] async fn main()` | `main` on a tokio runtime, in a program with workers |
 //! | `#[outboard::task] fn f(..)` | a task function with a stable name |
 //! | `client.submit(f, args)` | start a task: one argument bare, several as a tuple |
 //! | `#[outboard::on_start] fn f()` | runs once in each worker, before its first task |

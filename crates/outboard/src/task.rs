@@ -39,6 +39,17 @@ use crate::wire::Payload;
 /// Inside of something else `Bytes` are copied as one piece, and `Vec<u8>` is
 /// encoded byte by byte, as serde does it.
 ///
+/// # What cannot be submitted
+///
+/// A function pointer, and a closure that captures something. A worker finds a
+/// function by its type, and every `fn(u64) -> u64` has the same one. Submit the
+/// function by its name, and pass what a closure would capture as arguments.
+///
+/// Either is an error of `cargo build`, which shows the call. `cargo check` does
+/// not find it: the size of a type is known only when generic code is compiled
+/// for it, and stable Rust has no trait that tells functions from pointers to
+/// them.
+///
 /// Implemented for every function that fits; there is no need to implement it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a task function",

@@ -40,7 +40,7 @@ use crate::init::Restart;
 use crate::passing;
 use crate::shared::Page;
 use crate::wire::{self, ToWorker};
-use crate::worker::{self, VARIABLE, now_ns};
+use crate::worker::{self, VARIABLE, VERSION_VARIABLE, now_ns};
 
 /// How often busy workers are looked at.
 const BEAT: Duration = Duration::from_millis(250);
@@ -387,6 +387,7 @@ impl Supervisor {
         command
             .arg0(name)
             .env(VARIABLE, std::process::id().to_string())
+            .env(VERSION_VARIABLE, env!("CARGO_PKG_VERSION"))
             // Programs that a task starts are no workers of the cluster.
             .env_remove("OUTBOARD_WORKER")
             .stdout(Stdio::piped())
