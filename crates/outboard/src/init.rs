@@ -228,6 +228,22 @@ fn test_name(path: &'static str) -> &'static str {
 mod tests {
     use super::*;
 
+    /// A new version renames the statics; linkme takes the sections' names from them.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn sections_are_named_after_the_library_and_its_version() {
+        let program = std::fs::read("/proc/self/exe").unwrap();
+        let version = env!("CARGO_PKG_VERSION").replace(['.', '-', '+'], "_");
+        let has = |name: &str| {
+            let name = format!("\0linkme_{name}\0").into_bytes();
+            program.windows(name.len()).any(|part| part == name)
+        };
+        for slice in ["TASKS", "NAMES", "STARTS", "START_NAMES", "TEST_WORKERS"] {
+            assert!(has(&format!("OUTBOARD_{version}_{slice}")), "{slice} has another name");
+            assert!(!has(slice), "{slice} has a name that others may take");
+        }
+    }
+
     #[test]
     fn a_test_is_named_without_its_crate() {
         assert_eq!(test_name("krate::outboard_test_worker"), "outboard_test_worker");

@@ -266,6 +266,10 @@ fn signature<F: TaskFunction<M>, M>() -> [&'static str; 2] {
 }
 
 /// All `#[task]` functions that were linked into this program.
+///
+/// The name of such a static becomes that of a linker section, which all crates of
+/// a program share. With the library and its version in it, it meets neither one of
+/// the program's own nor that of another version.
 #[doc(hidden)]
 #[distributed_slice]
 pub static OUTBOARD_0_1_0_TASKS: [Entry];

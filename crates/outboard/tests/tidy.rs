@@ -9,7 +9,8 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const FILE_LINES: usize = 500;
 
 /// Files that may be longer, how long, and why.
-const LONG_FILES: [(&str, usize, &str); 4] = [
+const LONG_FILES: [(&str, usize, &str); 5] = [
+    ("crates/outboard/src/task.rs", 540, "what can be submitted, and the registry of it"),
     ("crates/outboard/src/engine/gate.rs", 520, "all that is said to one mutex"),
     ("crates/outboard/src/ledger.rs", 820, "one table of states reads best in one place"),
     ("crates/outboard/src/engine/local/supervisor.rs", 720, "all that one thread does"),

@@ -207,6 +207,8 @@ fn two_tasks_of_one_name_are_refused_at_start_with_the_name() {
     let ran = run("programs", "same_name");
     assert_eq!(ran.status.code(), Some(101));
     assert!(ran.stderr.contains("two task functions are named `images::resize`"), "{}", ran.stderr);
+    let places = "at src/bin/same_name.rs:3:1 and at src/bin/same_name.rs:9:5";
+    assert!(ran.stderr.contains(places), "{}", ran.stderr);
     assert_eq!(ran.stdout, "");
 }
 
