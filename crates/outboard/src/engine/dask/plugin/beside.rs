@@ -22,7 +22,9 @@ use tokio::runtime::Runtime;
 
 use super::{Head, PROTOCOL, build, resource};
 use crate::engine::dask::native::{Death, Done, Failed};
-use crate::engine::settings::Settings;
+use crate::engine::option::find;
+use crate::engine::settings::{OPTIONS, Settings};
+use crate::engine::url::pairs;
 use crate::error::{Cause, Error, Lost};
 use crate::front::client::Client;
 use crate::local::process::die_with_parent;
@@ -106,9 +108,12 @@ fn set_apart() -> io::Result<()> {
 async fn start(options: &str) -> Result<Client, Error> {
     // Callers elsewhere show what tasks say.
     let mut settings = Settings { said: crate::trace::INFO, ..Settings::default() };
-    for pair in options.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        settings.set(name, value).map_err(Error::unavailable)?;
+    // The plugin says `workers` first, and the user may say it again.
+    for (name, value) in pairs(options).map_err(Error::unavailable)? {
+        let option = find(OPTIONS, &name);
+        let option = option.ok_or_else(|| format!("no option is named `{name}`"));
+        let set = option.and_then(|option| option.set_text(&name, &value, &mut settings));
+        set.map_err(Error::unavailable)?;
     }
     Client::start_local(settings).await
 }
