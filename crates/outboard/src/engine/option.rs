@@ -72,10 +72,14 @@ pub(crate) fn find<'a, T>(
 
 /// Says that there is no such option, and which is meant or which there are.
 pub(crate) fn unknown(written: &str, known: &[String]) -> String {
-    let near = known.iter().map(|name| (distance(&written.to_ascii_lowercase(), name), name));
+    // Those with a prefix are about something else than those without.
+    let alike = |name: &&String| name.contains('.') == written.contains('.');
+    let alike: Vec<&str> = known.iter().filter(alike).map(String::as_str).collect();
+    let near = alike.iter().map(|name| (distance(&written.to_ascii_lowercase(), name), *name));
     match near.min().filter(|(distance, name)| *distance <= name.len() / 3) {
         Some((_, near)) => format!("no option is named `{written}`; did you mean `{near}`?"),
-        None => format!("no option is named `{written}`; known are {}", known.join(", ")),
+        None if alike.is_empty() => format!("no option is named `{written}`"),
+        None => format!("no option is named `{written}`; known are {}", alike.join(", ")),
     }
 }
 
@@ -350,7 +354,7 @@ mod tests {
 
     #[test]
     fn the_nearest_name_is_suggested() {
-        let known = ["workers", "spares", "mixed"].map(str::to_owned);
+        let known = ["workers", "spares", "mixed", "sub.room"].map(str::to_owned);
         for typo in ["worker", "Workers", "workres", "wokers"] {
             assert!(unknown(typo, &known).ends_with("did you mean `workers`?"), "{typo}");
         }
@@ -358,5 +362,8 @@ mod tests {
             let line = unknown(other, &known);
             assert!(line.ends_with("known are workers, spares, mixed"), "{line}");
         }
+        assert!(unknown("sub.roam", &known).ends_with("did you mean `sub.room`?"));
+        assert!(unknown("sub.speed", &known).ends_with("known are sub.room"));
+        assert!(unknown("sub.speed", &known[..1]).ends_with("no option is named `sub.speed`"));
     }
 }
