@@ -194,6 +194,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
+        let () = F::HAS_NO_SIZE;
         let submitted = match Args::encode(|| F::encode(args), self.owner.home()) {
             Ok(args) => f.known().and_then(|known| {
                 known.0.takes(&args)?;
@@ -250,6 +251,7 @@ impl Client {
         F: TaskFunction<M>,
         I: IntoIterator<Item = F::Args>,
     {
+        let () = F::HAS_NO_SIZE;
         let client = self.with(|options| options.found_room = true);
         Map::new(client, f, args.into_iter())
     }
@@ -335,24 +337,28 @@ impl Client {
     /// tenants that want it, whoever submits more or longer tasks. Submits that
     /// name no tenant are one tenant. Equal calls of two tenants are never
     /// coalesced.
+    #[must_use = "options are set on the client that this returns"]
     pub fn tenant(&self, tenant: impl fmt::Display) -> Self {
         self.with(|options| options.tenant = Some(tenant.to_string().into()))
     }
 
     /// How large the tenant's share is, compared with others'; 1 by default.
     /// The weight of its latest submit counts. 0 is taken as 1.
+    #[must_use = "options are set on the client that this returns"]
     pub fn weight(&self, weight: u32) -> Self {
         self.with(|options| options.weight = weight)
     }
 
     /// Runs tasks before all that wait with a lower priority; 0 by default.
     /// What runs is not interrupted.
+    #[must_use = "options are set on the client that this returns"]
     pub fn priority(&self, priority: i32) -> Self {
         self.with(|options| options.priority = priority)
     }
 
     /// Ends tasks that have no result so long after their submit, in the queue
     /// or while they run, with an error that says which. Spans all attempts.
+    #[must_use = "options are set on the client that this returns"]
     pub fn timeout(&self, timeout: Duration) -> Self {
         self.with(|options| options.timeout = Some(timeout))
     }
@@ -361,6 +367,7 @@ impl Client {
     /// of memory too: another worker starts with all that it may have. Never after a
     /// timeout, nor when its arguments are [quarantined](LocalBuilder::quarantine)
     /// by then. By default nothing is rerun.
+    #[must_use = "options are set on the client that this returns"]
     pub fn retries(&self, retries: u32) -> Self {
         self.with(|options| options.retries = retries)
     }
@@ -371,6 +378,7 @@ impl Client {
     /// never did.
     ///
     /// The caller does not wait for it: a future ends at once.
+    #[must_use = "options are set on the client that this returns"]
     pub fn grace(&self, grace: Duration) -> Self {
         self.with(|options| options.grace = Some(grace))
     }
@@ -378,6 +386,7 @@ impl Client {
     /// Gives tasks an identity: submits of the same function with the same key
     /// (and tenant) that are in flight at the same time share one execution,
     /// whatever their arguments.
+    #[must_use = "options are set on the client that this returns"]
     pub fn key(&self, key: impl fmt::Display) -> Self {
         self.with(|options| options.key = Some(key.to_string().into()))
     }
