@@ -9,17 +9,19 @@ pub fn wire(data: &[u8]) {
     crate::local::check_wire(data);
 }
 
-/// A URL of an engine: it is refused, or says something.
+/// A URL, as each engine reads it: it is refused, or says something.
 pub fn url(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(url) = Url::parse(text) else { return };
     let _ = url.refuse_hosts();
-    let _ = url.settings();
+    for engine in ["inline", "local"] {
+        let _ = url.clone().settings(engine);
+    }
     #[cfg(feature = "dask")]
     {
         let mut url = url;
         let _ = crate::engine::dask::Settings::of(&mut url);
-        let _ = url.settings();
+        let _ = url.settings("dask");
     }
 }
 
