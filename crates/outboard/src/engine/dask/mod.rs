@@ -1,12 +1,11 @@
 //! The `dask` engine: the scheduler and workers of an unmodified Dask cluster.
 //!
-//! From bytes to meaning: `frames`, `message`, `connection`; `pickle`, `values`,
-//! `graph` and `exception` are what is in the messages, `native` what Rust says
-//! to Rust inside of them. `table` knows which task is where, and decides where
-//! the next one goes; a `keeper` for each scheduler connects, writes what is in its
-//! `departure`, and reads; its `fetch` brings results, its `upload` takes scattered
-//! values there, and a `shelf` knows which are there. The other side, a worker, is
-//! in `worker`.
+//! What is said, and in which form, is in the crate `dask-protocol`; a `connection`
+//! carries it, `graph` is what tasks call, `native` what Rust says to Rust inside of
+//! results. `table` knows which task is where, and decides where the next one goes; a
+//! `keeper` for each scheduler connects, writes what is in its `departure`, and reads; its
+//! `fetch` brings results, its `upload` takes scattered values there, and a `shelf` knows
+//! which are there. The other side, a worker, is in `worker`.
 
 mod cluster;
 mod connection;

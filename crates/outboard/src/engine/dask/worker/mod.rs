@@ -1,11 +1,10 @@
 //! A native worker: joins a scheduler as a worker of Dask's, and executes Rust
 //! functions on worker processes of this machine.
 //!
-//! Pure are `spec` (what a task asks for), `desk` (which tasks there are),
-//! `store` (what is held), `standing` (whether it takes tasks) and `outcome`. A
-//! `stay` has one of each; `talk` reads, writes and leaves, with `messages` and
-//! `metrics`; `serve` answers those who connect, `peers` asks other workers, and
-//! `scattered` has the values that clients of Rust scattered.
+//! Pure are `spec` (what a task asks for), `desk` (which tasks there are), `store` (what is
+//! held), `standing` (whether it takes tasks) and `outcome`. A `stay` has one of each: its
+//! `talk` reads, writes and leaves, `serve` answers those who connect, `peers` asks other
+//! workers, and `scattered` has the values that clients of Rust scattered.
 
 pub(crate) mod called;
 mod desk;
