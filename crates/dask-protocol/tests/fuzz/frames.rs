@@ -5,7 +5,7 @@ use dask_protocol::frames::{Assembly, Bounds, Excess, Frames, pack, unpack};
 const BOUNDS: Bounds = Bounds { frames: 64, bytes: 1 << 20 };
 
 /// The first byte says how many others arrive at once.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let Some((at_once, bytes)) = data.split_first() else { return };
     let at_once = usize::from(*at_once).max(1);
     let (apart, whole) = (in_parts(bytes, at_once), at_once_all(bytes));

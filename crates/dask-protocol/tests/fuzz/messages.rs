@@ -21,7 +21,7 @@ fn frames(mut data: &[u8]) -> Frames {
     frames
 }
 
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let frames = frames(data);
     macro_rules! stream {
         ($($name:ident),*) => {$(

@@ -21,7 +21,7 @@ enum Sum {
     Three(Option<bool>, (u8, f32)),
 }
 
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let Some((buffers, bytes)) = data.split_first() else { return };
     let buffers = vec![b"buffer".to_vec(); usize::from(*buffers % 4)];
     let _ = Exception::read(bytes, Some(bytes));
