@@ -376,6 +376,14 @@ impl<W> Ledger<W> {
         Fill { bounds: self.bounds, queued: self.queued + 1, bytes }
     }
 
+    /// How many more tasks the queue takes, if they may fill half of it or all.
+    pub(crate) fn places(&self, half: bool) -> usize {
+        match self.bytes > self.bounds.bytes {
+            true => 0,
+            false => part(self.bounds.tasks, half).saturating_sub(self.queued),
+        }
+    }
+
     /// A living task.
     pub(crate) fn task(&self, id: TaskId) -> Option<&Task> {
         self.tasks.get(id.0.key()).filter(|task| task.tag == id.0.tag())

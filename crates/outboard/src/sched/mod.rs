@@ -10,3 +10,4 @@ pub(crate) mod quarantine;
 pub(crate) mod shares;
 mod stamp;
 pub(crate) mod stopping;
+pub(crate) mod waitlist;

@@ -70,6 +70,8 @@ const AHEAD_BYTES: usize = 64 << 10;
 pub(crate) struct Placement {
     shares: Shares,
     slots: Slab<Slot>,
+    /// How many slots are up.
+    up: usize,
     rules: Rules,
     /// Smoothed run time of tasks, in nanoseconds; `None` before the first.
     mean_run_ns: Option<f64>,
@@ -140,6 +142,7 @@ impl Placement {
         Self {
             shares: Shares::new(rules.lifo_above),
             slots: Slab::new(),
+            up: 0,
             rules,
             mean_run_ns: None,
             plain: Estimate::default(),
@@ -188,13 +191,31 @@ impl Placement {
         fill: Part,
         now: Instant,
     ) -> Option<Bound> {
-        let limit = self.rules.tenant_queue;
-        if self.shares.waiting_of(tenant) >= part(limit, fill.half_of_own) {
-            return Some(Bound::Tenant(limit));
+        if self.places_of(tenant, fill) == 0 {
+            return Some(Bound::Tenant(self.rules.tenant_queue));
         }
         let limit = self.rules.max_wait?;
         let most = if fill.half_of_all { limit / 2 } else { limit };
         (self.predicted_wait((tenant, priority), now) > most).then_some(Bound::Wait(limit))
+    }
+
+    fn places_of(&self, tenant: TenantId, fill: Part) -> usize {
+        let limit = part(self.rules.tenant_queue, fill.half_of_own);
+        limit.saturating_sub(self.shares.waiting_of(tenant))
+    }
+
+    /// How many more tasks of that tenant and priority may come, if they may fill so
+    /// much of its bounds.
+    pub(crate) fn places(
+        &self,
+        (tenant, priority): (TenantId, i32),
+        fill: Part,
+        now: Instant,
+    ) -> usize {
+        match self.full((tenant, priority), fill, now) {
+            Some(_) => 0,
+            None => self.places_of(tenant, fill),
+        }
     }
 
     /// How many tasks of a tenant wait.
@@ -227,13 +248,16 @@ impl Placement {
             bytes: 0,
             progress: now,
         };
+        self.up += 1;
         SlotId::at(self.slots.insert(slot))
     }
 
     /// A slot is about to go down: it gets no more tasks.
     pub(crate) fn slot_closing(&mut self, slot: SlotId) {
-        if let Some(slot) = self.slots.get_mut(slot.index()) {
-            slot.closing = true;
+        if let Some(slot) = self.slots.get_mut(slot.index())
+            && !std::mem::replace(&mut slot.closing, true)
+        {
+            self.up -= 1;
         }
     }
 
@@ -256,21 +280,29 @@ impl Placement {
         while let Some(task) = self.slots.get(slot.index()).and_then(Slot::first) {
             self.freed(slot, task, now);
         }
+        self.slot_closing(slot);
         self.slots.try_remove(slot.index());
     }
 
     /// What runs next, and where; to be called until it gives `None`.
     pub(crate) fn assign(&mut self, now: Instant) -> Option<(TaskId, SlotId)> {
         let (depth, estimate_ns) = (self.depth(), self.mean_run_ns.unwrap_or_default() as u64);
-        let Self { shares, slots, rules, .. } = self;
-        let (place, queued, key) = shares.take(now, |tenant, queued, contested| {
-            let room = |slot: &Slot| slot.has_room(now, depth, queued.bytes as usize);
-            best(slots, room, |up| rules.limit(up, contested), tenant)
+        let Self { shares, slots, up, rules, .. } = self;
+        // Else each tenant that waits would be offered to each slot, for nothing.
+        if !slots.iter().any(|(_, slot)| slot.has_room(now, depth, 0)) {
+            return None;
+        }
+        let (place, queued, key) = shares.take(now, |offer| {
+            let room = |slot: &Slot| slot.has_room(now, depth, offer.queued.bytes as usize);
+            best(slots, room, offer.tenant, rules.at_limit(*up, offer.contested, offer.held))
         })?;
         shares.charge(place.tenant, estimate_ns.into());
         let slot = &mut slots[key];
         if slot.outstanding.is_empty() {
             slot.progress = now;
+        }
+        if !slot.is_held_by(place.tenant) {
+            shares.holds_slot(place.tenant);
         }
         slot.bytes += queued.bytes as usize;
         slot.outstanding.push_back(Outstanding {
@@ -291,6 +323,9 @@ impl Placement {
         let Some(one) = slot.outstanding.pop_back() else { return };
         slot.bytes -= one.bytes;
         self.shares.charge(one.tenant, -i128::from(one.estimate_ns));
+        if !slot.is_held_by(one.tenant) {
+            self.shares.left_slot(one.tenant);
+        }
         self.shares.released(one.tenant);
     }
 
@@ -306,6 +341,9 @@ impl Placement {
         slot.halted = slot.halted.filter(|halted| *halted != task);
         if !one.revoked {
             self.shares.charge(one.tenant, used - i128::from(one.estimate_ns));
+            if !slot.is_held_by(one.tenant) {
+                self.shares.left_slot(one.tenant);
+            }
         }
         self.shares.released(one.tenant);
     }
@@ -315,9 +353,12 @@ impl Placement {
         let Some(slot) = self.slots.get_mut(slot.index()) else { return };
         // From the back: a task that returned to its slot is there twice.
         let mut live = slot.outstanding.iter_mut().rev().filter(|one| !one.revoked);
-        if let Some(one) = live.find(|one| one.task == task) {
-            one.revoked = true;
-            self.shares.charge(one.tenant, -i128::from(one.estimate_ns));
+        let Some(one) = live.find(|one| one.task == task) else { return };
+        one.revoked = true;
+        let tenant = one.tenant;
+        self.shares.charge(tenant, -i128::from(one.estimate_ns));
+        if !slot.is_held_by(tenant) {
+            self.shares.left_slot(tenant);
         }
     }
 
@@ -367,8 +408,9 @@ impl Placement {
 
     /// Whether a slot has nothing to do that a tenant may hold.
     pub(crate) fn may_start(&self, tenant: TenantId, now: Instant) -> bool {
-        let limit = |up| self.rules.limit(up, self.shares.contested(tenant, now));
-        best(&self.slots, Slot::is_idle, limit, tenant).is_some()
+        let (contested, held) = (self.shares.contested(tenant, now), self.shares.held(tenant));
+        let at_limit = self.rules.at_limit(self.up, contested, held);
+        best(&self.slots, Slot::is_idle, tenant, at_limit).is_some()
     }
 
     /// Whether a slot has nothing to do, for a tenant that is not known yet.
@@ -389,7 +431,7 @@ impl Placement {
 
     /// Slots that are up.
     pub(crate) fn slots(&self) -> usize {
-        up(&self.slots)
+        self.up
     }
 
     /// Re-checks the invariants of the module's documentation.
@@ -400,6 +442,11 @@ impl Placement {
         let placed = self.slots.iter().flat_map(|(_, slot)| slot.live()).map(|one| one.task);
         for task in self.shares.tasks().chain(placed) {
             assert!(known.insert(task), "{task:?} is in two places");
+        }
+        assert_eq!(self.up, self.slots.iter().filter(|(_, slot)| !slot.closing).count());
+        for (tenant, ..) in self.shares.tenants() {
+            let held = self.slots.iter().filter(|(_, slot)| slot.is_held_by(tenant)).count();
+            assert_eq!(self.shares.held(tenant), held);
         }
         for (_, slot) in &self.slots {
             assert!(slot.outstanding.len() <= MAX_DEPTH);
@@ -430,15 +477,17 @@ impl Placement {
 }
 
 impl Rules {
-    /// How many slots a tenant may hold when so many are up.
-    fn limit(self, up: usize, contested: bool) -> usize {
+    /// Whether a tenant that holds so many slots may hold no other, when so many are up.
+    fn at_limit(self, up: usize, contested: bool, held: usize) -> bool {
         let kept_free = usize::from(self.reserve && contested && up > 1);
-        self.tenant_limit.min(up - kept_free)
+        let limit = self.tenant_limit.min(up - kept_free);
+        limit < up && held >= limit
     }
 }
 
 impl Slot {
     fn has_room(&self, now: Instant, depth: usize, bytes: usize) -> bool {
+        looked();
         if self.closing || self.halted.is_some() {
             return false;
         }
@@ -453,11 +502,17 @@ impl Slot {
     }
 
     fn is_idle(&self) -> bool {
+        looked();
         !self.closing && self.outstanding.is_empty()
     }
 
     fn live(&self) -> impl Iterator<Item = &Outstanding> {
+        looked();
         self.outstanding.iter().filter(|one| !one.revoked)
+    }
+
+    fn is_held_by(&self, tenant: TenantId) -> bool {
+        self.live().any(|one| one.tenant == tenant)
     }
 
     fn first(&self) -> Option<TaskId> {
@@ -465,24 +520,22 @@ impl Slot {
     }
 }
 
-fn up(slots: &Slab<Slot>) -> usize {
-    slots.iter().filter(|(_, slot)| !slot.closing).count()
+/// A slot was looked at, which tests count.
+fn looked() {
+    #[cfg(test)]
+    tests::LOOKS.set(tests::LOOKS.get() + 1);
 }
 
 /// The slot with the least to do of those that have room and that a tenant may
-/// hold; `limit` says, of so many slots up, how many that are.
+/// hold: at its limit, only what it holds already.
 fn best(
     slots: &Slab<Slot>,
     room: impl Fn(&Slot) -> bool,
-    limit: impl Fn(usize) -> usize,
     tenant: TenantId,
+    at_limit: bool,
 ) -> Option<usize> {
-    let holds = |slot: &Slot| slot.live().any(|one| one.tenant == tenant);
-    let up = up(slots);
-    let limit = limit(up);
-    let at_limit = limit < up && slots.iter().filter(|(_, slot)| holds(slot)).count() >= limit;
     (slots.iter())
-        .filter(|(_, slot)| room(slot) && (!at_limit || holds(slot)))
+        .filter(|(_, slot)| room(slot) && (!at_limit || slot.is_held_by(tenant)))
         .min_by_key(|(_, slot)| slot.outstanding.len())
         .map(|(key, _)| key)
 }

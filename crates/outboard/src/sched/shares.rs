@@ -126,6 +126,8 @@ pub(crate) struct Shares {
     leaving: VecDeque<(Instant, TenantId)>,
     next_order: u64,
     waiting: usize,
+    /// How many tenants have tasks that wait, and hold no slot.
+    without_slot: usize,
     /// Tenants forgotten since this was asked last.
     forgotten: Vec<TenantId>,
 }
@@ -167,7 +169,26 @@ struct Tenant {
     tasks: usize,
     /// Its tasks that wait.
     waiting: usize,
+    /// The slots with tasks of it.
+    held: usize,
     seen: Instant,
+}
+
+impl Tenant {
+    fn waits_without_a_slot(&self) -> bool {
+        self.waiting > 0 && self.held == 0
+    }
+}
+
+/// The next task of a tenant whose turn it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    pub(crate) tenant: TenantId,
+    pub(crate) queued: Queued,
+    /// Whether another tenant was seen of late.
+    pub(crate) contested: bool,
+    /// How many slots the tenant holds.
+    pub(crate) held: usize,
 }
 
 impl Shares {
@@ -183,6 +204,7 @@ impl Shares {
             leaving: VecDeque::new(),
             next_order: 0,
             waiting: 0,
+            without_slot: 0,
             forgotten: Vec::new(),
         }
     }
@@ -219,6 +241,7 @@ impl Shares {
             classes: Vec::new(),
             tasks: 0,
             waiting: 0,
+            held: 0,
             seen: now,
         });
         let id = TenantId::at(key);
@@ -317,8 +340,8 @@ impl Shares {
         }
         if queue.insert(order, queued) {
             class.work.add(queued);
-            tenant.waiting += 1;
             self.waiting += 1;
+            self.change(id, |tenant| tenant.waiting += 1);
         }
     }
 
@@ -329,10 +352,9 @@ impl Shares {
         let queue = class.queues.get_mut(&id)?;
         let queued = queue.remove(order)?;
         class.work.remove(queued);
-        let tenant = &mut self.tenants[id.index()];
-        tenant.waiting -= 1;
         self.waiting -= 1;
         if queue.is_empty() {
+            let tenant = &mut self.tenants[id.index()];
             tenant.classes.retain(|class| *class != priority);
             class.queues.remove(&id);
             class.turns.remove(&(tenant.virtual_time, id));
@@ -340,7 +362,36 @@ impl Shares {
                 self.classes.remove(&Reverse(priority));
             }
         }
+        self.change(id, |tenant| tenant.waiting -= 1);
         Some(queued)
+    }
+
+    /// A slot has a task of a tenant, and had none.
+    pub(crate) fn holds_slot(&mut self, id: TenantId) {
+        self.change(id, |tenant| tenant.held += 1);
+    }
+
+    /// A slot has no task of a tenant any more.
+    pub(crate) fn left_slot(&mut self, id: TenantId) {
+        self.change(id, |tenant| tenant.held -= 1);
+    }
+
+    /// Changes what of a tenant waits or is held, and counts who waits in vain.
+    fn change(&mut self, id: TenantId, change: impl Fn(&mut Tenant)) {
+        let tenant = &mut self.tenants[id.index()];
+        self.without_slot -= usize::from(tenant.waits_without_a_slot());
+        change(tenant);
+        self.without_slot += usize::from(tenant.waits_without_a_slot());
+    }
+
+    /// How many slots a tenant holds.
+    pub(crate) fn held(&self, id: TenantId) -> usize {
+        self.tenants[id.index()].held
+    }
+
+    /// Whether a task waits whose tenant holds no slot.
+    pub(crate) fn any_waits_without_a_slot(&self) -> bool {
+        self.without_slot > 0
     }
 
     /// Moves a waiting task to another priority; gives its new place.
@@ -354,19 +405,18 @@ impl Shares {
 
     /// Takes the first task, in order of turns, for which `accept` gives
     /// something; of each tenant only its first task is offered.
-    ///
-    /// `accept` is told whether the task's tenant is contested, too.
     pub(crate) fn take<R>(
         &mut self,
         now: Instant,
-        accept: impl Fn(TenantId, Queued, bool) -> Option<R>,
+        accept: impl Fn(Offer) -> Option<R>,
     ) -> Option<(Place, Queued, R)> {
         let mut turns = self.classes.iter().flat_map(|(priority, class)| {
             class.turns.iter().map(move |(_, id)| (priority.0, class, *id))
         });
         let (place, accepted) = turns.find_map(|(priority, class, tenant)| {
             let (order, queued) = next(class.queues.get(&tenant)?, now, self.lifo_above)?;
-            let accepted = accept(tenant, queued, self.contested(tenant, now))?;
+            let (contested, held) = (self.contested(tenant, now), self.held(tenant));
+            let accepted = accept(Offer { tenant, queued, contested, held })?;
             Some((Place { priority, tenant, order }, accepted))
         })?;
         let virtual_time = self.tenants[place.tenant.index()].virtual_time;

@@ -63,26 +63,10 @@ impl Gate {
         core.record_from(now);
         let request = Request { function, args, options, steady_ns: None, origin };
         let taken = core.submit(now, request, handle, &mut effects);
-        let told = core.has_told();
-        drop(core);
-        if told {
-            self.told.notify_waiters();
-        }
+        let deadline = options.timeout.and_then(|timeout| now.checked_add(timeout));
+        self.release_lock(core, now, effects, deadline.filter(|_| taken.is_ok()));
         let (waiter, task) = taken?;
-        if let Some(deadline) = options.timeout.and_then(|timeout| now.checked_add(timeout)) {
-            self.clock.arm(deadline);
-        }
-        effects.apply();
         Ok((waiter, task, receiver))
-    }
-
-    /// Waits until there is room for one more task with these options.
-    pub(crate) async fn ready(&self, options: &Options) -> Result<(), Error> {
-        self.until(|core| match core.open() {
-            Err(error) => Some(Err(error)),
-            Ok(()) => core.has_room(options).then_some(Ok(())),
-        })
-        .await
     }
 }
 
@@ -172,20 +156,6 @@ impl Core {
         let ahead = Ahead { soonest: placement.soonest(now), excess, interval };
         let retry_after = admission.promise(now, digest(options.tenant.as_ref()), ahead);
         Error::new(Repr::Overloaded { retry_after, bound })
-    }
-
-    /// Whether a submit with these options, that comes now, would be taken.
-    fn has_room(&self, options: &Options) -> bool {
-        if self.placement.has_room() {
-            return true;
-        }
-        let part = self.admission.part_for_all();
-        let full = self.ledger.fill(0).broken(part.half_of_all);
-        full.is_none()
-            && self.placement.known(options.tenant.as_ref()).is_none_or(|tenant| {
-                let now = Instant::now();
-                self.placement.full((tenant, options.priority), part, now).is_none()
-            })
     }
 
     pub(in crate::engine) fn enqueue(&mut self, id: TaskId) {

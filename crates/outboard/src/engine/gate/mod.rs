@@ -6,6 +6,9 @@
 //! decide and the engine appends frames to outboxes (which fixes their order).
 //! After it, results are handed to their futures and outboxes are written.
 
+use std::mem::{Discriminant, discriminant};
+#[cfg(test)]
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,7 @@ use crate::sched::ledger::{Bounds, Leave, Ledger, Reply, Settled};
 use crate::sched::placement::{Placement, Rules};
 use crate::sched::quarantine::{Quarantine, Terms};
 use crate::sched::stopping::Stopping;
+use crate::sched::waitlist::Waitlist;
 use crate::task::outcome::{Failure, Usage};
 use crate::task::registry::Function;
 use crate::trace::Echo;
@@ -42,8 +46,12 @@ mod model;
 mod observe;
 #[cfg(test)]
 mod overload;
+/// Who waits for room.
+mod room;
 /// Start, stop, and whose slot it is.
 mod strength;
+#[cfg(test)]
+mod waking;
 
 /// The end of a future that the ledger holds.
 pub(crate) type Handle = oneshot::Sender<Result<Reply, Error>>;
@@ -73,10 +81,13 @@ pub(crate) struct Gate {
     core: Mutex<Core>,
     clock: Clock,
     limits: Limits,
-    /// The queue has room again, a slot came up, or everything is done.
+    /// A [`Milestone`] was reached.
     changed: Notify,
     /// Something happened, and someone waits for that.
     told: Notify,
+    /// How often callers who wait have taken the mutex.
+    #[cfg(test)]
+    looks: AtomicUsize,
 }
 
 /// What the mutex guards.
@@ -92,9 +103,26 @@ pub(crate) struct Core {
     admission: Admission,
     watchers: Watchers,
     quarantine: Option<Quarantine>,
+    /// Callers that wait for room in the queue.
+    waitlist: Waitlist<Call>,
     phase: Phase,
     /// Why no worker can be started, while that lasts.
     broken: Option<Error>,
+    /// How far it had come when the mutex was released last.
+    milestone: Milestone,
+}
+
+/// Calls one who waits for room.
+type Call = oneshot::Sender<()>;
+
+/// What others than those who submit wait for: a client that starts, drains or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Milestone {
+    phase: Discriminant<Phase>,
+    any_slot: bool,
+    broken: bool,
+    /// It takes nothing new, and nothing is owed.
+    drained: bool,
 }
 
 /// A client's life.
@@ -116,6 +144,8 @@ pub(crate) struct Effects {
     pub(super) flush: Vec<Arc<dyn Flush>>,
     /// What tasks have said.
     echoes: Vec<Echo>,
+    /// Who may have room.
+    calls: Vec<Call>,
 }
 
 /// A core under its mutex, for an engine's reports.
@@ -143,13 +173,22 @@ impl Gate {
                 stopping: Stopping::new(limits.tenant_kills),
                 strength: Strength::new(workers, spares),
                 timed: false,
+                waitlist: Waitlist::default(),
                 phase: Phase::Open,
                 broken: None,
+                milestone: Milestone {
+                    phase: discriminant(&Phase::Open),
+                    any_slot: false,
+                    broken: false,
+                    drained: false,
+                },
             }),
             clock: Clock::new(weak.clone()),
             limits,
             changed: Notify::new(),
             told: Notify::new(),
+            #[cfg(test)]
+            looks: AtomicUsize::new(0),
         })
     }
 
@@ -214,17 +253,33 @@ impl Gate {
         let Reports { mut core, mut effects, now } = reports;
         core.pump(now, &mut effects);
         core.finish_drain();
-        let (kill_at, told) = (core.stopping.next_due(), core.has_told());
+        let kill_at = core.stopping.next_due();
+        self.release_lock(core, now, effects, kill_at);
+        result
+    }
+
+    /// Releases the mutex after a change. Who waits for what came of it is told so
+    /// after that: it takes the mutex itself.
+    fn release_lock(
+        &self,
+        mut core: MutexGuard<'_, Core>,
+        now: Instant,
+        mut effects: Effects,
+        alarm: Option<Instant>,
+    ) {
+        core.call_for_room(now, &mut effects.calls);
+        let (told, passed) = (core.has_told(), core.passed_milestone());
         drop(core);
-        if let Some(at) = kill_at {
+        if let Some(at) = alarm {
             self.clock.arm(at);
         }
         effects.apply();
         if told {
             self.told.notify_waiters();
         }
-        self.changed.notify_waiters();
-        result
+        if passed {
+            self.changed.notify_waiters();
+        }
     }
 
     /// Waits until a slot is up, or none will come.
@@ -257,6 +312,7 @@ impl Gate {
         self.until(|core| matches!(core.phase, Phase::Ended(_)).then_some(())).await;
     }
 
+    /// Waits for something that only changes with a [`Milestone`].
     async fn until<R>(&self, done: impl Fn(&Core) -> Option<R>) -> R {
         loop {
             let changed = self.changed.notified();
@@ -300,6 +356,18 @@ impl Core {
             (Phase::Draining { .. }, _) => Err(Error::closed("it is draining")),
             (Phase::Ending(error) | Phase::Ended(error), _) => Err(error.clone()),
         }
+    }
+
+    /// Whether a milestone was passed since the mutex was released last.
+    fn passed_milestone(&mut self) -> bool {
+        let milestone = Milestone {
+            phase: discriminant(&self.phase),
+            any_slot: self.placement.slots() > 0,
+            broken: self.broken.is_some(),
+            // Only counts where nothing new comes, so submits need not look.
+            drained: !matches!(self.phase, Phase::Open) && self.ledger.owed() == 0,
+        };
+        std::mem::replace(&mut self.milestone, milestone) != milestone
     }
 
     fn admits(&self, function: &'static Function) -> Result<(), Error> {
@@ -524,6 +592,10 @@ impl Effects {
             link.flush();
         }
         self.echoes.iter().for_each(Echo::show);
+        for call in self.calls {
+            // Whoever is gone passes the call on.
+            let _ = call.send(());
+        }
         for (handle, result) in self.settled {
             // The future may be gone: it was dropped or detached.
             let _ = handle.send(result);

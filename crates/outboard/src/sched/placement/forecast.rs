@@ -16,19 +16,11 @@ impl Placement {
     /// The engine asks this: where it has a worker in reserve, it may bring it
     /// up as one more slot (`slot_up`), which such a tenant's task then takes,
     /// for its virtual time is the least. One at a time: it is asked again after.
-    /// Only where tasks run for a while: it looks at everybody who waits.
+    /// Only where tasks run for a while.
     pub(crate) fn wants_spare(&self) -> bool {
         let long = self.mean_run_ns.is_some_and(|mean| mean >= LONG.as_nanos() as f64);
-        if !long || self.shares.waiting() == 0 {
-            return false;
-        }
-        let all_held = self.slots() > 0
-            && (self.slots.iter()).all(|(_, slot)| slot.closing || slot.live().next().is_some());
-        all_held
-            && self.shares.tenants().any(|(tenant, _, _, waiting)| {
-                let holds = |slot: &Slot| slot.live().any(|one| one.tenant == tenant);
-                waiting > 0 && !self.slots.iter().any(|(_, slot)| holds(slot))
-            })
+        let wanted = long && self.up > 0 && self.shares.any_waits_without_a_slot();
+        wanted && (self.slots.iter()).all(|(_, slot)| slot.closing || slot.live().next().is_some())
     }
 
     /// A task ran for so long; `steady` is the number of its function, if that

@@ -25,6 +25,8 @@ impl Shares {
     /// Re-checks that turns, queues and counts agree.
     pub(crate) fn check_invariants(&self) {
         assert_eq!(self.waiting, self.tasks().count());
+        let without_slot = self.tenants.iter().filter(|(_, one)| one.waits_without_a_slot());
+        assert_eq!(self.without_slot, without_slot.count());
         for (priority, class) in &self.classes {
             assert_eq!(class.turns.len(), class.queues.len());
             for (virtual_time, id) in &class.turns {
@@ -84,8 +86,7 @@ impl Simulation {
     }
 
     fn start_one(&mut self, now: u64, length: impl Fn(usize) -> u64) {
-        let (place, queued, ()) =
-            self.shares.take(self.start, |_, _, _| Some(())).expect("a backlog");
+        let (place, queued, ()) = self.shares.take(self.start, |_| Some(())).expect("a backlog");
         let who = self.tenants.iter().position(|one| *one == place.tenant).unwrap();
         self.shares.charge(place.tenant, ESTIMATE);
         let next = self.shares.place(0, place.tenant);
@@ -204,7 +205,7 @@ impl Visits {
     /// No worker is idle while a task waits.
     fn fill(&mut self) {
         while self.running.len() < self.workers {
-            let Some((place, _, ())) = self.shares.take(self.start, |_, _, _| Some(())) else {
+            let Some((place, _, ())) = self.shares.take(self.start, |_| Some(())) else {
                 break;
             };
             self.shares.charge(place.tenant, ESTIMATE);
@@ -302,16 +303,16 @@ fn a_tenant_that_was_idle_has_no_credit() {
         let place = shares.place(0, tenant);
         shares.enqueue(place, task(number));
     }
-    shares.take(now, |_, _, _| Some(()));
+    shares.take(now, |_| Some(()));
     shares.charge(tenant, 5_000_000_000);
-    shares.take(now, |_, _, _| Some(()));
+    shares.take(now, |_| Some(()));
     let back = shares.seen(Some(&idle), 1, now);
     for number in 10..14 {
         let place = shares.place(0, back);
         shares.enqueue(place, task(number));
     }
     let mut order = Vec::new();
-    while let Some((place, queued, ())) = shares.take(now, |_, _, _| Some(())) {
+    while let Some((place, queued, ())) = shares.take(now, |_| Some(())) {
         shares.charge(place.tenant, 1_000);
         order.push(queued.task);
     }
@@ -347,7 +348,7 @@ fn others_count_while_they_are_remembered() {
 /// Takes all that waits; gives the tasks, and whose each was, in order.
 fn drained(shares: &mut Shares, now: Instant) -> Vec<(TenantId, TaskId)> {
     let mut order = Vec::new();
-    while let Some((place, queued, ())) = shares.take(now, |_, _, _| Some(())) {
+    while let Some((place, queued, ())) = shares.take(now, |_| Some(())) {
         shares.charge(place.tenant, 1_000);
         order.push((place.tenant, queued.task));
         shares.check_invariants();
