@@ -358,12 +358,25 @@ impl Client {
     /// Has so many workers from now on, for all clones of this client. Those
     /// that are too many end what they run, and leave.
     ///
+    /// # Errors
+    ///
+    /// `Unavailable` on a cluster, which has the workers that it has; `Closed` after
+    /// [`shutdown`](Self::shutdown).
+    ///
     /// # Panics
     ///
     /// If it is 0.
-    pub fn scale(&self, workers: usize) {
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+    /// client.scale(8)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn scale(&self, workers: usize) -> Result<(), Error> {
         assert!(workers > 0, "at least one worker is needed");
-        self.gate().scale(workers);
+        self.gate().scale(workers)
     }
 
     /// Counters at this moment.

@@ -10,4 +10,5 @@ pub(crate) mod quarantine;
 pub(crate) mod shares;
 mod stamp;
 pub(crate) mod stopping;
+pub(crate) mod strength;
 pub(crate) mod waitlist;

@@ -41,12 +41,9 @@ use slab::Slab;
 use crate::error::Bound;
 use crate::ids::SlotId;
 use crate::ids::TaskId;
-pub(crate) use crate::ids::TenantId;
-use crate::sched::admission::{Estimate, Part, part};
-pub(crate) use crate::sched::shares::Queued;
-use crate::sched::shares::Shares;
-
-pub(crate) use crate::sched::shares::Place;
+use crate::ids::TenantId;
+use crate::sched::admission::{Estimate, Part};
+use crate::sched::shares::{QueuePlace, Queued, Shares};
 
 /// How long a new task would wait.
 mod forecast;
@@ -166,7 +163,7 @@ impl Placement {
     }
 
     /// A new place at the end of a tenant's tasks of that priority.
-    pub(crate) fn place(&mut self, priority: i32, tenant: TenantId) -> Place {
+    pub(crate) fn place(&mut self, priority: i32, tenant: TenantId) -> QueuePlace {
         self.shares.place(priority, tenant)
     }
 
@@ -195,13 +192,12 @@ impl Placement {
             return Some(Bound::Tenant(self.rules.tenant_queue));
         }
         let limit = self.rules.max_wait?;
-        let most = if fill.half_of_all { limit / 2 } else { limit };
-        (self.predicted_wait((tenant, priority), now) > most).then_some(Bound::Wait(limit))
+        let wait = self.predicted_wait((tenant, priority), now);
+        (wait > fill.of_wait(limit)).then_some(Bound::Wait(limit))
     }
 
     fn places_of(&self, tenant: TenantId, fill: Part) -> usize {
-        let limit = part(self.rules.tenant_queue, fill.half_of_own);
-        limit.saturating_sub(self.shares.waiting_of(tenant))
+        fill.of_own(self.rules.tenant_queue).saturating_sub(self.shares.waiting_of(tenant))
     }
 
     /// How many more tasks of that tenant and priority may come, if they may fill so
@@ -224,18 +220,18 @@ impl Placement {
     }
 
     /// A task waits at a place.
-    pub(crate) fn enqueue(&mut self, place: Place, queued: Queued) {
+    pub(crate) fn enqueue(&mut self, place: QueuePlace, queued: Queued) {
         self.shares.enqueue(place, queued);
     }
 
     /// The task of a place has ended, whether it waited there or not.
-    pub(crate) fn ended(&mut self, place: Place) {
+    pub(crate) fn ended(&mut self, place: QueuePlace) {
         self.shares.dequeue(place);
         self.shares.released(place.tenant);
     }
 
     /// Moves a waiting task to a better priority; gives its new place.
-    pub(crate) fn promote(&mut self, place: Place, priority: i32) -> Place {
+    pub(crate) fn promote(&mut self, place: QueuePlace, priority: i32) -> QueuePlace {
         self.shares.promote(place, priority)
     }
 
@@ -390,9 +386,10 @@ impl Placement {
         self.slots.get(slot.index()).is_some_and(|slot| slot.outstanding.is_empty())
     }
 
-    /// A slot that has nothing to do.
-    pub(crate) fn idle(&self) -> Option<SlotId> {
-        self.least_busy().filter(|slot| self.is_empty(*slot))
+    /// The slots that have nothing to do.
+    pub(crate) fn idle(&self) -> impl Iterator<Item = SlotId> {
+        let idle = self.slots.iter().filter(|(_, slot)| slot.is_idle());
+        idle.map(|(key, _)| SlotId::at(key))
     }
 
     /// Of the slots that are up, one with the least to do.
@@ -403,7 +400,7 @@ impl Placement {
     }
 
     fn has_idle(&self) -> bool {
-        self.slots.iter().any(|(_, slot)| slot.is_idle())
+        self.idle().next().is_some()
     }
 
     /// Whether a slot has nothing to do that a tenant may hold.
@@ -459,7 +456,7 @@ impl Placement {
 
     /// The task that waits at a place.
     #[cfg(test)]
-    pub(crate) fn at(&self, place: Place) -> Option<TaskId> {
+    pub(crate) fn at(&self, place: QueuePlace) -> Option<TaskId> {
         self.shares.at(place)
     }
 

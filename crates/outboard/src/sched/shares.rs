@@ -41,13 +41,13 @@ use line::Line;
 
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
+pub(crate) struct QueuePlace {
     priority: i32,
     pub(crate) tenant: TenantId,
     order: u64,
 }
 
-impl Place {
+impl QueuePlace {
     pub(crate) fn priority(self) -> i32 {
         self.priority
     }
@@ -77,12 +77,12 @@ pub(crate) struct Queued {
 
 /// An amount of work: tasks of unknown length, and time that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Work {
+struct Backlog {
     plain: usize,
     steady_ns: u64,
 }
 
-impl Work {
+impl Backlog {
     fn add(&mut self, queued: Queued) {
         match queued.steady_ns {
             Some(ns) => self.steady_ns += ns.get(),
@@ -138,7 +138,7 @@ struct Class {
     /// Tenants with tasks in this class, the next one first.
     turns: BTreeSet<(u128, TenantId)>,
     queues: HashMap<TenantId, Line>,
-    work: Work,
+    work: Backlog,
 }
 
 /// The task whose turn it is. Newest first is for an overload that lasts
@@ -316,10 +316,10 @@ impl Shares {
 
     /// A new place at the end of a tenant's tasks of a priority. The tenant
     /// counts it among its tasks until `released`.
-    pub(crate) fn place(&mut self, priority: i32, tenant: TenantId) -> Place {
+    pub(crate) fn place(&mut self, priority: i32, tenant: TenantId) -> QueuePlace {
         self.next_order += 1;
         self.tenants[tenant.index()].tasks += 1;
-        Place { priority, tenant, order: self.next_order }
+        QueuePlace { priority, tenant, order: self.next_order }
     }
 
     /// A task of a tenant, for which a place was made, has ended; or a slot is
@@ -329,8 +329,8 @@ impl Shares {
     }
 
     /// A task waits at a place.
-    pub(crate) fn enqueue(&mut self, place: Place, queued: Queued) {
-        let Place { priority, tenant: id, order } = place;
+    pub(crate) fn enqueue(&mut self, place: QueuePlace, queued: Queued) {
+        let QueuePlace { priority, tenant: id, order } = place;
         let tenant = &mut self.tenants[id.index()];
         let class = self.classes.entry(Reverse(priority)).or_default();
         let queue = class.queues.entry(id).or_default();
@@ -346,8 +346,8 @@ impl Shares {
     }
 
     /// What waited at a place no longer does.
-    pub(crate) fn dequeue(&mut self, place: Place) -> Option<Queued> {
-        let Place { priority, tenant: id, order } = place;
+    pub(crate) fn dequeue(&mut self, place: QueuePlace) -> Option<Queued> {
+        let QueuePlace { priority, tenant: id, order } = place;
         let class = self.classes.get_mut(&Reverse(priority))?;
         let queue = class.queues.get_mut(&id)?;
         let queued = queue.remove(order)?;
@@ -395,8 +395,8 @@ impl Shares {
     }
 
     /// Moves a waiting task to another priority; gives its new place.
-    pub(crate) fn promote(&mut self, place: Place, priority: i32) -> Place {
-        let better = Place { priority, ..place };
+    pub(crate) fn promote(&mut self, place: QueuePlace, priority: i32) -> QueuePlace {
+        let better = QueuePlace { priority, ..place };
         if let Some(queued) = self.dequeue(place) {
             self.enqueue(better, queued);
         }
@@ -409,7 +409,7 @@ impl Shares {
         &mut self,
         now: Instant,
         accept: impl Fn(Offer) -> Option<R>,
-    ) -> Option<(Place, Queued, R)> {
+    ) -> Option<(QueuePlace, Queued, R)> {
         let mut turns = self.classes.iter().flat_map(|(priority, class)| {
             class.turns.iter().map(move |(_, id)| (priority.0, class, *id))
         });
@@ -417,7 +417,7 @@ impl Shares {
             let (order, queued) = next(class.queues.get(&tenant)?, now, self.lifo_above)?;
             let (contested, held) = (self.contested(tenant, now), self.held(tenant));
             let accepted = accept(Offer { tenant, queued, contested, held })?;
-            Some((Place { priority, tenant, order }, accepted))
+            Some((QueuePlace { priority, tenant, order }, accepted))
         })?;
         let virtual_time = self.tenants[place.tenant.index()].virtual_time;
         self.virtual_now = self.virtual_now.max(virtual_time);

@@ -1,6 +1,5 @@
 //! What a submit goes through on its way into the queue.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,8 +11,7 @@ use crate::error::{Bound, Error, Repr};
 use crate::ids::{TaskId, TenantId, WaiterId};
 use crate::observe::event::EventKind;
 use crate::sched::admission::Ahead;
-use crate::sched::ledger::{Options, Request, Submitted};
-use crate::sched::placement::Queued;
+use crate::sched::ledger::{Key, Options, Request};
 use crate::task::registry::Function;
 use crate::trace::Origin;
 use crate::value::args::Args;
@@ -38,7 +36,7 @@ impl Gate {
     }
 
     #[cfg(test)]
-    pub(in crate::engine) fn submit_at(
+    pub(super) fn submit_at(
         &self,
         now: Instant,
         function: &'static Function,
@@ -70,6 +68,14 @@ impl Gate {
     }
 }
 
+/// How a submit is taken.
+enum Taken {
+    /// As a new task, with a key if others may share it.
+    New(Option<Arc<Key>>),
+    /// It shares the task of an earlier one.
+    Shares(TaskId),
+}
+
 impl Core {
     fn submit(
         &mut self,
@@ -78,45 +84,62 @@ impl Core {
         handle: Handle,
         effects: &mut Effects,
     ) -> Result<(WaiterId, TaskId), Error> {
-        request.steady_ns = self.steady_ns(now, request.function);
-        let Self { ledger, placement, .. } = self;
         let (function, options) = (request.function, request.options);
-        let (priority, name) = (options.priority, options.tenant.as_ref());
-        let tenant = placement.seen(name, options.weight, now);
-        placement.forgotten().for_each(|tenant| ledger.book.forget(tenant));
-        if let Some(error) = self.quarantined(now, request.function, &request.args.payload) {
-            self.ledger.refused(request.function, tenant);
-            return Err(self.refuse(function, options, error));
-        }
-        let Self { ledger, placement, admission, .. } = self;
-        let submitted = ledger.submit(now, request, handle, tenant, |fill| {
-            if !options.found_room && !placement.may_start(tenant, now) {
-                admission.admit(
-                    now,
-                    || digest(name),
-                    |part| {
-                        let all = fill.broken(part.half_of_all);
-                        all.or_else(|| placement.full((tenant, priority), part, now))
-                    },
-                )?;
-            }
-            Ok(placement.place(priority, tenant))
-        });
-        match submitted {
-            Err(bound) => {
-                let error = self.overloaded(now, bound, options, tenant);
+        // One that is refused has been seen all the same: others leave a slot to it.
+        let tenant = self.placement.seen(options.tenant.as_ref(), options.weight, now);
+        self.placement.forgotten().for_each(|tenant| self.ledger.book.forget(tenant));
+        request.steady_ns = self.steady_ns(now, function);
+        match self.admit(now, &request, tenant) {
+            Err(error) => {
+                self.ledger.refused(function, tenant);
                 Err(self.refuse(function, options, error))
             }
-            Ok(Submitted::New(waiter, task)) => {
-                self.enqueue(task);
-                self.pump(now, effects);
+            Ok(Taken::Shares(task)) => {
+                let (waiter, place) = self.ledger.join(now, task, options, handle);
+                if let Some(place) = place {
+                    let better = self.placement.promote(place, options.priority);
+                    self.ledger.replaced(task, better);
+                }
                 Ok((waiter, task))
             }
-            Ok(Submitted::Joined(waiter, task)) => {
-                self.promote(task, priority);
-                Ok((waiter, task))
+            Ok(Taken::New(key)) => {
+                let place = self.placement.place(options.priority, tenant);
+                let (waiter, queued) = self.ledger.insert(now, request, key, place, handle);
+                self.placement.enqueue(place, queued);
+                self.pump(now, effects);
+                Ok((waiter, queued.task))
             }
         }
+    }
+
+    /// How a submit is taken, or why it is refused.
+    fn admit(
+        &mut self,
+        now: Instant,
+        request: &Request<'_>,
+        tenant: TenantId,
+    ) -> Result<Taken, Error> {
+        let Request { function, args, options, .. } = request;
+        if let Some(error) = self.quarantined(now, function, &args.payload) {
+            return Err(error);
+        }
+        let key = Key::of(request).map(Arc::new);
+        let shared = key.as_ref().map_or(Ok(None), |key| self.ledger.shared(key));
+        if let Some(task) = shared.map_err(|bound| self.overloaded(now, bound, options, tenant))? {
+            return Ok(Taken::Shares(task));
+        }
+        // Whoever waited for room, or finds an idle worker, needs no place in the queue.
+        if !options.found_room && !self.placement.may_start(tenant, now) {
+            let claim = self.admission.claim(now, options.tenant.as_ref());
+            let full = self.ledger.full(args.len(), claim.part);
+            let who = (tenant, options.priority);
+            let full = full.or_else(|| self.placement.full(who, claim.part, now));
+            self.admission.settle(&claim, full.is_none());
+            if let Some(bound) = full {
+                return Err(self.overloaded(now, bound, options, tenant));
+            }
+        }
+        Ok(Taken::New(key))
     }
 
     /// Tells that a submit is refused, and gives back why.
@@ -154,36 +177,14 @@ impl Core {
             }
         };
         let ahead = Ahead { soonest: placement.soonest(now), excess, interval };
-        let retry_after = admission.promise(now, digest(options.tenant.as_ref()), ahead);
+        let retry_after = admission.promise(now, options.tenant.as_ref(), ahead);
         Error::new(Repr::Overloaded { retry_after, bound })
     }
 
-    pub(in crate::engine) fn enqueue(&mut self, id: TaskId) {
-        let Some(task) = self.ledger.task(id) else { return };
-        let queued = Queued {
-            task: id,
-            bytes: u32::try_from(task.args.len()).unwrap_or(u32::MAX),
-            submitted: task.submitted,
-            hurried: task.hurried,
-            steady_ns: task.steady_ns,
-        };
-        self.placement.enqueue(task.place(), queued);
-    }
-
-    fn promote(&mut self, id: TaskId, priority: i32) {
-        let Some(task) = self.ledger.task(id) else { return };
-        if priority > task.place().priority() {
-            let place = self.placement.promote(task.place(), priority);
-            self.ledger.replaced(id, place);
-        }
-    }
-
-    /// How much of its time a task must have left to be worth a start: half of
-    /// what its function takes, where that is known.
-    pub(in crate::engine) fn needs(&self, now: Instant, id: TaskId) -> Duration {
-        let function = self.ledger.task(id).map(|task| task.function);
-        let ns = function.and_then(|function| self.steady_ns(now, function));
-        Duration::from_nanos(ns.map_or(0, NonZeroU64::get) / 2)
+    /// How much of its time a task of a function must have left to be worth a start: half
+    /// of what it takes, where that is known.
+    pub(super) fn needs(&self, now: Instant, function: &Function) -> Duration {
+        Duration::from_nanos(self.steady_ns(now, function).map_or(0, NonZeroU64::get) / 2)
     }
 
     /// How long a function runs, in nanoseconds, where that is steady and known.
@@ -200,9 +201,71 @@ impl Core {
     }
 }
 
-/// What promises know a tenant by: its number may be another's by then.
-fn digest(name: Option<&Arc<str>>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    hasher.finish()
+#[cfg(test)]
+mod tests {
+    use super::super::model::{Model, test_function};
+    use super::super::{Bounds, Limits};
+    use super::*;
+    use crate::sched::ledger::tests::LOOKUPS;
+    use crate::sched::placement::Rules;
+    use crate::sched::quarantine::Terms;
+
+    fn gate(tasks: usize) -> Arc<Gate> {
+        let (model, now) = (Model::default(), Instant::now());
+        let limits = Limits {
+            queue: Bounds { tasks, bytes: 1 << 20 },
+            payload: 100,
+            tenants: Rules::default(),
+            tenant_kills: None,
+            quarantine: Some(Terms::default()),
+        };
+        let gate = Gate::new(limits, (1, 0), Box::new(model.clone()));
+        model.up(&gate, now);
+        gate
+    }
+
+    fn submit(gate: &Gate, options: &Options) -> Result<Ticket, Error> {
+        let function = test_function(|x: u8| x);
+        gate.submit_at(Instant::now(), function, vec![0].into(), options)
+    }
+
+    #[test]
+    fn a_submit_that_starts_at_once_looks_its_task_up_twice() {
+        let gate = gate(9);
+        let minute = Some(Duration::from_secs(60));
+        let options = Options { timeout: minute, key: Some("a".into()), ..Options::default() };
+        LOOKUPS.set(0);
+        let ticket = submit(&gate, &options);
+        assert_eq!(LOOKUPS.get(), 2, "to see whether it is worth a start, and to start it");
+        drop(ticket);
+    }
+
+    #[test]
+    fn a_refused_submit_is_counted_and_leaves_nothing() {
+        let gate = gate(1);
+        let taken: Vec<_> = (0..2).map(|_| submit(&gate, &Options::default()).unwrap()).collect();
+        let error = submit(&gate, &Options::default()).unwrap_err();
+        assert!(error.is_overloaded() && error.retry_after().is_some());
+        let snapshot = gate.snapshot();
+        assert_eq!((snapshot.submitted, snapshot.refused, snapshot.queued), (2, 1, 1));
+        gate.lock().check_invariants(Instant::now());
+        drop(taken);
+    }
+
+    #[test]
+    fn a_submit_that_shares_a_task_raises_its_priority() {
+        let gate = gate(9);
+        let keyed =
+            |key: &str, priority| Options { key: Some(key.into()), priority, ..Options::default() };
+        let running = submit(&gate, &keyed("running", 0)).unwrap();
+        let (_, first, _) = submit(&gate, &keyed("first", 1)).unwrap();
+        let (_, second, _) = submit(&gate, &keyed("second", 0)).unwrap();
+        let (_, shared, _) = submit(&gate, &keyed("second", 2)).unwrap();
+        assert_eq!(shared, second);
+        let core = gate.lock();
+        core.check_invariants(Instant::now());
+        let priority = |task| core.ledger.task(task).unwrap().place().priority();
+        assert_eq!((priority(second), priority(first)), (2, 1));
+        drop(running);
+    }
 }

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use super::gate::clock::Clock;
-use super::gate::strength::Strength;
 use super::{Engine, Flush};
 use crate::error::{Error, Lost, Repr, Stage};
 use crate::ids::{SlotId, TaskId, WaiterId};
@@ -25,6 +24,7 @@ use crate::sched::ledger::{Bounds, Leave, Ledger, Reply, Settled};
 use crate::sched::placement::{Placement, Rules};
 use crate::sched::quarantine::{Quarantine, Terms};
 use crate::sched::stopping::Stopping;
+use crate::sched::strength::Strength;
 use crate::sched::waitlist::Waitlist;
 use crate::task::outcome::{Failure, Usage};
 use crate::task::registry::Function;
@@ -338,12 +338,24 @@ impl Gate {
     }
 
     /// From now on there are to be so many workers.
-    pub(crate) fn scale(&self, workers: usize) {
-        self.report(|reports| match reports.core.engine.size() {
-            // A cluster has the workers that it has.
-            Some(_) => {}
-            None => reports.scale(workers),
-        });
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if its workers are not for this client to start; `Closed` if it
+    /// has none any more.
+    pub(crate) fn scale(&self, workers: usize) -> Result<(), Error> {
+        self.report(|reports| {
+            if let Phase::Ending(error) | Phase::Ended(error) = &reports.core.phase {
+                return Err(error.clone());
+            }
+            if reports.core.engine.pool().is_none() {
+                return Err(Error::unavailable(
+                    "a cluster has the workers that it has: add or remove them there",
+                ));
+            }
+            reports.scale(workers);
+            Ok(())
+        })
     }
 }
 

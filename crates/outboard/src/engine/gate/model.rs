@@ -10,7 +10,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
 use crate::TaskFunction;
-use crate::engine::{Stopped, Work};
+use crate::engine::{Pool, Reserve, Stopped, Work};
 use crate::error::{ErrorKind, Panic};
 use crate::observe::snapshot::WorkerSnapshot;
 use crate::sched::ledger::{Bounds, Options};
@@ -116,18 +116,6 @@ impl Engine for Model {
         })
     }
 
-    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool {
-        self.with(slot, |worker| {
-            let stopping = worker.find(task).is_some_and(|sent| sent.state == State::Stopping);
-            worker.doomed |= stopping;
-            stopping
-        })
-    }
-
-    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
-        self.with(slot, |worker| worker.revoke(task))
-    }
-
     fn withdraw(&mut self, slot: SlotId) -> Vec<TaskId> {
         self.with(slot, |worker| {
             let tasks: Vec<_> = worker.sent.iter().map(|sent| sent.task).collect();
@@ -143,6 +131,47 @@ impl Engine for Model {
         self.0.lock().unwrap().by_slot.remove(&slot);
     }
 
+    fn shutdown(&mut self) {}
+
+    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
+        Vec::new()
+    }
+
+    fn pool(&mut self) -> Option<&mut dyn Pool> {
+        Some(self)
+    }
+
+    fn reserve(&mut self) -> Option<&mut dyn Reserve> {
+        Some(self)
+    }
+}
+
+impl Pool for Model {
+    fn keep(&mut self, workers: usize) {
+        self.0.lock().unwrap().kept = workers;
+    }
+
+    fn dismiss(&mut self, slot: SlotId) {
+        self.with(slot, |worker| {
+            assert!(worker.sent.is_empty(), "a worker with tasks cannot leave");
+            worker.dismissed = true;
+        });
+    }
+
+    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.with(slot, |worker| worker.revoke(task))
+    }
+
+    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.with(slot, |worker| {
+            let stopping = worker.find(task).is_some_and(|sent| sent.state == State::Stopping);
+            worker.doomed |= stopping;
+            stopping
+        })
+    }
+}
+
+impl Reserve for Model {
     fn standby(&self) -> usize {
         self.0.lock().unwrap().standby
     }
@@ -160,24 +189,8 @@ impl Engine for Model {
         workers.standby += 1;
     }
 
-    fn dismiss(&mut self, slot: Option<SlotId>) {
-        match slot {
-            Some(slot) => self.with(slot, |worker| {
-                assert!(worker.sent.is_empty(), "a worker with tasks cannot leave");
-                worker.dismissed = true;
-            }),
-            None => self.0.lock().unwrap().standby -= 1,
-        }
-    }
-
-    fn keep(&mut self, workers: usize) {
-        self.0.lock().unwrap().kept = workers;
-    }
-
-    fn shutdown(&mut self) {}
-
-    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
-        Vec::new()
+    fn release(&mut self) {
+        self.0.lock().unwrap().standby -= 1;
     }
 }
 
@@ -227,7 +240,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-struct Run {
+struct Play {
     model: Model,
     gate: Arc<Gate>,
     now: Instant,
@@ -236,7 +249,7 @@ struct Run {
     ended: u64,
 }
 
-impl Run {
+impl Play {
     fn new() -> Self {
         let model = Model::default();
         let limits = Limits {
@@ -301,10 +314,10 @@ impl Run {
         let core = self.gate.lock();
         core.check_invariants(self.now);
         let workers = self.model.0.lock().unwrap();
-        let (wanted, slots) = (core.strength.workers, core.placement.slots());
+        let (wanted, slots) = (core.strength.workers(), core.placement.slots());
         assert!(slots >= wanted || workers.standby == 0, "a slot is empty although one stands by");
         assert!(slots <= wanted + 1, "one may be lent, and no more");
-        assert!(workers.standby <= core.strength.spares + 1);
+        assert!(workers.standby <= 2, "one spare, and one while a worker is worn");
         assert!(workers.by_slot.len() + workers.standby <= workers.kept.max(wanted + 1));
     }
 
@@ -437,7 +450,7 @@ proptest! {
     fn every_future_ends_and_every_invariant_holds(
         events in prop::collection::vec(event(), 0..200),
     ) {
-        let mut run = Run::new();
+        let mut run = Play::new();
         run.up();
         events.into_iter().for_each(|event| run.apply(event));
         run.finish();

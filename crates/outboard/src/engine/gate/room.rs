@@ -93,7 +93,7 @@ impl Core {
 
     /// How many more tasks of anyone the queue takes.
     fn places(&self) -> usize {
-        self.ledger.places(self.admission.part_for_all().half_of_all)
+        self.ledger.places(self.admission.part_for_all())
     }
 
     /// How many more tasks of that kind it takes, if it takes as many of anyone.

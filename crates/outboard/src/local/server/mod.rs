@@ -24,7 +24,7 @@ use bytes::Bytes;
 use crate::engine::gate::Reports;
 use crate::engine::restart::restart;
 use crate::engine::settings::Settings;
-use crate::engine::{Engine, Flush, Gate, Stopped, Work};
+use crate::engine::{Engine, Flush, Gate, Pool, Reserve, Stopped, Work};
 use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
 use crate::local::program::is_worker;
@@ -191,14 +191,6 @@ impl Engine for Local {
         self.links.get(slot).map_or(Stopped::Continues, |link| link.stop(task))
     }
 
-    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool {
-        self.links.get(slot).is_some_and(|link| link.kill_for(task))
-    }
-
-    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
-        self.links.get(slot).is_some_and(|link| link.revoke(task))
-    }
-
     fn withdraw(&mut self, slot: SlotId) -> Vec<TaskId> {
         self.links.get(slot).map(|link| link.withdraw()).unwrap_or_default()
     }
@@ -209,38 +201,6 @@ impl Engine for Local {
 
     fn forget(&mut self, slot: SlotId) {
         self.links.take(slot);
-    }
-
-    fn standby(&self) -> usize {
-        self.links.lock().standby.len()
-    }
-
-    fn promote(&mut self, slot: SlotId) {
-        let mut links = self.links.lock();
-        if let Some(link) = links.standby.pop_front() {
-            links.attach(slot, link);
-        }
-    }
-
-    fn demote(&mut self, slot: SlotId) {
-        if let Some(link) = self.links.take(slot) {
-            link.set_slot(None);
-            self.links.lock().standby.push_front(link);
-        }
-    }
-
-    fn dismiss(&mut self, slot: Option<SlotId>) {
-        let link = match slot {
-            Some(slot) => self.links.get(slot),
-            None => self.links.lock().standby.pop_back(),
-        };
-        if let Some(link) = link {
-            link.dismiss();
-        }
-    }
-
-    fn keep(&mut self, workers: usize) {
-        self.control.keep(workers);
     }
 
     fn shutdown(&mut self) {
@@ -268,9 +228,64 @@ impl Engine for Local {
         self.links.get(slot).map_or(0, |link| link.number)
     }
 
+    fn pool(&mut self) -> Option<&mut dyn Pool> {
+        Some(self)
+    }
+
+    fn reserve(&mut self) -> Option<&mut dyn Reserve> {
+        Some(self)
+    }
+}
+
+impl Pool for Local {
+    fn keep(&mut self, workers: usize) {
+        self.control.keep(workers);
+    }
+
+    fn dismiss(&mut self, slot: SlotId) {
+        if let Some(link) = self.links.get(slot) {
+            link.dismiss();
+        }
+    }
+
+    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.links.get(slot).is_some_and(|link| link.revoke(task))
+    }
+
+    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.links.get(slot).is_some_and(|link| link.kill_for(task))
+    }
+
     fn replaceable(&self, worker: usize) -> Option<SlotId> {
         let links = self.links.lock();
         links.by_slot.iter().flatten().find(|link| link.number == worker)?.slot()
+    }
+}
+
+impl Reserve for Local {
+    fn standby(&self) -> usize {
+        self.links.lock().standby.len()
+    }
+
+    fn promote(&mut self, slot: SlotId) {
+        let mut links = self.links.lock();
+        if let Some(link) = links.standby.pop_front() {
+            links.attach(slot, link);
+        }
+    }
+
+    fn demote(&mut self, slot: SlotId) {
+        if let Some(link) = self.links.take(slot) {
+            link.set_slot(None);
+            self.links.lock().standby.push_front(link);
+        }
+    }
+
+    fn release(&mut self) {
+        let last = self.links.lock().standby.pop_back();
+        if let Some(link) = last {
+            link.dismiss();
+        }
     }
 }
 

@@ -26,7 +26,7 @@ fn placement(slots: usize, now: Instant) -> (Placement, Vec<SlotId>) {
     (placement, slots)
 }
 
-fn enqueue(placement: &mut Placement, number: u32, priority: i32) -> Place {
+fn enqueue(placement: &mut Placement, number: u32, priority: i32) -> QueuePlace {
     let tenant = placement.seen(None, 1, Instant::now());
     let place = placement.place(priority, tenant);
     placement.enqueue(place, queued(number, 8));

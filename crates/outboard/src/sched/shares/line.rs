@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Queued, Work};
+use super::{Backlog, Queued};
 
 /// How many gaps there may be beside as many as there are tasks.
 const GAPS: usize = 64;
@@ -19,7 +19,7 @@ pub(super) struct Line {
     gaps: usize,
     /// Those that came to a place between others, where there is no gap.
     between: BTreeMap<u64, Queued>,
-    pub(super) work: Work,
+    pub(super) work: Backlog,
 }
 
 impl Line {

@@ -6,7 +6,7 @@ use super::*;
 
 impl Shares {
     /// The task that waits at a place.
-    pub(crate) fn at(&self, place: Place) -> Option<TaskId> {
+    pub(crate) fn at(&self, place: QueuePlace) -> Option<TaskId> {
         let queue = self.classes.get(&Reverse(place.priority))?.queues.get(&place.tenant)?;
         queue.get(place.order).map(|queued| queued.task)
     }
@@ -36,7 +36,7 @@ impl Shares {
                 let line = &class.queues[id];
                 assert!(!line.is_empty());
                 assert!(tenant.tasks >= line.len());
-                let mut work = Work::default();
+                let mut work = Backlog::default();
                 line.tasks().for_each(|queued| work.add(queued));
                 assert_eq!(line.work, work);
             }
