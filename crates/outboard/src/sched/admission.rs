@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// In what time a sample loses half its weight.
-pub(crate) const HALF_LIFE: Duration = Duration::from_secs(10);
+const HALF_LIFE: Duration = Duration::from_secs(10);
 
 /// How many samples count.
 const WINDOW: f64 = 32.0;

@@ -123,7 +123,7 @@ pub(crate) enum Next {
 }
 
 /// Numbers of tasks since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) submitted: u64,
     pub(crate) coalesced: u64,
@@ -658,8 +658,8 @@ impl<W> Ledger<W> {
         self.tasks.len()
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        self.counts
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
     }
 }
 

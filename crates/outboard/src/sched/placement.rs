@@ -51,7 +51,7 @@ mod forecast;
 mod view;
 
 /// The most tasks outstanding at one slot.
-pub(crate) const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// How much work is sent ahead to a slot.
 const AHEAD: Duration = Duration::from_micros(500);
@@ -214,11 +214,6 @@ impl Placement {
         }
     }
 
-    /// How many tasks of a tenant wait.
-    pub(crate) fn waiting_of(&self, tenant: TenantId) -> usize {
-        self.shares.waiting_of(tenant)
-    }
-
     /// A task waits at a place.
     pub(crate) fn enqueue(&mut self, place: QueuePlace, queued: Queued) {
         self.shares.enqueue(place, queued);
@@ -288,9 +283,9 @@ impl Placement {
         if !slots.iter().any(|(_, slot)| slot.has_room(now, depth, 0)) {
             return None;
         }
-        let (place, queued, key) = shares.take(now, |offer| {
-            let room = |slot: &Slot| slot.has_room(now, depth, offer.queued.bytes as usize);
-            best(slots, room, offer.tenant, rules.at_limit(*up, offer.contested, offer.held))
+        let (place, queued, key) = shares.take(now, |shares, tenant, queued| {
+            let room = |slot: &Slot| slot.has_room(now, depth, queued.bytes as usize);
+            best(slots, room, tenant, rules.at_limit(*up, shares, tenant, now))
         })?;
         shares.charge(place.tenant, estimate_ns.into());
         let slot = &mut slots[key];
@@ -405,8 +400,7 @@ impl Placement {
 
     /// Whether a slot has nothing to do that a tenant may hold.
     pub(crate) fn may_start(&self, tenant: TenantId, now: Instant) -> bool {
-        let (contested, held) = (self.shares.contested(tenant, now), self.shares.held(tenant));
-        let at_limit = self.rules.at_limit(self.up, contested, held);
+        let at_limit = self.rules.at_limit(self.up, &self.shares, tenant, now);
         best(&self.slots, Slot::is_idle, tenant, at_limit).is_some()
     }
 
@@ -436,8 +430,7 @@ impl Placement {
     pub(crate) fn check_invariants(&self, now: Instant) {
         self.shares.check_invariants();
         let mut known = std::collections::HashSet::new();
-        let placed = self.slots.iter().flat_map(|(_, slot)| slot.live()).map(|one| one.task);
-        for task in self.shares.tasks().chain(placed) {
+        for (task, _) in self.all() {
             assert!(known.insert(task), "{task:?} is in two places");
         }
         assert_eq!(self.up, self.slots.iter().filter(|(_, slot)| !slot.closing).count());
@@ -454,31 +447,24 @@ impl Placement {
         }
     }
 
-    /// The task that waits at a place.
+    /// All tasks: those that wait, each with its place, and those that slots have.
     #[cfg(test)]
-    pub(crate) fn at(&self, place: QueuePlace) -> Option<TaskId> {
-        self.shares.at(place)
-    }
-
-    /// Whether a slot has a task that was not taken back.
-    #[cfg(test)]
-    pub(crate) fn has(&self, slot: SlotId, task: TaskId) -> bool {
-        self.slots.get(slot.index()).is_some_and(|slot| slot.live().any(|one| one.task == task))
-    }
-
-    /// How many tasks wait.
-    #[cfg(test)]
-    pub(crate) fn waiting(&self) -> usize {
-        self.shares.waiting()
+    pub(crate) fn all(&self) -> impl Iterator<Item = (TaskId, Result<QueuePlace, SlotId>)> {
+        let waiting = self.shares.waits().map(|(place, task)| (task, Ok(place)));
+        let placed = self
+            .slots
+            .iter()
+            .flat_map(|(key, slot)| slot.live().map(move |one| (one.task, Err(SlotId::at(key)))));
+        waiting.chain(placed)
     }
 }
 
 impl Rules {
-    /// Whether a tenant that holds so many slots may hold no other, when so many are up.
-    fn at_limit(self, up: usize, contested: bool, held: usize) -> bool {
-        let kept_free = usize::from(self.reserve && contested && up > 1);
+    /// Whether a tenant may hold no other slot than it does, when so many are up.
+    fn at_limit(self, up: usize, shares: &Shares, tenant: TenantId, now: Instant) -> bool {
+        let kept_free = usize::from(self.reserve && up > 1 && shares.contested(tenant, now));
         let limit = self.tenant_limit.min(up - kept_free);
-        limit < up && held >= limit
+        limit < up && shares.held(tenant) >= limit
     }
 }
 

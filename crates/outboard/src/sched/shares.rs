@@ -54,7 +54,7 @@ impl QueuePlace {
 }
 
 /// How long a tenant counts as present after its last submit.
-pub(crate) const REMEMBERED: Duration = Duration::from_secs(10);
+const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// How many tenants are looked at in one submit, to forget them.
 const FORGOTTEN_AT_ONCE: usize = 16;
@@ -103,7 +103,7 @@ impl Backlog {
 }
 
 /// How long the oldest of a tenant's tasks waits before the newest goes first.
-pub(crate) const LIFO_AFTER: Duration = Duration::from_millis(100);
+const LIFO_AFTER: Duration = Duration::from_millis(100);
 
 /// How many tenants are looked at for one prediction; the rest count as they do.
 const LOOKED_AT: usize = 256;
@@ -178,17 +178,6 @@ impl Tenant {
     fn waits_without_a_slot(&self) -> bool {
         self.waiting > 0 && self.held == 0
     }
-}
-
-/// The next task of a tenant whose turn it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Offer {
-    pub(crate) tenant: TenantId,
-    pub(crate) queued: Queued,
-    /// Whether another tenant was seen of late.
-    pub(crate) contested: bool,
-    /// How many slots the tenant holds.
-    pub(crate) held: usize,
 }
 
 impl Shares {
@@ -408,15 +397,14 @@ impl Shares {
     pub(crate) fn take<R>(
         &mut self,
         now: Instant,
-        accept: impl Fn(Offer) -> Option<R>,
+        accept: impl Fn(&Self, TenantId, Queued) -> Option<R>,
     ) -> Option<(QueuePlace, Queued, R)> {
         let mut turns = self.classes.iter().flat_map(|(priority, class)| {
             class.turns.iter().map(move |(_, id)| (priority.0, class, *id))
         });
         let (place, accepted) = turns.find_map(|(priority, class, tenant)| {
             let (order, queued) = next(class.queues.get(&tenant)?, now, self.lifo_above)?;
-            let (contested, held) = (self.contested(tenant, now), self.held(tenant));
-            let accepted = accept(Offer { tenant, queued, contested, held })?;
+            let accepted = accept(self, tenant, queued)?;
             Some((QueuePlace { priority, tenant, order }, accepted))
         })?;
         let virtual_time = self.tenants[place.tenant.index()].virtual_time;

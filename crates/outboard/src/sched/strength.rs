@@ -29,7 +29,7 @@ pub(crate) struct Strength {
 pub(crate) struct Present {
     /// Slots that are up.
     pub(crate) slots: usize,
-    /// Those of them that have nothing to do, where there are more than are wanted.
+    /// Those of them that have nothing to do.
     pub(crate) idle: Vec<SlotId>,
     /// Workers that are ready and have no slot.
     pub(crate) standby: usize,
@@ -114,11 +114,6 @@ impl Strength {
     /// Whether there may be something to do: it is asked at every turn of the gate.
     pub(crate) fn is_due(&self, wants_spare: bool) -> bool {
         wants_spare || self.lent || self.changed
-    }
-
-    /// Whether there are more slots than are wanted, so that idle ones matter.
-    pub(crate) fn exceeds(&self, slots: usize) -> bool {
-        slots > self.workers
     }
 
     /// What is to be done, step by step:

@@ -10,7 +10,6 @@ use super::{Core, Effects, Gate, Handle, Ticket};
 use crate::error::{Bound, Error, Repr};
 use crate::ids::{TaskId, TenantId, WaiterId};
 use crate::observe::event::EventKind;
-use crate::sched::admission::Ahead;
 use crate::sched::ledger::{Key, Options, Request};
 use crate::task::registry::Function;
 use crate::trace::Origin;
@@ -159,25 +158,12 @@ impl Core {
         options: &Options,
         tenant: TenantId,
     ) -> Error {
-        let Self { ledger, placement, admission, .. } = self;
-        let (queued, interval) = (ledger.queued() as f64, placement.interval());
-        let excess = match bound {
-            Bound::Tasks(limit) => queued - (limit / 2) as f64,
-            Bound::Tenant(limit) => placement.waiting_of(tenant) as f64 - (limit / 2) as f64,
-            Bound::Bytes(_) => queued / 2.0,
-            Bound::Sharers(_) => {
-                // No place in the queue would help: the task has to end.
-                let retry_after = placement.soonest(now).max(Duration::from_millis(1));
-                return Error::new(Repr::Overloaded { retry_after, bound });
-            }
-            Bound::Wait(limit) => {
-                let wait = placement.predicted_wait((tenant, options.priority), now);
-                let over = wait.saturating_sub(limit / 2).as_secs_f64();
-                over / interval.as_secs_f64().max(1e-6)
-            }
+        let who = (tenant, options.priority);
+        let ahead = self.placement.ahead(who, bound, self.ledger.queued(), now);
+        let retry_after = match bound {
+            Bound::Sharers(_) => ahead.soonest.max(Duration::from_millis(1)),
+            _ => self.admission.promise(now, options.tenant.as_ref(), ahead),
         };
-        let ahead = Ahead { soonest: placement.soonest(now), excess, interval };
-        let retry_after = admission.promise(now, options.tenant.as_ref(), ahead);
         Error::new(Repr::Overloaded { retry_after, bound })
     }
 
@@ -198,74 +184,5 @@ impl Core {
         let steady = function.filter(|function| function.steady).map(|function| function.number);
         self.placement.observed(now, run_ns, steady);
         self.admission.ended(now, self.ledger.queued() > 0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::model::{Model, test_function};
-    use super::super::{Bounds, Limits};
-    use super::*;
-    use crate::sched::ledger::tests::LOOKUPS;
-    use crate::sched::placement::Rules;
-    use crate::sched::quarantine::Terms;
-
-    fn gate(tasks: usize) -> Arc<Gate> {
-        let (model, now) = (Model::default(), Instant::now());
-        let limits = Limits {
-            queue: Bounds { tasks, bytes: 1 << 20 },
-            payload: 100,
-            tenants: Rules::default(),
-            tenant_kills: None,
-            quarantine: Some(Terms::default()),
-        };
-        let gate = Gate::new(limits, (1, 0), Box::new(model.clone()));
-        model.up(&gate, now);
-        gate
-    }
-
-    fn submit(gate: &Gate, options: &Options) -> Result<Ticket, Error> {
-        let function = test_function(|x: u8| x);
-        gate.submit_at(Instant::now(), function, vec![0].into(), options)
-    }
-
-    #[test]
-    fn a_submit_that_starts_at_once_looks_its_task_up_twice() {
-        let gate = gate(9);
-        let minute = Some(Duration::from_secs(60));
-        let options = Options { timeout: minute, key: Some("a".into()), ..Options::default() };
-        LOOKUPS.set(0);
-        let ticket = submit(&gate, &options);
-        assert_eq!(LOOKUPS.get(), 2, "to see whether it is worth a start, and to start it");
-        drop(ticket);
-    }
-
-    #[test]
-    fn a_refused_submit_is_counted_and_leaves_nothing() {
-        let gate = gate(1);
-        let taken: Vec<_> = (0..2).map(|_| submit(&gate, &Options::default()).unwrap()).collect();
-        let error = submit(&gate, &Options::default()).unwrap_err();
-        assert!(error.is_overloaded() && error.retry_after().is_some());
-        let snapshot = gate.snapshot();
-        assert_eq!((snapshot.submitted, snapshot.refused, snapshot.queued), (2, 1, 1));
-        gate.lock().check_invariants(Instant::now());
-        drop(taken);
-    }
-
-    #[test]
-    fn a_submit_that_shares_a_task_raises_its_priority() {
-        let gate = gate(9);
-        let keyed =
-            |key: &str, priority| Options { key: Some(key.into()), priority, ..Options::default() };
-        let running = submit(&gate, &keyed("running", 0)).unwrap();
-        let (_, first, _) = submit(&gate, &keyed("first", 1)).unwrap();
-        let (_, second, _) = submit(&gate, &keyed("second", 0)).unwrap();
-        let (_, shared, _) = submit(&gate, &keyed("second", 2)).unwrap();
-        assert_eq!(shared, second);
-        let core = gate.lock();
-        core.check_invariants(Instant::now());
-        let priority = |task| core.ledger.task(task).unwrap().place().priority();
-        assert_eq!((priority(second), priority(first)), (2, 1));
-        drop(running);
     }
 }

@@ -44,14 +44,10 @@ mod intake;
 mod model;
 /// What is shown of it all, and told of what happens.
 mod observe;
-#[cfg(test)]
-mod overload;
 /// Who waits for room.
 mod room;
 /// Start, stop, and whose slot it is.
 mod strength;
-#[cfg(test)]
-mod waking;
 
 /// The end of a future that the ledger holds.
 pub(crate) type Handle = oneshot::Sender<Result<Reply, Error>>;
@@ -93,13 +89,13 @@ pub(crate) struct Gate {
 /// What the mutex guards.
 #[derive(Debug)]
 pub(crate) struct Core {
-    pub(super) ledger: Ledger<Handle>,
-    pub(super) placement: Placement,
-    pub(super) engine: Box<dyn Engine>,
-    pub(super) stopping: Stopping,
-    pub(super) strength: Strength,
+    ledger: Ledger<Handle>,
+    placement: Placement,
+    engine: Box<dyn Engine>,
+    stopping: Stopping,
+    strength: Strength,
     /// Whether the clock wakes the gate for kills that are due later.
-    pub(super) timed: bool,
+    timed: bool,
     admission: Admission,
     watchers: Watchers,
     quarantine: Option<Quarantine>,
@@ -140,8 +136,8 @@ enum Phase {
 /// What has to be done after the mutex is released.
 #[derive(Default)]
 pub(crate) struct Effects {
-    pub(super) settled: Vec<Settled<Handle>>,
-    pub(super) flush: Vec<Arc<dyn Flush>>,
+    settled: Vec<Settled<Handle>>,
+    flush: Vec<Arc<dyn Flush>>,
     /// What tasks have said.
     echoes: Vec<Echo>,
     /// Who may have room.
@@ -196,7 +192,7 @@ impl Gate {
         self.limits
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+    fn lock(&self) -> MutexGuard<'_, Core> {
         // A panic under the mutex is a bug of ours; the state is as the last
         // whole step left it or worse, but futures must still end.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -213,7 +209,7 @@ impl Gate {
         self.cancel_at(Instant::now(), waiter);
     }
 
-    pub(super) fn cancel_at(&self, now: Instant, waiter: WaiterId) {
+    fn cancel_at(&self, now: Instant, waiter: WaiterId) {
         self.report_at(now, |reports| reports.leave(waiter, Leave::Cancelled));
     }
 
@@ -226,11 +222,11 @@ impl Gate {
 
     /// Ends waiters whose time has run out, but not so many that others wait
     /// long for the mutex; gives the next deadline, which may have passed.
-    pub(super) fn expire(&self) -> Option<Instant> {
+    fn expire(&self) -> Option<Instant> {
         self.expire_at(Instant::now())
     }
 
-    pub(super) fn expire_at(&self, now: Instant) -> Option<Instant> {
+    fn expire_at(&self, now: Instant) -> Option<Instant> {
         self.report_at(now, |reports| {
             for _ in 0..EXPIRED_AT_ONCE {
                 let Some(waiter) = reports.core.ledger.expired(reports.now) else { break };
@@ -246,7 +242,7 @@ impl Gate {
         self.report_at(Instant::now(), say)
     }
 
-    pub(super) fn report_at<R>(&self, now: Instant, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
+    fn report_at<R>(&self, now: Instant, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
         let mut reports = Reports { core: self.lock(), effects: Effects::default(), now };
         reports.core.record_from(now);
         let result = say(&mut reports);
@@ -478,7 +474,7 @@ impl Reports<'_> {
     }
 
     /// From now on there are to be so many workers.
-    pub(super) fn scale(&mut self, workers: usize) {
+    fn scale(&mut self, workers: usize) {
         self.core.scale(workers);
     }
 
@@ -565,7 +561,7 @@ impl Core {
 
     /// Re-checks the invariants of the pure parts, and those between them.
     #[cfg(test)]
-    pub(super) fn check_invariants(&self, now: Instant) {
+    fn check_invariants(&self, now: Instant) {
         self.ledger.check_invariants();
         self.placement.check_invariants(now);
         self.ledger.check_agrees_with(&self.placement);
@@ -592,7 +588,7 @@ impl Core {
 
 impl Effects {
     /// Has bytes written, once however many tasks were started.
-    pub(super) fn flush(&mut self, link: Arc<dyn Flush>) {
+    fn flush(&mut self, link: Arc<dyn Flush>) {
         let place = |link: &Arc<dyn Flush>| Arc::as_ptr(link).cast::<()>();
         if self.flush.iter().all(|one| place(one) != place(&link)) {
             self.flush.push(link);

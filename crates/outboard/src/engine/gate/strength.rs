@@ -17,7 +17,6 @@ use crate::error::Stage;
 use crate::ids::{SlotId, TaskId};
 use crate::observe::event::EventKind;
 use crate::sched::ledger::Next;
-use crate::sched::stopping::Asked;
 use crate::sched::strength::{Present, Step};
 
 /// How long a task that asks whether it is to stop has to do so.
@@ -112,7 +111,7 @@ impl Core {
         let tenant = owed.place().tenant;
         // Too long for the clock is for ever, which is not what was asked for.
         let until = now.checked_add(patience).filter(|_| self.timed).unwrap_or(now);
-        self.stopping.ask(Asked { slot, task, tenant, until });
+        self.stopping.ask((slot, task), tenant, until);
     }
 
     /// How long a task is expected to go on, if that is less than a replacement
@@ -165,8 +164,7 @@ impl Core {
             return;
         }
         let (slots, standby) = (self.placement.slots(), self.standby());
-        let exceeds = self.strength.exceeds(slots);
-        let idle = if exceeds { self.placement.idle().collect() } else { Vec::new() };
+        let idle = self.placement.idle().collect();
         let present = Present { slots, idle, standby, wants_spare };
         for step in self.strength.plan(&present) {
             match step {
@@ -221,7 +219,7 @@ impl Core {
     /// How many workers there are to be from now on.
     pub(super) fn scale(&mut self, workers: usize) {
         self.strength.resize(workers);
-        while self.strength.exceeds(self.placement.slots())
+        while self.placement.slots() > self.strength.workers()
             && let Some(slot) = self.placement.least_busy()
         {
             self.leave(slot);

@@ -256,7 +256,7 @@ fn what_does_not_start_after_all_leaves_the_slot_as_it_was() {
     placement.unassign(slots[0]);
     placement.ended(place);
     placement.check_invariants(now);
-    assert!(!placement.has(slots[0], task(1)));
+    assert_eq!(placement.all().count(), 0);
     enqueue(&mut placement, 2, 0);
     assert_eq!(placement.assign(now), Some((task(2), slots[0])));
 }

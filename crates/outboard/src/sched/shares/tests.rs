@@ -5,16 +5,16 @@ use proptest::prelude::*;
 use super::*;
 
 impl Shares {
-    /// The task that waits at a place.
-    pub(crate) fn at(&self, place: QueuePlace) -> Option<TaskId> {
-        let queue = self.classes.get(&Reverse(place.priority))?.queues.get(&place.tenant)?;
-        queue.get(place.order).map(|queued| queued.task)
-    }
-
-    /// All tasks that wait.
-    pub(crate) fn tasks(&self) -> impl Iterator<Item = TaskId> {
-        let queues = self.classes.values().flat_map(|class| class.queues.values());
-        queues.flat_map(|queue| queue.tasks().map(|queued| queued.task))
+    /// All tasks that wait, each with its place.
+    pub(crate) fn waits(&self) -> impl Iterator<Item = (QueuePlace, TaskId)> {
+        self.classes.iter().flat_map(|(Reverse(priority), class)| {
+            class.queues.iter().flat_map(|(tenant, line)| {
+                line.tasks().map(|(order, queued)| {
+                    let place = QueuePlace { priority: *priority, tenant: *tenant, order };
+                    (place, queued.task)
+                })
+            })
+        })
     }
 
     /// The tenants that have tasks waiting.
@@ -24,7 +24,7 @@ impl Shares {
 
     /// Re-checks that turns, queues and counts agree.
     pub(crate) fn check_invariants(&self) {
-        assert_eq!(self.waiting, self.tasks().count());
+        assert_eq!(self.waiting, self.waits().count());
         let without_slot = self.tenants.iter().filter(|(_, one)| one.waits_without_a_slot());
         assert_eq!(self.without_slot, without_slot.count());
         for (priority, class) in &self.classes {
@@ -37,7 +37,7 @@ impl Shares {
                 assert!(!line.is_empty());
                 assert!(tenant.tasks >= line.len());
                 let mut work = Backlog::default();
-                line.tasks().for_each(|queued| work.add(queued));
+                line.tasks().for_each(|(_, queued)| work.add(queued));
                 assert_eq!(line.work, work);
             }
         }
@@ -86,7 +86,8 @@ impl Simulation {
     }
 
     fn start_one(&mut self, now: u64, length: impl Fn(usize) -> u64) {
-        let (place, queued, ()) = self.shares.take(self.start, |_| Some(())).expect("a backlog");
+        let (place, queued, ()) =
+            self.shares.take(self.start, |_, _, _| Some(())).expect("a backlog");
         let who = self.tenants.iter().position(|one| *one == place.tenant).unwrap();
         self.shares.charge(place.tenant, ESTIMATE);
         let next = self.shares.place(0, place.tenant);
@@ -205,7 +206,7 @@ impl Visits {
     /// No worker is idle while a task waits.
     fn fill(&mut self) {
         while self.running.len() < self.workers {
-            let Some((place, _, ())) = self.shares.take(self.start, |_| Some(())) else {
+            let Some((place, _, ())) = self.shares.take(self.start, |_, _, _| Some(())) else {
                 break;
             };
             self.shares.charge(place.tenant, ESTIMATE);
@@ -303,16 +304,16 @@ fn a_tenant_that_was_idle_has_no_credit() {
         let place = shares.place(0, tenant);
         shares.enqueue(place, task(number));
     }
-    shares.take(now, |_| Some(()));
+    shares.take(now, |_, _, _| Some(()));
     shares.charge(tenant, 5_000_000_000);
-    shares.take(now, |_| Some(()));
+    shares.take(now, |_, _, _| Some(()));
     let back = shares.seen(Some(&idle), 1, now);
     for number in 10..14 {
         let place = shares.place(0, back);
         shares.enqueue(place, task(number));
     }
     let mut order = Vec::new();
-    while let Some((place, queued, ())) = shares.take(now, |_| Some(())) {
+    while let Some((place, queued, ())) = shares.take(now, |_, _, _| Some(())) {
         shares.charge(place.tenant, 1_000);
         order.push(queued.task);
     }
@@ -348,7 +349,7 @@ fn others_count_while_they_are_remembered() {
 /// Takes all that waits; gives the tasks, and whose each was, in order.
 fn drained(shares: &mut Shares, now: Instant) -> Vec<(TenantId, TaskId)> {
     let mut order = Vec::new();
-    while let Some((place, queued, ())) = shares.take(now, |_| Some(())) {
+    while let Some((place, queued, ())) = shares.take(now, |_, _, _| Some(())) {
         shares.charge(place.tenant, 1_000);
         order.push((place.tenant, queued.task));
         shares.check_invariants();

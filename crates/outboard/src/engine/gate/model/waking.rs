@@ -8,7 +8,6 @@ use std::task::{Context, Wake, Waker};
 
 use proptest::prelude::*;
 
-use super::model::{Model, test_function};
 use super::*;
 use crate::sched::ledger::Options;
 use crate::sched::placement::Rules;
