@@ -434,9 +434,16 @@ impl Placement {
             assert!(known.insert(task), "{task:?} is in two places");
         }
         assert_eq!(self.up, self.slots.iter().filter(|(_, slot)| !slot.closing).count());
-        for (tenant, ..) in self.shares.tenants() {
-            let held = self.slots.iter().filter(|(_, slot)| slot.is_held_by(tenant)).count();
-            assert_eq!(self.shares.held(tenant), held);
+        let mut held = std::collections::BTreeSet::new();
+        for (key, slot) in &self.slots {
+            held.extend(slot.live().map(|one| (one.tenant, key)));
+        }
+        let counted: usize =
+            self.shares.tenants().map(|(tenant, ..)| self.shares.held(tenant)).sum();
+        assert_eq!(held.len(), counted, "who holds which slots");
+        for (tenant, _) in &held {
+            let slots = held.range((*tenant, 0)..=(*tenant, usize::MAX)).count();
+            assert_eq!(self.shares.held(*tenant), slots);
         }
         for (_, slot) in &self.slots {
             assert!(slot.outstanding.len() <= MAX_DEPTH);
