@@ -22,8 +22,10 @@ struct Crowd {
     tickets: Vec<Ticket>,
 }
 
+type Ready = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
+
 struct Caller {
-    waits: Option<Pin<Box<dyn Future<Output = Result<(), Error>>>>>,
+    waits: Option<Ready>,
     woken: Arc<Flag>,
     /// Whether it submits when there is room.
     submits: bool,
@@ -68,11 +70,9 @@ impl Crowd {
 
     fn enter(&mut self, options: Options, submits: bool) {
         let (gate, asks) = (self.gate.clone(), options.clone());
-        let waits =
-            Some(Box::pin(async move { gate.ready(&asks).await })
-                as Pin<Box<dyn Future<Output = _>>>);
+        let waits: Ready = Box::pin(async move { gate.ready(&asks).await });
         let woken = Arc::new(Flag(true.into()));
-        self.callers.push(Caller { waits, woken, submits, options });
+        self.callers.push(Caller { waits: Some(waits), woken, submits, options });
     }
 
     /// Polls a caller that was woken; whether it has gone on.
