@@ -197,9 +197,16 @@ mod tests {
         }
     }
 
+    fn check<const N: usize>(cases: [Case; N]) {
+        for case in cases {
+            let (mut strength, present) = case.given();
+            assert_eq!(strength.plan(&present), case.steps, "{}", case.name);
+        }
+    }
+
     #[test]
-    fn what_is_done_and_in_which_order() {
-        let cases = [
+    fn missing_slots_are_filled_and_worn_workers_replaced() {
+        check([
             base(),
             Case { name: "a slot is missing", there: (1, 2), steps: vec![Give], ..base() },
             Case { name: "nobody can fill it", there: (0, 0), ..base() },
@@ -231,6 +238,12 @@ mod tests {
                 steps: vec![Leave(slot(1))],
                 ..base()
             },
+        ]);
+    }
+
+    #[test]
+    fn slots_too_many_are_taken_and_spares_are_lent_or_go() {
+        check([
             Case {
                 name: "an idle slot too many is taken",
                 there: (3, 0),
@@ -275,11 +288,7 @@ mod tests {
                 there: (2, 0),
                 ..base()
             },
-        ];
-        for case in cases {
-            let (mut strength, present) = case.given();
-            assert_eq!(strength.plan(&present), case.steps, "{}", case.name);
-        }
+        ]);
     }
 
     impl Case {
