@@ -1,5 +1,5 @@
 //! Measures the codecs that the library could use, on values as tasks have
-//! them: `cargo run --release` in this directory.
+//! them: `cargo run -p benches --profile dist --bin codecs`.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -18,6 +18,9 @@ reference. spinning: threads of the idle class kept the cores from halting. Belo
 who else does the same, or what part of it must cost.
 ";
 
+/// The profile that published figures are built with.
+const PUBLISHED: &str = "dist";
+
 /// All that was measured; `Display` is the table.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -34,12 +37,14 @@ struct Machine {
     cores: usize,
     /// Whether the program was built without optimisation, which no figure is worth much after.
     debug_build: bool,
+    /// The name of cargo's directory for the profile that the program was built with.
+    profile: Option<String>,
 }
 
 impl Report {
     pub(super) fn new(quick: bool) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let machine = Machine { cores, debug_build: cfg!(debug_assertions) };
+        let machine = Machine { cores, debug_build: cfg!(debug_assertions), profile: profile() };
         Self { machine, quick, missed: Vec::new(), sections: BTreeMap::new() }
     }
 
@@ -84,11 +89,24 @@ impl fmt::Display for Report {
         if self.quick || self.machine.debug_build {
             writeln!(f, "A quick run, or a debug build: the figures are rough.")?;
         }
+        let profile = self.machine.profile.as_deref();
+        if profile != Some(PUBLISHED) {
+            let name = profile.unwrap_or("unknown");
+            writeln!(
+                f,
+                "Built in {name}; published figures are built with --profile {PUBLISHED}."
+            )?;
+        }
         let all = self.rows().count();
         let met = all - self.missed.len();
         writeln!(f, "{met} of {all} goals are met on {} cores.", self.machine.cores)?;
         self.missed.iter().try_for_each(|missed| writeln!(f, "missed: {missed}"))
     }
+}
+
+fn profile() -> Option<String> {
+    let program = std::env::current_exe().ok()?;
+    Some(program.parent()?.file_name()?.to_str()?.to_owned())
 }
 
 fn cells(section: Section, row: &Row) -> [String; 9] {

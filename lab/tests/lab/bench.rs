@@ -30,6 +30,9 @@ fn json(ended: &Ended) -> Value {
 fn a_quick_bench_has_every_section_with_and_without_spinners() {
     let report = json(&run(&["bench", "--quick", "--json"]));
     assert!(report["machine"]["cores"].as_u64() > Some(0), "{report}");
+    let own =
+        std::path::Path::new(env!("CARGO_BIN_EXE_lab")).parent().and_then(|it| it.file_name());
+    assert_eq!(report["machine"]["profile"].as_str(), own.and_then(|it| it.to_str()), "{report}");
     let mut missed = 0;
     for section in SECTIONS {
         let rows = report[section].as_array().unwrap_or_else(|| panic!("no {section}: {report}"));
@@ -74,7 +77,9 @@ fn only_what_was_asked_for_is_measured_and_the_table_says_which_goals_were_misse
     }
     let table = run(&args);
     assert_eq!((table.code, table.stderr.as_str()), (Some(0), ""), "{table:?}");
-    for word in ["bare ping-pong", "spawn_blocking", "rayon + oneshot", "goals are met"] {
+    for word in
+        ["bare ping-pong", "spawn_blocking", "rayon + oneshot", "--profile dist", "goals are met"]
+    {
         assert!(table.stdout.contains(word), "no {word} in {}", table.stdout);
     }
     let missed = table.stdout.lines().filter(|line| line.starts_with("missed: ")).count();

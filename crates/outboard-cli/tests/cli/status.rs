@@ -48,16 +48,16 @@ impl Site {
     /// Has the worker compute until the future is dropped.
     fn compute(&self) -> TaskFuture<()> {
         let runtime = self.runtime.as_ref().expect("it is not dropped");
-        runtime.block_on(async {
-            let future = self.client.submit(busy, ());
-            let started = async {
-                while self.client.snapshot().running == 0 {
-                    tokio::task::yield_now().await;
-                }
-            };
-            tokio::time::timeout(DEADLINE, started).await.expect("the task starts");
-            future
-        })
+        let _inside = runtime.enter();
+        let future = self.client.submit(busy, ());
+        let started = async {
+            while self.client.snapshot().running == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let started = async { tokio::time::timeout(DEADLINE, started).await };
+        runtime.block_on(started).expect("the task starts");
+        future
     }
 
     fn url(&self, path: &str) -> String {
