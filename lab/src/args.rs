@@ -34,7 +34,7 @@ pub(crate) enum Command {
 /// benchmark, and trials of crashes and of one who floods
 #[derive(Debug, Parser)]
 #[command(name = "lab", version, args_conflicts_with_subcommands = true)]
-struct Args {
+struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -43,7 +43,7 @@ struct Args {
 
 /// Reads the command line; no subcommand means the tour.
 pub(crate) fn parse() -> Result<Command, Failure> {
-    let args = Args::try_parse()?;
+    let args = CommandLine::try_parse()?;
     Ok(args.command.unwrap_or(Command::Tour(args.tour)))
 }
 
@@ -51,10 +51,10 @@ pub(crate) fn parse() -> Result<Command, Failure> {
 mod tests {
     use clap::CommandFactory;
 
-    use super::Args;
+    use super::CommandLine;
 
     #[test]
     fn the_definition_is_sound() {
-        Args::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 }

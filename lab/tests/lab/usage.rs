@@ -30,10 +30,6 @@ fn arguments_that_make_no_sense_are_one_line_and_exit_code_2() {
         &["bench", "--only", "roundtrips"],
         &["bench", "--only"],
         &["bench", "quickly"],
-        &["status"],
-        &["status", "https://localhost/status", "--json"],
-        &["status", "http://localhost/status", "--json", "-H", "no colon"],
-        &["status", "http://localhost/status", "--json", "-H", "a b: c"],
     ] {
         let ended = run(args);
         assert_eq!(ended.code, Some(2), "{args:?}: {ended:?}");
