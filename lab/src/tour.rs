@@ -21,7 +21,7 @@ use crate::site::{Places, Site};
 use crate::{limits, output};
 
 pub(crate) use calibration::{Calibration, n_that_takes};
-pub(crate) use experiment::{Choice, Host, Outcome, chosen, warm_up};
+pub(crate) use experiment::{Choice, Outcome, chosen, warm_up};
 
 use progress::Progress;
 use report::Report;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hint::black_box;
+use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -74,8 +75,9 @@ trait Codec {
 }
 
 struct Postcard;
-struct Bincode;
-struct BincodeVarint;
+struct Bincode<Form>(PhantomData<Form>);
+struct Fixed;
+struct Varint;
 struct Bitcode;
 struct MessagePack;
 
@@ -91,35 +93,37 @@ impl Codec for Postcard {
     }
 }
 
-impl Codec for Bincode {
-    const NAME: &'static str = "bincode 2, fixed";
+impl<C: BincodeForm> Codec for Bincode<C> {
+    const NAME: &'static str = C::NAME;
     fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
-        let config = bincode::config::legacy();
-        bincode::serde::encode_into_std_write(value, out, config)
+        bincode::serde::encode_into_std_write(value, out, C::config())
             .map(drop)
             .map_err(|error| error.to_string())
     }
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-        let config = bincode::config::legacy();
-        bincode::serde::decode_from_slice(bytes, config)
+        bincode::serde::decode_from_slice(bytes, C::config())
             .map(|(value, _)| value)
             .map_err(|error| error.to_string())
     }
 }
 
-impl Codec for BincodeVarint {
-    const NAME: &'static str = "bincode 2, varint";
-    fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
-        let config = bincode::config::standard();
-        bincode::serde::encode_into_std_write(value, out, config)
-            .map(drop)
-            .map_err(|error| error.to_string())
+/// How bincode writes numbers.
+trait BincodeForm {
+    const NAME: &'static str;
+    fn config() -> impl bincode::config::Config;
+}
+
+impl BincodeForm for Fixed {
+    const NAME: &'static str = "bincode 2, fixed";
+    fn config() -> impl bincode::config::Config {
+        bincode::config::legacy()
     }
-    fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-        let config = bincode::config::standard();
-        bincode::serde::decode_from_slice(bytes, config)
-            .map(|(value, _)| value)
-            .map_err(|error| error.to_string())
+}
+
+impl BincodeForm for Varint {
+    const NAME: &'static str = "bincode 2, varint";
+    fn config() -> impl bincode::config::Config {
+        bincode::config::standard()
     }
 }
 
@@ -237,8 +241,8 @@ fn rows<C: Codec>() {
 fn main() {
     std::panic::set_hook(Box::new(|_| ()));
     rows::<Postcard>();
-    rows::<Bincode>();
-    rows::<BincodeVarint>();
+    rows::<Bincode<Fixed>>();
+    rows::<Bincode<Varint>>();
     rows::<Bitcode>();
     rows::<MessagePack>();
     let (big, mut copy) = (vec![7_u8; 1 << 20], Vec::with_capacity(1 << 20));

@@ -8,13 +8,9 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use benches::{cpu_time, nothing};
 use outboard::Client;
 use tokio::net::TcpListener;
-
-#[outboard::task]
-fn nothing(n: u64) -> u64 {
-    n
-}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     outboard::init();
@@ -108,9 +104,4 @@ async fn round(client: &Client) -> Result<(Duration, Duration), outboard::Error>
     let (before, start) = (cpu_time(), Instant::now());
     client.map(nothing, 0..u64::from(TASKS)).gather().await?;
     Ok(((cpu_time() - before) / TASKS, start.elapsed() / TASKS))
-}
-
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

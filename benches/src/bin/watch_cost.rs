@@ -3,12 +3,8 @@
 
 use std::time::Duration;
 
+use benches::{cpu_time, nothing};
 use outboard::Client;
-
-#[outboard::task]
-fn nothing(n: u64) -> u64 {
-    n
-}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     outboard::init();
@@ -46,9 +42,4 @@ async fn round(client: &Client) -> Result<Duration, outboard::Error> {
     let before = cpu_time();
     client.map(nothing, 0..u64::from(TASKS)).gather().await?;
     Ok((cpu_time() - before) / TASKS)
-}
-
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -16,10 +16,9 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
-use super::board::Ticket;
-use super::load::{self, Kind, To};
+use super::board::{Kind, Ticket, To};
 use super::problem::Problem;
-use super::{Shared, bounds, guard};
+use super::{Shared, bounds, guard, load};
 use crate::tour::Choice;
 
 /// How many experiments may wait.

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use outboard::Client;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::bounds::Known;
-use super::load::{Kind, To};
-use crate::tour::{Choice, Host, Outcome};
+use crate::site::Host;
+use crate::tour::{Choice, Outcome};
 
 /// How many runs of an experiment are kept to compare with.
 const RUNS_KEPT: usize = 5;
@@ -33,6 +33,27 @@ pub(super) struct Board {
     /// The number of the next ticket or load.
     #[serde(skip)]
     next: u64,
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    Slow,
+    Many,
+    Flood,
+    Crash,
+    Hoard,
+}
+
+/// Whom it is sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum To {
+    All,
+    Before,
+    Threads,
+    After,
 }
 
 /// An experiment that somebody asked for.
@@ -84,6 +105,17 @@ pub(super) struct Came {
     pub(super) text: String,
     /// How many requests had no good answer.
     pub(super) failed: usize,
+}
+
+impl To {
+    pub(super) fn hosts(self) -> Vec<Host> {
+        match self {
+            Self::All => Host::ALL.to_vec(),
+            Self::Before => vec![Host::Before],
+            Self::Threads => vec![Host::Threads],
+            Self::After => vec![Host::After],
+        }
+    }
 }
 
 impl Board {

@@ -15,8 +15,7 @@ use tokio::time::MissedTickBehavior;
 use super::Shared;
 use super::usage::Meter;
 use crate::measure::{Fault, Target, connect, get};
-use crate::site::FAST;
-use crate::tour::Host;
+use crate::site::{FAST, Host};
 
 /// How often each server is asked, and a frame is drawn.
 const TICK: Duration = Duration::from_millis(100);

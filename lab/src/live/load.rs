@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::Shared;
-use super::board::{Board, Came, Shown};
+use super::board::{Board, Came, Kind, Shown, To};
 use super::problem::Problem;
 use crate::browser::{Answer, Browser};
 use crate::figure;
 use crate::measure::Fault;
-use crate::tour::{Calibration, Host};
+use crate::site::Host;
+use crate::tour::Calibration;
 
 /// How many requests "20 at once" has.
 const MANY: usize = 20;
@@ -40,27 +40,6 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// How many loads may be under way at a time.
 const MOST_UNDER_WAY: usize = 6;
 
-/// What is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
-    Slow,
-    Many,
-    Flood,
-    Crash,
-    Hoard,
-}
-
-/// Whom it is sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum To {
-    All,
-    Before,
-    Threads,
-    After,
-}
-
 /// What a load asks one server for.
 #[derive(Clone, Debug)]
 struct Order {
@@ -68,17 +47,6 @@ struct Order {
     host: Host,
     n: u64,
     tenant: String,
-}
-
-impl To {
-    fn hosts(self) -> Vec<Host> {
-        match self {
-            Self::All => Host::ALL.to_vec(),
-            Self::Before => vec![Host::Before],
-            Self::Threads => vec![Host::Threads],
-            Self::After => vec![Host::After],
-        }
-    }
 }
 
 impl Kind {

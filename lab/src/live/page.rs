@@ -10,8 +10,8 @@ use axum::routing::get;
 
 use super::bounds;
 use super::listing::{Listing, listing};
-use crate::site::Places;
-use crate::tour::{Choice, Host};
+use crate::site::{Host, Places};
+use crate::tour::Choice;
 
 /// What the page may load, and from where: its own files, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \

@@ -1,45 +1,16 @@
 //! The experiments: what each asks of which server, and what came of it.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
 use super::calibration::Calibration;
-use super::notebook::{self, BURST, PARALLEL};
+use super::notebook::{self, BURST, Name, PARALLEL};
 use super::{TIMEOUT, roundtrip};
 use crate::measure::{Load, Measurement, Target, milliseconds};
-use crate::site::{FAST, Places};
+use crate::site::{FAST, Host, Places};
 use crate::{figure, tasks};
-
-/// Which server an experiment ran on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Host {
-    Before,
-    Threads,
-    After,
-}
-
-/// What an experiment shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Name {
-    /// A quick page alone.
-    Fast,
-    /// A short computation.
-    Fib,
-    /// A quick page just after a long computation began.
-    FastBehindSlow,
-    /// That long computation.
-    Slow,
-    /// Short computations at the same time, each computed.
-    Parallel,
-    /// The same, computed once for all.
-    ParallelCoalesced,
-    /// A trivial task, again and again.
-    Roundtrip,
-}
 
 /// One experiment on one server.
 #[derive(Clone, Debug)]
@@ -83,45 +54,6 @@ enum Page {
     CoalescedFib(u64),
     /// No page: a task submitted directly.
     Task,
-}
-
-impl Host {
-    /// All servers, in the order of the table.
-    pub(crate) const ALL: [Self; 3] = [Self::Before, Self::Threads, Self::After];
-
-    /// Where it listens.
-    pub(crate) fn address(self, places: &Places) -> SocketAddr {
-        match self {
-            Self::Before => places.before,
-            Self::Threads => places.threads,
-            Self::After => places.after,
-        }
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Before => "before",
-            Self::Threads => "threads",
-            Self::After => "after",
-        })
-    }
-}
-
-impl Name {
-    /// As reports have it.
-    fn text(self) -> &'static str {
-        match self {
-            Self::Fast => "fast",
-            Self::Fib => "fib",
-            Self::FastBehindSlow => "fast_behind_slow",
-            Self::Slow => "slow",
-            Self::Parallel => "parallel",
-            Self::ParallelCoalesced => "parallel_coalesced",
-            Self::Roundtrip => "roundtrip",
-        }
-    }
 }
 
 impl Page {

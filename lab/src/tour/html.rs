@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use askama::Template;
 
-use super::experiment::{Host, Outcome};
+use super::experiment::Outcome;
 use super::plot::{Bar, plot};
 use super::report::{self, LEGEND, Report};
+use crate::site::Host;
 
 /// A file that a report can be written to.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! What the notebook reports: "Asynchronous Computation: Web Servers + Dask",
 //! a Tornado server and Dask on a 2-core machine.
 
-use super::experiment::{Host, Name};
+use crate::site::Host;
 
 /// The n of the notebook's short computation.
 pub(super) const SHORT_N: u64 = 28;
@@ -20,6 +20,40 @@ pub(super) const BURST: usize = 100;
 
 /// How many simultaneous requests its parallel experiment has.
 pub(super) const PARALLEL: usize = 20;
+
+/// What an experiment shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// A quick page alone.
+    Fast,
+    /// A short computation.
+    Fib,
+    /// A quick page just after a long computation began.
+    FastBehindSlow,
+    /// That long computation.
+    Slow,
+    /// Short computations at the same time, each computed.
+    Parallel,
+    /// The same, computed once for all.
+    ParallelCoalesced,
+    /// A trivial task, again and again.
+    Roundtrip,
+}
+
+impl Name {
+    /// As reports have it.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Fib => "fib",
+            Self::FastBehindSlow => "fast_behind_slow",
+            Self::Slow => "slow",
+            Self::Parallel => "parallel",
+            Self::ParallelCoalesced => "parallel_coalesced",
+            Self::Roundtrip => "roundtrip",
+        }
+    }
+}
 
 /// The total time that the notebook reports, `None` for what it did not measure.
 ///

@@ -6,8 +6,8 @@ use plotters::prelude::{
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::experiment::Host;
 use crate::figure;
+use crate::site::Host;
 
 /// The plot's width, in pixels; it is scaled to the page.
 const WIDTH: u32 = 640;
@@ -100,7 +100,7 @@ fn draw(bars: &[Bar], svg: SVGBackend<'_>) -> Result<(), Box<dyn std::error::Err
 #[cfg(test)]
 mod tests {
     use super::{Bar, plot};
-    use crate::tour::Host;
+    use crate::site::Host;
 
     #[test]
     fn a_bar_twice_as_long_is_drawn_twice_as_wide() {

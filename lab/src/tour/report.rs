@@ -7,8 +7,9 @@ use outboard::Client;
 use serde::Serialize;
 
 use super::calibration::Calibration;
-use super::experiment::{Host, Outcome};
+use super::experiment::Outcome;
 use crate::figure;
+use crate::site::Host;
 
 /// What the table's words mean.
 pub(super) const LEGEND: &str = "\
