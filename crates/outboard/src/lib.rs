@@ -93,87 +93,53 @@
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
 //! | `local` | yes | worker processes on this machine; only on Linux, elsewhere it adds nothing |
 //! | `macros` | yes | the [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) attributes |
-//! | `trace` | yes | [events of tasks](trace::relay) come back from worker processes |
+//! | `trace` | no | `trace::relay`: a layer for `tracing-subscriber` that sends events of tasks back, beside others |
 
 #![cfg_attr(
     not(all(feature = "local", target_os = "linux")),
     expect(dead_code, reason = "much of the gate serves engines whose workers can die")
 )]
 
-mod admission;
-#[cfg(all(feature = "local", target_os = "linux"))]
-mod answers;
-#[cfg(all(feature = "local", target_os = "linux"))]
-mod arena;
-mod builder;
-mod client;
-mod closure;
-mod codec;
-mod current;
 mod engine;
 mod error;
-mod event;
-mod execute;
-mod figures;
-mod future;
+mod front;
+mod ids;
 #[cfg(all(feature = "local", target_os = "linux"))]
-mod handover;
-mod histogram;
-mod init;
-mod ledger;
-mod map;
-#[cfg(all(feature = "local", target_os = "linux"))]
-mod mapping;
-#[cfg(all(feature = "local", target_os = "linux"))]
-mod passing;
-mod placement;
-#[cfg(feature = "dask")]
-mod python;
-mod quarantine;
-mod record;
-mod roster;
-mod scatter;
-#[cfg(all(feature = "local", target_os = "linux"))]
-mod sealed;
-#[cfg(all(feature = "local", target_os = "linux"))]
-mod shared;
-mod shares;
-mod snapshot;
-mod stamp;
-mod start;
-mod story;
+mod local;
+mod observe;
+mod sched;
 mod task;
 pub mod trace;
-mod watch;
-mod wire;
-#[cfg(all(feature = "local", target_os = "linux"))]
-mod worker;
+mod value;
 
 #[cfg(feature = "macros")]
 pub use outboard_macros::{on_start, task};
 
-pub use builder::LocalBuilder;
 pub use bytes::Bytes;
-pub use client::Client;
-pub use current::{cancelled, deadline};
+#[cfg(feature = "dask")]
+pub use engine::dask::python::{PythonArgs, PythonFunction, python};
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 pub use engine::dask::worker::{ClusterEvent, ClusterWorker};
 pub use error::{Cause, Error, ErrorKind, Exception, Lost, Panic, Shortage, Stage};
-pub use event::{Departure, Event, EventKind, Run, Worn};
-pub use figures::{Figures, FunctionSnapshot, TenantSnapshot};
-pub use future::{AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait};
-pub use histogram::Histogram;
-pub use init::{init, init_with, is_worker};
-pub use ledger::{NoTaskId, Report, TaskId};
-pub use map::Map;
-#[cfg(feature = "dask")]
-pub use python::{PythonArgs, PythonFunction, python};
-pub use roster::{CrashReport, PanicReport, Restarts};
-pub use scatter::Scattered;
-pub use snapshot::{CurrentTask, LineSnapshot, Snapshot, WorkerSnapshot, WorkerState};
-pub use story::Story;
-pub use task::TaskFunction;
-pub use watch::{Batch, Watch};
+pub use front::builder::LocalBuilder;
+pub use front::client::Client;
+pub use front::future::{
+    AsCompleted, Status, TaskFuture, Waited, When, as_completed, gather, wait,
+};
+pub use front::init::{init, init_with, is_worker};
+pub use front::map::Map;
+pub use front::story::Story;
+pub use front::watch::{Batch, Watch};
+pub use ids::{NoTaskId, TaskId};
+pub use observe::event::{Departure, Event, EventKind, Run, Worn};
+pub use observe::figures::{Figures, FunctionSnapshot, TenantSnapshot};
+pub use observe::histogram::Histogram;
+pub use observe::roster::{CrashReport, PanicReport, Restarts};
+pub use observe::snapshot::{CurrentTask, LineSnapshot, Snapshot, WorkerSnapshot, WorkerState};
+pub use sched::ledger::Report;
+pub use task::current::{cancelled, deadline};
+pub use task::function::TaskFunction;
+pub use value::scatter::Scattered;
 
 /// What the macros' output refers to; not for use by hand.
 #[doc(hidden)]
@@ -182,9 +148,10 @@ pub mod __private {
     use serde::Serialize;
     use serde::de::DeserializeOwned;
 
-    pub use crate::init::{TEST_WORKERS, test_worker};
-    pub use crate::start::{START_NAMES, STARTS, Start, StartOutput};
-    pub use crate::task::{Entry, NAMES, TASKS};
+    pub use crate::engine::restart::TEST_WORKERS;
+    pub use crate::front::init::test_worker;
+    pub use crate::task::registry::{Entry, NAMES, TASKS};
+    pub use crate::task::start::{START_NAMES, STARTS, Start, StartOutput};
 
     /// Says that a type parameter is a certain type, in a `where` clause.
     pub trait Is {

@@ -8,7 +8,7 @@ use loom::sync::atomic::{AtomicU64, Ordering, fence};
 use loom::sync::mpsc::{Receiver, Sender, channel};
 use loom::thread;
 
-#[path = "../../../crates/outboard/src/answers/bell.rs"]
+#[path = "../../../crates/outboard/src/local/shm/answers/bell.rs"]
 mod bell;
 
 use bell::Bell;

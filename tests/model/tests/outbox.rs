@@ -8,7 +8,7 @@ use std::ops::Deref;
 use loom::sync::{Arc, Mutex, MutexGuard};
 use loom::thread;
 
-#[path = "../../../crates/outboard/src/engine/local/outbox.rs"]
+#[path = "../../../crates/outboard/src/local/server/outbox.rs"]
 mod outbox;
 
 use outbox::{Outbox, Socket, Unsent};

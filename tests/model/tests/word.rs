@@ -8,7 +8,7 @@ use loom::sync::atomic::Ordering::{Relaxed, SeqCst};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-#[path = "../../../crates/outboard/src/shared/word.rs"]
+#[path = "../../../crates/outboard/src/local/shm/page/word.rs"]
 mod word;
 
 use word::{TaskWord, Word};

@@ -13,19 +13,25 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::{Duration, Instant};
 
+use linkme::distributed_slice;
 use tracing::Span;
 
+use super::owner::Owner;
+use super::registry::{self, OUTBOARD_ENGINES};
+use super::settings::Settings;
+use super::url::Url;
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
-use crate::codec::Input;
-use crate::current::{self, STOPPING};
 use crate::error::{Error, Lost};
-use crate::execute::{execute, record_panics};
-use crate::ledger::TaskId;
-use crate::placement::SlotId;
-use crate::snapshot::WorkerSnapshot;
-use crate::task::{Function, refuse_python};
+use crate::ids::{SlotId, TaskId};
+use crate::observe::snapshot::WorkerSnapshot;
+use crate::task;
+use crate::task::current::{self, STOPPING};
+use crate::task::execute::{execute, record_panics};
+use crate::task::outcome::{Failure, Usage};
+use crate::task::registry::{Function, refuse_python};
 use crate::trace::{Origin, child};
-use crate::wire::{Failure, Payload, Usage};
+use crate::value::codec::Input;
+use crate::value::payload::Payload;
 
 /// Threads that execute tasks.
 #[derive(Debug)]
@@ -73,8 +79,26 @@ const SENT: u8 = 0;
 const RUNNING: u8 = 1;
 const REVOKED: u8 = 2;
 
+#[expect(unsafe_code, reason = "linkme puts it into a linker section")]
+#[distributed_slice(OUTBOARD_ENGINES)]
+static INLINE: registry::Entry = registry::Entry {
+    schemes: &["inline"],
+    order: u8::MAX,
+    connect: |url, settings| Box::pin(async move { connect(&url, settings) }),
+    become_worker: |_| {},
+    is_worker: || false,
+};
+
+fn connect(url: &Url, settings: Option<Settings>) -> Result<Arc<Owner>, Error> {
+    url.refuse_hosts()?;
+    let settings = settings.map_or_else(|| url.settings(), Ok)?;
+    task::registry::registry().map_err(Error::unavailable)?;
+    task::start::run_all_apart().map_err(Error::unavailable)?;
+    start(settings.workers, settings.limits).map(Owner::new)
+}
+
 /// Starts the engine with that many threads.
-pub(crate) fn start(workers: usize, limits: Limits) -> Result<Arc<Gate>, Error> {
+fn start(workers: usize, limits: Limits) -> Result<Arc<Gate>, Error> {
     record_panics();
     let threads = Table::default();
     let crew = Arc::new(Mutex::new(Crew::default()));

@@ -1,33 +1,30 @@
 //! What an engine is: it carries attempts to workers and results back. `gate`
 //! decides everything else, the same for every engine.
 
-mod clock;
 #[cfg(feature = "dask")]
 pub(crate) mod dask;
-mod gate;
+pub(crate) mod gate;
 pub(crate) mod inline;
-#[cfg(all(feature = "local", target_os = "linux"))]
-pub(crate) mod local;
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod overload;
-mod stopping;
-mod strength;
+pub(crate) mod owner;
+pub(crate) mod registry;
+pub(crate) mod restart;
+pub(crate) mod settings;
+pub(crate) mod url;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::ledger::{Key, TaskId};
-use crate::placement::SlotId;
-use crate::scatter::{Args, Workers};
-use crate::snapshot::WorkerSnapshot;
-use crate::task::Function;
+use crate::ids::{SlotId, TaskId};
+use crate::observe::snapshot::WorkerSnapshot;
+use crate::sched::ledger::Key;
+use crate::task::registry::Function;
 use crate::trace::Origin;
+use crate::value::args::Args;
+use crate::value::scatter::home::Workers;
 
-pub(crate) use gate::{Gate, Limits, Ticket};
+pub(crate) use gate::{Gate, Limits};
 
 /// What an engine does; everything else is the gate's.
 ///

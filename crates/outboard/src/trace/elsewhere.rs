@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Origin, adopt};
-use crate::wire::Said;
+use crate::task::outcome::Said;
 
 /// How much of what one task says is kept: the last of it. It travels with the
 /// result; of a failure, through the scheduler.

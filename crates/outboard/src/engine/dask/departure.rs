@@ -15,8 +15,8 @@ use super::message::{Message, map};
 use super::plugin;
 use super::table::{Batch, Start};
 use crate::error::Error;
-use crate::task::{Function, unknown};
-use crate::wire::Failure;
+use crate::task::outcome::Failure;
+use crate::task::registry::{Function, unknown};
 
 impl Talk<'_> {
     pub(super) async fn messages(&self, batch: Batch) -> io::Result<Vec<Message>> {

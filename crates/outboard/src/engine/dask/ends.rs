@@ -6,9 +6,9 @@ use super::fetch::Outcome;
 use super::keeper::Keeper;
 use super::native::Done;
 use crate::engine::gate::Reports;
-use crate::ledger::TaskId;
-use crate::task::RunError;
-use crate::wire::{Failure, Payload, Said, Usage};
+use crate::ids::TaskId;
+use crate::task::outcome::{Failure, RunError, Said, Usage};
+use crate::value::payload::Payload;
 
 /// The most events of one task that are shown: a worker of ours sends fewer.
 const EVENTS: usize = 1_000;

@@ -2,7 +2,7 @@
 
 use super::pickle::{Node, Object, Symbols};
 use crate::error::Exception;
-use crate::execute::{MAX_TEXT, cut};
+use crate::task::execute::{MAX_TEXT, cut};
 
 /// The most lines of a traceback, and parts of a message.
 const LINES: usize = 200;

@@ -20,8 +20,7 @@ use super::message::{Message, field, list, text};
 use super::native::Failed;
 use super::{exception, values};
 use crate::error::{Cause, Error, Lost, Repr};
-use crate::task::RunError;
-use crate::wire::{Failure, Said};
+use crate::task::outcome::{Failure, RunError, Said};
 
 /// How many results are looked for, and asked of a worker, at once.
 const KEYS_AT_ONCE: usize = 1024;

@@ -15,7 +15,7 @@ use super::message::{Message, Serialized, map};
 use super::native::VERSION;
 use super::pickle::Pickle;
 use super::plugin::PluginCall;
-use crate::wire::Payload;
+use crate::value::payload::Payload;
 
 /// Before the name of a Rust function whose argument is a payload of ours.
 pub(crate) const PAYLOAD_PREFIX: &str = "outboard-payload::";

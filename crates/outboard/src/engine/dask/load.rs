@@ -6,7 +6,7 @@ use super::graph::{Called, GraphTask, Passed, Restrictions, resource};
 use super::plugin::{self, PluginCall};
 use super::shelf::Kind;
 use super::table::Start;
-use crate::task::Function;
+use crate::task::registry::Function;
 
 /// From how many bytes of arguments on a graph goes into a message of its own.
 const GRAPH_BYTES: usize = 32 << 20;

@@ -28,6 +28,7 @@ mod nonsense;
 pub(crate) mod pickle;
 pub(crate) mod plugin;
 mod pulse;
+pub(crate) mod python;
 pub(crate) mod shelf;
 mod table;
 pub(crate) mod tls;
@@ -39,21 +40,29 @@ mod window;
 pub(crate) mod worker;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
+use linkme::distributed_slice;
 use ring::digest::{Context, SHA256};
 use tokio::sync::{Notify, watch};
 
+use super::owner::Owner;
+use super::registry::{self, OUTBOARD_ENGINES};
+use super::settings::Settings as LocalSettings;
+use super::url::Url;
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
 use crate::error::Error;
-use crate::ledger::TaskId;
-use crate::placement::{Rules, SlotId};
-use crate::scatter::{Entry, Workers, next_id};
-use crate::snapshot::WorkerSnapshot;
-use crate::task::{Function, unknown};
+use crate::ids::{SlotId, TaskId};
+use crate::observe::snapshot::WorkerSnapshot;
+use crate::sched::placement::Rules;
+use crate::task::registry::{Function, unknown};
+use crate::value::scatter::Entry;
+use crate::value::scatter::home::{Placed, Workers, next_id};
 
 use cluster::Cluster;
 use graph::Terms;
@@ -67,13 +76,35 @@ pub(crate) use url::Settings;
 /// figures.
 const STRAIGHT_BYTES: usize = 1 << 20;
 
+#[expect(unsafe_code, reason = "linkme puts it into a linker section")]
+#[distributed_slice(OUTBOARD_ENGINES)]
+static DASK: registry::Entry = registry::Entry {
+    schemes: &["dask", "tcp", "tls"],
+    order: 1,
+    connect: |url, settings| Box::pin(connect(url, settings)),
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    become_worker: worker::become_one,
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    is_worker: worker::is_one,
+    #[cfg(not(all(feature = "local", target_os = "linux")))]
+    become_worker: |_| {},
+    #[cfg(not(all(feature = "local", target_os = "linux")))]
+    is_worker: || false,
+};
+
+async fn connect(mut url: Url, settings: Option<LocalSettings>) -> Result<Arc<Owner>, Error> {
+    let cluster = Settings::of(&mut url)?;
+    let settings = settings.map_or_else(|| url.settings(), Ok)?;
+    Owner::when_up(start(cluster, settings.limits)?).await
+}
+
 /// Connects to the schedulers that the settings name; ready when the first is.
 ///
 /// # Errors
 ///
 /// `Unavailable`, saying of each scheduler why it cannot be used.
-pub(crate) fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Error> {
-    crate::task::registry().map_err(Error::unavailable)?;
+fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Error> {
+    crate::task::registry::registry().map_err(Error::unavailable)?;
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
         Error::unavailable("a cluster needs a tokio runtime: start the client inside one")
     })?;
@@ -258,6 +289,14 @@ impl Workers for Holders {
 
     fn map(&self) -> bool {
         false
+    }
+
+    fn place(&self, bytes: Bytes) -> io::Result<Placed> {
+        Ok(Placed {
+            bytes,
+            #[cfg(all(feature = "local", target_os = "linux"))]
+            file: None,
+        })
     }
 }
 

@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use super::exception;
 use super::pickle::{Node, Pickle, Symbols};
-use crate::codec::encode_into;
 use crate::error::{Cause, Lost, Shortage, Stage};
 #[cfg(all(feature = "local", target_os = "linux"))]
 use crate::error::{Error, Repr};
 #[cfg(all(feature = "local", target_os = "linux"))]
-use crate::ledger::Report;
+use crate::sched::ledger::Report;
 #[cfg(all(feature = "local", target_os = "linux"))]
-use crate::task::RunError;
-use crate::wire::{Failure, Said, Usage};
+use crate::task::outcome::RunError;
+use crate::task::outcome::{Failure, Said, Usage};
+use crate::value::codec::encode_into;
 
 /// The version of what is said here; it is the first byte of each.
 pub(crate) const VERSION: u8 = 3;

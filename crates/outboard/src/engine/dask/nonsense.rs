@@ -13,10 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 use super::frames::{self, Bounds};
 use super::message::{Message, list, map, text};
 use super::values::from_bytes;
-use crate::client::Client;
+use crate::engine::dask::python::python;
 use crate::error::{Error, ErrorKind};
-use crate::future::gather;
-use crate::python::python;
+use crate::front::client::Client;
+use crate::front::future::gather;
 
 /// How many peers of each kind there are.
 const SEEDS: u64 = 150;

@@ -15,7 +15,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::task::Function;
+use crate::task::registry::Function;
 
 /// Before the number of a value, in the key by which a cluster knows it.
 const SCATTERED: &str = "outboard-scattered-";

@@ -13,10 +13,9 @@ use super::graph::Terms;
 use super::shelf::{Found, Kind, Named, Shelf, Upload};
 use super::window::Window;
 use crate::error::Error;
-use crate::ledger::TaskId;
-use crate::placement::SlotId;
-use crate::task::Function;
-use crate::wire::Payload;
+use crate::ids::{SlotId, TaskId};
+use crate::task::registry::Function;
+use crate::value::payload::Payload;
 
 /// How often a task may lose the values that it needs, with the workers that had
 /// them, before it is lost itself: as often as Dask lets it lose its worker.

@@ -25,7 +25,7 @@ use super::message::{Message, field, list, text};
 use super::shelf::{Kind, Upload};
 use super::values::from_bytes;
 use crate::error::Error;
-use crate::task::{Function, unknown};
+use crate::task::registry::{Function, unknown};
 
 /// How many values are on their way at once.
 const AT_ONCE: usize = 4;

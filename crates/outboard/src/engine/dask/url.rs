@@ -10,6 +10,8 @@ use super::address::{Address, Files, Role, Scheme};
 use super::plugin::Plugin;
 use super::tls;
 use super::window::Window;
+use crate::engine::url::Url;
+use crate::error::Error;
 
 /// How long a scheduler may say nothing before it counts as lost.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -27,6 +29,19 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// What a URL says of a cluster; its options are taken from it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidUrl`, saying what is wrong.
+    pub(crate) fn of(url: &mut Url) -> Result<Self, Error> {
+        let cluster = Self::parse(url.scheme(), url.hosts());
+        let not_one = || Err("a worker joins a cluster: dask://…".into());
+        let mut cluster = cluster.unwrap_or_else(not_one).map_err(|reason| url.wrong(reason))?;
+        url.take(|name, value| cluster.set(name, value))?;
+        Ok(cluster)
+    }
+
     /// What a URL with that scheme and those hosts names; `None` if no cluster has
     /// such a scheme.
     ///

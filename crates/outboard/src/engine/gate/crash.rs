@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use super::{Core, Effects};
 use crate::error::{Cause, Error, Lost};
-use crate::ledger::{Next, TaskId};
-use crate::task::Function;
-use crate::wire::Payload;
+use crate::ids::TaskId;
+use crate::sched::ledger::Next;
+use crate::task::registry::Function;
+use crate::value::payload::Payload;
 
 impl Core {
     /// A worker died of an attempt.

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::{Core, Effects, Gate, Handle, Ticket};
-use crate::admission::Ahead;
 use crate::error::{Bound, Error, Repr};
-use crate::event::EventKind;
-use crate::ledger::{Options, Request, Submitted, TaskId, WaiterId};
-use crate::placement::{Queued, TenantId};
-use crate::scatter::Args;
-use crate::task::Function;
+use crate::ids::{TaskId, TenantId, WaiterId};
+use crate::observe::event::EventKind;
+use crate::sched::admission::Ahead;
+use crate::sched::ledger::{Options, Request, Submitted};
+use crate::sched::placement::Queued;
+use crate::task::registry::Function;
 use crate::trace::Origin;
+use crate::value::args::Args;
 
 impl Gate {
     /// Takes a task; the receiver gets its end.

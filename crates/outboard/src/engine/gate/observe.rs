@@ -10,16 +10,16 @@ use tokio::sync::futures::Notified;
 
 use super::{Core, Gate, Phase, Reports};
 use crate::error::{Cause, Error, Lost};
-use crate::event::{EventKind, Worn};
-use crate::figures::TenantSnapshot;
-use crate::ledger::{Leave, TaskId};
-use crate::placement::{SlotId, TenantId};
-use crate::record::{Excerpt, Fact, Record, tell};
-use crate::roster::{PanicReport, Roster};
-use crate::snapshot::{CurrentTask, Host, Snapshot, WorkerSnapshot, WorkerState};
+use crate::ids::{SlotId, TaskId, TenantId};
+use crate::observe::event::{EventKind, Worn};
+use crate::observe::figures::TenantSnapshot;
+use crate::observe::record::{Excerpt, Fact, KEPT, Record, tell};
+use crate::observe::roster::{PanicReport, Roster};
+use crate::observe::snapshot::{CurrentTask, Host, Snapshot, WorkerSnapshot, WorkerState};
+use crate::sched::ledger::Leave;
+use crate::task::outcome::{Failure, Said};
 use crate::trace::Echo;
-use crate::watch::KEPT;
-use crate::wire::{Failure, Payload, Said};
+use crate::value::payload::Payload;
 
 /// The most tenants in a snapshot, and the most lines of the queue.
 const SHOWN: usize = 1_000;

@@ -172,7 +172,8 @@ async fn a_wrong_url_says_what_is_wrong_with_it(engine: Engine) {
     for url in [engine.name, "", "://", "redis://localhost"] {
         let error = Client::connect(url).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidUrl);
-        assert!(error.to_string().contains("known are local:// and inline://"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("inline://") && text.contains("local://"), "{text}");
     }
 }
 

@@ -21,14 +21,14 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use super::{Head, PROTOCOL, build, resource};
-use crate::builder::Settings;
-use crate::client::Client;
 use crate::engine::dask::native::{Death, Done, Failed};
-use crate::engine::local::process::die_with_parent;
+use crate::engine::settings::Settings;
 use crate::error::{Cause, Error, Lost};
-use crate::task::registry;
+use crate::front::client::Client;
+use crate::local::process::die_with_parent;
+use crate::task::outcome::{Failure, Said};
+use crate::task::registry::registry;
 use crate::trace::Origin;
-use crate::wire::{Failure, Said};
 
 /// Set by the plugin: the version that it speaks, the address of its worker, and
 /// options of `local`, with a space between.
@@ -110,7 +110,7 @@ async fn start(options: &str) -> Result<Client, Error> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         settings.set(name, value).map_err(Error::unavailable)?;
     }
-    settings.start_local().await
+    Client::start_local(settings).await
 }
 
 /// What the plugin is told at first, as parts with their lengths: the version, what

@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use super::graph::Terms;
 use super::pickle::Pickle;
-use crate::codec::encode_into;
-use crate::wire::Payload;
+use crate::value::codec::encode_into;
+use crate::value::payload::Payload;
 
 /// The version of what is said between client, plugin and program.
 const PROTOCOL: u32 = 1;

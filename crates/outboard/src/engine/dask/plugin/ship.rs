@@ -7,13 +7,13 @@ use std::time::Duration;
 use rmpv::Value;
 
 use super::MODULE;
-use crate::builder::Settings as LocalSettings;
 use crate::engine::dask::cluster::Cluster;
 use crate::engine::dask::connection::Connection;
 use crate::engine::dask::keeper::ask;
 use crate::engine::dask::message::{Message, field, map, text};
 use crate::engine::dask::pickle::Pickle;
 use crate::engine::dask::values;
+use crate::engine::settings::Settings as LocalSettings;
 
 /// The plugin itself.
 pub(super) const SOURCE: &str = include_str!("../../../../python/outboard_dask/__init__.py");

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Held, State, Table};
-use crate::task::Function;
+use crate::task::registry::Function;
 
 /// How long a worker is waited for that knows a function, where there was one: after it
 /// has left, and when a scheduler is back.
@@ -49,7 +49,7 @@ mod tests {
     use super::super::Window;
     use super::super::tests::start;
     use super::*;
-    use crate::placement::{Placement, Rules};
+    use crate::sched::placement::{Placement, Rules};
 
     #[test]
     fn a_task_is_stranded_when_nobody_knew_it_for_long_enough() {

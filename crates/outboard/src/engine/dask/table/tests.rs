@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::placement::{Placement, Rules};
-use crate::task::{TaskFunction, function};
+use crate::sched::placement::{Placement, Rules};
+use crate::task::function::TaskFunction;
+use crate::task::registry::function;
 
 /// The most schedulers of a table.
 const SCHEDULERS: usize = 3;

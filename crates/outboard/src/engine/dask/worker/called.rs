@@ -4,11 +4,12 @@ use std::any::type_name;
 
 use serde::de::DeserializeOwned;
 
-use crate::closure::conjure;
-use crate::codec::Input;
 use crate::engine::dask::pickle::{Node, Pickle, Symbols, from_symbols, write_value};
-use crate::task::{RunError, TaskFunction};
-use crate::wire::Payload;
+use crate::task::closure::conjure;
+use crate::task::function::TaskFunction;
+use crate::task::outcome::RunError;
+use crate::value::codec::Input;
+use crate::value::payload::Payload;
 
 /// Calls a Rust function with Python's values: a pickle of the tuple of its
 /// arguments, which gives a pickle of what it returns.

@@ -10,10 +10,11 @@ use super::spec::{Asked, Spec};
 use super::stay::{Ended, Stay};
 use crate::engine::dask::graph::Terms;
 use crate::error::Error;
-use crate::ledger::Report;
-use crate::scatter::{Args, Entry};
-use crate::task::Function;
+use crate::sched::ledger::Report;
+use crate::task::registry::Function;
 use crate::trace::Origin;
+use crate::value::args::Args;
+use crate::value::scatter::Entry;
 
 /// How long a timeout is kept back: its client says so itself, unless it cannot.
 const BEHIND: Duration = Duration::from_millis(200);

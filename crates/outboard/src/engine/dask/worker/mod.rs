@@ -39,8 +39,10 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::address::{Address, Scheme};
-use crate::client::Client;
+use super::plugin;
+use crate::engine::registry::Setup;
 use crate::error::Error;
+use crate::front::client::Client;
 use serve::Listening;
 use settings::Settings;
 use talk::{Left, Place};
@@ -53,7 +55,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 ///
 /// Tasks run in worker processes of this machine, as with
 /// [`Client::local`](crate::Client::local): a crash fails one task, and a cancel
-/// or a timeout frees the CPU. [`init`](crate::init) makes a program one where
+/// or a timeout frees the CPU. [`init`](crate::front::init) makes a program one where
 /// `OUTBOARD_WORKER` names a cluster; this type is for those who start it
 /// themselves.
 ///
@@ -146,7 +148,7 @@ impl ClusterWorker {
     async fn work(self) -> Result<(), Error> {
         let signals = Signals::new().map_err(|error| Error::unavailable(error.to_string()))?;
         let settings = Arc::new(self.settings);
-        let client = settings.local.clone().start_local().await?;
+        let client = Client::start_local(settings.local.clone()).await?;
         let (leave, leaving) = watch::channel(false);
         let result = tokio::select! {
             result = keep_joining(&settings, &client, &*self.tell, leaving) => result,
@@ -177,9 +179,23 @@ impl fmt::Display for ClusterEvent {
     }
 }
 
+/// Whether this process was started to work for a cluster, or beside a Python
+/// worker.
+pub(super) fn is_one() -> bool {
+    plugin::asked().is_some() || std::env::var_os(VARIABLE).is_some_and(|url| !url.is_empty())
+}
+
+/// Becomes what this process was started as, if it was.
+pub(super) fn become_one(setup: Setup<'_>) {
+    if let Some(asked) = plugin::asked() {
+        plugin::serve(&asked, setup.run);
+    }
+    run_if_asked(setup.run, setup.in_test);
+}
+
 /// Becomes a worker of a cluster, and never returns, if the environment says so.
 /// In a test binary it ends with whoever started it: that is when stdin ends.
-pub(crate) fn run_if_asked(setup: impl FnOnce(), in_test: bool) {
+fn run_if_asked(setup: impl FnOnce(), in_test: bool) {
     let Some(url) = std::env::var_os(VARIABLE).filter(|url| !url.is_empty()) else { return };
     if in_test {
         std::thread::spawn(|| {
@@ -199,7 +215,7 @@ pub(crate) fn run_if_asked(setup: impl FnOnce(), in_test: bool) {
 }
 
 /// Set for programs that are to work for a cluster: its URL.
-pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER";
+const VARIABLE: &str = "OUTBOARD_WORKER";
 
 /// SIGTERM and SIGINT.
 struct Signals([tokio::signal::unix::Signal; 2]);

@@ -14,12 +14,12 @@ use super::serve::answer;
 use super::settings::Settings;
 use super::stay::Stay;
 use super::talk::take;
-use crate::client::Client;
 use crate::engine::dask::connection::{Connection, Stream};
 use crate::engine::dask::frames::{self, Bounds};
 use crate::engine::dask::message::{Message, encode, list, map, text};
 use crate::engine::dask::nonsense::{Numbers, packed};
 use crate::engine::dask::values::from_bytes;
+use crate::front::client::Client;
 
 const SEEDS: u64 = 2_000;
 

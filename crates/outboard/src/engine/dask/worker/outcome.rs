@@ -7,8 +7,8 @@ use crate::engine::dask::native::{Done, Failed};
 use crate::engine::dask::pickle::{Node, Object, Pickle, Symbols};
 use crate::engine::dask::values::{from_bytes, from_pickle};
 use crate::error::{Error, Repr};
-use crate::ledger::Report;
-use crate::wire::Said;
+use crate::sched::ledger::Report;
+use crate::task::outcome::Said;
 
 /// An exception's pickle, and its line.
 #[derive(Clone, Debug, PartialEq)]

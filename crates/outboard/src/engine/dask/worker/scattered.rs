@@ -15,7 +15,7 @@ use super::stay::Stay;
 use super::store::Held;
 use crate::engine::dask::message::{Serialized, text};
 use crate::engine::dask::{shelf, values};
-use crate::scatter::Entry;
+use crate::value::scatter::Entry;
 
 /// How long the scheduler may not know of a value that a client has brought: the
 /// client may have gone before it told.

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
-use crate::builder;
 use crate::engine::dask::address::{Address, Role, Scheme};
 use crate::engine::dask::tls;
-use crate::error::{Error, Repr};
-use crate::snapshot::Host;
+use crate::engine::dask::url::Settings as ClusterSettings;
+use crate::engine::settings::Settings as LocalSettings;
+use crate::engine::url::Url;
+use crate::error::Error;
+use crate::observe::snapshot::Host;
 
 /// What is held for the cluster where this machine does not tell its memory.
 const MEMORY: usize = 4 << 30;
@@ -30,28 +32,20 @@ pub(super) struct Settings {
     pub(super) name: Option<String>,
     /// How many bytes may be held for the cluster.
     pub(super) held_bytes: usize,
-    pub(super) local: builder::Settings,
+    pub(super) local: LocalSettings,
 }
 
 impl Settings {
     /// Reads a URL of the form `dask://host:port?option=value`.
     pub(super) fn parse(url: &str) -> Result<Self, Error> {
-        let wrong = |reason| Error::new(Repr::InvalidUrl { url: url.to_owned(), reason });
-        let (place, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut url = Url::parse(url)?;
         let mut own = Own::default();
-        let mut rest = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if !own.set(name, value).map_err(wrong)? {
-                rest.push(pair);
-            }
-        }
-        let rest = format!("{place}?{}", rest.join("&"));
-        let (engine, mut local) = builder::Settings::parse(&rest)?;
+        url.take(|name, value| own.set(name, value))?;
+        let cluster = ClusterSettings::of(&mut url)?;
+        let mut local = url.settings()?;
         // Callers elsewhere show what tasks say.
         local.said = crate::trace::INFO;
-        let cluster = engine.into_cluster();
-        let cluster = cluster.ok_or_else(|| wrong("a worker joins a cluster: dask://…".into()))?;
+        let wrong = |reason| url.wrong(reason);
         let [scheduler] = &cluster.addresses[..] else {
             return Err(wrong("a worker joins one scheduler: start one worker for each".into()));
         };

@@ -13,7 +13,7 @@ use crate::engine::dask::graph::{PAYLOAD_PREFIX, Terms, VALUES_PREFIX, resource}
 use crate::engine::dask::message::{Serialized, field};
 use crate::engine::dask::pickle::{Call, Node, Object, Symbols};
 use crate::engine::dask::values::into_bytes;
-use crate::task::Function;
+use crate::task::registry::Function;
 
 /// The slots of a task, in their order.
 const TASK_SLOTS: usize = 9;

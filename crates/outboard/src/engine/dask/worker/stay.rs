@@ -22,12 +22,12 @@ use super::settings::Settings;
 use super::spec::{Kind, Spec};
 use super::standing::Standing;
 use super::store::{Needs, Store, needs, needs_any, size};
-use crate::client::Client;
 use crate::engine::dask::connection::Dialer;
 use crate::engine::dask::frames::Bounds;
 use crate::engine::dask::message::{Message, Serialized, field, list, map};
-use crate::scatter::Entry;
-use crate::task::{Function, registry, unknown};
+use crate::front::client::Client;
+use crate::task::registry::{Function, registry, unknown};
+use crate::value::scatter::Entry;
 
 /// What a message may have beside the largest payload.
 const ROOM: usize = 16 << 20;

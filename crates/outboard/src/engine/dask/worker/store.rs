@@ -13,7 +13,7 @@ use super::serve::texts;
 use crate::engine::dask::message::{Serialized, field};
 use crate::engine::dask::shelf;
 use crate::engine::dask::values::from_bytes;
-use crate::scatter::Entry;
+use crate::value::scatter::Entry;
 
 /// From which share of the limit on nothing new is started, and below which
 /// share it is again.

@@ -14,13 +14,13 @@ use super::messages::{Say, batch, unix_now};
 use super::serve::{Listening, serve};
 use super::settings::Settings;
 use super::stay::{Stay, bounds};
-use crate::client::Client;
 use crate::engine::dask::cluster::{Cluster, NATIVE, check_version};
 use crate::engine::dask::connection::{Connection, Dialer, Incoming, Outgoing};
 use crate::engine::dask::graph::resource;
 use crate::engine::dask::keeper::ask;
 use crate::engine::dask::message::{Message, field, list, map, text};
-use crate::task::registry;
+use crate::front::client::Client;
+use crate::task::registry::registry;
 
 /// How many tasks may use one resource at once: no number is meant to be met.
 const PLENTY: f64 = 1e9;

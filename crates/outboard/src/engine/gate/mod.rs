@@ -1,0 +1,532 @@
+//! The gate between callers and an engine: one mutex around ledger, placement
+//! and engine, with everything that leaves it done after it is released.
+//!
+//! Whoever submits, cancels or receives calls [`Gate`] directly; no message
+//! passes through another task on the way. Under the mutex, the pure parts
+//! decide and the engine appends frames to outboxes (which fixes their order).
+//! After it, results are handed to their futures and outboxes are written.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::gate::clock::Clock;
+use super::gate::strength::Strength;
+use super::{Engine, Flush};
+use crate::error::{Error, Lost, Repr, Stage};
+use crate::ids::{SlotId, TaskId, WaiterId};
+use crate::observe::event::EventKind;
+use crate::sched::admission::Admission;
+use crate::sched::ledger::{Bounds, Leave, Ledger, Reply, Settled};
+use crate::sched::placement::{Placement, Rules};
+use crate::sched::quarantine::{Quarantine, Terms};
+use crate::sched::stopping::Stopping;
+use crate::task::outcome::{Failure, Usage};
+use crate::task::registry::Function;
+use crate::trace::Echo;
+use crate::value::payload::Payload;
+use crate::value::scatter::home::Workers;
+
+use observe::Watchers;
+
+/// Wakes the gate at the earliest deadline.
+mod clock;
+/// What follows from a worker's death.
+mod crash;
+/// What a submit goes through.
+mod intake;
+#[cfg(test)]
+mod model;
+/// What is shown of it all, and told of what happens.
+mod observe;
+#[cfg(test)]
+mod overload;
+/// Start, stop, and whose slot it is.
+mod strength;
+
+/// The end of a future that the ledger holds.
+pub(crate) type Handle = oneshot::Sender<Result<Reply, Error>>;
+
+/// What a submit leaves with its caller.
+pub(crate) type Ticket = (WaiterId, TaskId, oneshot::Receiver<Result<Reply, Error>>);
+
+/// How far callers may go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) queue: Bounds,
+    pub(crate) payload: usize,
+    pub(crate) tenants: Rules,
+    /// Kills of one tenant in a second; `None`: as many as cost no more than a
+    /// quarter of the workers' time.
+    pub(crate) tenant_kills: Option<u32>,
+    /// When arguments that take workers down are refused, if ever.
+    pub(crate) quarantine: Option<Terms>,
+}
+
+/// How many waiters run out of time under one lock of the mutex.
+const EXPIRED_AT_ONCE: usize = 256;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    core: Mutex<Core>,
+    clock: Clock,
+    limits: Limits,
+    /// The queue has room again, a slot came up, or everything is done.
+    changed: Notify,
+    /// Something happened, and someone waits for that.
+    told: Notify,
+}
+
+/// What the mutex guards.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(super) ledger: Ledger<Handle>,
+    pub(super) placement: Placement,
+    pub(super) engine: Box<dyn Engine>,
+    pub(super) stopping: Stopping,
+    pub(super) strength: Strength,
+    /// Whether the clock wakes the gate for kills that are due later.
+    pub(super) timed: bool,
+    admission: Admission,
+    watchers: Watchers,
+    quarantine: Option<Quarantine>,
+    phase: Phase,
+    /// Why no worker can be started, while that lasts.
+    broken: Option<Error>,
+}
+
+/// A client's life.
+#[derive(Clone, Debug)]
+enum Phase {
+    Open,
+    /// Finishes what it has; ends the engine after that if so.
+    Draining {
+        then_end: bool,
+    },
+    Ending(Error),
+    Ended(Error),
+}
+
+/// What has to be done after the mutex is released.
+#[derive(Default)]
+pub(crate) struct Effects {
+    pub(super) settled: Vec<Settled<Handle>>,
+    pub(super) flush: Vec<Arc<dyn Flush>>,
+    /// What tasks have said.
+    echoes: Vec<Echo>,
+}
+
+/// A core under its mutex, for an engine's reports.
+pub(crate) struct Reports<'a> {
+    core: MutexGuard<'a, Core>,
+    effects: Effects,
+    now: Instant,
+}
+
+impl Gate {
+    /// A gate in front of an engine.
+    pub(crate) fn new(
+        limits: Limits,
+        (workers, spares): (usize, usize),
+        engine: Box<dyn Engine>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|weak| Self {
+            core: Mutex::new(Core {
+                ledger: Ledger::new(limits.queue),
+                placement: Placement::new(limits.tenants),
+                admission: Admission::default(),
+                watchers: Watchers::new(Instant::now()),
+                quarantine: limits.quarantine.map(Quarantine::new),
+                engine,
+                stopping: Stopping::new(limits.tenant_kills),
+                strength: Strength::new(workers, spares),
+                timed: false,
+                phase: Phase::Open,
+                broken: None,
+            }),
+            clock: Clock::new(weak.clone()),
+            limits,
+            changed: Notify::new(),
+            told: Notify::new(),
+        })
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+        // A panic under the mutex is a bug of ours; the state is as the last
+        // whole step left it or worse, but futures must still end.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the clock, so that a kill can wait. Without it, where the system
+    /// has no thread to give, none does.
+    pub(crate) fn start_clock(&self) {
+        self.lock().timed = self.clock.ready().is_ok();
+    }
+
+    /// A waiter no longer waits.
+    pub(crate) fn cancel(&self, waiter: WaiterId) {
+        self.cancel_at(Instant::now(), waiter);
+    }
+
+    pub(super) fn cancel_at(&self, now: Instant, waiter: WaiterId) {
+        self.report_at(now, |reports| reports.leave(waiter, Leave::Cancelled));
+    }
+
+    /// Where a waiter's task is; `None` once it has ended.
+    pub(crate) fn stage(&self, waiter: WaiterId) -> Option<Stage> {
+        let core = self.lock();
+        let (task, _) = core.ledger.waits_for(waiter)?;
+        Some(core.stage(task))
+    }
+
+    /// Ends waiters whose time has run out, but not so many that others wait
+    /// long for the mutex; gives the next deadline, which may have passed.
+    pub(super) fn expire(&self) -> Option<Instant> {
+        self.expire_at(Instant::now())
+    }
+
+    pub(super) fn expire_at(&self, now: Instant) -> Option<Instant> {
+        self.report_at(now, |reports| {
+            for _ in 0..EXPIRED_AT_ONCE {
+                let Some(waiter) = reports.core.ledger.expired(reports.now) else { break };
+                reports.leave(waiter, Leave::TimedOut);
+            }
+            reports.core.ledger.next_deadline()
+        })
+    }
+
+    /// Lets an engine, or a caller, say what happened: all under one lock, and
+    /// what follows from it after the lock.
+    pub(crate) fn report<R>(&self, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
+        self.report_at(Instant::now(), say)
+    }
+
+    pub(super) fn report_at<R>(&self, now: Instant, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
+        let mut reports = Reports { core: self.lock(), effects: Effects::default(), now };
+        reports.core.record_from(now);
+        let result = say(&mut reports);
+        let Reports { mut core, mut effects, now } = reports;
+        core.pump(now, &mut effects);
+        core.finish_drain();
+        let (kill_at, told) = (core.stopping.next_due(), core.has_told());
+        drop(core);
+        if let Some(at) = kill_at {
+            self.clock.arm(at);
+        }
+        effects.apply();
+        if told {
+            self.told.notify_waiters();
+        }
+        self.changed.notify_waiters();
+        result
+    }
+
+    /// Waits until a slot is up, or none will come.
+    pub(crate) async fn up(&self) -> Result<(), Error> {
+        self.until(|core| match core.open() {
+            Err(error) => Some(Err(error)),
+            Ok(()) => (core.placement.slots() > 0).then_some(Ok(())),
+        })
+        .await
+    }
+
+    /// Takes nothing new, and waits until everything is done.
+    pub(crate) async fn drain(&self) {
+        self.report(|reports| reports.core.drain(false));
+        self.until(|core| (core.ledger.owed() == 0).then_some(())).await;
+    }
+
+    /// Takes nothing new, and ends the engine when everything is done.
+    pub(crate) fn release(&self) {
+        self.report(|reports| reports.core.drain(true));
+    }
+
+    /// Ends the engine and all tasks at once.
+    pub(crate) fn end(&self, error: &Error) {
+        self.report(|reports| reports.end(error));
+    }
+
+    /// Waits until the engine has ended.
+    pub(crate) async fn ended(&self) {
+        self.until(|core| matches!(core.phase, Phase::Ended(_)).then_some(())).await;
+    }
+
+    async fn until<R>(&self, done: impl Fn(&Core) -> Option<R>) -> R {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(result) = done(&self.lock()) {
+                return result;
+            }
+            changed.await;
+        }
+    }
+
+    /// The name of the engine.
+    pub(crate) fn engine(&self) -> &'static str {
+        self.lock().engine.name()
+    }
+
+    /// Who has to be told of scattered values, if anyone.
+    pub(crate) fn workers(&self) -> Result<Option<Arc<dyn Workers>>, Error> {
+        let core = self.lock();
+        core.open()?;
+        core.engine.holders()
+    }
+
+    /// From now on there are to be so many workers.
+    pub(crate) fn scale(&self, workers: usize) {
+        self.report(|reports| match reports.core.engine.size() {
+            // A cluster has the workers that it has.
+            Some(_) => {}
+            None => reports.scale(workers),
+        });
+    }
+}
+
+impl Core {
+    /// Whether tasks are taken.
+    fn open(&self) -> Result<(), Error> {
+        match (&self.phase, &self.broken) {
+            (Phase::Open, Some(error)) if self.placement.slots() == 0 => Err(error.clone()),
+            (Phase::Open, _) => Ok(()),
+            (Phase::Draining { .. }, _) => Err(Error::closed("it is draining")),
+            (Phase::Ending(error) | Phase::Ended(error), _) => Err(error.clone()),
+        }
+    }
+
+    fn admits(&self, function: &'static Function) -> Result<(), Error> {
+        self.open()?;
+        self.engine.check(function)
+    }
+
+    fn stage(&self, id: TaskId) -> Stage {
+        match self.ledger.task(id).and_then(|task| task.slot()) {
+            Some(slot) if self.engine.started(slot, id) => Stage::Running,
+            _ => Stage::Queued,
+        }
+    }
+
+    fn drain(&mut self, then_end: bool) {
+        match self.phase {
+            Phase::Open | Phase::Draining { then_end: false } => {
+                self.phase = Phase::Draining { then_end };
+            }
+            _ => {}
+        }
+    }
+
+    fn finish_drain(&mut self) {
+        if matches!(self.phase, Phase::Draining { then_end: true }) && self.ledger.owed() == 0 {
+            self.phase = Phase::Ending(Error::closed("all its handles were dropped"));
+            self.engine.shutdown();
+        }
+    }
+}
+
+impl Reports<'_> {
+    /// A worker is ready, and stands by; it took so long from its start.
+    pub(crate) fn ready(&mut self, took: Duration) {
+        self.core.broken = None;
+        self.core.ready(took);
+    }
+
+    /// A slot can be given tasks, once the lock is released.
+    /// `None` if the engine is ending.
+    pub(crate) fn slot_up(&mut self) -> Option<SlotId> {
+        let ending = matches!(self.core.phase, Phase::Ending(_) | Phase::Ended(_));
+        (!ending).then(|| self.core.placement.slot_up(self.now))
+    }
+
+    /// A slot has ended an attempt.
+    pub(crate) fn finished(
+        &mut self,
+        slot: SlotId,
+        (task, attempt): (TaskId, u32),
+        outcome: Result<Payload, Failure>,
+        (usage, worker): (Usage, usize),
+    ) {
+        let echo = self.core.panicked(task, worker, &outcome);
+        self.effects.echoes.extend(echo);
+        let outcome = outcome.map_err(|failure| self.core.error(task, failure));
+        self.concluded(slot, (task, attempt), outcome, (usage, worker));
+    }
+
+    /// A slot has ended an attempt, with an error of the engine's own making.
+    pub(crate) fn concluded(
+        &mut self,
+        slot: SlotId,
+        (task, attempt): (TaskId, u32),
+        outcome: Result<Payload, Error>,
+        (usage, worker): (Usage, usize),
+    ) {
+        let core = &mut *self.core;
+        let held_ns = core.engine.held_ns(slot, task, self.now).unwrap_or(usage.run_ns);
+        core.placement.freed(slot, task, self.now);
+        core.stopping.over(slot, Some(task));
+        core.observed(self.now, task, held_ns);
+        let unwanted = core.ledger.task(task).is_none();
+        let next = core.ledger.finished(
+            self.now,
+            (task, attempt),
+            outcome,
+            (usage, worker),
+            &mut self.effects.settled,
+        );
+        core.apply(next);
+        if unwanted {
+            core.tell(|| EventKind::Freed { task, run: (usage, worker).into() });
+        }
+        core.turned(slot);
+        core.freed(slot);
+    }
+
+    /// Slots can be had, or fewer of them: there are to be so many from now on.
+    #[cfg(feature = "dask")]
+    pub(crate) fn capacity(&mut self, slots: usize) {
+        if slots > 0 {
+            self.core.broken = None;
+        }
+        self.core.resize(slots);
+    }
+
+    /// From now on there are to be so many workers.
+    pub(super) fn scale(&mut self, workers: usize) {
+        self.core.scale(workers);
+    }
+
+    /// A slot has skipped a task that was taken back.
+    pub(crate) fn skipped(&mut self, slot: SlotId, task: TaskId) {
+        self.core.placement.freed(slot, task, self.now);
+        self.core.turned(slot);
+        self.core.freed(slot);
+    }
+
+    /// A slot died. `running` is what it had started and not ended; `suspect`,
+    /// if it had started nothing and died unasked, what it would have started.
+    pub(crate) fn lost(
+        &mut self,
+        slot: SlotId,
+        running: Vec<(TaskId, u32)>,
+        suspect: Option<TaskId>,
+        lost: &Lost,
+    ) {
+        let core = &mut *self.core;
+        if let Some(task) = suspect {
+            core.suspected(self.now, task, lost, &mut self.effects);
+        }
+        core.abandon(slot);
+        for attempt in running {
+            core.crashed(self.now, attempt, lost, &mut self.effects);
+        }
+        core.slot_down(slot, self.now);
+        core.give_up_if_broken(&mut self.effects);
+    }
+
+    /// No worker can be started: nothing that waits would ever run.
+    pub(crate) fn broken(&mut self, error: Error) {
+        self.core.broken = Some(error);
+        self.core.give_up_if_broken(&mut self.effects);
+    }
+
+    /// The engine can no longer do its work, or is not wanted any more.
+    pub(crate) fn end(&mut self, error: &Error) {
+        let core = &mut *self.core;
+        if matches!(core.phase, Phase::Open | Phase::Draining { .. }) {
+            core.phase = Phase::Ending(error.clone());
+            core.clear(error, &mut self.effects);
+            core.engine.shutdown();
+        }
+    }
+
+    /// The engine has ended, and holds nothing any more.
+    pub(crate) fn ended(&mut self) {
+        let core = &mut *self.core;
+        let error = core.open().err().unwrap_or_else(|| Error::closed("its engine ended"));
+        core.clear(&error, &mut self.effects);
+        core.phase = Phase::Ended(error);
+    }
+
+    fn leave(&mut self, waiter: WaiterId, why: Leave) {
+        let core = &mut *self.core;
+        let Some((task, last)) = core.ledger.waits_for(waiter) else { return };
+        let slot = core.ledger.task(task).and_then(|task| task.slot());
+        let stage = match slot.filter(|_| last) {
+            Some(slot) => core.stop(slot, task, self.now),
+            None => core.stage(task),
+        };
+        let next = core.ledger.leave(waiter, why, stage, &mut self.effects.settled);
+        core.apply(next);
+    }
+}
+
+impl Core {
+    /// Without a slot, and without hope of one, what waits is told so.
+    fn give_up_if_broken(&mut self, effects: &mut Effects) {
+        if self.placement.slots() == 0
+            && let Some(error) = self.broken.clone()
+        {
+            self.clear(&error, effects);
+        }
+    }
+
+    fn clear(&mut self, error: &Error, effects: &mut Effects) {
+        for next in self.ledger.clear(error, &mut effects.settled) {
+            self.apply(next);
+        }
+    }
+
+    /// Re-checks the invariants of the pure parts, and those between them.
+    #[cfg(test)]
+    pub(super) fn check_invariants(&self, now: Instant) {
+        self.ledger.check_invariants();
+        self.placement.check_invariants(now);
+        self.ledger.check_agrees_with(&self.placement);
+    }
+
+    fn error(&self, task: TaskId, failure: Failure) -> Error {
+        match failure {
+            Failure::Panicked(panic) => Error::new(Repr::Panicked(panic)),
+            Failure::Raised(exception) => Error::new(Repr::Raised(exception)),
+            Failure::Codec(error) => error.into(),
+            Failure::TooLarge { bytes, limit } => {
+                Error::new(Repr::TooLarge { what: "result", bytes, limit })
+            }
+            Failure::UnknownTask => {
+                let name = self.ledger.task(task).map_or("", |task| task.function.name);
+                crate::task::registry::unknown(
+                    name,
+                    "the worker is another program, or another build",
+                )
+            }
+        }
+    }
+}
+
+impl Effects {
+    /// Has bytes written, once however many tasks were started.
+    pub(super) fn flush(&mut self, link: Arc<dyn Flush>) {
+        let place = |link: &Arc<dyn Flush>| Arc::as_ptr(link).cast::<()>();
+        if self.flush.iter().all(|one| place(one) != place(&link)) {
+            self.flush.push(link);
+        }
+    }
+
+    fn apply(self) {
+        for link in self.flush {
+            link.flush();
+        }
+        self.echoes.iter().for_each(Echo::show);
+        for (handle, result) in self.settled {
+            // The future may be gone: it was dropped or detached.
+            let _ = handle.send(result);
+        }
+    }
+}

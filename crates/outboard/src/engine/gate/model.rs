@@ -1,0 +1,449 @@
+//! Drives the gate with random events against a model of workers, without
+//! clock, socket or process, and checks all invariants after each event.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::*;
+use crate::TaskFunction;
+use crate::engine::{Stopped, Work};
+use crate::error::{ErrorKind, Panic};
+use crate::observe::snapshot::WorkerSnapshot;
+use crate::sched::ledger::{Bounds, Options};
+use crate::sched::placement::Rules;
+use crate::task::outcome::{Failure, Usage};
+use crate::task::registry::function;
+
+/// Workers as the page of words sees them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model(Arc<Mutex<Workers>>);
+
+#[derive(Debug, Default)]
+pub(super) struct Workers {
+    by_slot: HashMap<SlotId, Worker>,
+    standby: usize,
+    kept: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Worker {
+    pub(super) sent: VecDeque<Sent>,
+    doomed: bool,
+    dismissed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) task: TaskId,
+    pub(super) attempt: u32,
+    args: Vec<u8>,
+    pub(super) state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum State {
+    Sent,
+    Running,
+    Stopping,
+    Revoked,
+}
+
+impl Model {
+    /// One more worker, which has a slot at once.
+    pub(super) fn up(&self, gate: &Gate, now: Instant) -> SlotId {
+        let before: Vec<_> = self.0.lock().unwrap().by_slot.keys().copied().collect();
+        self.0.lock().unwrap().standby += 1;
+        gate.report_at(now, |reports| reports.ready(Duration::from_millis(2)));
+        let workers = self.0.lock().unwrap();
+        let new = workers.by_slot.keys().find(|slot| !before.contains(slot));
+        *new.expect("fewer have slots than are wanted")
+    }
+
+    pub(super) fn with<R>(&self, slot: SlotId, act: impl FnOnce(&mut Worker) -> R) -> R {
+        act(self.0.lock().unwrap().by_slot.get_mut(&slot).expect("the gate names living slots"))
+    }
+}
+
+impl Worker {
+    fn find(&mut self, task: TaskId) -> Option<&mut Sent> {
+        self.sent.iter_mut().rev().find(|sent| sent.task == task && sent.state != State::Revoked)
+    }
+
+    fn revoke(&mut self, task: TaskId) -> bool {
+        match self.find(task) {
+            Some(sent) if sent.state == State::Sent => {
+                sent.state = State::Revoked;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Engine for Model {
+    fn name(&self) -> &'static str {
+        "model"
+    }
+
+    fn check(&self, _: &'static Function) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
+        let Work { task, attempt, args, .. } = work;
+        let sent = Sent { task, attempt, args: args.to_vec(), state: State::Sent };
+        self.with(slot, |worker| {
+            assert!(!worker.doomed && !worker.dismissed, "a worker that leaves was given a task");
+            let stopping = worker.sent.iter().any(|sent| sent.state == State::Stopping);
+            assert!(!stopping, "a task was sent behind one that is stopped");
+            worker.sent.push_back(sent);
+        });
+        None
+    }
+
+    fn stop(&mut self, slot: SlotId, task: TaskId) -> Stopped {
+        self.with(slot, |worker| {
+            if worker.revoke(task) {
+                return Stopped::Unstarted;
+            }
+            let Some(sent) = worker.find(task) else { return Stopped::Continues };
+            sent.state = State::Stopping;
+            Stopped::Asked { listens: sent.args.len() % 2 == 0 }
+        })
+    }
+
+    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.with(slot, |worker| {
+            let stopping = worker.find(task).is_some_and(|sent| sent.state == State::Stopping);
+            worker.doomed |= stopping;
+            stopping
+        })
+    }
+
+    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.with(slot, |worker| worker.revoke(task))
+    }
+
+    fn withdraw(&mut self, slot: SlotId) -> Vec<TaskId> {
+        self.with(slot, |worker| {
+            let tasks: Vec<_> = worker.sent.iter().map(|sent| sent.task).collect();
+            tasks.into_iter().filter(|task| worker.revoke(*task)).collect()
+        })
+    }
+
+    fn started(&self, slot: SlotId, task: TaskId) -> bool {
+        self.with(slot, |w| w.find(task).is_some_and(|sent| sent.state != State::Sent))
+    }
+
+    fn forget(&mut self, slot: SlotId) {
+        self.0.lock().unwrap().by_slot.remove(&slot);
+    }
+
+    fn standby(&self) -> usize {
+        self.0.lock().unwrap().standby
+    }
+
+    fn promote(&mut self, slot: SlotId) {
+        let mut workers = self.0.lock().unwrap();
+        workers.standby -= 1;
+        workers.by_slot.insert(slot, Worker::default());
+    }
+
+    fn demote(&mut self, slot: SlotId) {
+        let mut workers = self.0.lock().unwrap();
+        let worker = workers.by_slot.remove(&slot).expect("the gate names living slots");
+        assert!(worker.sent.is_empty(), "a worker with tasks cannot stand by");
+        workers.standby += 1;
+    }
+
+    fn dismiss(&mut self, slot: Option<SlotId>) {
+        match slot {
+            Some(slot) => self.with(slot, |worker| {
+                assert!(worker.sent.is_empty(), "a worker with tasks cannot leave");
+                worker.dismissed = true;
+            }),
+            None => self.0.lock().unwrap().standby -= 1,
+        }
+    }
+
+    fn keep(&mut self, workers: usize) {
+        self.0.lock().unwrap().kept = workers;
+    }
+
+    fn shutdown(&mut self) {}
+
+    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
+        Vec::new()
+    }
+}
+
+/// One thing that can happen.
+#[derive(Clone, Debug)]
+enum Event {
+    Submit {
+        priority: i32,
+        timeout_ms: Option<u64>,
+        retries: u32,
+        key: Option<u8>,
+        tenant: u8,
+    },
+    Cancel(usize),
+    Pass {
+        ms: u64,
+    },
+    /// A worker takes its next step: skips, starts, or ends a task.
+    Step {
+        worker: usize,
+        panics: bool,
+    },
+    Die(usize),
+    /// Another worker is ready.
+    Up,
+    Worn(usize),
+    Scale(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let timeout = prop::option::weighted(0.3, 0..50_u64);
+    let key = prop::option::weighted(0.3, 0..3_u8);
+    prop_oneof![
+        6 => (-1..2, timeout, 0..2_u32, key, 0..3_u8).prop_map(
+            |(priority, timeout_ms, retries, key, tenant)| {
+                Event::Submit { priority, timeout_ms, retries, key, tenant }
+            }
+        ),
+        2 => any::<usize>().prop_map(Event::Cancel),
+        1 => (0..20_u64).prop_map(|ms| Event::Pass { ms }),
+        10 => (any::<usize>(), prop::bool::weighted(0.1))
+            .prop_map(|(worker, panics)| Event::Step { worker, panics }),
+        1 => any::<usize>().prop_map(Event::Die),
+        1 => Just(Event::Up),
+        1 => any::<usize>().prop_map(Event::Worn),
+        1 => (1..4_usize).prop_map(Event::Scale),
+    ]
+}
+
+struct Run {
+    model: Model,
+    gate: Arc<Gate>,
+    now: Instant,
+    waiting: Vec<(u64, Ticket)>,
+    submitted: u64,
+    ended: u64,
+}
+
+impl Run {
+    fn new() -> Self {
+        let model = Model::default();
+        let limits = Limits {
+            queue: Bounds { tasks: 20, bytes: 200 },
+            payload: 100,
+            tenants: Rules { lifo_above: 2, ..Rules::default() },
+            tenant_kills: Some(2),
+            quarantine: None,
+        };
+        let engine = model.clone();
+        let gate = Gate::new(limits, (2, 1), Box::new(engine));
+        gate.lock().timed = true;
+        let now = Instant::now();
+        Self { model, gate, now, waiting: vec![], submitted: 0, ended: 0 }
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Submit { priority, timeout_ms, retries, key, tenant } => {
+                let options = Options {
+                    priority,
+                    timeout: timeout_ms.map(Duration::from_millis),
+                    retries,
+                    key: key.map(|key| key.to_string().into()),
+                    tenant: (tenant > 0).then(|| tenant.to_string().into()),
+                    ..Options::default()
+                };
+                self.submit(&options, key);
+            }
+            Event::Cancel(at) if !self.waiting.is_empty() => {
+                let at = at % self.waiting.len();
+                let (_, (waiter, ..)) = &self.waiting[at];
+                self.gate.cancel_at(self.now, *waiter);
+            }
+            Event::Pass { ms } => {
+                self.now += Duration::from_millis(ms);
+                let next = self.gate.expire_at(self.now);
+                assert!(next.is_none_or(|next| next > self.now), "fewer than 256 waiters");
+            }
+            Event::Step { worker, panics } => {
+                self.slot(worker).into_iter().for_each(|slot| self.step(slot, panics));
+            }
+            Event::Die(worker) => self.slot(worker).into_iter().for_each(|slot| self.die(slot)),
+            Event::Up => self.up(),
+            Event::Worn(worker) => {
+                let slot = self.slot(worker);
+                let worn = |slot| self.gate.report_at(self.now, |reports| reports.worn(slot));
+                slot.into_iter().for_each(worn);
+            }
+            Event::Scale(workers) => {
+                self.gate.report_at(self.now, |reports| reports.scale(workers));
+            }
+            Event::Cancel(_) => {}
+        }
+        self.settle();
+        self.collect();
+    }
+
+    /// Workers that were killed or sent away end; all invariants hold.
+    fn settle(&mut self) {
+        self.bury_gone();
+        let core = self.gate.lock();
+        core.check_invariants(self.now);
+        let workers = self.model.0.lock().unwrap();
+        let (wanted, slots) = (core.strength.workers, core.placement.slots());
+        assert!(slots >= wanted || workers.standby == 0, "a slot is empty although one stands by");
+        assert!(slots <= wanted + 1, "one may be lent, and no more");
+        assert!(workers.standby <= core.strength.spares + 1);
+        assert!(workers.by_slot.len() + workers.standby <= workers.kept.max(wanted + 1));
+    }
+
+    /// The slots that are not down, in an order that does not change.
+    fn slots(&self) -> Vec<SlotId> {
+        let mut slots: Vec<_> = self.model.0.lock().unwrap().by_slot.keys().copied().collect();
+        slots.sort_unstable();
+        slots
+    }
+
+    fn slot(&self, number: usize) -> Option<SlotId> {
+        let slots = self.slots();
+        (!slots.is_empty()).then(|| slots[number % slots.len()])
+    }
+
+    fn submit(&mut self, options: &Options, key: Option<u8>) {
+        let function = test_function(|x: u64| x + 1);
+        // Submits with one key share a result, so they have one argument.
+        let x = key.map_or(self.submitted + 10, u64::from);
+        let args = postcard::to_stdvec(&x).unwrap();
+        match self.gate.submit_at(self.now, function, args.into(), options) {
+            Ok(ticket) => {
+                self.submitted += 1;
+                self.waiting.push((x, ticket));
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Overloaded),
+        }
+    }
+
+    fn up(&mut self) {
+        {
+            let mut workers = self.model.0.lock().unwrap();
+            if workers.by_slot.len() + workers.standby >= workers.kept.max(1) {
+                return;
+            }
+            workers.standby += 1;
+        }
+        self.gate.report_at(self.now, |reports| reports.ready(Duration::from_millis(2)));
+    }
+
+    fn step(&mut self, slot: SlotId, panics: bool) {
+        let answer = self.model.with(slot, |worker| {
+            let first = worker.sent.front_mut()?;
+            if first.state == State::Sent {
+                first.state = State::Running;
+                return None;
+            }
+            worker.sent.pop_front()
+        });
+        let Some(sent) = answer else { return };
+        self.gate.report_at(self.now, |reports| match sent.state {
+            State::Revoked => reports.skipped(slot, sent.task),
+            _ => {
+                let outcome = if panics {
+                    Err(Failure::Panicked(Panic {
+                        message: String::new(),
+                        location: String::new(),
+                        backtrace: String::new(),
+                    }))
+                } else {
+                    let x: u64 = postcard::from_bytes(&sent.args).unwrap();
+                    Ok(postcard::to_stdvec(&(x + 1)).unwrap().into())
+                };
+                let usage = Usage { run_ns: 1_000, ..Usage::default() };
+                reports.finished(slot, (sent.task, sent.attempt), outcome, (usage, 1));
+            }
+        });
+    }
+
+    fn die(&mut self, slot: SlotId) {
+        let running = self.model.with(slot, |worker| {
+            let started = |sent: &&Sent| matches!(sent.state, State::Running | State::Stopping);
+            let running = worker.sent.iter().filter(started);
+            running.map(|sent| (sent.task, sent.attempt)).collect()
+        });
+        let lost = crate::Lost::default();
+        self.gate.report_at(self.now, |reports| reports.lost(slot, running, None, &lost));
+    }
+
+    fn bury_gone(&mut self) {
+        let gone = |slot: &SlotId| self.model.with(*slot, |one| one.doomed || one.dismissed);
+        let gone: Vec<_> = self.slots().into_iter().filter(gone).collect();
+        gone.into_iter().for_each(|slot| self.die(slot));
+    }
+
+    /// Takes what has ended; a result must be the right one.
+    fn collect(&mut self) {
+        let mut ended = 0;
+        self.waiting.retain_mut(|(x, (_, _, receiver))| {
+            match receiver.try_recv() {
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Closed) => panic!("a future was forgotten"),
+                Ok(Ok(reply)) => {
+                    let result: u64 = postcard::from_bytes(&reply.payload).unwrap();
+                    assert_eq!(result, *x + 1);
+                }
+                Ok(Err(error)) => {
+                    let known = error.is_cancelled() || error.is_timed_out() || error.is_panicked();
+                    assert!(known || error.is_worker_lost(), "{error}");
+                }
+            }
+            ended += 1;
+            false
+        });
+        self.ended += ended;
+    }
+
+    /// With a worker that never fails, everything ends.
+    fn finish(mut self) {
+        for _ in 0..10_000 {
+            if self.waiting.is_empty() {
+                break;
+            }
+            self.up();
+            for slot in self.slots() {
+                self.step(slot, false);
+            }
+            self.settle();
+            self.collect();
+        }
+        assert_eq!(self.ended, self.submitted, "every future ends");
+        assert_eq!(self.gate.lock().ledger.owed(), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_future_ends_and_every_invariant_holds(
+        events in prop::collection::vec(event(), 0..200),
+    ) {
+        let mut run = Run::new();
+        run.up();
+        events.into_iter().for_each(|event| run.apply(event));
+        run.finish();
+    }
+}
+
+pub(super) fn test_function<F: TaskFunction<M>, M>(_: F) -> &'static Function {
+    function::<F, M>().unwrap()
+}

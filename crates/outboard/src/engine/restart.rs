@@ -1,0 +1,64 @@
+//! How this program is started again as a worker.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use linkme::distributed_slice;
+
+/// Whether `init` ran in this process.
+static INITIALISED: AtomicBool = AtomicBool::new(false);
+
+/// The paths of the tests that `test_worker!` makes, without the crate's name.
+#[doc(hidden)]
+#[distributed_slice]
+pub static TEST_WORKERS: [&'static str];
+
+/// `init` runs in this process, so it can be started again as a worker.
+pub(crate) fn initialised() {
+    INITIALISED.store(true, Release);
+}
+
+/// How this program is started again as a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Restart {
+    /// As it is: `init` is in its `main`.
+    Main,
+    /// As the test of that name.
+    Test(&'static str),
+}
+
+/// How to start workers, or why they could not become workers.
+pub(crate) fn restart() -> Result<Restart, String> {
+    if INITIALISED.load(Acquire) {
+        return Ok(match TEST_WORKERS.first() {
+            Some(path) => Restart::Test(test_name(path)),
+            None => Restart::Main,
+        });
+    }
+    match TEST_WORKERS[..] {
+        [path] => Ok(Restart::Test(test_name(path))),
+        [] => Err("`outboard::init()` did not run in this process: call it first in `main` \
+                   (in a test binary, put `outboard::test_worker!()` beside the tests)"
+            .into()),
+        _ => Err(format!(
+            "`outboard::test_worker!()` stands more than once in this test binary: {}",
+            TEST_WORKERS.join(", ")
+        )),
+    }
+}
+
+/// The name by which a test harness knows a test: its path without the crate.
+fn test_name(path: &'static str) -> &'static str {
+    path.split_once("::").map_or(path, |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_is_named_without_its_crate() {
+        assert_eq!(test_name("krate::outboard_test_worker"), "outboard_test_worker");
+        assert_eq!(test_name("krate::a::outboard_test_worker"), "a::outboard_test_worker");
+    }
+}

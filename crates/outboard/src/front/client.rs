@@ -1,0 +1,467 @@
+//! What a web handler holds: submits tasks, with options, to an engine.
+
+use std::any::type_name;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::engine::Gate;
+use crate::engine::owner::Owner;
+use crate::engine::registry;
+use crate::engine::settings::Settings;
+use crate::engine::url::Url;
+use crate::error::{Error, Repr};
+use crate::front::builder::LocalBuilder;
+use crate::front::future::TaskFuture;
+use crate::front::map::Map;
+use crate::front::story::Story;
+use crate::front::watch::Watch;
+use crate::ids::TaskId;
+use crate::observe::snapshot::Snapshot;
+use crate::sched::ledger::Options;
+use crate::task::current::in_worker;
+use crate::task::execute::inside_task;
+use crate::task::function::TaskFunction;
+use crate::trace::Origin;
+use crate::value::args::Args;
+use crate::value::scatter::Scattered;
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+use crate::value::scatter::{self, Entry};
+
+/// The environment variable that [`Client::from_env`] reads.
+const URL_VARIABLE: &str = "OUTBOARD_URL";
+
+/// Submits tasks to an engine.
+///
+/// A cheap handle: clone it into every handler. Options are set on a derived
+/// client, before the submit, and do not change the client that they are called
+/// on:
+///
+/// ```
+/// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+/// # fn fib(n: u64) -> u64 { n }
+/// use std::time::Duration;
+///
+/// let patient = client.timeout(Duration::from_secs(10)).priority(-1);
+/// let value = patient.submit(fib, 30).await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Drop
+///
+/// When the last clone and the last [`TaskFuture`] are gone, the engine
+/// finishes what was [detached](TaskFuture::detach) and ends.
+#[derive(Clone)]
+pub struct Client {
+    owner: Arc<Owner>,
+    options: Arc<Options>,
+}
+
+impl Client {
+    fn of(owner: Arc<Owner>) -> Self {
+        Self { owner, options: Arc::default() }
+    }
+
+    /// Worker processes on this machine, as the settings say.
+    pub(crate) async fn start_local(settings: Settings) -> Result<Self, Error> {
+        let url = Url::bare("local");
+        let local = registry::find(&url)?;
+        Ok(Self::of((local.connect)(url, Some(settings)).await?))
+    }
+
+    /// Worker processes on this machine: as many as there are cores, unless
+    /// the builder is told otherwise. Await the builder to start them.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// let client = outboard::Client::local().workers(4).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn local() -> LocalBuilder {
+        LocalBuilder::default()
+    }
+
+    /// The engine that `OUTBOARD_URL` names, or worker processes on this
+    /// machine if it is not set.
+    ///
+    /// Inside a task it is `inline://`, whatever the variable says, so that a
+    /// function that submits does not start processes of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn from_env() -> Result<Self, Error> {
+        if inside_task() || in_worker() {
+            return Self::connect("inline://").await;
+        }
+        match std::env::var(URL_VARIABLE) {
+            Ok(url) if !url.is_empty() => Self::connect(&url).await,
+            Ok(_) | Err(std::env::VarError::NotPresent) => Self::local().await,
+            Err(std::env::VarError::NotUnicode(_)) => {
+                let reason = format!("{URL_VARIABLE} is not valid UTF-8");
+                Err(Error::new(Repr::InvalidUrl { url: String::new(), reason }))
+            }
+        }
+    }
+
+    /// The engine that a URL names:
+    ///
+    /// | URL | engine |
+    /// |---|---|
+    /// | `local://` | worker processes on this machine |
+    /// | `inline://` | threads of this process, for tests |
+    /// | `dask://host:port` | a Dask cluster (feature `dask`); also `tcp://` and `tls://`, as Dask writes it, and `dask://a:1,b:1` for several schedulers |
+    ///
+    /// All take options: `local://?workers=4&queue_tasks=1000`. Known are
+    /// `workers`, `spares`, `queue_tasks`, `queue_bytes`, `max_payload` (in bytes),
+    /// `tenant_limit`, `tenant_queue`, `tenant_reserve` (0 or 1), `tenant_kills`,
+    /// `max_wait_ms`, `lifo_above`, `memory_limit`, `cpu_limit_s`, `stack_size`,
+    /// `open_files`, `library_threads`, `quarantine` (crashes; three if only
+    /// `quarantine_s` is given), `quarantine_s` (600 if only `quarantine` is) and
+    /// `warm_up_timeout_s`, as on [`LocalBuilder`]. Threads of `inline` have no
+    /// spares, no limits of their own and no warm-up that could be cut short: those
+    /// options change nothing there. A cluster has the workers that it has, and knows
+    /// `tls_ca`, `tls_cert`, `tls_key` (files) and `silence_ms` (how long a scheduler
+    /// may say nothing; 30,000) besides; and `plugin`, the absolute path, on the machines
+    /// of its Python workers, of this very program, which is then kept beside each of
+    /// them (empty: what the variable `OUTBOARD_PLUGIN` of the workers says), with
+    /// `plugin.memory_limit` and so on for its processes.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidUrl`, saying what is wrong with the URL; `Unavailable`, saying
+    /// why the engine could not be started.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        let url = Url::parse(url)?;
+        let engine = registry::find(&url)?;
+        Ok(Self::of((engine.connect)(url, None).await?))
+    }
+
+    /// Submits a task, which starts at once, and gives the future of its
+    /// result. Two submits, then two awaits, run in parallel.
+    ///
+    /// `f` is a task function of zero to eight arguments. Pass one argument
+    /// bare, several as a tuple, none as `()`. On `local` and `inline` it may
+    /// be a closure that captures nothing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is wrong comes through the future, not from here; see
+    /// [`ErrorKind`](crate::ErrorKind). A full queue is `Overloaded`, at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+    /// let sum = client.submit(|a: u64, b: u64| a + b, (1, 2));
+    /// let length = client.submit(|s: String| s.len(), "hello".to_owned());
+    /// assert_eq!((sum.await?, length.await?), (3, 5));
+    /// # Ok(()) }
+    /// ```
+    pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
+        let submitted = match Args::encode(|| F::encode(args), self.owner.home()) {
+            Ok(args) => f.known().and_then(|known| {
+                known.0.takes(&args)?;
+                self.gate().submit(known.0, args, &self.options, Origin::current())
+            }),
+            Err(error) => Err(Error::codec("encode the arguments", type_name::<F::Args>(), error)),
+        };
+        TaskFuture::new(self.owner.clone(), submitted, F::decode)
+    }
+
+    /// The most bytes that arguments or a result may have.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn payload_limit(&self) -> usize {
+        self.owner.gate().limits().payload
+    }
+
+    /// A value of another process's client, for tasks that name it.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn lend(&self, id: u64, bytes: bytes::Bytes) -> Result<Arc<Entry>, Error> {
+        let workers = self.gate().workers()?;
+        let workers = workers.ok_or_else(|| Error::unavailable("it has no worker processes"))?;
+        scatter::lend(id, bytes, workers)
+    }
+
+    /// Submits a call whose arguments are encoded already, for a caller elsewhere,
+    /// who takes the encoded output.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn submit_encoded(
+        &self,
+        function: &'static crate::task::registry::Function,
+        args: Args,
+        origin: Arc<Origin>,
+    ) -> TaskFuture<()> {
+        let submitted = self.gate().submit(function, args, &self.options, Some(origin));
+        TaskFuture::new(self.owner.clone(), submitted, |_| Ok(()))
+    }
+
+    /// Submits a task for every item, as the queue has room, and gives the
+    /// results in the items' order.
+    ///
+    /// At most 1,024 tasks of one map are under way, so that it leaves room for
+    /// others; a full queue makes it wait instead of failing. Nothing is
+    /// submitted before the map is first polled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+    /// let squares = client.map(|n: u64| n * n, 0..1_000_000).gather().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn map<F, M, I>(&self, f: F, args: I) -> Map<F, M, I::IntoIter>
+    where
+        F: TaskFunction<M>,
+        I: IntoIterator<Item = F::Args>,
+    {
+        let client = self.with(|options| options.found_room = true);
+        Map::new(client, f, args.into_iter())
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        self.owner.gate()
+    }
+
+    /// Puts a value where all workers have it, and gives a handle to pass to many
+    /// tasks: each worker is sent the value once, and decodes it once.
+    /// [`Bytes`](crate::Bytes) are mapped by all of them, without a copy.
+    ///
+    /// On a cluster the value is uploaded when the first task that names it starts,
+    /// once for each scheduler: straight to a native worker, or through the scheduler
+    /// if no worker can be reached from here. Native workers get it from each other.
+    /// If all are lost that had it, it is uploaded again, and tasks that need it run
+    /// again, as Dask runs those of a lost worker again: three times at most. Functions
+    /// beside Python workers, and those of Python, cannot have it.
+    ///
+    /// All values of a client may take 4 GiB, where each counts 16 MiB at least; on a
+    /// cluster, one may take what a payload may (`max_payload`, here and at the workers).
+    ///
+    /// # Errors
+    ///
+    /// `Codec` if the value cannot be encoded, `TooLarge` if there is no room for
+    /// it, `Closed` or `Unavailable` where no task could have it. What goes wrong with
+    /// an upload is an error of the tasks that wait for it: `Unavailable`, or
+    /// `UnknownTask` if no worker has their function.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it leaves nothing behind.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+    /// use outboard::Scattered;
+    ///
+    /// let table = client.scatter(vec![0.5; 1_000_000]).await?;
+    /// let look_up = |table: Scattered<Vec<f64>>, at: usize| table[at];
+    /// let found = client.submit(look_up, (table.clone(), 7)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn scatter<T>(&self, value: T) -> Result<Scattered<T>, Error>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let home = self.owner.open_home()?.clone();
+        let keep = move || home.keep(value);
+        // Encoding and copying much would keep an event loop from its other work.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => match runtime.spawn_blocking(keep).await {
+                Ok(kept) => kept,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Err(Error::closed("its runtime ended")),
+                },
+            },
+            Err(_) => keep(),
+        }
+    }
+
+    /// Waits until the queue has room for a task.
+    ///
+    /// Others may take that room first, so a submit after it can still be
+    /// `Overloaded`.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` or `Unavailable`, where no room will come.
+    ///
+    /// # Cancel safety
+    ///
+    /// It holds nothing; dropping it changes nothing.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.gate().ready(&self.options).await
+    }
+
+    /// Charges tasks to a tenant: a user, a customer, an address.
+    ///
+    /// Among tasks of one priority, worker time is shared fairly between the
+    /// tenants that want it, whoever submits more or longer tasks. Submits that
+    /// name no tenant are one tenant. Equal calls of two tenants are never
+    /// coalesced.
+    pub fn tenant(&self, tenant: impl fmt::Display) -> Self {
+        self.with(|options| options.tenant = Some(tenant.to_string().into()))
+    }
+
+    /// How large the tenant's share is, compared with others'; 1 by default.
+    /// The weight of its latest submit counts. 0 is taken as 1.
+    pub fn weight(&self, weight: u32) -> Self {
+        self.with(|options| options.weight = weight)
+    }
+
+    /// Runs tasks before all that wait with a lower priority; 0 by default.
+    /// What runs is not interrupted.
+    pub fn priority(&self, priority: i32) -> Self {
+        self.with(|options| options.priority = priority)
+    }
+
+    /// Ends tasks that have no result so long after their submit, in the queue
+    /// or while they run, with an error that says which. Spans all attempts.
+    pub fn timeout(&self, timeout: Duration) -> Self {
+        self.with(|options| options.timeout = Some(timeout))
+    }
+
+    /// Reruns a task up to so often if it panicked or its worker was lost, for want
+    /// of memory too: another worker starts with all that it may have. Never after a
+    /// timeout, nor when its arguments are [quarantined](LocalBuilder::quarantine)
+    /// by then. By default nothing is rerun.
+    pub fn retries(&self, retries: u32) -> Self {
+        self.with(|options| options.retries = retries)
+    }
+
+    /// How long a task may go on after it was cancelled or its time ran out, to
+    /// end by itself: it can ask [`cancelled`](crate::cancelled). Its worker is
+    /// killed after that. Without a grace it has 2 ms if it asks, and none if it
+    /// never did.
+    ///
+    /// The caller does not wait for it: a future ends at once.
+    pub fn grace(&self, grace: Duration) -> Self {
+        self.with(|options| options.grace = Some(grace))
+    }
+
+    /// Gives tasks an identity: submits of the same function with the same key
+    /// (and tenant) that are in flight at the same time share one execution,
+    /// whatever their arguments.
+    pub fn key(&self, key: impl fmt::Display) -> Self {
+        self.with(|options| options.key = Some(key.to_string().into()))
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options::clone(&self.options);
+        change(&mut options);
+        Self { owner: self.owner.clone(), options: Arc::new(options) }
+    }
+
+    /// Has so many workers from now on, for all clones of this client. Those
+    /// that are too many end what they run, and leave.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    pub fn scale(&self, workers: usize) {
+        assert!(workers > 0, "at least one worker is needed");
+        self.gate().scale(workers);
+    }
+
+    /// Counters at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        self.gate().snapshot()
+    }
+
+    /// Follows what happens from now on, to all tasks and workers.
+    ///
+    /// Without a watch no events are made, which costs nothing. With one it is a
+    /// hundred nanoseconds or so for a task, of at most some 30,000 tasks in a second:
+    /// of more, not all are told. `benches/src/bin/watch_cost.rs` measures it. A [`Snapshot`] beside it says what there
+    /// was before; take it after the watch, so that nothing falls between.
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.owner.gate().clone())
+    }
+
+    /// Keeps the last so many events from now on, for all clones of this client, so
+    /// that [`story`](Self::story) can tell them; 0 ends that. By default none are
+    /// kept while there is no [`watch`](Self::watch). An event takes 72 bytes, and
+    /// a task has three or four.
+    pub fn record(&self, events: usize) {
+        self.gate().record(events);
+    }
+
+    /// What happened to one task, event by event, as far as it is still kept.
+    /// `None` if nothing is: nobody watches or [records](Self::record), or it was
+    /// long ago.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+    /// client.record(10_000);
+    /// let future = client.submit(|n: u64| n + 1, 1);
+    /// let id = future.id();
+    /// future.await?;
+    /// if let Some(story) = id.and_then(|id| client.story(id)) {
+    ///     println!("{story}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn story(&self, task: TaskId) -> Option<Story> {
+        Story::of(task, &self.gate().events_since(0, false).0)
+    }
+
+    /// Cancels a task for all who wait for it, as each of them can through its
+    /// [future](TaskFuture::cancel): they get an error of kind `Cancelled`. Whether
+    /// it was there: `false` says that it had ended.
+    pub fn cancel_task(&self, task: TaskId) -> bool {
+        self.gate().cancel_task(task)
+    }
+
+    /// Replaces a worker, by its number in a [`Snapshot`]: another one is started
+    /// first, and takes its place when it is ready; what the old one runs is
+    /// finished. `false` if no worker with that number serves, or its engine cannot
+    /// replace it (threads of `inline`).
+    pub fn recycle(&self, worker: usize) -> bool {
+        self.gate().recycle(worker)
+    }
+
+    /// Takes nothing new, for all clones of this client, and waits until every
+    /// task has ended. Submits from now on are `Closed`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it stops the waiting only; the client stays closed for submits.
+    pub async fn drain(&self) {
+        self.gate().drain().await;
+    }
+
+    /// Ends the engine, for all clones of this client: every task that has not
+    /// ended is `Closed`, workers are killed, and none is left when this
+    /// returns. (Threads of `inline` cannot be killed: it waits for what they
+    /// run.) [`drain`](Self::drain) first to let tasks finish.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it stops the waiting only; the engine ends all the same.
+    pub async fn shutdown(&self) {
+        self.gate().end(&Error::closed("it was shut down"));
+        self.gate().ended().await;
+    }
+}
+
+/// What the notebook's cell shows of its client: engine, workers, cores, memory.
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.snapshot().fmt(f)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("engine", &self.gate().engine())
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,412 @@
+//! The caller's handle of a task, and ways to await several.
+
+use std::any::type_name;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use crate::engine::gate::Ticket;
+use crate::engine::owner::Owner;
+use crate::error::{Error, Stage};
+use crate::ids::{TaskId, WaiterId};
+use crate::sched::ledger::{Reply, Report};
+use crate::value::payload::Payload;
+
+/// A submitted task's result, to be awaited.
+///
+/// The task has been started (or queued) by the submit itself; awaiting only
+/// waits. The output is `Result<T, Error>`, where `T` is exactly what the task
+/// function returns.
+///
+/// # Drop
+///
+/// Dropping the future **cancels** the task: if it has not started it never
+/// will, and if it runs on the `local` engine its worker process is killed and
+/// replaced, so its CPU is free again. Other tasks are not harmed. A web
+/// framework drops a handler's future when the browser leaves, so the work
+/// stops too. Use [`detach`](Self::detach) where it should go on. A task shared
+/// by several futures is cancelled when the last one is dropped.
+///
+/// Cancelling is a race: the task may end before the cancel reaches it, and
+/// may then have had its effects.
+///
+/// # Cancel safety
+///
+/// Awaiting `&mut future`, for example in `tokio::select!`, loses nothing: the
+/// result is still there at the next await.
+///
+/// # Panics
+///
+/// Polling again after the result was taken panics.
+#[must_use = "dropping a TaskFuture cancels its task: await it, or call `.detach()`"]
+pub struct TaskFuture<T> {
+    id: Option<TaskId>,
+    state: State,
+    decode: Decode<T>,
+}
+
+/// Decodes what the task function returned.
+type Decode<T> = fn(Payload) -> Result<T, String>;
+
+enum State {
+    Pending {
+        receiver: oneshot::Receiver<Result<Reply, Error>>,
+        waiter: WaiterId,
+        owner: Arc<Owner>,
+    },
+    /// Boxed: it is seldom kept, and futures that wait should be small.
+    Finished(Box<Result<Reply, Error>>),
+    Taken,
+}
+
+impl State {
+    fn finished(result: Result<Reply, Error>) -> Self {
+        Self::Finished(Box::new(result))
+    }
+}
+
+/// How far a task has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// It waits for a worker, or is next in line at one.
+    Queued,
+    /// A worker executes it.
+    Running,
+    /// It has ended: its result, or error, can be taken without waiting.
+    Finished,
+}
+
+impl<T> TaskFuture<T> {
+    pub(crate) fn new(
+        owner: Arc<Owner>,
+        submitted: Result<Ticket, Error>,
+        decode: Decode<T>,
+    ) -> Self {
+        let (id, state) = match submitted {
+            Ok((waiter, id, receiver)) => (Some(id), State::Pending { receiver, waiter, owner }),
+            Err(error) => (None, State::finished(Err(error))),
+        };
+        Self { id, state, decode }
+    }
+
+    /// The task's name in events, stories and snapshots; `None` if the submit was
+    /// refused, so that there is no task. Futures that share a task have the same.
+    pub fn id(&self) -> Option<TaskId> {
+        self.id
+    }
+}
+
+impl<T> TaskFuture<T> {
+    /// Cancels the task, as dropping the future does; awaiting it then gives an
+    /// error of kind [`Cancelled`](crate::ErrorKind::Cancelled), unless the
+    /// task had ended before.
+    pub fn cancel(&self) {
+        if let State::Pending { waiter, owner, .. } = &self.state {
+            owner.gate().cancel(*waiter);
+        }
+    }
+
+    /// Lets the task go on without anyone waiting for it ("fire and forget").
+    ///
+    /// It still ends with the engine: with
+    /// [`shutdown`](crate::Client::shutdown), and with this process. An error
+    /// is not seen by anyone.
+    pub fn detach(mut self) {
+        self.state = State::Taken;
+    }
+
+    /// How far the task has come.
+    pub fn status(&self) -> Status {
+        match &self.state {
+            State::Pending { receiver, waiter, owner } if receiver.is_empty() => {
+                match owner.gate().stage(*waiter) {
+                    Some(Stage::Queued) => Status::Queued,
+                    Some(Stage::Running) => Status::Running,
+                    None => Status::Finished,
+                }
+            }
+            _ => Status::Finished,
+        }
+    }
+
+    /// Whether the result can be taken without waiting.
+    pub fn is_finished(&self) -> bool {
+        self.status() == Status::Finished
+    }
+
+    /// Waits until the task has ended, and takes its result.
+    fn poll_reply(&mut self, context: &mut Context<'_>) -> Poll<Result<Reply, Error>> {
+        let result = match &mut self.state {
+            State::Pending { receiver, .. } => {
+                ready!(Pin::new(receiver).poll(context)).unwrap_or_else(|_| Err(gone()))
+            }
+            _ => self.take(),
+        };
+        self.state = State::Taken;
+        Poll::Ready(result)
+    }
+
+    /// Waits until the task has ended, and keeps its result.
+    fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let State::Pending { .. } = &self.state {
+            self.state = State::finished(ready!(self.poll_reply(context)));
+        }
+        Poll::Ready(())
+    }
+
+    /// Awaits the encoded result.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) async fn encoded(mut self) -> Result<Reply, Error> {
+        poll_fn(|context| self.poll_reply(context)).await
+    }
+
+    fn take(&mut self) -> Result<Reply, Error> {
+        match std::mem::replace(&mut self.state, State::Taken) {
+            State::Finished(result) => *result,
+            _ => panic!("a TaskFuture was polled after it gave its result"),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> TaskFuture<T> {
+    /// Blocks this thread until the task has ended, for code that is not async.
+    ///
+    /// Results arrive on the runtime that made the client, so that has to be
+    /// running meanwhile: a current-thread runtime runs only while some other
+    /// thread is inside its `block_on`.
+    ///
+    /// # Errors
+    ///
+    /// As awaiting gives.
+    ///
+    /// # Panics
+    ///
+    /// Inside an async runtime, whose thread it would block: await there.
+    pub fn wait(mut self) -> Result<T, Error> {
+        if let State::Pending { receiver, .. } = &mut self.state {
+            // The state stays as it is: should blocking panic, the drop cancels.
+            let receiver = std::mem::replace(receiver, oneshot::channel().1);
+            self.state = State::finished(receiver.blocking_recv().unwrap_or_else(|_| Err(gone())));
+        }
+        self.take().and_then(|reply| decode(self.decode, reply.payload))
+    }
+
+    /// Awaits the result together with how the execution went: queue time, run
+    /// time, CPU time, memory, worker, attempt.
+    ///
+    /// # Errors
+    ///
+    /// As awaiting gives.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future that is returned owns the task: dropping it cancels.
+    pub async fn with_report(mut self) -> Result<(T, Report), Error> {
+        let reply = poll_fn(|context| self.poll_reply(context)).await?;
+        Ok((decode(self.decode, reply.payload)?, reply.ran.into()))
+    }
+}
+
+impl<T: DeserializeOwned> Future for TaskFuture<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let reply = ready!(self.poll_reply(context));
+        Poll::Ready(reply.and_then(|reply| decode(self.decode, reply.payload)))
+    }
+}
+
+impl<T> Drop for TaskFuture<T> {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+impl<T> fmt::Debug for TaskFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskFuture").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+fn decode<T>(decode: Decode<T>, payload: Payload) -> Result<T, Error> {
+    decode(payload).map_err(|error| Error::codec("decode the result", type_name::<T>(), error))
+}
+
+/// The error of a future whose engine vanished without a word.
+fn gone() -> Error {
+    Error::closed("its engine ended")
+}
+
+/// Awaits all futures; gives their results in the same order.
+///
+/// # Errors
+///
+/// The first error, at once; the other futures are dropped, which cancels
+/// their tasks.
+///
+/// # Cancel safety
+///
+/// Dropping it drops all futures, and so cancels their tasks.
+///
+/// # Examples
+///
+/// ```
+/// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+/// let futures = (1..=3).map(|n: u64| client.submit(|n: u64| n * n, n));
+/// assert_eq!(outboard::gather(futures).await?, [1, 4, 9]);
+/// # Ok(()) }
+/// ```
+pub async fn gather<T: DeserializeOwned>(
+    futures: impl IntoIterator<Item = TaskFuture<T>>,
+) -> Result<Vec<T>, Error> {
+    let mut pending: FuturesUnordered<_> = (futures.into_iter().enumerate())
+        .map(|(index, future)| async move { (index, future.await) })
+        .collect();
+    let mut results: Vec<Option<T>> = Vec::new();
+    results.resize_with(pending.len(), || None);
+    while let Some((index, result)) = pending.next().await {
+        results[index] = Some(result?);
+    }
+    Ok(results.into_iter().flatten().collect())
+}
+
+/// The results of the futures as they come, in the order in which they come.
+///
+/// Dropping the stream cancels what has not ended.
+pub fn as_completed<T: DeserializeOwned>(
+    futures: impl IntoIterator<Item = TaskFuture<T>>,
+) -> AsCompleted<T> {
+    AsCompleted { pending: futures.into_iter().collect() }
+}
+
+/// A stream of results, made by [`as_completed`].
+#[derive(Debug)]
+#[must_use = "streams do nothing unless polled, and dropping this one cancels its tasks"]
+pub struct AsCompleted<T: DeserializeOwned> {
+    pending: FuturesUnordered<TaskFuture<T>>,
+}
+
+impl<T: DeserializeOwned> AsCompleted<T> {
+    /// The next result; `None` after the last.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the returned future loses nothing.
+    pub async fn next(&mut self) -> Option<Result<T, Error>> {
+        self.pending.next().await
+    }
+}
+
+impl<T: DeserializeOwned> Stream for AsCompleted<T> {
+    type Item = Result<T, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.pending.poll_next_unpin(context)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.pending.len(), Some(self.pending.len()))
+    }
+}
+
+/// When [`wait`] returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum When {
+    /// As soon as one task has ended, with a result or an error.
+    FirstCompleted,
+    /// As soon as one task has ended with an error, or all have ended.
+    FirstError,
+    /// When all tasks have ended.
+    AllCompleted,
+}
+
+/// What [`wait`] found: the futures it was given, sorted by whether they ended.
+#[derive(Debug)]
+#[must_use = "dropping the futures cancels the tasks that have not ended"]
+pub struct Waited<T> {
+    /// Awaiting these gives their results at once.
+    pub done: Vec<TaskFuture<T>>,
+    /// These have not ended.
+    pub pending: Vec<TaskFuture<T>>,
+}
+
+/// Waits until one or all of the futures have ended, at most for `timeout`,
+/// and gives them back, each group in the order they came in.
+///
+/// The timeout ends the waiting, not the tasks. `None` waits without limit.
+///
+/// # Cancel safety
+///
+/// Dropping it drops all futures, and so cancels their tasks.
+///
+/// # Panics
+///
+/// With a timeout, outside a tokio runtime that has its timer enabled.
+pub async fn wait<T>(
+    futures: impl IntoIterator<Item = TaskFuture<T>>,
+    when: When,
+    timeout: Option<Duration>,
+) -> Waited<T> {
+    let futures: Vec<_> = futures.into_iter().collect();
+    let mut waits: FuturesUnordered<_> = (futures.into_iter().enumerate())
+        .map(|(index, future)| Ending { index, future: Some(future) })
+        .collect();
+    let mut ended = Vec::new();
+    let waiting = async {
+        while let Some(one) = waits.next().await {
+            let failed = matches!(&one.1.state, State::Finished(result) if result.is_err());
+            ended.push(one);
+            match when {
+                When::FirstCompleted => return,
+                When::FirstError if failed => return,
+                When::FirstError | When::AllCompleted => {}
+            }
+        }
+    };
+    match timeout {
+        None => waiting.await,
+        Some(timeout) => drop(tokio::time::timeout(timeout, waiting).await),
+    }
+    Waited {
+        done: in_order(ended),
+        pending: in_order(waits.into_iter().filter_map(Ending::into_inner)),
+    }
+}
+
+/// Gives a future back when its task has ended.
+struct Ending<T> {
+    index: usize,
+    future: Option<TaskFuture<T>>,
+}
+
+impl<T> Ending<T> {
+    fn into_inner(self) -> Option<(usize, TaskFuture<T>)> {
+        self.future.map(|future| (self.index, future))
+    }
+}
+
+impl<T> Future for Ending<T> {
+    type Output = (usize, TaskFuture<T>);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let future = this.future.as_mut().expect("not polled after it was ready");
+        ready!(future.poll_finished(context));
+        Poll::Ready((this.index, this.future.take().expect("as above")))
+    }
+}
+
+fn in_order<T>(futures: impl IntoIterator<Item = (usize, TaskFuture<T>)>) -> Vec<TaskFuture<T>> {
+    let mut futures: Vec<_> = futures.into_iter().collect();
+    futures.sort_unstable_by_key(|(index, _)| *index);
+    futures.into_iter().map(|(_, future)| future).collect()
+}

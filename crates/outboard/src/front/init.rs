@@ -1,0 +1,119 @@
+//! Decides, before `main` goes on, whether this process is a worker.
+
+use crate::engine::{registry, restart};
+use crate::task;
+
+/// Turns this process into a worker if it was started as one; otherwise returns
+/// at once.
+///
+/// Call it as the first thing in `main`, before any runtime: worker processes
+/// are this very program, started again, and whatever comes before `init` runs
+/// in each of them. It never returns in a worker.
+///
+/// With the feature `dask`, and `OUTBOARD_WORKER=dask://host:port` in the
+/// environment, the process works for that cluster instead, and never returns
+/// either: see [`ClusterWorker`](crate::ClusterWorker).
+///
+/// # Panics
+///
+/// Inside an async runtime; and if two task functions have the same name, or
+/// the entry of one was lost when the program was linked.
+///
+/// # Examples
+///
+/// ```
+/// #[tokio::main]
+/// async fn serve() -> Result<(), outboard::Error> {
+///     let client = outboard::Client::from_env().await?;
+///     assert_eq!(client.submit(|x: u64| x + 1, 10).await?, 11);
+///     Ok(())
+/// }
+///
+/// fn main() -> Result<(), outboard::Error> {
+///     outboard::init();
+///     serve()
+/// }
+/// ```
+pub fn init() {
+    init_with(|| {});
+}
+
+/// As [`init`]; in a worker, `setup` runs before the first task, for example to
+/// set up logging. What a worker writes to stdout and stderr appears in the
+/// server's, line by line, with the worker's number. What tasks need is better
+/// loaded by a function marked `#[on_start]`, which runs after it.
+///
+/// # Panics
+///
+/// As [`init`]. If `setup` panics, the worker ends and counts as failed at its
+/// start.
+pub fn init_with(setup: impl FnOnce()) {
+    assert!(
+        tokio::runtime::Handle::try_current().is_err(),
+        "outboard::init() must come before any runtime: call it first in a plain `fn main`, \
+         and start the runtime after it"
+    );
+    if let Err(problem) = task::registry::registry() {
+        panic!("outboard::init(): {problem}");
+    }
+    restart::initialised();
+    registry::become_worker(setup, false);
+}
+
+/// Whether this process is a worker: for code that both the server and its tasks
+/// run, such as a pool of connections that a worker need not open.
+pub fn is_worker() -> bool {
+    task::current::in_worker()
+}
+
+/// What the test that `test_worker!` makes does.
+#[doc(hidden)]
+pub fn test_worker() {
+    if registry::is_worker() {
+        restart::initialised();
+    }
+    registry::become_worker(|| {}, true);
+}
+
+/// Lets tests use worker processes: put it once into a test binary, at the root
+/// of an integration test or in any module of a crate's unit tests.
+///
+/// It makes a `#[test]` that becomes the worker in a worker process, and passes
+/// at once otherwise. Workers of a test binary are that binary, told to run
+/// this one test. Works with `cargo test` and with nextest.
+///
+/// # Examples
+///
+/// ```ignore
+/// #[cfg(test)]
+/// mod tests {
+///     outboard::test_worker!();
+///
+///     #[test]
+///     fn adds() {
+///         let runtime = tokio::runtime::Runtime::new().unwrap();
+///         let sum = runtime.block_on(async {
+///             let client = outboard::Client::local().workers(1).await?;
+///             client.submit(|a: u64, b: u64| a + b, (1, 2)).await
+///         });
+///         assert_eq!(sum.unwrap(), 3);
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! test_worker {
+    () => {
+        #[test]
+        fn outboard_test_worker() {
+            $crate::__private::test_worker();
+        }
+
+        #[cfg(test)]
+        const _: () = {
+            #[$crate::__private::linkme::distributed_slice($crate::__private::TEST_WORKERS)]
+            #[linkme(crate = $crate::__private::linkme)]
+            static PATH: &'static str =
+                ::core::concat!(::core::module_path!(), "::outboard_test_worker");
+        };
+    };
+}

@@ -1,0 +1,9 @@
+//! What a handler types: the client, its options, futures, and what comes of them.
+
+pub(crate) mod builder;
+pub(crate) mod client;
+pub(crate) mod future;
+pub(crate) mod init;
+pub(crate) mod map;
+pub(crate) mod story;
+pub(crate) mod watch;

@@ -1,0 +1,161 @@
+//! Follows what happens, live or afterwards, at the reader's own pace.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::engine::Gate;
+use crate::observe::event::Event;
+use crate::observe::record::Excerpt;
+
+/// How often a watch gives events, unless it is told otherwise.
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// Follows what happens to tasks and workers, made by
+/// [`Client::watch`](crate::Client::watch).
+///
+/// Nobody waits for a watch: one that is too slow loses the oldest events, and
+/// is told how many. Nor do tasks pay much for one: of more than 100,000 events of
+/// tasks in a second, those beyond are counted and not told, unless
+/// [`Client::record`](crate::Client::record) wants them all. After a gap, a
+/// [`Snapshot`](crate::Snapshot) says what there is now. Several watches share the events that are kept, 32,768 of
+/// them or some hundred more, about 2.5 MB; without a watch there are none, and
+/// none are made.
+///
+/// # Drop
+///
+/// With the last watch the recording ends, unless
+/// [`Client::record`](crate::Client::record) asked for it.
+///
+/// # Examples
+///
+/// ```
+/// # async fn example(client: outboard::Client) {
+/// let mut watch = client.watch();
+/// while let Some(batch) = watch.next().await {
+///     if batch.dropped() > 0 {
+///         println!("{} events were lost: too slow", batch.dropped());
+///     }
+///     for event in &batch {
+///         println!("{:?}: {}", event.at, event.kind);
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Watch {
+    gate: Arc<Gate>,
+    cursor: u64,
+    period: Duration,
+    last: Option<Instant>,
+}
+
+/// Some events in their order, from a [`Watch`].
+#[derive(Clone, Debug, Default)]
+pub struct Batch(Excerpt);
+
+impl Watch {
+    pub(crate) fn new(gate: Arc<Gate>) -> Self {
+        let cursor = gate.start_watch();
+        Self { gate, cursor, period: PERIOD, last: None }
+    }
+
+    /// Gives events at most so often; by default twenty times a second. Events
+    /// gather meanwhile, which is what keeps watching cheap.
+    #[must_use]
+    pub fn every(mut self, period: Duration) -> Self {
+        self.period = period;
+        self
+    }
+
+    /// The events since the last batch, once there is one and the period is over;
+    /// `None` when the engine has ended and all events were given.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the returned future loses nothing.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime that has its timer enabled.
+    pub async fn next(&mut self) -> Option<Batch> {
+        if let Some(last) = self.last {
+            tokio::time::sleep_until(last + self.period).await;
+        }
+        loop {
+            let gate = self.gate.clone();
+            let told = gate.told();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            let (batch, ended) = self.read(true);
+            if !batch.is_empty() {
+                self.last = Some(Instant::now());
+                return Some(batch);
+            }
+            if ended {
+                return None;
+            }
+            told.await;
+            // What follows at once comes along.
+            tokio::time::sleep(self.period / 8).await;
+        }
+    }
+
+    /// The events since the last batch, without waiting; perhaps none.
+    pub fn take(&mut self) -> Batch {
+        self.read(false).0
+    }
+
+    fn read(&mut self, wait: bool) -> (Batch, bool) {
+        let (excerpt, ended) = self.gate.events_since(self.cursor, wait);
+        self.cursor = excerpt.end.max(self.cursor);
+        (Batch(excerpt), ended)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.gate.end_watch();
+    }
+}
+
+impl Batch {
+    /// How many events were lost before or between these, because the watch was too
+    /// slow or there were too many.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped()
+    }
+
+    /// The events, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = Event> {
+        self.0.iter()
+    }
+
+    /// What is enough to draw what ran, and quicker than all events: at most `most` of
+    /// the ends of tasks that gave a result, evenly spread, and everything that is
+    /// rare. Also how many ends each of those stands for: if it is 1, starts are there
+    /// as well.
+    pub fn ends(&self, most: usize) -> (usize, impl Iterator<Item = Event>) {
+        self.0.ends(most)
+    }
+
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no event.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<'a> IntoIterator for &'a Batch {
+    type Item = Event;
+    type IntoIter = Box<dyn Iterator<Item = Event> + 'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Box::new(self.iter())
+    }
+}

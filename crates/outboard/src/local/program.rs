@@ -1,0 +1,48 @@
+//! Which program this process is, and whether it was started as a worker: what
+//! both ends have to agree on before they talk.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::linux::fs::MetadataExt;
+use std::sync::OnceLock;
+
+use rustix::net::SocketType;
+
+use super::wire::VERSION;
+use crate::task::registry::registry;
+
+/// Set for worker processes: the number of the process that started it.
+pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER_OF";
+
+/// Whether this process was started as a worker. Programs that a task starts
+/// inherit the variable, but not the parent.
+pub(crate) fn is_worker() -> bool {
+    named_parent().is_some_and(|parent| parent == std::os::unix::process::parent_id() || orphaned())
+}
+
+pub(super) fn named_parent() -> Option<u32> {
+    std::env::var(VARIABLE).ok()?.parse().ok()
+}
+
+/// Whether the process that started this worker is already gone: the socket is
+/// there, which no program that a task starts inherits.
+fn orphaned() -> bool {
+    let socket_type = rustix::net::sockopt::socket_type(rustix::stdio::stdin());
+    socket_type == Ok(SocketType::STREAM)
+}
+
+/// A digest of this binary and its task functions: equal in every process that
+/// may exchange code addresses.
+pub(crate) fn digest() -> u64 {
+    static DIGEST: OnceLock<u64> = OnceLock::new();
+    *DIGEST.get_or_init(make_digest)
+}
+
+fn make_digest() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    VERSION.hash(&mut hasher);
+    registry().map_or(0, |registry| registry.digest()).hash(&mut hasher);
+    if let Ok(file) = std::fs::metadata("/proc/self/exe") {
+        (file.st_dev(), file.st_ino(), file.st_size(), file.st_mtime()).hash(&mut hasher);
+    }
+    hasher.finish()
+}

@@ -1,0 +1,294 @@
+//! The `local` engine: worker processes of this very binary on this machine.
+//!
+//! `supervisor` starts and reaps processes on a thread of its own, `link` is
+//! the server's end of one worker, `reader` takes its answers, `output` passes
+//! its stdout and stderr on.
+
+mod cgroup;
+mod chunk;
+mod link;
+mod outbox;
+mod output;
+mod reader;
+mod shortage;
+mod supervisor;
+mod wear;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::engine::gate::Reports;
+use crate::engine::restart::restart;
+use crate::engine::settings::Settings;
+use crate::engine::{Engine, Flush, Gate, Stopped, Work};
+use crate::error::Error;
+use crate::ids::{SlotId, TaskId};
+use crate::local::program::is_worker;
+use crate::local::shm::sealed;
+use crate::local::wire::FunctionRef;
+use crate::observe::event::Worn;
+use crate::observe::snapshot::{WorkerSnapshot, WorkerState};
+use crate::task::closure::address;
+use crate::task::current::in_worker;
+use crate::task::execute::inside_task;
+use crate::task::registry::{Function, refuse_python, unknown};
+use crate::value::scatter::home::{Placed, Workers};
+
+use link::Link;
+use supervisor::Control;
+
+/// Starts the engine: its supervisor, and through that its workers.
+pub(super) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
+    refuse_in_a_worker()?;
+    let restart = restart().map_err(Error::unavailable)?;
+    crate::task::registry::registry().map_err(Error::unavailable)?;
+    let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
+        Error::unavailable("worker processes need a tokio runtime: start the client inside one")
+    })?;
+    // A runtime without I/O panics here, at its user, and not on our thread.
+    tokio::net::UnixStream::pair().map_err(|error| Error::unavailable(error.to_string()))?;
+    let control = Control::new(settings.workers + settings.spares)
+        .map_err(|error| Error::unavailable(error.to_string()))?;
+    let links = Links::default();
+    let engine = Local { links: links.clone(), control: control.clone() };
+    let strength = (settings.workers, settings.spares);
+    let gate = Gate::new(settings.limits, strength, Box::new(engine));
+    gate.start_clock();
+    supervisor::start(gate.clone(), links, control, runtime, settings, restart)
+        .map_err(|error| Error::unavailable(format!("no supervisor can be started: {error}")))?;
+    Ok(gate)
+}
+
+/// Sees to it that no process that was started as a worker starts workers
+/// without end. A task may, for those are its own.
+fn refuse_in_a_worker() -> Result<(), Error> {
+    if in_worker() {
+        return match inside_task() {
+            true => Ok(()),
+            false => Err(Error::unavailable(
+                "this is a worker process: only the thread of a task can start workers in it",
+            )),
+        };
+    }
+    if is_worker() {
+        eprintln!(
+            "outboard: this process was started as a worker, but its `main` came to \
+             `Client::local()` without `outboard::init()`: call it first in `main`"
+        );
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// The engine, as the gate calls it.
+#[derive(Debug)]
+struct Local {
+    links: Links,
+    control: Arc<Control>,
+}
+
+/// The workers that are ready; the gate's mutex is always taken before this one.
+#[derive(Clone, Debug, Default)]
+struct Links(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    by_slot: Vec<Option<Arc<Link>>>,
+    /// Without a slot, the one that is to have the next one first.
+    standby: VecDeque<Arc<Link>>,
+}
+
+impl Links {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, slot: SlotId) -> Option<Arc<Link>> {
+        self.lock().by_slot.get(slot.index())?.clone()
+    }
+
+    /// Takes the link of a slot, which has none from now on.
+    fn take(&self, slot: SlotId) -> Option<Arc<Link>> {
+        self.lock().by_slot.get_mut(slot.index())?.take()
+    }
+
+    /// Has a worker replaced: one with a slot when another is ready for it, one
+    /// without at once.
+    fn replace(&self, link: &Arc<Link>, why: Worn, reports: &mut Reports<'_>) {
+        reports.wears(link.number, why);
+        match link.slot() {
+            Some(slot) => reports.worn(slot),
+            None => {
+                self.leave(link);
+                link.dismiss();
+            }
+        }
+    }
+
+    /// Without a slot it can no longer stand by.
+    fn leave(&self, link: &Arc<Link>) {
+        self.lock().standby.retain(|one| !Arc::ptr_eq(one, link));
+    }
+}
+
+impl Workers for Links {
+    fn forget(&self, id: u64) {
+        self.lock().all().for_each(|link| link.forget(id));
+    }
+
+    fn map(&self) -> bool {
+        true
+    }
+
+    fn place(&self, bytes: Bytes) -> io::Result<Placed> {
+        let file = sealed::create(&bytes)?;
+        let bytes = sealed::open(&file, bytes.len() as u64)?;
+        Ok(Placed { bytes, file: Some(Arc::new(file)) })
+    }
+}
+
+impl Table {
+    fn all(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.by_slot.iter().flatten().chain(&self.standby)
+    }
+
+    fn attach(&mut self, slot: SlotId, link: Arc<Link>) {
+        if self.by_slot.len() <= slot.index() {
+            self.by_slot.resize_with(slot.index() + 1, || None);
+        }
+        link.set_slot(Some(slot));
+        self.by_slot[slot.index()] = Some(link);
+    }
+}
+
+impl Engine for Local {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn check(&self, function: &'static Function) -> Result<(), Error> {
+        refuse_python(function)?;
+        match reference(function) {
+            Some(_) => Ok(()),
+            None => {
+                Err(unknown(function.name, "it lies in a shared library: mark it with #[task]"))
+            }
+        }
+    }
+
+    fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
+        let link = self.links.get(slot)?;
+        link.start(&work, reference(work.function)?);
+        self.control.beat();
+        Some(link)
+    }
+
+    fn stop(&mut self, slot: SlotId, task: TaskId) -> Stopped {
+        self.links.get(slot).map_or(Stopped::Continues, |link| link.stop(task))
+    }
+
+    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.links.get(slot).is_some_and(|link| link.kill_for(task))
+    }
+
+    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.links.get(slot).is_some_and(|link| link.revoke(task))
+    }
+
+    fn withdraw(&mut self, slot: SlotId) -> Vec<TaskId> {
+        self.links.get(slot).map(|link| link.withdraw()).unwrap_or_default()
+    }
+
+    fn started(&self, slot: SlotId, task: TaskId) -> bool {
+        self.links.get(slot).is_some_and(|link| link.started(task))
+    }
+
+    fn forget(&mut self, slot: SlotId) {
+        self.links.take(slot);
+    }
+
+    fn standby(&self) -> usize {
+        self.links.lock().standby.len()
+    }
+
+    fn promote(&mut self, slot: SlotId) {
+        let mut links = self.links.lock();
+        if let Some(link) = links.standby.pop_front() {
+            links.attach(slot, link);
+        }
+    }
+
+    fn demote(&mut self, slot: SlotId) {
+        if let Some(link) = self.links.take(slot) {
+            link.set_slot(None);
+            self.links.lock().standby.push_front(link);
+        }
+    }
+
+    fn dismiss(&mut self, slot: Option<SlotId>) {
+        let link = match slot {
+            Some(slot) => self.links.get(slot),
+            None => self.links.lock().standby.pop_back(),
+        };
+        if let Some(link) = link {
+            link.dismiss();
+        }
+    }
+
+    fn keep(&mut self, workers: usize) {
+        self.control.keep(workers);
+    }
+
+    fn shutdown(&mut self) {
+        for link in self.links.lock().all() {
+            link.withdraw();
+            link.dismiss();
+            if link.is_busy() {
+                link.kill();
+            }
+        }
+        self.control.shutdown();
+    }
+
+    fn holders(&self) -> Result<Option<Arc<dyn Workers>>, Error> {
+        Ok(Some(Arc::new(self.links.clone())))
+    }
+
+    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
+        let mut rows: Vec<_> = self.links.lock().all().map(|link| row(link)).collect();
+        rows.sort_unstable_by_key(|(_, row)| row.number);
+        rows
+    }
+
+    fn worker(&self, slot: SlotId) -> usize {
+        self.links.get(slot).map_or(0, |link| link.number)
+    }
+
+    fn replaceable(&self, worker: usize) -> Option<SlotId> {
+        let links = self.links.lock();
+        links.by_slot.iter().flatten().find(|link| link.number == worker)?.slot()
+    }
+}
+
+fn row(link: &Link) -> (Option<SlotId>, WorkerSnapshot) {
+    let slot = link.slot();
+    let (done, memory_bytes) = (link.done.load(Relaxed), link.memory_bytes());
+    let mut row = WorkerSnapshot::new(link.number, link.pid, done, link.is_busy());
+    row.memory_bytes = memory_bytes;
+    if slot.is_none() {
+        (row.standby, row.state) = (true, WorkerState::Standby);
+    }
+    (slot, row)
+}
+
+/// How workers find a function; a function without a name by its address.
+fn reference(function: &Function) -> Option<FunctionRef> {
+    match function.index {
+        Some(index) => Some(FunctionRef::Index(index)),
+        None => address::to_offset(function.run).map(FunctionRef::Offset),
+    }
+}

@@ -1,0 +1,303 @@
+//! Passes the workers' stdout and stderr through, line by line, with the
+//! worker's number, and keeps the last lines of stderr.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use rustix::time::ClockId;
+
+use super::shortage::LastAllocation;
+use crate::error::Shortage;
+use crate::task::system::now_ns;
+
+/// How many lines of stderr are kept for `WorkerLost`.
+const TAIL_LINES: usize = 100;
+
+/// The longest line; a longer one is cut into several.
+const LINE_BYTES: usize = 8 << 10;
+
+/// How many batches of lines may wait to be written before lines are dropped.
+const WAITING_BATCHES: usize = 64;
+
+/// How many bytes, and about how many lines, are read from one pipe before
+/// others get their turn.
+const TURN_BYTES: usize = 256 << 10;
+const TURN_LINES: u64 = 1000;
+
+/// How many turns the rest of a dead worker's output gets: a pipe holds 64 KiB
+/// unless it is told otherwise, and a turn is a page at least.
+const LAST_TURNS: usize = 32;
+
+/// One of the two streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Lines that came together, each with its worker's number and its end.
+struct Batch {
+    stream: Stream,
+    text: Vec<u8>,
+}
+
+/// Writes lines on a thread of its own, so that a terminal or a pipe that
+/// blocks delays no kill. Lines that find no room are dropped and counted.
+#[derive(Clone, Debug)]
+pub(super) struct Printer {
+    lines: SyncSender<Batch>,
+}
+
+impl Printer {
+    /// Starts the thread; it ends when the printer and its clones are dropped
+    /// and all is written, which disconnects the receiver.
+    pub(super) fn start() -> io::Result<(Self, Receiver<()>)> {
+        let (lines, received) = sync_channel(WAITING_BATCHES);
+        let (end, ended) = sync_channel(0);
+        std::thread::Builder::new().name("outboard-output".into()).spawn(move || {
+            print_all(&received);
+            drop(end);
+        })?;
+        Ok((Self { lines }, ended))
+    }
+}
+
+fn print_all(lines: &Receiver<Batch>) {
+    for Batch { stream, text } in lines {
+        // The server's own output may be closed; then nobody reads this.
+        let _ = match stream {
+            Stream::Stdout => io::stdout().write_all(&text).and_then(|()| io::stdout().flush()),
+            Stream::Stderr => io::stderr().write_all(&text),
+        };
+    }
+}
+
+/// The server's end of one pipe of one worker.
+#[derive(Debug)]
+pub(super) struct Pipe<R> {
+    reader: R,
+    stream: Stream,
+    /// What each line begins with.
+    prefix: String,
+    printer: Printer,
+    /// A line that has not ended.
+    partial: Vec<u8>,
+    /// Lines to be printed, and how many they are.
+    batch: Vec<u8>,
+    batched: u64,
+    /// The last lines, with the monotonic clock, in nanoseconds, when they came.
+    tail: VecDeque<(u64, String)>,
+    allocation: LastAllocation,
+    dropped: u64,
+    closed: bool,
+}
+
+/// What a worker wrote last.
+#[derive(Debug, PartialEq)]
+pub(super) struct LastWords {
+    pub(super) lines: Vec<String>,
+    /// The allocation that failed, if that is what they are about.
+    pub(super) shortage: Option<Shortage>,
+}
+
+impl<R: Read> Pipe<R> {
+    /// `reader` must not block.
+    pub(super) fn new(reader: R, stream: Stream, worker: usize, printer: Printer) -> Self {
+        Self {
+            reader,
+            stream,
+            prefix: format!("[worker {worker}] "),
+            printer,
+            partial: Vec::new(),
+            batch: Vec::new(),
+            batched: 0,
+            tail: VecDeque::new(),
+            allocation: LastAllocation::default(),
+            dropped: 0,
+            closed: false,
+        }
+    }
+
+    /// The reader, unless it has ended.
+    pub(super) fn open(&self) -> Option<&R> {
+        (!self.closed).then_some(&self.reader)
+    }
+
+    /// Passes on what can be read without waiting; whether that was a line.
+    pub(super) fn drain(&mut self) -> bool {
+        self.read();
+        let any = self.batched > 0;
+        self.print();
+        any
+    }
+
+    /// Takes lines for one turn; gives how many bytes that were.
+    fn read(&mut self) -> usize {
+        let mut buffer = [0; 4 << 10];
+        let mut read = 0;
+        while !self.closed && read < TURN_BYTES && self.batched < TURN_LINES {
+            match self.reader.read(&mut buffer) {
+                Ok(0) => self.closed = true,
+                Ok(bytes) => {
+                    read += bytes;
+                    self.take(&buffer[..bytes]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => self.closed = true,
+            }
+        }
+        read
+    }
+
+    /// The last lines that came since then, by the monotonic clock; what is
+    /// left is taken as a line.
+    pub(super) fn finish(mut self, since_ns: u64) -> LastWords {
+        // What the pipe can hold is read; a process that was left behind may go
+        // on writing, and is not waited for.
+        for _ in 0..LAST_TURNS {
+            if self.read() == 0 {
+                break;
+            }
+            self.print();
+        }
+        if !self.partial.is_empty() {
+            self.end_line();
+        }
+        self.print();
+        let tail = self.tail.into_iter().filter(|(ns, _)| *ns >= since_ns);
+        let lines = tail.map(|(_, line)| line).collect();
+        LastWords { lines, shortage: self.allocation.since(since_ns) }
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.append(&bytes[..end]);
+            self.end_line();
+            bytes = &bytes[end + 1..];
+        }
+        self.append(bytes);
+    }
+
+    fn append(&mut self, mut bytes: &[u8]) {
+        while self.partial.len() + bytes.len() > LINE_BYTES {
+            let (now, later) = bytes.split_at(LINE_BYTES - self.partial.len());
+            self.partial.extend_from_slice(now);
+            self.end_line();
+            bytes = later;
+        }
+        self.partial.extend_from_slice(bytes);
+    }
+
+    fn end_line(&mut self) {
+        self.batch.extend_from_slice(self.prefix.as_bytes());
+        self.batch.extend_from_slice(&self.partial);
+        self.batch.push(b'\n');
+        self.batched += 1;
+        if self.stream == Stream::Stderr {
+            self.remember();
+        }
+        self.partial.clear();
+    }
+
+    /// Keeps the line for `WorkerLost`, in the place of the oldest.
+    fn remember(&mut self) {
+        let full = self.tail.len() == TAIL_LINES;
+        let (_, mut text) = full.then(|| self.tail.pop_front()).flatten().unwrap_or_default();
+        text.clear();
+        text.push_str(&String::from_utf8_lossy(&self.partial));
+        let ns = now_ns(ClockId::Monotonic);
+        self.allocation.take(ns, &text);
+        self.tail.push_back((ns, text));
+    }
+
+    /// Hands the lines to the printer, or counts them as dropped.
+    fn print(&mut self) {
+        if self.batched == 0 {
+            return;
+        }
+        let (mut text, lines) = (std::mem::take(&mut self.batch), self.batched);
+        self.batched = 0;
+        if self.dropped > 0 {
+            text.extend_from_slice(
+                format!("{}({} lines dropped before these)\n", self.prefix, self.dropped)
+                    .as_bytes(),
+            );
+        }
+        match self.printer.lines.try_send(Batch { stream: self.stream, text }) {
+            Err(TrySendError::Full(_)) => self.dropped += lines,
+            Ok(()) | Err(TrySendError::Disconnected(_)) => self.dropped = 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipe(bytes: &[u8]) -> (Pipe<&[u8]>, Receiver<Batch>) {
+        let (lines, received) = sync_channel(3);
+        (Pipe::new(bytes, Stream::Stderr, 2, Printer { lines }), received)
+    }
+
+    fn text(lines: &Receiver<Batch>) -> String {
+        lines.try_iter().map(|batch| String::from_utf8_lossy(&batch.text).into_owned()).collect()
+    }
+
+    #[test]
+    fn lines_carry_the_workers_number_and_are_kept() {
+        let (pipe, lines) = pipe(b"one\ntwo\nrest");
+        assert_eq!(pipe.finish(0).lines, ["one", "two", "rest"]);
+        assert_eq!(text(&lines), "[worker 2] one\n[worker 2] two\n[worker 2] rest\n");
+    }
+
+    #[test]
+    fn lines_from_before_are_left_out() {
+        let (mut pipe, _lines) = pipe(b"");
+        pipe.take(b"old\n");
+        let since = now_ns(ClockId::Monotonic) + 1;
+        while now_ns(ClockId::Monotonic) < since {}
+        pipe.take(b"new\n");
+        assert_eq!(pipe.finish(since).lines, ["new"]);
+    }
+
+    #[test]
+    fn the_tail_is_bounded() {
+        let text: String = (0..1000).map(|n| format!("{n}\n")).collect();
+        let (pipe, _lines) = pipe(text.as_bytes());
+        let tail = pipe.finish(0).lines;
+        assert_eq!((tail.len(), tail[0].as_str()), (TAIL_LINES, "900"));
+    }
+
+    #[test]
+    fn a_failed_allocation_is_noticed_though_its_line_is_no_longer_kept() {
+        let trace = "  99: main\n".repeat(TAIL_LINES + 1);
+        let text = format!("memory allocation of 8 bytes failed\n{trace}");
+        let (pipe, _lines) = pipe(text.as_bytes());
+        let words = pipe.finish(0);
+        assert_eq!(words.lines.len(), TAIL_LINES);
+        assert_eq!(words.shortage, Some(Shortage::Allocation { bytes: Some(8) }));
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut() {
+        let text = vec![b'x'; LINE_BYTES * 2 + 1];
+        let (pipe, _lines) = pipe(&text);
+        let lengths: Vec<_> = pipe.finish(0).lines.iter().map(String::len).collect();
+        assert_eq!(lengths, [LINE_BYTES, LINE_BYTES, 1]);
+    }
+
+    #[test]
+    fn dropped_lines_are_counted_and_said() {
+        let (mut pipe, lines) = pipe(b"");
+        for line in [b"1\n", b"2\n", b"3\n", b"4\n", b"5\n"] {
+            pipe.take(line);
+            pipe.print();
+        }
+        assert_eq!(text(&lines), "[worker 2] 1\n[worker 2] 2\n[worker 2] 3\n");
+        pipe.take(b"6\n");
+        pipe.print();
+        assert_eq!(text(&lines), "[worker 2] 6\n[worker 2] (2 lines dropped before these)\n");
+    }
+}

@@ -1,0 +1,10 @@
+//! Memory that a server and a worker share: a page of atomic words, an arena for
+//! payloads, a ring for answers, and sealed files.
+
+pub(crate) mod answers;
+pub(crate) mod arena;
+mod handover;
+mod mapping;
+pub(crate) mod page;
+pub(crate) mod passing;
+pub(crate) mod sealed;

@@ -1,0 +1,313 @@
+//! The page that a server and one worker share: who decided what about a task
+//! that was sent ahead.
+//!
+//! Each task sent has a number (`seq`, counting from 1 for each worker) and one
+//! atomic word, found by `seq % SLOTS`; `shared/word.rs` has the steps that it
+//! takes. Each is one compare-and-swap, so it is exact, even after the worker's
+//! death, what had started.
+//!
+//! The server believes a page only about its own worker: a worker that writes
+//! nonsense here can confuse the fate of its own tasks and nothing else.
+
+#![expect(unsafe_code, reason = "this module owns the mapping of shared memory")]
+
+mod word;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use rustix::fs::{
+    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create,
+};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use word::TaskWord;
+pub(crate) use word::Word;
+
+use crate::local::shm::answers::bell::Bell;
+use crate::task::system::Memory;
+
+const BYTES: usize = 4096;
+const WORDS: usize = BYTES / size_of::<AtomicU64>();
+const FIRST_SLOT: usize = 64;
+
+/// How many tasks can be outstanding at one worker.
+pub(crate) const SLOTS: usize = 128;
+
+const SINCE: usize = 0;
+const MEMORY: usize = 1;
+const CPU: usize = 2;
+const LISTENING: usize = 3;
+const READ: usize = 4;
+const SAID: usize = 5;
+const HEARD: usize = 6;
+const ASLEEP: usize = 7;
+const OWN_MEMORY: usize = 8;
+
+/// One mapped page.
+#[derive(Debug)]
+pub(crate) struct Page {
+    words: NonNull<[AtomicU64; WORDS]>,
+}
+
+// SAFETY: the page is memory of this process until `drop`, and is only ever
+// accessed through atomics.
+unsafe impl Send for Page {}
+// SAFETY: as above.
+unsafe impl Sync for Page {}
+
+impl Page {
+    /// Makes a page, and the descriptor to hand to the worker. The size is
+    /// sealed: a worker cannot shrink the file under the server's mapping.
+    pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let fd = memfd_create(c"outboard-page", flags)?;
+        ftruncate(&fd, BYTES as u64)?;
+        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Ok((Self::map(&fd)?, fd))
+    }
+
+    /// Maps a page that was received.
+    pub(crate) fn open(fd: &OwnedFd) -> io::Result<Self> {
+        let sealed = fcntl_get_seals(fd)?.contains(SealFlags::SHRINK);
+        if !sealed || rustix::fs::fstat(fd)?.st_size != BYTES as i64 {
+            return Err(io::Error::other("the shared page has not the size that it must have"));
+        }
+        Self::map(fd)
+    }
+
+    fn map(fd: impl AsFd) -> io::Result<Self> {
+        // SAFETY: the kernel chooses where the mapping lies, so it replaces no
+        // memory that Rust knows of; it is unmapped only in `drop`.
+        let pointer = unsafe {
+            let protection = ProtFlags::READ | ProtFlags::WRITE;
+            mmap(std::ptr::null_mut(), BYTES, protection, MapFlags::SHARED, fd, 0)?
+        };
+        let words = NonNull::new(pointer.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
+        Ok(Self { words })
+    }
+
+    fn words(&self) -> &[AtomicU64; WORDS] {
+        // SAFETY: the mapping is page aligned, BYTES long, and lives as long as
+        // `self`; any bit pattern is a valid AtomicU64, and the other process
+        // accesses it through atomics too (if it does not, it is its worker's
+        // own fate that is read wrongly: the values are never trusted further).
+        unsafe { self.words.as_ref() }
+    }
+
+    fn task(&self, seq: u64) -> TaskWord<'_> {
+        TaskWord { at: &self.words()[FIRST_SLOT + seq as usize % SLOTS], seq }
+    }
+
+    /// Server: the task is about to be sent.
+    pub(crate) fn send(&self, seq: u64) {
+        self.task(seq).send();
+    }
+
+    /// Server: takes back a task, unless it has started.
+    pub(crate) fn revoke(&self, seq: u64) -> bool {
+        self.task(seq).revoke()
+    }
+
+    /// Server: asks a running task to stop, unless it has finished.
+    pub(crate) fn stop(&self, seq: u64) -> bool {
+        self.task(seq).stop()
+    }
+
+    /// Server: claims a task that was asked to stop for its kill, unless it has
+    /// finished.
+    pub(crate) fn kill(&self, seq: u64) -> bool {
+        self.task(seq).kill()
+    }
+
+    /// Server: whether a task has ever asked whether it is to stop.
+    pub(crate) fn listens(&self, seq: u64) -> bool {
+        self.words()[LISTENING].load(Acquire) == seq
+    }
+
+    /// Server: what has become of a task; `None` if the page holds nonsense.
+    pub(crate) fn word(&self, seq: u64) -> Option<Word> {
+        self.task(seq).read()
+    }
+
+    /// Worker: takes a task to run it, unless it was revoked.
+    pub(crate) fn start(&self, seq: u64) -> bool {
+        self.task(seq).start()
+    }
+
+    /// Worker: the task has ended, unless this worker is being killed for it.
+    pub(crate) fn finish(&self, seq: u64) -> bool {
+        self.task(seq).finish()
+    }
+
+    /// Worker: whether its task is to stop. From the first time on, the server
+    /// knows that the task asks.
+    pub(crate) fn is_stopping(&self, seq: u64) -> bool {
+        if self.words()[LISTENING].load(Relaxed) != seq {
+            self.words()[LISTENING].store(seq, Release);
+        }
+        self.task(seq).is_stopping()
+    }
+
+    /// Worker: its task started now, by the monotonic clock and by its own CPU
+    /// time, in nanoseconds.
+    pub(crate) fn set_running_since(&self, ns: u64, cpu_ns: u64) {
+        self.words()[SINCE].store(ns, Relaxed);
+        self.words()[CPU].store(cpu_ns, Relaxed);
+    }
+
+    /// Server: the worker's CPU time when its last task started.
+    pub(crate) fn cpu_before_ns(&self) -> u64 {
+        self.words()[CPU].load(Relaxed)
+    }
+
+    /// Server: the monotonic clock when the worker's last task started.
+    pub(crate) fn running_since(&self) -> u64 {
+        self.words()[SINCE].load(Relaxed)
+    }
+
+    /// Server: the results of tasks up to this one were read from the arena.
+    pub(crate) fn set_read(&self, seq: u64) {
+        self.words()[READ].store(seq, Release);
+    }
+
+    /// Worker: up to which task the server needs no result in the arena.
+    pub(crate) fn read_up_to(&self) -> u64 {
+        self.words()[READ].load(Acquire)
+    }
+
+    /// How far answers were written, and whether the server sleeps.
+    pub(crate) fn bell(&self) -> Bell<'_> {
+        Bell { said: &self.words()[SAID], asleep: &self.words()[ASLEEP] }
+    }
+
+    /// Server: it has read so many.
+    pub(crate) fn set_heard(&self, bytes: u64) {
+        self.words()[HEARD].store(bytes, Release);
+    }
+
+    /// Worker: how many bytes of answers were read.
+    pub(crate) fn heard_bytes(&self) -> u64 {
+        self.words()[HEARD].load(Acquire)
+    }
+
+    /// Worker: its memory, measured of late.
+    pub(crate) fn set_memory(&self, memory: Memory) {
+        self.words()[MEMORY].store(memory.resident_bytes, Relaxed);
+        self.words()[OWN_MEMORY].store(memory.own_bytes, Relaxed);
+    }
+
+    /// Server: the worker's memory as it last said, 0 before that.
+    pub(crate) fn memory(&self) -> Memory {
+        let [resident_bytes, own_bytes] =
+            [MEMORY, OWN_MEMORY].map(|word| self.words()[word].load(Relaxed));
+        Memory { resident_bytes, own_bytes }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // SAFETY: mapped with this length in `map`, and no reference from
+        // `words` outlives `self`.
+        let _ = unsafe { munmap(self.words.as_ptr().cast(), BYTES) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server's and a worker's view of the same page.
+    fn pair() -> (Page, Page) {
+        let (server, fd) = Page::create().unwrap();
+        (server, Page::open(&fd).unwrap())
+    }
+
+    #[test]
+    fn a_revoked_task_does_not_start() {
+        let (server, worker) = pair();
+        server.send(1);
+        assert!(server.revoke(1));
+        assert!(!worker.start(1));
+        assert_eq!(server.word(1), Some(Word::Revoked));
+    }
+
+    #[test]
+    fn a_started_task_cannot_be_taken_back_but_stopped() {
+        let (server, worker) = pair();
+        server.send(1);
+        assert!(worker.start(1));
+        assert!(!server.revoke(1));
+        assert!(!server.kill(1), "it is asked first");
+        assert!(!worker.is_stopping(1));
+        assert!(server.stop(1) && server.listens(1));
+        assert!(worker.is_stopping(1));
+        assert!(server.kill(1));
+        assert!(!worker.finish(1));
+        assert_eq!(server.word(1), Some(Word::Killing));
+    }
+
+    #[test]
+    fn a_task_that_was_asked_to_stop_may_end_by_itself() {
+        let (server, worker) = pair();
+        server.send(1);
+        assert!(worker.start(1) && server.stop(1));
+        assert!(!server.listens(1), "it never asked");
+        assert!(worker.finish(1));
+        assert!(!server.kill(1));
+        assert_eq!(server.word(1), Some(Word::Done));
+    }
+
+    #[test]
+    fn a_finished_task_cannot_be_stopped() {
+        let (server, worker) = pair();
+        server.send(1);
+        assert!(worker.start(1) && worker.finish(1));
+        assert!(!server.stop(1));
+    }
+
+    #[test]
+    fn a_late_swap_for_an_older_task_in_the_same_place_fails() {
+        let (server, worker) = pair();
+        server.send(1);
+        server.send(1 + SLOTS as u64);
+        assert!(!worker.start(1));
+        assert!(worker.start(1 + SLOTS as u64));
+        assert_eq!(server.word(1), None);
+    }
+
+    #[test]
+    fn a_page_of_another_size_is_refused() {
+        let fd = memfd_create(c"short", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        assert!(Page::open(&fd).is_err());
+    }
+
+    #[test]
+    fn exactly_one_side_wins_each_swap() {
+        const ROUNDS: u64 = 2_000;
+        let (server, worker) = pair();
+        let barrier = std::sync::Barrier::new(2);
+        let race = |swap: &dyn Fn(u64) -> bool| -> Vec<bool> {
+            (1..=ROUNDS)
+                .map(|seq| {
+                    barrier.wait();
+                    swap(seq)
+                })
+                .collect()
+        };
+        server.send(1);
+        let (revoked, started) = std::thread::scope(|scope| {
+            let started = scope.spawn(|| race(&|seq| worker.start(seq)));
+            let revoked = race(&|seq| {
+                // The next task's place is another one, so it disturbs no race.
+                server.send(seq + 1);
+                server.revoke(seq)
+            });
+            (revoked, started.join().unwrap())
+        });
+        assert!(revoked.iter().zip(&started).all(|(revoked, started)| revoked != started));
+    }
+}

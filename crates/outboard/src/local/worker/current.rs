@@ -1,0 +1,86 @@
+//! The task of this worker process, which has one at a time: whether it is still
+//! wanted, and until when.
+
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::time::{Duration, Instant};
+
+use rustix::time::ClockId;
+
+use crate::local::shm::page::Page;
+use crate::task::current::{self, Asks};
+use crate::task::system::now_ns;
+
+static WORKER: OnceLock<InWorker> = OnceLock::new();
+
+/// From now on this process is a worker: what its tasks ask is answered here.
+pub(super) fn become_worker() {
+    current::become_worker(Asks {
+        cancelled: || WORKER.get().is_some_and(InWorker::is_asked),
+        deadline: || WORKER.get().and_then(InWorker::deadline),
+    });
+}
+
+/// The task of a worker process, which has one at a time.
+#[derive(Debug)]
+pub(super) struct InWorker {
+    pub(super) page: Page,
+    /// The number of the task that runs; 0 between tasks.
+    seq: AtomicU64,
+    /// By the monotonic clock; 0 for none.
+    deadline_ns: AtomicU64,
+    /// The CPU time of this process when it was last read, and that moment by
+    /// the monotonic clock.
+    cpu: [AtomicU64; 2],
+}
+
+/// How old a reading of the CPU time may be: the clock costs a system call,
+/// and what runs for less than a millisecond is not measured.
+const CPU_AGE_NS: u64 = 50_000;
+
+impl InWorker {
+    /// Makes the page the one that all threads of this worker ask.
+    pub(super) fn install(page: Page) -> &'static Self {
+        let (seq, deadline_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+        let cpu = [AtomicU64::new(0), AtomicU64::new(0)];
+        WORKER.get_or_init(|| Self { page, seq, deadline_ns, cpu })
+    }
+
+    /// The CPU time of this process now, or a moment ago.
+    pub(super) fn cpu_ns(&self, now: u64) -> u64 {
+        let [cpu_ns, read_at] = &self.cpu;
+        if now.saturating_sub(read_at.load(Relaxed)) >= CPU_AGE_NS {
+            cpu_ns.store(now_ns(ClockId::ProcessCPUTime), Relaxed);
+            read_at.store(now, Relaxed);
+        }
+        cpu_ns.load(Relaxed)
+    }
+
+    /// A task starts.
+    pub(super) fn enter(&self, seq: u64, deadline_ns: u64) {
+        self.deadline_ns.store(deadline_ns, Relaxed);
+        self.seq.store(seq, Release);
+    }
+
+    /// The task has ended.
+    pub(super) fn leave(&self) {
+        self.seq.store(0, Release);
+    }
+
+    fn is_asked(&self) -> bool {
+        match self.seq.load(Acquire) {
+            0 => false,
+            seq => self.page.is_stopping(seq),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let deadline_ns = self.deadline_ns.load(Relaxed);
+        if deadline_ns == 0 || self.seq.load(Acquire) == 0 {
+            return None;
+        }
+        let left_ns = deadline_ns.saturating_sub(now_ns(ClockId::Monotonic));
+        Some(Instant::now() + Duration::from_nanos(left_ns))
+    }
+}

@@ -1,0 +1,36 @@
+//! Arguments that were not copied, and that somebody keeps when their task has ended.
+
+use std::alloc::{Layout, handle_alloc_error};
+use std::io;
+use std::process::abort;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::local::wire::Place;
+
+use super::{Worker, say_last};
+
+impl Worker {
+    /// Where arguments lay may be written once their task is answered: what somebody
+    /// keeps of them has to lie elsewhere by then.
+    pub(super) fn let_go(&mut self, args: Place) {
+        if let Place::Arena { offset, bytes } = args
+            && Arc::get_mut(&mut self.arena).is_none()
+        {
+            let fresh = self.arena.set_apart(&self.arena_fd, offset, bytes);
+            self.arena = Arc::new(fresh.unwrap_or_else(|error| cannot_keep(bytes, &error)));
+        }
+    }
+}
+
+/// Ends this process, at once: whoever keeps arguments must not look at them.
+fn cannot_keep(bytes: u64, error: &io::Error) -> ! {
+    if error.raw_os_error() == Some(Errno::NOMEM.raw_os_error()) {
+        // Said as the allocator says it, so that it counts as what it is.
+        let _: Result<(), _> =
+            Layout::array::<u8>(bytes as usize).map(|kept| handle_alloc_error(kept));
+    }
+    say_last(&format!("{bytes} bytes of arguments that a task keeps cannot be kept: {error}"));
+    abort()
+}

@@ -1,0 +1,421 @@
+//! What a worker process does: read a task, run it, write its result, one task
+//! at a time on one thread.
+
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::exit;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+use super::process::{THREAD, close_inherited, die_with_parent};
+use super::program::{digest, named_parent};
+use super::shm::answers::{BELL, LONGEST_BYTES, Speaker};
+use super::shm::arena::{Arena, Half, IN_PLACE_BYTES, Ring};
+use super::shm::page::Page;
+use super::shm::{passing, sealed};
+use super::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Place, ToWorker, VERSION};
+use crate::error::lost::OUR_WORDS;
+use crate::task::closure::address;
+use crate::task::execute::{execute, record_panics};
+use crate::task::function::Run;
+use crate::task::outcome::{Failure, Usage};
+use crate::task::registry::registry;
+use crate::task::start;
+use crate::task::system::{OWN, memory};
+use crate::trace;
+use crate::value::codec::{self, Input};
+use crate::value::payload::Payload;
+use crate::value::scatter;
+
+/// The task that runs, for whoever asks in this process.
+mod current;
+/// What tasks keep of their arguments.
+mod kept;
+/// The limits that this worker sets itself.
+mod limits;
+/// What a task took.
+mod meter;
+/// What a task says, on its way to the server.
+mod relay;
+
+use current::InWorker;
+use limits::CpuLimit;
+use meter::Meter;
+
+/// Up to this size a result goes along with the answer.
+const SMALL_BYTES: usize = LONGEST_BYTES - 100;
+
+/// Becomes a worker, and never returns: this process was started as one.
+pub(crate) fn run_as_worker(setup: impl FnOnce(), in_test: bool) -> ! {
+    current::become_worker();
+    let ready = Worker::start(in_test).and_then(|worker| {
+        setup();
+        record_panics();
+        // Again: the system forgets it when `setup` gives up privileges.
+        die_with(named_parent())?;
+        Ok(worker)
+    });
+    match ready {
+        Ok(worker) => worker.serve_on_its_stack(),
+        Err(error) => leave("this process cannot become a worker", &error),
+    }
+}
+
+/// Ends this process for what became of its conversation: quietly if the server hung
+/// up.
+fn leave(what: &str, error: &io::Error) -> ! {
+    match error.kind() {
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => exit(0),
+        _ => give_up(&format!("{what}: {error}")),
+    }
+}
+
+/// Says why in one line, which is the last, and ends this process.
+fn give_up(why: &str) -> ! {
+    say_last(why);
+    exit(1)
+}
+
+fn say_last(why: &str) {
+    eprintln!("{OUR_WORDS}{}", why.replace('\n', " "));
+}
+
+/// Arms the end of this process with its parent, which may be gone already.
+fn die_with(parent: Option<u32>) -> io::Result<()> {
+    die_with_parent()?;
+    if parent != Some(std::os::unix::process::parent_id()) {
+        exit(0);
+    }
+    Ok(())
+}
+
+struct Worker {
+    socket: UnixStream,
+    current: &'static InWorker,
+    /// Beyond this, whoever keeps arguments that lie there.
+    arena: Arc<Arena>,
+    arena_fd: OwnedFd,
+    /// What of the arena is in use for results.
+    results: Ring,
+    speaker: Speaker,
+    max_payload: usize,
+    cpu: CpuLimit,
+    /// Of the thread that tasks run on, if it is not the main one.
+    stack_bytes: Option<u64>,
+    inbox: Inbox,
+    /// Descriptors that arrived, and whose messages have not been looked at.
+    files: Vec<OwnedFd>,
+    out: Vec<u8>,
+    /// The task that has just run has written to the socket.
+    spoke: bool,
+}
+
+impl Worker {
+    /// Sets this process apart from its parent, and greets it.
+    fn start(in_test: bool) -> io::Result<Self> {
+        close_inherited();
+        let socket = take_socket(in_test)?;
+        die_with(named_parent())?;
+        let mut inbox = Inbox::default();
+        let (welcome, [page, arena]) = receive_welcome(&socket, &mut inbox)?;
+        let ToWorker::Welcome { number, max_payload, niceness, level, limits } = welcome else {
+            return Err(io::Error::other("the server did not welcome it"));
+        };
+        stand_back(number, niceness);
+        limits::set(limits)?;
+        relay::connect(socket.try_clone()?, level);
+        let mut worker = Self {
+            socket,
+            current: InWorker::install(Page::open(&page)?),
+            arena: Arc::new(Arena::open(&arena)?),
+            arena_fd: arena,
+            results: Ring::default(),
+            speaker: Speaker::default(),
+            max_payload: max_payload as usize,
+            cpu: CpuLimit { task_s: limits.cpu_s },
+            stack_bytes: limits.stack_bytes,
+            inbox,
+            files: Vec::new(),
+            out: Vec::new(),
+            spoke: false,
+        };
+        worker.say(&FromWorker::Hello { version: VERSION, digest: digest() })?;
+        Ok(worker)
+    }
+
+    fn say(&mut self, message: &FromWorker) -> io::Result<()> {
+        wire::append(&mut self.out, message, &[]);
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.write_all(&self.out)?;
+        self.out.clear();
+        if self.out.capacity() > 1 << 20 {
+            self.out = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Serves on this thread, or on one with the stack that was asked for.
+    fn serve_on_its_stack(mut self) -> ! {
+        let Some(bytes) = self.stack_bytes else { self.serve() };
+        let thread = std::thread::Builder::new().name("outboard-task".into());
+        let serving = thread.stack_size(bytes as usize).spawn(move || self.serve());
+        // This thread stays: it is what the parent's end is told to.
+        match serving.map(std::thread::JoinHandle::join) {
+            Err(error) => give_up(&format!("no stack of {bytes} bytes can be had: {error}")),
+            Ok(Err(_)) => exit(101),
+            Ok(Ok(never)) => never,
+        }
+    }
+
+    /// Executes tasks until the server ends the conversation.
+    fn serve(&mut self) -> ! {
+        if let Err(why) = start::run_all() {
+            give_up(&why);
+        }
+        self.current.page.set_memory(memory(OWN).unwrap_or_default());
+        let result = self.say(&FromWorker::Ready).and_then(|()| self.serve_all());
+        match result {
+            Ok(()) => exit(0),
+            Err(error) => leave("this worker lost its server", &error),
+        }
+    }
+
+    fn serve_all(&mut self) -> io::Result<()> {
+        let limit = self.max_payload + MESSAGE_ROOM;
+        // Taken out, so that a frame in it can be lent to what needs the rest.
+        let mut inbox = std::mem::take(&mut self.inbox);
+        loop {
+            while let Some(frame) = inbox.next_frame(limit).map_err(other)? {
+                let (message, args) = wire::decode(frame).map_err(other)?;
+                self.obey(message, args)?;
+            }
+            match passing::receive(&self.socket, inbox.room(), &mut self.files) {
+                Ok(0) => return Ok(()),
+                Ok(bytes) => inbox.arrived(bytes),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn obey(&mut self, message: ToWorker, args: &[u8]) -> io::Result<()> {
+        match message {
+            ToWorker::Run(run, place) => self.run(&run, place, args),
+            ToWorker::Share { id } => {
+                let file = self.next_file()?;
+                scatter::receive(id, sealed::open_whole(&file)?);
+                Ok(())
+            }
+            ToWorker::Forget { id } => {
+                scatter::forget(id);
+                Ok(())
+            }
+            ToWorker::Welcome { .. } => Err(nonsense()),
+        }
+    }
+
+    fn next_file(&mut self) -> io::Result<OwnedFd> {
+        if self.files.is_empty() { Err(nonsense()) } else { Ok(self.files.remove(0)) }
+    }
+
+    /// Executes a task, unless it was taken back, and appends the answer.
+    fn run(&mut self, run: &wire::Run, place: Place, args: &[u8]) -> io::Result<()> {
+        let file = matches!(place, Place::File { .. }).then(|| self.next_file()).transpose()?;
+        let seq = run.seq;
+        if !self.current.page.start(seq) {
+            return self.answer(&FromWorker::Skipped { seq }, &[], None);
+        }
+        let args = match (place, file) {
+            (Place::Arena { offset, bytes }, _) if bytes >= IN_PLACE_BYTES => {
+                let lent = self.arena.lend(offset, bytes).ok_or_else(nonsense)?;
+                Input::Owned(Bytes::from_owner(lent).into())
+            }
+            (Place::Arena { offset, bytes }, _) => {
+                Input::Lent(self.arena.arguments(offset, bytes).ok_or_else(nonsense)?)
+            }
+            (Place::File { bytes }, Some(file)) => Input::Owned(sealed::open(&file, bytes)?.into()),
+            _ => Input::Lent(args),
+        };
+        self.cpu.arm()?;
+        relay::open(seq);
+        let (outcome, usage) = attempt(self.current, self.max_payload, run, args);
+        // What it said is in the socket; its answer comes after that.
+        self.spoke = relay::close();
+        self.cpu.disarm()?;
+        self.done((seq, place), outcome, usage)
+    }
+
+    /// Answers, with the result where there is room for it.
+    fn done(
+        &mut self,
+        (seq, args): (u64, Place),
+        outcome: Result<Payload, Failure>,
+        usage: Usage,
+    ) -> io::Result<()> {
+        let output = match outcome {
+            Ok(output) => output,
+            Err(failure) => {
+                self.let_go(args);
+                return self.answer(&FromWorker::Failed { seq, usage, failure }, &[], None);
+            }
+        };
+        let done = |place| FromWorker::Done { seq, usage, place };
+        if output.len() <= SMALL_BYTES {
+            let output = match output {
+                // Maybe a piece of the arguments.
+                Payload::Shared(bytes) => Payload::copy(&bytes),
+                output => output,
+            };
+            self.let_go(args);
+            self.answer(&done(Place::Frame), &output, None)?;
+            codec::recycle(output);
+            return Ok(());
+        }
+        self.results.release(self.current.page.read_up_to());
+        let bytes = output.len() as u64;
+        if let Some(offset) = self.results.place(seq, output.len()) {
+            self.arena.write(Half::Results, offset, &output);
+            let place = Place::Arena { offset: offset as u64, bytes };
+            codec::recycle(output);
+            self.let_go(args);
+            self.answer(&done(place), &[], None)
+        } else if let Ok(file) = sealed::create(&output) {
+            drop(output);
+            self.let_go(args);
+            self.answer(&done(Place::File { bytes }), &[], Some(file))
+        } else {
+            self.let_go(args);
+            self.answer(&done(Place::Frame), &output, None)
+        }
+    }
+
+    /// Writes an answer to where the server finds it even after this process's
+    /// death, before the next task starts.
+    fn answer(
+        &mut self,
+        message: &FromWorker,
+        payload: &[u8],
+        file: Option<OwnedFd>,
+    ) -> io::Result<()> {
+        self.out.clear();
+        wire::append(&mut self.out, message, payload);
+        let beside = std::mem::take(&mut self.spoke) || file.is_some();
+        if !beside && self.out.len() <= LONGEST_BYTES {
+            let frame = std::mem::take(&mut self.out);
+            let said = self.tell(&frame);
+            self.out = frame;
+            return said;
+        }
+        let mut beside = Vec::new();
+        wire::append(&mut beside, &FromWorker::Beside, &[]);
+        self.tell(&beside)?;
+        if let Some(file) = file {
+            let sent = passing::send(&self.socket, &self.out, &[file.as_fd()], SendFlags::empty())?;
+            self.out.drain(..sent);
+        }
+        self.flush()
+    }
+
+    fn tell(&mut self, frame: &[u8]) -> io::Result<()> {
+        let page = &self.current.page;
+        match self.speaker.say(&self.arena, page, frame) {
+            Some(true) => self.socket.write_all(&BELL),
+            Some(false) => Ok(()),
+            None => Err(io::Error::other("the server does not read answers")),
+        }
+    }
+}
+
+fn nonsense() -> io::Error {
+    io::Error::other("the server sent what it never sends")
+}
+
+fn other(error: wire::WireError) -> io::Error {
+    io::Error::other(error.to_string())
+}
+
+/// Executes one task that was started.
+fn attempt(
+    current: &InWorker,
+    max_payload: usize,
+    run: &wire::Run,
+    args: Input<'_>,
+) -> (Result<Payload, Failure>, Usage) {
+    let (seq, deadline_ns) = (run.seq, run.deadline_ns);
+    let page = &current.page;
+    current.enter(seq, deadline_ns);
+    let meter = Meter::start(current);
+    let outcome = match find(run.function) {
+        Some((name, function)) => {
+            let span = trace::remote(run.context.as_deref(), name, run.attempt);
+            span.in_scope(|| execute(function, args, max_payload))
+        }
+        None => Err(Failure::UnknownTask),
+    };
+    let usage = meter.stop(page, seq);
+    current.leave();
+    if !page.finish(seq) {
+        park_until_killed();
+    }
+    (outcome, usage)
+}
+
+/// The server claimed this process for a kill, which is on its way.
+fn park_until_killed() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// A function's name, where it has one, and how it is called.
+fn find(function: FunctionRef) -> Option<(&'static str, Run)> {
+    match function {
+        FunctionRef::Index(index) => {
+            registry().ok()?.get(index).map(|function| (function.name, function.run))
+        }
+        FunctionRef::Offset(offset) => Some(("closure", address::from_offset(offset)?)),
+    }
+}
+
+/// Takes the socket from stdin, which becomes empty for the tasks.
+fn take_socket(in_test: bool) -> io::Result<UnixStream> {
+    let socket: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    if in_test {
+        // The harness has written to stdout already, which was /dev/null then.
+        rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    }
+    Ok(UnixStream::from(socket))
+}
+
+/// Reads the first message, with the descriptors of page and arena beside it.
+fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWorker, [OwnedFd; 2])> {
+    let mut fds = Vec::new();
+    let received = passing::receive(socket, inbox.room(), &mut fds)?;
+    inbox.arrived(received);
+    if received == 0 {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    let frame = inbox.next_frame(received).map_err(other)?;
+    let (message, _) = wire::decode(frame.unwrap_or_default()).map_err(other)?;
+    let memory = fds.try_into().map_err(|_| io::Error::other("the server sent no memory"))?;
+    Ok((message, memory))
+}
+
+/// Makes this process yield to the server, in time and in memory. What the
+/// system refuses is done without.
+fn stand_back(number: u32, niceness: i32) {
+    if let Ok(name) = std::ffi::CString::new(format!("{THREAD}{number}")) {
+        let _ = rustix::thread::set_name(&name);
+    }
+    let own = rustix::process::getpriority_process(None).unwrap_or(0);
+    let _ = rustix::process::setpriority_process(None, own.max(niceness));
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+}

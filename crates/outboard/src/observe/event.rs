@@ -1,0 +1,355 @@
+//! What happens to tasks and workers, one event each: for pages, terminals and
+//! stories.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Lost};
+use crate::ids::TaskId;
+
+/// Something that happened, and when. It never holds arguments or results.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Event {
+    /// Time since the engine was started: the clock of
+    /// [`Snapshot::uptime`](crate::Snapshot::uptime).
+    pub at: Duration,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened to a task or to a worker.
+///
+/// The life of a task is `Taken`, `Started`, `Ended`; between them, where that
+/// was so, it is `Ahead`, `TakenBack`, `Retried`, `Joined` or `Left`. A task that
+/// is stopped while it runs is `Ended` at once, and its worker is `Freed` or
+/// `WorkerKilled` when it has let go.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A submit was taken, as a new task.
+    #[non_exhaustive]
+    Taken {
+        /// The task.
+        task: TaskId,
+        /// The task function's name.
+        function: &'static str,
+        /// The tenant it is charged to; `None` if it names none.
+        tenant: Option<Arc<str>>,
+        /// Its priority.
+        priority: i32,
+        /// How many bytes its encoded arguments have.
+        argument_bytes: usize,
+        /// How many tasks waited when it came, of all tenants and priorities.
+        waiting: usize,
+    },
+    /// A submit shares the task of an earlier one, with the same key.
+    #[non_exhaustive]
+    Joined {
+        /// The task.
+        task: TaskId,
+    },
+    /// A submit was refused: a bound was met, or workers died of its arguments.
+    #[non_exhaustive]
+    Refused {
+        /// The task function's name.
+        function: &'static str,
+        /// The tenant; `None` if it names none.
+        tenant: Option<Arc<str>>,
+        /// What its caller was told, of kind `Overloaded` or `Quarantined`.
+        error: Error,
+    },
+    /// A task was sent to a worker that has others to execute before it.
+    #[non_exhaustive]
+    Ahead {
+        /// The task.
+        task: TaskId,
+        /// The worker's number.
+        worker: usize,
+        /// How many the worker has to execute before it.
+        behind: usize,
+    },
+    /// A task that was sent ahead returned to the queue before it started.
+    #[non_exhaustive]
+    TakenBack {
+        /// The task.
+        task: TaskId,
+    },
+    /// A worker turned to a task. It is the server's own knowledge of that, some
+    /// microseconds off; the run time in `Ended` is by the worker's clock. A task
+    /// that was sent ahead and ended within microseconds may have none.
+    #[non_exhaustive]
+    Started {
+        /// The task.
+        task: TaskId,
+        /// Which execution of the task it is, counting from 1.
+        attempt: u32,
+        /// The task function's name.
+        function: &'static str,
+        /// The worker's number.
+        worker: usize,
+    },
+    /// One of those who share a task left it; it goes on for the others.
+    #[non_exhaustive]
+    Left {
+        /// The task.
+        task: TaskId,
+        /// What that caller was told: it cancelled, or its time ran out.
+        error: Error,
+    },
+    /// An attempt failed, and the task waits for another one.
+    #[non_exhaustive]
+    Retried {
+        /// The task.
+        task: TaskId,
+        /// The number of the attempt that failed.
+        attempt: u32,
+        /// Why it failed.
+        error: Error,
+        /// What it used, unless its worker was lost.
+        run: Option<Run>,
+    },
+    /// A task ended, and whoever waits for it was told how.
+    #[non_exhaustive]
+    Ended {
+        /// The task.
+        task: TaskId,
+        /// Its last attempt, which may not have started.
+        attempt: u32,
+        /// The task function's name.
+        function: &'static str,
+        /// Why there is no result; `None` if there is one. A caller that cancelled
+        /// and a timeout are errors too: see [`Error::kind`].
+        error: Option<Error>,
+        /// What of the time from submit to the end was not the run time below: in
+        /// the queue, in earlier attempts, to the worker and back.
+        queue_time: Duration,
+        /// What its last attempt used, if it ran to its end.
+        run: Option<Run>,
+    },
+    /// A worker is through with an attempt that nobody waits for any more: it ran
+    /// to its end after it was cancelled or its time ran out.
+    #[non_exhaustive]
+    Freed {
+        /// The task.
+        task: TaskId,
+        /// What the attempt used.
+        run: Run,
+    },
+    /// A worker is ready. It stands by until it serves.
+    #[non_exhaustive]
+    WorkerUp {
+        /// The worker's number.
+        worker: usize,
+        /// The process.
+        pid: u32,
+        /// How long it took from its start.
+        took: Duration,
+    },
+    /// A worker gets tasks from now on.
+    #[non_exhaustive]
+    WorkerServes {
+        /// The worker's number.
+        worker: usize,
+    },
+    /// A worker that served stands by, for there are too many.
+    #[non_exhaustive]
+    WorkerStandsBy {
+        /// The worker's number.
+        worker: usize,
+    },
+    /// A worker is to be replaced, as soon as another one is ready.
+    #[non_exhaustive]
+    WorkerWorn {
+        /// The worker's number.
+        worker: usize,
+        /// Why.
+        why: Worn,
+    },
+    /// A worker is killed, because nobody wants the task that it executes.
+    #[non_exhaustive]
+    WorkerKilled {
+        /// The worker's number.
+        worker: usize,
+        /// The task, which was `Ended` before.
+        task: TaskId,
+    },
+    /// A worker's process crashed, or did something that it was killed for.
+    #[non_exhaustive]
+    WorkerLost {
+        /// The worker's number.
+        worker: usize,
+        /// All that is known of it.
+        report: Arc<Lost>,
+    },
+    /// A worker's process has ended as it should: it was killed for a task,
+    /// recycled, or not needed any more.
+    #[non_exhaustive]
+    WorkerLeft {
+        /// The worker's number.
+        worker: usize,
+        /// The process that it was.
+        pid: u32,
+        /// Why.
+        why: Departure,
+    },
+}
+
+/// What one attempt used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Run {
+    /// The number of the worker that executed it.
+    pub worker: usize,
+    /// From its start to its end, by the worker's clock.
+    pub run_time: Duration,
+    /// CPU time of the worker's whole process meanwhile; measured for tasks that
+    /// ran for a millisecond or more.
+    pub cpu_time: Option<Duration>,
+    /// Resident memory of the worker at the end, in bytes; measured likewise.
+    pub memory_bytes: Option<u64>,
+}
+
+/// Why a worker is to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Worn {
+    /// It has executed so many tasks as it may.
+    Tasks,
+    /// It is too old.
+    Age,
+    /// It has more resident memory than it may.
+    Memory,
+    /// [`Client::recycle`](crate::Client::recycle) asked for it.
+    Asked,
+}
+
+/// Why a worker's process ended as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Departure {
+    /// It was killed, because nobody wanted the task that it executed.
+    Killed,
+    /// It was worn, and another one has taken its place.
+    Recycled,
+    /// It is not needed any more: there are enough, or the engine ends.
+    Dismissed,
+}
+
+impl EventKind {
+    /// The task that it happened to, if it was one.
+    pub fn task(&self) -> Option<TaskId> {
+        match self {
+            Self::Taken { task, .. }
+            | Self::Joined { task }
+            | Self::Ahead { task, .. }
+            | Self::TakenBack { task }
+            | Self::Started { task, .. }
+            | Self::Left { task, .. }
+            | Self::Retried { task, .. }
+            | Self::Ended { task, .. }
+            | Self::Freed { task, .. }
+            | Self::WorkerKilled { task, .. } => Some(*task),
+            _ => None,
+        }
+    }
+
+    /// The number of the worker that had to do with it, if one had.
+    pub fn worker(&self) -> Option<usize> {
+        match self {
+            Self::Ended { run, .. } | Self::Retried { run, .. } => run.map(|run| run.worker),
+            Self::Freed { run, .. } => Some(run.worker),
+            Self::Ahead { worker, .. }
+            | Self::Started { worker, .. }
+            | Self::WorkerUp { worker, .. }
+            | Self::WorkerServes { worker }
+            | Self::WorkerStandsBy { worker }
+            | Self::WorkerWorn { worker, .. }
+            | Self::WorkerKilled { worker, .. }
+            | Self::WorkerLost { worker, .. }
+            | Self::WorkerLeft { worker, .. } => Some(*worker),
+            _ => None,
+        }
+    }
+
+    /// One lower-case word or two for what happened: `taken`, `worker lost`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Taken { .. } => "taken",
+            Self::Joined { .. } => "joined",
+            Self::Refused { .. } => "refused",
+            Self::Ahead { .. } => "sent ahead",
+            Self::TakenBack { .. } => "taken back",
+            Self::Started { .. } => "started",
+            Self::Left { .. } => "left",
+            Self::Retried { .. } => "retried",
+            Self::Ended { .. } => "ended",
+            Self::Freed { .. } => "freed",
+            Self::WorkerUp { .. } => "worker up",
+            Self::WorkerServes { .. } => "worker serves",
+            Self::WorkerStandsBy { .. } => "worker stands by",
+            Self::WorkerWorn { .. } => "worker worn",
+            Self::WorkerKilled { .. } => "worker killed",
+            Self::WorkerLost { .. } => "worker lost",
+            Self::WorkerLeft { .. } => "worker left",
+        }
+    }
+}
+
+/// One line, in words.
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Taken { task, function, priority, waiting, .. } => {
+                write!(f, ": {task}, `{function}`, priority {priority}, behind {waiting}")
+            }
+            Self::Joined { task } | Self::TakenBack { task } => write!(f, ": {task}"),
+            Self::Refused { function, error, .. } => write!(f, ": `{function}`: {error}"),
+            Self::Ahead { task, worker, behind } => {
+                write!(f, ": {task}, to worker {worker} behind {behind}")
+            }
+            Self::Started { task, attempt, worker, .. } => {
+                write!(f, ": {task}, attempt {attempt} on worker {worker}")
+            }
+            Self::Left { task, error } => write!(f, ": {task}: {error}"),
+            Self::Retried { task, attempt, error, .. } => {
+                write!(f, ": {task}, after attempt {attempt}: {error}")
+            }
+            Self::Ended { task, error, queue_time, run, .. } => {
+                ended(f, *task, error, *queue_time, run)
+            }
+            Self::Freed { task, run } => {
+                write!(f, ": worker {} of {task}, after {:?}", run.worker, run.run_time)
+            }
+            Self::WorkerUp { worker, pid, took } => write!(f, ": {worker} (pid {pid}), {took:?}"),
+            Self::WorkerServes { worker } | Self::WorkerStandsBy { worker } => {
+                write!(f, ": {worker}")
+            }
+            Self::WorkerWorn { worker, why } => write!(f, ": {worker}, {why:?}"),
+            Self::WorkerKilled { worker, task } => write!(f, ": {worker}, for {task}"),
+            Self::WorkerLost { report, .. } => write!(f, ": {report}"),
+            Self::WorkerLeft { worker, pid, why } => write!(f, ": {worker} (pid {pid}), {why:?}"),
+        }
+    }
+}
+
+fn ended(
+    f: &mut fmt::Formatter<'_>,
+    task: TaskId,
+    error: &Option<Error>,
+    queue_time: Duration,
+    run: &Option<Run>,
+) -> fmt::Result {
+    write!(f, ": {task}")?;
+    if let Some(error) = error {
+        write!(f, ": {error}")?;
+    }
+    match run {
+        Some(run) => {
+            write!(f, "; ran {:?} on worker {}, waited {queue_time:?}", run.run_time, run.worker)
+        }
+        None => write!(f, "; {queue_time:?} after its submit"),
+    }
+}

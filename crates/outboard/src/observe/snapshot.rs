@@ -1,0 +1,229 @@
+//! Counters at one moment, for pages and the command line.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::ids::TaskId;
+use crate::observe::event::Worn;
+use crate::observe::figures::{FunctionSnapshot, TenantSnapshot};
+use crate::observe::roster::{CrashReport, PanicReport, Restarts};
+
+/// What a client and its engine were doing at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The engine's name: `local`, `inline` or `dask`.
+    pub engine: &'static str,
+    /// Time since the engine was started: the clock of
+    /// [`Event::at`](crate::Event::at).
+    pub uptime: Duration,
+    /// Whether tasks are taken: it was not drained or shut down, and workers can
+    /// be started.
+    pub open: bool,
+    /// How many workers the engine keeps.
+    pub workers: usize,
+    /// How many cores this process may use; of a cluster, how many tasks its
+    /// workers run at once.
+    pub cores: usize,
+    /// The memory, in bytes, that this process may use, or the workers of a
+    /// cluster; 0 where not known.
+    pub memory_bytes: u64,
+    /// Tasks that wait for a worker.
+    pub queued: usize,
+    /// How many tasks may wait.
+    pub queue_limit: usize,
+    /// How long all tasks that wait need to start, at the speed measured of late
+    /// and with what runs now.
+    pub predicted_wait: Duration,
+    /// Tasks that a worker has, running or next in line there.
+    pub running: usize,
+    /// Tasks taken since the start.
+    pub submitted: u64,
+    /// Submits that shared the task of an earlier one.
+    pub coalesced: u64,
+    /// Tasks that gave a result.
+    pub done: u64,
+    /// Tasks that ended with an error of their own: panicked, lost, closed.
+    pub failed: u64,
+    /// Waiters that left before the result.
+    pub cancelled: u64,
+    /// Waiters whose time ran out.
+    pub timed_out: u64,
+    /// Submits that were refused because a bound was met, or their arguments are
+    /// quarantined.
+    pub refused: u64,
+    /// How often workers' processes came to an end, and why.
+    pub restarts: Restarts,
+    /// Who waits, by priority (the highest first) and tenant: at most a thousand
+    /// lines.
+    pub queue: Vec<LineSnapshot>,
+    /// What each task function cost since the start; those that had a submit.
+    pub per_function: Vec<FunctionSnapshot>,
+    /// What each tenant cost: the thousand that submitted last, of those that
+    /// have tasks or were seen of late.
+    pub per_tenant: Vec<TenantSnapshot>,
+    /// Each worker that is up, and those that stand by.
+    pub per_worker: Vec<WorkerSnapshot>,
+    /// The last sixteen workers that crashed, in full, the oldest first.
+    pub crashes: Vec<CrashReport>,
+    /// The last sixteen panics, in full, the oldest first.
+    pub panics: Vec<PanicReport>,
+}
+
+/// The tasks of one tenant and priority that wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LineSnapshot {
+    /// Their priority.
+    pub priority: i32,
+    /// Their tenant; `None` stands for all submits that name none.
+    pub tenant: Option<String>,
+    /// How many they are.
+    pub queued: usize,
+    /// How long ago the oldest of them was submitted.
+    pub oldest: Duration,
+}
+
+/// What a worker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// It waits for a task.
+    Idle,
+    /// It executes a task.
+    Busy,
+    /// It executes a task that nobody wants any more, and is asked or about to be
+    /// killed.
+    Stopping,
+    /// It is ready to take the place of another one.
+    Standby,
+}
+
+/// What a worker executes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CurrentTask {
+    /// The task.
+    pub task: TaskId,
+    /// The task function's name.
+    pub function: &'static str,
+    /// Which execution of the task it is, counting from 1.
+    pub attempt: u32,
+    /// The tenant that the task is charged to; `None` if it names none.
+    pub tenant: Option<String>,
+    /// When it started, in time since the engine was started.
+    pub since: Duration,
+    /// For how long it has been running.
+    pub run_time: Duration,
+}
+
+/// What one worker was doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerSnapshot {
+    /// The worker's number, as in its log lines; a replacement keeps it.
+    pub number: usize,
+    /// The process.
+    pub pid: u32,
+    /// Tasks that this process has executed.
+    pub done: u64,
+    /// Whether it has a task.
+    pub busy: bool,
+    /// Whether it stands by, to take the place of another.
+    pub standby: bool,
+    /// What it does.
+    pub state: WorkerState,
+    /// The task that it executes, unless nobody wants that any more.
+    pub task: Option<CurrentTask>,
+    /// Tasks that were sent ahead to it.
+    pub next_in_line: usize,
+    /// Resident memory, in bytes, now or as last measured; `None` for a thread.
+    pub memory_bytes: Option<u64>,
+    /// CPU time that this process has used; `None` where it is not known, and for
+    /// a thread.
+    pub cpu_time: Option<Duration>,
+    /// Why it is to be replaced, if it is.
+    pub worn: Option<Worn>,
+    /// How often this worker's process came to an end, and why.
+    pub restarts: Restarts,
+}
+
+impl WorkerSnapshot {
+    /// A worker of which nothing is known but this.
+    pub(crate) fn new(number: usize, pid: u32, done: u64, busy: bool) -> Self {
+        Self {
+            number,
+            pid,
+            done,
+            busy,
+            standby: false,
+            state: if busy { WorkerState::Busy } else { WorkerState::Idle },
+            task: None,
+            next_in_line: 0,
+            memory_bytes: None,
+            cpu_time: None,
+            worn: None,
+            restarts: Restarts::default(),
+        }
+    }
+
+    /// Asks the system what the process uses. Not for a thread of this process.
+    pub(crate) fn measure(&mut self) {
+        #[cfg(all(feature = "local", target_os = "linux"))]
+        if self.pid != std::process::id() {
+            let memory = crate::task::system::memory(&format!("/proc/{}/statm", self.pid));
+            self.memory_bytes = memory.map(|now| now.resident_bytes).or(self.memory_bytes);
+            self.cpu_time = cpu_time(self.pid);
+        }
+    }
+}
+
+/// User and system time of a process, to a clock tick (proc_pid_stat(5), fields
+/// 14 and 15).
+#[cfg(all(feature = "local", target_os = "linux"))]
+fn cpu_time(pid: u32) -> Option<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it is in brackets, and may hold anything.
+    let (_, after_name) = text.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    let (user, system) = (ticks()?, ticks()?);
+    let per_second = rustix::param::clock_ticks_per_second();
+    Some(Duration::from_secs_f64((user + system) as f64 / per_second as f64))
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Client")?;
+        writeln!(f, "  Engine:  {}", self.engine)?;
+        writeln!(f, "  Workers: {}", self.workers)?;
+        writeln!(f, "  Cores:   {}", self.cores)?;
+        write!(f, "  Memory:  {:.2} GB", self.memory_bytes as f64 / 1e9)
+    }
+}
+
+/// What this process may use of the machine.
+pub(crate) struct Host;
+
+impl Host {
+    /// Cores, as affinity and the quotas of control groups, version 1 and 2, allow,
+    /// which std looks at; at least one.
+    pub(crate) fn cores() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+
+    /// Memory of the machine or of the cgroup, whichever is less.
+    pub(crate) fn memory_bytes() -> u64 {
+        let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+        let limit = limits
+            .iter()
+            .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+        limit.chain(machine_memory_bytes()).min().unwrap_or(0)
+    }
+}
+
+fn machine_memory_bytes() -> Option<u64> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}

@@ -1,0 +1,754 @@
+//! What is owed to whom: tasks, those who wait for them, and how each ends.
+//!
+//! Pure: events and the time come in, replies and requests to placement come
+//! out. No clock, no I/O, no runtime; the same for every engine.
+//!
+//! A **task** is one execution that is owed; a **waiter** is one submit that
+//! wants its result. Most tasks have one waiter; submits with equal keys share
+//! a task. States of a task:
+//!
+//! | state | event | next |
+//! |---|---|---|
+//! | `Queued` | `placed` | `Placed`, with a provisional attempt number |
+//! | `Placed` | `moved` (taken back before it started) | `Queued`; the attempt does not count |
+//! | `Placed` | `finished` with a result | gone; all waiters get it |
+//! | `Placed` | `finished` with a panic, or `lost` | `Queued` if retries are left, else gone |
+//! | `Queued` | `failed` (its arguments are refused by now) | gone |
+//! | `Placed` | `suspected` too often | gone, or one retry fewer |
+//! | any | `leave` of the last waiter | gone; the engine is told to stop it |
+//! | any | `leave` of another waiter | unchanged; that waiter alone gets its error |
+//!
+//! Invariants, checked by `check_invariants` after every step of the tests:
+//! every task has a waiter, every waiter's task exists and lists it; every
+//! deadline is that of a living waiter; the sum of argument bytes is right;
+//! every key leads to a task that holds it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::error::{Bound, Error, Repr, Stage};
+use crate::ids::{SlotId, Tagged, TaskId, TenantId, WaiterId};
+use crate::observe::event::{EventKind, Run};
+use crate::observe::figures::{Book, Sums};
+use crate::observe::record::{Record, tell};
+use crate::sched::admission::part;
+use crate::sched::placement::Place;
+use crate::sched::stamp::Stamp;
+use crate::task::outcome::Usage;
+use crate::task::registry::Function;
+use crate::trace::Origin;
+use crate::value::args::Args;
+use crate::value::payload::Payload;
+
+pub(crate) use key::Key;
+
+/// What makes two submits the same.
+mod key;
+
+/// What one execution gave.
+mod report;
+
+/// What is told of a task.
+mod story;
+
+pub use report::Report;
+pub(crate) use report::{Ran, Reply};
+
+/// What a caller asks of one submit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Options {
+    pub(crate) priority: i32,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retries: u32,
+    pub(crate) tenant: Option<Arc<str>>,
+    pub(crate) weight: u32,
+    pub(crate) key: Option<Arc<str>>,
+    /// How long it may go on after it was asked to stop, if that was said.
+    pub(crate) grace: Option<Duration>,
+    /// The caller has just waited for room, and is let in although another
+    /// caller may have been quicker.
+    pub(crate) found_room: bool,
+}
+
+/// One submit.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) function: &'static Function,
+    pub(crate) args: Args,
+    pub(crate) options: &'a Options,
+    /// How long the function runs, where that is steady and known.
+    pub(crate) steady_ns: Option<NonZeroU64>,
+    /// The span in which it was submitted.
+    pub(crate) origin: Option<Arc<Origin>>,
+}
+
+/// The bounds of the queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) tasks: usize,
+    pub(crate) bytes: usize,
+}
+
+/// What the queue holds, with the task that is submitted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fill {
+    bounds: Bounds,
+    queued: usize,
+    bytes: usize,
+}
+
+impl Fill {
+    /// The bound that is broken; of tasks, half of the bound or all of it.
+    pub(crate) fn broken(self, half: bool) -> Option<Bound> {
+        let Bounds { tasks, bytes } = self.bounds;
+        if self.queued > part(tasks, half) {
+            Some(Bound::Tasks(tasks))
+        } else if self.bytes > bytes {
+            Some(Bound::Bytes(bytes))
+        } else {
+            None
+        }
+    }
+}
+
+/// The most submits, of all tasks together, that wait for the task of another.
+const MAX_SHARERS: usize = 1 << 16;
+
+/// How many workers may die with the same task in front of them, not started;
+/// fewer if its arguments are large, and may be what they died of.
+const DOUBTS: u8 = 10;
+const DOUBTS_OF_LARGE: u8 = 3;
+
+/// Why a waiter leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    Cancelled,
+    TimedOut,
+}
+
+/// What a waiter is given, with the handle to give it through.
+pub(crate) type Settled<W> = (W, Result<Reply, Error>);
+
+/// What became of a submit.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Submitted {
+    /// A new task, which wants a place in the queue.
+    New(WaiterId, TaskId),
+    /// The task of an earlier submit, whose priority may have risen.
+    Joined(WaiterId, TaskId),
+}
+
+/// What placement has to do after a task changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing: the event was late, or others still wait.
+    Nothing,
+    /// The task is gone; this was its place.
+    Ended(Place),
+    /// The task waits again, at its old place.
+    Requeue(TaskId),
+}
+
+/// Numbers of tasks since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) submitted: u64,
+    pub(crate) coalesced: u64,
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) refused: u64,
+}
+
+/// The ledger; `W` is the handle through which a waiter gets its result.
+#[derive(Debug)]
+pub(crate) struct Ledger<W> {
+    bounds: Bounds,
+    tasks: Slab<Task>,
+    waiters: Slab<Waiter<W>>,
+    keys: HashMap<Arc<Key>, TaskId>,
+    deadlines: BTreeSet<(Instant, WaiterId)>,
+    queued: usize,
+    bytes: usize,
+    last_tag: NonZeroU32,
+    counts: Counts,
+    pub(crate) book: Book,
+    /// What happens to tasks, while someone wants to know.
+    pub(crate) record: Option<Box<Record>>,
+}
+
+/// One execution that is owed; small, for a million of them may wait.
+#[derive(Debug)]
+pub(crate) struct Task {
+    tag: NonZeroU32,
+    pub(crate) function: &'static Function,
+    pub(crate) args: Args,
+    /// The execution that runs now, or else the one that would be next.
+    pub(crate) attempt: u32,
+    retries: u32,
+    /// How many workers died with this task in front of them, not started.
+    doubts: u8,
+    pub(crate) submitted: Stamp,
+    state: State,
+    /// Whether its first waiter has a timeout.
+    pub(crate) hurried: bool,
+    /// How long its function ran of late, where that is steady.
+    pub(crate) steady_ns: Option<NonZeroU64>,
+    /// The span of its first submit.
+    pub(crate) origin: Option<Arc<Origin>>,
+    waiters: Waiters,
+    /// What few tasks have.
+    seldom: Option<Box<Seldom>>,
+}
+
+#[derive(Debug, Default)]
+struct Seldom {
+    key: Option<Arc<Key>>,
+    /// How long it may go on after it was asked to stop, if that was said.
+    grace: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Queued(Place),
+    Placed(Place, SlotId),
+}
+
+/// The waiters of one task; nearly always one.
+#[derive(Debug)]
+enum Waiters {
+    One(WaiterId),
+    #[expect(clippy::box_collection, reason = "a task with one waiter needs no room for it")]
+    Many(Box<BTreeSet<WaiterId>>),
+}
+
+#[derive(Debug)]
+struct Waiter<W> {
+    tag: NonZeroU32,
+    task: TaskId,
+    handle: W,
+    timeout: Option<Box<Timeout>>,
+}
+
+/// How long a waiter waits, and until when.
+#[derive(Clone, Copy, Debug)]
+struct Timeout {
+    length: Duration,
+    deadline: Instant,
+}
+
+impl<W> Ledger<W> {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            tasks: Slab::new(),
+            waiters: Slab::new(),
+            keys: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            queued: 0,
+            bytes: 0,
+            last_tag: NonZeroU32::MIN,
+            counts: Counts::default(),
+            book: Book::default(),
+            record: None,
+        }
+    }
+
+    /// Takes a submit, or refuses it because the queue is full: of tasks, or of
+    /// submits that would share the task of another. `admit` gives a new task
+    /// its place in the queue, or says which bound it meets.
+    pub(crate) fn submit(
+        &mut self,
+        now: Instant,
+        request: Request<'_>,
+        handle: W,
+        tenant: TenantId,
+        admit: impl FnOnce(Fill) -> Result<Place, Bound>,
+    ) -> Result<Submitted, Bound> {
+        let key = Key::of(&request).map(Arc::new);
+        if let Some(task) = key.as_ref().and_then(|key| self.keys.get(key).copied()) {
+            if self.waiters.len() - self.tasks.len() >= MAX_SHARERS {
+                return Err(self.refuse(&request, tenant, Bound::Sharers(MAX_SHARERS)));
+            }
+            self.counts.coalesced += 1;
+            return Ok(self.join(now, task, handle, request.options));
+        }
+        match admit(self.fill(request.args.len())) {
+            Err(bound) => Err(self.refuse(&request, tenant, bound)),
+            Ok(place) => Ok(self.create(now, request, key, handle, place)),
+        }
+    }
+
+    fn refuse(&mut self, request: &Request<'_>, tenant: TenantId, bound: Bound) -> Bound {
+        self.refused(request.function, tenant);
+        bound
+    }
+
+    /// A submit was refused.
+    pub(crate) fn refused(&mut self, function: &'static Function, tenant: TenantId) {
+        self.counts.refused += 1;
+        self.book.note(function, tenant, |figures| figures.refused += 1);
+    }
+
+    fn create(
+        &mut self,
+        now: Instant,
+        request: Request<'_>,
+        key: Option<Arc<Key>>,
+        handle: W,
+        place: Place,
+    ) -> Submitted {
+        let tag = self.tag();
+        let task = TaskId(Tagged::new(self.tasks.vacant_key(), tag));
+        let waiter = self.enter(now, task, handle, request.options.timeout);
+        if let Some(record) = &mut self.record {
+            record.push_often(|| story::taken(task, &request, self.queued));
+        }
+        self.bytes += request.args.len();
+        self.queued += 1;
+        self.counts.submitted += 1;
+        self.book.note(request.function, place.tenant, |figures| figures.submitted += 1);
+        if let Some(key) = &key {
+            self.keys.insert(key.clone(), task);
+        }
+        self.tasks.insert(Task {
+            tag,
+            function: request.function,
+            args: request.args,
+            attempt: 1,
+            retries: request.options.retries,
+            doubts: 0,
+            submitted: now.into(),
+            state: State::Queued(place),
+            hurried: request.options.timeout.is_some(),
+            steady_ns: request.steady_ns,
+            origin: request.origin,
+            waiters: Waiters::One(waiter),
+            seldom: Seldom::of(key, request.options.grace),
+        });
+        Submitted::New(waiter, task)
+    }
+
+    fn join(&mut self, now: Instant, id: TaskId, handle: W, options: &Options) -> Submitted {
+        let waiter = self.enter(now, id, handle, options.timeout);
+        let task = self.tasks.get_mut(id.0.key()).expect("keys lead to living tasks");
+        task.waiters.push(waiter);
+        task.retries = task.retries.max(options.retries);
+        if options.grace > task.grace() {
+            task.seldom.get_or_insert_default().grace = options.grace;
+        }
+        tell(&mut self.record, || EventKind::Joined { task: id });
+        Submitted::Joined(waiter, id)
+    }
+
+    fn enter(
+        &mut self,
+        now: Instant,
+        task: TaskId,
+        handle: W,
+        timeout: Option<Duration>,
+    ) -> WaiterId {
+        let tag = self.tag();
+        let id = WaiterId(Tagged::new(self.waiters.vacant_key(), tag));
+        // A timeout too long for the clock is none.
+        let timeout = timeout.and_then(|length| {
+            let deadline = now.checked_add(length)?;
+            self.deadlines.insert((deadline, id));
+            Some(Box::new(Timeout { length, deadline }))
+        });
+        self.waiters.insert(Waiter { tag, task, handle, timeout });
+        id
+    }
+
+    fn tag(&mut self) -> NonZeroU32 {
+        self.last_tag = self.last_tag.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        self.last_tag
+    }
+
+    /// What the queue would hold with one more task of that size.
+    pub(crate) fn fill(&self, bytes: usize) -> Fill {
+        let bytes = self.bytes.saturating_add(bytes);
+        Fill { bounds: self.bounds, queued: self.queued + 1, bytes }
+    }
+
+    /// A living task.
+    pub(crate) fn task(&self, id: TaskId) -> Option<&Task> {
+        self.tasks.get(id.0.key()).filter(|task| task.tag == id.0.tag())
+    }
+
+    fn task_mut(&mut self, id: TaskId) -> Option<&mut Task> {
+        self.tasks.get_mut(id.0.key()).filter(|task| task.tag == id.0.tag())
+    }
+
+    /// The task that a waiter waits for, and whether it is the only one.
+    pub(crate) fn waits_for(&self, id: WaiterId) -> Option<(TaskId, bool)> {
+        let waiter = self.waiter(id)?;
+        let task = self.task(waiter.task)?;
+        Some((waiter.task, matches!(task.waiters, Waiters::One(_))))
+    }
+
+    /// All who wait for a task; none if it has ended.
+    pub(crate) fn waiters(&self, id: TaskId) -> Vec<WaiterId> {
+        match self.task(id).map(|task| &task.waiters) {
+            None => Vec::new(),
+            Some(Waiters::One(waiter)) => vec![*waiter],
+            Some(Waiters::Many(all)) => all.iter().copied().collect(),
+        }
+    }
+
+    fn waiter(&self, id: WaiterId) -> Option<&Waiter<W>> {
+        self.waiters.get(id.0.key()).filter(|waiter| waiter.tag == id.0.tag())
+    }
+
+    /// When the time of the last of a task's waiters runs out, if each has one.
+    pub(crate) fn deadline(&self, task: &Task) -> Option<Instant> {
+        let deadline = |id: WaiterId| self.waiter(id)?.deadline();
+        match &task.waiters {
+            Waiters::One(id) => deadline(*id),
+            Waiters::Many(ids) => {
+                let deadlines: Option<Vec<_>> = ids.iter().map(|id| deadline(*id)).collect();
+                deadlines?.into_iter().max()
+            }
+        }
+    }
+
+    /// A queued task was given to a slot.
+    pub(crate) fn placed(&mut self, id: TaskId, slot: SlotId) {
+        let Some(task) = self.task_mut(id) else { return };
+        let State::Queued(place) = task.state else { return };
+        task.state = State::Placed(place, slot);
+        self.queued -= 1;
+    }
+
+    /// A placed task was taken back before it started; it did not count as an
+    /// attempt.
+    pub(crate) fn moved(&mut self, id: TaskId) -> Next {
+        tell(&mut self.record, || EventKind::TakenBack { task: id });
+        self.waits_again(id)
+    }
+
+    fn waits_again(&mut self, id: TaskId) -> Next {
+        let Some(task) = self.task_mut(id) else { return Next::Nothing };
+        let State::Placed(place, _) = task.state else { return Next::Nothing };
+        task.state = State::Queued(place);
+        self.queued += 1;
+        Next::Requeue(id)
+    }
+
+    /// A queued task got a better place.
+    pub(crate) fn replaced(&mut self, id: TaskId, place: Place) {
+        if let Some(task) = self.task_mut(id) {
+            match &mut task.state {
+                State::Queued(old) | State::Placed(old, _) => *old = place,
+            }
+        }
+    }
+
+    /// A worker ended an attempt that ran to its end.
+    pub(crate) fn finished(
+        &mut self,
+        now: Instant,
+        (id, attempt): (TaskId, u32),
+        outcome: Result<Payload, Error>,
+        (usage, worker): (Usage, usize),
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        let Some(task) = self.current(id, attempt) else { return Next::Nothing };
+        match outcome {
+            Err(error) if is_crash(&error) && task.retries > 0 => {
+                self.again(id, error, Some((usage, worker)))
+            }
+            Err(error) => self.failed(id, error, Some((usage, worker)), settled),
+            Ok(payload) => {
+                let all = now.saturating_duration_since(task.submitted.at());
+                let ran = Ran::new(task.attempt, worker, all, usage);
+                let (function, tenant) = (task.function, task.place().tenant);
+                self.counts.done += 1;
+                self.book.done(function, tenant, ran.queue_ns, usage);
+                self.settle(id, Ok(Reply { payload, ran }), Some((usage, worker)), settled)
+            }
+        }
+    }
+
+    /// The worker died during an attempt; `again` is whether another one may
+    /// follow.
+    pub(crate) fn lost(
+        &mut self,
+        (id, attempt): (TaskId, u32),
+        (error, again): (Error, bool),
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        match self.current(id, attempt) {
+            None => Next::Nothing,
+            Some(task) if task.retries > 0 && again => self.again(id, error, None),
+            Some(_) => self.failed(id, error, None, settled),
+        }
+    }
+
+    /// A task ends with an error of its own.
+    pub(crate) fn failed(
+        &mut self,
+        id: TaskId,
+        error: Error,
+        used: Option<(Usage, usize)>,
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        self.counts.failed += 1;
+        self.note(id, |figures| figures.failed(&error));
+        self.settle(id, Err(error), used, settled)
+    }
+
+    /// A worker died unasked while this task was the next that it would have
+    /// started. Perhaps someone killed it, and the task moves on unharmed;
+    /// perhaps it could not even take in the arguments, and the next will not
+    /// either. After [`DOUBTS`] of them it is put down to the task.
+    pub(crate) fn suspected(
+        &mut self,
+        id: TaskId,
+        error: Error,
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        let Some(task) = self.task_mut(id) else { return Next::Nothing };
+        task.doubts += 1;
+        let large = matches!(task.args.payload, Payload::Shared(_));
+        let limit = if large { DOUBTS_OF_LARGE } else { DOUBTS };
+        if task.doubts < limit {
+            return Next::Nothing;
+        }
+        task.doubts = 0;
+        if task.retries > 0 {
+            task.retries -= 1;
+            return Next::Nothing;
+        }
+        self.failed(id, error, None, settled)
+    }
+
+    /// The task, if that attempt of it is the one that is placed now.
+    pub(crate) fn current(&self, id: TaskId, attempt: u32) -> Option<&Task> {
+        self.task(id)
+            .filter(|task| task.attempt == attempt && matches!(task.state, State::Placed(..)))
+    }
+
+    fn again(&mut self, id: TaskId, error: Error, used: Option<(Usage, usize)>) -> Next {
+        let Some(task) = self.task_mut(id) else { return Next::Nothing };
+        let attempt = task.attempt;
+        task.retries -= 1;
+        task.attempt += 1;
+        let run = used.map(Run::from);
+        tell(&mut self.record, || EventKind::Retried { task: id, attempt, error, run });
+        self.waits_again(id)
+    }
+
+    /// A waiter leaves, and gets its error; the last one takes the task along.
+    /// `stage` is how far the task has come.
+    pub(crate) fn leave(
+        &mut self,
+        id: WaiterId,
+        why: Leave,
+        stage: Stage,
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        let Some((task_id, last)) = self.waits_for(id) else { return Next::Nothing };
+        let timeout = self.waiter(id).and_then(|waiter| waiter.timeout.as_deref());
+        let timeout = timeout.map(|timeout| timeout.length).unwrap_or_default();
+        let error = Error::new(match why {
+            Leave::Cancelled => Repr::Cancelled,
+            Leave::TimedOut => Repr::TimedOut { stage, timeout },
+        });
+        match why {
+            Leave::Cancelled => self.counts.cancelled += 1,
+            Leave::TimedOut => self.counts.timed_out += 1,
+        }
+        self.note(task_id, |figures| match why {
+            Leave::Cancelled => figures.cancelled += 1,
+            Leave::TimedOut => figures.timed_out += 1,
+        });
+        if last {
+            return self.settle(task_id, Err(error), None, settled);
+        }
+        if let Some(task) = self.task_mut(task_id) {
+            task.waiters.remove(id);
+        }
+        tell(&mut self.record, || EventKind::Left { task: task_id, error: error.clone() });
+        settled.extend(self.exit(id).map(|handle| (handle, Err(error))));
+        Next::Nothing
+    }
+
+    /// The waiter whose deadline is the first that has passed.
+    pub(crate) fn expired(&self, now: Instant) -> Option<WaiterId> {
+        self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
+    }
+
+    /// The earliest deadline of all.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Ends every task with the same error.
+    pub(crate) fn clear(&mut self, error: &Error, settled: &mut Vec<Settled<W>>) -> Vec<Next> {
+        let ids: Vec<TaskId> =
+            (self.tasks.iter()).map(|(key, task)| TaskId(Tagged::new(key, task.tag))).collect();
+        ids.into_iter().map(|id| self.failed(id, error.clone(), None, settled)).collect()
+    }
+
+    fn note(&mut self, id: TaskId, change: impl Fn(&mut Sums)) {
+        let task = &self.tasks[id.0.key()];
+        self.book.note(task.function, task.place().tenant, change);
+    }
+
+    /// Ends a task that waits and has no use any more: all who wait for it have
+    /// a deadline, and have less time left than it needs.
+    pub(crate) fn end_if_late(
+        &mut self,
+        now: Instant,
+        id: TaskId,
+        needs: Duration,
+        settled: &mut Vec<Settled<W>>,
+    ) -> Option<Next> {
+        let waiters = match &self.task(id)?.waiters {
+            Waiters::One(waiter) => {
+                let deadline = self.waiter(*waiter)?.deadline()?;
+                (deadline <= now + needs).then_some(vec![*waiter])?
+            }
+            Waiters::Many(all) => {
+                let late = |waiter: &WaiterId| {
+                    let deadline = self.waiter(*waiter).and_then(Waiter::deadline);
+                    deadline.is_some_and(|deadline| deadline <= now + needs)
+                };
+                all.iter().all(late).then(|| all.iter().copied().collect())?
+            }
+        };
+        let left = |waiter| self.leave(waiter, Leave::TimedOut, Stage::Queued, settled);
+        waiters.into_iter().map(left).last()
+    }
+
+    /// Removes a task and gives its waiters what it ended with.
+    fn settle(
+        &mut self,
+        id: TaskId,
+        result: Result<Reply, Error>,
+        used: Option<(Usage, usize)>,
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        let task = self.tasks.remove(id.0.key());
+        if let Some(record) = &mut self.record {
+            let all_ns = record.ns_since(task.submitted.at());
+            record.push_often(|| story::ended(id, &task, &result, used, all_ns));
+        }
+        self.bytes -= task.args.len();
+        if let Some(key) = task.key() {
+            self.keys.remove(key);
+        }
+        match task.waiters {
+            Waiters::One(waiter) => {
+                settled.extend(self.exit(waiter).map(|handle| (handle, result)));
+            }
+            Waiters::Many(waiters) => {
+                let result = result.map(|reply| Reply { payload: reply.payload.share(), ..reply });
+                for waiter in *waiters {
+                    settled.extend(self.exit(waiter).map(|handle| (handle, result.clone())));
+                }
+            }
+        }
+        match task.state {
+            State::Queued(place) => {
+                self.queued -= 1;
+                Next::Ended(place)
+            }
+            State::Placed(place, _) => Next::Ended(place),
+        }
+    }
+
+    fn exit(&mut self, id: WaiterId) -> Option<W> {
+        self.waiter(id)?;
+        let waiter = self.waiters.remove(id.0.key());
+        if let Some(deadline) = waiter.deadline() {
+            self.deadlines.remove(&(deadline, id));
+        }
+        Some(waiter.handle)
+    }
+
+    /// How many tasks wait for a slot.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// How many tasks are owed, waiting or placed.
+    pub(crate) fn owed(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+impl Task {
+    /// What it shares with other submits of the same.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        self.seldom.as_ref()?.key.as_deref()
+    }
+
+    /// How long it may go on after it was asked to stop, if that was said.
+    pub(crate) fn grace(&self) -> Option<Duration> {
+        self.seldom.as_ref()?.grace
+    }
+
+    /// The slot that has it, if it is placed.
+    pub(crate) fn slot(&self) -> Option<SlotId> {
+        match self.state {
+            State::Queued(_) => None,
+            State::Placed(_, slot) => Some(slot),
+        }
+    }
+
+    /// Its place in the queue, or the one that it would return to.
+    pub(crate) fn place(&self) -> Place {
+        match self.state {
+            State::Queued(place) | State::Placed(place, _) => place,
+        }
+    }
+}
+
+impl Seldom {
+    fn of(key: Option<Arc<Key>>, grace: Option<Duration>) -> Option<Box<Self>> {
+        (key.is_some() || grace.is_some()).then(|| Box::new(Self { key, grace }))
+    }
+}
+
+impl<W> Waiter<W> {
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.timeout.as_ref()?.deadline)
+    }
+}
+
+impl Waiters {
+    fn push(&mut self, id: WaiterId) {
+        match self {
+            Self::One(first) => *self = Self::Many(Box::new(BTreeSet::from([*first, id]))),
+            Self::Many(all) => drop(all.insert(id)),
+        }
+    }
+
+    fn remove(&mut self, id: WaiterId) {
+        if let Self::Many(all) = self {
+            all.remove(&id);
+            if all.len() == 1 {
+                *self = Self::One(*all.first().expect("there is one"));
+            }
+        }
+    }
+}
+
+/// Whether the function itself failed, and might not the next time.
+fn is_crash(error: &Error) -> bool {
+    error.is_panicked() || error.is_raised()
+}
+
+#[cfg(test)]
+mod tests;

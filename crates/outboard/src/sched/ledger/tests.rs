@@ -1,0 +1,341 @@
+//! The ledger's rules, one by one.
+
+use super::*;
+use crate::TaskFunction;
+use crate::error::ErrorKind;
+use crate::sched::placement::Placement;
+use crate::task::registry::function;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn bounds(tasks: usize, bytes: usize) -> Bounds {
+    Bounds { tasks, bytes }
+}
+
+fn known<F: TaskFunction<M>, M>(_: F) -> &'static Function {
+    function::<F, M>().unwrap()
+}
+
+impl TaskId {
+    pub(crate) fn for_test(index: u32) -> Self {
+        Self(Tagged::new(index as usize, NonZeroU32::MIN.saturating_add(index)))
+    }
+}
+
+impl<W> Ledger<W> {
+    /// Re-checks the invariants of the module's documentation.
+    pub(crate) fn check_invariants(&self) {
+        let mut waiters = 0;
+        for (key, task) in &self.tasks {
+            let id = TaskId(Tagged::new(key, task.tag));
+            for waiter in task.waiters.iter() {
+                assert_eq!(self.waiter(*waiter).expect("a listed waiter lives").task, id);
+                waiters += 1;
+            }
+            assert!(task.waiters.iter().next().is_some(), "a task without a waiter");
+            if let Some(key) = task.key() {
+                assert_eq!(self.keys.get(key), Some(&id), "a key leads to its task");
+            }
+        }
+        assert_eq!(waiters, self.waiters.len(), "every waiter is listed once");
+        assert_eq!(self.keys.len(), self.tasks.iter().filter(|(_, t)| t.key().is_some()).count());
+        assert_eq!(self.bytes, self.tasks.iter().map(|(_, t)| t.args.len()).sum::<usize>());
+        let queued = |task: &Task| matches!(task.state, State::Queued(_));
+        assert_eq!(self.queued, self.tasks.iter().filter(|(_, task)| queued(task)).count());
+        for (deadline, id) in &self.deadlines {
+            let waiter = self.waiter(*id).expect("a deadline's waiter lives");
+            assert_eq!(waiter.deadline(), Some(*deadline));
+        }
+        let timed = self.waiters.iter().filter(|(_, waiter)| waiter.timeout.is_some()).count();
+        assert_eq!(timed, self.deadlines.len());
+    }
+
+    /// Every task is where placement has it, and nowhere else.
+    pub(crate) fn check_agrees_with(&self, placement: &crate::sched::placement::Placement) {
+        for (key, task) in &self.tasks {
+            let id = TaskId(Tagged::new(key, task.tag));
+            match task.state {
+                State::Queued(place) => assert_eq!(placement.at(place), Some(id)),
+                State::Placed(_, slot) => assert!(placement.has(slot, id), "{id:?} is nowhere"),
+            }
+        }
+        assert_eq!(placement.waiting(), self.queued, "the queue holds dead tasks");
+    }
+}
+
+impl Waiters {
+    fn iter(&self) -> Box<dyn Iterator<Item = &WaiterId> + '_> {
+        match self {
+            Self::One(id) => Box::new(std::iter::once(id)),
+            Self::Many(all) => Box::new(all.iter()),
+        }
+    }
+}
+
+/// A ledger whose handles are numbers, and what its waiters were given.
+struct Fixture {
+    ledger: Ledger<u32>,
+    placement: Placement,
+    now: Instant,
+    settled: Vec<Settled<u32>>,
+}
+
+impl Fixture {
+    fn new(bounds: Bounds) -> Self {
+        let (placement, now) =
+            (Placement::new(crate::sched::placement::Rules::default()), Instant::now());
+        Self { ledger: Ledger::new(bounds), placement, now, settled: Vec::new() }
+    }
+
+    fn submit(&mut self, handle: u32, options: &Options) -> Result<Submitted, Bound> {
+        let function = known(|x: u8| x);
+        let request = Request {
+            function,
+            args: vec![handle as u8; 10].into(),
+            options,
+            steady_ns: None,
+            origin: None,
+        };
+        let tenant = self.placement.seen(options.tenant.as_ref(), 1, self.now);
+        let submitted = self.ledger.submit(self.now, request, handle, tenant, |fill| {
+            fill.broken(false).map_or(Ok(()), Err)?;
+            Ok(self.placement.place(options.priority, tenant))
+        });
+        self.ledger.check_invariants();
+        submitted
+    }
+
+    fn new_task(&mut self, handle: u32, options: &Options) -> (WaiterId, TaskId) {
+        match self.submit(handle, options) {
+            Ok(Submitted::New(waiter, task)) => (waiter, task),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn place(&mut self, task: TaskId) -> SlotId {
+        let slot = self.placement.slot_up(self.now);
+        self.ledger.placed(task, slot);
+        self.ledger.check_invariants();
+        slot
+    }
+
+    fn finish(&mut self, task: TaskId, attempt: u32, outcome: Result<Vec<u8>, Error>) -> Next {
+        let used = (Usage::default(), 1);
+        let settled = &mut self.settled;
+        let outcome = outcome.map(Payload::from);
+        let next = self.ledger.finished(self.now, (task, attempt), outcome, used, settled);
+        self.ledger.check_invariants();
+        next
+    }
+
+    fn leave(&mut self, waiter: WaiterId, why: Leave, stage: Stage) -> Next {
+        let next = self.ledger.leave(waiter, why, stage, &mut self.settled);
+        self.ledger.check_invariants();
+        next
+    }
+
+    /// Who was given what since the last look.
+    fn given(&mut self) -> Vec<(u32, Result<Vec<u8>, ErrorKind>)> {
+        let settled = self.settled.drain(..);
+        let short = |result: Result<Reply, Error>| {
+            result.map(|reply| reply.payload.to_vec()).map_err(|error| error.kind())
+        };
+        settled.map(|(handle, result)| (handle, short(result))).collect()
+    }
+}
+
+fn keyed(key: &str) -> Options {
+    Options { key: Some(key.into()), ..Options::default() }
+}
+
+fn panic() -> Error {
+    let text = String::new;
+    let panic = crate::Panic { message: text(), location: text(), backtrace: text() };
+    Error::new(Repr::Panicked(panic))
+}
+
+#[test]
+fn the_queue_is_bounded_by_number_and_by_bytes() {
+    let mut by_number = Fixture::new(bounds(1, 100));
+    by_number.new_task(1, &Options::default());
+    assert_eq!(by_number.submit(2, &Options::default()), Err(Bound::Tasks(1)));
+    let mut by_bytes = Fixture::new(bounds(9, 19));
+    by_bytes.new_task(1, &Options::default());
+    assert_eq!(by_bytes.submit(2, &Options::default()), Err(Bound::Bytes(19)));
+    assert_eq!(by_bytes.ledger.counts().refused, 1);
+}
+
+#[test]
+fn a_placed_task_leaves_room_in_the_queue_and_keeps_its_bytes() {
+    let mut fixture = Fixture::new(bounds(1, 19));
+    let (_, task) = fixture.new_task(1, &Options::default());
+    fixture.place(task);
+    assert_eq!(fixture.ledger.fill(9).broken(false), None);
+    assert_eq!(fixture.ledger.fill(10).broken(false), Some(Bound::Bytes(19)));
+}
+
+#[test]
+fn equal_keys_share_one_task_and_each_gets_its_result() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let (_, task) = fixture.new_task(1, &keyed("a"));
+    assert!(matches!(fixture.submit(2, &keyed("a")), Ok(Submitted::Joined(_, t)) if t == task));
+    assert!(matches!(fixture.submit(3, &keyed("b")), Ok(Submitted::New(..))));
+    let other = Options { tenant: Some("t".into()), ..keyed("a") };
+    assert!(matches!(fixture.submit(4, &other), Ok(Submitted::New(..))));
+    fixture.place(task);
+    fixture.finish(task, 1, Ok(vec![7]));
+    assert_eq!(fixture.given(), [(1, Ok(vec![7])), (2, Ok(vec![7]))]);
+    assert!(matches!(fixture.submit(5, &keyed("a")), Ok(Submitted::New(..))));
+}
+
+#[test]
+fn a_waiter_leaves_alone_and_the_last_takes_the_task_along() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let (first, task) = fixture.new_task(1, &keyed("a"));
+    let Ok(Submitted::Joined(second, _)) = fixture.submit(2, &keyed("a")) else { panic!() };
+    assert_eq!(fixture.ledger.waits_for(first), Some((task, false)));
+    assert_eq!(fixture.leave(first, Leave::TimedOut, Stage::Queued), Next::Nothing);
+    assert_eq!(fixture.given(), [(1, Err(ErrorKind::TimedOut))]);
+    assert_eq!(fixture.ledger.waits_for(second), Some((task, true)));
+    let place = fixture.ledger.task(task).unwrap().place();
+    assert_eq!(fixture.leave(second, Leave::Cancelled, Stage::Queued), Next::Ended(place));
+    assert_eq!(fixture.given(), [(2, Err(ErrorKind::Cancelled))]);
+    assert_eq!(fixture.ledger.owed(), 0);
+}
+
+#[test]
+fn panics_and_losses_are_retried_only_if_asked() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let once = Options { retries: 2, ..Options::default() };
+    let (_, task) = fixture.new_task(1, &once);
+    fixture.place(task);
+    assert_eq!(fixture.finish(task, 1, Err(panic())), Next::Requeue(task));
+    fixture.place(task);
+    let lost = Error::new(Repr::WorkerLost(crate::Lost::default()));
+    let next = fixture.ledger.lost((task, 2), (lost, true), &mut fixture.settled);
+    assert_eq!(next, Next::Requeue(task));
+    fixture.place(task);
+    fixture.finish(task, 3, Err(panic()));
+    assert_eq!(fixture.given(), [(1, Err(ErrorKind::Panicked))]);
+}
+
+#[test]
+fn those_who_share_a_task_are_bounded() {
+    let mut ledger = Ledger::new(bounds(1, 100));
+    let (mut placement, now) =
+        (Placement::new(crate::sched::placement::Rules::default()), Instant::now());
+    let tenant = placement.seen(None, 1, now);
+    let mut submit = |handle: u32| {
+        let (function, options) = (known(|x: u8| x), &keyed("a"));
+        let request =
+            Request { function, args: vec![].into(), options, steady_ns: None, origin: None };
+        ledger.submit(now, request, handle, tenant, |_| Ok(placement.place(0, tenant)))
+    };
+    for handle in 0..=MAX_SHARERS as u32 {
+        assert!(submit(handle).is_ok());
+    }
+    assert_eq!(submit(0), Err(Bound::Sharers(MAX_SHARERS)));
+}
+
+#[test]
+fn a_task_that_too_many_workers_died_before_starting_ends() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let (_, task) = fixture.new_task(1, &Options { retries: 1, ..Options::default() });
+    for _ in 0..2 * DOUBTS {
+        assert_eq!(fixture.given(), []);
+        fixture.place(task);
+        let lost = Error::new(Repr::WorkerLost(crate::Lost::default()));
+        fixture.ledger.suspected(task, lost, &mut fixture.settled);
+        fixture.ledger.moved(task);
+        fixture.ledger.check_invariants();
+    }
+    assert_eq!(fixture.given(), [(1, Err(ErrorKind::WorkerLost))]);
+}
+
+#[test]
+fn other_errors_are_never_retried() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let (_, task) = fixture.new_task(1, &Options { retries: 5, ..Options::default() });
+    fixture.place(task);
+    fixture.finish(task, 1, Err(Error::codec("encode the result", "T", "no")));
+    assert_eq!(fixture.given(), [(1, Err(ErrorKind::Codec))]);
+}
+
+#[test]
+fn a_late_message_of_an_older_attempt_is_ignored() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let (_, task) = fixture.new_task(1, &Options { retries: 1, ..Options::default() });
+    fixture.place(task);
+    fixture.finish(task, 1, Err(panic()));
+    fixture.place(task);
+    assert_eq!(fixture.finish(task, 1, Ok(vec![1])), Next::Nothing);
+    assert_eq!(fixture.given(), []);
+    fixture.finish(task, 2, Ok(vec![2]));
+    assert_eq!(fixture.given(), [(1, Ok(vec![2]))]);
+    assert_eq!(fixture.finish(task, 2, Ok(vec![3])), Next::Nothing, "the task is gone");
+}
+
+#[test]
+fn a_task_that_did_not_start_moves_without_counting_as_an_attempt() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let (_, task) = fixture.new_task(1, &Options::default());
+    fixture.place(task);
+    assert_eq!(fixture.ledger.moved(task), Next::Requeue(task));
+    fixture.ledger.check_invariants();
+    assert_eq!(fixture.ledger.task(task).unwrap().attempt, 1);
+}
+
+#[test]
+fn deadlines_come_in_order_and_go_with_their_waiter() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let timed = |ms| Options { timeout: Some(ms * MS), ..Options::default() };
+    let (late, _) = fixture.new_task(1, &timed(9));
+    let (early, _) = fixture.new_task(2, &timed(3));
+    assert_eq!(fixture.ledger.next_deadline(), Some(fixture.now + 3 * MS));
+    assert_eq!(fixture.ledger.expired(fixture.now + 2 * MS), None);
+    assert_eq!(fixture.ledger.expired(fixture.now + 9 * MS), Some(early));
+    fixture.leave(early, Leave::TimedOut, Stage::Queued);
+    assert_eq!(fixture.ledger.expired(fixture.now + 9 * MS), Some(late));
+    fixture.leave(late, Leave::Cancelled, Stage::Queued);
+    assert_eq!(fixture.ledger.next_deadline(), None);
+}
+
+#[test]
+fn a_timeout_beyond_the_clock_is_none() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    fixture.new_task(1, &Options { timeout: Some(Duration::MAX), ..Options::default() });
+    assert_eq!(fixture.ledger.next_deadline(), None);
+}
+
+#[test]
+fn a_task_that_cannot_be_in_time_ends_in_the_queue() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let timeout =
+        |ms| Options { timeout: Some(ms * MS), key: Some("k".into()), ..Options::default() };
+    let (_, task) = fixture.new_task(1, &timeout(10));
+    fixture.submit(2, &timeout(20)).unwrap();
+    let end = |fixture: &mut Fixture, after: Duration, needs: Duration| {
+        let now = fixture.now + after;
+        let next = fixture.ledger.end_if_late(now, task, needs, &mut fixture.settled);
+        fixture.ledger.check_invariants();
+        next
+    };
+    assert_eq!(end(&mut fixture, 10 * MS, Duration::ZERO), None, "the other has time");
+    assert_eq!(end(&mut fixture, 10 * MS, 9 * MS), None);
+    assert!(matches!(end(&mut fixture, 10 * MS, 10 * MS), Some(Next::Ended(_))));
+    let timed_out = || Err(ErrorKind::TimedOut);
+    assert_eq!(fixture.given(), [(1, timed_out()), (2, timed_out())]);
+    let (_, patient) = fixture.new_task(3, &Options::default());
+    let now = fixture.now + 1_000_000 * MS;
+    assert_eq!(fixture.ledger.end_if_late(now, patient, now - fixture.now, &mut vec![]), None);
+}
+
+/// A million of them may wait.
+#[test]
+fn what_waits_is_small() {
+    assert!(size_of::<Task>() <= 144, "a task has {} bytes", size_of::<Task>());
+    let waiter = size_of::<Waiter<&()>>();
+    assert!(waiter <= 32, "a waiter has {waiter} bytes");
+    let result = size_of::<Result<Reply, Error>>();
+    assert!(result <= 64, "a result has {result} bytes");
+}

@@ -1,0 +1,491 @@
+//! What runs where and when: the slots that tasks are given to.
+//!
+//! Pure: events and the time come in, assignments come out. Whose task is next
+//! says [`Shares`]; here is decided whether a slot takes it. A **slot** is what
+//! executes one task at a time (local and inline: a worker). States of a slot:
+//!
+//! | state | event | next |
+//! |---|---|---|
+//! | (none) | `slot_up` | up, empty |
+//! | up | `assign` gave it a task | up, one more outstanding |
+//! | up, outstanding | `freed` | up, one fewer |
+//! | up | `slot_closing` | closing: gets no more tasks |
+//! | any | `slot_down` | (none) |
+//!
+//! A task that was given to a slot and taken back keeps its place in the queue,
+//! and so returns to the front of its tenant's tasks.
+//!
+//! **Sent ahead.** A slot may be given a few tasks while it runs one, so that
+//! microsecond tasks stream. The depth follows the run times that were
+//! measured: about [`AHEAD`] worth of work, one task when runs are longer or
+//! unknown, and one when a slot has made no progress for [`STALE`]. Large
+//! arguments are never sent ahead. [`steal`](Placement::steal) names tasks to
+//! take back: when a slot is empty that their tenant may hold, and when a slot
+//! makes no progress while newer tasks wait, which would overtake them.
+//!
+//! **One tenant leaves a slot free.** A tenant may hold so many slots at once
+//! as its limit says. While another tenant was seen of late, it may not hold
+//! all of them: a short task of the other need not wait for a long one to end.
+//!
+//! Invariants: a task is in the queue or in one slot, never in both; no slot
+//! has more than [`MAX_DEPTH`] outstanding; an idle slot that is up and a task
+//! whose tenant may hold it do not both remain after `assign` gave `None`.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::error::Bound;
+use crate::ids::SlotId;
+use crate::ids::TaskId;
+pub(crate) use crate::ids::TenantId;
+use crate::sched::admission::{Estimate, Part, part};
+pub(crate) use crate::sched::shares::Queued;
+use crate::sched::shares::Shares;
+
+pub(crate) use crate::sched::shares::Place;
+
+/// How long a new task would wait.
+mod forecast;
+/// What is shown of slots and queue.
+mod view;
+
+/// The most tasks outstanding at one slot.
+pub(crate) const MAX_DEPTH: usize = 64;
+
+/// How much work is sent ahead to a slot.
+const AHEAD: Duration = Duration::from_micros(500);
+
+/// After how long without progress a slot is sent nothing ahead.
+const STALE: Duration = Duration::from_millis(1);
+
+/// The most bytes of arguments outstanding at one slot with tasks sent ahead.
+const AHEAD_BYTES: usize = 64 << 10;
+
+/// The queue and the slots.
+#[derive(Debug)]
+pub(crate) struct Placement {
+    shares: Shares,
+    slots: Slab<Slot>,
+    rules: Rules,
+    /// Smoothed run time of tasks, in nanoseconds; `None` before the first.
+    mean_run_ns: Option<f64>,
+    /// How long functions run that are not steady, without that bias to the
+    /// long side.
+    plain: Estimate,
+    /// How long each steady function runs, by its number.
+    steady: Vec<Estimate>,
+}
+
+/// What a tenant may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// The most slots that one tenant may hold at once.
+    pub(crate) tenant_limit: usize,
+    /// Whether a slot is kept free of a tenant while others are about.
+    pub(crate) reserve: bool,
+    /// The most tasks of one tenant that may wait.
+    pub(crate) tenant_queue: usize,
+    /// The longest that a task may be expected to wait.
+    pub(crate) max_wait: Option<Duration>,
+    /// Above how many waiting tasks of a tenant its newest goes first.
+    pub(crate) lifo_above: usize,
+    /// Whether small tasks are sent ahead to slots that are busy.
+    pub(crate) ahead: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            tenant_limit: usize::MAX,
+            reserve: true,
+            tenant_queue: usize::MAX,
+            max_wait: None,
+            lifo_above: usize::MAX,
+            ahead: true,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    closing: bool,
+    /// Was asked to stop this task, and is sent nothing ahead meanwhile.
+    halted: Option<TaskId>,
+    outstanding: VecDeque<Outstanding>,
+    bytes: usize,
+    progress: Instant,
+}
+
+/// A task at a slot; `revoked` ones no longer count as work, but the slot has
+/// not said yet that it skipped them.
+#[derive(Clone, Copy, Debug)]
+struct Outstanding {
+    task: TaskId,
+    tenant: TenantId,
+    bytes: usize,
+    sent: Instant,
+    /// What its tenant was charged when it was sent.
+    estimate_ns: u64,
+    /// How long its function runs, where that is known, in nanoseconds.
+    steady_ns: Option<NonZeroU64>,
+    revoked: bool,
+}
+
+impl Placement {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            shares: Shares::new(rules.lifo_above),
+            slots: Slab::new(),
+            rules,
+            mean_run_ns: None,
+            plain: Estimate::default(),
+            steady: Vec::new(),
+        }
+    }
+
+    /// A tenant submits; `None` is the tenant of submits that name none.
+    pub(crate) fn seen(
+        &mut self,
+        tenant: Option<&Arc<str>>,
+        weight: u32,
+        now: Instant,
+    ) -> TenantId {
+        self.shares.seen(tenant, weight, now)
+    }
+
+    /// A tenant that has tasks, or was seen of late.
+    pub(crate) fn known(&self, tenant: Option<&Arc<str>>) -> Option<TenantId> {
+        self.shares.known(tenant)
+    }
+
+    /// A new place at the end of a tenant's tasks of that priority.
+    pub(crate) fn place(&mut self, priority: i32, tenant: TenantId) -> Place {
+        self.shares.place(priority, tenant)
+    }
+
+    /// Tenants forgotten since this was asked last.
+    pub(crate) fn forgotten(&mut self) -> std::vec::Drain<'_, TenantId> {
+        self.shares.forgotten()
+    }
+
+    /// Tenants that have tasks or were seen of late: number, name, last submit,
+    /// tasks that wait.
+    pub(crate) fn tenants(
+        &self,
+    ) -> impl Iterator<Item = (TenantId, Option<&Arc<str>>, Instant, usize)> {
+        self.shares.tenants()
+    }
+
+    /// The bound that one more task of that tenant and priority would break, if
+    /// it may fill so much of it.
+    pub(crate) fn full(
+        &self,
+        (tenant, priority): (TenantId, i32),
+        fill: Part,
+        now: Instant,
+    ) -> Option<Bound> {
+        let limit = self.rules.tenant_queue;
+        if self.shares.waiting_of(tenant) >= part(limit, fill.half_of_own) {
+            return Some(Bound::Tenant(limit));
+        }
+        let limit = self.rules.max_wait?;
+        let most = if fill.half_of_all { limit / 2 } else { limit };
+        (self.predicted_wait((tenant, priority), now) > most).then_some(Bound::Wait(limit))
+    }
+
+    /// How many tasks of a tenant wait.
+    pub(crate) fn waiting_of(&self, tenant: TenantId) -> usize {
+        self.shares.waiting_of(tenant)
+    }
+
+    /// A task waits at a place.
+    pub(crate) fn enqueue(&mut self, place: Place, queued: Queued) {
+        self.shares.enqueue(place, queued);
+    }
+
+    /// The task of a place has ended, whether it waited there or not.
+    pub(crate) fn ended(&mut self, place: Place) {
+        self.shares.dequeue(place);
+        self.shares.released(place.tenant);
+    }
+
+    /// Moves a waiting task to a better priority; gives its new place.
+    pub(crate) fn promote(&mut self, place: Place, priority: i32) -> Place {
+        self.shares.promote(place, priority)
+    }
+
+    /// A slot can be given tasks.
+    pub(crate) fn slot_up(&mut self, now: Instant) -> SlotId {
+        let slot = Slot {
+            closing: false,
+            halted: None,
+            outstanding: VecDeque::new(),
+            bytes: 0,
+            progress: now,
+        };
+        SlotId::at(self.slots.insert(slot))
+    }
+
+    /// A slot is about to go down: it gets no more tasks.
+    pub(crate) fn slot_closing(&mut self, slot: SlotId) {
+        if let Some(slot) = self.slots.get_mut(slot.index()) {
+            slot.closing = true;
+        }
+    }
+
+    /// A slot was asked to stop a task: until that has ended it is sent nothing.
+    pub(crate) fn halt(&mut self, slot: SlotId, task: TaskId) {
+        if let Some(slot) = self.slots.get_mut(slot.index()) {
+            slot.halted = Some(task);
+        }
+    }
+
+    /// How long what a slot executes is expected to go on, if it is not overdue.
+    pub(crate) fn expected_left(&self, slot: SlotId, now: Instant) -> Option<Duration> {
+        let progress = self.slots.get(slot.index())?.progress;
+        let mean = Duration::from_nanos(self.mean_run_ns? as u64);
+        mean.checked_sub(now.saturating_duration_since(progress))
+    }
+
+    /// A slot is gone. What it had was taken back or ended before.
+    pub(crate) fn slot_down(&mut self, slot: SlotId, now: Instant) {
+        while let Some(task) = self.slots.get(slot.index()).and_then(Slot::first) {
+            self.freed(slot, task, now);
+        }
+        self.slots.try_remove(slot.index());
+    }
+
+    /// What runs next, and where; to be called until it gives `None`.
+    pub(crate) fn assign(&mut self, now: Instant) -> Option<(TaskId, SlotId)> {
+        let (depth, estimate_ns) = (self.depth(), self.mean_run_ns.unwrap_or_default() as u64);
+        let Self { shares, slots, rules, .. } = self;
+        let (place, queued, key) = shares.take(now, |tenant, queued, contested| {
+            let room = |slot: &Slot| slot.has_room(now, depth, queued.bytes as usize);
+            best(slots, room, |up| rules.limit(up, contested), tenant)
+        })?;
+        shares.charge(place.tenant, estimate_ns.into());
+        let slot = &mut slots[key];
+        if slot.outstanding.is_empty() {
+            slot.progress = now;
+        }
+        slot.bytes += queued.bytes as usize;
+        slot.outstanding.push_back(Outstanding {
+            task: queued.task,
+            tenant: place.tenant,
+            bytes: queued.bytes as usize,
+            sent: now,
+            estimate_ns,
+            steady_ns: queued.steady_ns,
+            revoked: false,
+        });
+        Some((queued.task, SlotId::at(key)))
+    }
+
+    /// What `assign` gave last does not start after all: the slot is as before.
+    pub(crate) fn unassign(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get_mut(id.index()) else { return };
+        let Some(one) = slot.outstanding.pop_back() else { return };
+        slot.bytes -= one.bytes;
+        self.shares.charge(one.tenant, -i128::from(one.estimate_ns));
+        self.shares.released(one.tenant);
+    }
+
+    /// A slot is through with a task: it ran, or was skipped. Its tenant is
+    /// charged for what the slot did since it was through with the one before.
+    pub(crate) fn freed(&mut self, id: SlotId, task: TaskId, now: Instant) {
+        let Some(slot) = self.slots.get_mut(id.index()) else { return };
+        let Some(at) = slot.outstanding.iter().position(|one| one.task == task) else { return };
+        let one = slot.outstanding.remove(at).expect("position is in range");
+        let used = now.saturating_duration_since(one.sent.max(slot.progress)).as_nanos() as i128;
+        slot.bytes -= one.bytes;
+        slot.progress = now;
+        slot.halted = slot.halted.filter(|halted| *halted != task);
+        if !one.revoked {
+            self.shares.charge(one.tenant, used - i128::from(one.estimate_ns));
+        }
+        self.shares.released(one.tenant);
+    }
+
+    /// A slot's task was taken back; it is still to be skipped there.
+    pub(crate) fn revoked(&mut self, slot: SlotId, task: TaskId) {
+        let Some(slot) = self.slots.get_mut(slot.index()) else { return };
+        // From the back: a task that returned to its slot is there twice.
+        let mut live = slot.outstanding.iter_mut().rev().filter(|one| !one.revoked);
+        if let Some(one) = live.find(|one| one.task == task) {
+            one.revoked = true;
+            self.shares.charge(one.tenant, -i128::from(one.estimate_ns));
+        }
+    }
+
+    /// The task to take back, and from where, when a slot is idle that its
+    /// tenant may hold, or when newer tasks would overtake it because its slot is
+    /// stuck; to be asked when `assign` gave `None`.
+    pub(crate) fn steal(&self, now: Instant) -> Option<(TaskId, SlotId)> {
+        let (idle, waiting) = (self.has_idle(), self.shares.waiting() > 0);
+        let (key, last, _) = (self.slots.iter())
+            .filter(|(_, slot)| !slot.closing && (idle || waiting && slot.is_stale(now)))
+            .filter_map(|(key, slot)| {
+                let mut live = slot.live();
+                let first = live.next()?;
+                let last = live.last().filter(|last| last.task != first.task)?;
+                let wanted = waiting && slot.is_stale(now) || self.may_start(last.tenant, now);
+                wanted.then_some((key, last.task, slot.outstanding.len()))
+            })
+            .max_by_key(|(_, _, outstanding)| *outstanding)?;
+        Some((last, SlotId::at(key)))
+    }
+
+    /// Whether a slot is up.
+    pub(crate) fn is_up(&self, slot: SlotId) -> bool {
+        self.slots.get(slot.index()).is_some_and(|slot| !slot.closing)
+    }
+
+    /// Whether a slot has nothing outstanding.
+    pub(crate) fn is_empty(&self, slot: SlotId) -> bool {
+        self.slots.get(slot.index()).is_some_and(|slot| slot.outstanding.is_empty())
+    }
+
+    /// A slot that has nothing to do.
+    pub(crate) fn idle(&self) -> Option<SlotId> {
+        self.least_busy().filter(|slot| self.is_empty(*slot))
+    }
+
+    /// Of the slots that are up, one with the least to do.
+    pub(crate) fn least_busy(&self) -> Option<SlotId> {
+        let up = self.slots.iter().filter(|(_, slot)| !slot.closing);
+        let (key, _) = up.min_by_key(|(_, slot)| slot.outstanding.len())?;
+        Some(SlotId::at(key))
+    }
+
+    fn has_idle(&self) -> bool {
+        self.slots.iter().any(|(_, slot)| slot.is_idle())
+    }
+
+    /// Whether a slot has nothing to do that a tenant may hold.
+    pub(crate) fn may_start(&self, tenant: TenantId, now: Instant) -> bool {
+        let limit = |up| self.rules.limit(up, self.shares.contested(tenant, now));
+        best(&self.slots, Slot::is_idle, limit, tenant).is_some()
+    }
+
+    /// Whether a slot has nothing to do, for a tenant that is not known yet.
+    pub(crate) fn has_room(&self) -> bool {
+        self.has_idle() && self.shares.waiting() == 0
+    }
+
+    /// How many tasks a slot may have outstanding.
+    fn depth(&self) -> usize {
+        match self.mean_run_ns {
+            Some(mean) if self.rules.ahead => {
+                let ahead = AHEAD.as_nanos() as f64 / mean.max(1.0);
+                (1.0 + ahead).min(MAX_DEPTH as f64) as usize
+            }
+            _ => 1,
+        }
+    }
+
+    /// Slots that are up.
+    pub(crate) fn slots(&self) -> usize {
+        up(&self.slots)
+    }
+
+    /// Re-checks the invariants of the module's documentation.
+    #[cfg(test)]
+    pub(crate) fn check_invariants(&self, now: Instant) {
+        self.shares.check_invariants();
+        let mut known = std::collections::HashSet::new();
+        let placed = self.slots.iter().flat_map(|(_, slot)| slot.live()).map(|one| one.task);
+        for task in self.shares.tasks().chain(placed) {
+            assert!(known.insert(task), "{task:?} is in two places");
+        }
+        for (_, slot) in &self.slots {
+            assert!(slot.outstanding.len() <= MAX_DEPTH);
+            assert_eq!(slot.bytes, slot.outstanding.iter().map(|one| one.bytes).sum::<usize>());
+        }
+        for tenant in self.shares.backlogged() {
+            assert!(!self.may_start(tenant, now), "a task waits although a slot is idle");
+        }
+    }
+
+    /// The task that waits at a place.
+    #[cfg(test)]
+    pub(crate) fn at(&self, place: Place) -> Option<TaskId> {
+        self.shares.at(place)
+    }
+
+    /// Whether a slot has a task that was not taken back.
+    #[cfg(test)]
+    pub(crate) fn has(&self, slot: SlotId, task: TaskId) -> bool {
+        self.slots.get(slot.index()).is_some_and(|slot| slot.live().any(|one| one.task == task))
+    }
+
+    /// How many tasks wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.shares.waiting()
+    }
+}
+
+impl Rules {
+    /// How many slots a tenant may hold when so many are up.
+    fn limit(self, up: usize, contested: bool) -> usize {
+        let kept_free = usize::from(self.reserve && contested && up > 1);
+        self.tenant_limit.min(up - kept_free)
+    }
+}
+
+impl Slot {
+    fn has_room(&self, now: Instant, depth: usize, bytes: usize) -> bool {
+        if self.closing || self.halted.is_some() {
+            return false;
+        }
+        if self.outstanding.is_empty() {
+            return true;
+        }
+        self.outstanding.len() < depth && self.bytes + bytes <= AHEAD_BYTES && !self.is_stale(now)
+    }
+
+    fn is_stale(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.progress) >= STALE
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.closing && self.outstanding.is_empty()
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Outstanding> {
+        self.outstanding.iter().filter(|one| !one.revoked)
+    }
+
+    fn first(&self) -> Option<TaskId> {
+        self.outstanding.front().map(|one| one.task)
+    }
+}
+
+fn up(slots: &Slab<Slot>) -> usize {
+    slots.iter().filter(|(_, slot)| !slot.closing).count()
+}
+
+/// The slot with the least to do of those that have room and that a tenant may
+/// hold; `limit` says, of so many slots up, how many that are.
+fn best(
+    slots: &Slab<Slot>,
+    room: impl Fn(&Slot) -> bool,
+    limit: impl Fn(usize) -> usize,
+    tenant: TenantId,
+) -> Option<usize> {
+    let holds = |slot: &Slot| slot.live().any(|one| one.tenant == tenant);
+    let up = up(slots);
+    let limit = limit(up);
+    let at_limit = limit < up && slots.iter().filter(|(_, slot)| holds(slot)).count() >= limit;
+    (slots.iter())
+        .filter(|(_, slot)| room(slot) && (!at_limit || holds(slot)))
+        .min_by_key(|(_, slot)| slot.outstanding.len())
+        .map(|(key, _)| key)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! What a task can ask about itself while it runs: whether anybody still wants
+//! it, and until when.
+
+use std::cell::RefCell;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::Acquire;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// The state of a task of `inline` that nobody wants any more.
+pub(crate) const STOPPING: u8 = 3;
+
+/// Whether nobody wants the task that runs here any more: its future was
+/// dropped or cancelled, or its time has run out.
+///
+/// A task that asks now and then can tidy up and return; what it returns is
+/// thrown away. It has 2 ms for that after it was cancelled, or the
+/// [`grace`](crate::Client::grace) that its client gave it; then its worker is
+/// killed. A task that never asks is killed at once, unless it was given a
+/// grace.
+///
+/// In a worker any thread may ask, on `inline` the task's own. It costs a few
+/// nanoseconds. Outside a task it is `false`.
+///
+/// # Examples
+///
+/// ```
+/// #[outboard::task]
+/// fn search(until: u64) -> Option<u64> {
+///     for n in 0..until {
+///         if n % 1024 == 0 && outboard::cancelled() {
+///             return None;
+///         }
+///         // ...
+///     }
+///     Some(until)
+/// }
+/// ```
+pub fn cancelled() -> bool {
+    INLINE.with_borrow(|one| one.as_ref().is_some_and(Inline::is_asked))
+        || WORKER.get().is_some_and(|asks| (asks.cancelled)())
+}
+
+/// When the time of the task that runs here runs out: that of the most patient
+/// of those who waited for it when it started. `None` where there is no timeout,
+/// and outside a task.
+pub fn deadline() -> Option<Instant> {
+    let inline = INLINE.with_borrow(|one| one.as_ref().map(|one| one.deadline));
+    inline.or_else(|| WORKER.get().map(|asks| (asks.deadline)())).flatten()
+}
+
+thread_local! {
+    static INLINE: RefCell<Option<Inline>> = const { RefCell::new(None) };
+}
+
+/// A task of the `inline` engine, on its thread.
+#[derive(Debug)]
+pub(crate) struct Inline {
+    /// [`STOPPING`] when nobody wants the task any more.
+    pub(crate) state: Arc<AtomicU8>,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Inline {
+    fn is_asked(&self) -> bool {
+        self.state.load(Acquire) == STOPPING
+    }
+
+    /// Runs something as this task.
+    pub(crate) fn scope<R>(self, run: impl FnOnce() -> R) -> R {
+        let before = INLINE.replace(Some(self));
+        let result = run();
+        INLINE.set(before);
+        result
+    }
+}
+
+/// What a worker process knows of the task that it runs. All its threads ask.
+#[derive(Debug)]
+pub(crate) struct Asks {
+    pub(crate) cancelled: fn() -> bool,
+    pub(crate) deadline: fn() -> Option<Instant>,
+}
+
+/// Set where this process is a worker.
+static WORKER: OnceLock<Asks> = OnceLock::new();
+
+/// From now on the code of this process is that of tasks, and of threads that they
+/// start.
+pub(crate) fn become_worker(asks: Asks) {
+    let _ = WORKER.set(asks);
+}
+
+/// Whether this process is a worker.
+pub(crate) fn in_worker() -> bool {
+    WORKER.get().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outside_a_task_nothing_is_known() {
+        assert!(!cancelled());
+        assert_eq!(deadline(), None);
+    }
+
+    #[test]
+    fn a_task_inside_a_task_is_asked_about_first() {
+        let state = Arc::new(AtomicU8::new(0));
+        let deadline = Some(Instant::now());
+        Inline { state: state.clone(), deadline }.scope(|| {
+            assert!(!cancelled());
+            state.store(STOPPING, std::sync::atomic::Ordering::Release);
+            assert!(cancelled());
+            assert_eq!(super::deadline(), deadline);
+            let inner = Inline { state: Arc::default(), deadline: None };
+            inner.scope(|| assert!(!cancelled()));
+            assert!(cancelled());
+        });
+        assert!(!cancelled());
+    }
+}

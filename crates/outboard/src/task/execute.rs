@@ -1,0 +1,159 @@
+//! Executes one task function and catches its panic, with message, place and
+//! backtrace.
+
+use std::any::Any;
+use std::backtrace::Backtrace;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::Once;
+
+use crate::error::Panic;
+use crate::task::function::Run;
+use crate::task::outcome::Failure;
+use crate::value::codec::Input;
+use crate::value::payload::Payload;
+
+/// The longest text of a message or backtrace that is kept, in bytes.
+pub(crate) const MAX_TEXT: usize = 32 << 10;
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    static CAUGHT: RefCell<Option<Panic>> = const { RefCell::new(None) };
+}
+
+/// Whether this thread is executing a task.
+pub(crate) fn inside_task() -> bool {
+    INSIDE.get()
+}
+
+/// Executes a task function; gives its encoded output.
+pub(crate) fn execute(run: Run, args: Input<'_>, max_payload: usize) -> Result<Payload, Failure> {
+    CAUGHT.set(None);
+    INSIDE.set(true);
+    let result = catch_unwind(AssertUnwindSafe(|| run(args)));
+    INSIDE.set(false);
+    match result {
+        Ok(Ok(output)) if output.len() <= max_payload => Ok(output),
+        Ok(Ok(output)) => {
+            Err(Failure::TooLarge { bytes: output.len() as u64, limit: max_payload as u64 })
+        }
+        Ok(Err(error)) => Err(Failure::Codec(error)),
+        Err(panic) => Err(Failure::Panicked(caught(panic))),
+    }
+}
+
+/// Sees to it that panics in tasks are recorded. The hook that was there before
+/// is called as well, so panics are logged as the program logs them.
+pub(crate) fn record_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if inside_task() {
+                CAUGHT.set(Some(record(info)));
+            }
+            previous(info);
+        }));
+    });
+}
+
+fn record(info: &PanicHookInfo<'_>) -> Panic {
+    let backtrace = match std::env::var("RUST_BACKTRACE").as_deref() {
+        Ok("0") => String::new(),
+        _ => Backtrace::force_capture().to_string(),
+    };
+    Panic {
+        message: cut(panic_message(info.payload())),
+        location: info.location().map(ToString::to_string).unwrap_or_default(),
+        backtrace: cut(&backtrace),
+    }
+}
+
+/// What the hook recorded of this panic. One that was resumed passed no hook
+/// and has only a message; the record is then of one that the task caught.
+fn caught(payload: Box<dyn Any + Send>) -> Panic {
+    let message = cut(panic_message(&*payload));
+    // A payload may panic when it is dropped.
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+    let record = CAUGHT.take().filter(|record| record.message == message);
+    record.unwrap_or(Panic { message, location: String::new(), backtrace: String::new() })
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "a value that is not a string"
+    }
+}
+
+/// The text, or its beginning.
+pub(crate) fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TaskFunction;
+    use crate::task::function::run;
+
+    fn execute_fn<F: TaskFunction<M>, M>(_: F, args: &[u8]) -> Result<Vec<u8>, Failure> {
+        record_panics();
+        execute(run::<F, M>, Input::Lent(args), 100).map(|output| output.to_vec())
+    }
+
+    #[test]
+    fn a_panic_comes_with_message_place_and_backtrace() {
+        let failure = execute_fn(|| -> u8 { panic!("no {}", 7) }, &[]).unwrap_err();
+        let Failure::Panicked(panic) = failure else { panic!("{failure:?}") };
+        assert_eq!(panic.message, "no 7");
+        assert!(panic.location.contains("execute.rs:"), "{}", panic.location);
+        assert!(panic.backtrace.contains("execute"), "{}", panic.backtrace);
+    }
+
+    #[test]
+    fn a_resumed_panic_is_not_taken_for_one_that_was_caught_before() {
+        let task = || -> u8 {
+            let _ = catch_unwind(|| panic!("caught and done with"));
+            std::panic::resume_unwind(Box::new("resumed"))
+        };
+        let failure = execute_fn(task, &[]).unwrap_err();
+        let Failure::Panicked(panic) = failure else { panic!("{failure:?}") };
+        assert_eq!((panic.message.as_str(), panic.location.as_str()), ("resumed", ""));
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_dropped_is_contained() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("dropped");
+            }
+        }
+        let failure = execute_fn(|| -> u8 { std::panic::panic_any(Bomb) }, &[]).unwrap_err();
+        let Failure::Panicked(panic) = failure else { panic!("{failure:?}") };
+        assert_eq!(panic.message, "a value that is not a string");
+    }
+
+    #[test]
+    fn a_result_above_the_limit_is_not_sent() {
+        let failure = execute_fn(|| "x".repeat(200), &[]).unwrap_err();
+        assert_eq!(failure, Failure::TooLarge { bytes: 202, limit: 100 });
+    }
+
+    #[test]
+    fn a_result_is_encoded() {
+        assert_eq!(execute_fn(|x: u8| x + 1, &[4]), Ok(vec![5]));
+        assert_eq!(execute_fn(|x: Vec<u8>| x, &[4, 5]), Ok(vec![4, 5]));
+    }
+}

@@ -1,0 +1,188 @@
+//! Task functions: what can be submitted, and the registry of those with a name.
+
+use std::any::type_name;
+use std::cell::OnceCell;
+use std::future::Future;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::outcome::RunError;
+use super::registry::{Function, function};
+use crate::error::Error;
+use crate::task::closure::conjure;
+use crate::value::codec::{Input, decode, encode};
+use crate::value::payload::Payload;
+
+/// A function that can be submitted: zero to eight owned arguments, `fn` or
+/// `async fn`, or a closure that captures nothing.
+///
+/// Arguments and output are values that serde can encode and decode. One
+/// argument is passed to [`submit`](crate::Client::submit) bare, several as a
+/// tuple, none as `()`. The parameter `M` tells the shapes of functions apart;
+/// it is always inferred.
+///
+/// [`Bytes`](bytes::Bytes) and `Vec<u8>` travel as they are, without a codec,
+/// where they are the only argument or the whole output: the body of a request,
+/// an image. In a worker process on this machine, [`Bytes`](bytes::Bytes) of a
+/// mebibyte and more are not even copied: to have them as a vector is a copy, a
+/// task may keep them all the same, and a child that a task forks, and that
+/// does not `exec`, has to copy what it reads of them after the task has ended.
+/// Inside of something else `Bytes` are copied as one piece, and `Vec<u8>` is
+/// encoded byte by byte, as serde does it.
+///
+/// Implemented for every function that fits; there is no need to implement it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a task function",
+    note = "a task function is a `fn`, an `async fn` or a closure without captures",
+    note = "it takes up to eight owned arguments, each `Serialize + DeserializeOwned`",
+    note = "its output is `Serialize + DeserializeOwned` too"
+)]
+pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
+    /// What is passed: nothing `()`, one argument bare, several as a tuple.
+    type Args: Serialize + DeserializeOwned + 'static;
+    /// What the function returns; of an `async fn`, what its future gives.
+    type Output: Serialize + DeserializeOwned + 'static;
+
+    /// How many arguments it takes.
+    #[doc(hidden)]
+    const ARITY: usize = 0;
+
+    /// Calls the function, and drives its future to the end if it is async.
+    #[doc(hidden)]
+    fn call(self, args: Self::Args) -> Self::Output;
+
+    /// What this process knows of the function.
+    #[doc(hidden)]
+    fn known(&self) -> Result<Known, Error> {
+        function::<Self, M>().map(Known)
+    }
+
+    /// Encodes the arguments.
+    #[doc(hidden)]
+    fn encode(args: Self::Args) -> Result<Payload, String> {
+        encode(args)
+    }
+
+    /// Decodes what it returned.
+    #[doc(hidden)]
+    fn decode(output: Payload) -> Result<Self::Output, String> {
+        decode(Input::Owned(output))
+    }
+}
+
+/// A function, to be passed on.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Known(pub(crate) &'static Function);
+
+/// Marks functions that return their output.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Returns;
+
+/// Marks functions that return a future of their output.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Awaits;
+
+macro_rules! impl_task_function {
+    ($args:ty, $pattern:pat, $($arg:ident: $type:ident),*) => {
+        impl<F, R, $($type),*> TaskFunction<(Returns, fn($($type),*) -> R)> for F
+        where
+            F: Fn($($type),*) -> R + Copy + Send + Sync + 'static,
+            R: Serialize + DeserializeOwned + 'static,
+            $($type: Serialize + DeserializeOwned + 'static,)*
+        {
+            type Args = $args;
+            type Output = R;
+            const ARITY: usize = 0 $(+ { stringify!($arg); 1 })*;
+
+            fn call(self, $pattern: $args) -> R {
+                self($($arg),*)
+            }
+        }
+
+        impl<F, R, $($type),*> TaskFunction<(Awaits, fn($($type),*) -> R)> for F
+        where
+            F: Fn($($type),*) -> R + Copy + Send + Sync + 'static,
+            R: Future,
+            R::Output: Serialize + DeserializeOwned + 'static,
+            $($type: Serialize + DeserializeOwned + 'static,)*
+        {
+            type Args = $args;
+            type Output = R::Output;
+            const ARITY: usize = 0 $(+ { stringify!($arg); 1 })*;
+
+            fn call(self, $pattern: $args) -> R::Output {
+                block_on(self($($arg),*))
+            }
+        }
+    };
+}
+
+impl_task_function!((), (),);
+impl_task_function!(A, a, a: A);
+impl_task_function!((A, B), (a, b), a: A, b: B);
+impl_task_function!((A, B, C), (a, b, c), a: A, b: B, c: C);
+impl_task_function!((A, B, C, D), (a, b, c, d), a: A, b: B, c: C, d: D);
+impl_task_function!((A, B, C, D, E), (a, b, c, d, e), a: A, b: B, c: C, d: D, e: E);
+impl_task_function!(
+    (A, B, C, D, E, G), (a, b, c, d, e, g), a: A, b: B, c: C, d: D, e: E, g: G
+);
+impl_task_function!(
+    (A, B, C, D, E, G, H), (a, b, c, d, e, g, h), a: A, b: B, c: C, d: D, e: E, g: G, h: H
+);
+impl_task_function!(
+    (A, B, C, D, E, G, H, I), (a, b, c, d, e, g, h, i),
+    a: A, b: B, c: C, d: D, e: E, g: G, h: H, i: I
+);
+
+/// Drives an async task on this thread's own runtime, made at the first one.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    thread_local! {
+        static RUNTIME: OnceCell<tokio::runtime::Runtime> = const { OnceCell::new() };
+    }
+    RUNTIME.with(|runtime| {
+        runtime
+            .get_or_init(|| {
+                tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .expect("a runtime needs only an epoll descriptor")
+            })
+            .block_on(future)
+    })
+}
+
+/// Decodes arguments, calls a function, and encodes its output.
+pub(crate) type Run = fn(Input<'_>) -> Result<Payload, RunError>;
+
+/// The [`Run`] of one function.
+pub(crate) fn run<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, RunError> {
+    let args = decode::<F::Args>(args)
+        .map_err(|source| RunError::Decode { type_name: type_name::<F::Args>().into(), source })?;
+    encode(conjure::<F>().call(args))
+        .map_err(|source| RunError::Encode { type_name: type_name::<F::Output>().into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_of_functions_are_told_apart_without_help() {
+        fn output<F: TaskFunction<M>, M>(f: F, args: F::Args) -> F::Output {
+            f.call(args)
+        }
+        async fn later(x: u64) -> u64 {
+            x + 1
+        }
+        assert_eq!(output(|| 7, ()), 7);
+        assert_eq!(output(|x: u64| x + 1, 1), 2);
+        assert_eq!(output(|x: (u8, u8)| x.0 + x.1, (1, 2)), 3);
+        assert_eq!(output(|x: u8, y: String| format!("{y}{x}"), (1, "a".into())), "a1");
+        assert_eq!(output(later, 1), 2);
+        assert_eq!(output(|x: u64| async move { x + 2 }, 1), 3);
+    }
+}

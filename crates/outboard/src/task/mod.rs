@@ -1,0 +1,13 @@
+//! What a task is, in whatever process: functions, how they are found and
+//! executed, and what a running task can ask.
+
+pub(crate) mod closure;
+pub(crate) mod current;
+pub(crate) mod execute;
+pub(crate) mod function;
+pub(crate) mod limits;
+pub(crate) mod outcome;
+pub(crate) mod registry;
+pub(crate) mod start;
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub(crate) mod system;

@@ -1,0 +1,303 @@
+//! The functions of this program: those with a name, from the linker section that
+//! the macro writes into, and those known by their type alone.
+
+use std::any::{TypeId, type_name};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{OnceLock, RwLock};
+
+use linkme::distributed_slice;
+
+/// Functions by their names, as clusters have them.
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+mod named;
+
+use super::function::{Run, TaskFunction, run};
+use crate::error::{Error, Repr};
+use crate::value::args::Args;
+
+/// One `#[task]` function, as its macro registers it.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Entry {
+    name: &'static str,
+    pure: bool,
+    steady: bool,
+    id: fn() -> TypeId,
+    signature: fn() -> [&'static str; 2],
+    run: Run,
+    /// The same with Python's values.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    run_values: Run,
+}
+
+impl Entry {
+    /// The entry of `f` under `name`.
+    pub const fn new<F: TaskFunction<M>, M>(name: &'static str, pure: bool, _f: F) -> Self {
+        let (id, signature, run) = (TypeId::of::<F>, signature::<F, M>, run::<F, M>);
+        Self {
+            name,
+            pure,
+            steady: false,
+            id,
+            signature,
+            run,
+            #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+            run_values: crate::engine::dask::worker::called::run_values::<F, M>,
+        }
+    }
+
+    /// The same, of a function that always runs about as long.
+    #[must_use]
+    pub const fn steady(self) -> Self {
+        Self { steady: true, ..self }
+    }
+}
+
+fn signature<F: TaskFunction<M>, M>() -> [&'static str; 2] {
+    [type_name::<F::Args>(), type_name::<F::Output>()]
+}
+
+/// All `#[task]` functions that were linked into this program.
+#[doc(hidden)]
+#[distributed_slice]
+pub static TASKS: [Entry];
+
+/// Their names once more, to notice an entry that the linker lost.
+#[doc(hidden)]
+#[distributed_slice]
+pub static NAMES: [&'static str];
+
+/// A function as this process knows it.
+#[derive(Debug)]
+pub(crate) struct Function {
+    pub(crate) id: TypeId,
+    /// The stable name, or the type's name of a function without one.
+    pub(crate) name: &'static str,
+    pub(crate) pure: bool,
+    /// Whether it always runs about as long, whatever its arguments.
+    pub(crate) steady: bool,
+    /// Counts the functions of this process, with a name or without.
+    pub(crate) number: usize,
+    /// The place in the registry; a function without a name has none.
+    pub(crate) index: Option<u32>,
+    pub(crate) run: Run,
+    /// A digest of the types of arguments and output; of those with a name.
+    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters compare it"))]
+    pub(crate) signature: u64,
+    /// Whether it is a function of Python.
+    pub(crate) python: bool,
+}
+
+impl Function {
+    /// Whether it can take these arguments.
+    pub(crate) fn takes(&self, args: &Args) -> Result<(), Error> {
+        if self.python && !args.scattered.is_empty() {
+            let why = "a scattered value is nothing to Python: pass the value itself";
+            return Err(Error::codec("encode the arguments", self.name, why.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// The functions with a name, sorted by it: every process of this binary has
+/// the same list, so an index is enough on the wire.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    functions: Vec<Function>,
+    /// The same, called with Python's values.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    with_values: Vec<Function>,
+    by_type: HashMap<TypeId, u32>,
+    digest: u64,
+}
+
+/// The registry of this program, checked at the first call.
+///
+/// # Errors
+///
+/// A sentence that names the task function which is registered twice, or whose
+/// entry was lost at link time.
+pub(crate) fn registry() -> Result<&'static Registry, &'static str> {
+    static REGISTRY: OnceLock<Result<Registry, String>> = OnceLock::new();
+    REGISTRY.get_or_init(|| Registry::new(&TASKS, &NAMES)).as_ref().map_err(String::as_str)
+}
+
+impl Registry {
+    fn new(entries: &[Entry], names: &[&str]) -> Result<Self, String> {
+        let mut entries: Vec<&Entry> = entries.iter().collect();
+        entries.sort_unstable_by_key(|entry| entry.name);
+        check(&entries.iter().map(|entry| entry.name).collect::<Vec<_>>(), names)?;
+        let mut hasher = DefaultHasher::new();
+        for entry in &entries {
+            (entry.name, entry.pure, (entry.signature)()).hash(&mut hasher);
+        }
+        let functions: Vec<Function> = (0..).zip(&entries).map(|(i, e)| e.function(i)).collect();
+        let by_type = (0..).zip(&functions).map(|(i, f)| (f.id, i)).collect();
+        #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+        let with_values = {
+            let numbers = functions.len()..;
+            numbers.zip(&entries).map(|(number, entry)| entry.with_values(number)).collect()
+        };
+        Ok(Self {
+            functions,
+            #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+            with_values,
+            by_type,
+            digest: hasher.finish(),
+        })
+    }
+
+    /// How many functions it has, in all forms.
+    fn count(&self) -> usize {
+        #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+        return self.functions.len() + self.with_values.len();
+        #[cfg(not(all(feature = "dask", feature = "local", target_os = "linux")))]
+        self.functions.len()
+    }
+
+    /// The function at a place in the list.
+    pub(crate) fn get(&self, index: u32) -> Option<&Function> {
+        self.functions.get(index as usize)
+    }
+
+    /// A digest of names and signatures, equal in every process of one binary.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+}
+
+impl Entry {
+    fn function(&self, index: u32) -> Function {
+        Function {
+            id: (self.id)(),
+            name: self.name,
+            pure: self.pure,
+            steady: self.steady,
+            number: index as usize,
+            index: Some(index),
+            run: self.run,
+            signature: stable_digest((self.signature)()),
+            python: false,
+        }
+    }
+}
+
+/// Compares the sorted names of the entries with the list of names.
+fn check(sorted: &[&str], names: &[&str]) -> Result<(), String> {
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!(
+            "two task functions are named `{}`: give one another name with `#[task(name = \"…\")]`",
+            pair[0]
+        ));
+    }
+    let lost = names.iter().find(|name| sorted.binary_search(name).is_err());
+    let unnamed = sorted.iter().find(|name| !names.contains(name));
+    match lost.or(unnamed) {
+        Some(name) => Err(format!(
+            "the entry of task function `{name}` was lost when this program was linked: \
+             check linker scripts and options that drop unused sections"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The function of type `F`: the registered one, or one known by type alone.
+pub(crate) fn function<F: TaskFunction<M>, M>() -> Result<&'static Function, Error> {
+    let id = TypeId::of::<F>();
+    let registry = registry().map_err(Error::unavailable)?;
+    match registry.by_type.get(&id) {
+        Some(index) => Ok(&registry.functions[*index as usize]),
+        None => Ok(unnamed(id, type_name::<F>(), run::<F, M>, registry.count())),
+    }
+}
+
+/// A function of Python, by its name there.
+#[cfg(feature = "dask")]
+pub(crate) fn python_function(id: TypeId, name: &'static str) -> Result<&'static Function, Error> {
+    let registry = registry().map_err(Error::unavailable)?;
+    let run: Run = |_| {
+        let (type_name, source) = ("a Python function".into(), "it is called by Python".into());
+        Err(super::outcome::RunError::Decode { type_name, source })
+    };
+    Ok(registered((id, name), run, true, registry.count()))
+}
+
+/// A function without an entry in the registry.
+fn unnamed(id: TypeId, name: &'static str, run: Run, named: usize) -> &'static Function {
+    registered((id, name), run, false, named)
+}
+
+/// Functions without an entry, one for each type and name, kept for the
+/// program's life: their number is bounded by the program's text.
+fn registered(
+    key: (TypeId, &'static str),
+    run: Run,
+    python: bool,
+    named: usize,
+) -> &'static Function {
+    type Others = HashMap<(TypeId, &'static str), &'static Function>;
+    static UNNAMED: RwLock<Option<Others>> = RwLock::new(None);
+    let known = |map: &Option<Others>| map.as_ref().and_then(|map| map.get(&key).copied());
+    if let Some(function) = known(&UNNAMED.read().unwrap_or_else(|e| e.into_inner())) {
+        return function;
+    }
+    let mut map = UNNAMED.write().unwrap_or_else(|e| e.into_inner());
+    let map = map.get_or_insert_default();
+    let number = named + map.len();
+    map.entry(key).or_insert_with(|| {
+        Box::leak(Box::new(Function {
+            id: key.0,
+            name: key.1,
+            pure: false,
+            steady: false,
+            number,
+            index: None,
+            run,
+            signature: 0,
+            python,
+        }))
+    })
+}
+
+/// A digest that is the same in every build: FNV-1a of 64 bits.
+fn stable_digest(texts: [&str; 2]) -> u64 {
+    let bytes = texts.iter().flat_map(|text| text.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// No worker of ours calls Python.
+pub(crate) fn refuse_python(function: &Function) -> Result<(), Error> {
+    match function.python {
+        true => {
+            Err(unknown(function.name, "a function of Python needs a cluster: dask://host:port"))
+        }
+        false => Ok(()),
+    }
+}
+
+/// The error of a function that the other side does not have.
+pub(crate) fn unknown(name: impl Into<String>, advice: &'static str) -> Error {
+    Error::new(Repr::UnknownTask { name: name.into(), advice })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_held_twice_is_refused_with_the_name() {
+        let error = check(&["a::f", "a::g", "a::g"], &["a::f", "a::g", "a::g"]).unwrap_err();
+        assert!(error.contains("two task functions are named `a::g`"), "{error}");
+    }
+
+    #[test]
+    fn a_lost_entry_is_refused_with_the_name() {
+        let error = check(&["a::f"], &["a::f", "a::g"]).unwrap_err();
+        assert!(error.contains("`a::g` was lost"), "{error}");
+        let error = check(&["a::f", "a::g"], &["a::f"]).unwrap_err();
+        assert!(error.contains("`a::g` was lost"), "{error}");
+    }
+}

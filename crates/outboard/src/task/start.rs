@@ -1,0 +1,177 @@
+//! What runs once in each worker before its first task: the functions marked
+//! `#[on_start]`.
+
+use std::cell::Cell;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+
+use linkme::distributed_slice;
+
+use crate::task::execute::panic_message;
+
+/// One `#[on_start]` function, as its macro registers it.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Start {
+    name: &'static str,
+    order: i32,
+    run: fn() -> Result<(), String>,
+}
+
+impl Start {
+    /// The entry of a function that goes by that name.
+    pub const fn new(name: &'static str, order: i32, run: fn() -> Result<(), String>) -> Self {
+        Self { name, order, run }
+    }
+}
+
+/// All `#[on_start]` functions that were linked into this program.
+#[doc(hidden)]
+#[distributed_slice]
+pub static STARTS: [Start];
+
+/// Their names once more, to notice an entry that the linker lost.
+#[doc(hidden)]
+#[distributed_slice]
+pub static START_NAMES: [&'static str];
+
+/// What an `#[on_start]` function can return.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a function that runs on start cannot return `{Self}`",
+    label = "needs `()` or `Result<(), E>`, with an `E` that implements `Display`",
+    note = "what it loads stays in a static, such as a `std::sync::OnceLock`"
+)]
+pub trait StartOutput {
+    /// What it says of the start.
+    fn into_result(self) -> Result<(), String>;
+}
+
+impl StartOutput for () {
+    fn into_result(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: Display> StartOutput for Result<(), E> {
+    fn into_result(self) -> Result<(), String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+thread_local! {
+    /// Whether this thread is in one of them.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs them all, in order, once in this process: those that ran before do not
+/// run again. One of them that starts an engine itself does not wait for itself.
+///
+/// # Errors
+///
+/// What the first says that fails, with its name; the next call starts over.
+pub(crate) fn run_all() -> Result<(), String> {
+    static DONE: Mutex<bool> = Mutex::new(false);
+    if INSIDE.get() {
+        return Ok(());
+    }
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*done {
+        INSIDE.set(true);
+        let result = run_sorted(&STARTS, &START_NAMES);
+        INSIDE.set(false);
+        result?;
+        *done = true;
+    }
+    Ok(())
+}
+
+/// As [`run_all`], on a thread of its own: this one may be a runtime's, where what
+/// they start could not block.
+pub(crate) fn run_all_apart() -> Result<(), String> {
+    if INSIDE.get() || (STARTS.is_empty() && START_NAMES.is_empty()) {
+        return Ok(());
+    }
+    let thread = std::thread::Builder::new().name("outboard-start".into());
+    let thread =
+        thread.spawn(run_all).map_err(|error| format!("no thread to start on: {error}"))?;
+    thread.join().unwrap_or_else(|panic| Err(panic_message(&*panic).into()))
+}
+
+/// By `order`, and then by name, which is the path of the function.
+fn run_sorted(starts: &[Start], names: &[&str]) -> Result<(), String> {
+    let lost = names.iter().find(|name| !starts.iter().any(|start| start.name == **name));
+    if let Some(name) = lost {
+        return Err(format!(
+            "the entry of `{name}` was lost when this program was linked: \
+             check linker scripts and options that drop unused sections"
+        ));
+    }
+    let mut sorted: Vec<&Start> = starts.iter().collect();
+    sorted.sort_by_key(|start| (start.order, start.name));
+    sorted.into_iter().try_for_each(run)
+}
+
+fn run(start: &Start) -> Result<(), String> {
+    let name = start.name;
+    match catch_unwind(AssertUnwindSafe(start.run)) {
+        Ok(result) => result.map_err(|error| format!("`{name}` failed on start: {error}")),
+        Err(panic) => Err(format!("`{name}` panicked on start: {}", panic_message(&*panic))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    thread_local! {
+        static RAN: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// Notes a digit.
+    fn note(digit: u32) -> Result<(), String> {
+        RAN.set(RAN.get() * 10 + digit);
+        Ok(())
+    }
+
+    #[test]
+    fn they_run_by_order_and_then_by_name() {
+        let starts = [
+            Start::new("b::late", 1, || note(4)),
+            Start::new("z::first", -1, || note(1)),
+            Start::new("b::middle", 0, || note(3)),
+            Start::new("a::middle", 0, || note(2)),
+        ];
+        assert_eq!(run_sorted(&starts, &["a::middle"]), Ok(()));
+        assert_eq!(RAN.get(), 1234);
+    }
+
+    #[test]
+    fn the_first_that_fails_is_named_and_the_last() {
+        let failing = [
+            Start::new("a::good", 0, || note(1)),
+            Start::new("b::bad", 0, || Err("no such file".into())),
+            Start::new("c::never", 0, || note(2)),
+        ];
+        let error = run_sorted(&failing, &[]).unwrap_err();
+        assert_eq!(error, "`b::bad` failed on start: no such file");
+        assert_eq!(RAN.get(), 1);
+        let panics = [Start::new("a::bad", 0, || panic!("no {}", "model"))];
+        assert_eq!(run_sorted(&panics, &[]).unwrap_err(), "`a::bad` panicked on start: no model");
+    }
+
+    #[test]
+    fn a_lost_entry_is_noticed() {
+        let error = run_sorted(&[Start::new("a", 0, || note(1))], &["a", "b"]).unwrap_err();
+        assert!(error.contains("`b` was lost"), "{error}");
+    }
+
+    #[test]
+    fn a_result_is_what_it_says() {
+        assert_eq!(().into_result(), Ok(()));
+        assert_eq!(Ok::<(), std::fmt::Error>(()).into_result(), Ok(()));
+        let error = Err::<(), _>("why").into_result();
+        assert_eq!(error, Err("why".into()));
+    }
+}

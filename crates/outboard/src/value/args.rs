@@ -1,0 +1,88 @@
+//! A task's arguments, with the scattered values that they name.
+
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::payload::Payload;
+use super::scatter::Entry;
+use super::scatter::home::Home;
+
+/// A task's arguments: encoded, and the values that they name.
+#[derive(Debug)]
+pub(crate) struct Args {
+    pub(crate) payload: Payload,
+    pub(crate) scattered: Box<[Arc<Entry>]>,
+}
+
+impl Deref for Args {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+impl From<Vec<u8>> for Args {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { payload: bytes.into(), scattered: Box::default() }
+    }
+}
+
+impl Args {
+    /// Encoded arguments, with values of another process that they name.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn lent(payload: Vec<u8>, values: Vec<Arc<Entry>>) -> Self {
+        Self { payload: payload.into(), scattered: values.into() }
+    }
+
+    /// Encodes arguments for tasks of a client, which may have scattered values.
+    pub(crate) fn encode(
+        encode: impl FnOnce() -> Result<Payload, String>,
+        home: Option<&Arc<Home>>,
+    ) -> Result<Self, String> {
+        let met = Met { home: home.cloned(), entries: Vec::new(), foreign: false };
+        // Encoding may submit tasks of its own, and it may panic.
+        let _restore = Restore(MET.replace(Some(met)));
+        let encoded = encode();
+        match MET.take() {
+            Some(met) if met.foreign => Err("a scattered value belongs to another client".into()),
+            Some(met) => Ok(Self { payload: encoded?, scattered: met.entries.into() }),
+            None => Err("encoding the arguments went astray".into()),
+        }
+    }
+}
+
+thread_local! {
+    /// The values that are met while the arguments of a task are encoded.
+    static MET: RefCell<Option<Met>> = const { RefCell::new(None) };
+}
+
+struct Met {
+    home: Option<Arc<Home>>,
+    entries: Vec<Arc<Entry>>,
+    foreign: bool,
+}
+
+/// Puts back what was met before.
+struct Restore(Option<Met>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        MET.set(self.0.take());
+    }
+}
+
+/// Notes a scattered value that is met while arguments are encoded; false if none
+/// are.
+pub(super) fn meet(entry: &Arc<Entry>) -> bool {
+    MET.with_borrow_mut(|met| {
+        let Some(met) = met.as_mut() else { return false };
+        let same = |home: &Arc<Home>| met.home.as_ref().is_some_and(|m| Arc::ptr_eq(m, home));
+        met.foreign |= !entry.home().is_some_and(same);
+        if !met.entries.iter().any(|one| one.id == entry.id) {
+            met.entries.push(entry.clone());
+        }
+        true
+    })
+}

@@ -1,0 +1,8 @@
+//! Values as bytes: how arguments and results become payloads, and back.
+
+pub(crate) mod args;
+pub(crate) mod codec;
+pub(crate) mod payload;
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub(crate) mod room;
+pub(crate) mod scatter;
