@@ -4,9 +4,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -15,11 +15,12 @@ use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use rustix::time::ClockId;
 use tokio::io::Interest;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 
 use crate::engine::{Flush, Stopped, Work};
 use crate::error::{Cause, Lost};
 use crate::ids::{SlotId, TaskId};
+use crate::local::process::{self, Reaped, watch};
 use crate::local::shm::arena::{Arena, Half, Ring, WARM};
 use crate::local::shm::page::{Page, Word};
 use crate::local::wire::{FunctionRef, Place, Run};
@@ -28,9 +29,9 @@ use crate::task::system::now_ns;
 use crate::value::payload::Payload;
 
 use super::chunk::Chunk;
+use super::life::{Life, Reason, Stage};
 use super::outbox::{self, Outbox, Socket, Unsent};
 use super::wear::Wear;
-use crate::local::process::{self, watch};
 
 /// One worker process, as the server sees it.
 #[derive(Debug)]
@@ -39,37 +40,36 @@ pub(super) struct Link {
     pub(super) number: usize,
     pub(super) pid: u32,
     pidfd: OwnedFd,
-    pub(super) page: Page,
-    pub(super) arena: Arena,
-    /// How many bytes of its answers were read.
-    pub(super) heard_bytes: AtomicU64,
-    /// Its answers are to be looked at, bell or no bell.
-    pub(super) poked: Notify,
-    stream: Arc<UnixStream>,
-    runtime: Handle,
-    outgoing: Mutex<Outgoing>,
-    /// It executes tasks from now on.
-    ready: AtomicBool,
-    /// Where placement knows it, unless it stands by.
-    slot: Mutex<Option<SlotId>>,
-    pub(super) done: AtomicU64,
     pub(super) started: Instant,
     wear: Wear,
-    worn: AtomicBool,
-    /// When it said hello: it came as far as `init`.
-    pub(super) greeted: OnceLock<Instant>,
-    /// Memory of its own when it was ready.
-    own_at_start: AtomicU64,
-    /// Resident memory when it was last measured.
-    memory_measured: AtomicU64,
-    killed: AtomicBool,
-    /// It was killed or sent away on purpose.
-    unwanted: AtomicBool,
-    /// It may exit by itself.
-    leaving: AtomicBool,
-    blame: OnceLock<Cause>,
-    lost: OnceLock<Lost>,
-    exited: Notify,
+    pub(super) page: Page,
+    pub(super) arena: Arena,
+    stream: Arc<UnixStream>,
+    runtime: Handle,
+    pub(super) heard: Heard,
+    /// Taken last of all: after the gate's mutex, and that of all links.
+    locked: Mutex<Locked>,
+    lost: SetOnce<Lost>,
+}
+
+/// What the reader of a worker's answers and those who look after it tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// How many bytes of its answers were read.
+    bytes: AtomicU64,
+    /// Its answers are to be looked at, bell or no bell.
+    poked: Notify,
+}
+
+/// What is decided about a worker, step by step.
+#[derive(Debug, Default)]
+struct Locked {
+    life: Life,
+    stage: Stage,
+    /// Where placement knows it, unless it stands by.
+    slot: Option<SlotId>,
+    outgoing: Outgoing,
+    history: History,
 }
 
 /// Frames, in the order in which the gate decided them.
@@ -90,6 +90,19 @@ struct Outgoing {
     quiet: Option<(u64, Instant)>,
 }
 
+/// What a worker has done, and what it had of memory.
+#[derive(Debug, Default)]
+struct History {
+    /// Tasks that it has executed.
+    done: u64,
+    /// Memory of its own when it was ready.
+    own_bytes_at_start: u64,
+    /// Resident memory when it was last measured.
+    measured_bytes: Option<u64>,
+    /// It was said that it is to be replaced.
+    worn: bool,
+}
+
 /// A task that was sent; its answer is still to come.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
@@ -100,6 +113,32 @@ pub(super) struct Sent {
     revoked: bool,
     /// Nobody waits for its answer any more.
     unwanted: bool,
+}
+
+/// An answer to a task, with what it says of its worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answered {
+    pub(super) slot: SlotId,
+    pub(super) task: TaskId,
+    pub(super) attempt: u32,
+    /// It is the first that the worker has executed.
+    pub(super) first: bool,
+    /// Resident memory before it, where that is known.
+    pub(super) memory_before_bytes: Option<u64>,
+    /// Why the worker is to be replaced now.
+    pub(super) worn: Option<Worn>,
+}
+
+impl Heard {
+    /// So many bytes of answers were read.
+    pub(super) fn set(&self, bytes: u64) {
+        self.bytes.store(bytes, Relaxed);
+    }
+
+    /// Completes when somebody wants the answers looked at.
+    pub(super) async fn poked(&self) {
+        self.poked.notified().await;
+    }
 }
 
 impl Link {
@@ -117,38 +156,32 @@ impl Link {
             number,
             pid,
             pidfd,
-            page,
-            arena,
-            heard_bytes: AtomicU64::new(0),
-            poked: Notify::new(),
-            stream,
-            runtime,
-            outgoing: Mutex::default(),
-            ready: AtomicBool::new(false),
-            slot: Mutex::default(),
-            done: AtomicU64::new(0),
             started: Instant::now(),
             wear,
-            worn: AtomicBool::new(false),
-            greeted: OnceLock::new(),
-            own_at_start: AtomicU64::new(0),
-            memory_measured: AtomicU64::new(0),
-            killed: AtomicBool::new(false),
-            unwanted: AtomicBool::new(false),
-            leaving: AtomicBool::new(false),
-            blame: OnceLock::new(),
-            lost: OnceLock::new(),
-            exited: Notify::new(),
+            page,
+            arena,
+            stream,
+            runtime,
+            heard: Heard::default(),
+            locked: Mutex::default(),
+            lost: SetOnce::new(),
         })
     }
 
-    fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
-        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody has the mutex.
+    #[cfg(test)]
+    pub(super) fn is_free(&self) -> bool {
+        self.locked.try_lock().is_ok()
     }
 
     /// Appends a task to what is to be written.
     pub(super) fn start(&self, work: &Work<'_>, function: FunctionRef) {
-        let mut outgoing = self.outgoing();
+        let mut locked = self.locked();
+        let outgoing = &mut locked.outgoing;
         outgoing.last_seq += 1;
         let seq = outgoing.last_seq;
         self.page.send(seq);
@@ -167,41 +200,51 @@ impl Link {
 
     /// Has the worker forget a scattered value, if it was sent it.
     pub(super) fn forget(&self, id: u64) {
-        let mut outgoing = self.outgoing();
+        let mut locked = self.locked();
+        let outgoing = &mut locked.outgoing;
         if !outgoing.shared.remove(&id) {
             return;
         }
         let next = outgoing.last_seq + 1;
         outgoing.outbox.push(next, Chunk::forget(id));
-        drop(outgoing);
+        drop(locked);
         // Others may wait for what the caller holds.
         if let Some(link) = self.weak.upgrade() {
             self.runtime.spawn(async move { link.flush() });
         }
     }
 
-    /// Takes the oldest task that was sent, which is the one that `seq`, read
-    /// from the worker, must be. `skipped` is whether it said that it did not
-    /// run, which it must of those that were taken back and of no other; what it
-    /// ran, its page says to be done. It cannot have answered what is not written
-    /// yet.
-    pub(super) fn answered(&self, seq: u64, skipped: bool) -> Option<Sent> {
-        let mut outgoing = self.outgoing();
-        let written = outgoing.outbox.has_begun(seq);
-        let word = if skipped { Word::Revoked } else { Word::Done };
-        let written = written && self.page.word(seq) == Some(word);
-        let honest = |sent: &&Sent| sent.seq == seq && sent.revoked == skipped && written;
-        let first = *outgoing.sent.front().filter(honest)?;
-        outgoing.sent.pop_front();
-        outgoing.arguments.release(seq);
-        Some(first)
+    /// The worker has answered that it did not execute a task; `None` if it cannot have.
+    pub(super) fn skipped(&self, seq: u64) -> Option<(SlotId, TaskId)> {
+        let mut locked = self.locked();
+        let slot = locked.slot?;
+        let sent = locked.outgoing.answered(&self.page, seq, true)?;
+        Some((slot, sent.task))
+    }
+
+    /// The worker has answered a task that it executed, and perhaps measured how much
+    /// resident memory it had then; `None` if it cannot have.
+    pub(super) fn answered(&self, seq: u64, memory_bytes: Option<u64>) -> Option<Answered> {
+        let mut locked = self.locked();
+        let slot = locked.slot?;
+        let Sent { task, attempt, .. } = locked.outgoing.answered(&self.page, seq, false)?;
+        let history = &mut locked.history;
+        history.done += 1;
+        let memory_before_bytes = match memory_bytes {
+            Some(now) => history.measured_bytes.replace(now),
+            None => None,
+        };
+        let own_bytes = memory_bytes.map_or(0, |_| self.page.memory().own_bytes);
+        let (first, worn) = (history.done == 1, self.wore_out(history, own_bytes));
+        Some(Answered { slot, task, attempt, first, memory_before_bytes, worn })
     }
 
     /// What was sent with that number and has started. Its answer, or one before,
     /// may be there already and not be looked at yet.
     pub(super) fn sent(&self, seq: u64) -> Option<Sent> {
-        let outgoing = self.outgoing();
-        let sent = outgoing.sent.iter().find(|sent| sent.seq == seq && !sent.revoked).copied()?;
+        let locked = self.locked();
+        let mut sent = locked.outgoing.sent.iter();
+        let sent = sent.find(|sent| sent.seq == seq && !sent.revoked).copied()?;
         (self.page.word(seq) != Some(Word::Sent)).then_some(sent)
     }
 
@@ -209,7 +252,7 @@ impl Link {
     pub(super) fn read_result(&self, seq: u64, offset: u64, bytes: u64) -> Option<Payload> {
         let result = self.arena.read(Half::Results, offset, bytes)?;
         self.page.set_read(seq);
-        let mut outgoing = self.outgoing();
+        let outgoing = &mut self.locked().outgoing;
         outgoing.results_used = outgoing.results_used.max((offset + bytes) as usize);
         Some(result.into())
     }
@@ -219,7 +262,8 @@ impl Link {
     pub(super) fn give_back(&self, now: Instant) -> bool {
         loop {
             // The mutex is held for one step at a time: others wait for it.
-            let mut outgoing = self.outgoing();
+            let mut locked = self.locked();
+            let outgoing = &mut locked.outgoing;
             let used = (outgoing.arguments.idle_used(), outgoing.results_used);
             let (idle, last) = (outgoing.sent.is_empty(), outgoing.last_seq);
             let quiet = outgoing.quiet.filter(|(since, _)| idle && *since == last);
@@ -240,8 +284,7 @@ impl Link {
 
     /// Takes back a task, unless it has started.
     pub(super) fn revoke(&self, task: TaskId) -> bool {
-        let mut outgoing = self.outgoing();
-        match outgoing.find(task) {
+        match self.locked().outgoing.find(task) {
             Some(sent) if self.page.revoke(sent.seq) => {
                 (sent.revoked, sent.unwanted) = (true, true);
                 true
@@ -252,9 +295,8 @@ impl Link {
 
     /// Takes back all that has not started.
     pub(super) fn withdraw(&self) -> Vec<TaskId> {
-        let mut outgoing = self.outgoing();
         let mut withdrawn = Vec::new();
-        for sent in outgoing.sent.iter_mut().filter(|sent| !sent.revoked) {
+        for sent in self.locked().outgoing.sent.iter_mut().filter(|sent| !sent.revoked) {
             if self.page.revoke(sent.seq) {
                 (sent.revoked, sent.unwanted) = (true, true);
                 withdrawn.push(sent.task);
@@ -265,37 +307,46 @@ impl Link {
 
     /// Where placement knows it.
     pub(super) fn slot(&self) -> Option<SlotId> {
-        *self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+        self.locked().slot
     }
 
     /// Placement knows it there from now on, or no longer.
     pub(super) fn set_slot(&self, slot: Option<SlotId>) {
-        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = slot;
+        self.locked().slot = slot;
     }
 
-    /// It said that it executes tasks; whether that was the first time.
-    pub(super) fn set_ready(&self) -> bool {
+    /// How far it came up.
+    pub(super) fn stage(&self) -> Stage {
+        self.locked().stage
+    }
+
+    /// It said hello; whether that was due.
+    pub(super) fn greet(&self) -> bool {
+        self.locked().stage.greet(Instant::now())
+    }
+
+    /// It said that it executes tasks, on that thread; whether that was due.
+    pub(super) fn set_ready(&self, thread: u32) -> bool {
         let memory = self.page.memory();
-        self.own_at_start.store(memory.own_bytes, Relaxed);
-        self.memory_measured.store(memory.resident_bytes, Relaxed);
-        !self.ready.swap(true, AcqRel)
-    }
-
-    /// A task was measured that ended with so much resident memory; gives how
-    /// much there was before it.
-    pub(super) fn measured(&self, memory_bytes: u64) -> Option<u64> {
-        let before = self.memory_measured.swap(memory_bytes, Relaxed);
-        (before > 0).then_some(before)
-    }
-
-    /// Resident memory before the task that it has, where that is known.
-    pub(super) fn memory_before(&self) -> Option<u64> {
-        Some(self.memory_measured.load(Relaxed)).filter(|bytes| *bytes > 0)
+        let mut locked = self.locked();
+        locked.history.own_bytes_at_start = memory.own_bytes;
+        locked.history.measured_bytes = Some(memory.resident_bytes).filter(|bytes| *bytes > 0);
+        locked.stage.serve(thread)
     }
 
     /// Whether it executes tasks.
     pub(super) fn is_ready(&self) -> bool {
-        self.ready.load(Acquire)
+        matches!(self.stage(), Stage::Serving { .. })
+    }
+
+    /// How many tasks it has executed.
+    pub(super) fn done(&self) -> u64 {
+        self.locked().history.done
+    }
+
+    /// Resident memory before the task that it has, where that is known.
+    pub(super) fn memory_before(&self) -> Option<u64> {
+        self.locked().history.measured_bytes
     }
 
     /// Takes a task back, or asks it to stop.
@@ -303,7 +354,7 @@ impl Link {
         if self.revoke(task) {
             return Stopped::Unstarted;
         }
-        let seq = self.outgoing().find(task).map(|sent| {
+        let seq = self.locked().outgoing.find(task).map(|sent| {
             sent.unwanted = true;
             sent.seq
         });
@@ -314,7 +365,7 @@ impl Link {
         match self.page.word(seq) {
             Some(Word::Done) => Stopped::Continues,
             _ => {
-                self.blame(Cause::Protocol);
+                self.kill(Reason::Blame(Cause::Protocol));
                 Stopped::Killed
             }
         }
@@ -323,54 +374,57 @@ impl Link {
     /// Kills the worker for a task that was asked to stop, unless that has
     /// ended.
     pub(super) fn kill_for(&self, task: TaskId) -> bool {
-        let seq = self.outgoing().find(task).map(|sent| sent.seq);
+        let seq = self.locked().outgoing.find(task).map(|sent| sent.seq);
         let Some(seq) = seq else { return false };
         if self.page.kill(seq) {
-            self.unwanted.store(true, Release);
-            self.kill();
+            self.kill(Reason::Unwanted);
             return true;
         }
         let nonsense = self.page.word(seq) != Some(Word::Done);
         if nonsense {
-            self.blame(Cause::Protocol);
+            self.kill(Reason::Blame(Cause::Protocol));
         }
         nonsense
     }
 
     /// Whether a task has started.
     pub(super) fn started(&self, task: TaskId) -> bool {
-        let seq = self.outgoing().find(task).map(|sent| sent.seq);
+        let seq = self.locked().outgoing.find(task).map(|sent| sent.seq);
         seq.is_some_and(|seq| self.page.word(seq) != Some(Word::Sent))
     }
 
     /// What the worker took and did not answer, after its death: one task, or
     /// more if it forged its page.
     pub(super) fn unanswered(&self) -> Vec<(TaskId, u32)> {
-        let outgoing = self.outgoing();
-        let taken = |sent: &&Sent| !sent.revoked && self.page.word(sent.seq) != Some(Word::Sent);
-        outgoing.sent.iter().filter(taken).map(|sent| (sent.task, sent.attempt)).collect()
+        self.locked()
+            .outgoing
+            .unanswered(&self.page)
+            .map(|sent| (sent.task, sent.attempt))
+            .collect()
     }
 
     /// What the worker would have started next, if it died unasked with nothing
     /// started, or for what it wrote.
     pub(super) fn suspect(&self) -> Option<TaskId> {
-        let asked = self.was_unwanted() && self.blame.get() != Some(&Cause::Protocol);
-        if asked || !self.unanswered().is_empty() {
+        let locked = self.locked();
+        let asked = locked.life.is_unwanted() && locked.life.blame() != Some(Cause::Protocol);
+        if asked || locked.outgoing.unanswered(&self.page).next().is_some() {
             return None;
         }
-        self.outgoing().sent.front().filter(|sent| !sent.revoked).map(|sent| sent.task)
+        locked.outgoing.sent.front().filter(|sent| !sent.revoked).map(|sent| sent.task)
     }
 
     /// Whether it has something to do.
     pub(super) fn is_busy(&self) -> bool {
-        !self.outgoing().sent.is_empty()
+        !self.locked().outgoing.sent.is_empty()
     }
 
     /// The number of the task that it owes the next answer to, if nobody wants
     /// that or any other of its answers, and it is not one that goes on because
     /// it was only asked to stop.
     pub(super) fn stuck_at(&self) -> Option<u64> {
-        let outgoing = self.outgoing();
+        let locked = self.locked();
+        let outgoing = &locked.outgoing;
         let unwanted = outgoing.sent.iter().all(|sent| sent.unwanted);
         let first = outgoing.sent.front().filter(|_| unwanted)?.seq;
         (self.page.word(first) != Some(Word::Stopping)).then_some(first)
@@ -381,32 +435,30 @@ impl Link {
     /// takes no further task, or a task wrote to its page. Has the reader look for
     /// an answer whose bell was lost in that.
     pub(super) fn mute_at(&self) -> Option<u64> {
-        let outgoing = self.outgoing();
-        let first = outgoing.sent.front().filter(|_| outgoing.outbox.is_idle())?.seq;
+        let (first, thread) = {
+            let locked = self.locked();
+            let outgoing = &locked.outgoing;
+            let first = outgoing.sent.front().filter(|_| outgoing.outbox.is_idle())?.seq;
+            let Stage::Serving { thread } = locked.stage else { return None };
+            (locked.life == Life::Up || locked.life == Life::Leaving).then_some((first, thread))?
+        };
+        // Files are read without the mutex: the gate waits for that.
         let runs = matches!(self.page.word(first), Some(Word::Running | Word::Stopping));
-        drop(outgoing);
-        let mute = !runs && !self.was_killed() && process::is_asleep(self.pid);
+        let mute = !runs && process::is_asleep(self.pid, thread);
         if mute {
-            self.poked.notify_one();
+            self.heard.poked.notify_one();
         }
-        let read = self.page.bell().said() == self.heard_bytes.load(Relaxed);
+        let read = self.page.bell().said() == self.heard.bytes.load(Relaxed);
         (mute && read && rustix::io::ioctl_fionread(&*self.stream) == Ok(0)).then_some(first)
     }
 
-    /// Kills the worker, for a reason that its loss will be put down to.
-    pub(super) fn blame(&self, cause: Cause) {
-        let _ = self.blame.set(cause);
-        self.unwanted.store(true, Release);
-        self.kill();
-    }
-
-    /// Kills the worker's whole process group.
+    /// Kills the worker's whole process group, unless that was done.
     ///
-    /// The supervisor reaps it only after it has set `lost`, and takes the
-    /// outgoing mutex for that, so the number cannot be another process's yet.
-    pub(super) fn kill(&self) {
-        let _unreaped = self.outgoing();
-        if self.lost.get().is_none() && !self.killed.swap(true, AcqRel) {
+    /// It is reaped under the same mutex ([`reap`](Self::reap)), so the number cannot be
+    /// another process's yet.
+    pub(super) fn kill(&self, reason: Reason) {
+        let mut locked = self.locked();
+        if locked.life.kill(reason) {
             self.kill_group();
             let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
         }
@@ -419,20 +471,15 @@ impl Link {
         }
     }
 
-    /// Whether it was killed, for whatever reason.
-    pub(super) fn was_killed(&self) -> bool {
-        self.killed.load(Acquire)
-    }
-
-    /// Whether its end was wanted.
-    pub(super) fn was_unwanted(&self) -> bool {
-        self.unwanted.load(Acquire)
+    /// What was done to it.
+    pub(super) fn life(&self) -> Life {
+        self.locked().life
     }
 
     /// Its stream ended: kills it, unless it is on its way out.
     pub(super) fn hung_up(&self) {
-        if !self.leaving.load(Acquire) {
-            self.kill();
+        if self.life() != Life::Leaving {
+            self.kill(Reason::Broken);
         }
     }
 
@@ -441,31 +488,30 @@ impl Link {
         self.pidfd.as_fd()
     }
 
-    /// The supervisor's word on how the process ended; `reap` makes it.
-    pub(super) fn set_lost(&self, reap: impl FnOnce(Option<Cause>) -> Lost) {
-        let unreaped = self.outgoing();
-        let _ = self.lost.set(reap(self.blame.get().copied()));
-        drop(unreaped);
+    /// Reaps the process, which has ended; nobody signals its number from now on.
+    pub(super) fn reap(&self) -> (Option<Reaped>, Life) {
+        let mut locked = self.locked();
+        let reaped = process::reap(self.pid);
+        locked.life.reap();
+        (reaped, locked.life)
+    }
+
+    /// The supervisor's word on how the process ended, once it is reaped.
+    pub(super) fn set_lost(&self, lost: Lost) {
+        let _ = self.lost.set(lost);
         // A child that the worker forked may hold the other end open: what was
         // written is still read, and then the stream ends.
         self.shutdown();
-        self.exited.notify_one();
     }
 
     /// How the process ended, once it has.
     pub(super) async fn lost(&self) -> &Lost {
-        loop {
-            if let Some(lost) = self.lost.get() {
-                return lost;
-            }
-            self.exited.notified().await;
-        }
+        self.lost.wait().await
     }
 
     /// Sends an idle worker away: it exits by itself.
     pub(super) fn dismiss(&self) {
-        self.unwanted.store(true, Release);
-        self.leaving.store(true, Release);
+        self.locked().life.dismiss();
         self.shutdown();
     }
 
@@ -487,23 +533,26 @@ impl Link {
         Some(self.page.memory().resident_bytes).filter(|bytes| *bytes > 0)
     }
 
-    /// Why it is to be replaced, said once. It was just measured between tasks, or not.
-    pub(super) fn wore_out(&self, measured: bool) -> Option<Worn> {
-        let age = self.wear.until.map(|_| Instant::now());
-        let own_bytes = if measured { self.page.memory().own_bytes } else { 0 };
-        let memory = (own_bytes, self.own_at_start.load(Relaxed));
-        let out = self.wear.out(age.unwrap_or(self.started), self.done.load(Relaxed), memory);
-        out.filter(|_| !self.worn.swap(true, AcqRel))
+    /// Why it is to be replaced, said once.
+    fn wore_out(&self, history: &mut History, own_bytes: u64) -> Option<Worn> {
+        let now = self.wear.until.map_or(self.started, |_| Instant::now());
+        let memory = (own_bytes, history.own_bytes_at_start);
+        let out = self.wear.out(now, history.done, memory);
+        out.filter(|_| !std::mem::replace(&mut history.worn, true))
     }
 
     /// When it is too old, unless it is to be replaced already.
     pub(super) fn old_at(&self) -> Option<Instant> {
-        self.wear.until.filter(|_| !self.worn.load(Acquire))
+        let until = self.wear.until?;
+        let locked = self.locked();
+        let serves = matches!(locked.stage, Stage::Serving { .. });
+        (serves && !locked.history.worn).then_some(until)
     }
 
-    /// One more task was executed; whether it was the first.
-    pub(super) fn count_done(&self) -> bool {
-        self.done.fetch_add(1, Relaxed) == 0
+    /// Why it is to be replaced now that it is too old, said once.
+    pub(super) fn grew_old(&self, now: Instant) -> Option<Worn> {
+        self.old_at().filter(|at| *at <= now)?;
+        self.wore_out(&mut self.locked().history, 0)
     }
 
     /// What became of writing, or what has to.
@@ -514,7 +563,7 @@ impl Link {
             Err(Unsent::Much) => self.write_elsewhere(),
             // The worker is dead, or the system is short of memory: frames that
             // cannot be sent would never be answered.
-            Err(Unsent::Broken) => self.kill(),
+            Err(Unsent::Broken) => self.kill(Reason::Broken),
         }
     }
 
@@ -552,7 +601,7 @@ impl Link {
         let Chunk::Large(run, payload) = chunk else { return chunk };
         let bytes = payload.len();
         let place = {
-            let mut outgoing = self.outgoing();
+            let outgoing = &mut self.locked().outgoing;
             if outgoing.is_revoked(run.seq) {
                 // The worker will skip it, whatever its arguments are.
                 return run.framed(&[]);
@@ -569,7 +618,7 @@ impl Socket for Link {
     type Chunk = Chunk;
 
     fn with<R>(&self, change: impl FnOnce(&mut Outbox<Chunk>) -> R) -> R {
-        change(&mut self.outgoing().outbox)
+        change(&mut self.locked().outgoing.outbox)
     }
 
     fn prepare(&self, chunk: Chunk) -> Result<Chunk, (Chunk, Unsent)> {
@@ -604,6 +653,27 @@ impl Outgoing {
     /// The latest sending of a task that was not taken back.
     fn find(&mut self, task: TaskId) -> Option<&mut Sent> {
         self.sent.iter_mut().rev().find(|sent| sent.task == task && !sent.revoked)
+    }
+
+    /// Takes the oldest task that was sent, which is the one that `seq`, read
+    /// from the worker, must be. `skipped` is whether it said that it did not
+    /// run, which it must of those that were taken back and of no other; what it
+    /// ran, its page says to be done. It cannot have answered what is not written
+    /// yet.
+    fn answered(&mut self, page: &Page, seq: u64, skipped: bool) -> Option<Sent> {
+        let word = if skipped { Word::Revoked } else { Word::Done };
+        let written = self.outbox.has_begun(seq) && page.word(seq) == Some(word);
+        let honest = |sent: &&Sent| sent.seq == seq && sent.revoked == skipped && written;
+        let first = *self.sent.front().filter(honest)?;
+        self.sent.pop_front();
+        self.arguments.release(seq);
+        Some(first)
+    }
+
+    /// What the worker took and did not answer.
+    fn unanswered(&self, page: &Page) -> impl Iterator<Item = &Sent> {
+        let taken = |sent: &&Sent| !sent.revoked && page.word(sent.seq) != Some(Word::Sent);
+        self.sent.iter().filter(taken)
     }
 
     /// Whether a task was taken back.

@@ -6,6 +6,7 @@
 
 mod cgroup;
 mod chunk;
+mod life;
 mod link;
 mod outbox;
 mod output;
@@ -16,7 +17,6 @@ mod wear;
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -38,6 +38,7 @@ use crate::task::execute::inside_task;
 use crate::task::registry::{Function, refuse_python, unknown};
 use crate::value::scatter::home::{Placed, Workers};
 
+use life::Reason;
 use link::Link;
 use supervisor::Control;
 
@@ -248,7 +249,7 @@ impl Engine for Local {
             link.withdraw();
             link.dismiss();
             if link.is_busy() {
-                link.kill();
+                link.kill(Reason::Unwanted);
             }
         }
         self.control.shutdown();
@@ -276,7 +277,7 @@ impl Engine for Local {
 
 fn row(link: &Link) -> (Option<SlotId>, WorkerSnapshot) {
     let slot = link.slot();
-    let (done, memory_bytes) = (link.done.load(Relaxed), link.memory_bytes());
+    let (done, memory_bytes) = (link.done(), link.memory_bytes());
     let mut row = WorkerSnapshot::new(link.number, link.pid, done, link.is_busy());
     row.memory_bytes = memory_bytes;
     if slot.is_none() {

@@ -6,21 +6,19 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
-use std::time::Instant;
 
 use futures_util::future::{Either, select};
 use rustix::io::Errno;
 
 use super::Links;
 use super::chunk::HUGE_BYTES;
-use super::link::{Link, Sent};
+use super::life::Reason;
+use super::link::Link;
 use super::supervisor::Control;
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error};
-use crate::ids::SlotId;
 use crate::local::process::Watched;
 use crate::local::program::digest;
 use crate::local::shm::answers::{LONGEST_BYTES, Listener, Nonsense};
@@ -79,7 +77,7 @@ impl Reader {
         let conversed = self.converse(&stream).await;
         match conversed {
             Ok(()) => self.link.hung_up(),
-            Err(Nonsense) => self.link.blame(Cause::Protocol),
+            Err(Nonsense) => self.link.kill(Reason::Blame(Cause::Protocol)),
         }
         let lost = self.link.lost().await.clone();
         if conversed.is_ok() {
@@ -92,7 +90,7 @@ impl Reader {
             let slot = self.link.slot();
             let running = slot.map(|_| self.link.unanswered()).unwrap_or_default();
             let task = running.first().map(|(task, _)| *task);
-            reports.gone(&lost, task, self.link.was_unwanted());
+            reports.gone(&lost, task, self.link.life().is_unwanted());
             if let Some(slot) = slot {
                 let suspect = self.link.suspect();
                 reports.lost(slot, running, suspect, &lost);
@@ -108,7 +106,7 @@ impl Reader {
             if quiet {
                 let read = {
                     let read = pin!(read(stream, &mut self.inbox, &mut self.files));
-                    match select(read, pin!(self.link.poked.notified())).await {
+                    match select(read, pin!(self.link.heard.poked())).await {
                         Either::Left((read, _)) => Some(read),
                         Either::Right(_) => None,
                     }
@@ -168,7 +166,7 @@ impl Reader {
             })?;
         }
         // Only now: a worker is not mute while a large result is copied.
-        self.link.heard_bytes.store(self.listener.heard_bytes(), Relaxed);
+        self.link.heard.set(self.listener.heard_bytes());
         Ok(taken)
     }
 
@@ -186,7 +184,7 @@ impl Reader {
             }
             let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
             match message {
-                FromWorker::Hello { .. } | FromWorker::Ready | FromWorker::Said { .. } => {
+                FromWorker::Hello { .. } | FromWorker::Ready { .. } | FromWorker::Said { .. } => {
                     messages.push((message, Payload::copy(&[])));
                 }
                 _ => self.beside = Some((message, Payload::copy(payload))),
@@ -240,11 +238,11 @@ impl Reader {
     ) -> Result<(), Nonsense> {
         let (seq, outcome, mut usage) = match message {
             FromWorker::Hello { version, digest } => return self.greeted(version, digest),
-            FromWorker::Ready => return self.ready(reports),
+            FromWorker::Ready { thread } => return self.ready(thread, reports),
             FromWorker::Beside => return Err(Nonsense),
             FromWorker::Skipped { seq } => {
-                let (slot, sent) = self.answered(seq, true)?;
-                reports.skipped(slot, sent.task);
+                let (slot, task) = self.link.skipped(seq).ok_or(Nonsense)?;
+                reports.skipped(slot, task);
                 return Ok(());
             }
             FromWorker::Said { seq, said } => {
@@ -255,34 +253,29 @@ impl Reader {
             FromWorker::Done { seq, usage, .. } => (seq, Ok(payload), usage),
             FromWorker::Failed { seq, usage, failure } => (seq, Err(failure), usage),
         };
-        let (slot, sent) = self.answered(seq, false)?;
-        if self.link.count_done() {
+        let answered = self.link.answered(seq, usage.memory_bytes).ok_or(Nonsense)?;
+        if answered.first {
             self.control.succeeded();
         }
-        usage.memory_before_bytes = usage.memory_bytes.and_then(|now| self.link.measured(now));
-        let attempt = (sent.task, sent.attempt);
-        reports.finished(slot, attempt, outcome, (usage, self.link.number));
-        if let Some(why) = self.link.wore_out(usage.memory_bytes.is_some()) {
+        usage.memory_before_bytes = answered.memory_before_bytes;
+        let attempt = (answered.task, answered.attempt);
+        reports.finished(answered.slot, attempt, outcome, (usage, self.link.number));
+        if let Some(why) = answered.worn {
             self.links.replace(&self.link, why, reports);
         }
         Ok(())
     }
 
-    fn answered(&self, seq: u64, skipped: bool) -> Result<(SlotId, Sent), Nonsense> {
-        let slot = self.link.slot().ok_or(Nonsense)?;
-        Ok((slot, self.link.answered(seq, skipped).ok_or(Nonsense)?))
-    }
-
     /// The first message, once.
     fn greeted(&self, version: u32, theirs: u64) -> Result<(), Nonsense> {
-        let again = self.link.greeted.set(Instant::now()).is_err();
+        let due = self.link.greet();
         self.control.came_up();
-        if again || version != VERSION || theirs != digest() { Err(Nonsense) } else { Ok(()) }
+        if due && version == VERSION && theirs == digest() { Ok(()) } else { Err(Nonsense) }
     }
 
     /// The second message, once.
-    fn ready(&self, reports: &mut Reports<'_>) -> Result<(), Nonsense> {
-        if self.link.greeted.get().is_none() || !self.link.set_ready() {
+    fn ready(&self, thread: u32, reports: &mut Reports<'_>) -> Result<(), Nonsense> {
+        if !self.link.set_ready(thread) {
             return Err(Nonsense);
         }
         self.control.came_up();

@@ -26,6 +26,7 @@ use tokio::runtime::Handle;
 
 use super::Links;
 use super::cgroup::{Group, Groups};
+use super::life::{Life, Reason, Stage};
 use super::link::Link;
 use super::output::{LastWords, Pipe, Printer, Stream};
 use super::reader::Reader;
@@ -35,7 +36,7 @@ use crate::engine::Gate;
 use crate::engine::restart::Restart;
 use crate::engine::settings::Settings;
 use crate::error::{Cause, Error, Lost};
-use crate::local::process::{Reaped, Watched, reap, watch};
+use crate::local::process::{Reaped, Watched, watch};
 use crate::local::program::VARIABLE;
 use crate::local::shm::arena::Arena;
 use crate::local::shm::page::Page;
@@ -454,17 +455,15 @@ impl Supervisor {
         for worker in self.workers() {
             if let Some((_, cause)) = worker.start_ends(&self.settings).filter(|(at, _)| *at <= now)
             {
-                worker.link.blame(cause);
+                worker.link.kill(Reason::Blame(cause));
             }
         }
     }
 
     /// Has workers replaced that are too old.
     fn retire_old(&self, now: Instant) {
-        for worker in self.workers().filter(|worker| worker.link.is_ready()) {
-            if worker.link.old_at().is_some_and(|at| at <= now)
-                && let Some(why) = worker.link.wore_out(false)
-            {
+        for worker in self.workers() {
+            if let Some(why) = worker.link.grew_old(now) {
                 self.gate.report(|reports| self.links.replace(&worker.link, why, reports));
             }
         }
@@ -477,8 +476,7 @@ impl Supervisor {
             State::Empty(due) => (!full).then_some(*due),
             State::Taken(worker) => worker.start_ends(&self.settings).map(|(at, _)| at),
         });
-        let old = self.workers().filter(|worker| worker.link.is_ready());
-        let old = old.filter_map(|worker| worker.link.old_at());
+        let old = self.workers().filter_map(|worker| worker.link.old_at());
         starts.chain(old).chain(self.next_beat).chain(self.next_output).chain(self.cut_at).min()
     }
 
@@ -556,7 +554,7 @@ impl Supervisor {
                 worker.link.dismiss();
             }
             if now >= cut_at || (first && (worker.link.is_busy() || worker.is_starting())) {
-                worker.link.kill();
+                worker.link.kill(Reason::Unwanted);
             }
         }
         if now >= cut_at {
@@ -570,7 +568,7 @@ impl Drop for Supervisor {
     fn drop(&mut self) {
         for seat in std::mem::take(&mut self.seats) {
             if let State::Taken(worker) = seat.state {
-                worker.link.kill();
+                worker.link.kill(Reason::Unwanted);
                 let end = WaitId::PidFd(worker.link.pidfd());
                 let _ = waitid(end, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
                 self.bury(*worker);
@@ -590,12 +588,13 @@ impl Worker {
 
     /// Until when it may be starting, and what it is lost to then.
     fn start_ends(&self, settings: &Settings) -> Option<(Instant, Cause)> {
-        if !self.is_starting() || self.link.was_killed() {
+        if matches!(self.link.life(), Life::Killed(_)) {
             return None;
         }
-        let (since, time, cause) = match self.link.greeted.get() {
-            None => (self.started, settings.start_timeout, Cause::Silent),
-            Some(greeted) => (*greeted, settings.warm_up_timeout, Cause::Unready),
+        let (since, time, cause) = match self.link.stage() {
+            Stage::Starting => (self.started, settings.start_timeout, Cause::Silent),
+            Stage::WarmingUp { since } => (since, settings.warm_up_timeout, Cause::Unready),
+            Stage::Serving { .. } => return None,
         };
         // A time too long for the clock is for ever.
         Some((since.checked_add(time)?, cause))
@@ -610,10 +609,10 @@ impl Worker {
     /// a worker that sleeps instead, and how much memory there is.
     fn look(&mut self, now: Instant) {
         if lasts(&mut self.stuck, self.link.stuck_at(), now) {
-            self.link.blame(Cause::Stuck);
+            self.link.kill(Reason::Blame(Cause::Stuck));
         }
         if lasts(&mut self.mute, self.link.mute_at(), now) {
-            self.link.blame(Cause::Protocol);
+            self.link.kill(Reason::Blame(Cause::Protocol));
         }
         if let Some(now) = system::memory(&format!("/proc/{}/statm", self.link.pid)) {
             self.sampled_bytes = self.sampled_bytes.max(now.resident_bytes);
@@ -624,7 +623,7 @@ impl Worker {
         }
         let since = *self.stopped_since.get_or_insert(now);
         if now.saturating_duration_since(since) >= STOPPED {
-            self.link.blame(Cause::Stopped);
+            self.link.kill(Reason::Blame(Cause::Stopped));
         }
     }
 
@@ -641,8 +640,8 @@ impl Worker {
 
     /// Whether its end says that the next one may fare no better.
     fn failed_at_start(&self) -> bool {
-        let idle = self.link.done.load(Relaxed) == 0 && self.link.unanswered().is_empty();
-        let unasked = idle && !self.link.was_unwanted();
+        let idle = self.link.done() == 0 && self.link.unanswered().is_empty();
+        let unasked = idle && !self.link.life().is_unwanted();
         self.is_starting() || (unasked && self.started.elapsed() < START)
     }
 
@@ -664,33 +663,29 @@ impl Worker {
         let since_ns = link.running_since();
         let LastWords { lines, shortage: said } = stderr.finish(since_ns);
         let limit = group.as_ref().is_some_and(Group::was_killed);
-        let explained = link.was_unwanted();
-        let mut report = None;
-        link.set_lost(|blame| {
-            let reaped = reap(link.pid);
-            let cause = blame.or_else(|| cause(reaped));
-            let shortage = match explained {
-                true => None,
-                false => shortage(cause, said, limit, system),
-            };
-            let lost = Lost {
-                worker: link.number,
-                pid: link.pid,
-                cause,
-                shortage,
-                stderr: lines,
-                memory_bytes: memory(reaped, sampled_bytes, link.memory_bytes()),
-                memory_at_start_bytes: link.memory_before(),
-                run_time: (since_ns > 0).then(|| since(since_ns, now_ns(ClockId::Monotonic))),
-                cpu_time: (reaped.and_then(|reaped| reaped.cpu_ns))
-                    .filter(|_| since_ns > 0)
-                    .map(|cpu_ns| since(link.page.cpu_before_ns(), cpu_ns)),
-                ..Lost::default()
-            };
-            report = Some(lost.clone());
-            lost
-        });
-        (report.expect("set_lost calls its argument"), group)
+        let (reaped, life) = link.reap();
+        // All that reads files comes after that: the gate waits for the link's mutex.
+        let cause = life.blame().or_else(|| cause(reaped));
+        let shortage = match life.is_unwanted() {
+            true => None,
+            false => shortage(cause, said, limit, system),
+        };
+        let lost = Lost {
+            worker: link.number,
+            pid: link.pid,
+            cause,
+            shortage,
+            stderr: lines,
+            memory_bytes: memory(reaped, sampled_bytes, link.memory_bytes()),
+            memory_at_start_bytes: link.memory_before(),
+            run_time: (since_ns > 0).then(|| since(since_ns, now_ns(ClockId::Monotonic))),
+            cpu_time: (reaped.and_then(|reaped| reaped.cpu_ns))
+                .filter(|_| since_ns > 0)
+                .map(|cpu_ns| since(link.page.cpu_before_ns(), cpu_ns)),
+            ..Lost::default()
+        };
+        link.set_lost(lost.clone());
+        (lost, group)
     }
 }
 
@@ -715,6 +710,57 @@ fn cause(reaped: Option<Reaped>) -> Option<Cause> {
 
 /// The most that any source has seen.
 fn memory(reaped: Option<Reaped>, sampled: u64, said: Option<u64>) -> Option<u64> {
-    let peak = reaped.and_then(|reaped| reaped.peak_bytes);
+    let peak = reaped.and_then(|reaped| reaped.peak_bytes());
     peak.into_iter().chain(said).chain(Some(sampled)).filter(|bytes| *bytes > 0).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker that was killed and not reaped.
+    #[expect(clippy::zombie_processes, reason = "`bury` reaps it")]
+    fn killed(runtime: &Handle) -> Worker {
+        let (printer, _) = Printer::start().unwrap();
+        let mut child = Command::new("sleep")
+            .arg("1000")
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        let (stream, _) = StdUnixStream::pair().unwrap();
+        let memory = (Page::create().unwrap().0, Arena::create().unwrap().0);
+        let started = Instant::now();
+        let wear = Wear::of(Default::default(), None, started);
+        let link = Link::new(1, child.id(), pidfd, memory, Arc::new(stream), runtime.clone(), wear);
+        let stderr = Pipe::new(child.stderr.take().unwrap(), Stream::Stderr, 1, printer);
+        link.kill(Reason::Broken);
+        waitid(WaitId::PidFd(link.pidfd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        Worker {
+            link,
+            group: None,
+            stdout: None,
+            stderr,
+            started,
+            stopped_since: None,
+            stuck: None,
+            mute: None,
+            sampled_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn files_are_read_while_others_have_the_link() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let worker = killed(runtime.handle());
+        let link = worker.link.clone();
+        let mut free = false;
+        let (lost, _) = worker.bury(|| {
+            free = link.is_free();
+            true
+        });
+        assert!(free, "the gate waits for the link while counters are read");
+        assert_eq!(lost.shortage, Some(crate::error::Shortage::System));
+    }
 }
