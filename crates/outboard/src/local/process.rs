@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "this module owns the raw system calls about processes")]
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -36,16 +37,23 @@ pub(crate) fn close_inherited() {
     }
 }
 
-/// A worker's socket, watched for something.
-pub(super) type Watched = AsyncFd<Arc<UnixStream>>;
+/// A descriptor that is watched for something.
+pub(super) type Watched<T> = AsyncFd<Arc<T>>;
 
-/// Has the current runtime watch a socket. For one interest only: tokio's own socket
+/// What owns the one descriptor that it has, for as long as it lives.
+pub(super) trait Owning: AsRawFd {}
+
+impl Owning for OwnedFd {}
+impl Owning for UnixStream {}
+
+/// Has the current runtime watch a descriptor. For one interest only: tokio's own socket
 /// always has both, and then each task that a worker reads wakes this process, for
 /// there is room again.
-pub(super) fn watch(stream: Arc<UnixStream>, interest: Interest) -> io::Result<Watched> {
-    // SAFETY: the stream owns its descriptor, which stays open, and the same one, for
-    // as long as it lives; the value keeps it alive, and never gives up or replaces it.
-    Ok(unsafe { AsyncFd::register_with_interest(stream, interest)? })
+pub(super) fn watch<T: Owning>(owner: Arc<T>, interest: Interest) -> io::Result<Watched<T>> {
+    // SAFETY: both types of [`Owning`] own their descriptor, which stays open, and the same
+    // one, for as long as they live; the value keeps it alive, and never gives up or
+    // replaces it.
+    Ok(unsafe { AsyncFd::register_with_interest(owner, interest)? })
 }
 
 /// Whether a thread of a process waits for something; `false` if it is not there.

@@ -15,12 +15,12 @@ use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use rustix::time::ClockId;
 use tokio::io::Interest;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, SetOnce};
+use tokio::sync::{Notify, SetOnce, watch};
 
 use crate::engine::{Flush, Stopped, Work};
 use crate::error::{Cause, Lost};
 use crate::ids::{SlotId, TaskId};
-use crate::local::process::{self, Reaped, watch};
+use crate::local::process::{self, Reaped};
 use crate::local::shm::arena::{Arena, Half, Ring, WARM};
 use crate::local::shm::page::{Page, Word};
 use crate::local::wire::{FunctionRef, Place, Run};
@@ -39,7 +39,7 @@ pub(super) struct Link {
     weak: Weak<Self>,
     pub(super) number: usize,
     pub(super) pid: u32,
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
     pub(super) started: Instant,
     wear: Wear,
     pub(super) page: Page,
@@ -47,6 +47,7 @@ pub(super) struct Link {
     stream: Arc<UnixStream>,
     runtime: Handle,
     pub(super) heard: Heard,
+    stage: watch::Sender<Stage>,
     /// Taken last of all: after the gate's mutex, and that of all links.
     locked: Mutex<Locked>,
     lost: SetOnce<Lost>,
@@ -65,7 +66,6 @@ pub(super) struct Heard {
 #[derive(Debug, Default)]
 struct Locked {
     life: Life,
-    stage: Stage,
     /// Where placement knows it, unless it stands by.
     slot: Option<SlotId>,
     outgoing: Outgoing,
@@ -145,7 +145,7 @@ impl Link {
     pub(super) fn new(
         number: usize,
         pid: u32,
-        pidfd: OwnedFd,
+        pidfd: Arc<OwnedFd>,
         (page, arena): (Page, Arena),
         stream: Arc<UnixStream>,
         runtime: Handle,
@@ -163,6 +163,7 @@ impl Link {
             stream,
             runtime,
             heard: Heard::default(),
+            stage: watch::Sender::default(),
             locked: Mutex::default(),
             lost: SetOnce::new(),
         })
@@ -317,12 +318,17 @@ impl Link {
 
     /// How far it came up.
     pub(super) fn stage(&self) -> Stage {
-        self.locked().stage
+        *self.stage.borrow()
+    }
+
+    /// How far it came up, step by step.
+    pub(super) fn stages(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
     }
 
     /// It said hello; whether that was due.
     pub(super) fn greet(&self) -> bool {
-        self.locked().stage.greet(Instant::now())
+        self.stage.send_if_modified(|stage| stage.greet(Instant::now()))
     }
 
     /// It said that it executes tasks, on that thread; whether that was due.
@@ -331,7 +337,8 @@ impl Link {
         let mut locked = self.locked();
         locked.history.own_bytes_at_start = memory.own_bytes;
         locked.history.measured_bytes = Some(memory.resident_bytes).filter(|bytes| *bytes > 0);
-        locked.stage.serve(thread)
+        drop(locked);
+        self.stage.send_if_modified(|stage| stage.serve(thread))
     }
 
     /// Whether it executes tasks.
@@ -439,7 +446,7 @@ impl Link {
             let locked = self.locked();
             let outgoing = &locked.outgoing;
             let first = outgoing.sent.front().filter(|_| outgoing.outbox.is_idle())?.seq;
-            let Stage::Serving { thread } = locked.stage else { return None };
+            let Stage::Serving { thread } = self.stage() else { return None };
             (locked.life == Life::Up || locked.life == Life::Leaving).then_some((first, thread))?
         };
         // Files are read without the mutex: the gate waits for that.
@@ -460,7 +467,7 @@ impl Link {
         let mut locked = self.locked();
         if locked.life.kill(reason) {
             self.kill_group();
-            let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+            let _ = pidfd_send_signal(&*self.pidfd, Signal::KILL);
         }
     }
 
@@ -485,7 +492,7 @@ impl Link {
 
     /// Becomes readable when the process has ended.
     pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+        (*self.pidfd).as_fd()
     }
 
     /// Reaps the process, which has ended; nobody signals its number from now on.
@@ -544,9 +551,7 @@ impl Link {
     /// When it is too old, unless it is to be replaced already.
     pub(super) fn old_at(&self) -> Option<Instant> {
         let until = self.wear.until?;
-        let locked = self.locked();
-        let serves = matches!(locked.stage, Stage::Serving { .. });
-        (serves && !locked.history.worn).then_some(until)
+        (self.is_ready() && !self.locked().history.worn).then_some(until)
     }
 
     /// Why it is to be replaced now that it is too old, said once.
@@ -574,7 +579,8 @@ impl Link {
             // Only while it is full: a socket that is watched for room wakes this
             // process each time that the worker reads a task.
             let watched = link.stream.try_clone();
-            let watched = watched.and_then(|stream| watch(Arc::new(stream), Interest::WRITABLE));
+            let watched =
+                watched.and_then(|stream| process::watch(Arc::new(stream), Interest::WRITABLE));
             let Ok(watched) = watched else { return link.wrote(Err(Unsent::Broken)) };
             while let Ok(mut room) = watched.writable().await {
                 match outbox::resume(&*link) {

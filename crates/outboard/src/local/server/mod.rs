@@ -6,13 +6,16 @@
 
 mod cgroup;
 mod chunk;
+mod launch;
 mod life;
 mod link;
 mod outbox;
 mod output;
 mod reader;
+mod seat;
 mod shortage;
 mod supervisor;
+mod vigil;
 mod wear;
 
 use std::collections::VecDeque;
@@ -52,8 +55,7 @@ pub(super) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
     })?;
     // A runtime without I/O panics here, at its user, and not on our thread.
     tokio::net::UnixStream::pair().map_err(|error| Error::unavailable(error.to_string()))?;
-    let control = Control::new(settings.workers + settings.spares)
-        .map_err(|error| Error::unavailable(error.to_string()))?;
+    let control = Control::new(settings.workers + settings.spares);
     let links = Links::default();
     let engine = Local { links: links.clone(), control: control.clone() };
     let strength = (settings.workers, settings.spares);

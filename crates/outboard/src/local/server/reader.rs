@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -73,7 +74,7 @@ impl Reader {
     }
 
     /// Serves the worker to its end, and reports that.
-    pub(super) async fn serve(mut self, stream: Watched) {
+    pub(super) async fn serve(mut self, stream: Watched<UnixStream>) {
         let conversed = self.converse(&stream).await;
         match conversed {
             Ok(()) => self.link.hung_up(),
@@ -100,7 +101,7 @@ impl Reader {
     }
 
     /// Takes what the worker writes until its stream ends.
-    async fn converse(&mut self, stream: &Watched) -> Result<(), Nonsense> {
+    async fn converse(&mut self, stream: &Watched<UnixStream>) -> Result<(), Nonsense> {
         loop {
             let quiet = self.awaits_beside || self.listener.sleep(&self.link.page);
             if quiet {
@@ -269,7 +270,6 @@ impl Reader {
     /// The first message, once.
     fn greeted(&self, version: u32, theirs: u64) -> Result<(), Nonsense> {
         let due = self.link.greet();
-        self.control.came_up();
         if due && version == VERSION && theirs == digest() { Ok(()) } else { Err(Nonsense) }
     }
 
@@ -278,7 +278,6 @@ impl Reader {
         if !self.link.set_ready(thread) {
             return Err(Nonsense);
         }
-        self.control.came_up();
         self.links.lock().standby.push_back(self.link.clone());
         let took = self.link.started.elapsed();
         reports.up(self.link.number, self.link.pid, took);
@@ -310,7 +309,11 @@ async fn step_back() {
 }
 
 /// Waits for bytes, and puts them into the inbox; gives how many.
-async fn read(stream: &Watched, inbox: &mut Inbox, files: &mut Vec<OwnedFd>) -> io::Result<usize> {
+async fn read(
+    stream: &Watched<UnixStream>,
+    inbox: &mut Inbox,
+    files: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
     loop {
         let mut ready = stream.readable().await?;
         let room = inbox.room();
