@@ -29,7 +29,7 @@ pub(crate) enum ToWorker {
     /// it. `level` is that of the events that the server shows, from 0 (none) to 5.
     Welcome { number: u32, max_payload: u64, niceness: i32, level: u8, limits: WorkerLimits },
     /// Execute a task; the payload, wherever it lies, is its arguments.
-    Run(Run, Place),
+    Run(Call, Place),
     /// A scattered value that tasks from now on may refer to, as a descriptor
     /// beside this.
     Share { id: u64 },
@@ -58,7 +58,7 @@ pub(crate) enum FromWorker {
 
 /// A task to execute, without its arguments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Run {
+pub(crate) struct Call {
     pub(crate) seq: u64,
     pub(crate) function: FunctionRef,
     pub(crate) attempt: u32,
@@ -200,8 +200,8 @@ mod tests {
 
     fn run_message(seq: u64) -> ToWorker {
         let function = FunctionRef::Index(3);
-        let run = Run { seq, function, attempt: 1, deadline_ns: 0, context: None };
-        ToWorker::Run(run, Place::Frame)
+        let call = Call { seq, function, attempt: 1, deadline_ns: 0, context: None };
+        ToWorker::Run(call, Place::Frame)
     }
 
     fn arrive(inbox: &mut Inbox, bytes: &[u8]) {

@@ -1,21 +1,16 @@
 //! The `local` engine: worker processes of this very binary on this machine.
 //!
 //! `supervisor` starts and reaps processes on a thread of its own, `link` is
-//! the server's end of one worker, `reader` takes its answers, `output` passes
+//! the server's end of one worker, from its first message to its end, `output` passes
 //! its stdout and stderr on.
 
 mod cgroup;
 mod chunk;
-mod launch;
-mod life;
 mod link;
 mod outbox;
 mod output;
-mod reader;
-mod seat;
 mod shortage;
 mod supervisor;
-mod vigil;
 mod wear;
 
 use std::collections::VecDeque;
@@ -41,7 +36,6 @@ use crate::task::execute::inside_task;
 use crate::task::registry::{Function, refuse_python, unknown};
 use crate::value::scatter::home::{Placed, Workers};
 
-use life::Reason;
 use link::Link;
 use supervisor::Control;
 
@@ -251,7 +245,7 @@ impl Engine for Local {
             link.withdraw();
             link.dismiss();
             if link.is_busy() {
-                link.kill(Reason::Unwanted);
+                link.kill();
             }
         }
         self.control.shutdown();

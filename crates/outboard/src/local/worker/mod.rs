@@ -148,7 +148,7 @@ impl Worker {
             return Err(io::Error::other("the server did not welcome it"));
         };
         stand_back(number, niceness);
-        limits::set(limits)?;
+        let cpu = limits::set(limits)?;
         #[cfg(feature = "trace")]
         relay::connect(socket.try_clone()?, level);
         #[cfg(not(feature = "trace"))]
@@ -161,7 +161,7 @@ impl Worker {
             results: Ring::default(),
             speaker: Speaker::default(),
             max_payload: max_payload as usize,
-            cpu: CpuLimit { task_s: limits.cpu_s },
+            cpu,
             stack_bytes: limits.stack_bytes,
             inbox,
             files: Vec::new(),
@@ -234,7 +234,7 @@ impl Worker {
 
     fn obey(&mut self, message: ToWorker, args: &[u8]) -> io::Result<()> {
         match message {
-            ToWorker::Run(run, place) => self.run(&run, place, args),
+            ToWorker::Run(call, place) => self.run(&call, place, args),
             ToWorker::Share { id } => {
                 let file = self.next_file()?;
                 scatter::receive(id, sealed::open_whole(&file)?);
@@ -253,11 +253,11 @@ impl Worker {
     }
 
     /// Executes a task, unless it was taken back, and appends the answer.
-    fn run(&mut self, run: &wire::Run, place: Place, args: &[u8]) -> io::Result<()> {
+    fn run(&mut self, call: &wire::Call, place: Place, args: &[u8]) -> io::Result<()> {
         let file = matches!(place, Place::File { .. }).then(|| self.next_file()).transpose()?;
-        let seq = run.seq;
+        let seq = call.seq;
         let owed = Owed { args: place };
-        if !self.current.page.start(seq) {
+        if !self.current.page.task(seq).start() {
             return self.answer(owed, Answer::from(FromWorker::Skipped { seq }));
         }
         let args = match (place, file) {
@@ -273,7 +273,7 @@ impl Worker {
         };
         self.cpu.arm()?;
         let traced = Traced::open(seq);
-        let (outcome, usage) = attempt(self.current, self.max_payload, run, args);
+        let (outcome, usage) = attempt(self.current, self.max_payload, call, args);
         // What it said is in the socket; its answer comes after that.
         self.spoke = traced.close();
         self.cpu.disarm()?;
@@ -359,23 +359,23 @@ fn other(error: wire::WireError) -> io::Error {
 fn attempt(
     current: &InWorker,
     max_payload: usize,
-    run: &wire::Run,
+    call: &wire::Call,
     args: Input<'_>,
 ) -> (Result<Payload, Failure>, Usage) {
-    let (seq, deadline_ns) = (run.seq, run.deadline_ns);
+    let (seq, deadline_ns) = (call.seq, call.deadline_ns);
     let page = &current.page;
     current.enter(seq, deadline_ns);
     let meter = Meter::start(current);
-    let outcome = match find(run.function) {
+    let outcome = match find(call.function) {
         Some((name, function)) => {
-            let span = trace::remote(run.context.as_deref(), name, run.attempt);
+            let span = trace::remote(call.context.as_deref(), name, call.attempt);
             span.in_scope(|| execute(function, args, max_payload))
         }
         None => Err(Failure::UnknownTask),
     };
     let usage = meter.stop(page, seq);
     current.leave();
-    if !page.finish(seq) {
+    if !page.task(seq).finish() {
         park_until_killed();
     }
     (outcome, usage)

@@ -2,9 +2,12 @@
 //!
 //! It lives as long as the engine: a worker's parent-death signal fires when
 //! the *thread* that started it ends. It has a runtime of its own, on which each worker's
-//! number is one async function (`seat.rs`) that wakes for the process's end (its pidfd),
+//! number is one async function (`seat`) that wakes for the process's end (its pidfd),
 //! for output, for an order, or for a timer; while workers are busy, one more looks four
 //! times a second whether one was stopped by a signal. When nothing is done nothing wakes.
+
+mod launch;
+mod seat;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -26,9 +29,9 @@ use tokio::time::sleep;
 
 use super::Links;
 use super::cgroup::Groups;
+use super::link::Vigil;
 use super::output::Printer;
 use super::shortage::Kills;
-use super::vigil::Vigil;
 use crate::engine::Gate;
 use crate::engine::restart::Restart;
 use crate::engine::settings::Settings;
@@ -39,7 +42,7 @@ const BEAT: Duration = Duration::from_millis(250);
 
 /// How long an idle worker may take to exit by itself when the engine ends, and
 /// its last lines to be written.
-pub(super) const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(500);
 
 /// After how many failed starts in a row nothing more is expected of the next.
 const BROKEN_AFTER: u32 = 3;
@@ -60,11 +63,11 @@ pub(super) struct Control {
 
 /// What is wanted of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Orders {
+struct Orders {
     /// How many workers there are to be.
     wanted: usize,
     /// End all workers, and then yourself.
-    pub(super) ending: bool,
+    ending: bool,
 }
 
 impl Control {
@@ -103,12 +106,12 @@ impl Control {
         self.failures.store(0, Relaxed);
     }
 
-    pub(super) fn orders(&self) -> Orders {
+    fn orders(&self) -> Orders {
         *self.orders.borrow()
     }
 
     /// Completes when all is to end.
-    pub(super) async fn ending(&self) {
+    async fn ending(&self) {
         let _ = self.orders.subscribe().wait_for(|orders| orders.ending).await;
     }
 }
@@ -149,23 +152,23 @@ pub(super) fn start(
 
 /// Keeps the gate until all is over: detached tasks go on when nobody else has
 /// it any more.
-pub(super) struct Supervisor {
-    pub(super) gate: Arc<Gate>,
-    pub(super) links: Links,
-    pub(super) control: Arc<Control>,
+struct Supervisor {
+    gate: Arc<Gate>,
+    links: Links,
+    control: Arc<Control>,
     /// The client's, on which readers live.
-    pub(super) runtime: Handle,
-    pub(super) printer: Option<Printer>,
+    runtime: Handle,
+    printer: Option<Printer>,
     /// Disconnected when all lines are written.
     printed: Receiver<()>,
-    pub(super) groups: RefCell<Groups>,
-    pub(super) kills: RefCell<Kills>,
-    pub(super) settings: Settings,
-    pub(super) restart: Restart,
+    groups: RefCell<Groups>,
+    kills: RefCell<Kills>,
+    settings: Settings,
+    restart: Restart,
     /// All processes that were started and not reaped.
-    pub(super) vigils: RefCell<Vec<Rc<Vigil>>>,
+    vigils: RefCell<Vec<Rc<Vigil>>>,
     /// One of them was reaped.
-    pub(super) left: Notify,
+    left: Notify,
 }
 
 impl Supervisor {
@@ -192,7 +195,7 @@ impl Supervisor {
     }
 
     /// Waits for that long, and until a worker is missing; `false` if all is to end.
-    pub(super) async fn may_start(&self, pause: Duration) -> bool {
+    async fn may_start(&self, pause: Duration) -> bool {
         if pause > Duration::ZERO {
             select(pin!(sleep(pause)), pin!(self.control.ending())).await;
         }
@@ -209,13 +212,13 @@ impl Supervisor {
     }
 
     /// The pause before the next start, after one that led to nothing.
-    pub(super) fn pause(&self) -> Duration {
+    fn pause(&self) -> Duration {
         let failures = self.control.failures.fetch_add(1, Relaxed);
         FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE)
     }
 
     /// A worker did not come up; gives the pause before the next start.
-    pub(super) fn failed(&self, reason: &str) -> Duration {
+    fn failed(&self, reason: &str) -> Duration {
         let pause = self.pause();
         let failures = self.control.failures.load(Relaxed);
         if failures >= BROKEN_AFTER {
@@ -236,12 +239,12 @@ impl Supervisor {
                 sleep(BEAT).await;
                 let (now, vigils) = (Instant::now(), self.vigils.borrow().clone());
                 self.kills.borrow_mut().look(now, self.groups.borrow().kills());
-                vigils.iter().filter(|vigil| vigil.link.is_busy()).for_each(|it| it.look(now));
+                vigils.iter().filter(|vigil| vigil.is_busy()).for_each(|it| it.look(now));
                 // In this order: who submits after the store wakes us again.
                 self.control.beating.store(false, SeqCst);
                 // All are asked, and those that were busy until now once more.
-                let used = vigils.iter().filter(|vigil| vigil.link.give_back(now)).count();
-                if used == 0 && !vigils.iter().any(|vigil| vigil.link.is_busy()) {
+                let used = vigils.iter().filter(|vigil| vigil.give_back(now)).count();
+                if used == 0 && !vigils.iter().any(|vigil| vigil.is_busy()) {
                     break;
                 }
                 self.control.beating.store(true, SeqCst);

@@ -7,29 +7,34 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
+use std::time::Instant;
 
 use futures_util::future::{Either, select};
 use rustix::io::Errno;
 
-use super::Links;
-use super::chunk::HUGE_BYTES;
 use super::life::Reason;
-use super::link::Link;
-use super::supervisor::Control;
+use super::{Link, Sent};
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error};
+use crate::ids::{SlotId, TaskId};
 use crate::local::process::Watched;
 use crate::local::program::digest;
+use crate::local::server::Links;
+use crate::local::server::chunk::HUGE_BYTES;
+use crate::local::server::supervisor::Control;
 use crate::local::shm::answers::{LONGEST_BYTES, Listener, Nonsense};
-use crate::local::shm::arena::HALF_BYTES;
+use crate::local::shm::arena::{HALF_BYTES, Half};
+use crate::local::shm::page::Word;
 use crate::local::shm::{passing, sealed};
 use crate::local::wire::{self, FromWorker, Inbox, MESSAGE_ROOM, Place, VERSION};
+use crate::observe::event::Worn;
 use crate::value::payload::Payload;
 
 /// Reads what one worker writes until it ends; lives on the client's runtime.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     gate: Arc<Gate>,
     links: Links,
     control: Arc<Control>,
@@ -50,7 +55,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(
+    pub(crate) fn new(
         gate: Arc<Gate>,
         links: Links,
         control: Arc<Control>,
@@ -74,11 +79,11 @@ impl Reader {
     }
 
     /// Serves the worker to its end, and reports that.
-    pub(super) async fn serve(mut self, stream: Watched<UnixStream>) {
+    pub(crate) async fn serve(mut self, stream: Watched<UnixStream>) {
         let conversed = self.converse(&stream).await;
         match conversed {
             Ok(()) => self.link.hung_up(),
-            Err(Nonsense) => self.link.kill(Reason::Blame(Cause::Protocol)),
+            Err(Nonsense) => self.link.end(Reason::Blame(Cause::Protocol)),
         }
         let lost = self.link.lost().await.clone();
         if conversed.is_ok() {
@@ -91,7 +96,7 @@ impl Reader {
             let slot = self.link.slot();
             let running = slot.map(|_| self.link.unanswered()).unwrap_or_default();
             let task = running.first().map(|(task, _)| *task);
-            reports.gone(&lost, task, self.link.life().is_unwanted());
+            reports.gone(&lost, task, self.link.was_unwanted());
             if let Some(slot) = slot {
                 let suspect = self.link.suspect();
                 reports.lost(slot, running, suspect, &lost);
@@ -107,7 +112,7 @@ impl Reader {
             if quiet {
                 let read = {
                     let read = pin!(read(stream, &mut self.inbox, &mut self.files));
-                    match select(read, pin!(self.link.heard.poked())).await {
+                    match select(read, pin!(self.link.heard.poked.notified())).await {
                         Either::Left((read, _)) => Some(read),
                         Either::Right(_) => None,
                     }
@@ -167,7 +172,7 @@ impl Reader {
             })?;
         }
         // Only now: a worker is not mute while a large result is copied.
-        self.link.heard.set(self.listener.heard_bytes());
+        self.link.heard.bytes.store(self.listener.heard_bytes(), Relaxed);
         Ok(taken)
     }
 
@@ -283,6 +288,91 @@ impl Reader {
         reports.up(self.link.number, self.link.pid, took);
         reports.ready(took);
         Ok(())
+    }
+}
+
+/// An answer to a task, with what it says of its worker.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    slot: SlotId,
+    task: TaskId,
+    attempt: u32,
+    /// It is the first that the worker has executed.
+    first: bool,
+    /// Resident memory before it, where that is known.
+    memory_before_bytes: Option<u64>,
+    /// Why the worker is to be replaced now.
+    worn: Option<Worn>,
+}
+
+impl Link {
+    /// The worker has answered that it did not execute a task; `None` if it cannot have.
+    fn skipped(&self, seq: u64) -> Option<(SlotId, TaskId)> {
+        let mut locked = self.locked();
+        let slot = locked.slot?;
+        let sent = locked.outgoing.answered(&self.page, seq, true)?;
+        Some((slot, sent.task))
+    }
+
+    /// The worker has answered a task that it executed, and perhaps measured how much
+    /// resident memory it had then; `None` if it cannot have.
+    fn answered(&self, seq: u64, memory_bytes: Option<u64>) -> Option<Answered> {
+        let mut locked = self.locked();
+        let slot = locked.slot?;
+        let Sent { task, attempt, .. } = locked.outgoing.answered(&self.page, seq, false)?;
+        let history = &mut locked.history;
+        history.done += 1;
+        let memory_before_bytes = match memory_bytes {
+            Some(now) => history.measured_bytes.replace(now),
+            None => None,
+        };
+        let own_bytes = memory_bytes.map_or(0, |_| self.page.memory().own_bytes);
+        let (first, worn) = (history.done == 1, self.wore_out(history, own_bytes));
+        Some(Answered { slot, task, attempt, first, memory_before_bytes, worn })
+    }
+
+    /// What was sent with that number and has started. Its answer, or one before,
+    /// may be there already and not be looked at yet.
+    fn sent(&self, seq: u64) -> Option<Sent> {
+        let locked = self.locked();
+        let mut sent = locked.outgoing.sent.iter();
+        let sent = sent.find(|sent| sent.seq == seq && !sent.revoked).copied()?;
+        (self.page.task(seq).read() != Some(Word::Sent)).then_some(sent)
+    }
+
+    /// Copies a result out of the arena; `None` if it cannot lie there.
+    fn read_result(&self, seq: u64, offset: u64, bytes: u64) -> Option<Payload> {
+        let result = self.arena.read(Half::Results, offset, bytes)?;
+        self.page.set_read(seq);
+        let outgoing = &mut self.locked().outgoing;
+        outgoing.results_used = outgoing.results_used.max((offset + bytes) as usize);
+        Some(result.into())
+    }
+
+    /// It said hello; whether that was due.
+    fn greet(&self) -> bool {
+        self.stage.send_if_modified(|stage| stage.greet(Instant::now()))
+    }
+
+    /// It said that it executes tasks, on that thread; whether that was due.
+    fn set_ready(&self, thread: u32) -> bool {
+        let memory = self.page.memory();
+        let mut locked = self.locked();
+        locked.history.own_bytes_at_start = memory.own_bytes;
+        locked.history.measured_bytes = Some(memory.resident_bytes).filter(|bytes| *bytes > 0);
+        drop(locked);
+        self.stage.send_if_modified(|stage| stage.serve(thread))
+    }
+
+    /// What the worker would have started next, if it died unasked with nothing
+    /// started, or for what it wrote.
+    fn suspect(&self) -> Option<TaskId> {
+        let locked = self.locked();
+        let asked = locked.life.is_unwanted() && locked.life.blame() != Some(Cause::Protocol);
+        if asked || locked.outgoing.unanswered(&self.page).next().is_some() {
+            return None;
+        }
+        locked.outgoing.sent.front().filter(|sent| !sent.revoked).map(|sent| sent.task)
     }
 }
 
