@@ -17,7 +17,7 @@ use linkme::distributed_slice;
 use tracing::Span;
 
 use super::owner::Owner;
-use super::registry::{self, OUTBOARD_ENGINES};
+use super::registry::{self, OUTBOARD_0_1_0_ENGINES};
 use super::settings::Settings;
 use super::url::Url;
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
@@ -80,18 +80,18 @@ const RUNNING: u8 = 1;
 const REVOKED: u8 = 2;
 
 #[expect(unsafe_code, reason = "linkme puts it into a linker section")]
-#[distributed_slice(OUTBOARD_ENGINES)]
+#[distributed_slice(OUTBOARD_0_1_0_ENGINES)]
 static INLINE: registry::Entry = registry::Entry {
     schemes: &["inline"],
     order: u8::MAX,
-    connect: |url, settings| Box::pin(async move { connect(&url, settings) }),
+    connect: |url, settings| Box::pin(async move { connect(url, settings) }),
     become_worker: |_| {},
     is_worker: || false,
 };
 
-fn connect(url: &Url, settings: Option<Settings>) -> Result<Arc<Owner>, Error> {
+fn connect(mut url: Url, settings: Option<Settings>) -> Result<Arc<Owner>, Error> {
     url.refuse_hosts()?;
-    let settings = settings.map_or_else(|| url.settings(), Ok)?;
+    let settings = settings.map_or_else(|| url.settings("inline"), Ok)?;
     task::registry::registry().map_err(Error::unavailable)?;
     task::start::run_all_apart().map_err(Error::unavailable)?;
     start(settings.workers, settings.limits).map(Owner::new)

@@ -67,8 +67,9 @@ impl Client {
 
     /// Worker processes on this machine, as the settings say.
     pub(crate) async fn start_local(settings: Settings) -> Result<Self, Error> {
-        let local = registry::find("local").map_err(Error::unavailable)?;
-        Ok(Self::of((local.connect)(Url::bare("local"), Some(settings)).await?))
+        let url = Url::bare("local");
+        let local = registry::find(&url)?;
+        Ok(Self::of((local.connect)(url, Some(settings)).await?))
     }
 
     /// Worker processes on this machine: as many as there are cores, unless
@@ -114,20 +115,52 @@ impl Client {
     /// | `inline://` | threads of this process, for tests |
     /// | `dask://host:port` | a Dask cluster (feature `dask`); also `tcp://` and `tls://`, as Dask writes it, and `dask://a:1,b:1` for several schedulers |
     ///
-    /// All take options: `local://?workers=4&queue_tasks=1000`. Known are
-    /// `workers`, `spares`, `queue_tasks`, `queue_bytes`, `max_payload` (in bytes),
-    /// `tenant_limit`, `tenant_queue`, `tenant_reserve` (0 or 1), `tenant_kills`,
-    /// `max_wait_ms`, `lifo_above`, `memory_limit`, `cpu_limit_s`, `stack_size`,
-    /// `open_files`, `library_threads`, `quarantine` (crashes; three if only
-    /// `quarantine_s` is given), `quarantine_s` (600 if only `quarantine` is) and
-    /// `warm_up_timeout_s`, as on [`LocalBuilder`]. Threads of `inline` have no
-    /// spares, no limits of their own and no warm-up that could be cut short: those
-    /// options change nothing there. A cluster has the workers that it has, and knows
-    /// `tls_ca`, `tls_cert`, `tls_key` (files) and `silence_ms` (how long a scheduler
-    /// may say nothing; 30,000) besides; and `plugin`, the absolute path, on the machines
-    /// of its Python workers, of this very program, which is then kept beside each of
-    /// them (empty: what the variable `OUTBOARD_PLUGIN` of the workers says), with
-    /// `plugin.memory_limit` and so on for its processes.
+    /// All take options, each at most once: `local://?workers=4&memory_limit=512MiB`.
+    ///
+    /// - A size is a number of bytes or has a unit: `1000000`, `2GB`, `512MiB`, `1.5GiB`.
+    /// - A duration has units: `250ms`, `30s`, `5m`, `1h30m`. Some options have an older
+    ///   name with the unit in it, whose value is a whole number: `cpu_limit_s=9`.
+    /// - Names and values are percent-decoded: `%26` is `&`, and `+` is `+`.
+    ///
+    /// Bounds and defaults are those of [`LocalBuilder`], which says more of each. An engine
+    /// accepts the shared options that it does not heed, so that one set of them fits all.
+    ///
+    /// | option | value | meaning | heeded by |
+    /// |---|---|---|---|
+    /// | `workers=4` | a whole number, at least 1 | How many workers, or threads of `inline`; by default one for each core. | `inline`, `local` |
+    /// | `spares=2` | a whole number | How many more workers stand by; by default 1. | `local` |
+    /// | `queue_tasks=1000` | a whole number | How many tasks may wait; by default 16384. | `inline`, `local`, `dask` |
+    /// | `queue_bytes=64MiB` | a size | How many bytes of encoded arguments may be held; by default 256MiB. | `inline`, `local`, `dask` |
+    /// | `max_payload=16MiB` | a size, at most 2GiB | The most bytes of one task's arguments, and of its result; by default 128MiB. | `inline`, `local`, `dask` |
+    /// | `max_wait=1s` | a duration; or `max_wait_ms` | The longest that a task may be expected to wait; by default unbounded. | `inline`, `local`, `dask` |
+    /// | `lifo_above=100` | a whole number | How many tasks of a tenant must wait before the newest goes first; by default never. | `inline`, `local`, `dask` |
+    /// | `tenant_limit=2` | a whole number, at least 1 | How many workers one tenant may hold at once; by default all. | `inline`, `local`, `dask` |
+    /// | `tenant_queue=100` | a whole number | How many tasks of one tenant may wait; by default as many as there is room for. | `inline`, `local`, `dask` |
+    /// | `tenant_reserve=0` | 0 or 1 | Whether one worker is kept free of a tenant's tasks; by default 1. | `inline`, `local`, `dask` |
+    /// | `tenant_kills=5` | a whole number, at least 1 | How many workers one tenant may cost in a second; by default a quarter of the workers' time. | `local` |
+    /// | `recycle_after_tasks=1000` | a whole number, at least 1 | After how many tasks a worker is replaced; by default never. | `local` |
+    /// | `recycle_after=12h` | a duration, at least 1s | At which age a worker is replaced; by default never. | `local` |
+    /// | `recycle_above=256MiB` | a size | Above how much memory of its own a worker is replaced; by default never. | `local` |
+    /// | `niceness=5` | a whole number, at most 19 | How far workers stand back for other processes; by default 10. | `local` |
+    /// | `memory_limit=512MiB` | a size, at least 16MiB | The most memory of a worker; by default unlimited. | `local` |
+    /// | `cpu_limit=9s` | a duration, greater than 0; or `cpu_limit_s` | The most CPU time of one task, rounded up to whole seconds; by default unlimited. | `local` |
+    /// | `stack_size=1MiB` | a size, at least 64KiB | The stack that tasks run on; by default that of the worker's main thread. | `local` |
+    /// | `open_files=64` | a whole number, at least 16 | How many files and sockets a worker may have open; by default as many as the server. | `local` |
+    /// | `library_threads=2` | a whole number | How many threads a library may start in each worker, 0 for any number; by default the worker's share of the cores. | `local` |
+    /// | `quarantine=5` | a whole number, at least 1 | After how many crashes arguments are refused; by default never, and 3 if `quarantine_time` is given. | `local`, `dask` |
+    /// | `quarantine_time=1h` | a duration, greater than 0; or `quarantine_s` | How long a crash counts; 10m if only `quarantine` is given. | `local`, `dask` |
+    /// | `start_timeout=30s` | a duration | How long a worker may take from its start to `init`; by default 10s. | `local` |
+    /// | `warm_up_timeout=1m` | a duration; or `warm_up_timeout_s` | How long a worker may take from `init` to its first task; by default 5m. | `local` |
+    /// | `tls_ca=/etc/app/ca.pem` | a file | The certificate authority, in PEM; by default what Dask's own variables name. | `dask` |
+    /// | `tls_cert=/etc/app/cert.pem` | a file | The certificate; by default as for `tls_ca`. | `dask` |
+    /// | `tls_key=/etc/app/key.pem` | a file | Its key; by default as for `tls_ca`. | `dask` |
+    /// | `silence=1m` | a duration, at least 1s; or `silence_ms` | How long a scheduler may be silent before it counts as lost; by default 30s. | `dask` |
+    /// | `window=8` | a whole number, at least 1 | How many tasks a scheduler is given at once; by default as the cluster keeps up. | `dask` |
+    /// | `plugin=/opt/app/program` | an absolute path | This program's path on the machines of Python workers, beside which it is kept; if empty, what `OUTBOARD_PLUGIN` of a worker says. | `dask` |
+    ///
+    /// `plugin.NAME` is an option of `local`, by its name, for the programs beside Python
+    /// workers: `plugin.memory_limit=512MiB`. Workers of a cluster take those of `local`
+    /// themselves, and those of `ClusterWorker::new`.
     ///
     /// # Errors
     ///
@@ -135,7 +168,7 @@ impl Client {
     /// why the engine could not be started.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let url = Url::parse(url)?;
-        let engine = registry::find(url.scheme()).map_err(|reason| url.wrong(reason))?;
+        let engine = registry::find(&url)?;
         Ok(Self::of((engine.connect)(url, None).await?))
     }
 
@@ -161,6 +194,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
+        let () = F::HAS_NO_SIZE;
         let submitted = match Args::encode(|| F::encode(args), self.owner.home()) {
             Ok(args) => f.known().and_then(|known| {
                 known.0.takes(&args)?;
@@ -217,6 +251,7 @@ impl Client {
         F: TaskFunction<M>,
         I: IntoIterator<Item = F::Args>,
     {
+        let () = F::HAS_NO_SIZE;
         let client = self.with(|options| options.found_room = true);
         Map::new(client, f, args.into_iter())
     }
@@ -302,24 +337,28 @@ impl Client {
     /// tenants that want it, whoever submits more or longer tasks. Submits that
     /// name no tenant are one tenant. Equal calls of two tenants are never
     /// coalesced.
+    #[must_use = "options are set on the client that this returns"]
     pub fn tenant(&self, tenant: impl fmt::Display) -> Self {
         self.with(|options| options.tenant = Some(tenant.to_string().into()))
     }
 
     /// How large the tenant's share is, compared with others'; 1 by default.
     /// The weight of its latest submit counts. 0 is taken as 1.
+    #[must_use = "options are set on the client that this returns"]
     pub fn weight(&self, weight: u32) -> Self {
         self.with(|options| options.weight = weight)
     }
 
     /// Runs tasks before all that wait with a lower priority; 0 by default.
     /// What runs is not interrupted.
+    #[must_use = "options are set on the client that this returns"]
     pub fn priority(&self, priority: i32) -> Self {
         self.with(|options| options.priority = priority)
     }
 
     /// Ends tasks that have no result so long after their submit, in the queue
     /// or while they run, with an error that says which. Spans all attempts.
+    #[must_use = "options are set on the client that this returns"]
     pub fn timeout(&self, timeout: Duration) -> Self {
         self.with(|options| options.timeout = Some(timeout))
     }
@@ -328,6 +367,7 @@ impl Client {
     /// of memory too: another worker starts with all that it may have. Never after a
     /// timeout, nor when its arguments are [quarantined](LocalBuilder::quarantine)
     /// by then. By default nothing is rerun.
+    #[must_use = "options are set on the client that this returns"]
     pub fn retries(&self, retries: u32) -> Self {
         self.with(|options| options.retries = retries)
     }
@@ -338,6 +378,7 @@ impl Client {
     /// never did.
     ///
     /// The caller does not wait for it: a future ends at once.
+    #[must_use = "options are set on the client that this returns"]
     pub fn grace(&self, grace: Duration) -> Self {
         self.with(|options| options.grace = Some(grace))
     }
@@ -345,6 +386,7 @@ impl Client {
     /// Gives tasks an identity: submits of the same function with the same key
     /// (and tenant) that are in flight at the same time share one execution,
     /// whatever their arguments.
+    #[must_use = "options are set on the client that this returns"]
     pub fn key(&self, key: impl fmt::Display) -> Self {
         self.with(|options| options.key = Some(key.to_string().into()))
     }

@@ -160,6 +160,7 @@ impl Link {
         let outgoing = &mut locked.outgoing;
         outgoing.last_seq += 1;
         let seq = outgoing.last_seq;
+        // Before its frame: the worker that reads that looks for the word.
         self.page.task(seq).send();
         let Work { task, attempt, deadline, origin, .. } = *work;
         let deadline_ns = deadline.map_or(0, monotonic_ns);

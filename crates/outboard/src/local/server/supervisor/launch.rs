@@ -16,7 +16,7 @@ use super::Supervisor;
 use crate::engine::restart::Restart;
 use crate::engine::settings::Settings;
 use crate::local::process::{Watched, watch};
-use crate::local::program::VARIABLE;
+use crate::local::program::{VARIABLE, VERSION_VARIABLE};
 use crate::local::server::link::{Link, Process, Reader};
 use crate::local::server::output::{Output, Stream};
 use crate::local::server::wear::Wear;
@@ -132,6 +132,7 @@ impl Supervisor {
         command
             .arg0(name)
             .env(VARIABLE, std::process::id().to_string())
+            .env(VERSION_VARIABLE, env!("CARGO_PKG_VERSION"))
             // Programs that a task starts are no workers of the cluster.
             .env_remove("OUTBOARD_WORKER")
             .stdout(Stdio::piped())
