@@ -143,83 +143,30 @@ impl Life {
 
 #[cfg(test)]
 mod tests {
-    use super::Life::{Killed, Leaving, Reaped, Up};
-    use super::Reason::{Blame, Broken, Unwanted};
+    use super::Life::{Killed as K, Leaving, Reaped as R, Up};
     use super::*;
 
-    const STUCK: Reason = Blame(Cause::Stuck);
-    const PROTOCOL: Reason = Blame(Cause::Protocol);
+    const B: Reason = Reason::Broken;
+    const U: Reason = Reason::Unwanted;
+    const STUCK: Reason = Reason::Blame(Cause::Stuck);
+    const WROTE: Reason = Reason::Blame(Cause::Protocol);
 
     #[test]
     fn each_state_has_one_next_for_each_step() {
-        // From, then: dismissed, killed as broken, as unwanted, for a blame, reaped.
+        // From; dismissed, killed as broken, as unwanted, because it is stuck; reaped.
         let table = [
-            (Up, [Leaving, Killed(Broken), Killed(Unwanted), Killed(STUCK), Reaped(None)]),
-            (
-                Leaving,
-                [
-                    Leaving,
-                    Killed(Unwanted),
-                    Killed(Unwanted),
-                    Killed(STUCK),
-                    Reaped(Some(Unwanted)),
-                ],
-            ),
-            (
-                Killed(Broken),
-                [
-                    Killed(Unwanted),
-                    Killed(Broken),
-                    Killed(Unwanted),
-                    Killed(STUCK),
-                    Reaped(Some(Broken)),
-                ],
-            ),
-            (
-                Killed(Unwanted),
-                [
-                    Killed(Unwanted),
-                    Killed(Unwanted),
-                    Killed(Unwanted),
-                    Killed(STUCK),
-                    Reaped(Some(Unwanted)),
-                ],
-            ),
-            (
-                Killed(PROTOCOL),
-                [
-                    Killed(PROTOCOL),
-                    Killed(PROTOCOL),
-                    Killed(PROTOCOL),
-                    Killed(PROTOCOL),
-                    Reaped(Some(PROTOCOL)),
-                ],
-            ),
-            (
-                Reaped(None),
-                [
-                    Reaped(Some(Unwanted)),
-                    Reaped(Some(Broken)),
-                    Reaped(Some(Unwanted)),
-                    Reaped(Some(STUCK)),
-                    Reaped(None),
-                ],
-            ),
-            (
-                Reaped(Some(Unwanted)),
-                [
-                    Reaped(Some(Unwanted)),
-                    Reaped(Some(Unwanted)),
-                    Reaped(Some(Unwanted)),
-                    Reaped(Some(STUCK)),
-                    Reaped(Some(Unwanted)),
-                ],
-            ),
+            (Up, [Leaving, K(B), K(U), K(STUCK), R(None)]),
+            (Leaving, [Leaving, K(U), K(U), K(STUCK), R(Some(U))]),
+            (K(B), [K(U), K(B), K(U), K(STUCK), R(Some(B))]),
+            (K(U), [K(U), K(U), K(U), K(STUCK), R(Some(U))]),
+            (K(WROTE), [K(WROTE), K(WROTE), K(WROTE), K(WROTE), R(Some(WROTE))]),
+            (R(None), [R(Some(U)), R(Some(B)), R(Some(U)), R(Some(STUCK)), R(None)]),
+            (R(Some(U)), [R(Some(U)), R(Some(U)), R(Some(U)), R(Some(STUCK)), R(Some(U))]),
         ];
         for (from, next) in table {
             let mut after = [from; 5];
             after[0].dismiss();
-            let signalled = [Broken, Unwanted, STUCK].map(|reason| {
+            let signalled = [B, U, STUCK].map(|reason| {
                 let mut life = from;
                 let signals = life.kill(reason);
                 (life, signals)
@@ -238,11 +185,11 @@ mod tests {
         let table = [
             (Up, false, None),
             (Leaving, true, None),
-            (Killed(Broken), false, None),
-            (Killed(Unwanted), true, None),
-            (Reaped(None), false, None),
-            (Reaped(Some(Broken)), false, None),
-            (Reaped(Some(STUCK)), true, Some(Cause::Stuck)),
+            (K(B), false, None),
+            (K(U), true, None),
+            (R(None), false, None),
+            (R(Some(B)), false, None),
+            (R(Some(STUCK)), true, Some(Cause::Stuck)),
         ];
         for (life, unwanted, blame) in table {
             assert_eq!((life.is_unwanted(), life.blame()), (unwanted, blame), "{life:?}");
