@@ -417,7 +417,7 @@ impl Client {
     ///
     /// Without a watch no events are made, which costs nothing. With one it is a
     /// hundred nanoseconds or so for a task, of at most some 30,000 tasks in a second:
-    /// of more, not all are told. `examples/watch_cost.rs` measures it. A [`Snapshot`] beside it says what there
+    /// of more, not all are told. `benches/src/bin/watch_cost.rs` measures it. A [`Snapshot`] beside it says what there
     /// was before; take it after the watch, so that nothing falls between.
     pub fn watch(&self) -> Watch {
         Watch::new(self.owner.gate().clone())
