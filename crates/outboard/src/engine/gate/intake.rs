@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::{Core, Effects, Gate, Handle, Ticket};
-use crate::error::{Bound, Error, Repr};
+use crate::error::{Bound, Error, Oversized, Repr};
 use crate::ids::{TaskId, TenantId, WaiterId};
 use crate::observe::event::EventKind;
 use crate::sched::ledger::{Key, Options, Request};
@@ -29,7 +29,7 @@ impl Gate {
         }
         if args.len() > self.limits.payload {
             let (bytes, limit) = (args.len() as u64, self.limits.payload as u64);
-            return Err(Error::new(Repr::TooLarge { what: "arguments", bytes, limit }));
+            return Err(Error::new(Repr::TooLarge { what: Oversized::Arguments, bytes, limit }));
         }
         self.submit_from(Instant::now(), function, args, options, origin)
     }

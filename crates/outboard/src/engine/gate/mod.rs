@@ -572,8 +572,8 @@ impl Core {
             Failure::Panicked(panic) => Error::new(Repr::Panicked(panic)),
             Failure::Raised(exception) => Error::new(Repr::Raised(exception)),
             Failure::Codec(error) => error.into(),
-            Failure::TooLarge { bytes, limit } => {
-                Error::new(Repr::TooLarge { what: "result", bytes, limit })
+            Failure::TooLarge { what, bytes, limit } => {
+                Error::new(Repr::TooLarge { what, bytes, limit })
             }
             Failure::UnknownTask => {
                 let name = self.ledger.task(task).map_or("", |task| task.function.name);

@@ -1,7 +1,7 @@
 //! The `local` engine: worker processes of this very binary on this machine.
 //!
 //! `supervisor` starts and reaps processes on a thread of its own, `link` is
-//! the server's end of one worker, `reader` takes its answers, `output` passes
+//! the server's end of one worker, from its first message to its end, `output` passes
 //! its stdout and stderr on.
 
 mod cgroup;
@@ -9,14 +9,12 @@ mod chunk;
 mod link;
 mod outbox;
 mod output;
-mod reader;
 mod shortage;
 mod supervisor;
 mod wear;
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -51,8 +49,7 @@ pub(super) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
     })?;
     // A runtime without I/O panics here, at its user, and not on our thread.
     tokio::net::UnixStream::pair().map_err(|error| Error::unavailable(error.to_string()))?;
-    let control = Control::new(settings.workers + settings.spares)
-        .map_err(|error| Error::unavailable(error.to_string()))?;
+    let control = Control::new(settings.workers + settings.spares);
     let links = Links::default();
     let engine = Local { links: links.clone(), control: control.clone() };
     let strength = (settings.workers, settings.spares);
@@ -291,7 +288,7 @@ impl Reserve for Local {
 
 fn row(link: &Link) -> (Option<SlotId>, WorkerSnapshot) {
     let slot = link.slot();
-    let (done, memory_bytes) = (link.done.load(Relaxed), link.memory_bytes());
+    let (done, memory_bytes) = (link.done(), link.memory_bytes());
     let mut row = WorkerSnapshot::new(link.number, link.pid, done, link.is_busy());
     row.memory_bytes = memory_bytes;
     if slot.is_none() {
