@@ -400,12 +400,25 @@ impl Client {
     /// Has so many workers from now on, for all clones of this client. Those
     /// that are too many end what they run, and leave.
     ///
+    /// # Errors
+    ///
+    /// `Unavailable` on a cluster, which has the workers that it has; `Closed` after
+    /// [`shutdown`](Self::shutdown).
+    ///
     /// # Panics
     ///
     /// If it is 0.
-    pub fn scale(&self, workers: usize) {
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+    /// client.scale(8)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn scale(&self, workers: usize) -> Result<(), Error> {
         assert!(workers > 0, "at least one worker is needed");
-        self.gate().scale(workers);
+        self.gate().scale(workers)
     }
 
     /// Counters at this moment.
@@ -417,7 +430,7 @@ impl Client {
     ///
     /// Without a watch no events are made, which costs nothing. With one it is a
     /// hundred nanoseconds or so for a task, of at most some 30,000 tasks in a second:
-    /// of more, not all are told. `examples/watch_cost.rs` measures it. A [`Snapshot`] beside it says what there
+    /// of more, not all are told. `benches/src/bin/watch_cost.rs` measures it. A [`Snapshot`] beside it says what there
     /// was before; take it after the watch, so that nothing falls between.
     pub fn watch(&self) -> Watch {
         Watch::new(self.owner.gate().clone())

@@ -69,10 +69,10 @@ fn workers_can_be_more_and_fewer_while_tasks_run() {
         let scratch = Scratch::new();
         let held: Vec<_> = (0..3).map(|_| client.submit(hold, scratch.path())).collect();
         scratch.started(1).await;
-        client.scale(3);
+        client.scale(3).unwrap();
         scratch.started(3).await;
         assert_eq!(client.snapshot().workers, 3);
-        client.scale(1);
+        client.scale(1).unwrap();
         let behind = client.submit(pid, ());
         scratch.release();
         gather(held).await.unwrap();

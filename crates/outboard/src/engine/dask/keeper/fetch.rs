@@ -19,7 +19,7 @@ use super::ends::Opened;
 use crate::engine::dask::cluster::Cluster;
 use crate::engine::dask::connection::{Connection, Dialer};
 use crate::engine::dask::native::Failed;
-use crate::error::{self, Cause, Error, Lost, Repr};
+use crate::error::{self, Cause, Error, Lost, Oversized, Repr};
 use crate::task::outcome::{Failure, RunError, Said};
 
 /// How many results are looked for, and asked of a worker, at once.
@@ -181,7 +181,7 @@ async fn get(
             match (excess, &keys[..]) {
                 (Some(excess), [key]) => {
                     let (bytes, limit) = (excess.found(), keeper.gate.limits().payload as u64);
-                    let failure = Failure::TooLarge { bytes, limit };
+                    let failure = Failure::TooLarge { what: Oversized::Result, bytes, limit };
                     let ended = vec![(key.clone(), Outcome::Failed(failure, 0))];
                     Got { connection: None, ended, missing: Vec::new() }
                 }

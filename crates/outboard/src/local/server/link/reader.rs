@@ -1,0 +1,425 @@
+//! What the server hears of one worker: answers in shared memory, and what comes
+//! through the socket beside them.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+use std::time::Instant;
+
+use futures_util::future::{Either, select};
+use rustix::io::Errno;
+
+use super::life::Reason;
+use super::{Link, Sent};
+use crate::engine::Gate;
+use crate::engine::gate::Reports;
+use crate::error::{Cause, Error};
+use crate::ids::{SlotId, TaskId};
+use crate::local::process::Watched;
+use crate::local::program::digest;
+use crate::local::server::Links;
+use crate::local::server::chunk::HUGE_BYTES;
+use crate::local::server::supervisor::Control;
+use crate::local::shm::answers::{LONGEST_BYTES, Listener, Nonsense};
+use crate::local::shm::arena::{HALF_BYTES, Half};
+use crate::local::shm::page::Word;
+use crate::local::shm::{passing, sealed};
+use crate::local::wire::{self, FromWorker, Inbox, MESSAGE_ROOM, Place, VERSION};
+use crate::observe::event::Worn;
+use crate::value::payload::Payload;
+
+/// Reads what one worker writes until it ends; lives on the client's runtime.
+pub(crate) struct Reader {
+    gate: Arc<Gate>,
+    links: Links,
+    control: Arc<Control>,
+    link: Arc<Link>,
+    listener: Listener,
+    /// Answers that were copied from shared memory.
+    answers: Inbox,
+    /// What came through the socket, with descriptors beside it.
+    inbox: Inbox,
+    files: Vec<OwnedFd>,
+    /// The answer that came through the socket, and has no place in the order yet.
+    beside: Option<(FromWorker, Payload)>,
+    /// The next answer comes through the socket.
+    awaits_beside: bool,
+    /// Tasks may say things, which may come in pieces.
+    hears: bool,
+    finished: bool,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        gate: Arc<Gate>,
+        links: Links,
+        control: Arc<Control>,
+        link: Arc<Link>,
+        hears: bool,
+    ) -> Self {
+        Self {
+            gate,
+            links,
+            control,
+            link,
+            listener: Listener::default(),
+            answers: Inbox::default(),
+            inbox: Inbox::default(),
+            files: Vec::new(),
+            beside: None,
+            awaits_beside: false,
+            hears,
+            finished: false,
+        }
+    }
+
+    /// Serves the worker to its end, and reports that.
+    pub(crate) async fn serve(mut self, stream: Watched<UnixStream>) {
+        let conversed = self.converse(&stream).await;
+        match conversed {
+            Ok(()) => self.link.hung_up(),
+            Err(Nonsense) => self.link.end(Reason::Blame(Cause::Protocol)),
+        }
+        let lost = self.link.lost().await.clone();
+        if conversed.is_ok() {
+            // What it answered before its end counts.
+            let _ = self.take().await;
+        }
+        tracing::debug!(worker = lost.worker, pid = lost.pid, cause = ?lost.cause, "worker ended");
+        self.gate.report(|reports| {
+            self.links.leave(&self.link);
+            let slot = self.link.slot();
+            let running = slot.map(|_| self.link.unanswered()).unwrap_or_default();
+            let task = running.first().map(|(task, _)| *task);
+            reports.gone(&lost, task, self.link.was_unwanted());
+            if let Some(slot) = slot {
+                let suspect = self.link.suspect();
+                reports.lost(slot, running, suspect, &lost);
+            }
+        });
+        self.finished = true;
+    }
+
+    /// Takes what the worker writes until its stream ends.
+    async fn converse(&mut self, stream: &Watched<UnixStream>) -> Result<(), Nonsense> {
+        loop {
+            let quiet = self.awaits_beside || self.listener.sleep(&self.link.page);
+            if quiet {
+                let read = {
+                    let read = pin!(read(stream, &mut self.inbox, &mut self.files));
+                    match select(read, pin!(self.link.heard.poked.notified())).await {
+                        Either::Left((read, _)) => Some(read),
+                        Either::Right(_) => None,
+                    }
+                };
+                self.listener.wake(&self.link.page);
+                // The error of a broken connection says no more than its end does.
+                if matches!(read, Some(Ok(0) | Err(_))) {
+                    return Ok(());
+                }
+            }
+            match self.take().await? {
+                // One at a time: the caller's next task is what matters.
+                0 | 1 => tokio::task::coop::consume_budget().await,
+                // Tasks stream: others have the thread, and more answers gather.
+                _ => step_back().await,
+            }
+        }
+    }
+
+    /// Takes all answers that have arrived, under one lock of the gate; gives how
+    /// many.
+    async fn take(&mut self) -> Result<usize, Nonsense> {
+        // Decoded and copied before the lock, which others wait for.
+        let mut messages = Vec::new();
+        self.take_socket(&mut messages)?;
+        self.listener.hear(&self.link.arena, &self.link.page, &mut self.answers)?;
+        let mut room = HALF_BYTES as u64;
+        loop {
+            if self.awaits_beside {
+                let Some((message, payload)) = self.beside.take() else { break };
+                self.awaits_beside = false;
+                messages.push(self.complete(message, payload, &mut room).await?);
+                self.take_socket(&mut messages)?;
+            }
+            let frame = self.answers.next_frame(LONGEST_BYTES).map_err(|_| Nonsense)?;
+            let Some(frame) = frame else { break };
+            let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
+            if message == FromWorker::Beside {
+                self.awaits_beside = true;
+                continue;
+            }
+            let payload = Payload::copy(payload);
+            messages.push(self.complete(message, payload, &mut room).await?);
+        }
+        // A worker of ours says first that something comes, a descriptor comes with
+        // the frame that needs it, and all else that was not asked for is too short to
+        // come in pieces.
+        let unexpected = !self.awaits_beside && !self.hears && self.inbox.has_begun_a_frame();
+        if self.beside.is_some() || !self.files.is_empty() || unexpected {
+            return Err(Nonsense);
+        }
+        let taken = messages.len();
+        if taken > 0 {
+            self.gate.report(|reports| {
+                let mut messages = messages.into_iter();
+                messages.try_for_each(|(message, payload)| self.receive(reports, message, payload))
+            })?;
+        }
+        // Only now: a worker is not mute while a large result is copied.
+        self.link.heard.bytes.store(self.listener.heard_bytes(), Relaxed);
+        Ok(taken)
+    }
+
+    /// Takes what came through the socket: bells, what is said before the first
+    /// task and by tasks, and one answer; what follows that waits until it has its
+    /// place.
+    fn take_socket(&mut self, messages: &mut Vec<(FromWorker, Payload)>) -> Result<(), Nonsense> {
+        let limit = self.gate.limits().payload + MESSAGE_ROOM;
+        while self.beside.is_none() {
+            let frame = self.inbox.next_frame(limit).map_err(|_| Nonsense)?;
+            let Some(frame) = frame else { break };
+            if frame.is_empty() {
+                self.listener.bell()?;
+                continue;
+            }
+            let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
+            match message {
+                FromWorker::Hello { .. } | FromWorker::Ready { .. } | FromWorker::Said { .. } => {
+                    messages.push((message, Payload::copy(&[])));
+                }
+                _ => self.beside = Some((message, Payload::copy(payload))),
+            }
+        }
+        Ok(())
+    }
+
+    /// An answer with its result, wherever that is.
+    async fn complete(
+        &mut self,
+        message: FromWorker,
+        payload: Payload,
+        room: &mut u64,
+    ) -> Result<(FromWorker, Payload), Nonsense> {
+        match message {
+            FromWorker::Done { seq, place, .. } if place != Place::Frame => {
+                let payload = self.fetch(seq, place, room).await.ok_or(Nonsense)?;
+                Ok((message, payload))
+            }
+            _ => Ok((message, payload)),
+        }
+    }
+
+    /// Takes a result from where the worker says that it is. What lies in the
+    /// arena at one time is no larger than that, so no more is copied at once.
+    async fn fetch(&mut self, seq: u64, place: Place, room: &mut u64) -> Option<Payload> {
+        let limit = self.gate.limits().payload as u64;
+        match place {
+            Place::Arena { offset, bytes } if bytes <= limit => {
+                *room = room.checked_sub(bytes)?;
+                let link = self.link.clone();
+                let copy = move || link.read_result(seq, offset, bytes);
+                match bytes as usize >= HUGE_BYTES {
+                    true => tokio::task::spawn_blocking(copy).await.ok()?,
+                    false => copy(),
+                }
+            }
+            Place::File { bytes } if bytes <= limit => {
+                sealed::open(&self.files.pop()?, bytes).ok().map(Payload::from)
+            }
+            _ => None,
+        }
+    }
+
+    fn receive(
+        &self,
+        reports: &mut Reports<'_>,
+        message: FromWorker,
+        payload: Payload,
+    ) -> Result<(), Nonsense> {
+        let (seq, outcome, mut usage) = match message {
+            FromWorker::Hello { version, digest } => return self.greeted(version, digest),
+            FromWorker::Ready { thread } => return self.ready(thread, reports),
+            FromWorker::Beside => return Err(Nonsense),
+            FromWorker::Skipped { seq } => {
+                let (slot, task) = self.link.skipped(seq).ok_or(Nonsense)?;
+                reports.skipped(slot, task);
+                return Ok(());
+            }
+            FromWorker::Said { seq, said } => {
+                let sent = self.link.sent(seq).ok_or(Nonsense)?;
+                reports.said((sent.task, sent.attempt), self.link.number, said);
+                return Ok(());
+            }
+            FromWorker::Done { seq, usage, .. } => (seq, Ok(payload), usage),
+            FromWorker::Failed { seq, usage, failure } => (seq, Err(failure), usage),
+        };
+        let answered = self.link.answered(seq, usage.memory_bytes).ok_or(Nonsense)?;
+        if answered.first {
+            self.control.succeeded();
+        }
+        usage.memory_before_bytes = answered.memory_before_bytes;
+        let attempt = (answered.task, answered.attempt);
+        reports.finished(answered.slot, attempt, outcome, (usage, self.link.number));
+        if let Some(why) = answered.worn {
+            self.links.replace(&self.link, why, reports);
+        }
+        Ok(())
+    }
+
+    /// The first message, once.
+    fn greeted(&self, version: u32, theirs: u64) -> Result<(), Nonsense> {
+        let due = self.link.greet();
+        if due && version == VERSION && theirs == digest() { Ok(()) } else { Err(Nonsense) }
+    }
+
+    /// The second message, once.
+    fn ready(&self, thread: u32, reports: &mut Reports<'_>) -> Result<(), Nonsense> {
+        if !self.link.set_ready(thread) {
+            return Err(Nonsense);
+        }
+        self.links.lock().standby.push_back(self.link.clone());
+        let took = self.link.started.elapsed();
+        reports.up(self.link.number, self.link.pid, took);
+        reports.ready(took);
+        Ok(())
+    }
+}
+
+/// An answer to a task, with what it says of its worker.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    slot: SlotId,
+    task: TaskId,
+    attempt: u32,
+    /// It is the first that the worker has executed.
+    first: bool,
+    /// Resident memory before it, where that is known.
+    memory_before_bytes: Option<u64>,
+    /// Why the worker is to be replaced now.
+    worn: Option<Worn>,
+}
+
+impl Link {
+    /// The worker has answered that it did not execute a task; `None` if it cannot have.
+    fn skipped(&self, seq: u64) -> Option<(SlotId, TaskId)> {
+        let mut locked = self.locked();
+        let slot = locked.slot?;
+        let sent = locked.outgoing.answered(&self.page, seq, true)?;
+        Some((slot, sent.task))
+    }
+
+    /// The worker has answered a task that it executed, and perhaps measured how much
+    /// resident memory it had then; `None` if it cannot have.
+    fn answered(&self, seq: u64, memory_bytes: Option<u64>) -> Option<Answered> {
+        let mut locked = self.locked();
+        let slot = locked.slot?;
+        let Sent { task, attempt, .. } = locked.outgoing.answered(&self.page, seq, false)?;
+        let history = &mut locked.history;
+        history.done += 1;
+        let memory_before_bytes = match memory_bytes {
+            Some(now) => history.measured_bytes.replace(now),
+            None => None,
+        };
+        let own_bytes = memory_bytes.map_or(0, |_| self.page.memory().own_bytes);
+        let (first, worn) = (history.done == 1, self.wore_out(history, own_bytes));
+        Some(Answered { slot, task, attempt, first, memory_before_bytes, worn })
+    }
+
+    /// What was sent with that number and has started. Its answer, or one before,
+    /// may be there already and not be looked at yet.
+    fn sent(&self, seq: u64) -> Option<Sent> {
+        let locked = self.locked();
+        let mut sent = locked.outgoing.sent.iter();
+        let sent = sent.find(|sent| sent.seq == seq && !sent.revoked).copied()?;
+        (self.page.task(seq).read() != Some(Word::Sent)).then_some(sent)
+    }
+
+    /// Copies a result out of the arena; `None` if it cannot lie there.
+    fn read_result(&self, seq: u64, offset: u64, bytes: u64) -> Option<Payload> {
+        let result = self.arena.read(Half::Results, offset, bytes)?;
+        self.page.set_read(seq);
+        let outgoing = &mut self.locked().outgoing;
+        outgoing.results_used = outgoing.results_used.max((offset + bytes) as usize);
+        Some(result.into())
+    }
+
+    /// It said hello; whether that was due.
+    fn greet(&self) -> bool {
+        self.stage.send_if_modified(|stage| stage.greet(Instant::now()))
+    }
+
+    /// It said that it executes tasks, on that thread; whether that was due.
+    fn set_ready(&self, thread: u32) -> bool {
+        let memory = self.page.memory();
+        let mut locked = self.locked();
+        locked.history.own_bytes_at_start = memory.own_bytes;
+        locked.history.measured_bytes = Some(memory.resident_bytes).filter(|bytes| *bytes > 0);
+        drop(locked);
+        self.stage.send_if_modified(|stage| stage.serve(thread))
+    }
+
+    /// What the worker would have started next, if it died unasked with nothing
+    /// started, or for what it wrote.
+    fn suspect(&self) -> Option<TaskId> {
+        let locked = self.locked();
+        let asked = locked.life.is_unwanted() && locked.life.blame() != Some(Cause::Protocol);
+        if asked || locked.outgoing.unanswered(&self.page).next().is_some() {
+            return None;
+        }
+        locked.outgoing.sent.front().filter(|sent| !sent.revoked).map(|sent| sent.task)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.gate.end(&Error::closed("its runtime ended"));
+        }
+    }
+}
+
+/// Goes to the end of the runtime's queue, where any of its threads finds it: tokio's
+/// own `yield_now` stays with this thread, which the next task may block for long.
+async fn step_back() {
+    let mut behind = false;
+    poll_fn(|context| match std::mem::replace(&mut behind, true) {
+        true => Poll::Ready(()),
+        false => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// Waits for bytes, and puts them into the inbox; gives how many.
+async fn read(
+    stream: &Watched<UnixStream>,
+    inbox: &mut Inbox,
+    files: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    loop {
+        let mut ready = stream.readable().await?;
+        let room = inbox.room();
+        match passing::receive(stream.get_ref(), room, files) {
+            Ok(bytes) => {
+                // Less than there was room for: nothing is left, so wait next time
+                // without trying first. Descriptors end a read earlier.
+                if bytes > 0 && bytes < room.len() && files.is_empty() {
+                    ready.clear_ready();
+                }
+                inbox.arrived(bytes);
+                return Ok(bytes);
+            }
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
