@@ -175,8 +175,23 @@ pub(crate) fn encode(value: &Value) -> Vec<u8> {
 /// The value that a MessagePack document holds.
 pub(crate) fn decode(document: &[u8]) -> Result<Value, Malformed> {
     let mut rest = Metered { rest: document, reads: READS };
-    rmpv::decode::read_value_with_max_depth(&mut rest, DEPTH)
-        .map_err(|_| Malformed::new("not a MessagePack document of honest size"))
+    let value = rmpv::decode::read_value_with_max_depth(&mut rest, DEPTH)
+        .map_err(|_| Malformed::new("not a MessagePack document of honest size"))?;
+    match is_utf8(&value) {
+        true => Ok(value),
+        false => Err(Malformed::new("text that is not UTF-8")),
+    }
+}
+
+/// Whether all text in a value is text. What is not would be written as bytes, and so be
+/// another key, or another value, to whom it is passed on.
+fn is_utf8(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.is_str(),
+        Value::Array(items) => items.iter().all(is_utf8),
+        Value::Map(pairs) => pairs.iter().all(|(key, value)| is_utf8(key) && is_utf8(value)),
+        _ => true,
+    }
 }
 
 /// Bytes that can be read so many times: what a document can cost in memory.
@@ -267,6 +282,15 @@ mod tests {
         document.resize(READS + 100, 0xc0);
         assert!(decode(&document).is_err());
         assert!(decode(&vec![0x91; 1 << 20]).is_err(), "nested too deeply");
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_refused() {
+        for document in
+            [&b"\xa1\xad"[..], b"\x91\xa1\xad", b"\x81\xa1\xad\xc0", b"\x81\xc0\xa1\xad"]
+        {
+            assert_eq!(decode(document).unwrap_err().problem(), "text that is not UTF-8");
+        }
     }
 
     proptest! {

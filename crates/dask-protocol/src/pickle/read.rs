@@ -325,6 +325,11 @@ impl Machine<'_> {
             _ => u32::from_le_bytes(self.take()?) as usize,
         };
         let top = self.top()?;
+        // CPython counts up: a place beyond the pickle's length would cost far more than
+        // the pickle has.
+        if at > self.bytes.len().max(usize::from(u8::MAX)) {
+            return Err(PickleError::TooLarge);
+        }
         if at >= self.memo.len() {
             // A gap costs as much as what is in it.
             self.spend(at + 1 - self.memo.len())?;

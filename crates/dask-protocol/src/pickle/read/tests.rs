@@ -40,6 +40,8 @@ fn ints_have_any_width() {
 #[test]
 fn what_would_cost_too_much_is_refused() {
     assert_eq!(read(b"Nr\xff\xff\xff\xff.").unwrap_err(), PickleError::TooLarge);
+    assert_eq!(read(b"Nr\0\x01\0\0.").unwrap_err(), PickleError::TooLarge);
+    assert!(read(b"Nq\xff.").is_ok());
     let mut many = vec![b']'; MAX_COST];
     many.push(b'.');
     assert_eq!(read(&many).unwrap_err(), PickleError::TooLarge);
