@@ -10,7 +10,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use outboard::{Client, FunctionSnapshot, Histogram, Snapshot, WorkerState};
+use outboard::Client;
+use outboard::admin::{FunctionSnapshot, Histogram, Snapshot, WorkerState};
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
@@ -79,7 +80,7 @@ impl Metrics {
 
     /// The metrics now, as text.
     pub fn text(&self) -> String {
-        let now = self.client.snapshot();
+        let now = self.client.admin().snapshot();
         let mut families = of_tasks(&now);
         families.extend(of_engine(&now));
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
@@ -333,7 +334,7 @@ impl Tenants {
 }
 
 impl Cost {
-    fn of(figures: &outboard::Figures) -> Self {
+    fn of(figures: &outboard::admin::Figures) -> Self {
         Self {
             done: figures.done,
             failed: figures.failed,

@@ -139,7 +139,7 @@ impl Status {
 
 impl Shown {
     fn view(&self) -> View {
-        let mut view = View::of(&self.client.snapshot());
+        let mut view = View::of(&self.client.admin().snapshot());
         view.controls = self.controls;
         view
     }

@@ -159,7 +159,7 @@ impl<'a> Cluster<'a> {
 
     fn has_joined(&self, workers: usize) -> anyhow::Result<()> {
         let what = format!("the cluster has {workers} workers");
-        let knows = |client: &&Client| client.snapshot().workers == workers;
+        let knows = |client: &&Client| client.admin().snapshot().workers == workers;
         wait_until(&what, || self.clients.iter().all(knows))
     }
 

@@ -1,4 +1,5 @@
-//! Why a task did not give its result: one [`Error`] with a [`kind`](Error::kind).
+//! Why a task gave no result: one [`Error`] with a [`kind`](Error::kind), and what is
+//! known beyond the kind.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,19 +8,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The report of a worker process that ended.
-pub(crate) mod lost;
+mod kind;
+pub(crate) mod loss;
 
-pub use lost::{Cause, Lost, Shortage};
+pub use kind::ErrorKind;
+pub use loss::{Cause, Shortage, WorkerLoss};
 
-/// Why a task did not give its result.
+/// Why a task gave no result.
 ///
-/// One type for every engine. Ask [`kind`](Error::kind) or a predicate such as
-/// [`is_overloaded`](Error::is_overloaded) what happened; `Display` is one
-/// lower-case line for a log. A task function's own `Err` is its output and
-/// never becomes this type.
+/// Every engine has this one type. [`kind`](Error::kind), or a predicate such as
+/// [`is_overloaded`](Error::is_overloaded), says what happened. `Display` is one
+/// lower-case line for a log. If a task function returns an `Err`, that is its
+/// result and never becomes this type.
 ///
-/// Cloning is cheap: all who wait for a shared task get the same error.
+/// Cloning is cheap: all callers that share a task get the same error.
 ///
 /// # Examples
 ///
@@ -36,42 +38,6 @@ pub use lost::{Cause, Lost, Shortage};
 /// ```
 #[derive(Clone)]
 pub struct Error(Arc<Repr>);
-
-/// What kind of failure an [`Error`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The task function panicked. Its worker lives on.
-    Panicked,
-    /// The Python function raised an exception.
-    Raised,
-    /// The worker process died, or was stopped, while it ran the task.
-    WorkerLost,
-    /// The worker process died for want of memory; [`Lost::shortage`] says of
-    /// what kind.
-    OutOfMemory,
-    /// The same arguments have taken workers down, and are refused for a while;
-    /// see [`quarantine`](crate::LocalBuilder::quarantine).
-    Quarantined,
-    /// The timeout ran out, in the queue or while the task ran.
-    TimedOut,
-    /// The caller no longer wanted the result.
-    Cancelled,
-    /// The queue is full; see [`Error::retry_after`].
-    Overloaded,
-    /// The arguments, or the result, are larger than the engine's bound.
-    TooLarge,
-    /// No worker of this engine knows the function.
-    UnknownTask,
-    /// Arguments or result could not be encoded or decoded.
-    Codec,
-    /// A URL names no engine, or an option of it is wrong.
-    InvalidUrl,
-    /// The engine cannot run tasks: it could not be reached or started.
-    Unavailable,
-    /// The client was drained or shut down, or its runtime ended.
-    Closed,
-}
 
 /// What a panic in a task function said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,9 +77,9 @@ pub enum Stage {
 pub(crate) enum Repr {
     Panicked(Panic),
     Raised(Exception),
-    WorkerLost(Lost),
-    OutOfMemory(Lost),
-    Quarantined { crashes: u32, left: Duration, lost: Lost },
+    WorkerLost(WorkerLoss),
+    OutOfMemory(WorkerLoss),
+    Quarantined { crashes: u32, left: Duration, lost: WorkerLoss },
     TimedOut { stage: Stage, timeout: Duration },
     Cancelled,
     Overloaded { retry_after: Duration, bound: Bound },
@@ -148,7 +114,7 @@ impl Error {
     }
 
     /// What a task ends with whose worker ended so.
-    pub(crate) fn lost_worker(lost: Lost) -> Self {
+    pub(crate) fn lost_worker(lost: WorkerLoss) -> Self {
         Self::new(match lost.shortage {
             Some(_) => Repr::OutOfMemory(lost),
             None => Repr::WorkerLost(lost),
@@ -208,13 +174,13 @@ impl Error {
         self.kind() == ErrorKind::Raised
     }
 
-    /// Whether the worker died while it ran the task, for another reason than
-    /// want of memory.
+    /// Whether the worker process died while it ran the task. Running out of memory
+    /// is a kind of its own: [`is_out_of_memory`](Self::is_out_of_memory).
     pub fn is_worker_lost(&self) -> bool {
         self.kind() == ErrorKind::WorkerLost
     }
 
-    /// Whether the worker died for want of memory while it ran the task.
+    /// Whether the worker process ran out of memory while it ran the task.
     pub fn is_out_of_memory(&self) -> bool {
         self.kind() == ErrorKind::OutOfMemory
     }
@@ -304,9 +270,9 @@ impl Error {
         }
     }
 
-    /// How the worker ended, where it was lost or had no memory left; where the
-    /// arguments are quarantined, how the last one ended that had them.
-    pub fn lost(&self) -> Option<&Lost> {
+    /// How the worker process ended, if the task failed because of that. If the
+    /// arguments are quarantined: how the last worker ended that had them.
+    pub fn worker_loss(&self) -> Option<&WorkerLoss> {
         match &*self.0 {
             Repr::WorkerLost(lost) | Repr::OutOfMemory(lost) => Some(lost),
             Repr::Quarantined { lost, .. } => Some(lost),
@@ -427,26 +393,26 @@ mod tests {
 
     #[test]
     fn want_of_memory_is_a_kind_of_its_own_with_the_same_report() {
-        let lost = Lost {
+        let lost = WorkerLoss {
             cause: Some(Cause::Signal(6)),
             shortage: Some(Shortage::Allocation { bytes: Some(512) }),
             task: "pages::render",
-            ..Lost::default()
+            ..WorkerLoss::default()
         };
         let error = Error::lost_worker(lost.clone());
         assert!(error.is_out_of_memory() && !error.is_worker_lost());
-        assert_eq!(error.lost(), Some(&lost));
+        assert_eq!(error.worker_loss(), Some(&lost));
         assert_eq!(
             error.to_string(),
             "a worker ran out of memory in `pages::render`: \
              an allocation of 512 bytes failed, killed by SIGABRT"
         );
-        assert!(Error::lost_worker(Lost::default()).is_worker_lost());
+        assert!(Error::lost_worker(WorkerLoss::default()).is_worker_lost());
     }
 
     #[test]
     fn a_quarantine_says_for_how_long_and_why() {
-        let lost = Lost { cause: Some(Cause::Signal(24)), ..Lost::default() };
+        let lost = WorkerLoss { cause: Some(Cause::Signal(24)), ..WorkerLoss::default() };
         let left = Duration::from_secs(9);
         let error = Error::new(Repr::Quarantined { crashes: 3, left, lost });
         assert_eq!(

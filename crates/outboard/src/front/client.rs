@@ -14,13 +14,10 @@ use crate::engine::registry;
 use crate::engine::settings::Settings;
 use crate::engine::url::Url;
 use crate::error::{Error, Repr};
+use crate::front::admin::Admin;
 use crate::front::builder::LocalBuilder;
 use crate::front::future::TaskFuture;
 use crate::front::map::Map;
-use crate::front::story::Story;
-use crate::front::watch::Watch;
-use crate::ids::TaskId;
-use crate::observe::snapshot::Snapshot;
 use crate::sched::ledger::Options;
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
@@ -355,74 +352,9 @@ impl Client {
         Self { owner: self.owner.clone(), options: Arc::new(options) }
     }
 
-    /// Has so many workers from now on, for all clones of this client. Those
-    /// that are too many end what they run, and leave.
-    ///
-    /// # Panics
-    ///
-    /// If it is 0.
-    pub fn scale(&self, workers: usize) {
-        assert!(workers > 0, "at least one worker is needed");
-        self.gate().scale(workers);
-    }
-
-    /// Counters at this moment.
-    pub fn snapshot(&self) -> Snapshot {
-        self.gate().snapshot()
-    }
-
-    /// Follows what happens from now on, to all tasks and workers.
-    ///
-    /// Without a watch no events are made, which costs nothing. With one it is a
-    /// hundred nanoseconds or so for a task, of at most some 30,000 tasks in a second:
-    /// of more, not all are told. `examples/watch_cost.rs` measures it. A [`Snapshot`] beside it says what there
-    /// was before; take it after the watch, so that nothing falls between.
-    pub fn watch(&self) -> Watch {
-        Watch::new(self.owner.gate().clone())
-    }
-
-    /// Keeps the last so many events from now on, for all clones of this client, so
-    /// that [`story`](Self::story) can tell them; 0 ends that. By default none are
-    /// kept while there is no [`watch`](Self::watch). An event takes 72 bytes, and
-    /// a task has three or four.
-    pub fn record(&self, events: usize) {
-        self.gate().record(events);
-    }
-
-    /// What happened to one task, event by event, as far as it is still kept.
-    /// `None` if nothing is: nobody watches or [records](Self::record), or it was
-    /// long ago.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
-    /// client.record(10_000);
-    /// let future = client.submit(|n: u64| n + 1, 1);
-    /// let id = future.id();
-    /// future.await?;
-    /// if let Some(story) = id.and_then(|id| client.story(id)) {
-    ///     println!("{story}");
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn story(&self, task: TaskId) -> Option<Story> {
-        Story::of(task, &self.gate().events_since(0, false).0)
-    }
-
-    /// Cancels a task for all who wait for it, as each of them can through its
-    /// [future](TaskFuture::cancel): they get an error of kind `Cancelled`. Whether
-    /// it was there: `false` says that it had ended.
-    pub fn cancel_task(&self, task: TaskId) -> bool {
-        self.gate().cancel_task(task)
-    }
-
-    /// Replaces a worker, by its number in a [`Snapshot`]: another one is started
-    /// first, and takes its place when it is ready; what the old one runs is
-    /// finished. `false` if no worker with that number serves, or its engine cannot
-    /// replace it (threads of `inline`).
-    pub fn recycle(&self, worker: usize) -> bool {
-        self.gate().recycle(worker)
+    /// What an operator asks and does: snapshots, events, workers.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.owner.clone())
     }
 
     /// Takes nothing new, for all clones of this client, and waits until every
@@ -452,7 +384,7 @@ impl Client {
 /// What the notebook's cell shows of its client: engine, workers, cores, memory.
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.snapshot().fmt(f)
+        self.gate().snapshot().fmt(f)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, Lost};
+use crate::error::{Error, WorkerLoss};
 use crate::ids::TaskId;
 
 /// Something that happened, and when. It never holds arguments or results.
@@ -13,7 +13,7 @@ use crate::ids::TaskId;
 #[non_exhaustive]
 pub struct Event {
     /// Time since the engine was started: the clock of
-    /// [`Snapshot::uptime`](crate::Snapshot::uptime).
+    /// [`Snapshot::uptime`](crate::admin::Snapshot::uptime).
     pub at: Duration,
     /// What happened.
     pub kind: EventKind,
@@ -108,7 +108,7 @@ pub enum EventKind {
         /// Why it failed.
         error: Error,
         /// What it used, unless its worker was lost.
-        run: Option<Run>,
+        run: Option<RunUsage>,
     },
     /// A task ended, and whoever waits for it was told how.
     #[non_exhaustive]
@@ -126,7 +126,7 @@ pub enum EventKind {
         /// the queue, in earlier attempts, to the worker and back.
         queue_time: Duration,
         /// What its last attempt used, if it ran to its end.
-        run: Option<Run>,
+        run: Option<RunUsage>,
     },
     /// A worker is through with an attempt that nobody waits for any more: it ran
     /// to its end after it was cancelled or its time ran out.
@@ -135,7 +135,7 @@ pub enum EventKind {
         /// The task.
         task: TaskId,
         /// What the attempt used.
-        run: Run,
+        run: RunUsage,
     },
     /// A worker is ready. It stands by until it serves.
     #[non_exhaustive]
@@ -165,7 +165,7 @@ pub enum EventKind {
         /// The worker's number.
         worker: usize,
         /// Why.
-        why: Worn,
+        why: RecycleReason,
     },
     /// A worker is killed, because nobody wants the task that it executes.
     #[non_exhaustive]
@@ -181,7 +181,7 @@ pub enum EventKind {
         /// The worker's number.
         worker: usize,
         /// All that is known of it.
-        report: Arc<Lost>,
+        report: Arc<WorkerLoss>,
     },
     /// A worker's process has ended as it should: it was killed for a task,
     /// recycled, or not needed any more.
@@ -192,14 +192,14 @@ pub enum EventKind {
         /// The process that it was.
         pid: u32,
         /// Why.
-        why: Departure,
+        why: ExitReason,
     },
 }
 
 /// What one attempt used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Run {
+pub struct RunUsage {
     /// The number of the worker that executed it.
     pub worker: usize,
     /// From its start to its end, by the worker's clock.
@@ -214,21 +214,21 @@ pub struct Run {
 /// Why a worker is to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Worn {
+pub enum RecycleReason {
     /// It has executed so many tasks as it may.
     Tasks,
     /// It is too old.
     Age,
     /// It has more resident memory than it may.
     Memory,
-    /// [`Client::recycle`](crate::Client::recycle) asked for it.
+    /// [`Admin::recycle`](crate::admin::Admin::recycle) asked for it.
     Asked,
 }
 
 /// Why a worker's process ended as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Departure {
+pub enum ExitReason {
     /// It was killed, because nobody wanted the task that it executed.
     Killed,
     /// It was worn, and another one has taken its place.
@@ -340,7 +340,7 @@ fn ended(
     task: TaskId,
     error: &Option<Error>,
     queue_time: Duration,
-    run: &Option<Run>,
+    run: &Option<RunUsage>,
 ) -> fmt::Result {
     write!(f, ": {task}")?;
     if let Some(error) = error {

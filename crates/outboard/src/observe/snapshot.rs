@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::ids::TaskId;
-use crate::observe::event::Worn;
+use crate::observe::event::RecycleReason;
 use crate::observe::figures::{FunctionSnapshot, TenantSnapshot};
 use crate::observe::roster::{CrashReport, PanicReport, Restarts};
 
@@ -15,7 +15,7 @@ pub struct Snapshot {
     /// The engine's name: `local`, `inline` or `dask`.
     pub engine: &'static str,
     /// Time since the engine was started: the clock of
-    /// [`Event::at`](crate::Event::at).
+    /// [`Event::at`](crate::admin::Event::at).
     pub uptime: Duration,
     /// Whether tasks are taken: it was not drained or shut down, and workers can
     /// be started.
@@ -143,7 +143,7 @@ pub struct WorkerSnapshot {
     /// a thread.
     pub cpu_time: Option<Duration>,
     /// Why it is to be replaced, if it is.
-    pub worn: Option<Worn>,
+    pub worn: Option<RecycleReason>,
     /// How often this worker's process came to an end, and why.
     pub restarts: Restarts,
 }

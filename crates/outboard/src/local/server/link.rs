@@ -18,12 +18,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::engine::{Flush, Stopped, Work};
-use crate::error::{Cause, Lost};
+use crate::error::{Cause, WorkerLoss};
 use crate::ids::{SlotId, TaskId};
 use crate::local::shm::arena::{Arena, Half, Ring, WARM};
 use crate::local::shm::page::{Page, Word};
 use crate::local::wire::{FunctionRef, Place, Run};
-use crate::observe::event::Worn;
+use crate::observe::event::RecycleReason;
 use crate::task::system::now_ns;
 use crate::value::payload::Payload;
 
@@ -68,7 +68,7 @@ pub(super) struct Link {
     /// It may exit by itself.
     leaving: AtomicBool,
     blame: OnceLock<Cause>,
-    lost: OnceLock<Lost>,
+    lost: OnceLock<WorkerLoss>,
     exited: Notify,
 }
 
@@ -442,7 +442,7 @@ impl Link {
     }
 
     /// The supervisor's word on how the process ended; `reap` makes it.
-    pub(super) fn set_lost(&self, reap: impl FnOnce(Option<Cause>) -> Lost) {
+    pub(super) fn set_lost(&self, reap: impl FnOnce(Option<Cause>) -> WorkerLoss) {
         let unreaped = self.outgoing();
         let _ = self.lost.set(reap(self.blame.get().copied()));
         drop(unreaped);
@@ -453,7 +453,7 @@ impl Link {
     }
 
     /// How the process ended, once it has.
-    pub(super) async fn lost(&self) -> &Lost {
+    pub(super) async fn lost(&self) -> &WorkerLoss {
         loop {
             if let Some(lost) = self.lost.get() {
                 return lost;
@@ -488,7 +488,7 @@ impl Link {
     }
 
     /// Why it is to be replaced, said once. It was just measured between tasks, or not.
-    pub(super) fn wore_out(&self, measured: bool) -> Option<Worn> {
+    pub(super) fn wore_out(&self, measured: bool) -> Option<RecycleReason> {
         let age = self.wear.until.map(|_| Instant::now());
         let own_bytes = if measured { self.page.memory().own_bytes } else { 0 };
         let memory = (own_bytes, self.own_at_start.load(Relaxed));

@@ -34,7 +34,7 @@ use super::wear::Wear;
 use crate::engine::Gate;
 use crate::engine::restart::Restart;
 use crate::engine::settings::Settings;
-use crate::error::{Cause, Error, Lost};
+use crate::error::{Cause, Error, WorkerLoss};
 use crate::local::process::{Reaped, Watched, reap, watch};
 use crate::local::program::VARIABLE;
 use crate::local::shm::arena::Arena;
@@ -539,7 +539,7 @@ impl Supervisor {
     }
 
     /// Reaps one of them.
-    fn bury(&mut self, worker: Worker) -> Lost {
+    fn bury(&mut self, worker: Worker) -> WorkerLoss {
         let Self { groups, kills, .. } = self;
         let (lost, group) = worker.bury(|| kills.claim(Instant::now(), groups.kills()));
         groups.remove(group);
@@ -648,7 +648,7 @@ impl Worker {
 
     /// Reaps it, with the rest of its process group, and says how it ended.
     /// `system` asks whether the system killed it for want of memory.
-    fn bury(self, system: impl FnOnce() -> bool) -> (Lost, Option<Group>) {
+    fn bury(self, system: impl FnOnce() -> bool) -> (WorkerLoss, Option<Group>) {
         let Self { link, group, stdout, stderr, sampled_bytes, .. } = self;
         // The group's number is taken until its leader is reaped, which someone
         // else may have done where SIGCHLD is ignored.
@@ -673,7 +673,7 @@ impl Worker {
                 true => None,
                 false => shortage(cause, said, limit, system),
             };
-            let lost = Lost {
+            let lost = WorkerLoss {
                 worker: link.number,
                 pid: link.pid,
                 cause,
@@ -685,7 +685,7 @@ impl Worker {
                 cpu_time: (reaped.and_then(|reaped| reaped.cpu_ns))
                     .filter(|_| since_ns > 0)
                     .map(|cpu_ns| since(link.page.cpu_before_ns(), cpu_ns)),
-                ..Lost::default()
+                ..WorkerLoss::default()
             };
             report = Some(lost.clone());
             lost

@@ -39,7 +39,7 @@ async fn a_full_queue_refuses_at_once(engine: Engine) {
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     assert!(error.retry_after().is_some_and(|after| after >= Duration::from_millis(1)));
     assert!(error.to_string().starts_with("queue is full (limit 3 tasks)"), "{error}");
-    assert_eq!((client.snapshot().queued, client.snapshot().refused), (3, 1));
+    assert_eq!((client.admin().snapshot().queued, client.admin().snapshot().refused), (3, 1));
     scratch.release();
     running.await.unwrap();
     assert_eq!(gather(waiting).await.unwrap(), [0, 1, 2]);
@@ -124,7 +124,7 @@ async fn arguments_that_are_too_large_are_not_sent(engine: Engine) {
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let text = error.to_string();
     assert!(text.starts_with("arguments of 1001 bytes exceed the limit of 1000"), "{text}");
-    assert_eq!(client.snapshot().submitted, 0);
+    assert_eq!(client.admin().snapshot().submitted, 0);
 }
 
 async fn results_that_are_too_large_are_not_sent(engine: Engine) {

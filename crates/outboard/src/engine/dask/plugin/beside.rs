@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 use super::{Head, PROTOCOL, build, resource};
 use crate::engine::dask::native::{Death, Done, Failed};
 use crate::engine::settings::Settings;
-use crate::error::{Cause, Error, Lost};
+use crate::error::{Cause, Error, WorkerLoss};
 use crate::front::client::Client;
 use crate::local::process::die_with_parent;
 use crate::task::outcome::{Failure, Said};
@@ -119,7 +119,11 @@ async fn start(options: &str) -> Result<Client, Error> {
 fn hello(problem: &str, worker: &str) -> io::Result<Vec<u8>> {
     let build = build()?;
     let functions = registry().map_err(io::Error::other)?.all();
-    let lost = Lost { pid: std::process::id(), cause: Some(Cause::Cluster), ..Lost::default() };
+    let lost = WorkerLoss {
+        pid: std::process::id(),
+        cause: Some(Cause::Cluster),
+        ..WorkerLoss::default()
+    };
     let mut parts = vec![
         PROTOCOL.to_string().into_bytes(),
         problem.as_bytes().to_vec(),

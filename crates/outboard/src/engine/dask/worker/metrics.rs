@@ -17,7 +17,7 @@ const BANDWIDTH: u64 = 100_000_000;
 /// The metrics of this moment.
 pub(super) fn metrics(stay: &Stay) -> Value {
     let empty = || Value::Map(Vec::new());
-    let snapshot = stay.client.snapshot();
+    let snapshot = stay.client.admin().snapshot();
     let times =
         snapshot.per_worker.iter().filter_map(|worker| Some((worker.pid, worker.cpu_time?)));
     let mut cpu = stay.cpu.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// How a worker process ended, and what was known of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Lost {
+pub struct WorkerLoss {
     /// The number of the worker, as in its log lines.
     pub worker: usize,
     /// The process that it was.
@@ -87,7 +87,7 @@ pub enum Cause {
     Cluster,
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for WorkerLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.shortage.is_some() { "ran out of memory" } else { "was lost" };
         match self.pid {
@@ -116,7 +116,7 @@ impl fmt::Display for Lost {
     }
 }
 
-impl Lost {
+impl WorkerLoss {
     /// The line of stderr that says most: a last one of ours, or what a panic
     /// that aborted said, and otherwise the last one.
     fn last_words(&self) -> Option<&str> {
@@ -196,14 +196,14 @@ mod tests {
 
     #[test]
     fn a_lost_worker_says_how_and_with_which_last_words() {
-        let lost = Lost {
+        let lost = WorkerLoss {
             worker: 2,
             pid: 7,
             cause: Some(Cause::Signal(11)),
             stderr: vec!["first".into(), "last".into()],
             memory_bytes: Some(3 << 20),
             task: "pages::render",
-            ..Lost::default()
+            ..WorkerLoss::default()
         };
         assert_eq!(
             lost.to_string(),
@@ -214,14 +214,14 @@ mod tests {
     #[test]
     fn a_worker_that_gave_up_says_so_itself() {
         let said = ["thread 'main' panicked at src/main.rs:3:5:", "no", "outboard: `load` failed"];
-        let lost = Lost { stderr: said.map(String::from).into(), ..Lost::default() };
+        let lost = WorkerLoss { stderr: said.map(String::from).into(), ..WorkerLoss::default() };
         assert!(lost.to_string().ends_with("on stderr: outboard: `load` failed"), "{lost}");
     }
 
     #[test]
     fn a_panic_that_aborted_says_more_than_the_end_of_its_backtrace() {
         let said = ["thread 'main' (7) panicked at src/main.rs:3:5:", "no such page", "  9: main"];
-        let lost = Lost { stderr: said.map(String::from).into(), ..Lost::default() };
+        let lost = WorkerLoss { stderr: said.map(String::from).into(), ..WorkerLoss::default() };
         assert!(lost.to_string().ends_with("on stderr: no such page"), "{lost}");
     }
 }
