@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
+use futures_util::future::TryFutureExt;
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
@@ -154,12 +155,17 @@ impl<T> TaskFuture<T> {
         Poll::Ready(result)
     }
 
-    /// Waits until the task has ended, and keeps its result.
-    fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if let State::Pending { .. } = &self.state {
+    /// Waits until the task has ended, and keeps its result; gives whether it failed.
+    fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if self.is_pending() {
             self.state = State::finished(ready!(self.poll_reply(context)));
         }
-        Poll::Ready(())
+        Poll::Ready(matches!(&self.state, State::Finished(result) if result.is_err()))
+    }
+
+    /// Whether the result was not received yet.
+    fn is_pending(&self) -> bool {
+        matches!(self.state, State::Pending { .. })
     }
 
     /// Awaits the encoded result.
@@ -267,15 +273,12 @@ fn gone() -> Error {
 pub async fn gather<T: DeserializeOwned>(
     futures: impl IntoIterator<Item = TaskFuture<T>>,
 ) -> Result<Vec<T>, Error> {
-    let mut pending: FuturesUnordered<_> = (futures.into_iter().enumerate())
-        .map(|(index, future)| async move { (index, future.await) })
+    let pending: FuturesUnordered<_> = (futures.into_iter().enumerate())
+        .map(|(index, future)| future.map_ok(move |result| (index, result)))
         .collect();
-    let mut results: Vec<Option<T>> = Vec::new();
-    results.resize_with(pending.len(), || None);
-    while let Some((index, result)) = pending.next().await {
-        results[index] = Some(result?);
-    }
-    Ok(results.into_iter().flatten().collect())
+    let mut results: Vec<_> = pending.try_collect().await?;
+    results.sort_unstable_by_key(|(index, _)| *index);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
 /// The results of the futures as they come, in the order in which they come.
@@ -356,15 +359,15 @@ pub async fn wait<T>(
     when: When,
     timeout: Option<Duration>,
 ) -> Waited<T> {
-    let futures: Vec<_> = futures.into_iter().collect();
-    let mut waits: FuturesUnordered<_> = (futures.into_iter().enumerate())
-        .map(|(index, future)| Ending { index, future: Some(future) })
+    let mut futures: Vec<_> = futures.into_iter().collect();
+    // The last one first: when this is dropped, what waits is cancelled before what runs,
+    // and does not start in its place.
+    futures.reverse();
+    let mut waits: FuturesUnordered<_> = (futures.iter_mut())
+        .map(|future| poll_fn(move |context| future.poll_finished(context)))
         .collect();
-    let mut ended = Vec::new();
     let waiting = async {
-        while let Some(one) = waits.next().await {
-            let failed = matches!(&one.1.state, State::Finished(result) if result.is_err());
-            ended.push(one);
+        while let Some(failed) = waits.next().await {
             match when {
                 When::FirstCompleted => return,
                 When::FirstError if failed => return,
@@ -376,37 +379,7 @@ pub async fn wait<T>(
         None => waiting.await,
         Some(timeout) => drop(tokio::time::timeout(timeout, waiting).await),
     }
-    Waited {
-        done: in_order(ended),
-        pending: in_order(waits.into_iter().filter_map(Ending::into_inner)),
-    }
-}
-
-/// Gives a future back when its task has ended.
-struct Ending<T> {
-    index: usize,
-    future: Option<TaskFuture<T>>,
-}
-
-impl<T> Ending<T> {
-    fn into_inner(self) -> Option<(usize, TaskFuture<T>)> {
-        self.future.map(|future| (self.index, future))
-    }
-}
-
-impl<T> Future for Ending<T> {
-    type Output = (usize, TaskFuture<T>);
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let future = this.future.as_mut().expect("not polled after it was ready");
-        ready!(future.poll_finished(context));
-        Poll::Ready((this.index, this.future.take().expect("as above")))
-    }
-}
-
-fn in_order<T>(futures: impl IntoIterator<Item = (usize, TaskFuture<T>)>) -> Vec<TaskFuture<T>> {
-    let mut futures: Vec<_> = futures.into_iter().collect();
-    futures.sort_unstable_by_key(|(index, _)| *index);
-    futures.into_iter().map(|(_, future)| future).collect()
+    drop(waits);
+    let (pending, done) = futures.into_iter().rev().partition(TaskFuture::is_pending);
+    Waited { done, pending }
 }

@@ -40,7 +40,7 @@ pub struct CrashReport {
     pub at: Duration,
     /// All that is known: the signal or exit code, the last lines of stderr,
     /// memory, and the task that it had.
-    pub lost: Arc<WorkerLoss>,
+    pub loss: Arc<WorkerLoss>,
 }
 
 /// A panic of a task.
@@ -127,7 +127,7 @@ impl Roster {
     /// A process has ended that had no business to.
     pub(crate) fn lost(&mut self, at: Duration, lost: Arc<WorkerLoss>) {
         self.count(lost.worker, None);
-        self.crashes.push_back(CrashReport { at, lost });
+        self.crashes.push_back(CrashReport { at, loss: lost });
         if self.crashes.len() > REPORTS {
             self.crashes.pop_front();
         }
@@ -189,7 +189,7 @@ mod tests {
         }
         assert!(roster.rows.len() <= ROWS);
         assert_eq!(roster.crashes.len(), REPORTS);
-        assert_eq!(roster.crashes.back().map(|crash| crash.lost.worker), Some(10 * ROWS - 1));
+        assert_eq!(roster.crashes.back().map(|crash| crash.loss.worker), Some(10 * ROWS - 1));
         assert_eq!(roster.total.lost, 10 * ROWS as u64);
     }
 }

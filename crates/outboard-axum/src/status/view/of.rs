@@ -221,13 +221,13 @@ fn times(histogram: &Histogram, max: Duration, sum: Duration) -> Times {
 
 impl From<&CrashReport> for Crash {
     fn from(report: &CrashReport) -> Self {
-        Self { stderr: report.lost.stderr.clone(), ..brief(report) }
+        Self { stderr: report.loss.stderr.clone(), ..brief(report) }
     }
 }
 
 /// All of a report but stderr.
 fn brief(report: &CrashReport) -> Crash {
-    let lost = &report.lost;
+    let lost = &report.loss;
     Crash {
         at_ms: ms(report.at),
         summary: lost.to_string(),
