@@ -39,7 +39,7 @@ pub use loss::{Cause, Shortage, WorkerLoss};
 #[derive(Clone)]
 pub struct Error(Arc<Repr>);
 
-/// What a panic in a task function said.
+/// A panic of a task function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Panic {
@@ -185,7 +185,7 @@ impl Error {
         self.kind() == ErrorKind::OutOfMemory
     }
 
-    /// Whether the arguments are refused, because they have taken workers down.
+    /// Whether the arguments are refused because they have killed workers.
     pub fn is_quarantined(&self) -> bool {
         self.kind() == ErrorKind::Quarantined
     }
@@ -230,15 +230,15 @@ impl Error {
         self.kind() == ErrorKind::Closed
     }
 
-    /// When to come back, where the queue was full.
+    /// How long to wait before the next try, if the queue was full; at least 1 ms.
     ///
-    /// Whoever comes back after it, at an unchanged load, is admitted nine times
-    /// in ten: room is kept for two seconds from then on. It is kept for the
-    /// [tenant](crate::Client::tenant), so callers without one compete with each
-    /// other's newcomers if they are late. Not so for the bound in bytes, where
-    /// what comes back may be larger, nor with a queue of fewer places than there
-    /// are workers, nor for callers that would share another's task. At least one
-    /// millisecond.
+    /// At an unchanged load, a caller that comes back then is admitted nine times in ten:
+    /// from that moment room is kept for two seconds. It is kept for the
+    /// [tenant](crate::Client::tenant), so late callers without a tenant compete with
+    /// newcomers.
+    ///
+    /// No room is kept in three cases: the bound was that in bytes, the queue has fewer
+    /// places than there are workers, or the caller would share another one's task.
     pub fn retry_after(&self) -> Option<Duration> {
         match &*self.0 {
             Repr::Overloaded { retry_after, .. } => Some(*retry_after),
@@ -246,7 +246,7 @@ impl Error {
         }
     }
 
-    /// Where the task was when its time ran out.
+    /// Where the task was when its time ran out, if it did.
     pub fn timed_out_in(&self) -> Option<Stage> {
         match &*self.0 {
             Repr::TimedOut { stage, .. } => Some(*stage),
@@ -254,7 +254,7 @@ impl Error {
         }
     }
 
-    /// What the panic said, where the task function panicked.
+    /// Message and place of the panic, if the task function panicked.
     pub fn panic(&self) -> Option<&Panic> {
         match &*self.0 {
             Repr::Panicked(panic) => Some(panic),
@@ -262,7 +262,7 @@ impl Error {
         }
     }
 
-    /// What a Python function raised.
+    /// The exception that the Python function raised, if it did.
     pub fn exception(&self) -> Option<&Exception> {
         match &*self.0 {
             Repr::Raised(exception) => Some(exception),
@@ -298,10 +298,10 @@ impl fmt::Display for Error {
             }
             Repr::Cancelled => f.write_str("task was cancelled"),
             Repr::Overloaded { retry_after, bound } => {
-                write!(f, "queue is full ({bound}); retry after {retry_after:?}")
+                write!(f, "{bound}; retry after {retry_after:?}")
             }
             Repr::TooLarge { what, bytes, limit } => {
-                write!(f, "{what} of {bytes} bytes exceed the limit of {limit} bytes")
+                write!(f, "{what} too large: {bytes} bytes, limit {limit}")
             }
             Repr::UnknownTask { name, advice } => {
                 write!(f, "task function `{name}` is not known here: {advice}")
@@ -362,11 +362,13 @@ impl fmt::Display for Stage {
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tasks(limit) => write!(f, "limit {limit} tasks"),
-            Self::Bytes(limit) => write!(f, "limit {limit} bytes of arguments"),
-            Self::Sharers(limit) => write!(f, "limit {limit} callers that share a task"),
-            Self::Tenant(limit) => write!(f, "limit {limit} tasks of one tenant"),
-            Self::Wait(limit) => write!(f, "limit {limit:?} of predicted wait"),
+            Self::Tasks(limit) => write!(f, "queue is full (limit {limit} tasks)"),
+            Self::Bytes(limit) => write!(f, "queue is full (limit {limit} bytes of arguments)"),
+            Self::Sharers(limit) => {
+                write!(f, "queue is full (limit {limit} callers that share a task)")
+            }
+            Self::Tenant(limit) => write!(f, "queue is full (limit {limit} tasks of one tenant)"),
+            Self::Wait(limit) => write!(f, "overloaded: predicted wait exceeds {limit:?}"),
         }
     }
 }

@@ -20,20 +20,20 @@ use crate::ids::{TaskId, WaiterId};
 use crate::sched::ledger::{Reply, Report};
 use crate::value::payload::Payload;
 
-/// A submitted task's result, to be awaited.
+/// The result of a submitted task, to be awaited.
 ///
-/// The task has been started (or queued) by the submit itself; awaiting only
-/// waits. The output is `Result<T, Error>`, where `T` is exactly what the task
-/// function returns.
+/// The submit itself has started or queued the task; awaiting only waits. The output is
+/// `Result<T, Error>`, where `T` is exactly what the task function returns.
 ///
 /// # Drop
 ///
-/// Dropping the future **cancels** the task: if it has not started it never
-/// will, and if it runs on the `local` engine its worker process is killed and
-/// replaced, so its CPU is free again. Other tasks are not harmed. A web
-/// framework drops a handler's future when the browser leaves, so the work
-/// stops too. Use [`detach`](Self::detach) where it should go on. A task shared
-/// by several futures is cancelled when the last one is dropped.
+/// Dropping the future **cancels** the task. If it has not started, it never will. If it
+/// runs on the `local` engine, its worker process is killed and replaced, so its CPU is
+/// free again. Other tasks are not harmed.
+///
+/// A web framework drops a handler's future when the browser leaves, so the work stops
+/// too; use [`detach`](Self::detach) where it should go on. A task that several futures
+/// share is cancelled when the last one is dropped.
 ///
 /// Cancelling is a race: the task may end before the cancel reaches it, and
 /// may then have had its effects.
@@ -98,8 +98,10 @@ impl<T> TaskFuture<T> {
         Self { id, state, decode }
     }
 
-    /// The task's name in events, stories and snapshots; `None` if the submit was
-    /// refused, so that there is no task. Futures that share a task have the same.
+    /// The task's name in events, stories and snapshots.
+    ///
+    /// `None` if the submit was refused, so that there is no task. Futures that share a
+    /// task have the same.
     pub fn id(&self) -> Option<TaskId> {
         self.id
     }
@@ -115,11 +117,10 @@ impl<T> TaskFuture<T> {
         }
     }
 
-    /// Lets the task go on without anyone waiting for it ("fire and forget").
+    /// Lets the task go on without a caller that waits ("fire and forget").
     ///
-    /// It still ends with the engine: with
-    /// [`shutdown`](crate::Client::shutdown), and with this process. An error
-    /// is not seen by anyone.
+    /// It still ends with the engine: at a [`shutdown`](crate::Client::shutdown), and with
+    /// this process. Nobody sees an error.
     pub fn detach(mut self) {
         self.state = State::Taken;
     }
@@ -281,7 +282,7 @@ pub async fn gather<T: DeserializeOwned>(
     Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
-/// The results of the futures as they come, in the order in which they come.
+/// The results of the futures, each as soon as it is there.
 ///
 /// Dropping the stream cancels what has not ended.
 pub fn as_completed<T: DeserializeOwned>(
@@ -332,7 +333,7 @@ pub enum When {
     AllCompleted,
 }
 
-/// What [`wait`] found: the futures it was given, sorted by whether they ended.
+/// The futures that [`wait`] was given, by whether their tasks have ended.
 #[derive(Debug)]
 #[must_use = "dropping the futures cancels the tasks that have not ended"]
 pub struct Waited<T> {
@@ -342,10 +343,11 @@ pub struct Waited<T> {
     pub pending: Vec<TaskFuture<T>>,
 }
 
-/// Waits until one or all of the futures have ended, at most for `timeout`,
-/// and gives them back, each group in the order they came in.
+/// Waits until one or all of the futures have ended, at most for `timeout`.
 ///
-/// The timeout ends the waiting, not the tasks. `None` waits without limit.
+/// It gives the futures back, those that ended and those that did not, each in the order
+/// in which they came. The timeout ends the waiting, not the tasks. `None` waits without
+/// limit.
 ///
 /// # Cancel safety
 ///

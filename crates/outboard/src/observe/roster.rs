@@ -1,5 +1,4 @@
-//! Who came and went among the workers, how often and why, and the last reports
-//! of crashes and panics.
+//! How often workers were replaced and why, and the last reports of crashes and panics.
 //!
 //! Pure. What is kept does not grow: one row for each worker's number, and the
 //! last [`REPORTS`] reports of each kind.
@@ -22,11 +21,11 @@ const ROWS: usize = 1_024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restarts {
-    /// It was killed for a task that nobody wanted.
+    /// It was killed, because its task was cancelled or timed out.
     pub killed: u64,
-    /// It crashed, or did something that it was killed for.
+    /// It crashed, or was killed for a fault of its own.
     pub lost: u64,
-    /// It was worn.
+    /// It was recycled: after so many tasks, at an age, for its memory, or when asked.
     pub recycled: u64,
     /// It was not needed any more.
     pub dismissed: u64,
@@ -38,8 +37,8 @@ pub struct Restarts {
 pub struct CrashReport {
     /// Time since the engine was started.
     pub at: Duration,
-    /// All that is known: the signal or exit code, the last lines of stderr,
-    /// memory, and the task that it had.
+    /// How it ended and what it was doing: the signal or exit code, the last lines of
+    /// stderr, memory, and its task.
     pub loss: Arc<WorkerLoss>,
 }
 

@@ -123,7 +123,7 @@ async fn arguments_that_are_too_large_are_not_sent(engine: Engine) {
     let error = refused.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let text = error.to_string();
-    assert!(text.starts_with("arguments of 1001 bytes exceed the limit of 1000"), "{text}");
+    assert!(text.starts_with("arguments too large: 1001 bytes, limit 1000"), "{text}");
     assert_eq!(client.admin().snapshot().submitted, 0);
 }
 

@@ -29,7 +29,7 @@ async fn a_wait_that_would_be_too_long_is_refused(engine: Engine) {
     eventually("the wait is expected to be long", || refused().is_finished()).await;
     let error = refused().await.unwrap_err();
     assert!(error.is_overloaded(), "{error}");
-    assert!(error.to_string().contains("limit 20ms of predicted wait"), "{error}");
+    assert!(error.to_string().contains("predicted wait exceeds 20ms"), "{error}");
     assert!(error.retry_after().is_some_and(|after| after >= Duration::from_millis(20)));
     scratch.release();
     running.await.unwrap();
