@@ -45,7 +45,7 @@ fn a_crash_is_told_with_its_report_and_stays_in_the_snapshot() {
         let now = client.admin().snapshot();
         assert_eq!((now.restarts.lost, now.restarts.all()), (1, 1));
         assert_eq!(now.crashes.len(), 1);
-        assert_eq!(*now.crashes[0].lost, *lost, "the report has the task that it had");
+        assert_eq!(*now.crashes[0].loss, *lost, "the report has the task that it had");
         assert!(now.crashes[0].at <= now.uptime);
         let figures = &now.per_function.iter().find(|row| row.figures.lost > 0).unwrap().figures;
         assert_eq!((figures.failed, figures.panicked), (1, 0));
