@@ -92,7 +92,7 @@
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
 //! | `local` | yes | worker processes on this machine; only on Linux, elsewhere it adds nothing |
 //! | `macros` | yes | the [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) attributes |
-//! | `trace` | yes | [events of tasks](trace::relay) come back from worker processes |
+//! | `trace` | no | `trace::relay`: a layer for `tracing-subscriber` that sends events of tasks back, beside others |
 
 #![cfg_attr(
     not(all(feature = "local", target_os = "linux")),

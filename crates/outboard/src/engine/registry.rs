@@ -55,19 +55,21 @@ const ABSENT: [(&str, &str); 4] = [
     ("local", "the feature `local`, and Linux"),
 ];
 
-/// The engine of a scheme.
+/// The engine that a URL names.
 ///
 /// # Errors
 ///
-/// A line that says which there are, or what would bring this one.
-pub(crate) fn find(scheme: &str) -> Result<&'static Entry, String> {
+/// `Unavailable`, saying what would bring an engine that this build lacks;
+/// `InvalidUrl` for a scheme of none.
+pub(crate) fn find(url: &Url) -> Result<&'static Entry, Error> {
+    let scheme = url.scheme();
     if let Some(entry) = OUTBOARD_ENGINES.iter().find(|entry| entry.schemes.contains(&scheme)) {
         return Ok(entry);
     }
     if let Some((_, needs)) = ABSENT.iter().find(|(absent, _)| *absent == scheme) {
-        return Err(format!("`{scheme}://` needs {needs}; {}", known()));
+        return Err(Error::unavailable(format!("`{scheme}://` needs {needs}; {}", known())));
     }
-    Err(format!("no engine is named `{scheme}`; {}", known()))
+    Err(url.wrong(format!("no engine is named `{scheme}`; {}", known())))
 }
 
 /// The schemes that there are.

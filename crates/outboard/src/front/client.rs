@@ -63,8 +63,9 @@ impl Client {
 
     /// Worker processes on this machine, as the settings say.
     pub(crate) async fn start_local(settings: Settings) -> Result<Self, Error> {
-        let local = registry::find("local").map_err(Error::unavailable)?;
-        Ok(Self::of((local.connect)(Url::bare("local"), Some(settings)).await?))
+        let url = Url::bare("local");
+        let local = registry::find(&url)?;
+        Ok(Self::of((local.connect)(url, Some(settings)).await?))
     }
 
     /// Worker processes on this machine.
@@ -133,7 +134,7 @@ impl Client {
     /// why the engine could not be started.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let url = Url::parse(url)?;
-        let engine = registry::find(url.scheme()).map_err(|reason| url.wrong(reason))?;
+        let engine = registry::find(&url)?;
         Ok(Self::of((engine.connect)(url, None).await?))
     }
 

@@ -9,7 +9,8 @@
 //! - **Events come back.** What a task in a worker process says by `tracing`
 //!   appears in the server, inside the caller's span, while the task runs; so
 //!   what it said before a crash is there. A worker does so where its setup
-//!   installs [`relay`], or calls [`init_worker`], which is all of it:
+//!   calls [`init_worker`], or, with layers of its own, installs `relay` (feature
+//!   `trace`) beside them:
 //!
 //! ```no_run
 //! outboard::init_with(outboard::trace::init_worker);
@@ -46,12 +47,12 @@ use crate::task::outcome::Said;
 /// Tasks whose callers are on other machines.
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 mod elsewhere;
-#[cfg(feature = "trace")]
 mod relay;
 
+pub use relay::init_worker;
 #[cfg(feature = "trace")]
-pub use relay::{Relay, init_worker, relay};
-#[cfg(all(feature = "trace", feature = "local", target_os = "linux"))]
+pub use relay::{Relay, relay};
+#[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) use relay::{relay_to, relays};
 
 /// How a span's context is written down, and read.
@@ -167,7 +168,6 @@ pub(crate) fn level() -> u8 {
     LEVELS.iter().position(|level| *level == LevelFilter::current()).unwrap_or(5) as u8
 }
 
-#[cfg(feature = "trace")]
 fn filter(level: u8) -> LevelFilter {
     LEVELS.get(usize::from(level)).copied().unwrap_or(LevelFilter::TRACE)
 }

@@ -8,9 +8,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// The layer of that.
+#[cfg(feature = "trace")]
+mod layer;
+
+#[cfg(feature = "trace")]
+pub use layer::{Relay, relay};
 
 use super::filter;
 use crate::task::outcome::Said;
@@ -20,46 +26,47 @@ use crate::task::outcome::Said;
 const MAX_TEXT: usize = 3 << 10;
 const MAX_FIELDS: usize = 16;
 
-/// A layer for the subscriber of a worker: it sends the events of tasks to the
-/// server. In a process that is no worker it does nothing.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct Relay;
-
-/// The layer that sends the events of tasks to the server, for a worker that has
-/// layers of its own beside it.
-///
-/// ```no_run
-/// use tracing_subscriber::layer::SubscriberExt;
-/// use tracing_subscriber::util::SubscriberInitExt;
-///
-/// outboard::init_with(|| {
-///     tracing_subscriber::registry().with(outboard::trace::relay()).init();
-/// });
-/// ```
-pub fn relay() -> Relay {
-    Relay
-}
-
 /// Sets up a worker so that the events of its tasks come back to the server; to be
-/// called in [`init_with`](crate::init_with). It installs a subscriber with
-/// [`relay`] alone, unless the process has one already.
+/// called in [`init_with`](crate::init_with). It installs a subscriber that does
+/// nothing else, unless the process has one already. For a worker that needs layers
+/// of its own there is `relay`, with the feature `trace`.
 pub fn init_worker() {
-    let _ = tracing_subscriber::registry().with(relay()).try_init();
+    let _ = tracing::subscriber::set_global_default(Alone);
 }
 
-impl<S: Subscriber> Layer<S> for Relay {
+/// Sends the events of tasks to the server, and keeps nothing: spans have no data that
+/// anyone would read.
+struct Alone;
+
+impl Subscriber for Alone {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        number(*metadata.level()) <= LEVEL.load(Relaxed)
+    }
+
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        // Of several layers the most verbose one counts.
         Some(filter(LEVEL.load(Relaxed)))
     }
 
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if number(*event.metadata().level()) <= LEVEL.load(Relaxed)
-            && let Some(send) = SEND.get()
-        {
-            send(&mut || said(event));
-        }
+    fn event(&self, event: &Event<'_>) {
+        forward(event);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// Sends an event to the server, if it wants events of that level.
+fn forward(event: &Event<'_>) {
+    if number(*event.metadata().level()) <= LEVEL.load(Relaxed)
+        && let Some(send) = SEND.get()
+    {
+        send(&mut || said(event));
     }
 }
 

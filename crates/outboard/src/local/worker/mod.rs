@@ -40,7 +40,6 @@ mod limits;
 /// What a task took.
 mod meter;
 /// What a task says, on its way to the server.
-#[cfg(feature = "trace")]
 mod relay;
 
 use current::InWorker;
@@ -128,10 +127,7 @@ impl Worker {
         };
         stand_back(number, niceness);
         limits::set(limits)?;
-        #[cfg(feature = "trace")]
         relay::connect(socket.try_clone()?, level);
-        #[cfg(not(feature = "trace"))]
-        let _ = level;
         let mut worker = Self {
             socket,
             current: InWorker::install(Page::open(&page)?),
@@ -248,10 +244,10 @@ impl Worker {
             _ => Input::Lent(args),
         };
         self.cpu.arm()?;
-        let traced = Traced::open(seq);
+        relay::open(seq);
         let (outcome, usage) = attempt(self.current, self.max_payload, run, args);
         // What it said is in the socket; its answer comes after that.
-        self.spoke = traced.close();
+        self.spoke = relay::close();
         self.cpu.disarm()?;
         self.done((seq, place), outcome, usage)
     }
@@ -385,27 +381,6 @@ fn find(function: FunctionRef) -> Option<(&'static str, Run)> {
             registry().ok()?.get(index).map(|function| (function.name, function.run))
         }
         FunctionRef::Offset(offset) => Some(("closure", address::from_offset(offset)?)),
-    }
-}
-
-/// What a task says goes to the server while this is there.
-struct Traced;
-
-impl Traced {
-    fn open(seq: u64) -> Self {
-        #[cfg(feature = "trace")]
-        relay::open(seq);
-        #[cfg(not(feature = "trace"))]
-        let _ = seq;
-        Self
-    }
-
-    /// Whether the task said anything.
-    fn close(self) -> bool {
-        #[cfg(feature = "trace")]
-        return relay::close();
-        #[cfg(not(feature = "trace"))]
-        false
     }
 }
 
