@@ -69,7 +69,7 @@ pub enum Cause {
     Exited(i32),
     /// A signal such as SIGSTOP held it for a second, so it was killed.
     Stopped,
-    /// It did not come to [`init`](crate::front::init) in time, so it was killed.
+    /// It did not come to [`init`](crate::init) in time, so it was killed.
     Silent,
     /// It came to `init`, but was not ready for a task in time, so it was killed.
     Unready,

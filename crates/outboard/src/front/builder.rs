@@ -15,7 +15,7 @@ use crate::sched::quarantine::Terms;
 ///
 /// # Errors
 ///
-/// Awaiting gives `Unavailable` if [`init`](crate::front::init) did not run in this
+/// Awaiting gives `Unavailable` if [`init`](crate::init) did not run in this
 /// process, if the platform has no worker processes (use `inline://`), outside
 /// a tokio runtime, or if workers die at their start; the error says which.
 ///
@@ -301,7 +301,7 @@ impl LocalBuilder {
         self
     }
 
-    /// How long a worker may take from its start to [`init`](crate::front::init); by
+    /// How long a worker may take from its start to [`init`](crate::init); by
     /// default ten seconds. It is killed after that: most likely `init` is not
     /// the first thing that `main` does.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
@@ -309,7 +309,7 @@ impl LocalBuilder {
         self
     }
 
-    /// How long a worker may take from [`init`](crate::front::init) to its first task:
+    /// How long a worker may take from [`init`](crate::init) to its first task:
     /// for the setup of [`init_with`](crate::init_with), and what runs
     /// `#[on_start]`. By default five minutes, for models that are loaded from a
     /// slow disk. It is killed after that, and its start has failed.

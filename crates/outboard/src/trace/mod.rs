@@ -66,7 +66,7 @@ static PROPAGATOR: OnceLock<Propagator> = OnceLock::new();
 
 /// Says how the context of a span is written down for a worker process, and how it
 /// becomes the parent of a span there. Call it once, before
-/// [`init`](crate::front::init), so that the server and its workers have it.
+/// [`init`](crate::init), so that the server and its workers have it.
 ///
 /// `inject` is called at each submit inside a span, and `extract` in the worker
 /// with the span of the task, which is not entered yet. A later call changes

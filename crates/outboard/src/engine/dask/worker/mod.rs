@@ -55,7 +55,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 ///
 /// Tasks run in worker processes of this machine, as with
 /// [`Client::local`](crate::Client::local): a crash fails one task, and a cancel
-/// or a timeout frees the CPU. [`init`](crate::front::init) makes a program one where
+/// or a timeout frees the CPU. [`init`](crate::init) makes a program one where
 /// `OUTBOARD_WORKER` names a cluster; this type is for those who start it
 /// themselves.
 ///
