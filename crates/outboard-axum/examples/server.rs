@@ -16,13 +16,8 @@ async fn page(compute: Compute, Path(n): Path<u64>) -> Result<String, Problem> {
     Ok(compute.submit(fib, n).await?.to_string())
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    outboard::init(); // a worker process of this binary goes no further
-    serve()
-}
-
-#[tokio::main]
-async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+#[outboard::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::from_env().await?; // OUTBOARD_URL, or worker processes on this machine
     let offload = Offload::new(client.clone())
         .tenant(tenant::header("x-api-key")) // in earnest, a layer before this one checks it

@@ -15,8 +15,8 @@
 //!     Ok(compute.submit(fib, n).await?.to_string())
 //! }
 //!
-//! #[tokio::main]
-//! async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! #[outboard::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let client = outboard::Client::from_env().await?;
 //!     let offload = Offload::new(client.clone())
 //!         .tenant(tenant::peer)
@@ -29,11 +29,6 @@
 //!     let cut = outboard_axum::serve(listener, app).client(client).await?;
 //!     println!("{cut}");
 //!     Ok(())
-//! }
-//!
-//! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     outboard::init();
-//!     serve()
 //! }
 //! ```
 //!

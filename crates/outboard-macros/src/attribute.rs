@@ -1,11 +1,11 @@
 //! Reads what stands in the parentheses of `#[task(…)]`.
 
 use proc_macro2::TokenStream;
-use syn::parse::Parser;
-use syn::punctuated::Punctuated;
-use syn::{Error, Expr, ExprLit, Lit, LitStr, Meta, Token};
+use syn::{Error, LitStr, Meta};
 
-const KNOWN_KEYS: &str = "`#[task]` knows `pure`, `steady` and `name = \"…\"`";
+use crate::options::{self, Library};
+
+const KNOWN_KEYS: &str = "`#[task]` knows `pure`, `steady`, `name = \"…\"` and `crate = \"…\"`";
 const PURE_FORM: &str = "`pure` stands alone: `#[task(pure)]`";
 const STEADY_FORM: &str = "`steady` stands alone: `#[task(steady)]`";
 const NAME_FORM: &str = "`name` is a string literal: `name = \"images::resize\"`";
@@ -19,61 +19,33 @@ pub(crate) struct Options {
     pub(crate) steady: bool,
     /// The name to register under, in place of the function's path.
     pub(crate) name: Option<LitStr>,
+    /// Where the library is.
+    pub(crate) library: Library,
 }
 
 /// Reads the options, or finds every mistake in them.
 pub(crate) fn parse(tokens: TokenStream) -> Result<Options, Vec<Error>> {
-    let metas = Punctuated::<Meta, Token![,]>::parse_terminated
-        .parse2(tokens)
-        .map_err(|error| vec![Error::new(error.span(), format!("{error}: {KNOWN_KEYS}"))])?;
-    let mut options = Options::default();
-    let errors: Vec<Error> = metas.iter().filter_map(|meta| options.set(meta).err()).collect();
-    if errors.is_empty() { Ok(options) } else { Err(errors) }
+    options::read(tokens, KNOWN_KEYS, Options::set)
 }
 
 impl Options {
     fn set(&mut self, meta: &Meta) -> syn::Result<()> {
         if meta.path().is_ident("pure") {
-            set_word(&mut self.pure, meta, "`pure` is given twice", PURE_FORM)
+            self.pure = true;
+            options::word(meta, PURE_FORM)
         } else if meta.path().is_ident("steady") {
-            set_word(&mut self.steady, meta, "`steady` is given twice", STEADY_FORM)
+            self.steady = true;
+            options::word(meta, STEADY_FORM)
         } else if meta.path().is_ident("name") {
-            self.set_name(meta)
+            let name = options::string(meta, NAME_FORM)?;
+            self.name = Some(name.clone());
+            check_name(name)
+        } else if meta.path().is_ident("crate") {
+            self.library = Library::of(meta)?;
+            Ok(())
         } else {
             Err(Error::new_spanned(meta.path(), KNOWN_KEYS))
         }
-    }
-
-    fn set_name(&mut self, meta: &Meta) -> syn::Result<()> {
-        if self.name.is_some() {
-            return Err(Error::new_spanned(meta.path(), "`name` is given twice"));
-        }
-        let name = string_literal(meta)?;
-        let checked = check_name(name);
-        self.name = Some(name.clone());
-        checked
-    }
-}
-
-/// Sets what a word that stands alone asks for.
-fn set_word(word: &mut bool, meta: &Meta, twice: &str, form: &str) -> syn::Result<()> {
-    if *word {
-        return Err(Error::new_spanned(meta.path(), twice));
-    }
-    *word = true;
-    match meta {
-        Meta::Path(_) => Ok(()),
-        Meta::List(_) | Meta::NameValue(_) => Err(Error::new_spanned(meta, form)),
-    }
-}
-
-fn string_literal(meta: &Meta) -> syn::Result<&LitStr> {
-    let Meta::NameValue(pair) = meta else {
-        return Err(Error::new_spanned(meta, NAME_FORM));
-    };
-    match &pair.value {
-        Expr::Lit(ExprLit { lit: Lit::Str(name), .. }) => Ok(name),
-        value => Err(Error::new_spanned(value, NAME_FORM)),
     }
 }
 

@@ -8,6 +8,7 @@ use syn::parse::{ParseStream, Parser};
 use syn::{Attribute, Error, FnArg, Ident, LitStr, ReturnType, Signature, Token, Type, Visibility};
 
 use crate::attribute::{self, Options};
+use crate::options::Library;
 use crate::signature;
 
 /// The item as the user wrote it, then its registration, or every error in the attribute and
@@ -98,34 +99,55 @@ fn starts_a_function(input: ParseStream) -> bool {
 /// user wrote them, so an error about a type that cannot travel shows there. Inside, the bounds
 /// hold; so no second error follows about the function as a whole.
 fn registration(options: &Options, function: &Function) -> TokenStream {
-    let (conditions, ident) = (&function.conditions, &function.signature.ident);
-    let (name, pure) = (name(options, ident), options.pure);
+    let ident = &function.signature.ident;
+    let (name, pure, library) = (name(options, ident), options.pure, &options.library);
     let steady = options.steady.then(|| quote!(.steady()));
-    let (types, traits) = types_and_traits(function);
+    let (types, traits) = types_and_traits(function, library);
     let parameters: Vec<Ident> = (0..types.len()).map(|n| format_ident!("__Type{n}")).collect();
     let entry = spanning(&function.signature, &quote!(::<#(#types),*>));
-    quote! {
-        #(#conditions)*
-        #[allow(deprecated)]
-        const _: () = {
+    apart(
+        "task",
+        function,
+        &quote! {
             const __OUTBOARD_NAME: &'static str = #name;
 
-            const fn __outboard_entry<#(#parameters),*>() -> ::outboard::__private::Entry
+            const fn __outboard_entry<#(#parameters),*>() -> #library::__private::Entry
             where
-                #(#parameters: ::outboard::__private::Is<Type = #types>,)*
-                #(<#parameters as ::outboard::__private::Is>::Type: #traits,)*
+                #(#parameters: #library::__private::Is<Type = #types>,)*
+                #(<#parameters as #library::__private::Is>::Type: #traits,)*
             {
-                ::outboard::__private::Entry::new(__OUTBOARD_NAME, #pure, #ident) #steady
+                #library::__private::Entry::new(__OUTBOARD_NAME, #pure, #ident) #steady
             }
 
-            #[::outboard::__private::linkme::distributed_slice(::outboard::__private::TASKS)]
-            #[linkme(crate = ::outboard::__private::linkme)]
-            static __OUTBOARD_TASK: ::outboard::__private::Entry = #entry;
+            #[#library::__private::linkme::distributed_slice(#library::__private::TASKS)]
+            #[linkme(crate = #library::__private::linkme)]
+            static __OUTBOARD_TASK: #library::__private::Entry = #entry;
 
-            #[::outboard::__private::linkme::distributed_slice(::outboard::__private::NAMES)]
-            #[linkme(crate = ::outboard::__private::linkme)]
+            #[#library::__private::linkme::distributed_slice(#library::__private::NAMES)]
+            #[linkme(crate = #library::__private::linkme)]
             static __OUTBOARD_TASK_NAME: &'static str = __OUTBOARD_NAME;
-        };
+        },
+    )
+}
+
+/// Items that belong to a function, beside it and in a scope of their own.
+///
+/// The scope is the value of an enum's variant, because the compiler refuses an enum in an `impl`
+/// block as a whole, with one error that says where it may stand. A `const _` gives several
+/// errors there, about its name and about the function.
+pub(crate) fn apart(attribute: &str, function: &Function, items: &TokenStream) -> TokenStream {
+    let conditions = &function.conditions;
+    let name = format!("__outboard_{attribute}_{}", function.signature.ident.unraw());
+    let name = Ident::new(&name, Span::call_site());
+    quote! {
+        #(#conditions)*
+        #[allow(deprecated, dead_code, non_camel_case_types)]
+        enum #name {
+            Registered = {
+                #items
+                0
+            },
+        }
     }
 }
 
@@ -151,9 +173,12 @@ fn name(options: &Options, ident: &Ident) -> TokenStream {
 }
 
 /// The types that travel, arguments first, and what each must be.
-fn types_and_traits(function: &Function) -> (Vec<TokenStream>, Vec<TokenStream>) {
-    let argument = quote!(::outboard::__private::TaskArgument);
-    let output = quote!(::outboard::__private::TaskOutput);
+fn types_and_traits(
+    function: &Function,
+    library: &Library,
+) -> (Vec<TokenStream>, Vec<TokenStream>) {
+    let argument = quote!(#library::__private::TaskArgument);
+    let output = quote!(#library::__private::TaskOutput);
     let arguments = function.argument_types();
     let arguments = arguments.map(|ty| (ty.to_token_stream(), argument.clone()));
     arguments.chain([(function.output_type(), output)]).unzip()
@@ -182,10 +207,9 @@ mod tests {
             }
         );
         let unchanged = dense(&function);
-        assert!(
-            expanded(quote!(), function.clone())
-                .starts_with(&format!("{unchanged}#[allow(deprecated)]const_:()="))
-        );
+        assert!(expanded(quote!(), function.clone()).starts_with(&format!(
+            "{unchanged}#[allow(deprecated,dead_code,non_camel_case_types)]enum__outboard_task_"
+        )));
         let with_error = expanded(quote!(speed), function);
         assert!(with_error.starts_with(&format!("{unchanged}::core::compile_error!")));
     }
@@ -243,6 +267,16 @@ mod tests {
     }
 
     #[test]
+    fn library_is_where_the_option_says() {
+        let function = quote!(
+            fn f(a: u8) {}
+        );
+        let expansion = expanded(quote!(crate = "a::ob"), function);
+        assert!(expansion.contains("distributed_slice(a::ob::__private::TASKS)"), "{expansion}");
+        assert!(!expansion.contains("::outboard::"), "{expansion}");
+    }
+
+    #[test]
     fn registration_exists_when_the_function_does() {
         let function = quote!(
             #[inline]
@@ -250,7 +284,7 @@ mod tests {
             #[cfg(feature = "x")]
             fn f() {}
         );
-        let conditional = "#[cfg(unix)]#[cfg(feature=\"x\")]#[allow(deprecated)]const_:()=";
+        let conditional = "#[cfg(unix)]#[cfg(feature=\"x\")]#[allow(deprecated,dead_code,non_camel_case_types)]enum__outboard_task_";
         assert!(expanded(quote!(), function).contains(conditional));
     }
 

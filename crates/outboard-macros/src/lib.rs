@@ -1,15 +1,83 @@
-//! The attributes of Outboard: `#[task]` registers a function under a stable name, `#[on_start]`
-//! has one run at the start of each worker.
+//! The attributes of Outboard: `#[main]` starts a program, `#[task]` registers a function under a
+//! stable name, `#[on_start]` has one run at the start of each worker.
 //!
-//! Use them as `outboard::task` and `outboard::on_start`; the code that they write needs that
-//! crate.
+//! Use them as `outboard::main`, `outboard::task` and `outboard::on_start`. The code that they
+//! write refers to the crate `outboard`. Where that has another name, `crate` says which:
+//! `#[ob::task(crate = "ob")]`.
 
 mod attribute;
+mod entry;
 mod expansion;
 mod on_start;
+mod options;
 mod signature;
 
 use proc_macro::TokenStream;
+
+/// Runs an `async fn main` on a tokio runtime, in a program that has worker processes.
+///
+/// Worker processes are this program, started again. The attribute writes a `main` that first
+/// calls `outboard::init`, where a worker stays to serve tasks; the server goes on, builds the
+/// runtime and runs the body. In all else it is `#[tokio::main]`.
+///
+/// ```
+/// use outboard::{Client, Error};
+///
+/// #[outboard::task]
+/// fn fib(n: u64) -> u64 {
+///     if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
+/// }
+///
+/// #[outboard::main]
+/// async fn main() -> Result<(), Error> {
+///     let client = Client::from_env().await?;
+///     assert_eq!(client.submit(fib, 20).await?, 6765);
+///     Ok(())
+/// }
+/// ```
+///
+/// # Options
+///
+/// | option | meaning |
+/// |---|---|
+/// | `flavor = "multi_thread"` | tokio's threads take turns at all futures; the default |
+/// | `flavor = "current_thread"` | all futures run on the main thread |
+/// | `worker_threads = 4` | how many threads `multi_thread` has; by default one for each core |
+/// | `crate = "my::path::outboard"` | where the library is, if it is not `::outboard` |
+///
+/// These threads are tokio's, in the server. How many worker processes there are, the client
+/// says: `Client::local().workers(4)`.
+///
+/// ```
+/// #[outboard::main(flavor = "multi_thread", worker_threads = 2)]
+/// async fn main() {
+///     // ...
+/// }
+/// ```
+///
+/// The runtime is that of the crate tokio that Outboard depends on. Your crate may have tokio
+/// under another name, or not at all.
+///
+/// # Another main
+///
+/// A program that needs another runtime, or that sets up its workers, writes a plain `fn main`,
+/// which calls `outboard::init` or `outboard::init_with` first. Tests use `outboard::test_worker!`.
+///
+/// On a function of another name the attribute does the same. Such a function may take arguments.
+/// It has to be called first in `main`: what comes before it runs in each worker too.
+///
+/// # Errors
+///
+/// These do not compile: a function that is not `async`, a `main` with arguments or generic
+/// parameters, `worker_threads` with `current_thread`, and other options.
+///
+/// # Panics
+///
+/// As `outboard::init`, and if the system has no threads or descriptors for a runtime.
+#[proc_macro_attribute]
+pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    entry::expand(attribute.into(), item.into()).into()
+}
 
 /// Makes a function a *task function*: one that any worker process finds by its name.
 ///
@@ -100,12 +168,39 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
+/// # The crate's name
+///
+/// The generated code refers to `::outboard`. If your `Cargo.toml` gives the dependency another
+/// name, or you have it through another crate, say where it is:
+///
+/// ```
+/// # use outboard as ob;
+/// #[ob::task(crate = "ob")]
+/// fn double(n: u64) -> u64 {
+///     2 * n
+/// }
+/// ```
+///
 /// # Errors
 ///
-/// These do not compile, each with an error at the place: generic parameters and `where`
-/// clauses (a name stands for one function), `self`, references and `impl Trait` among the
-/// types, more than eight arguments, `unsafe fn` and `extern fn`, a type that serde cannot
-/// carry, and anything that is not a function.
+/// These do not compile, and the error shows the place:
+///
+/// - generic parameters and `where` clauses: a name stands for one function;
+/// - `self`, references and `impl Trait` in the signature, and types that serde cannot carry:
+///   arguments and results travel to another process;
+/// - more than eight arguments, `unsafe fn`, `extern fn`, and what is no function.
+///
+/// # Limits
+///
+/// - **A function in an `impl` block or a trait cannot be a task.** The entry in the registry has to
+///   name the function, and an attribute does not see the type that it belongs to. The compiler
+///   says that an "enum is not supported in `trait`s or `impl`s": the enum holds the entry. Write a
+///   free function that calls the associated one.
+/// - **Two functions of one name in one module need a `name`.** They can stand in two blocks, and
+///   both go by the path of the module then. `outboard::init` ends the program, and says where
+///   both of them stand. Functions of which a `#[cfg]` leaves only one are no such case.
+/// - **A pointer to a task function is no task function**, and neither is a closure that captures
+///   something: see [`TaskFunction`](../outboard/trait.TaskFunction.html).
 #[proc_macro_attribute]
 pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
     expansion::expand(attribute.into(), item.into()).into()
@@ -161,7 +256,9 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// # Errors
 ///
 /// These do not compile: arguments, generic parameters, `async fn`, `unsafe fn` and `extern fn`,
-/// another return type, and anything that is not a function.
+/// another return type, a function in an `impl` block or a trait, and what is no function.
+///
+/// `crate = "…"` says where the library is, as for `#[task]`.
 #[proc_macro_attribute]
 pub fn on_start(attribute: TokenStream, item: TokenStream) -> TokenStream {
     on_start::expand(attribute.into(), item.into()).into()

@@ -4,57 +4,67 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
-use syn::parse::Parser;
-use syn::{Error, Ident, LitInt, ReturnType, Safety, Signature, Token};
+use syn::{Error, Expr, ExprLit, ExprUnary, Lit, Meta, ReturnType, Safety, Signature, UnOp};
 
-use crate::expansion::Function;
+use crate::expansion::{Function, apart};
+use crate::options::{self, Library};
 
-const KNOWN_KEYS: &str = "`#[on_start]` knows `order = N`, a whole number; 0 if left out";
+const KNOWN_KEYS: &str = "`#[on_start]` knows `order = N` and `crate = \"…\"`";
+const ORDER_FORM: &str = "`order` is a whole number: `order = -1`; 0 if left out";
 
 /// The item as the user wrote it, then its registration, or every error in the attribute and
 /// the function.
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    let order = order.parse2(attribute);
-    let function = Function::read(item.clone(), "`#[on_start]` marks a function: a `fn`");
-    let function = function.and_then(|function| {
-        let errors = errors(&function.signature);
-        errors.into_iter().reduce(combined).map_or(Ok(function), Err)
-    });
-    let rest = match (order, function) {
-        (Ok(order), Ok(function)) => registration(order, &function),
-        (order, function) => {
-            let errors = [order.err(), function.err()];
-            errors.iter().flatten().map(Error::to_compile_error).collect()
+    let options = options::read(attribute, KNOWN_KEYS, Options::set);
+    let rest = match (options, checked(item.clone())) {
+        (Ok(options), Ok(function)) => registration(&options, &function),
+        (options, function) => {
+            let errors = [options.err(), function.err()];
+            errors.iter().flatten().flatten().map(Error::to_compile_error).collect()
         }
     };
     quote!(#item #rest)
 }
 
-fn combined(mut all: Error, one: Error) -> Error {
-    all.combine(one);
-    all
+fn checked(item: TokenStream) -> Result<Function, Vec<Error>> {
+    let function = Function::read(item, "`#[on_start]` marks a function: a `fn`");
+    let function = function.map_err(|error| vec![error])?;
+    let errors = errors(&function.signature);
+    if errors.is_empty() { Ok(function) } else { Err(errors) }
 }
 
-/// Reads what stands in the parentheses: nothing, or `order = N`.
-fn order(input: syn::parse::ParseStream) -> syn::Result<i32> {
-    if input.is_empty() {
-        return Ok(0);
+#[derive(Default)]
+struct Options {
+    /// Those with a lower one run before.
+    order: i32,
+    /// Where the library is.
+    library: Library,
+}
+
+impl Options {
+    fn set(&mut self, meta: &Meta) -> syn::Result<()> {
+        if meta.path().is_ident("order") {
+            self.order = whole_number(options::value(meta, ORDER_FORM)?)?;
+        } else if meta.path().is_ident("crate") {
+            self.library = Library::of(meta)?;
+        } else {
+            return Err(Error::new_spanned(meta.path(), KNOWN_KEYS));
+        }
+        Ok(())
     }
-    let wrong = |error: Error| Error::new(error.span(), KNOWN_KEYS);
-    let key: Ident = input.parse().map_err(wrong)?;
-    if key != "order" {
-        return Err(Error::new_spanned(key, KNOWN_KEYS));
-    }
-    input.parse::<Token![=]>().map_err(wrong)?;
-    let minus = input.parse::<Option<Token![-]>>()?;
-    let number: LitInt = input.parse().map_err(wrong)?;
-    input.parse::<Option<Token![,]>>()?;
-    if !input.is_empty() {
-        return Err(input.error(KNOWN_KEYS));
-    }
-    let sign = if minus.is_some() { -1 } else { 1 };
+}
+
+/// A number as an expression has it: its sign is not part of the literal.
+fn whole_number(value: &Expr) -> syn::Result<i32> {
+    let (sign, digits) = match value {
+        Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) => (-1, &**expr),
+        _ => (1, value),
+    };
+    let Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) = digits else {
+        return Err(Error::new_spanned(value, ORDER_FORM));
+    };
     let fits = number.base10_parse::<i64>().ok().and_then(|n| i32::try_from(sign * n).ok());
-    fits.ok_or_else(|| Error::new_spanned(number, "the order is a number of 32 bits"))
+    fits.ok_or_else(|| Error::new_spanned(value, "the order is a number of 32 bits"))
 }
 
 /// Every reason why the function cannot run on start; none if it can.
@@ -88,36 +98,37 @@ fn errors(signature: &Signature) -> Vec<Error> {
 
 /// The function's entry in the list, in a scope of its own. An error about what the function
 /// returns shows at its type.
-fn registration(order: i32, function: &Function) -> TokenStream {
-    let (conditions, ident) = (&function.conditions, &function.signature.ident);
+fn registration(options: &Options, function: &Function) -> TokenStream {
+    let Options { order, library } = options;
+    let ident = &function.signature.ident;
     let last = ident.unraw().to_string();
     let output = match &function.signature.output {
         ReturnType::Type(_, output) => output.to_token_stream(),
         ReturnType::Default => quote_spanned!(ident.span()=> ()),
     };
-    quote! {
-        #(#conditions)*
-        #[allow(deprecated)]
-        const _: () = {
+    apart(
+        "on_start",
+        function,
+        &quote! {
             const __OUTBOARD_NAME: &'static str =
                 ::core::concat!(::core::module_path!(), "::", #last);
 
             fn __outboard_start() -> ::core::result::Result<(), ::std::string::String> {
-                <#output as ::outboard::__private::StartOutput>::into_result(#ident())
+                <#output as #library::__private::StartOutput>::into_result(#ident())
             }
 
-            #[::outboard::__private::linkme::distributed_slice(::outboard::__private::STARTS)]
-            #[linkme(crate = ::outboard::__private::linkme)]
-            static __OUTBOARD_START: ::outboard::__private::Start =
-                ::outboard::__private::Start::new(__OUTBOARD_NAME, #order, __outboard_start);
+            #[#library::__private::linkme::distributed_slice(#library::__private::STARTS)]
+            #[linkme(crate = #library::__private::linkme)]
+            static __OUTBOARD_START: #library::__private::Start =
+                #library::__private::Start::new(__OUTBOARD_NAME, #order, __outboard_start);
 
-            #[::outboard::__private::linkme::distributed_slice(
-                ::outboard::__private::START_NAMES
+            #[#library::__private::linkme::distributed_slice(
+                #library::__private::START_NAMES
             )]
-            #[linkme(crate = ::outboard::__private::linkme)]
+            #[linkme(crate = #library::__private::linkme)]
             static __OUTBOARD_START_NAME: &'static str = __OUTBOARD_NAME;
-        };
-    }
+        },
+    )
 }
 
 #[cfg(test)]
@@ -140,7 +151,10 @@ mod tests {
                 Ok(())
             }
         );
-        let start = format!("{}#[allow(deprecated)]const_:()=", dense(&function));
+        let start = format!(
+            "{}#[allow(deprecated,dead_code,non_camel_case_types)]enum__outboard_on_start_",
+            dense(&function)
+        );
         assert!(expanded(quote!(), function.clone()).starts_with(&start));
         let with_error = format!("{}::core::compile_error!", dense(&function));
         assert!(expanded(quote!(first), function).starts_with(&with_error));
@@ -158,19 +172,31 @@ mod tests {
     }
 
     #[test]
-    fn order_is_a_whole_number_and_all_there_is() {
-        for tokens in [
-            quote!(order),
-            quote!(order = "1"),
-            quote!(order = a),
-            quote!(last),
-            quote!(order = 1, order = 2),
-            quote!("order"),
-        ] {
-            assert_eq!(order.parse2(tokens).unwrap_err().to_string(), KNOWN_KEYS);
+    fn order_is_a_whole_number() {
+        let errors = |tokens| {
+            let options = options::read(tokens, KNOWN_KEYS, Options::set);
+            let errors = options.err().unwrap_or_default();
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        for tokens in [quote!(order), quote!(order = "1"), quote!(order = a), quote!(order(1))] {
+            assert_eq!(errors(tokens), [ORDER_FORM]);
         }
-        let large = order.parse2(quote!(order = 3_000_000_000)).unwrap_err();
-        assert!(large.to_string().contains("32 bits"));
+        assert_eq!(errors(quote!(last)), [KNOWN_KEYS]);
+        assert_eq!(errors(quote!(order = 1, order = 2)), ["`order` is given twice"]);
+        assert!(errors(quote!("order"))[0].ends_with(KNOWN_KEYS));
+        for large in [quote!(order = 3_000_000_000), quote!(order = -3_000_000_000)] {
+            assert!(errors(large)[0].contains("32 bits"));
+        }
+    }
+
+    #[test]
+    fn library_is_where_the_option_says() {
+        let function = quote!(
+            fn load() {}
+        );
+        let expansion = expanded(quote!(crate = "ob"), function);
+        assert!(expansion.contains("distributed_slice(ob::__private::STARTS)"), "{expansion}");
+        assert!(!expansion.contains("::outboard::"), "{expansion}");
     }
 
     #[test]

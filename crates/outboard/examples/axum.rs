@@ -12,13 +12,8 @@ fn fib(n: u64) -> u64 {
     if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    outboard::init(); // a worker process of this binary goes no further
-    serve()
-}
-
-#[tokio::main]
-async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+#[outboard::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::from_env().await?; // OUTBOARD_URL, or worker processes on this machine
     let client = client.timeout(Duration::from_secs(30));
     let fib_page = move |Path(n): Path<u64>| async move {

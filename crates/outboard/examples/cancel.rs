@@ -13,13 +13,8 @@ fn forever() {
     while black_box(true) {}
 }
 
-fn main() -> Result<(), Error> {
-    outboard::init();
-    stop_three_tasks()
-}
-
-#[tokio::main]
-async fn stop_three_tasks() -> Result<(), Error> {
+#[outboard::main]
+async fn main() -> Result<(), Error> {
     let client = Client::local().workers(1).await?;
     next_task(&client, "at the start").await?;
 

@@ -7,13 +7,8 @@ fn fib(n: u64) -> u64 {
     if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
 }
 
-fn main() -> Result<(), Error> {
-    outboard::init();
-    serve()
-}
-
-#[tokio::main]
-async fn serve() -> Result<(), Error> {
+#[outboard::main]
+async fn main() -> Result<(), Error> {
     let client = Client::from_env().await?;
     println!("{client}");
     let (a, b) = (client.submit(fib, 30), client.submit(fib, 31));

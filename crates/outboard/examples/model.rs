@@ -22,13 +22,8 @@ fn predict(x: f64) -> f64 {
     weights.iter().fold(0.0, |sum, weight| sum * x + weight)
 }
 
-fn main() -> Result<(), Error> {
-    outboard::init();
-    serve()
-}
-
-#[tokio::main]
-async fn serve() -> Result<(), Error> {
+#[outboard::main]
+async fn main() -> Result<(), Error> {
     // One that is killed has a successor that has loaded its model already.
     let client = Client::local().workers(1).spares(1).memory_limit(512 << 20).await?;
     for x in [0.0, 1.0, 20.5] {

@@ -10,13 +10,8 @@ fn nothing(n: u64) -> u64 {
     n
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    outboard::init();
-    measure()
-}
-
-#[tokio::main]
-async fn measure() -> Result<(), Box<dyn std::error::Error>> {
+#[outboard::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let url = args.next().unwrap_or_else(|| "local://?workers=1".to_owned());
     let rounds = args.next().map_or(Ok(41), |rounds| rounds.parse())?;

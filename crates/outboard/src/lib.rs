@@ -14,13 +14,8 @@
 //!     if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
 //! }
 //!
-//! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     outboard::init(); // a worker process of this binary goes no further
-//!     serve()
-//! }
-//!
-//! #[tokio::main]
-//! async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! #[outboard::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let client = Client::from_env().await?; // OUTBOARD_URL, or processes on this machine
 //!     let app = Router::new()
 //!         .route("/fast", get(|| async { "Hello, world" }))
@@ -34,8 +29,10 @@
 //!
 //! # What happens
 //!
-//! [`init`] comes first in `main`: worker processes are this very program,
-//! started again, and `init` is where they part ways with it. A [`Client`] is a
+//! Worker processes are this very program, started again. [`#[main]`](macro@main)
+//! calls [`init`] before it starts a tokio runtime, and a worker goes no further
+//! than that: it serves tasks there. A `main` that builds its own runtime calls
+//! `init` itself, as the first thing. A [`Client`] is a
 //! cheap handle to an engine; [`submit`](Client::submit) encodes the arguments,
 //! starts the task and gives a [`TaskFuture`]. Awaiting it gives exactly what
 //! the function returns, or one [`Error`] with a [`kind`](Error::kind).
@@ -43,6 +40,7 @@
 //!
 //! | you write | it means |
 //! |---|---|
+//! | `#[outboard::main] async fn main()` | `main` on a tokio runtime, in a program with workers |
 //! | `#[outboard::task] fn f(..)` | a task function with a stable name |
 //! | `client.submit(f, args)` | start a task: one argument bare, several as a tuple |
 //! | `#[outboard::on_start] fn f()` | runs once in each worker, before its first task |
@@ -91,7 +89,7 @@
 //! |---|---|---|
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
 //! | `local` | yes | worker processes on this machine; only on Linux, elsewhere it adds nothing |
-//! | `macros` | yes | the [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) attributes |
+//! | `macros` | yes | the [`#[main]`](macro@main), [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) attributes |
 //! | `trace` | no | `trace::relay`: a layer for `tracing-subscriber` that sends events of tasks back, beside others |
 
 #![cfg_attr(
@@ -112,7 +110,7 @@ pub mod trace;
 mod value;
 
 #[cfg(feature = "macros")]
-pub use outboard_macros::{on_start, task};
+pub use outboard_macros::{main, on_start, task};
 
 pub use bytes::Bytes;
 pub use error::{Error, ErrorKind};
@@ -145,10 +143,17 @@ pub mod __private {
     use serde::Serialize;
     use serde::de::DeserializeOwned;
 
-    pub use crate::engine::restart::TEST_WORKERS;
+    pub use crate::engine::restart::OUTBOARD_0_1_0_TEST_WORKERS as TEST_WORKERS;
+    #[cfg(feature = "macros")]
+    pub use crate::front::init::runtime;
     pub use crate::front::init::test_worker;
-    pub use crate::task::registry::{Entry, NAMES, TASKS};
-    pub use crate::task::start::{START_NAMES, STARTS, Start, StartOutput};
+    pub use crate::task::registry::{
+        Entry, OUTBOARD_0_1_0_NAMES as NAMES, OUTBOARD_0_1_0_TASKS as TASKS,
+    };
+    pub use crate::task::start::{
+        OUTBOARD_0_1_0_START_NAMES as START_NAMES, OUTBOARD_0_1_0_STARTS as STARTS, Start,
+        StartOutput,
+    };
 
     /// Says that a type parameter is a certain type, in a `where` clause.
     pub trait Is {

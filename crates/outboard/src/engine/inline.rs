@@ -17,7 +17,7 @@ use linkme::distributed_slice;
 use tracing::Span;
 
 use super::owner::Owner;
-use super::registry::{self, OUTBOARD_ENGINES};
+use super::registry::{self, OUTBOARD_0_1_0_ENGINES};
 use super::settings::Settings;
 use super::url::Url;
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
@@ -80,7 +80,7 @@ const RUNNING: u8 = 1;
 const REVOKED: u8 = 2;
 
 #[expect(unsafe_code, reason = "linkme puts it into a linker section")]
-#[distributed_slice(OUTBOARD_ENGINES)]
+#[distributed_slice(OUTBOARD_0_1_0_ENGINES)]
 static INLINE: registry::Entry = registry::Entry {
     schemes: &["inline"],
     order: u8::MAX,

@@ -44,7 +44,7 @@ pub(crate) struct Setup<'a> {
 
 /// All engines that were linked into this program.
 #[distributed_slice]
-pub(crate) static OUTBOARD_ENGINES: [Entry];
+pub(crate) static OUTBOARD_0_1_0_ENGINES: [Entry];
 
 /// Schemes of engines that this build does not have, and the feature that would bring
 /// each.
@@ -63,7 +63,8 @@ const ABSENT: [(&str, &str); 4] = [
 /// `InvalidUrl` for a scheme of none.
 pub(crate) fn find(url: &Url) -> Result<&'static Entry, Error> {
     let scheme = url.scheme();
-    if let Some(entry) = OUTBOARD_ENGINES.iter().find(|entry| entry.schemes.contains(&scheme)) {
+    if let Some(entry) = OUTBOARD_0_1_0_ENGINES.iter().find(|entry| entry.schemes.contains(&scheme))
+    {
         return Ok(entry);
     }
     if let Some((_, needs)) = ABSENT.iter().find(|(absent, _)| *absent == scheme) {
@@ -74,7 +75,8 @@ pub(crate) fn find(url: &Url) -> Result<&'static Entry, Error> {
 
 /// The schemes that there are.
 pub(crate) fn known() -> String {
-    let mut schemes: Vec<_> = OUTBOARD_ENGINES.iter().flat_map(|entry| entry.schemes).collect();
+    let mut schemes: Vec<_> =
+        OUTBOARD_0_1_0_ENGINES.iter().flat_map(|entry| entry.schemes).collect();
     schemes.sort_unstable();
     let schemes: Vec<_> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
     format!("this build has {}", schemes.join(", "))
@@ -88,7 +90,7 @@ pub(crate) fn become_worker(setup: impl FnOnce(), in_test: bool) {
             setup();
         }
     };
-    let mut entries: Vec<_> = OUTBOARD_ENGINES.iter().collect();
+    let mut entries: Vec<_> = OUTBOARD_0_1_0_ENGINES.iter().collect();
     entries.sort_unstable_by_key(|entry| entry.order);
     for entry in entries {
         (entry.become_worker)(Setup { run: &mut run, in_test });
@@ -97,5 +99,5 @@ pub(crate) fn become_worker(setup: impl FnOnce(), in_test: bool) {
 
 /// Whether this process was started as a worker.
 pub(crate) fn is_worker() -> bool {
-    OUTBOARD_ENGINES.iter().any(|entry| (entry.is_worker)())
+    OUTBOARD_0_1_0_ENGINES.iter().any(|entry| (entry.is_worker)())
 }

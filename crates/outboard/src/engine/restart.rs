@@ -11,11 +11,16 @@ static INITIALISED: AtomicBool = AtomicBool::new(false);
 /// The paths of the tests that `test_worker!` makes, without the crate's name.
 #[doc(hidden)]
 #[distributed_slice]
-pub static TEST_WORKERS: [&'static str];
+pub static OUTBOARD_0_1_0_TEST_WORKERS: [&'static str];
 
 /// `init` runs in this process, so it can be started again as a worker.
 pub(crate) fn initialised() {
     INITIALISED.store(true, Release);
+}
+
+/// Whether `init` ran in this process.
+pub(crate) fn is_initialised() -> bool {
+    INITIALISED.load(Acquire)
 }
 
 /// How this program is started again as a worker.
@@ -29,20 +34,20 @@ pub(crate) enum Restart {
 
 /// How to start workers, or why they could not become workers.
 pub(crate) fn restart() -> Result<Restart, String> {
-    if INITIALISED.load(Acquire) {
-        return Ok(match TEST_WORKERS.first() {
+    if is_initialised() {
+        return Ok(match OUTBOARD_0_1_0_TEST_WORKERS.first() {
             Some(path) => Restart::Test(test_name(path)),
             None => Restart::Main,
         });
     }
-    match TEST_WORKERS[..] {
+    match OUTBOARD_0_1_0_TEST_WORKERS[..] {
         [path] => Ok(Restart::Test(test_name(path))),
         [] => Err("`outboard::init()` did not run in this process: call it first in `main` \
                    (in a test binary, put `outboard::test_worker!()` beside the tests)"
             .into()),
         _ => Err(format!(
             "`outboard::test_worker!()` stands more than once in this test binary: {}",
-            TEST_WORKERS.join(", ")
+            OUTBOARD_0_1_0_TEST_WORKERS.join(", ")
         )),
     }
 }
@@ -55,6 +60,22 @@ fn test_name(path: &'static str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A new version renames the statics; linkme takes the sections' names from them.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn sections_are_named_after_the_library_and_its_version() {
+        let program = std::fs::read("/proc/self/exe").unwrap();
+        let version = env!("CARGO_PKG_VERSION").replace(['.', '-', '+'], "_");
+        let has = |name: &str| {
+            let name = format!("\0linkme_{name}\0").into_bytes();
+            program.windows(name.len()).any(|part| part == name)
+        };
+        for slice in ["TASKS", "NAMES", "STARTS", "START_NAMES", "TEST_WORKERS", "ENGINES"] {
+            assert!(has(&format!("OUTBOARD_{version}_{slice}")), "{slice} has another name");
+            assert!(!has(slice), "{slice} has a name that others may take");
+        }
+    }
 
     #[test]
     fn a_test_is_named_without_its_crate() {

@@ -160,6 +160,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
+        let () = F::HAS_NO_SIZE;
         let submitted = match Args::encode(|| F::encode(args), self.owner.home()) {
             Ok(args) => f.known().and_then(|known| {
                 known.0.takes(&args)?;
@@ -214,6 +215,7 @@ impl Client {
         F: TaskFunction<M>,
         I: IntoIterator<Item = F::Args>,
     {
+        let () = F::HAS_NO_SIZE;
         let client = self.with(|options| options.found_room = true);
         Map::new(client, f, args.into_iter())
     }
@@ -299,6 +301,7 @@ impl Client {
     /// Tenants share the workers' time fairly, however many or long the tasks of one are;
     /// [priority](Self::priority) goes before. All submits without a tenant are one
     /// tenant. Equal calls of two tenants are never coalesced.
+    #[must_use = "options are set on the client that this returns"]
     pub fn tenant(&self, tenant: impl fmt::Display) -> Self {
         self.with(|options| options.tenant = Some(tenant.to_string().into()))
     }
@@ -306,6 +309,7 @@ impl Client {
     /// Sets the tenant's share in relation to others; 1 by default.
     ///
     /// The weight of the latest submit counts. 0 is taken as 1.
+    #[must_use = "options are set on the client that this returns"]
     pub fn weight(&self, weight: u32) -> Self {
         self.with(|options| options.weight = weight)
     }
@@ -313,6 +317,7 @@ impl Client {
     /// Runs tasks before all that wait with a lower priority; 0 by default.
     ///
     /// Tasks that run are not interrupted.
+    #[must_use = "options are set on the client that this returns"]
     pub fn priority(&self, priority: i32) -> Self {
         self.with(|options| options.priority = priority)
     }
@@ -321,6 +326,7 @@ impl Client {
     ///
     /// It covers the queue and all attempts; the error says
     /// [where the task was](Error::timed_out_in).
+    #[must_use = "options are set on the client that this returns"]
     pub fn timeout(&self, timeout: Duration) -> Self {
         self.with(|options| options.timeout = Some(timeout))
     }
@@ -330,6 +336,7 @@ impl Client {
     ///
     /// A task is not rerun after a timeout, nor if its arguments are
     /// [quarantined](LocalBuilder::quarantine) by then.
+    #[must_use = "options are set on the client that this returns"]
     pub fn retries(&self, retries: u32) -> Self {
         self.with(|options| options.retries = retries)
     }
@@ -340,6 +347,7 @@ impl Client {
     /// killed. By default a task has 2 ms if it has asked, and none if it never did.
     ///
     /// The caller does not wait for it: a future ends at once.
+    #[must_use = "options are set on the client that this returns"]
     pub fn grace(&self, grace: Duration) -> Self {
         self.with(|options| options.grace = Some(grace))
     }
@@ -348,6 +356,7 @@ impl Client {
     ///
     /// That holds while the first of them is in flight, within one tenant, and whatever
     /// the arguments are.
+    #[must_use = "options are set on the client that this returns"]
     pub fn key(&self, key: impl fmt::Display) -> Self {
         self.with(|options| options.key = Some(key.to_string().into()))
     }

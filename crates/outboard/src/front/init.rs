@@ -4,7 +4,8 @@ use crate::engine::{registry, restart};
 use crate::task;
 
 /// Turns this process into a worker if it was started as one; otherwise returns
-/// at once.
+/// at once. [`#[main]`](macro@crate::main) calls it; a program with a `main` of
+/// another form calls it itself.
 ///
 /// Call it as the first thing in `main`, before any runtime: worker processes
 /// are this very program, started again, and whatever comes before `init` runs
@@ -22,16 +23,19 @@ use crate::task;
 /// # Examples
 ///
 /// ```
-/// #[tokio::main]
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     outboard::init();
+///     let runtime = tokio::runtime::Builder::new_multi_thread()
+///         .enable_all()
+///         .thread_name("web")
+///         .build()?;
+///     Ok(runtime.block_on(serve())?)
+/// }
+///
 /// async fn serve() -> Result<(), outboard::Error> {
 ///     let client = outboard::Client::from_env().await?;
 ///     assert_eq!(client.submit(|x: u64| x + 1, 10).await?, 11);
 ///     Ok(())
-/// }
-///
-/// fn main() -> Result<(), outboard::Error> {
-///     outboard::init();
-///     serve()
 /// }
 /// ```
 pub fn init() {
@@ -61,9 +65,35 @@ pub fn init_with(setup: impl FnOnce()) {
 }
 
 /// Whether this process is a worker: for code that both the server and its tasks
-/// run, such as a pool of connections that a worker need not open.
+/// run, such as a pool of connections that a worker need not open. The answer is
+/// the same before [`init`].
 pub fn is_worker() -> bool {
-    task::current::in_worker()
+    task::current::in_worker() || (!restart::is_initialised() && registry::is_worker())
+}
+
+/// The runtimes of `#[main]`.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod runtime {
+    use tokio::runtime::{Builder, Runtime};
+
+    /// The flavor `multi_thread`, with so many threads, or as many as tokio takes.
+    pub fn multi_thread(worker_threads: Option<usize>) -> Runtime {
+        let mut builder = Builder::new_multi_thread();
+        if let Some(threads) = worker_threads {
+            builder.worker_threads(threads);
+        }
+        built(builder)
+    }
+
+    /// The flavor `current_thread`.
+    pub fn current_thread() -> Runtime {
+        built(Builder::new_current_thread())
+    }
+
+    fn built(mut builder: Builder) -> Runtime {
+        builder.enable_all().build().expect("the system has threads and descriptors for a runtime")
+    }
 }
 
 /// What the test that `test_worker!` makes does.

@@ -14,10 +14,10 @@ mod worker;
 use linkme::distributed_slice;
 
 use crate::engine::owner::Owner;
-use crate::engine::registry::{self, OUTBOARD_ENGINES};
+use crate::engine::registry::{self, OUTBOARD_0_1_0_ENGINES};
 
 #[expect(unsafe_code, reason = "linkme puts it into a linker section")]
-#[distributed_slice(OUTBOARD_ENGINES)]
+#[distributed_slice(OUTBOARD_0_1_0_ENGINES)]
 static LOCAL: registry::Entry = registry::Entry {
     schemes: &["local"],
     order: 0,

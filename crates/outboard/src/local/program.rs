@@ -13,9 +13,17 @@ use crate::task::registry::registry;
 /// Set for worker processes: the number of the process that started it.
 pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER_OF";
 
+/// Set beside it: the version of this library that started it. Another version in
+/// the same program has an `init` of its own, and leaves that worker alone.
+pub(crate) const VERSION_VARIABLE: &str = "OUTBOARD_WORKER_VERSION";
+
 /// Whether this process was started as a worker. Programs that a task starts
 /// inherit the variable, but not the parent.
 pub(crate) fn is_worker() -> bool {
+    let version = std::env::var(VERSION_VARIABLE);
+    if version.is_ok_and(|version| version != env!("CARGO_PKG_VERSION")) {
+        return false;
+    }
     named_parent().is_some_and(|parent| parent == std::os::unix::process::parent_id() || orphaned())
 }
 

@@ -14,16 +14,9 @@
 use std::ptr::NonNull;
 
 /// Makes a value of a function type that has size zero.
-///
-/// Refuses at compile time a type that has a size, which is a closure with
-/// captures.
 pub(crate) fn conjure<F: Copy + 'static>() -> F {
-    const {
-        assert!(
-            size_of::<F>() == 0,
-            "a task function must not capture variables: pass them as arguments"
-        );
-    }
+    // `TaskFunction::HAS_NO_SIZE` says it at compile time, where a function is submitted.
+    assert!(size_of::<F>() == 0, "a task function has no size");
     // SAFETY: F has size zero (asserted above), so a read through a dangling,
     // well-aligned, non-null pointer reads no memory and yields its only bit
     // pattern. F is inhabited: every caller is monomorphised for a type of

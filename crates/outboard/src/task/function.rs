@@ -31,6 +31,17 @@ use crate::value::payload::Payload;
 /// Inside of something else `Bytes` are copied as one piece, and `Vec<u8>` is
 /// encoded byte by byte, as serde does it.
 ///
+/// # What cannot be submitted
+///
+/// A function pointer, and a closure that captures something. A worker finds a
+/// function by its type, and every `fn(u64) -> u64` has the same one. Submit the
+/// function by its name, and pass what a closure would capture as arguments.
+///
+/// Either is an error of `cargo build`, which shows the call. `cargo check` does
+/// not find it: the size of a type is known only when generic code is compiled
+/// for it, and stable Rust has no trait that tells functions from pointers to
+/// them.
+///
 /// Implemented for every function that fits; there is no need to implement it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a task function",
@@ -47,6 +58,10 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
     /// How many arguments it takes.
     #[doc(hidden)]
     const ARITY: usize = 0;
+
+    /// Evaluated where a function is submitted, so that the error shows there.
+    #[doc(hidden)]
+    const HAS_NO_SIZE: () = ();
 
     /// Calls the function, and drives its future to the end if it is async.
     #[doc(hidden)]
@@ -97,6 +112,11 @@ macro_rules! impl_task_function {
             type Args = $args;
             type Output = R;
             const ARITY: usize = 0 $(+ { stringify!($arg); 1 })*;
+            const HAS_NO_SIZE: () = assert!(
+                size_of::<F>() == 0,
+                "a task function is the function itself: write its name instead of a pointer to \
+                 it, and pass what a closure captures as arguments"
+            );
 
             fn call(self, $pattern: $args) -> R {
                 self($($arg),*)
@@ -113,6 +133,11 @@ macro_rules! impl_task_function {
             type Args = $args;
             type Output = R::Output;
             const ARITY: usize = 0 $(+ { stringify!($arg); 1 })*;
+            const HAS_NO_SIZE: () = assert!(
+                size_of::<F>() == 0,
+                "a task function is the function itself: write its name instead of a pointer to \
+                 it, and pass what a closure captures as arguments"
+            );
 
             fn call(self, $pattern: $args) -> R::Output {
                 block_on(self($($arg),*))

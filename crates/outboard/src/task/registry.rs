@@ -3,7 +3,9 @@
 
 use std::any::{TypeId, type_name};
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::Location;
 use std::sync::{OnceLock, RwLock};
 
 use linkme::distributed_slice;
@@ -21,6 +23,8 @@ use crate::value::args::Args;
 #[derive(Debug)]
 pub struct Entry {
     name: &'static str,
+    /// Where the attribute stands.
+    place: &'static Location<'static>,
     pure: bool,
     steady: bool,
     id: fn() -> TypeId,
@@ -33,10 +37,12 @@ pub struct Entry {
 
 impl Entry {
     /// The entry of `f` under `name`.
+    #[track_caller]
     pub const fn new<F: TaskFunction<M>, M>(name: &'static str, pure: bool, _f: F) -> Self {
         let (id, signature, run) = (TypeId::of::<F>, signature::<F, M>, run::<F, M>);
         Self {
             name,
+            place: Location::caller(),
             pure,
             steady: false,
             id,
@@ -59,14 +65,18 @@ fn signature<F: TaskFunction<M>, M>() -> [&'static str; 2] {
 }
 
 /// All `#[task]` functions that were linked into this program.
+///
+/// The name of such a static becomes that of a linker section, which all crates of
+/// a program share. With the library and its version in it, it meets neither one of
+/// the program's own nor that of another version.
 #[doc(hidden)]
 #[distributed_slice]
-pub static TASKS: [Entry];
+pub static OUTBOARD_0_1_0_TASKS: [Entry];
 
 /// Their names once more, to notice an entry that the linker lost.
 #[doc(hidden)]
 #[distributed_slice]
-pub static NAMES: [&'static str];
+pub static OUTBOARD_0_1_0_NAMES: [&'static str];
 
 /// A function as this process knows it.
 #[derive(Debug)]
@@ -120,14 +130,18 @@ pub(crate) struct Registry {
 /// entry was lost at link time.
 pub(crate) fn registry() -> Result<&'static Registry, &'static str> {
     static REGISTRY: OnceLock<Result<Registry, String>> = OnceLock::new();
-    REGISTRY.get_or_init(|| Registry::new(&TASKS, &NAMES)).as_ref().map_err(String::as_str)
+    REGISTRY
+        .get_or_init(|| Registry::new(&OUTBOARD_0_1_0_TASKS, &OUTBOARD_0_1_0_NAMES))
+        .as_ref()
+        .map_err(String::as_str)
 }
 
 impl Registry {
     fn new(entries: &[Entry], names: &[&str]) -> Result<Self, String> {
         let mut entries: Vec<&Entry> = entries.iter().collect();
         entries.sort_unstable_by_key(|entry| entry.name);
-        check(&entries.iter().map(|entry| entry.name).collect::<Vec<_>>(), names)?;
+        let sorted: Vec<_> = entries.iter().map(|entry| (entry.name, entry.place)).collect();
+        check(&sorted, names)?;
         let mut hasher = DefaultHasher::new();
         for entry in &entries {
             (entry.name, entry.pure, (entry.signature)()).hash(&mut hasher);
@@ -183,16 +197,19 @@ impl Entry {
     }
 }
 
-/// Compares the sorted names of the entries with the list of names.
-fn check(sorted: &[&str], names: &[&str]) -> Result<(), String> {
-    if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+/// Compares the sorted names of the entries, and where they stand, with the list
+/// of names.
+fn check<P: Display>(sorted: &[(&str, P)], names: &[&str]) -> Result<(), String> {
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        let ((name, one), other) = (&pair[0], &pair[1].1);
         return Err(format!(
-            "two task functions are named `{}`: give one another name with `#[task(name = \"…\")]`",
-            pair[0]
+            "two task functions are named `{name}`, at {one} and at {other}: \
+             give one another name with `#[task(name = \"…\")]`"
         ));
     }
-    let lost = names.iter().find(|name| sorted.binary_search(name).is_err());
-    let unnamed = sorted.iter().find(|name| !names.contains(name));
+    let lost =
+        names.iter().find(|name| sorted.binary_search_by_key(*name, |entry| entry.0).is_err());
+    let unnamed = sorted.iter().map(|entry| &entry.0).find(|name| !names.contains(name));
     match lost.or(unnamed) {
         Some(name) => Err(format!(
             "the entry of task function `{name}` was lost when this program was linked: \
@@ -289,15 +306,17 @@ mod tests {
 
     #[test]
     fn a_name_held_twice_is_refused_with_the_name() {
-        let error = check(&["a::f", "a::g", "a::g"], &["a::f", "a::g", "a::g"]).unwrap_err();
+        let entries = [("a::f", "a.rs:1"), ("a::g", "a.rs:5"), ("a::g", "a.rs:9")];
+        let error = check(&entries, &["a::f", "a::g", "a::g"]).unwrap_err();
         assert!(error.contains("two task functions are named `a::g`"), "{error}");
+        assert!(error.contains("at a.rs:5 and at a.rs:9"), "{error}");
     }
 
     #[test]
     fn a_lost_entry_is_refused_with_the_name() {
-        let error = check(&["a::f"], &["a::f", "a::g"]).unwrap_err();
+        let error = check(&[("a::f", 1)], &["a::f", "a::g"]).unwrap_err();
         assert!(error.contains("`a::g` was lost"), "{error}");
-        let error = check(&["a::f", "a::g"], &["a::f"]).unwrap_err();
+        let error = check(&[("a::f", 1), ("a::g", 2)], &["a::f"]).unwrap_err();
         assert!(error.contains("`a::g` was lost"), "{error}");
     }
 }

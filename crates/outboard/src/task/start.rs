@@ -29,12 +29,12 @@ impl Start {
 /// All `#[on_start]` functions that were linked into this program.
 #[doc(hidden)]
 #[distributed_slice]
-pub static STARTS: [Start];
+pub static OUTBOARD_0_1_0_STARTS: [Start];
 
 /// Their names once more, to notice an entry that the linker lost.
 #[doc(hidden)]
 #[distributed_slice]
-pub static START_NAMES: [&'static str];
+pub static OUTBOARD_0_1_0_START_NAMES: [&'static str];
 
 /// What an `#[on_start]` function can return.
 #[doc(hidden)]
@@ -79,7 +79,7 @@ pub(crate) fn run_all() -> Result<(), String> {
     let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !*done {
         INSIDE.set(true);
-        let result = run_sorted(&STARTS, &START_NAMES);
+        let result = run_sorted(&OUTBOARD_0_1_0_STARTS, &OUTBOARD_0_1_0_START_NAMES);
         INSIDE.set(false);
         result?;
         *done = true;
@@ -90,7 +90,7 @@ pub(crate) fn run_all() -> Result<(), String> {
 /// As [`run_all`], on a thread of its own: this one may be a runtime's, where what
 /// they start could not block.
 pub(crate) fn run_all_apart() -> Result<(), String> {
-    if INSIDE.get() || (STARTS.is_empty() && START_NAMES.is_empty()) {
+    if INSIDE.get() || (OUTBOARD_0_1_0_STARTS.is_empty() && OUTBOARD_0_1_0_START_NAMES.is_empty()) {
         return Ok(());
     }
     let thread = std::thread::Builder::new().name("outboard-start".into());

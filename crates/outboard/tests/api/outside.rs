@@ -110,6 +110,70 @@ fn a_users_tests_use_worker_processes_under_nextest() {
 }
 
 #[test]
+fn the_library_may_have_another_name_and_come_through_another_crate() {
+    let text = succeed("names", &["test"]);
+    for passed in ["2 passed", "3 passed"] {
+        assert!(text.contains(&format!("test result: ok. {passed}; 0 failed")), "{text}");
+    }
+}
+
+/// Makes an older version of the library: this one with another number, changed
+/// where a release changes it.
+fn make_older() {
+    let workspace = read("Cargo.toml");
+    let rest = workspace.find("[workspace.package]").expect("the members come before it");
+    let members = "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n";
+    write_older("Cargo.toml", &format!("{members}{}", &workspace[rest..]));
+    for krate in ["crates/outboard", "crates/outboard-macros"] {
+        let manifest = format!("{krate}/Cargo.toml");
+        // Its tests do not come along.
+        let text = read(&manifest).replace("\"api\"", "\"api\"\npath = \"src/lib.rs\"");
+        // Cargo would look for its number in the workspace of the newer version.
+        let version = format!("\nversion = \"{}\"\n", env!("CARGO_PKG_VERSION"));
+        write_older(&manifest, &text.replace("\nversion.workspace = true\n", &version));
+        let mut directories = vec![format!("{krate}/src")];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(root().join(&directory)).unwrap() {
+                let path = format!("{directory}/{}", entry.unwrap().file_name().display());
+                match root().join(&path).is_dir() {
+                    true => directories.push(path),
+                    false => write_older(&path, &read(&path)),
+                }
+            }
+        }
+    }
+}
+
+/// Writes a file of the older version, unless it is there: what is new is built anew.
+fn write_older(file: &str, text: &str) {
+    let (ours, theirs) = (env!("CARGO_PKG_VERSION"), "0.0.1");
+    let section = |version: &str| format!("OUTBOARD_{}_", version.replace(['.', '-'], "_"));
+    let text = text.replace(&format!("{ours}\""), &format!("{theirs}\""));
+    let text = text.replace(&section(ours), &section(theirs));
+    let path = directory("two_versions").join("target/older").join(file);
+    if std::fs::read_to_string(&path).ok().as_ref() != Some(&text) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap()
+}
+
+#[test]
+fn two_versions_in_one_program_leave_each_other_alone() {
+    make_older();
+    let ran = run("two_versions", "two_versions");
+    assert!(ran.status.success(), "{}\n{}", ran.stdout, ran.stderr);
+    assert_eq!(ran.stdout, "false false\n1 10\n");
+}
+
+#[test]
 fn a_program_that_forgets_init_gets_an_error_and_starts_nothing() {
     run("programs", "forgets_init").failed("`outboard::init()` did not run in this process", 1..=1);
 }
@@ -143,6 +207,8 @@ fn two_tasks_of_one_name_are_refused_at_start_with_the_name() {
     let ran = run("programs", "same_name");
     assert_eq!(ran.status.code(), Some(101));
     assert!(ran.stderr.contains("two task functions are named `images::resize`"), "{}", ran.stderr);
+    let places = "at src/bin/same_name.rs:3:1 and at src/bin/same_name.rs:9:5";
+    assert!(ran.stderr.contains(places), "{}", ran.stderr);
     assert_eq!(ran.stdout, "");
 }
 
@@ -154,7 +220,7 @@ fn both_streams_of_a_worker_are_passed_through_with_its_number() {
     assert_eq!(own, ["[worker 1] to stdout", "[worker 1] no end of line", "the server's own"]);
     assert_eq!(
         ran.stderr.lines().collect::<Vec<_>>(),
-        ["[worker 1] set up", "[worker 1] to stderr"]
+        ["[worker 1] set up, and known as a worker before: true", "[worker 1] to stderr"]
     );
 }
 

@@ -52,7 +52,7 @@ use ring::digest::{Context, SHA256};
 use tokio::sync::{Notify, watch};
 
 use super::owner::Owner;
-use super::registry::{self, OUTBOARD_ENGINES};
+use super::registry::{self, OUTBOARD_0_1_0_ENGINES};
 use super::settings::Settings as LocalSettings;
 use super::url::Url;
 use super::{Engine, Flush, Gate, Limits, Stopped, Work};
@@ -77,7 +77,7 @@ pub(crate) use url::Settings;
 const STRAIGHT_BYTES: usize = 1 << 20;
 
 #[expect(unsafe_code, reason = "linkme puts it into a linker section")]
-#[distributed_slice(OUTBOARD_ENGINES)]
+#[distributed_slice(OUTBOARD_0_1_0_ENGINES)]
 static DASK: registry::Entry = registry::Entry {
     schemes: &["dask", "tcp", "tls"],
     order: 1,

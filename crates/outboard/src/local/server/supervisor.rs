@@ -36,7 +36,7 @@ use crate::engine::restart::Restart;
 use crate::engine::settings::Settings;
 use crate::error::{Cause, Error, WorkerLoss};
 use crate::local::process::{Reaped, Watched, reap, watch};
-use crate::local::program::VARIABLE;
+use crate::local::program::{VARIABLE, VERSION_VARIABLE};
 use crate::local::shm::arena::Arena;
 use crate::local::shm::page::Page;
 use crate::local::shm::passing;
@@ -388,6 +388,7 @@ impl Supervisor {
         command
             .arg0(name)
             .env(VARIABLE, std::process::id().to_string())
+            .env(VERSION_VARIABLE, env!("CARGO_PKG_VERSION"))
             // Programs that a task starts are no workers of the cluster.
             .env_remove("OUTBOARD_WORKER")
             .stdout(Stdio::piped())

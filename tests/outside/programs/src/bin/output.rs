@@ -10,7 +10,9 @@ fn speak() {
 }
 
 fn main() -> std::process::ExitCode {
-    outboard::init_with(|| eprintln!("set up"));
+    let is_worker = outboard::is_worker();
+    outboard::init_with(|| eprintln!("set up, and known as a worker before: {is_worker}"));
+    assert!(!is_worker && !outboard::is_worker());
     let result = programs::serve(async {
         let client = Client::local().workers(1).spares(0).await?;
         client.submit(speak, ()).await?;
