@@ -84,14 +84,14 @@ const REVOKED: u8 = 2;
 static INLINE: registry::Entry = registry::Entry {
     schemes: &["inline"],
     order: u8::MAX,
-    connect: |url, settings| Box::pin(async move { connect(&url, settings) }),
+    connect: |url, settings| Box::pin(async move { connect(url, settings) }),
     become_worker: |_| {},
     is_worker: || false,
 };
 
-fn connect(url: &Url, settings: Option<Settings>) -> Result<Arc<Owner>, Error> {
+fn connect(mut url: Url, settings: Option<Settings>) -> Result<Arc<Owner>, Error> {
     url.refuse_hosts()?;
-    let settings = settings.map_or_else(|| url.settings(), Ok)?;
+    let settings = settings.map_or_else(|| url.settings("inline"), Ok)?;
     task::registry::registry().map_err(Error::unavailable)?;
     task::start::run_all_apart().map_err(Error::unavailable)?;
     start(settings.workers, settings.limits).map(Owner::new)

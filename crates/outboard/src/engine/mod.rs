@@ -5,7 +5,9 @@
 pub(crate) mod dask;
 pub(crate) mod gate;
 pub(crate) mod inline;
+pub(crate) mod option;
 pub(crate) mod owner;
+mod quantity;
 pub(crate) mod registry;
 pub(crate) mod restart;
 pub(crate) mod settings;

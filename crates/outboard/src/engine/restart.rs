@@ -59,6 +59,8 @@ fn test_name(path: &'static str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     /// A new version renames the statics; linkme takes the sections' names from them.
@@ -67,10 +69,9 @@ mod tests {
     fn sections_are_named_after_the_library_and_its_version() {
         let program = std::fs::read("/proc/self/exe").unwrap();
         let version = env!("CARGO_PKG_VERSION").replace(['.', '-', '+'], "_");
-        let has = |name: &str| {
-            let name = format!("\0linkme_{name}\0").into_bytes();
-            program.windows(name.len()).any(|part| part == name)
-        };
+        let names = program.split(|byte| *byte == 0);
+        let names: HashSet<_> = names.filter_map(|name| name.strip_prefix(b"linkme_")).collect();
+        let has = |name: &str| names.contains(name.as_bytes());
         for slice in ["TASKS", "NAMES", "STARTS", "START_NAMES", "TEST_WORKERS", "ENGINES"] {
             assert!(has(&format!("OUTBOARD_{version}_{slice}")), "{slice} has another name");
             assert!(!has(slice), "{slice} has a name that others may take");

@@ -1,29 +1,23 @@
 //! How an engine on this machine is set up.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Limits;
+use super::option::{ABOVE_ZERO, EngineOption, Kind, Older, Value, find};
 use crate::observe::snapshot::Host;
 use crate::sched::ledger::Bounds;
 use crate::sched::placement::Rules;
 use crate::sched::quarantine::Terms;
 use crate::task::limits::WorkerLimits;
 
-/// What a worker needs for itself.
-pub(crate) const LEAST_MEMORY: u64 = 16 << 20;
-pub(crate) const LEAST_STACK: usize = 64 << 10;
-pub(crate) const LEAST_FILES: u64 = 16;
-
 /// The default bounds: as in the crate's documentation.
 const QUEUE_TASKS: usize = 16_384;
 const QUEUE_BYTES: usize = 256 << 20;
 const MAX_PAYLOAD: usize = 128 << 20;
 
-/// All options, for whoever mistypes one.
-const KNOWN: &str = "workers, spares, queue_tasks, queue_bytes, max_payload, tenant_limit, \
-                     tenant_queue, tenant_reserve, tenant_kills, max_wait_ms, lifo_above, \
-                     memory_limit, cpu_limit_s, stack_size, open_files, library_threads, \
-                     quarantine, quarantine_s, warm_up_timeout_s";
+/// The most that `max_payload` can be.
+pub(crate) const MOST_PAYLOAD: usize = 2 << 30;
 
 /// How an engine on this machine is set up.
 #[derive(Clone, Debug)]
@@ -85,58 +79,13 @@ impl Default for Settings {
 }
 
 impl Settings {
-    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let number: usize =
-            value.parse().map_err(|_| format!("`{name}` wants a whole number, not `{value}`"))?;
-        match name {
-            "workers" if number == 0 => return Err("`workers` must be at least 1".into()),
-            "workers" => self.workers = number,
-            "spares" => self.spares = number,
-            "tenant_kills" if number == 0 => return Err("`tenant_kills` must be at least 1".into()),
-            "tenant_kills" => {
-                self.limits.tenant_kills = Some(u32::try_from(number).unwrap_or(u32::MAX));
-            }
-            "queue_tasks" => self.limits.queue.tasks = number,
-            "queue_bytes" => self.limits.queue.bytes = number,
-            "max_payload" => self.limits.payload = number.min(2 << 30),
-            "tenant_limit" if number == 0 => return Err("`tenant_limit` must be at least 1".into()),
-            "tenant_limit" => self.limits.tenants.tenant_limit = number,
-            "tenant_queue" => self.limits.tenants.tenant_queue = number,
-            "max_wait_ms" => {
-                self.limits.tenants.max_wait = Some(Duration::from_millis(number as u64));
-            }
-            "lifo_above" => self.limits.tenants.lifo_above = number,
-            "tenant_reserve" if number > 1 => return Err("`tenant_reserve` is 0 or 1".into()),
-            "tenant_reserve" => self.limits.tenants.reserve = number == 1,
-            _ => return self.set_of_workers(name, number as u64),
-        }
-        Ok(())
-    }
-
-    /// Options about what a worker may use and do; threads of `inline` have none.
-    fn set_of_workers(&mut self, name: &str, number: u64) -> Result<(), String> {
-        let least = match name {
-            "memory_limit" => LEAST_MEMORY,
-            "stack_size" => LEAST_STACK as u64,
-            "open_files" => LEAST_FILES,
-            "cpu_limit_s" | "quarantine" | "quarantine_s" => 1,
-            _ => 0,
-        };
-        if number < least {
-            return Err(format!("`{name}` must be at least {least}"));
-        }
-        match name {
-            "memory_limit" => self.worker.memory_bytes = Some(number),
-            "cpu_limit_s" => self.worker.cpu_s = Some(number),
-            "stack_size" => self.worker.stack_bytes = Some(number),
-            "open_files" => self.worker.open_files = Some(number),
-            "library_threads" => self.library_threads = Some(number as usize),
-            "quarantine" => self.terms().crashes = u32::try_from(number).unwrap_or(u32::MAX),
-            "quarantine_s" => self.terms().time = Duration::from_secs(number),
-            "warm_up_timeout_s" => self.warm_up_timeout = Duration::from_secs(number),
-            _ => return Err(format!("no option is named `{name}`; known are {KNOWN}")),
-        }
-        Ok(())
+    /// Sets an option to a value that the program has, not a URL.
+    ///
+    /// # Errors
+    ///
+    /// A line that says which bound it is beyond.
+    pub(crate) fn set(&mut self, name: &str, value: Value<'_>) -> Result<(), String> {
+        find(OPTIONS, name).expect("the table has all options").set(name, value, self)
     }
 
     fn terms(&mut self) -> &mut Terms {
@@ -144,16 +93,248 @@ impl Settings {
     }
 }
 
+const EVERY_ENGINE: &[&str] = &["inline", "local", "dask"];
+const THIS_MACHINE: &[&str] = &["inline", "local"];
+const PROCESSES: &[&str] = &["local"];
+const CRASHING: &[&str] = &["local", "dask"];
+
+/// Any number that fits in memory.
+const ANY_SIZE: RangeInclusive<u64> = 0..=usize::MAX as u64;
+const ONE_OR_MORE: RangeInclusive<u64> = 1..=usize::MAX as u64;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// All options that settings have. The documentation of `Client::connect` shows them in
+/// this order.
+pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
+    EngineOption {
+        name: "workers",
+        example: "4",
+        kind: Kind::Count(ONE_OR_MORE, |settings, workers| settings.workers = workers as usize),
+        engines: THIS_MACHINE,
+        says: "How many workers, or threads of `inline`; by default one for each core.",
+    },
+    EngineOption {
+        name: "spares",
+        example: "2",
+        kind: Kind::Count(ANY_SIZE, |settings, spares| settings.spares = spares as usize),
+        engines: PROCESSES,
+        says: "How many more workers stand by; by default 1.",
+    },
+    EngineOption {
+        name: "queue_tasks",
+        example: "1000",
+        kind: Kind::Count(ANY_SIZE, |settings, tasks| settings.limits.queue.tasks = tasks as usize),
+        engines: EVERY_ENGINE,
+        says: "How many tasks may wait; by default 16384.",
+    },
+    EngineOption {
+        name: "queue_bytes",
+        example: "64MiB",
+        kind: Kind::Bytes(ANY_SIZE, |settings, bytes| settings.limits.queue.bytes = bytes as usize),
+        engines: EVERY_ENGINE,
+        says: "How many bytes of encoded arguments may be held; by default 256MiB.",
+    },
+    EngineOption {
+        name: "max_payload",
+        example: "16MiB",
+        kind: Kind::Bytes(0..=MOST_PAYLOAD as u64, |settings, bytes| {
+            settings.limits.payload = bytes as usize
+        }),
+        engines: EVERY_ENGINE,
+        says: "The most bytes of one task's arguments, and of its result; by default 128MiB.",
+    },
+    EngineOption {
+        name: "max_wait",
+        example: "1s",
+        kind: Kind::Time(
+            Duration::ZERO,
+            Some(Older { name: "max_wait_ms", unit: MILLISECOND }),
+            |settings, wait| settings.limits.tenants.max_wait = Some(wait),
+        ),
+        engines: EVERY_ENGINE,
+        says: "The longest that a task may be expected to wait; by default unbounded.",
+    },
+    EngineOption {
+        name: "lifo_above",
+        example: "100",
+        kind: Kind::Count(ANY_SIZE, |settings, tasks| {
+            settings.limits.tenants.lifo_above = tasks as usize
+        }),
+        engines: EVERY_ENGINE,
+        says: "How many tasks of a tenant must wait before the newest goes first; by default never.",
+    },
+    EngineOption {
+        name: "tenant_limit",
+        example: "2",
+        kind: Kind::Count(ONE_OR_MORE, |settings, workers| {
+            settings.limits.tenants.tenant_limit = workers as usize
+        }),
+        engines: EVERY_ENGINE,
+        says: "How many workers one tenant may hold at once; by default all.",
+    },
+    EngineOption {
+        name: "tenant_queue",
+        example: "100",
+        kind: Kind::Count(ANY_SIZE, |settings, tasks| {
+            settings.limits.tenants.tenant_queue = tasks as usize
+        }),
+        engines: EVERY_ENGINE,
+        says: "How many tasks of one tenant may wait; by default as many as there is room for.",
+    },
+    EngineOption {
+        name: "tenant_reserve",
+        example: "0",
+        kind: Kind::Flag(|settings, reserve| settings.limits.tenants.reserve = reserve),
+        engines: EVERY_ENGINE,
+        says: "Whether one worker is kept free of a tenant's tasks; by default 1.",
+    },
+    EngineOption {
+        name: "tenant_kills",
+        example: "5",
+        kind: Kind::Count(1..=u32::MAX as u64, |settings, kills| {
+            settings.limits.tenant_kills = Some(kills as u32)
+        }),
+        engines: PROCESSES,
+        says: "How many workers one tenant may cost in a second; by default a quarter of the workers' time.",
+    },
+    EngineOption {
+        name: "recycle_after_tasks",
+        example: "1000",
+        kind: Kind::Count(1..=u64::MAX, |settings, tasks| settings.recycling.tasks = Some(tasks)),
+        engines: PROCESSES,
+        says: "After how many tasks a worker is replaced; by default never.",
+    },
+    EngineOption {
+        name: "recycle_after",
+        example: "12h",
+        kind: Kind::Time(SECOND, None, |settings, age| settings.recycling.age = Some(age)),
+        engines: PROCESSES,
+        says: "At which age a worker is replaced; by default never.",
+    },
+    EngineOption {
+        name: "recycle_above",
+        example: "256MiB",
+        kind: Kind::Bytes(0..=u64::MAX, |settings, bytes| {
+            settings.recycling.memory_bytes = Some(bytes)
+        }),
+        engines: PROCESSES,
+        says: "Above how much memory of its own a worker is replaced; by default never.",
+    },
+    EngineOption {
+        name: "niceness",
+        example: "5",
+        kind: Kind::Count(0..=19, |settings, niceness| settings.niceness = niceness as u8),
+        engines: PROCESSES,
+        says: "How far workers stand back for other processes; by default 10.",
+    },
+    EngineOption {
+        name: "memory_limit",
+        example: "512MiB",
+        kind: Kind::Bytes(16 << 20..=u64::MAX, |settings, bytes| {
+            settings.worker.memory_bytes = Some(bytes)
+        }),
+        engines: PROCESSES,
+        says: "The most memory of a worker; by default unlimited.",
+    },
+    EngineOption {
+        name: "cpu_limit",
+        example: "9s",
+        kind: Kind::Time(
+            ABOVE_ZERO,
+            Some(Older { name: "cpu_limit_s", unit: SECOND }),
+            |settings, time| settings.worker.cpu_s = Some(whole_seconds(time)),
+        ),
+        engines: PROCESSES,
+        says: "The most CPU time of one task, rounded up to whole seconds; by default unlimited.",
+    },
+    EngineOption {
+        name: "stack_size",
+        example: "1MiB",
+        kind: Kind::Bytes(64 << 10..=usize::MAX as u64, |settings, bytes| {
+            settings.worker.stack_bytes = Some(bytes)
+        }),
+        engines: PROCESSES,
+        says: "The stack that tasks run on; by default that of the worker's main thread.",
+    },
+    EngineOption {
+        name: "open_files",
+        example: "64",
+        kind: Kind::Count(16..=u64::MAX, |settings, files| {
+            settings.worker.open_files = Some(files)
+        }),
+        engines: PROCESSES,
+        says: "How many files and sockets a worker may have open; by default as many as the server.",
+    },
+    EngineOption {
+        name: "library_threads",
+        example: "2",
+        kind: Kind::Count(ANY_SIZE, |settings, threads| {
+            settings.library_threads = Some(threads as usize)
+        }),
+        engines: PROCESSES,
+        says: "How many threads a library may start in each worker, 0 for any number; by default the worker's share of the cores.",
+    },
+    EngineOption {
+        name: "quarantine",
+        example: "5",
+        kind: Kind::Count(1..=u32::MAX as u64, |settings, crashes| {
+            settings.terms().crashes = crashes as u32
+        }),
+        engines: CRASHING,
+        says: "After how many crashes arguments are refused; by default never, and 3 if `quarantine_time` is given.",
+    },
+    EngineOption {
+        name: "quarantine_time",
+        example: "1h",
+        kind: Kind::Time(
+            ABOVE_ZERO,
+            Some(Older { name: "quarantine_s", unit: SECOND }),
+            |settings, time| settings.terms().time = time,
+        ),
+        engines: CRASHING,
+        says: "How long a crash counts; 10m if only `quarantine` is given.",
+    },
+    EngineOption {
+        name: "start_timeout",
+        example: "30s",
+        kind: Kind::Time(Duration::ZERO, None, |settings, timeout| {
+            settings.start_timeout = timeout
+        }),
+        engines: PROCESSES,
+        says: "How long a worker may take from its start to `init`; by default 10s.",
+    },
+    EngineOption {
+        name: "warm_up_timeout",
+        example: "1m",
+        kind: Kind::Time(
+            Duration::ZERO,
+            Some(Older { name: "warm_up_timeout_s", unit: SECOND }),
+            |settings, timeout| settings.warm_up_timeout = timeout,
+        ),
+        engines: PROCESSES,
+        says: "How long a worker may take from `init` to its first task; by default 5m.",
+    },
+];
+
+/// What the system counts CPU time in.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::option::rows_of_connect;
     use super::*;
+    use crate::engine::url::Url;
 
     fn complaint(url: &str) -> String {
         parsed(url).expect_err(url).to_string()
     }
 
     fn parsed(url: &str) -> Result<Settings, crate::error::Error> {
-        super::super::url::Url::parse(url)?.settings()
+        Url::parse(url)?.settings("local")
     }
 
     #[test]
@@ -165,16 +346,44 @@ mod tests {
 
     #[test]
     fn a_url_limits_workers() {
-        let url = "local://?memory_limit=268435456&cpu_limit_s=9&stack_size=65536&open_files=64\
-                   &library_threads=0&warm_up_timeout_s=7";
+        let url = "local://?memory_limit=256MiB&cpu_limit=8500ms&stack_size=65536&open_files=64\
+                   &library_threads=0&warm_up_timeout=7s";
         let settings = parsed(url).expect("a good URL");
         let limits = settings.worker;
         assert_eq!((limits.memory_bytes, limits.cpu_s), (Some(256 << 20), Some(9)));
         assert_eq!((limits.stack_bytes, limits.open_files), (Some(64 << 10), Some(64)));
         assert_eq!(settings.threads_of_a_library(), None);
         assert_eq!(settings.warm_up_timeout, Duration::from_secs(7));
-        assert!(complaint("local://?memory_limit=1").contains("must be at least 16777216"));
-        assert!(complaint("local://?cpu_limit_s=0").contains("must be at least 1"));
+        assert!(complaint("local://?memory_limit=1").contains("must be at least 16MiB, not 1"));
+        assert!(complaint("local://?cpu_limit=0s").contains("must be greater than 0"));
+        assert!(complaint("local://?stack_size=1").contains("must be at least 64KiB"));
+        assert!(complaint("local://?open_files=15").contains("must be at least 16"));
+        assert!(complaint("local://?niceness=20").contains("must be at most 19"));
+    }
+
+    #[test]
+    fn the_documentation_is_the_table() {
+        let rows: Vec<_> = OPTIONS.iter().map(EngineOption::row_of_connect).collect();
+        let documented = rows_of_connect().into_iter().take(rows.len());
+        assert_eq!(documented.collect::<Vec<_>>().join("\n"), rows.join("\n"));
+    }
+
+    #[test]
+    fn an_older_name_has_the_unit_that_it_says() {
+        for (older, new) in [
+            ("cpu_limit_s=9", "cpu_limit=9s"),
+            ("max_wait_ms=20", "max_wait=20ms"),
+            ("quarantine_s=60", "quarantine_time=1m"),
+            ("warm_up_timeout_s=7", "warm_up_timeout=7s"),
+        ] {
+            let settings = |option| {
+                let url = format!("local://?{option}");
+                format!("{:?}", parsed(&url).expect(option))
+            };
+            assert_eq!(settings(older), settings(new));
+        }
+        assert!(complaint("local://?cpu_limit_s=0").contains("must be greater than 0"));
+        assert!(complaint("local://?max_wait_ms=18446744073709551616").contains("too large"));
     }
 
     #[test]
@@ -184,7 +393,7 @@ mod tests {
         assert_eq!(terms("local://"), None);
         assert_eq!(terms("local://?quarantine=5"), Some(Terms { crashes: 5, ..default }));
         let minute = Duration::from_secs(60);
-        assert_eq!(terms("local://?quarantine_s=60"), Some(Terms { time: minute, ..default }));
+        assert_eq!(terms("local://?quarantine_time=1m"), Some(Terms { time: minute, ..default }));
     }
 
     #[test]
@@ -202,11 +411,13 @@ mod tests {
         assert!(complaint("localhost").contains("has no engine"));
         assert!(complaint("local://?workers=many").contains("wants a whole number"));
         assert!(complaint("local://?workers=0").contains("at least 1"));
-        let unknown = complaint("inline://?speed=1");
-        assert!(unknown.contains("no option is named `speed`"));
-        for name in KNOWN.split(", ") {
-            let known = complaint(&format!("local://?{name}=x"));
-            assert!(known.contains("wants a whole number"), "{known}");
+        assert!(complaint("local://?tenant_kills=4294967296").contains("at most 4294967295"));
+        assert!(complaint("local://?max_payload=3GiB").contains("at most 2GiB"));
+        for option in OPTIONS {
+            let name = option.name;
+            let empty = complaint(&format!("local://?{name}"));
+            let says = format!("; for example `{name}={}`", option.example);
+            assert!(empty.contains(" wants ") && empty.ends_with(&says), "{empty}");
         }
     }
 }

@@ -1,7 +1,10 @@
 //! What a URL says of an engine: its scheme, its hosts, and options.
 
+use percent_encoding::percent_decode_str;
+
+use super::option::{EngineOption, find, unknown};
 use super::registry;
-use super::settings::Settings;
+use super::settings::{OPTIONS, Settings};
 use crate::error::{Error, Repr};
 
 /// A URL of the form `scheme://hosts?name=value&name=value`.
@@ -10,8 +13,10 @@ pub(crate) struct Url {
     text: String,
     scheme: String,
     hosts: String,
-    /// The options that nobody has taken.
+    /// The options that nobody has taken, decoded.
     options: Vec<(String, String)>,
+    /// The names of options that were asked for.
+    known: Vec<String>,
 }
 
 impl Url {
@@ -19,72 +24,96 @@ impl Url {
     ///
     /// # Errors
     ///
-    /// `InvalidUrl`, if it has no scheme.
+    /// `InvalidUrl`, if it has no scheme, or if an option is not UTF-8.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        let Some((scheme, rest)) = text.split_once("://") else {
-            let reason = format!("has no engine; {}", registry::known());
-            return Err(Error::new(Repr::InvalidUrl { url: text.to_owned(), reason }));
-        };
+        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
         let (hosts, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let pairs = query.split('&').filter(|pair| !pair.is_empty());
-        let options = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let (scheme, hosts) = (scheme.to_owned(), hosts.to_owned());
-        Ok(Self { text: text.to_owned(), scheme, hosts, options: options.collect() })
+        let mut url = Self { text: text.to_owned(), hosts: hosts.to_owned(), ..Self::bare(scheme) };
+        if scheme.is_empty() {
+            return Err(url.wrong(format!("has no engine; {}", registry::known())));
+        }
+        url.options = pairs(query).map_err(|reason| url.wrong(reason))?;
+        Ok(url)
     }
 
     /// A URL that says nothing but the engine.
     pub(crate) fn bare(scheme: &str) -> Self {
+        let (options, known) = (Vec::new(), Vec::new());
         let (text, scheme) = (format!("{scheme}://"), scheme.to_owned());
-        Self { text, scheme, hosts: String::new(), options: Vec::new() }
+        Self { text, scheme, hosts: String::new(), options, known }
     }
 
     pub(crate) fn scheme(&self) -> &str {
         &self.scheme
     }
 
-    #[cfg_attr(
-        not(feature = "dask"),
-        expect(dead_code, reason = "a cluster has hosts, and options of its own")
-    )]
+    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "a cluster has hosts"))]
     pub(crate) fn hosts(&self) -> &str {
         &self.hosts
     }
 
-    /// Has each option taken by what knows it: `take` says whether it does.
+    /// Sets the options of a table. `engine` is who asks; it heeds some of them.
     ///
     /// # Errors
     ///
-    /// `InvalidUrl`, with what `take` says is wrong.
-    #[cfg_attr(
-        not(feature = "dask"),
-        expect(dead_code, reason = "a cluster has hosts, and options of its own")
-    )]
-    pub(crate) fn take(
+    /// `InvalidUrl`, if one has a wrong value or is given twice.
+    pub(crate) fn take<T>(
         &mut self,
-        mut take: impl FnMut(&str, &str) -> Result<bool, String>,
+        options: &[EngineOption<T>],
+        engine: &str,
+        target: &mut T,
     ) -> Result<(), Error> {
+        self.take_below("", options, engine, target).map(drop)
+    }
+
+    /// Sets the options of a table whose names have a prefix here; gives those without it.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take).
+    pub(crate) fn take_below<T>(
+        &mut self,
+        prefix: &str,
+        options: &[EngineOption<T>],
+        engine: &str,
+        target: &mut T,
+    ) -> Result<Vec<(String, String)>, Error> {
+        let mut taken = Vec::new();
+        let mut given = Vec::new();
         let mut left = Vec::new();
-        for (name, value) in std::mem::take(&mut self.options) {
-            if !take(&name, &value).map_err(|reason| self.wrong(reason))? {
-                left.push((name, value));
+        for (written, value) in std::mem::take(&mut self.options) {
+            let name = written.strip_prefix(prefix);
+            let Some((name, option)) = name.and_then(|name| Some((name, find(options, name)?)))
+            else {
+                left.push((written, value));
+                continue;
+            };
+            if taken.contains(&option.name) {
+                return Err(self.wrong(format!("`{prefix}{}` is given twice", option.name)));
             }
+            let set = option.set_text(&written, &value, target);
+            set.map_err(|reason| self.wrong(reason))?;
+            taken.push(option.name);
+            given.push((name.to_owned(), value));
         }
         self.options = left;
-        Ok(())
+        let heeded = options.iter().filter(|option| option.engines.contains(&engine));
+        self.known.extend(heeded.map(|option| format!("{prefix}{}", option.name)));
+        Ok(given)
     }
 
     /// The settings that all engines share, of the options that are left.
     ///
     /// # Errors
     ///
-    /// `InvalidUrl`, if one of them has a wrong value or is not known.
-    pub(crate) fn settings(&self) -> Result<Settings, Error> {
+    /// `InvalidUrl`, if one of them has a wrong value, is given twice or is not known.
+    pub(crate) fn settings(&mut self, engine: &str) -> Result<Settings, Error> {
         let mut settings = Settings::default();
-        for (name, value) in &self.options {
-            settings.set(name, value).map_err(|reason| self.wrong(reason))?;
+        self.take(OPTIONS, engine, &mut settings)?;
+        match self.options.first() {
+            Some((name, _)) => Err(self.wrong(unknown(name, &self.known))),
+            None => Ok(settings),
         }
-        Ok(settings)
     }
 
     /// Refuses hosts, where an engine has none.
@@ -94,6 +123,9 @@ impl Url {
     /// `InvalidUrl`, if there is one.
     pub(crate) fn refuse_hosts(&self) -> Result<(), Error> {
         let (scheme, hosts) = (&self.scheme, &self.hosts);
+        if hosts.contains('=') {
+            return Err(self.wrong(format!("options follow a `?`: {scheme}://?{hosts}")));
+        }
         if !hosts.is_empty() && hosts != "/" {
             return Err(self.wrong(format!("`{hosts}` is a host, and {scheme}:// has none")));
         }
@@ -106,15 +138,91 @@ impl Url {
     }
 }
 
+/// The names and values of `name=value&name=value`, percent-decoded. A `+` is a `+`, as
+/// in paths.
+///
+/// # Errors
+///
+/// A line that names what is not UTF-8.
+pub(crate) fn pairs(query: &str) -> Result<Vec<(String, String)>, String> {
+    let decoded = |text: &str| match percent_decode_str(text).decode_utf8() {
+        Ok(decoded) => Ok(decoded.into_owned()),
+        Err(_) => Err(format!("`{text}` is not UTF-8 when it is decoded")),
+    };
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.map(|(name, value)| Ok((decoded(name)?, decoded(value)?))).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What is wrong with a URL of an engine.
+    fn complaint(text: &str) -> String {
+        let parsed = Url::parse(text).and_then(|mut url| {
+            url.refuse_hosts()?;
+            url.settings("local")
+        });
+        parsed.expect_err(text).to_string()
+    }
 
     #[test]
     fn an_engine_without_hosts_refuses_them() {
         let error = Url::parse("inline://host").unwrap().refuse_hosts().unwrap_err();
         assert!(error.to_string().contains("`host` is a host"), "{error}");
         assert!(Url::parse("inline:///").unwrap().refuse_hosts().is_ok());
+        let forgotten = complaint("local://workers=4");
+        assert!(forgotten.ends_with("options follow a `?`: local://?workers=4"), "{forgotten}");
+    }
+
+    #[test]
+    fn options_are_decoded_percent_by_percent() {
+        let text = "a=%2Ftmp%2Fx%26y%3Dz&b+c=d+e&%77=100%&%zz&&f==g";
+        let expected =
+            [("a", "/tmp/x&y=z"), ("b+c", "d+e"), ("w", "100%"), ("%zz", ""), ("f", "=g")];
+        assert_eq!(pairs(text).unwrap(), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        assert_eq!(pairs("a=%ff").unwrap_err(), "`%ff` is not UTF-8 when it is decoded");
+        let mut url = Url::parse("local://?%77orkers=%33").unwrap();
+        assert_eq!(url.settings("local").unwrap().workers, 3);
+    }
+
+    #[test]
+    fn an_option_given_twice_is_refused_by_its_name() {
+        for (url, name) in [
+            ("local://?workers=1&spares=0&workers=1", "workers"),
+            ("local://?cpu_limit=9s&cpu_limit_s=9", "cpu_limit"),
+            ("local://?max_wait_ms=9&max%5Fwait=9ms", "max_wait"),
+        ] {
+            let complaint = complaint(url);
+            assert!(complaint.ends_with(&format!("`{name}` is given twice")), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn an_option_below_a_prefix_is_one_of_its_own() {
+        let mut url = Url::parse("local://?workers=1&sub.workers=2&sub.cpu_limit=1s").unwrap();
+        let mut settings = Settings::default();
+        let given = url.take_below("sub.", OPTIONS, "local", &mut settings).unwrap();
+        assert_eq!(settings.workers, 2);
+        let names: Vec<_> = given.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["workers", "cpu_limit"]);
+        assert_eq!(url.settings("local").unwrap().workers, 1);
+        let mut url = Url::parse("local://?sub.workers=2&sub.workers=2").unwrap();
+        let twice = url.take_below("sub.", OPTIONS, "local", &mut settings).unwrap_err();
+        assert!(twice.to_string().ends_with("`sub.workers` is given twice"), "{twice}");
+    }
+
+    #[test]
+    fn an_unknown_option_names_what_is_meant() {
+        let typo = complaint("local://?worker=4");
+        assert!(typo.ends_with("no option is named `worker`; did you mean `workers`?"), "{typo}");
+        let mut url = Url::parse("inline://?speed=9").unwrap();
+        let unknown = url.settings("inline").unwrap_err().to_string();
+        assert!(unknown.contains("no option is named `speed`; known are workers, "), "{unknown}");
+        assert!(!unknown.contains("spares"), "threads have none: {unknown}");
     }
 
     #[test]
@@ -126,11 +234,42 @@ mod tests {
         assert!(registry::find(&Url::bare("inline")).is_ok());
     }
 
-    #[cfg(not(feature = "dask"))]
     #[test]
-    fn an_absent_engine_says_what_would_bring_it() {
-        let error = registry::find(&Url::bare("dask")).err().expect("it is not built");
-        assert!(error.is_unavailable(), "{error}");
-        assert!(error.to_string().contains("needs the feature `dask`"), "{error}");
+    fn an_engine_is_there_or_says_what_would_bring_it() {
+        let local = cfg!(all(feature = "local", target_os = "linux"));
+        let dask = cfg!(feature = "dask");
+        for (scheme, built, feature) in [
+            ("local", local, "`local`"),
+            ("dask", dask, "`dask`"),
+            ("tcp", dask, "`dask`"),
+            ("tls", dask, "`dask`"),
+        ] {
+            match registry::find(&Url::bare(scheme)) {
+                Ok(entry) => assert!(built && entry.schemes.contains(&scheme), "{scheme}"),
+                Err(error) => {
+                    let says = format!("`{scheme}://` needs the feature {feature}");
+                    assert!(!built && error.is_unavailable(), "{error}");
+                    assert!(error.to_string().contains(&says), "{error}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,60}|[a-z]{0,6}://[a-z0-9:,/]{0,8}\\?[-a-z_=&%0-9.+]{0,60}") {
+            if let Ok(mut url) = Url::parse(&text) {
+                let _ = (url.refuse_hosts(), url.settings("local"));
+            }
+        }
+
+        #[test]
+        fn no_value_of_an_option_panics(
+            at in 0..OPTIONS.len(),
+            value in "[-+]?[0-9]{0,21}[.]?[0-9]{0,3}[a-zA-Z]{0,3}|.{0,20}",
+        ) {
+            let mut settings = Settings::default();
+            let _ = OPTIONS[at].set_text(OPTIONS[at].name, &value, &mut settings);
+        }
     }
 }

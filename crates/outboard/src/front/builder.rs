@@ -4,10 +4,10 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::engine::settings::{LEAST_FILES, LEAST_MEMORY, LEAST_STACK, Settings};
+use crate::engine::option::Value;
+use crate::engine::settings::{MOST_PAYLOAD, Settings};
 use crate::error::Error;
 use crate::front::client::Client;
-use crate::sched::quarantine::Terms;
 
 /// Sets up worker processes on this machine; await it to start them.
 ///
@@ -29,43 +29,45 @@ pub struct LocalBuilder {
 }
 
 impl LocalBuilder {
+    /// Sets an option, within the bounds that URLs have too.
+    fn with(mut self, name: &str, value: Value<'_>) -> Self {
+        if let Err(refusal) = self.settings.set(name, value) {
+            panic!("{refusal}");
+        }
+        self
+    }
+
     /// How many workers; by default one for each core.
     ///
     /// # Panics
     ///
     /// If it is 0.
-    pub fn workers(mut self, workers: usize) -> Self {
-        assert!(workers > 0, "at least one worker is needed");
-        self.settings.workers = workers;
-        self
+    pub fn workers(self, workers: usize) -> Self {
+        self.with("workers", Value::Number(workers as u64))
     }
 
     /// How many more workers stand by, ready to take the place of one that is
     /// killed, lost or recycled; by default one. A spare costs what a worker
     /// costs while it is idle: a whole model, if workers load one.
-    pub fn spares(mut self, spares: usize) -> Self {
-        self.settings.spares = spares;
-        self
+    pub fn spares(self, spares: usize) -> Self {
+        self.with("spares", Value::Number(spares as u64))
     }
 
     /// How many tasks may wait; by default 16,384. An idle worker always
     /// accepts.
-    pub fn queue_tasks(mut self, tasks: usize) -> Self {
-        self.settings.limits.queue.tasks = tasks;
-        self
+    pub fn queue_tasks(self, tasks: usize) -> Self {
+        self.with("queue_tasks", Value::Number(tasks as u64))
     }
 
     /// How many bytes of encoded arguments may be held; by default 256 MiB.
-    pub fn queue_bytes(mut self, bytes: usize) -> Self {
-        self.settings.limits.queue.bytes = bytes;
-        self
+    pub fn queue_bytes(self, bytes: usize) -> Self {
+        self.with("queue_bytes", Value::Number(bytes as u64))
     }
 
     /// The most bytes of the encoded arguments of one task, and of its encoded
     /// result; by default 128 MiB, at most 2 GiB.
-    pub fn max_payload(mut self, bytes: usize) -> Self {
-        self.settings.limits.payload = bytes.min(2 << 30);
-        self
+    pub fn max_payload(self, bytes: usize) -> Self {
+        self.with("max_payload", Value::Number(bytes.min(MOST_PAYLOAD) as u64))
     }
 
     /// How many workers one tenant may hold at once; by default all.
@@ -73,18 +75,15 @@ impl LocalBuilder {
     /// # Panics
     ///
     /// If it is 0.
-    pub fn tenant_limit(mut self, workers: usize) -> Self {
-        assert!(workers > 0, "a tenant needs at least one worker");
-        self.settings.limits.tenants.tenant_limit = workers;
-        self
+    pub fn tenant_limit(self, workers: usize) -> Self {
+        self.with("tenant_limit", Value::Number(workers as u64))
     }
 
     /// How many tasks of one tenant may wait; by default as many as there is
     /// room for. Beyond that its submits are `Overloaded`, and
     /// [`is_tenant_limited`](Error::is_tenant_limited).
-    pub fn tenant_queue(mut self, tasks: usize) -> Self {
-        self.settings.limits.tenants.tenant_queue = tasks;
-        self
+    pub fn tenant_queue(self, tasks: usize) -> Self {
+        self.with("tenant_queue", Value::Number(tasks as u64))
     }
 
     /// The longest that a task may be expected to wait for a worker; by default
@@ -97,9 +96,8 @@ impl LocalBuilder {
     /// counts as long as tasks ran of late: those of its function where that is
     /// `#[task(steady)]`, and otherwise all that are not. A run time loses half
     /// its weight in ten seconds.
-    pub fn max_wait(mut self, wait: Duration) -> Self {
-        self.settings.limits.tenants.max_wait = Some(wait);
-        self
+    pub fn max_wait(self, wait: Duration) -> Self {
+        self.with("max_wait", Value::Time(wait))
     }
 
     /// Answers newest first while more than so many tasks of a tenant wait and
@@ -109,18 +107,16 @@ impl LocalBuilder {
     /// people who have mostly gone; newest first gives some of them in time.
     /// Tasks without a [timeout](Client::timeout) keep their order. Tenants'
     /// shares are as before.
-    pub fn lifo_above(mut self, tasks: usize) -> Self {
-        self.settings.limits.tenants.lifo_above = tasks;
-        self
+    pub fn lifo_above(self, tasks: usize) -> Self {
+        self.with("lifo_above", Value::Number(tasks as u64))
     }
 
     /// Whether one worker is kept free of a tenant's tasks while another tenant
     /// was seen in the last ten seconds; by default yes. A long task of one then
     /// never keeps a short one of another waiting, and a tenant alone still has
     /// all workers.
-    pub fn tenant_reserve(mut self, reserve: bool) -> Self {
-        self.settings.limits.tenants.reserve = reserve;
-        self
+    pub fn tenant_reserve(self, reserve: bool) -> Self {
+        self.with("tenant_reserve", Value::Flag(reserve))
     }
 
     /// How many workers one tenant may cost in a second by tasks that were
@@ -133,10 +129,8 @@ impl LocalBuilder {
     /// # Panics
     ///
     /// If it is 0.
-    pub fn tenant_kills(mut self, per_second: u32) -> Self {
-        assert!(per_second > 0, "a task that never ends must be stopped some time");
-        self.settings.limits.tenant_kills = Some(per_second);
-        self
+    pub fn tenant_kills(self, per_second: u32) -> Self {
+        self.with("tenant_kills", Value::Number(per_second.into()))
     }
 
     /// Replaces a worker after it has executed so many tasks, or up to a fifth
@@ -147,10 +141,8 @@ impl LocalBuilder {
     /// # Panics
     ///
     /// If it is 0.
-    pub fn recycle_after_tasks(mut self, tasks: u64) -> Self {
-        assert!(tasks > 0, "a worker must be allowed a task");
-        self.settings.recycling.tasks = Some(tasks);
-        self
+    pub fn recycle_after_tasks(self, tasks: u64) -> Self {
+        self.with("recycle_after_tasks", Value::Number(tasks))
     }
 
     /// Replaces a worker that is so old, or up to a fifth younger; by default
@@ -159,10 +151,8 @@ impl LocalBuilder {
     /// # Panics
     ///
     /// If it is under a second: then workers would do little but start.
-    pub fn recycle_after(mut self, age: Duration) -> Self {
-        assert!(age >= Duration::from_secs(1), "a worker must be allowed a second");
-        self.settings.recycling.age = Some(age);
-        self
+    pub fn recycle_after(self, age: Duration) -> Self {
+        self.with("recycle_after", Value::Time(age))
     }
 
     /// Replaces a worker that has more memory of its own than this, in bytes,
@@ -171,9 +161,8 @@ impl LocalBuilder {
     /// count. It is measured after tasks that ran for a millisecond or more, and
     /// after every 1024th. As
     /// [`recycle_after_tasks`](Self::recycle_after_tasks).
-    pub fn recycle_above(mut self, memory_bytes: u64) -> Self {
-        self.settings.recycling.memory_bytes = Some(memory_bytes);
-        self
+    pub fn recycle_above(self, memory_bytes: u64) -> Self {
+        self.with("recycle_above", Value::Number(memory_bytes))
     }
 
     /// The workers' niceness: how far they stand back for other processes,
@@ -182,10 +171,8 @@ impl LocalBuilder {
     /// # Panics
     ///
     /// If it is above 19.
-    pub fn niceness(mut self, niceness: u8) -> Self {
-        assert!(niceness <= 19, "niceness goes from 0 to 19");
-        self.settings.niceness = niceness;
-        self
+    pub fn niceness(self, niceness: u8) -> Self {
+        self.with("niceness", Value::Number(niceness.into()))
     }
 
     /// The most memory that a worker may have, in bytes; by default there is no
@@ -209,10 +196,8 @@ impl LocalBuilder {
     /// # Panics
     ///
     /// If it is under 16 MiB, which a worker needs for itself.
-    pub fn memory_limit(mut self, bytes: u64) -> Self {
-        assert!(bytes >= LEAST_MEMORY, "a worker needs 16 MiB for itself");
-        self.settings.worker.memory_bytes = Some(bytes);
-        self
+    pub fn memory_limit(self, bytes: u64) -> Self {
+        self.with("memory_limit", Value::Number(bytes))
     }
 
     /// The most CPU time of one task, on all threads of its worker together; by
@@ -227,10 +212,8 @@ impl LocalBuilder {
     /// # Panics
     ///
     /// If it is zero.
-    pub fn cpu_limit(mut self, time: Duration) -> Self {
-        assert!(!time.is_zero(), "a task needs CPU time");
-        self.settings.worker.cpu_s = Some(time.as_secs() + u64::from(time.subsec_nanos() > 0));
-        self
+    pub fn cpu_limit(self, time: Duration) -> Self {
+        self.with("cpu_limit", Value::Time(time))
     }
 
     /// The size of the stack that tasks run on, in bytes; by default that of the
@@ -244,10 +227,8 @@ impl LocalBuilder {
     /// # Panics
     ///
     /// If it is under 64 KiB.
-    pub fn stack_size(mut self, bytes: usize) -> Self {
-        assert!(bytes >= LEAST_STACK, "a task needs 64 KiB of stack");
-        self.settings.worker.stack_bytes = Some(bytes as u64);
-        self
+    pub fn stack_size(self, bytes: usize) -> Self {
+        self.with("stack_size", Value::Number(bytes as u64))
     }
 
     /// How many files and sockets a worker may have open (`RLIMIT_NOFILE`), with
@@ -258,10 +239,8 @@ impl LocalBuilder {
     /// # Panics
     ///
     /// If it is under 16.
-    pub fn open_files(mut self, files: u64) -> Self {
-        assert!(files >= LEAST_FILES, "a worker needs 16 files for itself");
-        self.settings.worker.open_files = Some(files);
-        self
+    pub fn open_files(self, files: u64) -> Self {
+        self.with("open_files", Value::Number(files))
     }
 
     /// How many threads a library may start for itself in each worker; by default
@@ -273,9 +252,8 @@ impl LocalBuilder {
     /// `NUMEXPR_NUM_THREADS`, `VECLIB_MAXIMUM_THREADS`, `RAYON_NUM_THREADS`,
     /// `POLARS_MAX_THREADS` and `TOKIO_WORKER_THREADS`. One that is set in the
     /// server's environment is left as it is.
-    pub fn library_threads(mut self, threads: usize) -> Self {
-        self.settings.library_threads = Some(threads);
-        self
+    pub fn library_threads(self, threads: usize) -> Self {
+        self.with("library_threads", Value::Number(threads as u64))
     }
 
     /// Refuses arguments that took down so many workers, for so long; by default
@@ -294,28 +272,24 @@ impl LocalBuilder {
     /// # Panics
     ///
     /// If `crashes` is 0 or `time` is zero.
-    pub fn quarantine(mut self, crashes: u32, time: Duration) -> Self {
-        assert!(crashes > 0, "what never crashed cannot be told apart");
-        assert!(!time.is_zero(), "a quarantine takes time");
-        self.settings.limits.quarantine = Some(Terms { crashes, time });
-        self
+    pub fn quarantine(self, crashes: u32, time: Duration) -> Self {
+        let builder = self.with("quarantine", Value::Number(crashes.into()));
+        builder.with("quarantine_time", Value::Time(time))
     }
 
     /// How long a worker may take from its start to [`init`](crate::init); by
     /// default ten seconds. It is killed after that: most likely `init` is not
     /// the first thing that `main` does.
-    pub fn start_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.start_timeout = timeout;
-        self
+    pub fn start_timeout(self, timeout: Duration) -> Self {
+        self.with("start_timeout", Value::Time(timeout))
     }
 
     /// How long a worker may take from [`init`](crate::init) to its first task:
     /// for the setup of [`init_with`](crate::init_with), and what runs
     /// `#[on_start]`. By default five minutes, for models that are loaded from a
     /// slow disk. It is killed after that, and its start has failed.
-    pub fn warm_up_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.warm_up_timeout = timeout;
-        self
+    pub fn warm_up_timeout(self, timeout: Duration) -> Self {
+        self.with("warm_up_timeout", Value::Time(timeout))
     }
 }
 
@@ -325,5 +299,66 @@ impl IntoFuture for LocalBuilder {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(Client::start_local(self.settings))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::settings::OPTIONS;
+    use crate::engine::url::Url;
+
+    /// For each option of the table its example, as the builder has it.
+    fn examples() -> [(&'static str, LocalBuilder); 24] {
+        let (local, second) = (Client::local, Duration::from_secs(1));
+        let default = crate::sched::quarantine::Terms::default();
+        [
+            ("workers", local().workers(4)),
+            ("spares", local().spares(2)),
+            ("queue_tasks", local().queue_tasks(1_000)),
+            ("queue_bytes", local().queue_bytes(64 << 20)),
+            ("max_payload", local().max_payload(16 << 20)),
+            ("max_wait", local().max_wait(second)),
+            ("lifo_above", local().lifo_above(100)),
+            ("tenant_limit", local().tenant_limit(2)),
+            ("tenant_queue", local().tenant_queue(100)),
+            ("tenant_reserve", local().tenant_reserve(false)),
+            ("tenant_kills", local().tenant_kills(5)),
+            ("recycle_after_tasks", local().recycle_after_tasks(1_000)),
+            ("recycle_after", local().recycle_after(12 * 3_600 * second)),
+            ("recycle_above", local().recycle_above(256 << 20)),
+            ("niceness", local().niceness(5)),
+            ("memory_limit", local().memory_limit(512 << 20)),
+            ("cpu_limit", local().cpu_limit(9 * second)),
+            ("stack_size", local().stack_size(1 << 20)),
+            ("open_files", local().open_files(64)),
+            ("library_threads", local().library_threads(2)),
+            ("quarantine", local().quarantine(5, default.time)),
+            ("quarantine_time", local().quarantine(default.crashes, 3_600 * second)),
+            ("start_timeout", local().start_timeout(30 * second)),
+            ("warm_up_timeout", local().warm_up_timeout(60 * second)),
+        ]
+    }
+
+    #[test]
+    fn a_url_sets_what_the_builder_sets() {
+        let names = examples().map(|(name, _)| name);
+        assert_eq!(names, OPTIONS.iter().map(|option| option.name).collect::<Vec<_>>()[..]);
+        let shown = |settings: &Settings| format!("{settings:?}");
+        for (option, (name, builder)) in OPTIONS.iter().zip(examples()) {
+            let mut url = Url::parse(&format!("local://?{name}={}", option.example)).unwrap();
+            let settings = url.settings("local").unwrap();
+            assert_eq!(shown(&settings), shown(&builder.settings), "{name}");
+            // A machine may have four cores.
+            let default = Settings { workers: 3, ..Settings::default() };
+            let from = Settings { workers: if name == "workers" { 4 } else { 3 }, ..settings };
+            assert_ne!(shown(&from), shown(&default), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_payload_has_an_end() {
+        let settings = Client::local().max_payload(usize::MAX).settings;
+        assert_eq!(settings.limits.payload, MOST_PAYLOAD);
     }
 }

@@ -113,20 +113,52 @@ impl Client {
     /// | `inline://` | threads of this process, for tests |
     /// | `dask://host:port` | a Dask cluster (feature `dask`); also `tcp://` and `tls://`, as Dask writes it, and `dask://a:1,b:1` for several schedulers |
     ///
-    /// All take options: `local://?workers=4&queue_tasks=1000`. Known are
-    /// `workers`, `spares`, `queue_tasks`, `queue_bytes`, `max_payload` (in bytes),
-    /// `tenant_limit`, `tenant_queue`, `tenant_reserve` (0 or 1), `tenant_kills`,
-    /// `max_wait_ms`, `lifo_above`, `memory_limit`, `cpu_limit_s`, `stack_size`,
-    /// `open_files`, `library_threads`, `quarantine` (crashes; three if only
-    /// `quarantine_s` is given), `quarantine_s` (600 if only `quarantine` is) and
-    /// `warm_up_timeout_s`, as on [`LocalBuilder`]. Threads of `inline` have no
-    /// spares, no limits of their own and no warm-up that could be cut short: those
-    /// options change nothing there. A cluster has the workers that it has, and knows
-    /// `tls_ca`, `tls_cert`, `tls_key` (files) and `silence_ms` (how long a scheduler
-    /// may say nothing; 30,000) besides; and `plugin`, the absolute path, on the machines
-    /// of its Python workers, of this very program, which is then kept beside each of
-    /// them (empty: what the variable `OUTBOARD_PLUGIN` of the workers says), with
-    /// `plugin.memory_limit` and so on for its processes.
+    /// All take options, each at most once: `local://?workers=4&memory_limit=512MiB`.
+    ///
+    /// - A size is a number of bytes or has a unit: `1000000`, `2GB`, `512MiB`, `1.5GiB`.
+    /// - A duration has units: `250ms`, `30s`, `5m`, `1h30m`. Some options have an older
+    ///   name with the unit in it, whose value is a whole number: `cpu_limit_s=9`.
+    /// - Names and values are percent-decoded: `%26` is `&`, and `+` is `+`.
+    ///
+    /// Bounds and defaults are those of [`LocalBuilder`], which says more of each. An engine
+    /// accepts the shared options that it does not heed, so that one set of them fits all.
+    ///
+    /// | option | value | meaning | heeded by |
+    /// |---|---|---|---|
+    /// | `workers=4` | a whole number, at least 1 | How many workers, or threads of `inline`; by default one for each core. | `inline`, `local` |
+    /// | `spares=2` | a whole number | How many more workers stand by; by default 1. | `local` |
+    /// | `queue_tasks=1000` | a whole number | How many tasks may wait; by default 16384. | `inline`, `local`, `dask` |
+    /// | `queue_bytes=64MiB` | a size | How many bytes of encoded arguments may be held; by default 256MiB. | `inline`, `local`, `dask` |
+    /// | `max_payload=16MiB` | a size, at most 2GiB | The most bytes of one task's arguments, and of its result; by default 128MiB. | `inline`, `local`, `dask` |
+    /// | `max_wait=1s` | a duration; or `max_wait_ms` | The longest that a task may be expected to wait; by default unbounded. | `inline`, `local`, `dask` |
+    /// | `lifo_above=100` | a whole number | How many tasks of a tenant must wait before the newest goes first; by default never. | `inline`, `local`, `dask` |
+    /// | `tenant_limit=2` | a whole number, at least 1 | How many workers one tenant may hold at once; by default all. | `inline`, `local`, `dask` |
+    /// | `tenant_queue=100` | a whole number | How many tasks of one tenant may wait; by default as many as there is room for. | `inline`, `local`, `dask` |
+    /// | `tenant_reserve=0` | 0 or 1 | Whether one worker is kept free of a tenant's tasks; by default 1. | `inline`, `local`, `dask` |
+    /// | `tenant_kills=5` | a whole number, at least 1 | How many workers one tenant may cost in a second; by default a quarter of the workers' time. | `local` |
+    /// | `recycle_after_tasks=1000` | a whole number, at least 1 | After how many tasks a worker is replaced; by default never. | `local` |
+    /// | `recycle_after=12h` | a duration, at least 1s | At which age a worker is replaced; by default never. | `local` |
+    /// | `recycle_above=256MiB` | a size | Above how much memory of its own a worker is replaced; by default never. | `local` |
+    /// | `niceness=5` | a whole number, at most 19 | How far workers stand back for other processes; by default 10. | `local` |
+    /// | `memory_limit=512MiB` | a size, at least 16MiB | The most memory of a worker; by default unlimited. | `local` |
+    /// | `cpu_limit=9s` | a duration, greater than 0; or `cpu_limit_s` | The most CPU time of one task, rounded up to whole seconds; by default unlimited. | `local` |
+    /// | `stack_size=1MiB` | a size, at least 64KiB | The stack that tasks run on; by default that of the worker's main thread. | `local` |
+    /// | `open_files=64` | a whole number, at least 16 | How many files and sockets a worker may have open; by default as many as the server. | `local` |
+    /// | `library_threads=2` | a whole number | How many threads a library may start in each worker, 0 for any number; by default the worker's share of the cores. | `local` |
+    /// | `quarantine=5` | a whole number, at least 1 | After how many crashes arguments are refused; by default never, and 3 if `quarantine_time` is given. | `local`, `dask` |
+    /// | `quarantine_time=1h` | a duration, greater than 0; or `quarantine_s` | How long a crash counts; 10m if only `quarantine` is given. | `local`, `dask` |
+    /// | `start_timeout=30s` | a duration | How long a worker may take from its start to `init`; by default 10s. | `local` |
+    /// | `warm_up_timeout=1m` | a duration; or `warm_up_timeout_s` | How long a worker may take from `init` to its first task; by default 5m. | `local` |
+    /// | `tls_ca=/etc/app/ca.pem` | a file | The certificate authority, in PEM; by default what Dask's own variables name. | `dask` |
+    /// | `tls_cert=/etc/app/cert.pem` | a file | The certificate; by default as for `tls_ca`. | `dask` |
+    /// | `tls_key=/etc/app/key.pem` | a file | Its key; by default as for `tls_ca`. | `dask` |
+    /// | `silence=1m` | a duration, at least 1s; or `silence_ms` | How long a scheduler may be silent before it counts as lost; by default 30s. | `dask` |
+    /// | `window=8` | a whole number, at least 1 | How many tasks a scheduler is given at once; by default as the cluster keeps up. | `dask` |
+    /// | `plugin=/opt/app/program` | an absolute path | This program's path on the machines of Python workers, beside which it is kept; if empty, what `OUTBOARD_PLUGIN` of a worker says. | `dask` |
+    ///
+    /// `plugin.NAME` is an option of `local`, by its name, for the programs beside Python
+    /// workers: `plugin.memory_limit=512MiB`. Workers of a cluster take those of `local`
+    /// themselves, and those of `ClusterWorker::new`.
     ///
     /// # Errors
     ///

@@ -21,10 +21,10 @@ use crate::engine::registry::{self, OUTBOARD_0_1_0_ENGINES};
 static LOCAL: registry::Entry = registry::Entry {
     schemes: &["local"],
     order: 0,
-    connect: |url, settings| {
+    connect: |mut url, settings| {
         Box::pin(async move {
             url.refuse_hosts()?;
-            let settings = settings.map_or_else(|| url.settings(), Ok)?;
+            let settings = settings.map_or_else(|| url.settings("local"), Ok)?;
             Owner::when_up(server::start(settings)?).await
         })
     },

@@ -94,7 +94,7 @@ static DASK: registry::Entry = registry::Entry {
 
 async fn connect(mut url: Url, settings: Option<LocalSettings>) -> Result<Arc<Owner>, Error> {
     let cluster = Settings::of(&mut url)?;
-    let settings = settings.map_or_else(|| url.settings(), Ok)?;
+    let settings = settings.map_or_else(|| url.settings("dask"), Ok)?;
     Owner::when_up(start(cluster, settings.limits)?).await
 }
 

@@ -1,6 +1,5 @@
 //! What a URL of a cluster says: schedulers, certificates, patience.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +9,16 @@ use super::address::{Address, Files, Role, Scheme};
 use super::plugin::Plugin;
 use super::tls;
 use super::window::Window;
+use crate::engine::option::{EngineOption, Form, Kind, Older};
+use crate::engine::settings::{OPTIONS as LOCAL, Settings as LocalSettings};
 use crate::engine::url::Url;
 use crate::error::Error;
 
 /// How long a scheduler may say nothing before it counts as lost.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// What precedes the options of the programs beside Python workers.
+const PLUGIN: &str = "plugin.";
 
 /// Which cluster to connect to, and how.
 #[derive(Clone, Debug)]
@@ -38,7 +42,15 @@ impl Settings {
         let cluster = Self::parse(url.scheme(), url.hosts());
         let not_one = || Err("a worker joins a cluster: dask://…".into());
         let mut cluster = cluster.unwrap_or_else(not_one).map_err(|reason| url.wrong(reason))?;
-        url.take(|name, value| cluster.set(name, value))?;
+        url.take(OPTIONS, "dask", &mut cluster)?;
+        let of_programs = url.take_below(PLUGIN, LOCAL, "local", &mut LocalSettings::default())?;
+        match (&mut cluster.plugin, &of_programs[..]) {
+            (Some(plugin), given) => plugin.set_options(given),
+            (None, []) => {}
+            (None, [(name, _), ..]) => {
+                return Err(url.wrong(format!("`{PLUGIN}{name}` needs `plugin` as well")));
+            }
+        }
         Ok(cluster)
     }
 
@@ -72,38 +84,6 @@ impl Settings {
         }))
     }
 
-    /// Takes an option of the URL; false if it has no such option.
-    ///
-    /// # Errors
-    ///
-    /// A line that says what is wrong with its value.
-    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
-        let file = || match value {
-            "" => Err(format!("`{name}` wants a file")),
-            value => Ok(Some(PathBuf::from(value))),
-        };
-        match name {
-            "tls_ca" => self.files.ca = file()?,
-            "tls_cert" => self.files.cert = file()?,
-            "tls_key" => self.files.key = file()?,
-            "silence_ms" => match value.parse() {
-                Ok(ms @ 1_000..) => self.silence = Duration::from_millis(ms),
-                _ => return Err("`silence_ms` must be at least 1000".into()),
-            },
-            "window" => match value.parse() {
-                Ok(tasks @ 1..) => self.window = Window::limited(tasks),
-                _ => return Err("`window` must be at least 1".into()),
-            },
-            "plugin" => self.plugin.get_or_insert_default().set_program(value)?,
-            _ => match (name.strip_prefix("plugin."), &mut self.plugin) {
-                (Some(name), Some(plugin)) => plugin.set_option(name, value)?,
-                (Some(_), None) => return Err(format!("`{name}` comes after `plugin`")),
-                (None, _) => return Ok(false),
-            },
-        }
-        Ok(true)
-    }
-
     /// The certificates, where the cluster needs them. Given in a URL, they say
     /// that it does.
     ///
@@ -126,9 +106,71 @@ impl Settings {
     }
 }
 
+const CLUSTER: &[&str] = &["dask"];
+
+const FILE: Form = Form { wants: "a file", fits: |path| !path.is_empty() };
+
+/// A path at the workers, or nothing.
+const PROGRAM: Form =
+    Form { wants: "an absolute path", fits: |path| path.is_empty() || path.starts_with('/') };
+
+/// The options that only a cluster has.
+pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
+    EngineOption {
+        name: "tls_ca",
+        example: "/etc/app/ca.pem",
+        kind: Kind::Text(FILE, |cluster, path| cluster.files.ca = Some(path.into())),
+        engines: CLUSTER,
+        says: "The certificate authority, in PEM; by default what Dask's own variables name.",
+    },
+    EngineOption {
+        name: "tls_cert",
+        example: "/etc/app/cert.pem",
+        kind: Kind::Text(FILE, |cluster, path| cluster.files.cert = Some(path.into())),
+        engines: CLUSTER,
+        says: "The certificate; by default as for `tls_ca`.",
+    },
+    EngineOption {
+        name: "tls_key",
+        example: "/etc/app/key.pem",
+        kind: Kind::Text(FILE, |cluster, path| cluster.files.key = Some(path.into())),
+        engines: CLUSTER,
+        says: "Its key; by default as for `tls_ca`.",
+    },
+    EngineOption {
+        name: "silence",
+        example: "1m",
+        kind: Kind::Time(
+            Duration::from_secs(1),
+            Some(Older { name: "silence_ms", unit: Duration::from_millis(1) }),
+            |cluster, silence| cluster.silence = silence,
+        ),
+        engines: CLUSTER,
+        says: "How long a scheduler may be silent before it counts as lost; by default 30s.",
+    },
+    EngineOption {
+        name: "window",
+        example: "8",
+        kind: Kind::Count(1..=usize::MAX as u64, |cluster, tasks| {
+            cluster.window = Window::limited(tasks as usize);
+        }),
+        engines: CLUSTER,
+        says: "How many tasks a scheduler is given at once; by default as the cluster keeps up.",
+    },
+    EngineOption {
+        name: "plugin",
+        example: "/opt/app/program",
+        kind: Kind::Text(PROGRAM, |cluster, path| cluster.plugin = Some(Plugin::new(path))),
+        engines: CLUSTER,
+        says: "This program's path on the machines of Python workers, beside which it is kept; \
+               if empty, what `OUTBOARD_PLUGIN` of a worker says.",
+    },
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::option::rows_of_connect;
 
     #[test]
     fn a_url_names_one_scheduler_or_several() {
@@ -141,13 +183,67 @@ mod tests {
         }
     }
 
+    fn of(url: &str) -> Result<Settings, Error> {
+        Settings::of(&mut Url::parse(url)?)
+    }
+
+    fn complaint(url: &str) -> String {
+        of(url).expect_err(url).to_string()
+    }
+
     #[test]
     fn tls_needs_certificates() {
-        let mut settings = Settings::parse("tls", "a:1").expect("a cluster").unwrap();
-        assert_eq!(settings.set("tls_ca", "/no/such/file"), Ok(true));
-        assert_eq!(settings.set("speed", "1"), Ok(false));
-        assert!(settings.set("silence_ms", "5").is_err());
-        assert!(settings.set("window", "0").is_err());
-        assert!(settings.tls().unwrap_err().contains("/no/such/file"));
+        let settings = of("tls://a:1?tls_ca=%2Fno/such%20file&speed=1").unwrap();
+        assert!(settings.tls().unwrap_err().contains("/no/such file"));
+        assert!(complaint("tls://a:1?tls_ca=").contains("`tls_ca` wants a file"));
+    }
+
+    #[test]
+    fn a_cluster_has_options_of_its_own() {
+        let settings = of("dask://a:1?silence=2s&window=8&plugin=").unwrap();
+        assert_eq!(settings.silence, Duration::from_secs(2));
+        assert_eq!(settings.plugin, Some(Plugin::default()));
+        assert_eq!(of("dask://a:1?silence_ms=2000").unwrap().silence, settings.silence);
+        for (option, says) in [
+            ("silence=5ms", "`silence` must be at least 1s, not 5ms"),
+            ("silence_ms=5", "`silence_ms` must be at least 1s, not 5ms"),
+            ("silence=1s&silence_ms=1000", "`silence` is given twice"),
+            ("window=0", "`window` must be at least 1, not 0"),
+            ("plugin=relative", "`plugin` wants an absolute path, not `relative`"),
+            ("plugin.spares=0", "`plugin.spares` needs `plugin` as well"),
+            ("plugin=/p&plugin.spares=x", "`plugin.spares` wants a whole number, not `x`"),
+            ("plugin.spares=0&plugin=/p&plugin.spares=0", "`plugin.spares` is given twice"),
+        ] {
+            let complaint = complaint(&format!("dask://a:1?{option}"));
+            assert!(complaint.contains(says), "{complaint}");
+        }
+        let mut url = Url::parse("dask://a:1?plugin=/p&plugin.spare=0").unwrap();
+        Settings::of(&mut url).unwrap();
+        let unknown = url.settings("dask").unwrap_err().to_string();
+        assert!(unknown.ends_with("did you mean `plugin.spares`?"), "{unknown}");
+    }
+
+    #[test]
+    fn the_documentation_is_the_table() {
+        let rows: Vec<_> = OPTIONS.iter().map(EngineOption::row_of_connect).collect();
+        let documented = rows_of_connect().into_iter().skip(LOCAL.len());
+        assert_eq!(documented.collect::<Vec<_>>().join("\n"), rows.join("\n"));
+    }
+
+    #[test]
+    fn each_example_is_one() {
+        let sets = [
+            ("tls_ca", r#"ca: Some("/etc/app/ca.pem")"#),
+            ("tls_cert", r#"cert: Some("/etc/app/cert.pem")"#),
+            ("tls_key", r#"key: Some("/etc/app/key.pem")"#),
+            ("silence", "silence: 60s"),
+            ("window", "limit: 8"),
+            ("plugin", r#"program: "/opt/app/program""#),
+        ];
+        assert_eq!(OPTIONS.iter().map(|it| it.name).collect::<Vec<_>>(), sets.map(|it| it.0));
+        for (option, (name, sets)) in OPTIONS.iter().zip(sets) {
+            let settings = of(&format!("dask://a:1?{name}={}", option.example)).unwrap();
+            assert!(format!("{settings:?}").contains(sets), "{settings:?}");
+        }
     }
 }

@@ -133,7 +133,7 @@ async fn results_that_are_too_large_are_not_sent(engine: Engine) {
     let error = client.submit(zeros, 5_000_000).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let text = error.to_string();
-    assert!(text.starts_with("result of 5000000 bytes exceed"), "{text}");
+    assert!(text.starts_with("result too large: 5000000 bytes, limit"), "{text}");
     assert_eq!(client.submit(pid, ()).await.unwrap(), before, "the worker lives on");
 }
 

@@ -149,10 +149,15 @@ async fn a_snapshot_counts(engine: Engine) {
 async fn a_wrong_url_says_what_is_wrong_with_it(engine: Engine) {
     let place = if engine.name == "dask" { "127.0.0.1:80" } else { "" };
     let wrong = [
-        ("?workers=0", "`workers` must be at least 1"),
-        ("?workers=many", "wants a whole number, not `many`"),
-        ("?workers=-1", "wants a whole number"),
+        ("?workers=0", "`workers` must be at least 1, not 0"),
+        ("?workers=many", "wants a whole number, not `many`; for example `workers=4`"),
+        ("?workers=-1", "wants a whole number, not `-1`"),
+        ("?workers", "`workers` wants a whole number; for example `workers=4`"),
+        ("?workers=1&workers=2", "`workers` is given twice"),
+        ("?queue_bytes=99999999TiB", "`queue_bytes=99999999TiB` is too large"),
+        ("?max_wait=20", "`max_wait` wants a duration, not `20`; for example `max_wait=1s`"),
         ("?speed=9", "no option is named `speed`"),
+        ("?queue_task=9", "did you mean `queue_tasks`?"),
     ];
     let of_hosts: &[(&str, &str)] = match engine.name {
         "dask" => &[

@@ -21,7 +21,7 @@ on_every_engine! {
 }
 
 async fn a_wait_that_would_be_too_long_is_refused(engine: Engine) {
-    let client = engine.client("workers=1&window=1&max_wait_ms=20").await;
+    let client = engine.client("workers=1&window=1&max_wait=20ms").await;
     let scratch = Scratch::new();
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;

@@ -61,7 +61,7 @@ async fn a_lost_scheduler_ends_what_it_had_and_is_used_again(release: Release) {
 
 async fn a_silent_scheduler_is_lost_in_the_time_that_was_said(release: Release) {
     let cluster = release.cluster(1).await;
-    let client = Client::connect(&format!("{}?silence_ms=2000", cluster.url())).await.unwrap();
+    let client = Client::connect(&format!("{}?silence=2s", cluster.url())).await.unwrap();
     let (scratch, again) = (Scratch::new(), Scratch::new());
     let lost = client.submit(hold(), scratch.path());
     let rerun = client.retries(1).submit(hold(), again.path());

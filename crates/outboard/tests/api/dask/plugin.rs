@@ -274,8 +274,8 @@ async fn what_ends_a_process_beside_a_worker_is_told_as_on_one_machine(release: 
     cluster.ready().await;
     let limit = 128 << 20;
     let options = format!(
-        "&plugin.memory_limit={limit}&plugin.quarantine=2&plugin.cpu_limit_s=1\
-         &plugin.max_payload=1000000"
+        "&plugin.memory_limit={limit}&plugin.quarantine=2&plugin.cpu_limit=1s\
+         &plugin.max_payload=1MB"
     );
     let url = url(&cluster, &program(&cluster)) + &options;
     let connected = Client::connect(&url).await;

@@ -329,13 +329,13 @@ fn what_the_user_told_libraries_stays() {
 }
 
 #[test]
-#[should_panic(expected = "a worker needs 16 MiB")]
+#[should_panic(expected = "`memory_limit` must be at least 16MiB, not 1MiB")]
 fn too_little_memory_is_refused() {
     let _ = Client::local().memory_limit(1 << 20);
 }
 
 #[test]
-#[should_panic(expected = "a task needs CPU time")]
+#[should_panic(expected = "`cpu_limit` must be greater than 0, not 0s")]
 fn no_cpu_time_is_refused() {
     let _ = Client::local().cpu_limit(Duration::ZERO);
 }

@@ -22,13 +22,13 @@ fn outside_a_runtime_a_client_says_what_it_needs() {
 }
 
 #[test]
-#[should_panic(expected = "at least one worker is needed")]
+#[should_panic(expected = "`workers` must be at least 1, not 0")]
 fn no_workers_are_none() {
     let _ = Client::local().workers(0);
 }
 
 #[test]
-#[should_panic(expected = "niceness goes from 0 to 19")]
+#[should_panic(expected = "`niceness` must be at most 19, not 20")]
 fn niceness_has_an_end() {
     let _ = Client::local().niceness(20);
 }

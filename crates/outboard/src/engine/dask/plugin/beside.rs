@@ -22,7 +22,9 @@ use tokio::runtime::Runtime;
 
 use super::{Head, PROTOCOL, build, resource};
 use crate::engine::dask::native::{Death, Done, Failed};
-use crate::engine::settings::Settings;
+use crate::engine::option::find;
+use crate::engine::settings::{OPTIONS, Settings};
+use crate::engine::url::pairs;
 use crate::error::{Cause, Error, WorkerLoss};
 use crate::front::client::Client;
 use crate::local::process::die_with_parent;
@@ -104,13 +106,20 @@ fn set_apart() -> io::Result<()> {
 }
 
 async fn start(options: &str) -> Result<Client, Error> {
+    Client::start_local(settings(options).map_err(Error::unavailable)?).await
+}
+
+/// The settings of the programs' own engine.
+fn settings(options: &str) -> Result<Settings, String> {
     // Callers elsewhere show what tasks say.
     let mut settings = Settings { said: crate::trace::INFO, ..Settings::default() };
-    for pair in options.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        settings.set(name, value).map_err(Error::unavailable)?;
+    // The plugin gives `workers` first, and the user may give it again: the last one counts.
+    for (name, value) in pairs(options)? {
+        let option = find(OPTIONS, &name);
+        let option = option.ok_or_else(|| format!("no option is named `{name}`"))?;
+        option.set_text(&name, &value, &mut settings)?;
     }
-    Client::start_local(settings).await
+    Ok(settings)
 }
 
 /// What the plugin is told at first, as parts with their lengths: the version, what
@@ -301,6 +310,14 @@ mod tests {
         assert_eq!((head.timeout, head.grace), (Some(Duration::from_millis(1500)), None));
         assert_eq!(args, b"\x07");
         assert_eq!(read(&request[..8]), None);
+    }
+
+    #[test]
+    fn options_are_read_as_the_plugin_has_them() {
+        let settings = settings("workers=8&workers=2&memory_limit=256%20MiB").unwrap();
+        assert_eq!((settings.workers, settings.worker.memory_bytes), (2, Some(256 << 20)));
+        assert!(super::settings("speed=1").unwrap_err().contains("named `speed`"));
+        assert!(super::settings("spares=x").unwrap_err().contains("whole number, not `x`"));
     }
 
     #[test]

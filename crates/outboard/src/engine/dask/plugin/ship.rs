@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rmpv::Value;
 
 use super::MODULE;
@@ -13,7 +14,6 @@ use crate::engine::dask::keeper::ask;
 use crate::engine::dask::message::{Message, field, map, text};
 use crate::engine::dask::pickle::Pickle;
 use crate::engine::dask::values;
-use crate::engine::settings::Settings as LocalSettings;
 
 /// The plugin itself.
 pub(super) const SOURCE: &str = include_str!("../../../../python/outboard_dask/__init__.py");
@@ -35,23 +35,20 @@ const SHIPPING: Duration = Duration::from_secs(120);
 pub(crate) struct Plugin {
     /// A path at the workers; where it is empty, a variable there has it.
     program: String,
-    options: Vec<String>,
+    /// As a query of a URL.
+    options: String,
 }
 
 impl Plugin {
-    pub(crate) fn set_program(&mut self, path: &str) -> Result<(), String> {
-        if !path.is_empty() && !path.starts_with('/') {
-            return Err(format!("`plugin` wants an absolute path, not `{path}`"));
-        }
-        self.program = path.to_owned();
-        Ok(())
+    pub(crate) fn new(program: &str) -> Self {
+        Self { program: program.to_owned(), options: String::new() }
     }
 
-    /// Takes an option of the programs' own engine.
-    pub(crate) fn set_option(&mut self, name: &str, value: &str) -> Result<(), String> {
-        LocalSettings::default().set(name, value)?;
-        self.options.push(format!("{name}={value}"));
-        Ok(())
+    /// Options of the programs' own engine, which have been checked.
+    pub(crate) fn set_options(&mut self, given: &[(String, String)]) {
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let options = given.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
+        self.options = options.collect::<Vec<_>>().join("&");
     }
 
     /// What a worker loads.
@@ -60,9 +57,8 @@ impl Plugin {
         pickle.global("builtins", "eval");
         pickle.str(LOAD);
         pickle.begin_dict();
-        let options = self.options.join("&");
         let named = [("name", MODULE), ("source", SOURCE), ("build", build)];
-        for (name, value) in named.into_iter().chain([("options", options.as_str())]) {
+        for (name, value) in named.into_iter().chain([("options", self.options.as_str())]) {
             pickle.str(name);
             pickle.str(value);
         }
@@ -193,15 +189,12 @@ mod tests {
 
     #[test]
     fn a_plugin_is_a_path_and_options_of_worker_processes() {
-        let mut plugin = Plugin::default();
-        assert!(plugin.set_program("relative").unwrap_err().contains("absolute"));
-        plugin.set_program("/usr/bin/app").unwrap();
-        assert!(plugin.set_option("speed", "1").is_err());
-        plugin.set_option("spares", "0").unwrap();
-        plugin.set_option("memory_limit", "268435456").unwrap();
+        let mut plugin = Plugin::new("/usr/bin/app");
+        let given = [("spares", "0"), ("memory_limit", "256 MiB")];
+        plugin.set_options(&given.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let pickle = plugin.pickle("ab");
         let has = |text: &[u8]| pickle.windows(text.len()).any(|part| part == text);
-        assert!(has(b"spares=0&memory_limit=268435456") && has(b"/usr/bin/app"));
+        assert!(has(b"spares=0&memory_limit=256%20MiB") && has(b"/usr/bin/app"));
         assert!(has(b"class Plugin(WorkerPlugin)"));
     }
 }

@@ -103,12 +103,12 @@ impl ClusterWorker {
     /// It takes the options of [`Client::connect`](crate::Client::connect) that
     /// concern TLS, those of `local://` that concern worker processes, and:
     ///
-    /// | option | meaning |
-    /// |---|---|
-    /// | `listen=host:port` | where to listen; by default a free port of the address from which the scheduler is reached |
-    /// | `name=…` | its name in Dask's dashboard; by default its address |
-    /// | `held_bytes=…` | how many bytes of results are held; by default the memory of the machine, or its share of that |
-    /// | `mixed=1` | to join a scheduler that has Python workers too |
+    /// | option | value | meaning |
+    /// |---|---|---|
+    /// | `listen=10.0.0.1:9000` | a value of the form host:port | Where to listen; by default a free port of the address from which the scheduler is reached. |
+    /// | `name=worker-1` | a value | Its name in Dask's dashboard; by default its address. |
+    /// | `held_bytes=4GiB` | a size, at least 1 | How many bytes of results are held; by default its share of the machine's memory. |
+    /// | `mixed=1` | 0 or 1 | Whether to join a scheduler that has Python workers too; by default 0. |
     ///
     /// # Errors
     ///

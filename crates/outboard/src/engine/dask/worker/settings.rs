@@ -9,6 +9,7 @@ use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 use crate::engine::dask::address::{Address, Role, Scheme};
 use crate::engine::dask::tls;
 use crate::engine::dask::url::Settings as ClusterSettings;
+use crate::engine::option::{EngineOption, Form, Kind};
 use crate::engine::settings::Settings as LocalSettings;
 use crate::engine::url::Url;
 use crate::error::Error;
@@ -40,9 +41,9 @@ impl Settings {
     pub(super) fn parse(url: &str) -> Result<Self, Error> {
         let mut url = Url::parse(url)?;
         let mut own = Own::default();
-        url.take(|name, value| own.set(name, value))?;
+        url.take(OPTIONS, "dask", &mut own)?;
         let cluster = ClusterSettings::of(&mut url)?;
-        let mut local = url.settings()?;
+        let mut local = url.settings("local")?;
         // Callers elsewhere show what tasks say.
         local.said = crate::trace::INFO;
         let wrong = |reason| url.wrong(reason);
@@ -75,35 +76,57 @@ impl Settings {
     }
 }
 
-/// The options that only workers have.
+/// What only workers can be told.
 #[derive(Debug, Default)]
-struct Own {
+pub(super) struct Own {
     mixed: bool,
     listen: Option<String>,
     name: Option<String>,
     held_bytes: Option<usize>,
 }
 
-impl Own {
-    fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
-        let text = || match value {
-            "" => Err(format!("`{name}` wants a value")),
-            value => Ok(Some(value.to_owned())),
-        };
-        match name {
-            "mixed" if value == "1" || value == "0" => self.mixed = value == "1",
-            "mixed" => return Err("`mixed` is 0 or 1".into()),
-            "listen" => self.listen = text()?,
-            "name" => self.name = text()?,
-            "held_bytes" => match value.parse() {
-                Ok(bytes @ 1..) => self.held_bytes = Some(bytes),
-                _ => return Err("`held_bytes` wants a number of bytes".into()),
-            },
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-}
+const CLUSTER: &[&str] = &["dask"];
+
+/// The options that only workers have. The documentation of `ClusterWorker::new` shows
+/// them in this order.
+pub(super) const OPTIONS: &[EngineOption<Own>] = &[
+    EngineOption {
+        name: "listen",
+        example: "10.0.0.1:9000",
+        kind: Kind::Text(
+            Form { wants: "a value of the form host:port", fits: |place| !place.is_empty() },
+            |own, place| own.listen = Some(place.to_owned()),
+        ),
+        engines: CLUSTER,
+        says: "Where to listen; by default a free port of the address from which the scheduler \
+               is reached.",
+    },
+    EngineOption {
+        name: "name",
+        example: "worker-1",
+        kind: Kind::Text(Form { wants: "a value", fits: |name| !name.is_empty() }, |own, name| {
+            own.name = Some(name.to_owned())
+        }),
+        engines: CLUSTER,
+        says: "Its name in Dask's dashboard; by default its address.",
+    },
+    EngineOption {
+        name: "held_bytes",
+        example: "4GiB",
+        kind: Kind::Bytes(1..=usize::MAX as u64, |own, bytes| {
+            own.held_bytes = Some(bytes as usize);
+        }),
+        engines: CLUSTER,
+        says: "How many bytes of results are held; by default its share of the machine's memory.",
+    },
+    EngineOption {
+        name: "mixed",
+        example: "1",
+        kind: Kind::Flag(|own, mixed| own.mixed = mixed),
+        engines: CLUSTER,
+        says: "Whether to join a scheduler that has Python workers too; by default 0.",
+    },
+];
 
 #[cfg(test)]
 mod tests {
@@ -111,11 +134,24 @@ mod tests {
 
     #[test]
     fn a_url_says_where_to_work_and_how() {
-        let settings = Settings::parse("dask://a:8786?workers=3&mixed=1&held_bytes=7").unwrap();
+        let settings = Settings::parse("dask://a:8786?workers=3&mixed=1&held_bytes=7KiB").unwrap();
         assert_eq!(settings.scheduler.to_string(), "tcp://a:8786");
         assert_eq!((settings.local.workers, settings.mixed), (3, true));
-        assert_eq!(settings.held_bytes, 7);
+        assert_eq!(settings.held_bytes, 7 << 10);
         assert!(Settings::parse("dask://a:8786").unwrap().held_bytes > 0);
+    }
+
+    #[test]
+    fn each_example_is_one_and_documented() {
+        let default = format!("{:?}", Own::default());
+        let docs = include_str!("mod.rs");
+        for option in OPTIONS {
+            let mut own = Own::default();
+            option.set_text(option.name, option.example, &mut own).unwrap();
+            assert_ne!(format!("{own:?}"), default, "{}", option.name);
+            let row = option.row();
+            assert!(docs.contains(&format!("    /// {row}\n")), "not documented: {row}");
+        }
     }
 
     #[test]
@@ -124,8 +160,11 @@ mod tests {
             ("local://", "joins a cluster"),
             ("dask://a:1,b:1", "one scheduler"),
             ("dask://a:1?mixed=yes", "0 or 1"),
-            ("dask://a:1?held_bytes=0", "number of bytes"),
-            ("dask://a:1?nonsense=1", "no option is named"),
+            ("dask://a:1?held_bytes=0", "`held_bytes` must be at least 1"),
+            ("dask://a:1?held_bytes=1MiB&held_bytes=2MiB", "`held_bytes` is given twice"),
+            ("dask://a:1?listen=", "`listen` wants a value of the form host:port"),
+            ("dask://a:1?nonsense=1", "known are listen, name, held_bytes, mixed, tls_ca"),
+            ("dask://a:1?heldbytes=1", "did you mean `held_bytes`?"),
             ("tls://a:1?tls_ca=/no/such/file", "/no/such/file"),
         ] {
             let error = Settings::parse(url).unwrap_err().to_string();
