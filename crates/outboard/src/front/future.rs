@@ -158,15 +158,15 @@ impl<T> TaskFuture<T> {
 
     /// Waits until the task has ended, and keeps its result; gives whether it failed.
     fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        if self.is_pending() {
+        if let State::Pending { .. } = &self.state {
             self.state = State::finished(ready!(self.poll_reply(context)));
         }
         Poll::Ready(matches!(&self.state, State::Finished(result) if result.is_err()))
     }
 
-    /// Whether the result was not received yet.
+    /// Whether there is no result yet.
     fn is_pending(&self) -> bool {
-        matches!(self.state, State::Pending { .. })
+        matches!(&self.state, State::Pending { receiver, .. } if receiver.is_empty())
     }
 
     /// Awaits the encoded result.
