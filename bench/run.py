@@ -20,7 +20,7 @@ def main():
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": machine.describe(),
         "sizes": sizes,
-        "versions": machine.versions(ready),
+        "versions": machine.versions(ready, options.quick),
         "missing": missing,
         **drive.all_rounds(ready, sizes),
         "duration_s": round(time.monotonic() - began),

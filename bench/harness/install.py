@@ -45,18 +45,23 @@ def one(name, peer, quick):
 
 
 def build(quick):
-    """The Rust peers; the quick form takes the profile that the tests have built much of."""
+    """The Rust peers."""
     command = ["cargo", "build", "--locked", "--manifest-path", BENCH / "rust" / "Cargo.toml"]
-    command += ["--target-dir", TARGET] + ([] if quick else ["--release"])
+    command += ["--target-dir", TARGET, "--profile", profile(quick)]
     done = run(command)
     if done.returncode != 0:
         raise Missing(f"it does not build: {last_line(done.stderr)}")
 
 
+def profile(quick):
+    """Optimized as a whole; the quick form takes what the tests have built much of."""
+    return "dev" if quick else "dist"
+
+
 def program(name, quick):
     """What asks a peer, and its first arguments."""
     if plan.PEERS[name].language == "rust":
-        return [TARGET / ("debug" if quick else "release") / "peers", name]
+        return [TARGET / ("debug" if quick else "dist") / "peers", name]
     return [PYTHON if PYTHON.exists() else sys.executable, "-B", "-m", "peers", name]
 
 

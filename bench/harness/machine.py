@@ -28,11 +28,12 @@ def cpu():
     return found[1].strip() if found else platform.processor() or "unknown"
 
 
-def versions(names):
+def versions(names, quick):
     """Of the peers that can be asked, and of what they run on."""
     found = {
         "Python": platform.python_version(),
         "Rust": first_version(["rustc", "--version"]),
+        "Cargo's profile": install.profile(quick),
         "Outboard's commit": first_word(["git", "describe", "--always", "--dirty", "--exclude=*"]),
     }
     if "celery" in names:

@@ -74,7 +74,7 @@ pub fn status<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
 /// [events](outboard::admin::Admin::watch), five times a second, which ends with the last of them;
 /// however many tasks there are, it tells at most some hundred bars at a time, in
 /// which short runs share one, and says what it left out. One who is slow to read
-/// misses some, and holds up nobody. `examples/status_cost.rs` measures it: about 1 % of
+/// misses some, and holds up nobody. `benches/src/bin/status_cost.rs` measures it: about 1 % of
 /// the server's CPU time at 365,000 tasks in a second, and what cannot be told from nothing
 /// in how many go through.
 ///

@@ -1,72 +1,61 @@
-//! The `outboard` program: the demo servers, the load measurement, the tour of
-//! the experiments that Outboard is there for, and two trials: workers that are
-//! hit, and one tenant that floods.
+//! What an operator of Outboard installs: a server's status page in a terminal, and
+//! programs started as workers of a cluster.
 //!
-//! `outboard` alone takes the tour. Exit codes: 0 for success, 1 for a
-//! failure, 2 for arguments that make no sense; what went wrong is one line on
-//! stderr.
+//! Exit codes: 0 for success, 1 for a failure, 2 for arguments that make no sense.
+//! `outboard worker` becomes the program that it starts and ends with that
+//! program's code; 127 means that the program was not found, 126 that it could not
+//! be started.
 
-mod args;
-mod bench;
-mod browser;
-mod chaos;
-mod failure;
-mod fairness;
-mod figure;
-mod limits;
-mod live;
-mod measure;
-mod output;
-mod progress;
-mod serve;
-mod signals;
 mod status;
-mod tasks;
-mod tour;
 mod worker;
 
+use std::io;
 use std::process::ExitCode;
 
-use args::Command;
-use failure::Failure;
+use clap::Parser;
+
+/// Operates servers that use Outboard: shows their status, adds workers to a cluster
+#[derive(Debug, Parser)]
+#[command(name = "outboard", version)]
+enum Command {
+    /// Show a status page in this terminal, live
+    Status(status::Args),
+    /// Start a program as a worker of a Dask cluster
+    Worker(worker::Args),
+}
 
 fn main() -> ExitCode {
-    outboard::init();
-    match run() {
+    match Command::parse() {
+        Command::Status(args) => exit_code(status::run(&args)),
+        Command::Worker(args) => worker::become_program(&args),
+    }
+}
+
+fn exit_code(done: anyhow::Result<()>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        // The reader of stdout has gone, as `head` does.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("outboard: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn run() -> Result<(), Failure> {
-    let command = args::parse()?;
-    log_to_stderr(&command);
-    match command {
-        Command::Serve(args) => serve::run(&args),
-        Command::Measure(args) => measure::run(&args),
-        Command::Tour(args) => tour::run(&args),
-        Command::Worker(args) => worker::run(&args),
-        Command::Status(args) => status::run(&args),
-        Command::Bench(args) => bench::run(&args),
-        Command::Apart(args) => serve::be_apart(&args),
-        Command::Peer(args) => Ok(bench::serve_as_peer(args.role, args.number)?),
-        Command::Chaos(args) => chaos::run(&args),
-        Command::Fairness(args) => fairness::run(&args),
-    }
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Shows warnings, or what `RUST_LOG` asks for (`outboard=debug`), on stderr;
-/// no warnings of what is done on purpose.
-fn log_to_stderr(command: &Command) {
-    use tracing_subscriber::filter::{LevelFilter, Targets};
-    use tracing_subscriber::prelude::*;
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
 
-    let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
-    let level = match command {
-        Command::Chaos(_) => LevelFilter::OFF,
-        _ => LevelFilter::WARN,
-    };
-    let targets = wanted.unwrap_or_else(|| Targets::new().with_default(level));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(lines).with(targets).init();
+    use super::Command;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Command::command().debug_assert();
+    }
 }

@@ -8,25 +8,86 @@ mod terminal;
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
+use clap::error::ErrorKind;
+use hyper::Uri;
+use hyper::header::{HeaderName, HeaderValue};
 
-use crate::args::StatusArgs;
-use crate::failure::Failure;
 use fetch::Page;
 use shown::Shown;
 
+/// The arguments of `outboard status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where the page is: an http:// URL, as http://127.0.0.1:9000/status
+    #[arg(value_parser = page)]
+    url: Uri,
+    /// Print one snapshot as JSON, and end
+    #[arg(long)]
+    json: bool,
+    /// A header to send, for a login that wants one ("Authorization: Bearer …")
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
 /// Shows the page until the user quits, or prints what it says now.
-pub(crate) fn run(args: &StatusArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let visible = io::stdout().is_terminal() && io::stdin().is_terminal();
     if !args.json && !visible {
-        let line = "status needs a terminal: with --json it prints one snapshot instead";
-        return Err(Failure::Usage(line.to_owned()));
+        let line = "status needs a terminal: with --json it prints one snapshot instead\n";
+        clap::Error::raw(ErrorKind::MissingRequiredArgument, line).exit();
     }
-    let page = Page::new(args);
+    let page = Page::new(args.url.clone(), args.headers.iter().cloned().collect());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let first = runtime.block_on(page.get()).with_context(|| page.url())?;
     if args.json {
         return Ok(writeln!(io::stdout().lock(), "{}", first.json)?);
     }
     let shown = Shown::new(page.url(), first.view);
-    Ok(runtime.block_on(terminal::show(&page, shown))?)
+    runtime.block_on(terminal::show(&page, shown))
+}
+
+/// An `http://` URL.
+fn page(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|error| format!("it is no URL: {error}"))?;
+    let Some(authority) = uri.authority().filter(|_| uri.scheme_str() == Some("http")) else {
+        return Err("only http:// URLs can be asked".to_owned());
+    };
+    // What is no port would be taken for the default one.
+    if authority.port().is_none() && !authority.as_str().ends_with(authority.host()) {
+        return Err("its port is no number up to 65535".to_owned());
+    }
+    Ok(uri)
+}
+
+/// `Name: value`.
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("write it as Name: value")?;
+    let name = name.trim().parse().map_err(|_| "that is no name of a header")?;
+    let mut value: HeaderValue =
+        value.trim().parse().map_err(|_| "that is no value of a header")?;
+    // It may be a secret, which no log has to show.
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::page;
+
+    #[test]
+    fn only_http_urls_are_pages() {
+        for good in ["http://127.0.0.1:9000/status", "http://localhost", "http://[::1]/x?y=1"] {
+            assert_eq!(page(good).map(|uri| uri.host().is_some()), Ok(true), "{good}");
+        }
+        for bad in [
+            "",
+            "status",
+            "localhost:8000/status",
+            "https://localhost/",
+            "http://a:99999/",
+            "http:///",
+        ] {
+            assert!(page(bad).is_err(), "{bad:?} was taken");
+        }
+    }
 }

@@ -1,27 +1,65 @@
-//! `outboard worker`: the demo's functions, for a Dask cluster.
+//! `outboard worker`: the user's own program as a worker of a Dask cluster.
 
-use std::io::Write;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
-use outboard::dask::{ClusterEvent, ClusterWorker};
+/// What `outboard::init()` looks at.
+const VARIABLE: &str = "OUTBOARD_WORKER";
 
-use crate::args::WorkerArgs;
-use crate::failure::Failure;
+/// The schemes of a cluster's URL.
+const SCHEMES: [&str; 3] = ["dask", "tcp", "tls"];
 
-/// Works until the cluster, or a signal, ends it; says when it has joined.
-pub(crate) fn run(args: &WorkerArgs) -> Result<(), Failure> {
-    let worker =
-        ClusterWorker::new(&args.url).map_err(|error| Failure::Usage(error.to_string()))?;
-    worker.on_event(say).run().map_err(|error| Failure::Failed(error.into()))
+/// The exit codes by which a shell says that it found no program, or cannot start it.
+const NOT_FOUND: u8 = 127;
+const NOT_STARTED: u8 = 126;
+
+const EXPLANATION: &str = "\
+PROGRAM must call outboard::init() first in its main, and be built with outboard's
+feature `dask`. Its task functions are then offered to the cluster. The program replaces
+this one, so signals reach it and its exit code is the command's.
+
+Example: outboard worker 'dask://10.0.0.7:8786?workers=4' ./my-server";
+
+/// The arguments of `outboard worker`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXPLANATION)]
+pub(crate) struct Args {
+    /// The cluster's scheduler: dask://host:port, with options such as ?workers=2
+    #[arg(value_name = "URL", value_parser = cluster)]
+    url: String,
+    /// The program that has the task functions, and its arguments
+    #[arg(value_name = "PROGRAM", required = true, num_args = 1..,
+          trailing_var_arg = true, allow_hyphen_values = true)]
+    program: Vec<OsString>,
 }
 
-/// Joining is news for stdout, trouble for stderr.
-fn say(event: &ClusterEvent) {
-    match event {
-        ClusterEvent::Joined { .. } => {
-            let mut out = std::io::stdout().lock();
-            // Whoever does not read it is no reason to stop.
-            let _ = writeln!(out, "{event}").and_then(|()| out.flush());
+/// Replaces this process by the program; returns only if that fails.
+pub(crate) fn become_program(args: &Args) -> ExitCode {
+    let (program, rest) = args.program.split_first().expect("it is required");
+    let error = Command::new(program).args(rest).env(VARIABLE, &args.url).exec();
+    let name = Path::new(program).display();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            eprintln!("outboard: {name}: no such program, as a path or in PATH");
+            ExitCode::from(NOT_FOUND)
         }
-        event => eprintln!("outboard: {event}"),
+        _ => {
+            eprintln!("outboard: cannot start {name}: {error}");
+            ExitCode::from(NOT_STARTED)
+        }
+    }
+}
+
+/// A URL of a cluster; the program itself checks the rest of it.
+fn cluster(url: &str) -> Result<String, String> {
+    match url.split_once("://") {
+        Some((scheme, _)) if SCHEMES.contains(&scheme) => Ok(url.to_owned()),
+        Some((scheme, _)) => {
+            Err(format!("{scheme}:// has no cluster to join: write dask://host:port"))
+        }
+        None => Err("write it as dask://host:port".to_owned()),
     }
 }

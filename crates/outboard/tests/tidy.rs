@@ -8,6 +8,9 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// The library's sources.
 const LIBRARY: &str = "crates/outboard/src";
 
+/// Where the packages of this workspace are that have sources of their own.
+const PACKAGES: [&str; 3] = ["crates", "lab", "benches"];
+
 /// The longest source file, in lines: one thing in one file is better than four shreds.
 const FILE_LINES: usize = 800;
 
@@ -170,7 +173,9 @@ fn architecture_names_nothing_that_is_gone() {
     let chapters = ["docs/local.md", "docs/dask.md", "docs/status.md", "docs/web.md"].map(read);
     let text = read("ARCHITECTURE.md") + &chapters.concat();
     let places = ["", "crates/outboard", LIBRARY, "crates/outboard-macros/src"];
-    let places = places.into_iter().chain(["crates/outboard-axum/src", "crates/outboard-cli/src"]);
+    let programs =
+        ["crates/outboard-axum/src", "crates/outboard-cli/src", "lab/src", "benches/src"];
+    let places = places.into_iter().chain(programs);
     let exists =
         |name: &str| places.clone().any(|place| Path::new(ROOT).join(place).join(name).exists());
     for name in text.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs")) {
@@ -223,14 +228,14 @@ fn no_file_says_where_it_was_written() {
 
 #[test]
 fn every_source_file_opens_with_what_it_is_for() {
-    for file in sources("crates") {
+    for file in all_sources() {
         assert!(read(&file).starts_with("//! "), "{file} does not open with `//! `");
     }
 }
 
 #[test]
 fn source_files_are_not_long() {
-    for file in sources("crates") {
+    for file in all_sources() {
         let lines = read(&file).lines().count();
         assert!(lines <= FILE_LINES, "{file} has {lines} lines: more than {FILE_LINES}");
     }
@@ -238,7 +243,7 @@ fn source_files_are_not_long() {
 
 #[test]
 fn functions_are_not_long() {
-    for file in sources("crates") {
+    for file in all_sources() {
         for (number, lines) in functions(&read(&file)) {
             assert!(lines <= FUNCTION_LINES, "{file}:{number}: a function of {lines} lines");
         }
@@ -249,7 +254,7 @@ fn functions_are_not_long() {
 fn unsafe_code_stays_in_the_modules_that_own_it() {
     // The lint denies it everywhere else, so a file with unsafe code names the lint.
     let naming = |file: &String| read(file).contains("unsafe_code");
-    let mut owners: Vec<String> = sources("crates").into_iter().filter(naming).collect();
+    let mut owners: Vec<String> = all_sources().into_iter().filter(naming).collect();
     owners.retain(|file| !REGISTERING_FILES.contains(&file.as_str()));
     owners.sort();
     assert_eq!(owners, UNSAFE_FILES);
@@ -260,7 +265,9 @@ fn unsafe_code_stays_in_the_modules_that_own_it() {
 
 #[test]
 fn lints_are_expected_with_a_reason_and_never_allowed() {
-    for file in rust_files("crates").into_iter().filter(|file| !file.contains("tests/macros/")) {
+    for file in
+        PACKAGES.into_iter().flat_map(rust_files).filter(|file| !file.contains("tests/macros/"))
+    {
         for (number, line) in numbered(&read(&file)) {
             let bare = line.trim_start().starts_with("#[allow(");
             let bare = bare || line.trim_start().starts_with("#![allow(");
@@ -392,6 +399,11 @@ fn rust_files(directory: &str) -> Vec<String> {
 /// Those of them that are a crate's own, not its tests or examples.
 fn sources(directory: &str) -> Vec<String> {
     rust_files(directory).into_iter().filter(|name| name.contains("/src/")).collect()
+}
+
+/// Those of all packages.
+fn all_sources() -> Vec<String> {
+    PACKAGES.into_iter().flat_map(sources).collect()
 }
 
 /// Where each function begins, and how many lines it has. Formatted code ends

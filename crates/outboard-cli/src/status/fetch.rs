@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::{HeaderMap, Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use hyper::{HeaderMap, Request, StatusCode, Uri, header};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use outboard_axum::view::View;
 use serde_json::Value;
-
-use crate::args::StatusArgs;
-use crate::measure::{Fault, Target, connect, driven};
 
 /// The longest answer that is read: reports of crashes may be long.
 const LONGEST_BODY: usize = 64 << 20;
@@ -24,8 +22,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Where the page is, and what it wants to be told.
 #[derive(Debug)]
 pub(super) struct Page {
-    target: Target,
+    uri: Uri,
     headers: HeaderMap,
+    client: Client<HttpConnector, Empty<Bytes>>,
 }
 
 /// What a page said.
@@ -39,10 +38,8 @@ pub(super) struct Said {
 /// Why there is nothing to show.
 #[derive(Debug)]
 pub(super) enum Problem {
-    /// The host is not known.
-    Unknown(anyhow::Error),
-    /// There was no answer.
-    Silent(Fault),
+    /// There was no answer, for this reason.
+    Silent(String),
     /// The answer is not a page at all.
     Status(StatusCode),
     /// The answer is something else than a status page.
@@ -50,12 +47,12 @@ pub(super) enum Problem {
 }
 
 impl Page {
-    pub(super) fn new(args: &StatusArgs) -> Self {
-        Self { target: args.url.clone(), headers: args.headers.iter().cloned().collect() }
+    pub(super) fn new(uri: Uri, headers: HeaderMap) -> Self {
+        Self { uri, headers, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 
     pub(super) fn url(&self) -> String {
-        self.target.to_string()
+        self.uri.to_string()
     }
 
     /// What the page shows now.
@@ -65,7 +62,7 @@ impl Page {
     /// Dropping it closes the connection.
     pub(super) async fn get(&self) -> Result<Said, Problem> {
         let answer = tokio::time::timeout(TIMEOUT, self.exchange()).await;
-        let body = answer.unwrap_or(Err(Problem::Silent(Fault::TimedOut)))?;
+        let body = answer.unwrap_or_else(|_| Err(Problem::Silent("timed out".to_owned())))?;
         let value: Value = serde_json::from_slice(&body).map_err(|_| Problem::Other)?;
         if value["product"] != "outboard" {
             return Err(Problem::Other);
@@ -76,45 +73,37 @@ impl Page {
     }
 
     async fn exchange(&self) -> Result<Bytes, Problem> {
-        let address = self.target.resolve().await.map_err(Problem::Unknown)?;
-        let stream = connect(address).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let mut request = Request::get(self.target.path())
-            .header(header::HOST, self.target.authority())
+        let mut request = Request::get(&self.uri)
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("outboard/", env!("CARGO_PKG_VERSION")))
-            .body(Empty::<Bytes>::new())
-            .expect("path and authority come from a URL that was parsed");
+            .body(Empty::new())
+            .expect("the URL was parsed");
         request.headers_mut().extend(self.headers.clone());
-        let exchange = async {
-            let (head, body) = sender.send_request(request).await?.into_parts();
-            if !head.status.is_success() {
-                return Err(Problem::Status(head.status));
-            }
-            let body = Limited::new(body, LONGEST_BODY).collect().await;
-            body.map(|body| body.to_bytes()).map_err(|_| Problem::Silent(Fault::Reset))
-        };
-        driven(connection, exchange).await
+        let answer = self.client.request(request).await;
+        let (head, body) = answer.map_err(|error| Problem::silent(&error))?.into_parts();
+        if !head.status.is_success() {
+            return Err(Problem::Status(head.status));
+        }
+        let body = Limited::new(body, LONGEST_BODY).collect().await;
+        Ok(body.map_err(|error| Problem::silent(&*error))?.to_bytes())
     }
 }
 
-impl From<Fault> for Problem {
-    fn from(fault: Fault) -> Self {
-        Self::Silent(fault)
-    }
-}
-
-impl From<hyper::Error> for Problem {
-    fn from(error: hyper::Error) -> Self {
-        Self::Silent(error.into())
+impl Problem {
+    /// No answer, because of an error: its first cause says it best.
+    fn silent(error: &(dyn Error + 'static)) -> Self {
+        let mut cause = error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        Self::Silent(cause.to_string())
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown(error) => write!(f, "{error:#}"),
-            Self::Silent(fault) => fault.fmt(f),
+            Self::Silent(why) => f.write_str(why),
             Self::Status(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
                 write!(f, "http {} (it wants to know who asks: see --header)", status.as_u16())
             }

@@ -1,5 +1,7 @@
 //! Draws what is shown, at any size.
 
+use std::time::Duration;
+
 use outboard_axum::view::{Ends, Function, Line as Waiting, Outcomes, View, Worker};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -8,7 +10,6 @@ use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Block, Borders, Paragraph, Row, Table, Wrap};
 
 use super::shown::Shown;
-use crate::figure;
 
 /// Two tables stand side by side in so many columns.
 const WIDE: u16 = 150;
@@ -88,14 +89,13 @@ fn tasks(shown: &Shown) -> Line<'static> {
     let View { tasks, admission, workers, .. } = &shown.view;
     let busy = workers.iter().filter(|worker| worker.task.is_some() || worker.state == "stopping");
     let up = workers.iter().filter(|worker| worker.state != "standby").count();
-    let rate = shown.rate.map_or("…".to_owned(), |rate| figure::count(rate.round() as usize));
-    let count = |number: u64| figure::count(number as usize);
+    let rate = shown.rate.map_or("…".to_owned(), |rate| count(rate.round() as u64));
     let parts = [
         format!(" {} of {up} busy", busy.count()),
         format!(
             "{} of {} waiting, for {}",
-            figure::count(tasks.queued),
-            figure::count(admission.queue_limit),
+            count(tasks.queued as u64),
+            count(admission.queue_limit as u64),
             age(admission.predicted_wait_ms)
         ),
         format!("{rate}/s done, {} in all", count(tasks.done)),
@@ -177,7 +177,7 @@ fn worker_row(shown: &Shown, worker: &Worker) -> Row<'static> {
         task.map_or(String::new(), |task| age(task.run_ms)),
         used,
         bytes(worker.memory_bytes),
-        figure::count(worker.done as usize),
+        count(worker.done),
         ends(&worker.restarts),
     ])
     .style(style)
@@ -201,7 +201,7 @@ fn listed(all: &[(u64, &str)]) -> String {
 fn queue_table(view: &View) -> Table<'static> {
     let row = |line: &Waiting| {
         let tenant = line.tenant.as_deref().unwrap_or("(none named)");
-        let waiting = figure::count(line.queued);
+        let waiting = count(line.queued as u64);
         Row::new([line.priority.to_string(), clean(tenant), waiting, age(line.oldest_ms)])
     };
     let widths =
@@ -239,7 +239,7 @@ fn function_row(row: &Function) -> Row<'static> {
     ];
     Row::new([
         clean(&row.function),
-        figure::count(row.outcomes.done as usize),
+        count(row.outcomes.done),
         time(row.run.p50_ms),
         time(row.run.p99_ms),
         histogram(&row.run.counts),
@@ -300,11 +300,19 @@ fn age(ms: f64) -> String {
     let whole = seconds as u64;
     match whole {
         0 if ms <= 0.0 => "0 s".to_owned(),
-        0..60 => figure::time(seconds),
+        0..60 => format!("{:.1?}", Duration::from_secs_f64(seconds)),
         60..3_600 => format!("{} min {} s", whole / 60, whole % 60),
         3_600..172_800 => format!("{} h {} min", whole / 3_600, whole / 60 % 60),
         _ => format!("{} d {} h", whole / 86_400, whole / 3_600 % 24),
     }
+}
+
+/// A number with a comma before each group of three digits.
+fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let (first, rest) = digits.split_at((digits.len() - 1) % 3 + 1);
+    let groups = rest.as_bytes().chunks(3).map(String::from_utf8_lossy);
+    groups.fold(first.to_owned(), |text, group| text + "," + &group)
 }
 
 fn bytes(bytes: Option<u64>) -> String {

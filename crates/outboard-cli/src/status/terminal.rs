@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::fetch::{Page, Problem, Said};
 use super::screen;
 use super::shown::Shown;
-use crate::signals::Signals;
 
 /// How often the page is asked.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -29,11 +29,17 @@ const PAGE: u16 = 10;
 ///
 /// The terminal is as it was when this returns, and when it panics.
 pub(super) async fn show(page: &Page, shown: Shown) -> anyhow::Result<()> {
-    let signals = Signals::new()?;
+    // From now on they end this function, not the process.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     let restored = Restored;
     // It restores the terminal before a panic is told, too.
     let terminal = ratatui::try_init()?;
-    let done = follow(page, shown, terminal, signals).await;
+    let done = tokio::select! {
+        done = follow(page, shown, terminal) => done,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    };
     drop(restored);
     done
 }
@@ -51,7 +57,6 @@ async fn follow(
     page: &Page,
     mut shown: Shown,
     mut terminal: DefaultTerminal,
-    mut signals: Signals,
 ) -> anyhow::Result<()> {
     let mut keys = Keyboard::listen();
     let mut ticks = tokio::time::interval(PERIOD);
@@ -60,7 +65,6 @@ async fn follow(
     loop {
         terminal.draw(|frame| screen::draw(frame, &shown))?;
         tokio::select! {
-            () = signals.next() => return Ok(()),
             event = keys.events.recv() => match event {
                 // Its thread ends when the terminal has gone.
                 None => return Ok(()),

@@ -1,25 +1,101 @@
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
+use axum::Router;
+use axum::routing::get;
+use outboard::{Client, TaskFuture};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
-use crate::http::ask;
-use crate::process::wait_until_busy;
-use crate::program::{Serving, eventually, run};
+use crate::{DEADLINE, run};
 
 const SIZE: (u16, u16) = (30, 110);
+
+#[outboard::task]
+fn busy() {
+    while !outboard::cancelled() {
+        thread::yield_now();
+    }
+}
+
+/// A server with a status page, in this process; gone when dropped.
+struct Site {
+    runtime: Option<Runtime>,
+    client: Client,
+    address: SocketAddr,
+}
+
+impl Site {
+    fn start() -> Self {
+        let runtime = Runtime::new().expect("threads can be started");
+        let (client, address) = runtime.block_on(async {
+            let client = Client::connect("inline://?workers=1").await.expect("it is a good URL");
+            let status = outboard_axum::status(client.clone());
+            let app = Router::new().route("/fast", get("Hello, world")).nest("/status", status);
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+            let address = listener.local_addr().expect("it is bound");
+            tokio::spawn(async move { axum::serve(listener, app).await });
+            (client, address)
+        });
+        Self { runtime: Some(runtime), client, address }
+    }
+
+    /// Has the worker compute until the future is dropped.
+    fn compute(&self) -> TaskFuture<()> {
+        let runtime = self.runtime.as_ref().expect("it is not dropped");
+        let _inside = runtime.enter();
+        let future = self.client.submit(busy, ());
+        let started = async {
+            while self.client.admin().snapshot().running == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let started = async { tokio::time::timeout(DEADLINE, started).await };
+        runtime.block_on(started).expect("the task starts");
+        future
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
 
 /// `outboard status` in a terminal of its own.
 struct Screen {
     child: Child,
     keys: ChildStdin,
-    shows: Arc<Mutex<vt100::Parser>>,
-    /// What it said before the screen was taken.
-    said: Arc<Mutex<String>>,
+    written: Arc<Written>,
+}
+
+/// What was written to the terminal.
+struct Written {
+    all: Mutex<(vt100::Parser, String)>,
+    more: Condvar,
+}
+
+impl Written {
+    /// Waits until the screen, and all that was written, are as they should be.
+    fn wait_until(&self, what: &str, condition: impl Fn(&vt100::Screen, &str) -> bool) {
+        let all = self.all.lock().expect("no reader panicked");
+        let not_yet =
+            |(shows, said): &mut (vt100::Parser, String)| !condition(shows.screen(), said);
+        let waited = self.more.wait_timeout_while(all, DEADLINE, not_yet);
+        let (all, timeout) = waited.expect("no reader panicked");
+        assert!(!timeout.timed_out(), "{what}: not on {}", all.0.screen().contents());
+    }
 }
 
 impl Screen {
@@ -38,29 +114,25 @@ impl Screen {
         script.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = script.spawn().expect("script comes with the system");
         let mut out = child.stdout.take().expect("stdout is piped");
-        let shows = Arc::new(Mutex::new(vt100::Parser::new(SIZE.0, SIZE.1, 0)));
-        let said = Arc::new(Mutex::new(String::new()));
-        let (into, saying) = (shows.clone(), said.clone());
+        let parser = vt100::Parser::new(SIZE.0, SIZE.1, 0);
+        let written =
+            Arc::new(Written { all: Mutex::new((parser, String::new())), more: Condvar::new() });
+        let into = Arc::clone(&written);
         thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(read @ 1..) = out.read(&mut bytes) {
-                let mut said = saying.lock().expect("no reader panicked");
-                if !said.contains('\u{1b}') {
-                    said.push_str(&String::from_utf8_lossy(&bytes[..read]));
-                }
-                into.lock().expect("no reader panicked").process(&bytes[..read]);
+                let mut all = into.all.lock().expect("no reader panicked");
+                all.0.process(&bytes[..read]);
+                all.1.push_str(&String::from_utf8_lossy(&bytes[..read]));
+                into.more.notify_all();
             }
         });
         let keys = child.stdin.take().expect("stdin is piped");
-        Self { child, keys, shows, said }
-    }
-
-    fn text(&self) -> String {
-        self.shows.lock().expect("no reader panicked").screen().contents()
+        Self { child, keys, written }
     }
 
     fn wait_until_it_says(&self, what: &str) {
-        eventually(&format!("{what:?} on the screen"), || self.text().contains(what));
+        self.written.wait_until(what, |screen, _| screen.contents().contains(what));
     }
 
     fn press(&mut self, keys: &str) {
@@ -70,23 +142,23 @@ impl Screen {
 
     /// The process.
     fn pid(&self) -> Pid {
-        let pid = || {
-            let said = self.said.lock().expect("no reader panicked");
+        let pid = |said: &str| {
             said.split("pid=").nth(1)?.split_once('=')?.0.parse().ok().and_then(Pid::from_raw)
         };
-        eventually("the process is said", || pid().is_some());
-        pid().expect("it was said")
+        self.written.wait_until("its pid", |_, said| pid(said).is_some());
+        let all = self.written.all.lock().expect("no reader panicked");
+        pid(&all.1).expect("it was said")
     }
 
     /// Checks that it ended with success and left the terminal as it was.
     fn has_ended_well(&self) {
         self.wait_until_it_says("code=0=");
         self.wait_until_it_says(" icanon");
-        let text = self.text();
+        let all = self.written.all.lock().expect("no reader panicked");
+        let (screen, text) = (all.0.screen(), all.0.screen().contents());
         assert!(!text.contains("-icanon") && !text.contains("-echo "), "{text}");
-        let shows = self.shows.lock().expect("no reader panicked");
-        assert!(!shows.screen().alternate_screen(), "the screen is given back");
-        assert!(!shows.screen().hide_cursor(), "and the cursor");
+        assert!(!screen.alternate_screen(), "the screen is given back");
+        assert!(!screen.hide_cursor(), "and the cursor");
     }
 }
 
@@ -100,61 +172,55 @@ impl Drop for Screen {
 
 #[test]
 fn json_is_one_snapshot() {
-    let serving = Serving::start(&["--workers", "1", "--timeout", "1h"]);
-    let _browser = ask(&serving.after, "/fib/93");
-    wait_until_busy(serving.pid());
-    let url = format!("http://{}/status", serving.after);
-    for url in [url.clone(), format!("{url}/status.json")] {
-        let ended = run(&["status", &url, "--json", "-H", "X-Any: thing"]);
-        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
-        let view: Value = serde_json::from_str(&ended.stdout).expect("it is JSON");
-        assert_eq!((&view["product"], &view["engine"]), (&"outboard".into(), &"local".into()));
+    let site = Site::start();
+    let _computing = site.compute();
+    for path in ["/status", "/status/status.json"] {
+        let (code, stdout, stderr) = run(&["status", &site.url(path), "--json", "-H", "X-Any: it"]);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+        let view: Value = serde_json::from_str(&stdout).expect("it is JSON");
+        assert_eq!((&view["product"], &view["engine"]), (&"outboard".into(), &"inline".into()));
         let mut workers = view["workers"].as_array().expect("it is one").iter();
         let busy = workers.find(|worker| worker["state"] == "busy").expect("one is busy");
-        assert_eq!(busy["task"]["function"], "outboard::tasks::fib");
+        assert_eq!(busy["task"]["function"], "cli::status::busy");
     }
 }
 
 #[test]
 fn without_a_page_it_is_one_line_that_says_why() {
-    let serving = Serving::start(&["--workers", "1"]);
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let closed = free.local_addr().expect("it is bound").to_string();
+    let site = Site::start();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let closed = free.local_addr().expect("it is bound");
     drop(free);
     for (url, why) in [
-        (format!("http://{closed}/status"), "connection refused"),
-        (format!("http://{}/fast", serving.after), "that is no status page of Outboard"),
-        (format!("http://{}/nothing", serving.after), "http 404: there is no status page"),
-        ("http://no.such.host.invalid/status".to_owned(), "cannot find the host"),
+        (format!("http://{closed}/status"), "onnection refused"),
+        (site.url("/fast"), "that is no status page of Outboard"),
+        (site.url("/nothing"), "http 404: there is no status page"),
+        ("http://no.such.host.invalid/status".to_owned(), "failed to lookup address"),
     ] {
-        let ended = run(&["status", &url, "--json"]);
-        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
-        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
-        assert!(ended.stderr.contains(&url) && ended.stderr.contains(why), "{ended:?}");
+        let (code, stdout, stderr) = run(&["status", &url, "--json"]);
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.contains(&url) && stderr.contains(why), "{stderr}");
     }
 }
 
 #[test]
 fn without_a_terminal_it_says_what_to_do() {
-    let ended = run(&["status", "http://127.0.0.1:9/status"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:?}");
-    assert!(
-        ended.stderr.contains("needs a terminal") && ended.stderr.contains("--json"),
-        "{ended:?}"
-    );
+    let (code, stdout, stderr) = run(&["status", "http://127.0.0.1:9/status"]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
+    assert!(stderr.contains("needs a terminal") && stderr.contains("--json"), "{stderr}");
 }
 
 #[test]
 fn in_a_terminal_it_follows_the_page_until_q_and_leaves_the_terminal_as_it_was() {
-    let mut serving = Serving::start(&["--workers", "1", "--timeout", "1h"]);
-    let mut screen = Screen::start(&format!("http://{}/status", serving.after));
+    let site = Site::start();
+    let mut screen = Screen::start(&site.url("/status"));
     screen.wait_until_it_says("all well");
-    let _browser = ask(&serving.after, "/fib/93");
-    screen.wait_until_it_says("outboard::tasks::fib");
+    let computing = site.compute();
+    screen.wait_until_it_says("cli::status::busy");
     screen.press("r");
     screen.wait_until_it_says("Crashes and panics");
-    serving.signal(Signal::KILL);
-    serving.wait();
+    drop((computing, site));
     screen.wait_until_it_says("no connection since");
     screen.press("q");
     screen.has_ended_well();
@@ -162,10 +228,12 @@ fn in_a_terminal_it_follows_the_page_until_q_and_leaves_the_terminal_as_it_was()
 
 #[test]
 fn a_signal_leaves_the_terminal_as_it_was() {
-    let serving = Serving::start(&["--workers", "1"]);
-    let screen = Screen::start(&format!("http://{}/status", serving.after));
-    let pid = screen.pid();
-    screen.wait_until_it_says("all well");
-    kill_process(pid, Signal::TERM).expect("it is there");
-    screen.has_ended_well();
+    let site = Site::start();
+    for signal in [Signal::TERM, Signal::INT] {
+        let screen = Screen::start(&site.url("/status"));
+        let pid = screen.pid();
+        screen.wait_until_it_says("all well");
+        kill_process(pid, signal).expect("it is there");
+        screen.has_ended_well();
+    }
 }

@@ -52,7 +52,7 @@ impl Admin {
     /// Follows what happens to tasks and workers from now on.
     ///
     /// Without a watch no events are recorded, which costs nothing. With one, a task
-    /// costs some hundred nanoseconds more; `examples/watch_cost.rs` measures it.
+    /// costs some hundred nanoseconds more; `benches/src/bin/watch_cost.rs` measures it.
     /// Above some 30,000 tasks in a second, not all are told.
     ///
     /// To know what there was before, take a [`Snapshot`] as well: after the watch, so

@@ -56,14 +56,6 @@ fn cancel_frees_the_worker_each_time() {
 }
 
 #[test]
-fn watch_cost_compares_with_and_without() {
-    for url in ["local://?workers=1", "inline://?workers=1"] {
-        let text = printed(example("watch_cost").args([url, "1"]));
-        assert!(text.contains(" for a task, ") && text.contains(" with a watch: "), "{text}");
-    }
-}
-
-#[test]
 fn model_is_loaded_once_in_each_worker() {
     let text = printed(&mut example("model"));
     for line in ["f(0) = 1", "f(1) = 3", "f(20.5) = 42"] {

@@ -74,7 +74,7 @@ fn an_overview_has_what_is_wrong_what_runs_and_what_waits() {
         "1 min 3 s",
         "1 killed, 2 lost",
         "(none named)",
-        "12.0 s",
+        "12.0s",
         "1 panicked, 2 lost",
         "http://127.0.0.1:9000/status",
     ] {
@@ -131,4 +131,14 @@ fn a_histogram_is_as_high_as_its_most() {
     assert_eq!(histogram(&[0, 0, 1, 8, 4, 0]), "▁█▄ ");
     assert_eq!(histogram(&[]), "");
     assert_eq!(histogram(&[1; 40]).chars().count(), 12);
+}
+
+#[test]
+fn numbers_have_commas_and_times_have_units() {
+    for (number, text) in [(0, "0"), (999, "999"), (10_000, "10,000"), (1_234_567, "1,234,567")] {
+        assert_eq!(count(number), text);
+    }
+    for (ms, text) in [(0.0, "0 s"), (0.0144, "14.4µs"), (5.26, "5.3ms"), (59_940.0, "59.9s")] {
+        assert_eq!(age(ms), text);
+    }
 }

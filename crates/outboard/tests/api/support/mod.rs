@@ -12,7 +12,9 @@ pub(crate) mod server;
 pub(crate) mod tasks;
 
 use std::fmt::Display;
+use std::fs::File;
 use std::future::Future;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must happen before it fails.
@@ -23,10 +25,21 @@ const HUNG: Duration = Duration::from_secs(180);
 
 /// Runs an async test; what never ends fails it.
 pub(crate) fn run(test: impl Future<Output = ()>) {
-    let runtime = runtime();
+    let (runtime, start) = (runtime(), Instant::now());
     runtime.block_on(async {
         tokio::time::timeout(HUNG, test).await.expect("the test does not hang");
     });
+    note_time(start.elapsed());
+}
+
+/// Appends how long a test took to the file that a variable names: the harness, which
+/// names its threads after their tests, does not tell.
+fn note_time(time: Duration) {
+    let Some(file) = std::env::var_os("OUTBOARD_TEST_TIMES") else { return };
+    let thread = std::thread::current();
+    let line = format!("{:.3} {}\n", time.as_secs_f64(), thread.name().unwrap_or("?"));
+    let mut file = File::options().create(true).append(true).open(file).unwrap();
+    file.write_all(line.as_bytes()).unwrap();
 }
 
 /// A runtime as a server has it.

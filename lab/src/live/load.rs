@@ -1,0 +1,239 @@
+//! What the buttons of the picture send: a long computation, many at once, a
+//! flood, a crash, a hunger for memory. Leaving it closes its connections, as a
+//! browser does whose visitor leaves.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use tokio::task::JoinSet;
+
+use super::Shared;
+use super::board::{Board, Came, Kind, Shown, To};
+use super::problem::Problem;
+use crate::browser::{Answer, Browser};
+use crate::figure;
+use crate::measure::Fault;
+use crate::site::Host;
+use crate::tour::Calibration;
+
+/// How many requests "20 at once" has.
+const MANY: usize = 20;
+
+/// How many requests a flood has.
+const FLOOD: usize = 100;
+
+/// How many steps of n a request of the flood is below the short computation.
+const FLOOD_STEPS: u64 = 2;
+
+/// How long after the flood somebody else comes.
+const LATER: Duration = Duration::from_millis(100);
+
+/// The n of somebody else, who wants next to nothing.
+const SMALL_N: u64 = 20;
+
+/// When a request is given up.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How many loads may be under way at a time.
+const MOST_UNDER_WAY: usize = 6;
+
+/// What a load asks one server for.
+#[derive(Clone, Debug)]
+struct Order {
+    kind: Kind,
+    host: Host,
+    n: u64,
+    tenant: String,
+}
+
+impl Kind {
+    fn n(self, calibration: &Calibration) -> u64 {
+        match self {
+            Self::Slow => calibration.long.n,
+            Self::Flood => calibration.short.n.saturating_sub(FLOOD_STEPS),
+            Self::Many | Self::Crash | Self::Hoard => calibration.short.n,
+        }
+    }
+
+    fn requests(self) -> usize {
+        match self {
+            Self::Many => MANY,
+            Self::Flood => FLOOD,
+            Self::Slow | Self::Crash | Self::Hoard => 1,
+        }
+    }
+}
+
+/// Sends it, unless that would spoil what is measured, or be too much; the
+/// number of the load.
+pub(super) fn send(
+    shared: &Arc<Shared>,
+    calibration: &Calibration,
+    what: Kind,
+    to: To,
+) -> Result<u64, Problem> {
+    let since = Instant::now();
+    let id = shared.change(|board| {
+        room(board)?;
+        let id = board.number();
+        let came = to.hosts().into_iter().map(|host| (host, None)).collect();
+        board.show(Shown { id, what, to, came, over: false, since });
+        Ok::<_, Problem>(id)
+    })?;
+    let (n, tenant) = (what.n(calibration), format!("load {id}"));
+    let order = |host| Order { kind: what, host, n, tenant: tenant.clone() };
+    let orders = to.hosts().into_iter().map(order).collect();
+    let under_way = follow(Arc::clone(shared), id, orders);
+    // The map is locked first: a load that is over at once finds itself in it.
+    let mut all = shared.under_way();
+    all.insert(id, shared.runtime.spawn(under_way).abort_handle());
+    Ok(id)
+}
+
+/// Whether there is room for a load; if not, why.
+fn room(board: &Board) -> Result<(), Problem> {
+    if board.running.is_some() {
+        let why = "an experiment is being measured: it is to have the servers for itself";
+        return Err(Problem::new(StatusCode::CONFLICT, why));
+    }
+    if board.loads.iter().filter(|load| !load.over).count() >= MOST_UNDER_WAY {
+        let why = format!("{MOST_UNDER_WAY} loads are under way: leave one, or wait");
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, why));
+    }
+    Ok(())
+}
+
+/// Leaves a load; `false` if it is over.
+pub(super) fn leave(shared: &Shared, id: u64) -> bool {
+    let Some(under_way) = shared.under_way().remove(&id) else { return false };
+    // Its connections close.
+    under_way.abort();
+    shared.change(|board| {
+        let Some(load) = board.load(id) else { return };
+        let text = format!("left after {}", figure::time(load.since.elapsed().as_secs_f64()));
+        for (_, came) in load.came.iter_mut().filter(|(_, came)| came.is_none()) {
+            *came = Some(Came { text: text.clone(), failed: 0 });
+        }
+        load.over = true;
+    });
+    shared.moved.notify_one();
+    true
+}
+
+/// Shows what comes of each order, until there is no other.
+async fn follow(shared: Arc<Shared>, id: u64, orders: Vec<Order>) {
+    let mut servers = JoinSet::new();
+    for order in orders {
+        let address = order.host.address(&shared.places);
+        servers.spawn(async move { (order.host, order.carry_out(address).await) });
+    }
+    while let Some(Ok((host, came))) = servers.join_next().await {
+        shared.change(|board| {
+            let slots = board.load(id).into_iter().flat_map(|load| &mut load.came);
+            slots.filter(|(on, _)| *on == host).for_each(|(_, slot)| *slot = Some(came.clone()));
+        });
+    }
+    shared.under_way().remove(&id);
+    shared.change(|board| board.load(id).into_iter().for_each(|load| load.over = true));
+    shared.moved.notify_one();
+}
+
+impl Order {
+    async fn carry_out(&self, address: SocketAddr) -> Came {
+        let meanwhile = async {
+            match self.kind {
+                Kind::Flood => small(address).await,
+                _ => String::new(),
+            }
+        };
+        let ((text, failed), meanwhile) = tokio::join!(self.all(address), meanwhile);
+        Came { text: text + &meanwhile, failed }
+    }
+
+    /// Sends all requests at once; what came of them, and how many failed.
+    async fn all(&self, address: SocketAddr) -> (String, usize) {
+        let start = Instant::now();
+        let mut requests = JoinSet::new();
+        for _ in 0..self.kind.requests() {
+            let mut browser = Browser::new(address, &self.tenant, TIMEOUT);
+            let order = self.clone();
+            requests.spawn(async move { order.request(&mut browser).await });
+        }
+        let mut tally = Tally::default();
+        while let Some(Ok(answer)) = requests.join_next().await {
+            tally.count(answer);
+        }
+        (tally.text(start.elapsed()), tally.failed())
+    }
+
+    async fn request(&self, browser: &mut Browser) -> Result<Answer, Fault> {
+        match self.kind {
+            Kind::Slow | Kind::Many | Kind::Flood => browser.get(&format!("/fib/{}", self.n)).await,
+            Kind::Crash => browser.post("/crash").await,
+            Kind::Hoard => browser.post("/hoard").await,
+        }
+    }
+}
+
+/// Somebody else asks for next to nothing while the flood is there.
+async fn small(address: SocketAddr) -> String {
+    tokio::time::sleep(LATER).await;
+    let start = Instant::now();
+    let mut browser = Browser::new(address, "somebody else", TIMEOUT);
+    let answer = browser.get(&format!("/fib/{SMALL_N}")).await;
+    let time = figure::time(start.elapsed().as_secs_f64());
+    match outcome(answer) {
+        Ok(()) => format!("; somebody else's fib({SMALL_N}) meanwhile: {time}"),
+        Err(fault) => format!("; somebody else meanwhile: {fault} after {time}"),
+    }
+}
+
+/// What came of many requests.
+#[derive(Debug, Default)]
+struct Tally {
+    good: usize,
+    faults: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    fn count(&mut self, answer: Result<Answer, Fault>) {
+        match outcome(answer) {
+            Ok(()) => self.good += 1,
+            Err(fault) => *self.faults.entry(fault).or_default() += 1,
+        }
+    }
+
+    fn failed(&self) -> usize {
+        self.faults.values().sum()
+    }
+
+    fn text(&self, elapsed: Duration) -> String {
+        let time = figure::time(elapsed.as_secs_f64());
+        let mut parts = Vec::new();
+        match (self.good, self.failed()) {
+            (1, 0) => parts.push(format!("answered in {time}")),
+            (0, _) => {}
+            (good, _) => parts.push(format!("{good} answered in {time}")),
+        }
+        parts.extend(self.faults.iter().map(|(fault, count)| match count {
+            1 => fault.clone(),
+            _ => format!("{count} × {fault}"),
+        }));
+        parts.join("; ")
+    }
+}
+
+/// A good answer, or in words why there is none.
+fn outcome(answer: Result<Answer, Fault>) -> Result<(), String> {
+    let answer = answer.map_err(|fault| fault.to_string())?;
+    if answer.status.is_success() {
+        return Ok(());
+    }
+    let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let detail = problem["detail"].as_str().and_then(|detail| detail.lines().next());
+    let status = answer.status.as_u16();
+    Err(detail.map_or_else(|| format!("http {status}"), |it| format!("http {status}, {it}")))
+}

@@ -1,0 +1,31 @@
+//! The server "before": it computes inside the handler. It runs on one
+//! event-loop thread, so that nothing else happens meanwhile.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::routing::{get, post};
+
+use super::harm;
+use super::pages::{self, Refusal};
+use crate::tasks;
+
+/// The pages of `before`.
+pub(super) fn router() -> Router {
+    let fib = Router::new().route("/fib/{n}", get(fib)).merge(pages::index("before", DOES));
+    pages::around(fib)
+}
+
+/// Those that do it harm.
+pub(super) fn harmful() -> Router {
+    let pages = Router::new()
+        .route("/crash", post(|| async { harm::crash(harm::next()) }))
+        .route("/hoard", post(|| async { harm::hoard(harm::next()).to_string() }));
+    harm::guarded(pages)
+}
+
+const DOES: &str = "computes in the handler, on its one event-loop thread";
+
+async fn fib(Path(n): Path<String>) -> Result<String, Refusal> {
+    let n = pages::quick_n(&n)?;
+    Ok(tasks::fib(n).to_string())
+}
