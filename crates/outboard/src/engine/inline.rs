@@ -20,7 +20,7 @@ use super::owner::Owner;
 use super::registry::{self, OUTBOARD_0_1_0_ENGINES};
 use super::settings::Settings;
 use super::url::Url;
-use super::{Engine, Flush, Gate, Limits, Stopped, Work};
+use super::{Engine, Flush, Gate, Limits, Pool, Stopped, Work};
 use crate::error::{Error, WorkerLoss};
 use crate::ids::{SlotId, TaskId};
 use crate::observe::snapshot::WorkerSnapshot;
@@ -36,7 +36,7 @@ use crate::value::payload::Payload;
 /// Threads that execute tasks.
 #[derive(Debug)]
 struct Inline {
-    threads: Table,
+    threads: Threads,
     crew: Arc<Mutex<Crew>>,
 }
 
@@ -52,7 +52,7 @@ struct Crew {
 
 /// The threads by slot; the gate's mutex is always taken before this one.
 #[derive(Clone, Debug, Default)]
-struct Table(Arc<Mutex<Vec<Option<Thread>>>>);
+struct Threads(Arc<Mutex<Vec<Option<Thread>>>>);
 
 #[derive(Debug)]
 struct Thread {
@@ -100,7 +100,7 @@ fn connect(mut url: Url, settings: Option<Settings>) -> Result<Arc<Owner>, Error
 /// Starts the engine with that many threads.
 fn start(workers: usize, limits: Limits) -> Result<Arc<Gate>, Error> {
     record_panics();
-    let threads = Table::default();
+    let threads = Threads::default();
     let crew = Arc::new(Mutex::new(Crew::default()));
     let engine = Inline { threads: threads.clone(), crew: crew.clone() };
     let gate = Gate::new(limits, (workers, 0), Box::new(engine));
@@ -108,8 +108,8 @@ fn start(workers: usize, limits: Limits) -> Result<Arc<Gate>, Error> {
     let ended = Arc::new(Ended { gate: gate.clone(), threads, crew: crew.clone() });
     lock(&crew).ended = Arc::downgrade(&ended);
     for _ in 0..workers {
-        let place = ended.enter();
-        hire(&ended, place).map_err(|error| {
+        let seat = ended.enter();
+        hire(&ended, seat).map_err(|error| {
             let error = Error::unavailable(format!("no thread can be started: {error}"));
             gate.end(&error);
             error
@@ -122,12 +122,12 @@ fn lock(crew: &Mutex<Crew>) -> MutexGuard<'_, Crew> {
     crew.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts a thread for a place; one that has none yet takes one by itself.
-fn hire(ended: &Arc<Ended>, place: Option<Place>) -> io::Result<()> {
+/// Starts a thread for a seat; one that has none yet takes one by itself.
+fn hire(ended: &Arc<Ended>, seat: Option<Seat>) -> io::Result<()> {
     lock(&ended.crew).alive += 1;
     let hired = ended.clone();
     let name = "outboard-inline".to_owned();
-    let spawned = std::thread::Builder::new().name(name).spawn(move || hired.work(place));
+    let spawned = std::thread::Builder::new().name(name).spawn(move || hired.work(seat));
     if spawned.is_err() {
         lock(&ended.crew).alive -= 1;
     }
@@ -139,7 +139,7 @@ fn hire(ended: &Arc<Ended>, place: Option<Place>) -> io::Result<()> {
 #[derive(Debug)]
 struct Ended {
     gate: Arc<Gate>,
-    threads: Table,
+    threads: Threads,
     crew: Arc<Mutex<Crew>>,
 }
 
@@ -150,7 +150,7 @@ impl Drop for Ended {
 }
 
 /// A slot, and what is sent to it.
-struct Place {
+struct Seat {
     number: usize,
     slot: SlotId,
     received: mpsc::Receiver<Attempt>,
@@ -158,7 +158,7 @@ struct Place {
 
 impl Ended {
     /// Makes a slot; `None` if the engine is ending.
-    fn enter(&self) -> Option<Place> {
+    fn enter(&self) -> Option<Seat> {
         let (attempts, received) = mpsc::channel();
         self.gate.report(|reports| {
             let slot = reports.slot_up()?;
@@ -171,13 +171,13 @@ impl Ended {
             self.threads.attach(slot, thread);
             reports.up(number, std::process::id(), Duration::ZERO);
             reports.serves(slot);
-            Some(Place { number, slot, received })
+            Some(Seat { number, slot, received })
         })
     }
 
     /// What one thread does until its channel closes.
-    fn work(&self, place: Option<Place>) {
-        if let Some(Place { number, slot, received }) = place.or_else(|| self.enter()) {
+    fn work(&self, seat: Option<Seat>) {
+        if let Some(Seat { number, slot, received }) = seat.or_else(|| self.enter()) {
             received.into_iter().for_each(|one| self.execute(slot, number, &one));
             let lost =
                 WorkerLoss { worker: number, pid: std::process::id(), ..WorkerLoss::default() };
@@ -218,7 +218,7 @@ fn run(one: &Attempt, worker: usize, max_payload: usize) -> (Result<Payload, Fai
     (result, Usage { run_ns, ..Usage::default() })
 }
 
-impl Table {
+impl Threads {
     fn lock(&self) -> MutexGuard<'_, Vec<Option<Thread>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -292,14 +292,6 @@ impl Engine for Inline {
         }
     }
 
-    fn kill(&mut self, _: SlotId, _: TaskId) -> bool {
-        false
-    }
-
-    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
-        self.threads.with(slot, |thread| thread.revoke(task)).unwrap_or(false)
-    }
-
     fn withdraw(&mut self, slot: SlotId) -> Vec<TaskId> {
         let revoke_all = |thread: &mut Thread| {
             let sent = thread.sent.iter().map(|(task, _)| *task);
@@ -317,33 +309,6 @@ impl Engine for Inline {
         if let Some(thread) = self.threads.lock().get_mut(slot.index()) {
             *thread = None;
         }
-    }
-
-    fn standby(&self) -> usize {
-        0
-    }
-
-    fn promote(&mut self, _: SlotId) {}
-
-    fn demote(&mut self, slot: SlotId) {
-        self.forget(slot);
-    }
-
-    fn dismiss(&mut self, slot: Option<SlotId>) {
-        // Its thread ends with its channel, and reports that.
-        if let Some(slot) = slot {
-            self.forget(slot);
-        }
-    }
-
-    fn keep(&mut self, workers: usize) {
-        let (ended, missing) = {
-            let crew = lock(&self.crew);
-            (crew.ended.upgrade(), workers.saturating_sub(crew.alive))
-        };
-        let Some(ended) = ended else { return };
-        // Without another thread, those that there are go on.
-        let _ = (0..missing).try_for_each(|_| hire(&ended, None));
     }
 
     fn shutdown(&mut self) {
@@ -367,5 +332,30 @@ impl Engine for Inline {
 
     fn worker(&self, slot: SlotId) -> usize {
         self.threads.with(slot, |thread| thread.number).unwrap_or(0)
+    }
+
+    fn pool(&mut self) -> Option<&mut dyn Pool> {
+        Some(self)
+    }
+}
+
+impl Pool for Inline {
+    fn keep(&mut self, workers: usize) {
+        let (ended, missing) = {
+            let crew = lock(&self.crew);
+            (crew.ended.upgrade(), workers.saturating_sub(crew.alive))
+        };
+        let Some(ended) = ended else { return };
+        // Without another thread, those that there are go on.
+        let _ = (0..missing).try_for_each(|_| hire(&ended, None));
+    }
+
+    fn dismiss(&mut self, slot: SlotId) {
+        // Its thread ends with its channel, and reports that.
+        self.forget(slot);
+    }
+
+    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.threads.with(slot, |thread| thread.revoke(task)).unwrap_or(false)
     }
 }

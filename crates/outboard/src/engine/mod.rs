@@ -28,7 +28,7 @@ use crate::value::scatter::home::Workers;
 
 pub(crate) use gate::{Gate, Limits};
 
-/// What an engine does; everything else is the gate's.
+/// What every engine does; everything else is the gate's.
 ///
 /// All methods are called under the gate's mutex, so none may block. An engine
 /// reports back through [`Gate::report`].
@@ -46,12 +46,6 @@ pub(crate) trait Engine: Debug + Send {
     /// Nobody wants this task any more: takes it back, or asks it to stop.
     fn stop(&mut self, slot: SlotId, task: TaskId) -> Stopped;
 
-    /// Kills a slot for a task that was asked to stop, unless that has ended.
-    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool;
-
-    /// Takes back a task, unless it has started.
-    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool;
-
     /// Takes back all that has not started at a slot.
     fn withdraw(&mut self, slot: SlotId) -> Vec<TaskId>;
 
@@ -61,51 +55,35 @@ pub(crate) trait Engine: Debug + Send {
     /// Forgets a slot that is down.
     fn forget(&mut self, slot: SlotId);
 
-    /// How many workers are ready and have no slot.
-    fn standby(&self) -> usize;
-
-    /// Gives a slot to a worker that stands by.
-    fn promote(&mut self, slot: SlotId);
-
-    /// Takes the slot from a worker that has nothing to do: it stands by.
-    fn demote(&mut self, slot: SlotId);
-
-    /// Lets a worker go that has nothing to do: that of a slot, or one of those
-    /// that stand by.
-    fn dismiss(&mut self, slot: Option<SlotId>);
-
-    /// How many workers there are to be from now on, slot or not.
-    fn keep(&mut self, workers: usize);
-
     /// Ends the engine; what it runs is not wanted. Reports `ended` later.
     fn shutdown(&mut self);
+
+    /// The workers, for a snapshot, each with its slot.
+    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)>;
+
+    /// The workers, where they are this client's own.
+    fn pool(&mut self) -> Option<&mut dyn Pool> {
+        None
+    }
+
+    /// Those who wait for a slot, where they do not get one as soon as they are ready.
+    fn reserve(&mut self) -> Option<&mut dyn Reserve> {
+        None
+    }
+
+    /// What there is elsewhere, where the workers are not this client's own.
+    fn cluster(&self) -> Option<ClusterSize> {
+        None
+    }
 
     /// Who holds scattered values beside this process, and is told to forget them.
     fn holders(&self) -> Result<Option<Arc<dyn Workers>>, Error> {
         Ok(None)
     }
 
-    /// The workers, for a snapshot, each with its slot.
-    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)>;
-
     /// The number of a slot's worker, for events.
     fn worker(&self, slot: SlotId) -> usize {
         slot.index() + 1
-    }
-
-    /// The slot of a worker that can be replaced by another one.
-    fn replaceable(&self, _worker: usize) -> Option<SlotId> {
-        None
-    }
-
-    /// How many workers there are, where that is not for the gate to say.
-    fn size(&self) -> Option<usize> {
-        None
-    }
-
-    /// Cores and memory in bytes, where they are not this machine's.
-    fn hosts(&self) -> Option<(usize, u64)> {
-        None
     }
 
     /// How long a slot has had a task, in nanoseconds, where it is a place in
@@ -113,6 +91,52 @@ pub(crate) trait Engine: Debug + Send {
     fn held_ns(&self, _: SlotId, _: TaskId, _: Instant) -> Option<u64> {
         None
     }
+}
+
+/// Workers that this client starts and ends. Each has a queue of tasks that were sent
+/// ahead to it.
+pub(crate) trait Pool {
+    /// How many workers there are to be from now on, slot or not.
+    fn keep(&mut self, workers: usize);
+
+    /// Lets the worker of a slot go, which has nothing to do.
+    fn dismiss(&mut self, slot: SlotId);
+
+    /// Takes back a task, unless it has started.
+    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool;
+
+    /// Kills a slot for a task that was asked to stop, unless that has ended.
+    fn kill(&mut self, _: SlotId, _: TaskId) -> bool {
+        false
+    }
+
+    /// The slot of a worker that can be replaced by another one.
+    fn replaceable(&self, _worker: usize) -> Option<SlotId> {
+        None
+    }
+}
+
+/// Those who **stand by**: ready, and without a slot.
+pub(crate) trait Reserve {
+    /// How many there are.
+    fn standby(&self) -> usize;
+
+    /// Gives a slot to one of them.
+    fn promote(&mut self, slot: SlotId);
+
+    /// Takes the slot from a worker that has nothing to do: it stands by.
+    fn demote(&mut self, slot: SlotId);
+
+    /// Lets one of them go.
+    fn release(&mut self);
+}
+
+/// What a cluster has, whoever uses it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClusterSize {
+    pub(crate) workers: usize,
+    pub(crate) cores: usize,
+    pub(crate) memory_bytes: u64,
 }
 
 /// Bytes to be written after the mutex is released.

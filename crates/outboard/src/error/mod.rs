@@ -83,12 +83,33 @@ pub(crate) enum Repr {
     TimedOut { stage: Stage, timeout: Duration },
     Cancelled,
     Overloaded { retry_after: Duration, bound: Bound },
-    TooLarge { what: &'static str, bytes: u64, limit: u64 },
+    TooLarge { what: Oversized, bytes: u64, limit: u64 },
     UnknownTask { name: String, advice: &'static str },
     Codec { what: &'static str, type_name: Cow<'static, str>, source: CodecError },
     InvalidUrl { url: String, reason: String },
     Unavailable { reason: String },
     Closed { reason: &'static str },
+}
+
+/// What was larger than its bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Oversized {
+    Arguments,
+    Result,
+    Scattered,
+    /// All scattered values that are held.
+    AllScattered,
+}
+
+impl fmt::Display for Oversized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Arguments => "arguments",
+            Self::Result => "result",
+            Self::Scattered => "a scattered value",
+            Self::AllScattered => "scattered values, all together,",
+        })
+    }
 }
 
 /// Which bound of the queue was met.
@@ -217,7 +238,7 @@ impl Error {
 
     /// Whether it was the arguments that were too large, and not the result.
     pub fn is_arguments_too_large(&self) -> bool {
-        matches!(&*self.0, Repr::TooLarge { what: "arguments", .. })
+        matches!(&*self.0, Repr::TooLarge { what: Oversized::Arguments, .. })
     }
 
     /// Whether the engine could not be reached or started.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::engine::owner::Owner;
+use crate::error::Error;
 use crate::ids::TaskId;
 
 pub use crate::front::story::Story;
@@ -116,12 +117,25 @@ impl Admin {
     /// If there are too many, those that are not needed finish what they run, and
     /// leave.
     ///
+    /// # Errors
+    ///
+    /// `Unavailable` on a cluster, which has the workers that it has; `Closed` after
+    /// [`shutdown`](crate::Client::shutdown).
+    ///
     /// # Panics
     ///
     /// If it is 0.
-    pub fn scale(&self, workers: usize) {
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+    /// client.admin().scale(8)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn scale(&self, workers: usize) -> Result<(), Error> {
         assert!(workers > 0, "at least one worker is needed");
-        self.owner.gate().scale(workers);
+        self.owner.gate().scale(workers)
     }
 }
 

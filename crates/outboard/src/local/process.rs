@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "this module owns the raw system calls about processes")]
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -13,9 +14,6 @@ use std::sync::Arc;
 use libc::c_int;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-
-/// How the name of the thread that executes tasks begins.
-pub(crate) const THREAD: &str = "outboard-w";
 
 /// Closes everything that was inherited beyond stdin, stdout and stderr.
 ///
@@ -39,32 +37,31 @@ pub(crate) fn close_inherited() {
     }
 }
 
-/// A worker's socket, watched for something.
-pub(super) type Watched = AsyncFd<Arc<UnixStream>>;
+/// A descriptor that is watched for something.
+pub(super) type Watched<T> = AsyncFd<Arc<T>>;
 
-/// Has the current runtime watch a socket. For one interest only: tokio's own socket
+/// What owns the one descriptor that it has, for as long as it lives.
+pub(super) trait Owning: AsRawFd {}
+
+impl Owning for OwnedFd {}
+impl Owning for UnixStream {}
+
+/// Has the current runtime watch a descriptor. For one interest only: tokio's own socket
 /// always has both, and then each task that a worker reads wakes this process, for
 /// there is room again.
-pub(super) fn watch(stream: Arc<UnixStream>, interest: Interest) -> io::Result<Watched> {
-    // SAFETY: the stream owns its descriptor, which stays open, and the same one, for
-    // as long as it lives; the value keeps it alive, and never gives up or replaces it.
-    Ok(unsafe { AsyncFd::register_with_interest(stream, interest)? })
+pub(super) fn watch<T: Owning>(owner: Arc<T>, interest: Interest) -> io::Result<Watched<T>> {
+    // SAFETY: both types of [`Owning`] own their descriptor, which stays open, and the same
+    // one, for as long as they live; the value keeps it alive, and never gives up or
+    // replaces it.
+    Ok(unsafe { AsyncFd::register_with_interest(owner, interest)? })
 }
 
-/// Whether the thread of a worker process that executes tasks waits for
-/// something.
-pub(super) fn is_asleep(pid: u32) -> bool {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let mut threads: Vec<u32> =
-        threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    threads.sort_unstable();
-    // In a test binary it is not the first one. Those that it starts inherit
-    // its name.
-    let stat = |thread: &u32| std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat"));
-    let mut stats = threads.iter().filter_map(|thread| stat(thread).ok());
-    let named = stats.find(|stat| stat.contains(&format!("({THREAD}")));
-    let own = named.or_else(|| stat(&pid).ok()).unwrap_or_default();
-    own.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('S'))
+/// Whether a thread of a process waits for something; `false` if it is not there.
+pub(super) fn is_asleep(pid: u32, thread: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat"));
+    let stat = stat.unwrap_or_default();
+    // The thread's name before it is in brackets, and may hold anything.
+    stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('S'))
 }
 
 /// Has the whole process group of this worker killed when its parent ends.
@@ -96,13 +93,26 @@ extern "C" fn kill_own_group(_: c_int) {
     unsafe { libc::kill(0, libc::SIGKILL) };
 }
 
-/// How a process ended, and the most memory that it had resident.
+/// How a process ended, and what it used.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reaped {
     pub(super) status: Option<ExitStatus>,
-    pub(super) peak_bytes: Option<u64>,
+    /// The most memory that it had resident, as the system counts.
+    resident_bytes: u64,
     /// CPU time of its whole life.
     pub(super) cpu_ns: Option<u64>,
+}
+
+impl Reaped {
+    /// The most memory that it had resident, if that is its own: the kernel starts a
+    /// child's count with the peak of the process that started it, so one that is no
+    /// higher says nothing. Reads a file.
+    pub(super) fn peak_bytes(&self) -> Option<u64> {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let own: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+        (self.resident_bytes > own * 1024).then_some(self.resident_bytes)
+    }
 }
 
 /// Reaps a child that has ended; `None` if it has not.
@@ -117,22 +127,13 @@ pub(super) fn reap(pid: u32) -> Option<Reaped> {
     let result = unsafe { libc::wait4(pid as c_int, &mut status, libc::WNOHANG, &mut usage) };
     match result {
         0 => None,
-        -1 => Some(Reaped { status: None, peak_bytes: None, cpu_ns: None }),
+        -1 => Some(Reaped { status: None, resident_bytes: 0, cpu_ns: None }),
         _ => {
             let status = Some(ExitStatus::from_raw(status));
             let cpu_ns = Some(ns(usage.ru_utime) + ns(usage.ru_stime));
-            Some(Reaped { status, peak_bytes: peak(kib(&usage)), cpu_ns })
+            Some(Reaped { status, resident_bytes: kib(&usage), cpu_ns })
         }
     }
-}
-
-/// A child's peak, if it is its own: the kernel starts a child's count with the
-/// peak of the process that started it, so one that is no higher says nothing.
-fn peak(child_bytes: u64) -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let own: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    (child_bytes > own * 1024).then_some(child_bytes)
 }
 
 fn ns(time: libc::timeval) -> u64 {

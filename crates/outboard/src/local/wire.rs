@@ -17,7 +17,7 @@ use crate::value::codec::encode_into;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
@@ -29,7 +29,7 @@ pub(crate) enum ToWorker {
     /// it. `level` is that of the events that the server shows, from 0 (none) to 5.
     Welcome { number: u32, max_payload: u64, niceness: i32, level: u8, limits: WorkerLimits },
     /// Execute a task; the payload, wherever it lies, is its arguments.
-    Run(Run, Place),
+    Run(Call, Place),
     /// A scattered value that tasks from now on may refer to, as a descriptor
     /// beside this.
     Share { id: u64 },
@@ -42,8 +42,8 @@ pub(crate) enum ToWorker {
 pub(crate) enum FromWorker {
     /// The process has come as far as `init`.
     Hello { version: u32, digest: u64 },
-    /// It executes tasks from now on.
-    Ready,
+    /// It executes tasks from now on, on that thread: its number in the system.
+    Ready { thread: u32 },
     /// A task's result is the payload.
     Done { seq: u64, usage: Usage, place: Place },
     /// A task has no result.
@@ -58,7 +58,7 @@ pub(crate) enum FromWorker {
 
 /// A task to execute, without its arguments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Run {
+pub(crate) struct Call {
     pub(crate) seq: u64,
     pub(crate) function: FunctionRef,
     pub(crate) attempt: u32,
@@ -195,13 +195,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::error::Panic;
+    use crate::error::{Oversized, Panic};
     use crate::task::outcome::RunError;
 
     fn run_message(seq: u64) -> ToWorker {
         let function = FunctionRef::Index(3);
-        let run = Run { seq, function, attempt: 1, deadline_ns: 0, context: None };
-        ToWorker::Run(run, Place::Frame)
+        let call = Call { seq, function, attempt: 1, deadline_ns: 0, context: None };
+        ToWorker::Run(call, Place::Frame)
     }
 
     fn arrive(inbox: &mut Inbox, bytes: &[u8]) {
@@ -280,12 +280,12 @@ mod tests {
             let failed = |failure| FromWorker::Failed { seq, usage, failure };
             let message = [
                 FromWorker::Hello { version: cpu as u32, digest: seq },
-                FromWorker::Ready,
+                FromWorker::Ready { thread: cpu as u32 },
                 FromWorker::Done { seq, usage, place: Place::Arena { offset: cpu, bytes: memory } },
                 FromWorker::Skipped { seq },
                 failed(Failure::Panicked(panic)),
                 failed(Failure::Codec(codec)),
-                failed(Failure::TooLarge { bytes: cpu, limit: memory }),
+                failed(Failure::TooLarge { what: Oversized::Result, bytes: cpu, limit: memory }),
                 failed(Failure::UnknownTask),
             ].into_iter().nth(which).expect("there are eight");
             let mut bytes = Vec::new();

@@ -7,6 +7,7 @@ use crate::ids::TaskId;
 use crate::observe::event::RecycleReason;
 use crate::observe::figures::{FunctionSnapshot, TenantSnapshot};
 use crate::observe::roster::{CrashReport, PanicReport, Restarts};
+use crate::task::cgroup::OwnGroups;
 
 /// The state of an engine at one moment: tasks, workers, the queue, counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,13 +212,11 @@ impl Host {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
 
-    /// Memory of the machine or of the cgroup, whichever is less.
+    /// Memory of the machine, or what the control groups of this process leave of it;
+    /// 0 where not known.
     pub(crate) fn memory_bytes() -> u64 {
-        let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-        let limit = limits
-            .iter()
-            .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
-        limit.chain(machine_memory_bytes()).min().unwrap_or(0)
+        let limit = OwnGroups::find().memory_limit(|file| std::fs::read_to_string(file).ok());
+        limit.into_iter().chain(machine_memory_bytes()).min().unwrap_or(0)
     }
 }
 

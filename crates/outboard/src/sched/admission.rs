@@ -26,12 +26,12 @@
 //! is an estimate.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::error::Bound;
-
 /// In what time a sample loses half its weight.
-pub(crate) const HALF_LIFE: Duration = Duration::from_secs(10);
+const HALF_LIFE: Duration = Duration::from_secs(10);
 
 /// How many samples count.
 const WINDOW: f64 = 32.0;
@@ -97,18 +97,41 @@ impl Estimate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     /// Half of the bounds of the whole queue.
-    pub(crate) half_of_all: bool,
+    half_of_all: bool,
     /// Half of the bound of its tenant.
-    pub(crate) half_of_own: bool,
+    half_of_own: bool,
 }
 
 impl Part {
     pub(crate) const WHOLE: Self = Self { half_of_all: false, half_of_own: false };
+
+    /// Its part of a bound of the whole queue.
+    pub(crate) fn of_all(self, limit: usize) -> usize {
+        part(limit, self.half_of_all)
+    }
+
+    /// Its part of a bound of its tenant.
+    pub(crate) fn of_own(self, limit: usize) -> usize {
+        part(limit, self.half_of_own)
+    }
+
+    /// Its part of the longest wait.
+    pub(crate) fn of_wait(self, limit: Duration) -> Duration {
+        if self.half_of_all { limit / 2 } else { limit }
+    }
 }
 
 /// Half of a bound, rounded up, or all of it.
-pub(crate) fn part(limit: usize, half: bool) -> usize {
+fn part(limit: usize, half: bool) -> usize {
     if half { limit.div_ceil(2) } else { limit }
+}
+
+/// What a submit may fill, and whether it was promised that.
+#[derive(Debug)]
+#[must_use = "a promise is kept or broken"]
+pub(crate) struct Claim {
+    pub(crate) part: Part,
+    promised: bool,
 }
 
 /// What is known of the way ahead when a submit is refused.
@@ -172,39 +195,34 @@ impl Admission {
         self.busy_since = waiting.then_some(now);
     }
 
-    /// Whether a submit is taken; `met` says which bound it meets if it may fill
-    /// so much of them, and `tenant` gives what its tenant is known by.
-    pub(crate) fn admit(
-        &mut self,
-        now: Instant,
-        tenant: impl Fn() -> u64,
-        met: impl Fn(Part) -> Option<Bound>,
-    ) -> Result<(), Bound> {
+    /// How much of the bounds a submit may fill that comes now. It uses up a promise if
+    /// its tenant has one due; then `settle` is to be told what came of that.
+    pub(crate) fn claim(&mut self, now: Instant, tenant: Option<&Arc<str>>) -> Claim {
         if self.noted == 0 {
-            return met(Part::WHOLE).map_or(Ok(()), Err);
+            return Claim { part: Part::WHOLE, promised: false };
         }
         self.forget(now);
-        let part = self.part(tenant());
-        if !self.claim(now, tenant()) {
-            return met(part).map_or(Ok(()), Err);
-        }
-        match met(Part::WHOLE) {
-            None => {
-                self.stretch /= 1.0 + 1.0 / STEP / KEPT_FOR_ONE_BROKEN;
-                self.stretch = self.stretch.max(1.0);
-                Ok(())
-            }
-            Some(bound) => {
-                self.stretch = (self.stretch * (1.0 + 1.0 / STEP)).min(MAX_STRETCH);
-                Err(bound)
+        let tenant = digest(tenant);
+        let half_of_own = self.promises.contains_key(&tenant);
+        match self.take_promise(now, tenant) {
+            true => Claim { part: Part::WHOLE, promised: true },
+            false => {
+                Claim { part: Part { half_of_all: self.noted > 0, half_of_own }, promised: false }
             }
         }
     }
 
-    /// How much of the bounds is for those who were promised nothing.
-    pub(crate) fn part(&self, tenant: u64) -> Part {
-        let half_of_own = self.promises.contains_key(&tenant);
-        Part { half_of_all: self.noted > 0, half_of_own }
+    /// Whether a submit was taken: if that was promised, the next promises are due a
+    /// little earlier, or later.
+    pub(crate) fn settle(&mut self, claim: &Claim, taken: bool) {
+        match taken {
+            _ if !claim.promised => {}
+            true => {
+                self.stretch /= 1.0 + 1.0 / STEP / KEPT_FOR_ONE_BROKEN;
+                self.stretch = self.stretch.max(1.0);
+            }
+            false => self.stretch = (self.stretch * (1.0 + 1.0 / STEP)).min(MAX_STRETCH),
+        }
     }
 
     /// How much of the bounds is for anyone.
@@ -213,7 +231,13 @@ impl Admission {
     }
 
     /// When a submit that was refused should come back.
-    pub(crate) fn promise(&mut self, now: Instant, tenant: u64, ahead: Ahead) -> Duration {
+    pub(crate) fn promise(
+        &mut self,
+        now: Instant,
+        tenant: Option<&Arc<str>>,
+        ahead: Ahead,
+    ) -> Duration {
+        let tenant = digest(tenant);
         let interval_ns = self.interval.mean_ns(now).unwrap_or(ahead.interval.as_nanos() as f64);
         let interval_ns = interval_ns * self.stretch;
         let before = self.before(tenant);
@@ -246,7 +270,7 @@ impl Admission {
     }
 
     /// Uses up a promise that is due.
-    fn claim(&mut self, now: Instant, tenant: u64) -> bool {
+    fn take_promise(&mut self, now: Instant, tenant: u64) -> bool {
         let Some(own) = self.promises.get_mut(&tenant) else { return false };
         let Some(_) = own.pop(now) else { return false };
         self.noted -= 1;
@@ -271,6 +295,13 @@ impl Admission {
         });
         self.noted -= forgotten;
     }
+}
+
+/// What promises know a tenant by: its number may be another's by then.
+fn digest(name: Option<&Arc<str>>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn nanoseconds(ns: f64) -> Duration {

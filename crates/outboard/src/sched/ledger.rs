@@ -35,8 +35,8 @@ use crate::ids::{SlotId, Tagged, TaskId, TenantId, WaiterId};
 use crate::observe::event::{EventKind, RunUsage};
 use crate::observe::figures::{Book, Sums};
 use crate::observe::record::{Record, tell};
-use crate::sched::admission::part;
-use crate::sched::placement::Place;
+use crate::sched::admission::Part;
+use crate::sched::shares::{QueuePlace, Queued};
 use crate::sched::stamp::Stamp;
 use crate::task::outcome::Usage;
 use crate::task::registry::Function;
@@ -93,28 +93,6 @@ pub(crate) struct Bounds {
     pub(crate) bytes: usize,
 }
 
-/// What the queue holds, with the task that is submitted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fill {
-    bounds: Bounds,
-    queued: usize,
-    bytes: usize,
-}
-
-impl Fill {
-    /// The bound that is broken; of tasks, half of the bound or all of it.
-    pub(crate) fn broken(self, half: bool) -> Option<Bound> {
-        let Bounds { tasks, bytes } = self.bounds;
-        if self.queued > part(tasks, half) {
-            Some(Bound::Tasks(tasks))
-        } else if self.bytes > bytes {
-            Some(Bound::Bytes(bytes))
-        } else {
-            None
-        }
-    }
-}
-
 /// The most submits, of all tasks together, that wait for the task of another.
 const MAX_SHARERS: usize = 1 << 16;
 
@@ -133,28 +111,19 @@ pub(crate) enum Leave {
 /// What a waiter is given, with the handle to give it through.
 pub(crate) type Settled<W> = (W, Result<Reply, Error>);
 
-/// What became of a submit.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Submitted {
-    /// A new task, which wants a place in the queue.
-    New(WaiterId, TaskId),
-    /// The task of an earlier submit, whose priority may have risen.
-    Joined(WaiterId, TaskId),
-}
-
 /// What placement has to do after a task changed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Next {
     /// Nothing: the event was late, or others still wait.
     Nothing,
     /// The task is gone; this was its place.
-    Ended(Place),
+    Ended(QueuePlace),
     /// The task waits again, at its old place.
-    Requeue(TaskId),
+    Requeue(QueuePlace, Queued),
 }
 
 /// Numbers of tasks since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) submitted: u64,
     pub(crate) coalesced: u64,
@@ -193,12 +162,12 @@ pub(crate) struct Task {
     retries: u32,
     /// How many workers died with this task in front of them, not started.
     doubts: u8,
-    pub(crate) submitted: Stamp,
-    state: State,
+    submitted: Stamp,
+    position: Position,
     /// Whether its first waiter has a timeout.
-    pub(crate) hurried: bool,
+    hurried: bool,
     /// How long its function ran of late, where that is steady.
-    pub(crate) steady_ns: Option<NonZeroU64>,
+    steady_ns: Option<NonZeroU64>,
     /// The span of its first submit.
     pub(crate) origin: Option<Arc<Origin>>,
     waiters: Waiters,
@@ -214,9 +183,9 @@ struct Seldom {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Queued(Place),
-    Placed(Place, SlotId),
+enum Position {
+    Queued(QueuePlace),
+    Placed(QueuePlace, SlotId),
 }
 
 /// The waiters of one task; nearly always one.
@@ -259,64 +228,50 @@ impl<W> Ledger<W> {
         }
     }
 
-    /// Takes a submit, or refuses it because the queue is full: of tasks, or of
-    /// submits that would share the task of another. `admit` gives a new task
-    /// its place in the queue, or says which bound it meets.
-    pub(crate) fn submit(
-        &mut self,
-        now: Instant,
-        request: Request<'_>,
-        handle: W,
-        tenant: TenantId,
-        admit: impl FnOnce(Fill) -> Result<Place, Bound>,
-    ) -> Result<Submitted, Bound> {
-        let key = Key::of(&request).map(Arc::new);
-        if let Some(task) = key.as_ref().and_then(|key| self.keys.get(key).copied()) {
-            if self.waiters.len() - self.tasks.len() >= MAX_SHARERS {
-                return Err(self.refuse(&request, tenant, Bound::Sharers(MAX_SHARERS)));
-            }
-            self.counts.coalesced += 1;
-            return Ok(self.join(now, task, handle, request.options));
-        }
-        match admit(self.fill(request.args.len())) {
-            Err(bound) => Err(self.refuse(&request, tenant, bound)),
-            Ok(place) => Ok(self.create(now, request, key, handle, place)),
-        }
-    }
-
-    fn refuse(&mut self, request: &Request<'_>, tenant: TenantId, bound: Bound) -> Bound {
-        self.refused(request.function, tenant);
-        bound
-    }
-
     /// A submit was refused.
     pub(crate) fn refused(&mut self, function: &'static Function, tenant: TenantId) {
         self.counts.refused += 1;
         self.book.note(function, tenant, |figures| figures.refused += 1);
     }
 
-    fn create(
+    /// The task of an earlier submit that a submit with this key shares, if it is in
+    /// flight.
+    ///
+    /// # Errors
+    ///
+    /// The bound on those who share, if it is met.
+    pub(crate) fn shared(&self, key: &Key) -> Result<Option<TaskId>, Bound> {
+        match self.keys.get(key) {
+            Some(_) if self.waiters.len() - self.tasks.len() >= MAX_SHARERS => {
+                Err(Bound::Sharers(MAX_SHARERS))
+            }
+            task => Ok(task.copied()),
+        }
+    }
+
+    /// Takes a submit as a new task, which is to wait at that place.
+    pub(crate) fn insert(
         &mut self,
         now: Instant,
         request: Request<'_>,
         key: Option<Arc<Key>>,
+        place: QueuePlace,
         handle: W,
-        place: Place,
-    ) -> Submitted {
+    ) -> (WaiterId, Queued) {
         let tag = self.tag();
-        let task = TaskId(Tagged::new(self.tasks.vacant_key(), tag));
-        let waiter = self.enter(now, task, handle, request.options.timeout);
+        let id = TaskId(Tagged::new(self.tasks.vacant_key(), tag));
+        let waiter = self.enter(now, id, handle, request.options.timeout);
         if let Some(record) = &mut self.record {
-            record.push_often(|| story::taken(task, &request, self.queued));
+            record.push_often(|| story::taken(id, &request, self.queued));
         }
         self.bytes += request.args.len();
         self.queued += 1;
         self.counts.submitted += 1;
         self.book.note(request.function, place.tenant, |figures| figures.submitted += 1);
         if let Some(key) = &key {
-            self.keys.insert(key.clone(), task);
+            self.keys.insert(key.clone(), id);
         }
-        self.tasks.insert(Task {
+        let task = Task {
             tag,
             function: request.function,
             args: request.args,
@@ -324,17 +279,27 @@ impl<W> Ledger<W> {
             retries: request.options.retries,
             doubts: 0,
             submitted: now.into(),
-            state: State::Queued(place),
+            position: Position::Queued(place),
             hurried: request.options.timeout.is_some(),
             steady_ns: request.steady_ns,
             origin: request.origin,
             waiters: Waiters::One(waiter),
             seldom: Seldom::of(key, request.options.grace),
-        });
-        Submitted::New(waiter, task)
+        };
+        let queued = task.queued(id);
+        self.tasks.insert(task);
+        (waiter, queued)
     }
 
-    fn join(&mut self, now: Instant, id: TaskId, handle: W, options: &Options) -> Submitted {
+    /// Takes a submit that shares the task of an earlier one; gives the task's place, if
+    /// the submit has a better priority.
+    pub(crate) fn join(
+        &mut self,
+        now: Instant,
+        id: TaskId,
+        options: &Options,
+        handle: W,
+    ) -> (WaiterId, Option<QueuePlace>) {
         let waiter = self.enter(now, id, handle, options.timeout);
         let task = self.tasks.get_mut(id.0.key()).expect("keys lead to living tasks");
         task.waiters.push(waiter);
@@ -342,8 +307,10 @@ impl<W> Ledger<W> {
         if options.grace > task.grace() {
             task.seldom.get_or_insert_default().grace = options.grace;
         }
+        let place = Some(task.place()).filter(|place| place.priority() < options.priority);
+        self.counts.coalesced += 1;
         tell(&mut self.record, || EventKind::Joined { task: id });
-        Submitted::Joined(waiter, id)
+        (waiter, place)
     }
 
     fn enter(
@@ -370,18 +337,36 @@ impl<W> Ledger<W> {
         self.last_tag
     }
 
-    /// What the queue would hold with one more task of that size.
-    pub(crate) fn fill(&self, bytes: usize) -> Fill {
-        let bytes = self.bytes.saturating_add(bytes);
-        Fill { bounds: self.bounds, queued: self.queued + 1, bytes }
+    /// The bound that one more task of that size would break, if it may fill so much.
+    pub(crate) fn full(&self, bytes: usize, part: Part) -> Option<Bound> {
+        let Bounds { tasks, bytes: most } = self.bounds;
+        if self.queued >= part.of_all(tasks) {
+            Some(Bound::Tasks(tasks))
+        } else if self.bytes.saturating_add(bytes) > most {
+            Some(Bound::Bytes(most))
+        } else {
+            None
+        }
+    }
+
+    /// How many more small tasks the queue takes, if they may fill so much.
+    pub(crate) fn places(&self, part: Part) -> usize {
+        match self.full(0, part) {
+            Some(_) => 0,
+            None => part.of_all(self.bounds.tasks) - self.queued,
+        }
     }
 
     /// A living task.
     pub(crate) fn task(&self, id: TaskId) -> Option<&Task> {
+        #[cfg(test)]
+        tests::LOOKUPS.set(tests::LOOKUPS.get() + 1);
         self.tasks.get(id.0.key()).filter(|task| task.tag == id.0.tag())
     }
 
     fn task_mut(&mut self, id: TaskId) -> Option<&mut Task> {
+        #[cfg(test)]
+        tests::LOOKUPS.set(tests::LOOKUPS.get() + 1);
         self.tasks.get_mut(id.0.key()).filter(|task| task.tag == id.0.tag())
     }
 
@@ -411,18 +396,24 @@ impl<W> Ledger<W> {
         match &task.waiters {
             Waiters::One(id) => deadline(*id),
             Waiters::Many(ids) => {
-                let deadlines: Option<Vec<_>> = ids.iter().map(|id| deadline(*id)).collect();
-                deadlines?.into_iter().max()
+                let (first, rest) = (deadline(*ids.first()?)?, ids.iter().skip(1));
+                rest.copied().try_fold(first, |last, id| Some(last.max(deadline(id)?)))
             }
         }
     }
 
-    /// A queued task was given to a slot.
-    pub(crate) fn placed(&mut self, id: TaskId, slot: SlotId) {
-        let Some(task) = self.task_mut(id) else { return };
-        let State::Queued(place) = task.state else { return };
-        task.state = State::Placed(place, slot);
-        self.queued -= 1;
+    /// A queued task was given to a slot: gives the task.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub(crate) fn placed(&mut self, id: TaskId, slot: SlotId) -> &Task {
+        let task = self.task(id).expect("the queue holds living tasks only");
+        if let Position::Queued(place) = task.position {
+            self.tasks[id.0.key()].position = Position::Placed(place, slot);
+            self.queued -= 1;
+        }
+        &self.tasks[id.0.key()]
     }
 
     /// A placed task was taken back before it started; it did not count as an
@@ -434,17 +425,18 @@ impl<W> Ledger<W> {
 
     fn waits_again(&mut self, id: TaskId) -> Next {
         let Some(task) = self.task_mut(id) else { return Next::Nothing };
-        let State::Placed(place, _) = task.state else { return Next::Nothing };
-        task.state = State::Queued(place);
+        let Position::Placed(place, _) = task.position else { return Next::Nothing };
+        task.position = Position::Queued(place);
+        let queued = task.queued(id);
         self.queued += 1;
-        Next::Requeue(id)
+        Next::Requeue(place, queued)
     }
 
     /// A queued task got a better place.
-    pub(crate) fn replaced(&mut self, id: TaskId, place: Place) {
+    pub(crate) fn replaced(&mut self, id: TaskId, place: QueuePlace) {
         if let Some(task) = self.task_mut(id) {
-            match &mut task.state {
-                State::Queued(old) | State::Placed(old, _) => *old = place,
+            match &mut task.position {
+                Position::Queued(old) | Position::Placed(old, _) => *old = place,
             }
         }
     }
@@ -531,7 +523,7 @@ impl<W> Ledger<W> {
     /// The task, if that attempt of it is the one that is placed now.
     pub(crate) fn current(&self, id: TaskId, attempt: u32) -> Option<&Task> {
         self.task(id)
-            .filter(|task| task.attempt == attempt && matches!(task.state, State::Placed(..)))
+            .filter(|task| task.attempt == attempt && matches!(task.position, Position::Placed(..)))
     }
 
     fn again(&mut self, id: TaskId, error: Error, used: Option<(Usage, usize)>) -> Next {
@@ -601,30 +593,13 @@ impl<W> Ledger<W> {
         self.book.note(task.function, task.place().tenant, change);
     }
 
-    /// Ends a task that waits and has no use any more: all who wait for it have
-    /// a deadline, and have less time left than it needs.
-    pub(crate) fn end_if_late(
-        &mut self,
-        now: Instant,
-        id: TaskId,
-        needs: Duration,
-        settled: &mut Vec<Settled<W>>,
-    ) -> Option<Next> {
-        let waiters = match &self.task(id)?.waiters {
-            Waiters::One(waiter) => {
-                let deadline = self.waiter(*waiter)?.deadline()?;
-                (deadline <= now + needs).then_some(vec![*waiter])?
-            }
-            Waiters::Many(all) => {
-                let late = |waiter: &WaiterId| {
-                    let deadline = self.waiter(*waiter).and_then(Waiter::deadline);
-                    deadline.is_some_and(|deadline| deadline <= now + needs)
-                };
-                all.iter().all(late).then(|| all.iter().copied().collect())?
-            }
-        };
-        let left = |waiter| self.leave(waiter, Leave::TimedOut, Stage::Queued, settled);
-        waiters.into_iter().map(left).last()
+    /// Ends a task that waits and has no use any more, for all who wait for it.
+    pub(crate) fn end_late(&mut self, id: TaskId, settled: &mut Vec<Settled<W>>) -> Next {
+        let mut next = Next::Nothing;
+        for waiter in self.waiters(id) {
+            next = self.leave(waiter, Leave::TimedOut, Stage::Queued, settled);
+        }
+        next
     }
 
     /// Removes a task and gives its waiters what it ended with.
@@ -655,12 +630,12 @@ impl<W> Ledger<W> {
                 }
             }
         }
-        match task.state {
-            State::Queued(place) => {
+        match task.position {
+            Position::Queued(place) => {
                 self.queued -= 1;
                 Next::Ended(place)
             }
-            State::Placed(place, _) => Next::Ended(place),
+            Position::Placed(place, _) => Next::Ended(place),
         }
     }
 
@@ -683,12 +658,23 @@ impl<W> Ledger<W> {
         self.tasks.len()
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        self.counts
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
     }
 }
 
 impl Task {
+    /// What the queue knows of it.
+    fn queued(&self, id: TaskId) -> Queued {
+        Queued {
+            task: id,
+            bytes: u32::try_from(self.args.len()).unwrap_or(u32::MAX),
+            submitted: self.submitted,
+            hurried: self.hurried,
+            steady_ns: self.steady_ns,
+        }
+    }
+
     /// What it shares with other submits of the same.
     pub(crate) fn key(&self) -> Option<&Key> {
         self.seldom.as_ref()?.key.as_deref()
@@ -701,16 +687,16 @@ impl Task {
 
     /// The slot that has it, if it is placed.
     pub(crate) fn slot(&self) -> Option<SlotId> {
-        match self.state {
-            State::Queued(_) => None,
-            State::Placed(_, slot) => Some(slot),
+        match self.position {
+            Position::Queued(_) => None,
+            Position::Placed(_, slot) => Some(slot),
         }
     }
 
     /// Its place in the queue, or the one that it would return to.
-    pub(crate) fn place(&self) -> Place {
-        match self.state {
-            State::Queued(place) | State::Placed(place, _) => place,
+    pub(crate) fn place(&self) -> QueuePlace {
+        match self.position {
+            Position::Queued(place) | Position::Placed(place, _) => place,
         }
     }
 }
@@ -751,4 +737,4 @@ fn is_crash(error: &Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -41,12 +41,9 @@ use slab::Slab;
 use crate::error::Bound;
 use crate::ids::SlotId;
 use crate::ids::TaskId;
-pub(crate) use crate::ids::TenantId;
-use crate::sched::admission::{Estimate, Part, part};
-pub(crate) use crate::sched::shares::Queued;
-use crate::sched::shares::Shares;
-
-pub(crate) use crate::sched::shares::Place;
+use crate::ids::TenantId;
+use crate::sched::admission::{Estimate, Part};
+use crate::sched::shares::{QueuePlace, Queued, Shares};
 
 /// How long a new task would wait.
 mod forecast;
@@ -54,7 +51,7 @@ mod forecast;
 mod view;
 
 /// The most tasks outstanding at one slot.
-pub(crate) const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// How much work is sent ahead to a slot.
 const AHEAD: Duration = Duration::from_micros(500);
@@ -70,6 +67,8 @@ const AHEAD_BYTES: usize = 64 << 10;
 pub(crate) struct Placement {
     shares: Shares,
     slots: Slab<Slot>,
+    /// How many slots are up.
+    up: usize,
     rules: Rules,
     /// Smoothed run time of tasks, in nanoseconds; `None` before the first.
     mean_run_ns: Option<f64>,
@@ -140,6 +139,7 @@ impl Placement {
         Self {
             shares: Shares::new(rules.lifo_above),
             slots: Slab::new(),
+            up: 0,
             rules,
             mean_run_ns: None,
             plain: Estimate::default(),
@@ -163,7 +163,7 @@ impl Placement {
     }
 
     /// A new place at the end of a tenant's tasks of that priority.
-    pub(crate) fn place(&mut self, priority: i32, tenant: TenantId) -> Place {
+    pub(crate) fn place(&mut self, priority: i32, tenant: TenantId) -> QueuePlace {
         self.shares.place(priority, tenant)
     }
 
@@ -188,33 +188,45 @@ impl Placement {
         fill: Part,
         now: Instant,
     ) -> Option<Bound> {
-        let limit = self.rules.tenant_queue;
-        if self.shares.waiting_of(tenant) >= part(limit, fill.half_of_own) {
-            return Some(Bound::Tenant(limit));
+        if self.places_of(tenant, fill) == 0 {
+            return Some(Bound::Tenant(self.rules.tenant_queue));
         }
         let limit = self.rules.max_wait?;
-        let most = if fill.half_of_all { limit / 2 } else { limit };
-        (self.predicted_wait((tenant, priority), now) > most).then_some(Bound::Wait(limit))
+        let wait = self.predicted_wait((tenant, priority), now);
+        (wait > fill.of_wait(limit)).then_some(Bound::Wait(limit))
     }
 
-    /// How many tasks of a tenant wait.
-    pub(crate) fn waiting_of(&self, tenant: TenantId) -> usize {
-        self.shares.waiting_of(tenant)
+    fn places_of(&self, tenant: TenantId, fill: Part) -> usize {
+        fill.of_own(self.rules.tenant_queue).saturating_sub(self.shares.waiting_of(tenant))
+    }
+
+    /// How many more tasks of that tenant and priority may come, if they may fill so
+    /// much of its bounds.
+    pub(crate) fn places(
+        &self,
+        (tenant, priority): (TenantId, i32),
+        fill: Part,
+        now: Instant,
+    ) -> usize {
+        match self.full((tenant, priority), fill, now) {
+            Some(_) => 0,
+            None => self.places_of(tenant, fill),
+        }
     }
 
     /// A task waits at a place.
-    pub(crate) fn enqueue(&mut self, place: Place, queued: Queued) {
+    pub(crate) fn enqueue(&mut self, place: QueuePlace, queued: Queued) {
         self.shares.enqueue(place, queued);
     }
 
     /// The task of a place has ended, whether it waited there or not.
-    pub(crate) fn ended(&mut self, place: Place) {
+    pub(crate) fn ended(&mut self, place: QueuePlace) {
         self.shares.dequeue(place);
         self.shares.released(place.tenant);
     }
 
     /// Moves a waiting task to a better priority; gives its new place.
-    pub(crate) fn promote(&mut self, place: Place, priority: i32) -> Place {
+    pub(crate) fn promote(&mut self, place: QueuePlace, priority: i32) -> QueuePlace {
         self.shares.promote(place, priority)
     }
 
@@ -227,13 +239,16 @@ impl Placement {
             bytes: 0,
             progress: now,
         };
+        self.up += 1;
         SlotId::at(self.slots.insert(slot))
     }
 
     /// A slot is about to go down: it gets no more tasks.
     pub(crate) fn slot_closing(&mut self, slot: SlotId) {
-        if let Some(slot) = self.slots.get_mut(slot.index()) {
-            slot.closing = true;
+        if let Some(slot) = self.slots.get_mut(slot.index())
+            && !std::mem::replace(&mut slot.closing, true)
+        {
+            self.up -= 1;
         }
     }
 
@@ -256,21 +271,29 @@ impl Placement {
         while let Some(task) = self.slots.get(slot.index()).and_then(Slot::first) {
             self.freed(slot, task, now);
         }
+        self.slot_closing(slot);
         self.slots.try_remove(slot.index());
     }
 
     /// What runs next, and where; to be called until it gives `None`.
     pub(crate) fn assign(&mut self, now: Instant) -> Option<(TaskId, SlotId)> {
         let (depth, estimate_ns) = (self.depth(), self.mean_run_ns.unwrap_or_default() as u64);
-        let Self { shares, slots, rules, .. } = self;
-        let (place, queued, key) = shares.take(now, |tenant, queued, contested| {
+        let Self { shares, slots, up, rules, .. } = self;
+        // Else each tenant that waits would be offered to each slot, for nothing.
+        if !slots.iter().any(|(_, slot)| slot.has_room(now, depth, 0)) {
+            return None;
+        }
+        let (place, queued, key) = shares.take(now, |shares, tenant, queued| {
             let room = |slot: &Slot| slot.has_room(now, depth, queued.bytes as usize);
-            best(slots, room, |up| rules.limit(up, contested), tenant)
+            best(slots, room, tenant, rules.at_limit(*up, shares, tenant, now))
         })?;
         shares.charge(place.tenant, estimate_ns.into());
         let slot = &mut slots[key];
         if slot.outstanding.is_empty() {
             slot.progress = now;
+        }
+        if !slot.is_held_by(place.tenant) {
+            shares.holds_slot(place.tenant);
         }
         slot.bytes += queued.bytes as usize;
         slot.outstanding.push_back(Outstanding {
@@ -291,6 +314,9 @@ impl Placement {
         let Some(one) = slot.outstanding.pop_back() else { return };
         slot.bytes -= one.bytes;
         self.shares.charge(one.tenant, -i128::from(one.estimate_ns));
+        if !slot.is_held_by(one.tenant) {
+            self.shares.left_slot(one.tenant);
+        }
         self.shares.released(one.tenant);
     }
 
@@ -306,6 +332,9 @@ impl Placement {
         slot.halted = slot.halted.filter(|halted| *halted != task);
         if !one.revoked {
             self.shares.charge(one.tenant, used - i128::from(one.estimate_ns));
+            if !slot.is_held_by(one.tenant) {
+                self.shares.left_slot(one.tenant);
+            }
         }
         self.shares.released(one.tenant);
     }
@@ -315,9 +344,12 @@ impl Placement {
         let Some(slot) = self.slots.get_mut(slot.index()) else { return };
         // From the back: a task that returned to its slot is there twice.
         let mut live = slot.outstanding.iter_mut().rev().filter(|one| !one.revoked);
-        if let Some(one) = live.find(|one| one.task == task) {
-            one.revoked = true;
-            self.shares.charge(one.tenant, -i128::from(one.estimate_ns));
+        let Some(one) = live.find(|one| one.task == task) else { return };
+        one.revoked = true;
+        let tenant = one.tenant;
+        self.shares.charge(tenant, -i128::from(one.estimate_ns));
+        if !slot.is_held_by(tenant) {
+            self.shares.left_slot(tenant);
         }
     }
 
@@ -349,9 +381,10 @@ impl Placement {
         self.slots.get(slot.index()).is_some_and(|slot| slot.outstanding.is_empty())
     }
 
-    /// A slot that has nothing to do.
-    pub(crate) fn idle(&self) -> Option<SlotId> {
-        self.least_busy().filter(|slot| self.is_empty(*slot))
+    /// The slots that have nothing to do.
+    pub(crate) fn idle(&self) -> impl Iterator<Item = SlotId> {
+        let idle = self.slots.iter().filter(|(_, slot)| slot.is_idle());
+        idle.map(|(key, _)| SlotId::at(key))
     }
 
     /// Of the slots that are up, one with the least to do.
@@ -362,13 +395,13 @@ impl Placement {
     }
 
     fn has_idle(&self) -> bool {
-        self.slots.iter().any(|(_, slot)| slot.is_idle())
+        self.idle().next().is_some()
     }
 
     /// Whether a slot has nothing to do that a tenant may hold.
     pub(crate) fn may_start(&self, tenant: TenantId, now: Instant) -> bool {
-        let limit = |up| self.rules.limit(up, self.shares.contested(tenant, now));
-        best(&self.slots, Slot::is_idle, limit, tenant).is_some()
+        let at_limit = self.rules.at_limit(self.up, &self.shares, tenant, now);
+        best(&self.slots, Slot::is_idle, tenant, at_limit).is_some()
     }
 
     /// Whether a slot has nothing to do, for a tenant that is not known yet.
@@ -389,7 +422,7 @@ impl Placement {
 
     /// Slots that are up.
     pub(crate) fn slots(&self) -> usize {
-        up(&self.slots)
+        self.up
     }
 
     /// Re-checks the invariants of the module's documentation.
@@ -397,9 +430,20 @@ impl Placement {
     pub(crate) fn check_invariants(&self, now: Instant) {
         self.shares.check_invariants();
         let mut known = std::collections::HashSet::new();
-        let placed = self.slots.iter().flat_map(|(_, slot)| slot.live()).map(|one| one.task);
-        for task in self.shares.tasks().chain(placed) {
+        for (task, _) in self.all() {
             assert!(known.insert(task), "{task:?} is in two places");
+        }
+        assert_eq!(self.up, self.slots.iter().filter(|(_, slot)| !slot.closing).count());
+        let mut held = std::collections::BTreeSet::new();
+        for (key, slot) in &self.slots {
+            held.extend(slot.live().map(|one| (one.tenant, key)));
+        }
+        let counted: usize =
+            self.shares.tenants().map(|(tenant, ..)| self.shares.held(tenant)).sum();
+        assert_eq!(held.len(), counted, "who holds which slots");
+        for (tenant, _) in &held {
+            let slots = held.range((*tenant, 0)..=(*tenant, usize::MAX)).count();
+            assert_eq!(self.shares.held(*tenant), slots);
         }
         for (_, slot) in &self.slots {
             assert!(slot.outstanding.len() <= MAX_DEPTH);
@@ -410,35 +454,30 @@ impl Placement {
         }
     }
 
-    /// The task that waits at a place.
+    /// All tasks: those that wait, each with its place, and those that slots have.
     #[cfg(test)]
-    pub(crate) fn at(&self, place: Place) -> Option<TaskId> {
-        self.shares.at(place)
-    }
-
-    /// Whether a slot has a task that was not taken back.
-    #[cfg(test)]
-    pub(crate) fn has(&self, slot: SlotId, task: TaskId) -> bool {
-        self.slots.get(slot.index()).is_some_and(|slot| slot.live().any(|one| one.task == task))
-    }
-
-    /// How many tasks wait.
-    #[cfg(test)]
-    pub(crate) fn waiting(&self) -> usize {
-        self.shares.waiting()
+    pub(crate) fn all(&self) -> impl Iterator<Item = (TaskId, Result<QueuePlace, SlotId>)> {
+        let waiting = self.shares.waits().map(|(place, task)| (task, Ok(place)));
+        let placed = self
+            .slots
+            .iter()
+            .flat_map(|(key, slot)| slot.live().map(move |one| (one.task, Err(SlotId::at(key)))));
+        waiting.chain(placed)
     }
 }
 
 impl Rules {
-    /// How many slots a tenant may hold when so many are up.
-    fn limit(self, up: usize, contested: bool) -> usize {
-        let kept_free = usize::from(self.reserve && contested && up > 1);
-        self.tenant_limit.min(up - kept_free)
+    /// Whether a tenant may hold no other slot than it does, when so many are up.
+    fn at_limit(self, up: usize, shares: &Shares, tenant: TenantId, now: Instant) -> bool {
+        let kept_free = usize::from(self.reserve && up > 1 && shares.contested(tenant, now));
+        let limit = self.tenant_limit.min(up - kept_free);
+        limit < up && shares.held(tenant) >= limit
     }
 }
 
 impl Slot {
     fn has_room(&self, now: Instant, depth: usize, bytes: usize) -> bool {
+        looked();
         if self.closing || self.halted.is_some() {
             return false;
         }
@@ -453,11 +492,17 @@ impl Slot {
     }
 
     fn is_idle(&self) -> bool {
+        looked();
         !self.closing && self.outstanding.is_empty()
     }
 
     fn live(&self) -> impl Iterator<Item = &Outstanding> {
+        looked();
         self.outstanding.iter().filter(|one| !one.revoked)
+    }
+
+    fn is_held_by(&self, tenant: TenantId) -> bool {
+        self.live().any(|one| one.tenant == tenant)
     }
 
     fn first(&self) -> Option<TaskId> {
@@ -465,24 +510,22 @@ impl Slot {
     }
 }
 
-fn up(slots: &Slab<Slot>) -> usize {
-    slots.iter().filter(|(_, slot)| !slot.closing).count()
+/// A slot was looked at, which tests count.
+fn looked() {
+    #[cfg(test)]
+    tests::LOOKS.set(tests::LOOKS.get() + 1);
 }
 
 /// The slot with the least to do of those that have room and that a tenant may
-/// hold; `limit` says, of so many slots up, how many that are.
+/// hold: at its limit, only what it holds already.
 fn best(
     slots: &Slab<Slot>,
     room: impl Fn(&Slot) -> bool,
-    limit: impl Fn(usize) -> usize,
     tenant: TenantId,
+    at_limit: bool,
 ) -> Option<usize> {
-    let holds = |slot: &Slot| slot.live().any(|one| one.tenant == tenant);
-    let up = up(slots);
-    let limit = limit(up);
-    let at_limit = limit < up && slots.iter().filter(|(_, slot)| holds(slot)).count() >= limit;
     (slots.iter())
-        .filter(|(_, slot)| room(slot) && (!at_limit || holds(slot)))
+        .filter(|(_, slot)| room(slot) && (!at_limit || slot.is_held_by(tenant)))
         .min_by_key(|(_, slot)| slot.outstanding.len())
         .map(|(key, _)| key)
 }

@@ -41,20 +41,20 @@ use line::Line;
 
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
+pub(crate) struct QueuePlace {
     priority: i32,
     pub(crate) tenant: TenantId,
     order: u64,
 }
 
-impl Place {
+impl QueuePlace {
     pub(crate) fn priority(self) -> i32 {
         self.priority
     }
 }
 
 /// How long a tenant counts as present after its last submit.
-pub(crate) const REMEMBERED: Duration = Duration::from_secs(10);
+const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// How many tenants are looked at in one submit, to forget them.
 const FORGOTTEN_AT_ONCE: usize = 16;
@@ -77,12 +77,12 @@ pub(crate) struct Queued {
 
 /// An amount of work: tasks of unknown length, and time that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Work {
+struct Backlog {
     plain: usize,
     steady_ns: u64,
 }
 
-impl Work {
+impl Backlog {
     fn add(&mut self, queued: Queued) {
         match queued.steady_ns {
             Some(ns) => self.steady_ns += ns.get(),
@@ -103,7 +103,7 @@ impl Work {
 }
 
 /// How long the oldest of a tenant's tasks waits before the newest goes first.
-pub(crate) const LIFO_AFTER: Duration = Duration::from_millis(100);
+const LIFO_AFTER: Duration = Duration::from_millis(100);
 
 /// How many tenants are looked at for one prediction; the rest count as they do.
 const LOOKED_AT: usize = 256;
@@ -126,6 +126,8 @@ pub(crate) struct Shares {
     leaving: VecDeque<(Instant, TenantId)>,
     next_order: u64,
     waiting: usize,
+    /// How many tenants have tasks that wait, and hold no slot.
+    without_slot: usize,
     /// Tenants forgotten since this was asked last.
     forgotten: Vec<TenantId>,
 }
@@ -136,7 +138,7 @@ struct Class {
     /// Tenants with tasks in this class, the next one first.
     turns: BTreeSet<(u128, TenantId)>,
     queues: HashMap<TenantId, Line>,
-    work: Work,
+    work: Backlog,
 }
 
 /// The task whose turn it is. Newest first is for an overload that lasts
@@ -167,7 +169,15 @@ struct Tenant {
     tasks: usize,
     /// Its tasks that wait.
     waiting: usize,
+    /// The slots with tasks of it.
+    held: usize,
     seen: Instant,
+}
+
+impl Tenant {
+    fn waits_without_a_slot(&self) -> bool {
+        self.waiting > 0 && self.held == 0
+    }
 }
 
 impl Shares {
@@ -183,6 +193,7 @@ impl Shares {
             leaving: VecDeque::new(),
             next_order: 0,
             waiting: 0,
+            without_slot: 0,
             forgotten: Vec::new(),
         }
     }
@@ -219,6 +230,7 @@ impl Shares {
             classes: Vec::new(),
             tasks: 0,
             waiting: 0,
+            held: 0,
             seen: now,
         });
         let id = TenantId::at(key);
@@ -293,10 +305,10 @@ impl Shares {
 
     /// A new place at the end of a tenant's tasks of a priority. The tenant
     /// counts it among its tasks until `released`.
-    pub(crate) fn place(&mut self, priority: i32, tenant: TenantId) -> Place {
+    pub(crate) fn place(&mut self, priority: i32, tenant: TenantId) -> QueuePlace {
         self.next_order += 1;
         self.tenants[tenant.index()].tasks += 1;
-        Place { priority, tenant, order: self.next_order }
+        QueuePlace { priority, tenant, order: self.next_order }
     }
 
     /// A task of a tenant, for which a place was made, has ended; or a slot is
@@ -306,8 +318,8 @@ impl Shares {
     }
 
     /// A task waits at a place.
-    pub(crate) fn enqueue(&mut self, place: Place, queued: Queued) {
-        let Place { priority, tenant: id, order } = place;
+    pub(crate) fn enqueue(&mut self, place: QueuePlace, queued: Queued) {
+        let QueuePlace { priority, tenant: id, order } = place;
         let tenant = &mut self.tenants[id.index()];
         let class = self.classes.entry(Reverse(priority)).or_default();
         let queue = class.queues.entry(id).or_default();
@@ -317,22 +329,21 @@ impl Shares {
         }
         if queue.insert(order, queued) {
             class.work.add(queued);
-            tenant.waiting += 1;
             self.waiting += 1;
+            self.change(id, |tenant| tenant.waiting += 1);
         }
     }
 
     /// What waited at a place no longer does.
-    pub(crate) fn dequeue(&mut self, place: Place) -> Option<Queued> {
-        let Place { priority, tenant: id, order } = place;
+    pub(crate) fn dequeue(&mut self, place: QueuePlace) -> Option<Queued> {
+        let QueuePlace { priority, tenant: id, order } = place;
         let class = self.classes.get_mut(&Reverse(priority))?;
         let queue = class.queues.get_mut(&id)?;
         let queued = queue.remove(order)?;
         class.work.remove(queued);
-        let tenant = &mut self.tenants[id.index()];
-        tenant.waiting -= 1;
         self.waiting -= 1;
         if queue.is_empty() {
+            let tenant = &mut self.tenants[id.index()];
             tenant.classes.retain(|class| *class != priority);
             class.queues.remove(&id);
             class.turns.remove(&(tenant.virtual_time, id));
@@ -340,12 +351,41 @@ impl Shares {
                 self.classes.remove(&Reverse(priority));
             }
         }
+        self.change(id, |tenant| tenant.waiting -= 1);
         Some(queued)
     }
 
+    /// A slot has a task of a tenant, and had none.
+    pub(crate) fn holds_slot(&mut self, id: TenantId) {
+        self.change(id, |tenant| tenant.held += 1);
+    }
+
+    /// A slot has no task of a tenant any more.
+    pub(crate) fn left_slot(&mut self, id: TenantId) {
+        self.change(id, |tenant| tenant.held -= 1);
+    }
+
+    /// Changes what of a tenant waits or is held, and counts who waits in vain.
+    fn change(&mut self, id: TenantId, change: impl Fn(&mut Tenant)) {
+        let tenant = &mut self.tenants[id.index()];
+        self.without_slot -= usize::from(tenant.waits_without_a_slot());
+        change(tenant);
+        self.without_slot += usize::from(tenant.waits_without_a_slot());
+    }
+
+    /// How many slots a tenant holds.
+    pub(crate) fn held(&self, id: TenantId) -> usize {
+        self.tenants[id.index()].held
+    }
+
+    /// Whether a task waits whose tenant holds no slot.
+    pub(crate) fn any_waits_without_a_slot(&self) -> bool {
+        self.without_slot > 0
+    }
+
     /// Moves a waiting task to another priority; gives its new place.
-    pub(crate) fn promote(&mut self, place: Place, priority: i32) -> Place {
-        let better = Place { priority, ..place };
+    pub(crate) fn promote(&mut self, place: QueuePlace, priority: i32) -> QueuePlace {
+        let better = QueuePlace { priority, ..place };
         if let Some(queued) = self.dequeue(place) {
             self.enqueue(better, queued);
         }
@@ -354,20 +394,18 @@ impl Shares {
 
     /// Takes the first task, in order of turns, for which `accept` gives
     /// something; of each tenant only its first task is offered.
-    ///
-    /// `accept` is told whether the task's tenant is contested, too.
     pub(crate) fn take<R>(
         &mut self,
         now: Instant,
-        accept: impl Fn(TenantId, Queued, bool) -> Option<R>,
-    ) -> Option<(Place, Queued, R)> {
+        accept: impl Fn(&Self, TenantId, Queued) -> Option<R>,
+    ) -> Option<(QueuePlace, Queued, R)> {
         let mut turns = self.classes.iter().flat_map(|(priority, class)| {
             class.turns.iter().map(move |(_, id)| (priority.0, class, *id))
         });
         let (place, accepted) = turns.find_map(|(priority, class, tenant)| {
             let (order, queued) = next(class.queues.get(&tenant)?, now, self.lifo_above)?;
-            let accepted = accept(tenant, queued, self.contested(tenant, now))?;
-            Some((Place { priority, tenant, order }, accepted))
+            let accepted = accept(self, tenant, queued)?;
+            Some((QueuePlace { priority, tenant, order }, accepted))
         })?;
         let virtual_time = self.tenants[place.tenant.index()].virtual_time;
         self.virtual_now = self.virtual_now.max(virtual_time);

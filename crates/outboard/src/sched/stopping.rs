@@ -35,13 +35,13 @@ pub(crate) struct Stopping {
 }
 
 /// A task that was asked to stop.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
-    pub(crate) slot: SlotId,
-    pub(crate) task: TaskId,
-    pub(crate) tenant: TenantId,
+#[derive(Debug)]
+struct Asked {
+    slot: SlotId,
+    task: TaskId,
+    tenant: TenantId,
     /// When its patience is over.
-    pub(crate) until: Instant,
+    until: Instant,
 }
 
 impl Stopping {
@@ -59,9 +59,9 @@ impl Stopping {
         self.warm_up.unwrap_or_default()
     }
 
-    /// A task was asked to stop.
-    pub(crate) fn ask(&mut self, asked: Asked) {
-        self.asked.push(asked);
+    /// A tenant's task was asked to stop, and has until then.
+    pub(crate) fn ask(&mut self, (slot, task): (SlotId, TaskId), tenant: TenantId, until: Instant) {
+        self.asked.push(Asked { slot, task, tenant, until });
     }
 
     /// Takes a task that is to be killed now, and charges its tenant for that.
@@ -148,7 +148,7 @@ mod tests {
             let slot = self.placement.slot_up(at);
             self.tasks += 1;
             let task = TaskId::for_test(self.tasks);
-            self.stopping.ask(Asked { slot, task, tenant, until: at + patience });
+            self.stopping.ask((slot, task), tenant, at + patience);
             task
         }
 

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
-use crate::error::Panic;
+use crate::error::{Oversized, Panic};
 use crate::task::function::Run;
 use crate::task::outcome::Failure;
 use crate::value::codec::Input;
@@ -35,7 +35,8 @@ pub(crate) fn execute(run: Run, args: Input<'_>, max_payload: usize) -> Result<P
     match result {
         Ok(Ok(output)) if output.len() <= max_payload => Ok(output),
         Ok(Ok(output)) => {
-            Err(Failure::TooLarge { bytes: output.len() as u64, limit: max_payload as u64 })
+            let (bytes, limit) = (output.len() as u64, max_payload as u64);
+            Err(Failure::TooLarge { what: Oversized::Result, bytes, limit })
         }
         Ok(Err(error)) => Err(Failure::Codec(error)),
         Err(panic) => Err(Failure::Panicked(caught(panic))),
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn a_result_above_the_limit_is_not_sent() {
         let failure = execute_fn(|| "x".repeat(200), &[]).unwrap_err();
-        assert_eq!(failure, Failure::TooLarge { bytes: 202, limit: 100 });
+        assert_eq!(failure, Failure::TooLarge { what: Oversized::Result, bytes: 202, limit: 100 });
     }
 
     #[test]

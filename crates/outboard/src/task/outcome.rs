@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Exception, Panic};
+use crate::error::{Error, Exception, Oversized, Panic};
 
 /// What one execution used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub(crate) enum Failure {
     Raised(Exception),
     Codec(RunError),
     TooLarge {
+        /// The arguments, where a worker of a cluster takes less than its client.
+        what: Oversized,
         bytes: u64,
         limit: u64,
     },

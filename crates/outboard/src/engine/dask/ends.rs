@@ -6,6 +6,7 @@ use super::fetch::Outcome;
 use super::keeper::Keeper;
 use super::native::Done;
 use crate::engine::gate::Reports;
+use crate::error::Oversized;
 use crate::ids::TaskId;
 use crate::task::outcome::{Failure, RunError, Said, Usage};
 use crate::value::payload::Payload;
@@ -107,7 +108,7 @@ fn open(bytes: Vec<u8>, python: bool, limit: usize) -> Opened {
     };
     let (length, limit) = (bytes.len() as u64, limit as u64);
     let result = match length > limit {
-        true => Err(Failure::TooLarge { bytes: length, limit }),
+        true => Err(Failure::TooLarge { what: Oversized::Result, bytes: length, limit }),
         false => Ok(bytes.into()),
     };
     Opened { result, usage, said }

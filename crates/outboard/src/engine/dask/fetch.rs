@@ -19,7 +19,7 @@ use super::keeper::{Keeper, ask};
 use super::message::{Message, field, list, text};
 use super::native::Failed;
 use super::{exception, values};
-use crate::error::{Cause, Error, Repr, WorkerLoss};
+use crate::error::{Cause, Error, Oversized, Repr, WorkerLoss};
 use crate::task::outcome::{Failure, RunError, Said};
 
 /// How many results are looked for, and asked of a worker, at once.
@@ -179,7 +179,7 @@ async fn get(
             match (excess, &keys[..]) {
                 (Some(excess), [key]) => {
                     let (bytes, limit) = (excess.found, keeper.gate.limits().payload as u64);
-                    let failure = Failure::TooLarge { bytes, limit };
+                    let failure = Failure::TooLarge { what: Oversized::Result, bytes, limit };
                     let ended = vec![(key.clone(), Outcome::Failed(failure, 0))];
                     Got { connection: None, ended, missing: Vec::new() }
                 }

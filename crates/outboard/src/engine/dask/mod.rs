@@ -55,7 +55,7 @@ use super::owner::Owner;
 use super::registry::{self, OUTBOARD_0_1_0_ENGINES};
 use super::settings::Settings as LocalSettings;
 use super::url::Url;
-use super::{Engine, Flush, Gate, Limits, Stopped, Work};
+use super::{ClusterSize, Engine, Flush, Gate, Limits, Reserve, Stopped, Work};
 use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
 use crate::observe::snapshot::WorkerSnapshot;
@@ -339,14 +339,6 @@ impl Engine for Dask {
         }
     }
 
-    fn kill(&mut self, _: SlotId, _: TaskId) -> bool {
-        false
-    }
-
-    fn revoke(&mut self, _: SlotId, _: TaskId) -> bool {
-        false
-    }
-
     fn withdraw(&mut self, slot: SlotId) -> Vec<TaskId> {
         self.0.table().withdraw(slot)
     }
@@ -358,27 +350,6 @@ impl Engine for Dask {
     fn forget(&mut self, slot: SlotId) {
         self.0.table().remove_slot(slot);
     }
-
-    fn standby(&self) -> usize {
-        self.0.table().missing()
-    }
-
-    fn promote(&mut self, slot: SlotId) {
-        self.0.table().add_slot(slot);
-    }
-
-    fn demote(&mut self, slot: SlotId) {
-        self.forget(slot);
-    }
-
-    fn dismiss(&mut self, slot: Option<SlotId>) {
-        match slot {
-            Some(slot) => self.forget(slot),
-            None => self.0.table().want_less(),
-        }
-    }
-
-    fn keep(&mut self, _: usize) {}
 
     fn shutdown(&mut self) {
         self.0.ending.send_replace(true);
@@ -399,18 +370,40 @@ impl Engine for Dask {
         rows.collect()
     }
 
-    fn size(&self) -> Option<usize> {
-        Some(self.0.each_cluster().map(|cluster| cluster.workers.len()).sum())
+    fn cluster(&self) -> Option<ClusterSize> {
+        let clusters: Vec<_> = self.0.each_cluster().collect();
+        Some(ClusterSize {
+            workers: clusters.iter().map(|cluster| cluster.workers.len()).sum(),
+            cores: clusters.iter().map(|cluster| cluster.threads).sum(),
+            memory_bytes: clusters.iter().map(|cluster| cluster.memory_limit()).sum(),
+        })
     }
 
-    fn hosts(&self) -> Option<(usize, u64)> {
-        let clusters: Vec<_> = self.0.each_cluster().collect();
-        let threads = clusters.iter().map(|cluster| cluster.threads).sum();
-        Some((threads, clusters.iter().map(|cluster| cluster.memory_limit()).sum()))
+    fn reserve(&mut self) -> Option<&mut dyn Reserve> {
+        Some(self)
     }
 
     fn held_ns(&self, slot: SlotId, task: TaskId, now: Instant) -> Option<u64> {
         let held = self.0.table().held_for(now, slot, task)?;
         Some(u64::try_from(held.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Places for tasks that the schedulers' windows have, and that are not slots yet.
+impl Reserve for Dask {
+    fn standby(&self) -> usize {
+        self.0.table().missing()
+    }
+
+    fn promote(&mut self, slot: SlotId) {
+        self.0.table().add_slot(slot);
+    }
+
+    fn demote(&mut self, slot: SlotId) {
+        self.forget(slot);
+    }
+
+    fn release(&mut self) {
+        self.0.table().want_less();
     }
 }

@@ -22,7 +22,7 @@ use crate::task::outcome::{Failure, Said, Usage};
 use crate::value::codec::encode_into;
 
 /// The version of what is said here; it is the first byte of each.
-pub(crate) const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 4;
 
 /// What an execution that gave a result used and said; the encoded result follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,8 +110,8 @@ impl Failed {
             Repr::TimedOut { stage, timeout } => {
                 Self::TimedOut { stage: *stage, timeout: *timeout }
             }
-            Repr::TooLarge { bytes, limit, .. } => {
-                Self::Failure(Failure::TooLarge { bytes: *bytes, limit: *limit })
+            Repr::TooLarge { what, bytes, limit } => {
+                Self::Failure(Failure::TooLarge { what: *what, bytes: *bytes, limit: *limit })
             }
             Repr::Codec { what, type_name, source } => {
                 let (type_name, source) = (type_name.to_string(), source.to_string());

@@ -18,12 +18,12 @@ pub(super) struct Clock {
 
 #[derive(Debug, Default)]
 struct Alarm {
-    state: Mutex<State>,
+    state: Mutex<Due>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Due {
     at: Option<Instant>,
     ended: bool,
 }
@@ -68,7 +68,7 @@ impl Drop for Clock {
 }
 
 impl Alarm {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Due> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

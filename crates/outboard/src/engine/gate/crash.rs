@@ -75,23 +75,12 @@ impl Core {
     }
 
     /// Why arguments are refused, if they are.
-    pub(in crate::engine) fn quarantined(
+    pub(super) fn quarantined(
         &mut self,
         now: Instant,
         function: &Function,
         args: &Payload,
     ) -> Option<Error> {
         self.quarantine.as_mut()?.refuses(now, function, args)
-    }
-
-    /// Why a task that waits is refused by now, if it is.
-    pub(in crate::engine) fn quarantined_task(
-        &mut self,
-        now: Instant,
-        id: TaskId,
-    ) -> Option<Error> {
-        let quarantine = self.quarantine.as_mut()?;
-        let task = self.ledger.task(id)?;
-        quarantine.refuses(now, task.function, &task.args.payload)
     }
 }

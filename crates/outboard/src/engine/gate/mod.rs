@@ -6,13 +6,15 @@
 //! decide and the engine appends frames to outboxes (which fixes their order).
 //! After it, results are handed to their futures and outboxes are written.
 
+use std::mem::{Discriminant, discriminant};
+#[cfg(test)]
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
 use super::gate::clock::Clock;
-use super::gate::strength::Strength;
 use super::{Engine, Flush};
 use crate::error::{Error, Repr, Stage, WorkerLoss};
 use crate::ids::{SlotId, TaskId, WaiterId};
@@ -22,6 +24,8 @@ use crate::sched::ledger::{Bounds, Leave, Ledger, Reply, Settled};
 use crate::sched::placement::{Placement, Rules};
 use crate::sched::quarantine::{Quarantine, Terms};
 use crate::sched::stopping::Stopping;
+use crate::sched::strength::Strength;
+use crate::sched::waitlist::Waitlist;
 use crate::task::outcome::{Failure, Usage};
 use crate::task::registry::Function;
 use crate::trace::Echo;
@@ -40,8 +44,8 @@ mod intake;
 mod model;
 /// What is shown of it all, and told of what happens.
 mod observe;
-#[cfg(test)]
-mod overload;
+/// Who waits for room.
+mod room;
 /// Start, stop, and whose slot it is.
 mod strength;
 
@@ -73,28 +77,48 @@ pub(crate) struct Gate {
     core: Mutex<Core>,
     clock: Clock,
     limits: Limits,
-    /// The queue has room again, a slot came up, or everything is done.
+    /// A [`Milestone`] was reached.
     changed: Notify,
     /// Something happened, and someone waits for that.
     told: Notify,
+    /// How often callers who wait have taken the mutex.
+    #[cfg(test)]
+    looks: AtomicUsize,
 }
 
 /// What the mutex guards.
 #[derive(Debug)]
 pub(crate) struct Core {
-    pub(super) ledger: Ledger<Handle>,
-    pub(super) placement: Placement,
-    pub(super) engine: Box<dyn Engine>,
-    pub(super) stopping: Stopping,
-    pub(super) strength: Strength,
+    ledger: Ledger<Handle>,
+    placement: Placement,
+    engine: Box<dyn Engine>,
+    stopping: Stopping,
+    strength: Strength,
     /// Whether the clock wakes the gate for kills that are due later.
-    pub(super) timed: bool,
+    timed: bool,
     admission: Admission,
     watchers: Watchers,
     quarantine: Option<Quarantine>,
+    /// Callers that wait for room in the queue.
+    waitlist: Waitlist<Call>,
     phase: Phase,
     /// Why no worker can be started, while that lasts.
     broken: Option<Error>,
+    /// How far it had come when the mutex was released last.
+    milestone: Milestone,
+}
+
+/// Calls one who waits for room.
+type Call = oneshot::Sender<()>;
+
+/// What others than those who submit wait for: a client that starts, drains or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Milestone {
+    phase: Discriminant<Phase>,
+    any_slot: bool,
+    broken: bool,
+    /// It takes nothing new, and nothing is owed.
+    drained: bool,
 }
 
 /// A client's life.
@@ -112,10 +136,12 @@ enum Phase {
 /// What has to be done after the mutex is released.
 #[derive(Default)]
 pub(crate) struct Effects {
-    pub(super) settled: Vec<Settled<Handle>>,
-    pub(super) flush: Vec<Arc<dyn Flush>>,
+    settled: Vec<Settled<Handle>>,
+    flush: Vec<Arc<dyn Flush>>,
     /// What tasks have said.
     echoes: Vec<Echo>,
+    /// Who may have room.
+    calls: Vec<Call>,
 }
 
 /// A core under its mutex, for an engine's reports.
@@ -143,13 +169,22 @@ impl Gate {
                 stopping: Stopping::new(limits.tenant_kills),
                 strength: Strength::new(workers, spares),
                 timed: false,
+                waitlist: Waitlist::default(),
                 phase: Phase::Open,
                 broken: None,
+                milestone: Milestone {
+                    phase: discriminant(&Phase::Open),
+                    any_slot: false,
+                    broken: false,
+                    drained: false,
+                },
             }),
             clock: Clock::new(weak.clone()),
             limits,
             changed: Notify::new(),
             told: Notify::new(),
+            #[cfg(test)]
+            looks: AtomicUsize::new(0),
         })
     }
 
@@ -157,7 +192,7 @@ impl Gate {
         self.limits
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+    fn lock(&self) -> MutexGuard<'_, Core> {
         // A panic under the mutex is a bug of ours; the state is as the last
         // whole step left it or worse, but futures must still end.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -174,7 +209,7 @@ impl Gate {
         self.cancel_at(Instant::now(), waiter);
     }
 
-    pub(super) fn cancel_at(&self, now: Instant, waiter: WaiterId) {
+    fn cancel_at(&self, now: Instant, waiter: WaiterId) {
         self.report_at(now, |reports| reports.leave(waiter, Leave::Cancelled));
     }
 
@@ -187,11 +222,11 @@ impl Gate {
 
     /// Ends waiters whose time has run out, but not so many that others wait
     /// long for the mutex; gives the next deadline, which may have passed.
-    pub(super) fn expire(&self) -> Option<Instant> {
+    fn expire(&self) -> Option<Instant> {
         self.expire_at(Instant::now())
     }
 
-    pub(super) fn expire_at(&self, now: Instant) -> Option<Instant> {
+    fn expire_at(&self, now: Instant) -> Option<Instant> {
         self.report_at(now, |reports| {
             for _ in 0..EXPIRED_AT_ONCE {
                 let Some(waiter) = reports.core.ledger.expired(reports.now) else { break };
@@ -207,24 +242,40 @@ impl Gate {
         self.report_at(Instant::now(), say)
     }
 
-    pub(super) fn report_at<R>(&self, now: Instant, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
+    fn report_at<R>(&self, now: Instant, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
         let mut reports = Reports { core: self.lock(), effects: Effects::default(), now };
         reports.core.record_from(now);
         let result = say(&mut reports);
         let Reports { mut core, mut effects, now } = reports;
         core.pump(now, &mut effects);
         core.finish_drain();
-        let (kill_at, told) = (core.stopping.next_due(), core.has_told());
+        let kill_at = core.stopping.next_due();
+        self.release_lock(core, now, effects, kill_at);
+        result
+    }
+
+    /// Releases the mutex after a change. Who waits for what came of it is told so
+    /// after that: it takes the mutex itself.
+    fn release_lock(
+        &self,
+        mut core: MutexGuard<'_, Core>,
+        now: Instant,
+        mut effects: Effects,
+        alarm: Option<Instant>,
+    ) {
+        core.call_for_room(now, &mut effects.calls);
+        let (told, passed) = (core.has_told(), core.passed_milestone());
         drop(core);
-        if let Some(at) = kill_at {
+        if let Some(at) = alarm {
             self.clock.arm(at);
         }
         effects.apply();
         if told {
             self.told.notify_waiters();
         }
-        self.changed.notify_waiters();
-        result
+        if passed {
+            self.changed.notify_waiters();
+        }
     }
 
     /// Waits until a slot is up, or none will come.
@@ -257,6 +308,7 @@ impl Gate {
         self.until(|core| matches!(core.phase, Phase::Ended(_)).then_some(())).await;
     }
 
+    /// Waits for something that only changes with a [`Milestone`].
     async fn until<R>(&self, done: impl Fn(&Core) -> Option<R>) -> R {
         loop {
             let changed = self.changed.notified();
@@ -282,12 +334,24 @@ impl Gate {
     }
 
     /// From now on there are to be so many workers.
-    pub(crate) fn scale(&self, workers: usize) {
-        self.report(|reports| match reports.core.engine.size() {
-            // A cluster has the workers that it has.
-            Some(_) => {}
-            None => reports.scale(workers),
-        });
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if its workers are not for this client to start; `Closed` if it
+    /// has none any more.
+    pub(crate) fn scale(&self, workers: usize) -> Result<(), Error> {
+        self.report(|reports| {
+            if let Phase::Ending(error) | Phase::Ended(error) = &reports.core.phase {
+                return Err(error.clone());
+            }
+            if reports.core.engine.pool().is_none() {
+                return Err(Error::unavailable(
+                    "a cluster has the workers that it has: add or remove them there",
+                ));
+            }
+            reports.scale(workers);
+            Ok(())
+        })
     }
 }
 
@@ -300,6 +364,18 @@ impl Core {
             (Phase::Draining { .. }, _) => Err(Error::closed("it is draining")),
             (Phase::Ending(error) | Phase::Ended(error), _) => Err(error.clone()),
         }
+    }
+
+    /// Whether a milestone was passed since the mutex was released last.
+    fn passed_milestone(&mut self) -> bool {
+        let milestone = Milestone {
+            phase: discriminant(&self.phase),
+            any_slot: self.placement.slots() > 0,
+            broken: self.broken.is_some(),
+            // Only counts where nothing new comes, so submits need not look.
+            drained: !matches!(self.phase, Phase::Open) && self.ledger.owed() == 0,
+        };
+        std::mem::replace(&mut self.milestone, milestone) != milestone
     }
 
     fn admits(&self, function: &'static Function) -> Result<(), Error> {
@@ -398,7 +474,7 @@ impl Reports<'_> {
     }
 
     /// From now on there are to be so many workers.
-    pub(super) fn scale(&mut self, workers: usize) {
+    fn scale(&mut self, workers: usize) {
         self.core.scale(workers);
     }
 
@@ -485,7 +561,7 @@ impl Core {
 
     /// Re-checks the invariants of the pure parts, and those between them.
     #[cfg(test)]
-    pub(super) fn check_invariants(&self, now: Instant) {
+    fn check_invariants(&self, now: Instant) {
         self.ledger.check_invariants();
         self.placement.check_invariants(now);
         self.ledger.check_agrees_with(&self.placement);
@@ -496,8 +572,8 @@ impl Core {
             Failure::Panicked(panic) => Error::new(Repr::Panicked(panic)),
             Failure::Raised(exception) => Error::new(Repr::Raised(exception)),
             Failure::Codec(error) => error.into(),
-            Failure::TooLarge { bytes, limit } => {
-                Error::new(Repr::TooLarge { what: "result", bytes, limit })
+            Failure::TooLarge { what, bytes, limit } => {
+                Error::new(Repr::TooLarge { what, bytes, limit })
             }
             Failure::UnknownTask => {
                 let name = self.ledger.task(task).map_or("", |task| task.function.name);
@@ -512,7 +588,7 @@ impl Core {
 
 impl Effects {
     /// Has bytes written, once however many tasks were started.
-    pub(super) fn flush(&mut self, link: Arc<dyn Flush>) {
+    fn flush(&mut self, link: Arc<dyn Flush>) {
         let place = |link: &Arc<dyn Flush>| Arc::as_ptr(link).cast::<()>();
         if self.flush.iter().all(|one| place(one) != place(&link)) {
             self.flush.push(link);
@@ -524,6 +600,10 @@ impl Effects {
             link.flush();
         }
         self.echoes.iter().for_each(Echo::show);
+        for call in self.calls {
+            // Whoever is gone passes the call on.
+            let _ = call.send(());
+        }
         for (handle, result) in self.settled {
             // The future may be gone: it was dropped or detached.
             let _ = handle.send(result);

@@ -8,9 +8,16 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use tokio::sync::oneshot::error::TryRecvError;
 
+/// Clients that come faster than workers can serve them.
+mod overload;
+/// What a submit does, and how often it looks.
+mod submitting;
+/// Who is woken when there is room.
+mod waking;
+
 use super::*;
 use crate::TaskFunction;
-use crate::engine::{Stopped, Work};
+use crate::engine::{Pool, Reserve, Stopped, Work};
 use crate::error::{ErrorKind, Panic};
 use crate::observe::snapshot::WorkerSnapshot;
 use crate::sched::ledger::{Bounds, Options};
@@ -20,32 +27,32 @@ use crate::task::registry::function;
 
 /// Workers as the page of words sees them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Model(Arc<Mutex<Workers>>);
+struct Model(Arc<Mutex<Workers>>);
 
 #[derive(Debug, Default)]
-pub(super) struct Workers {
+struct Workers {
     by_slot: HashMap<SlotId, Worker>,
     standby: usize,
     kept: usize,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Worker {
-    pub(super) sent: VecDeque<Sent>,
+struct Worker {
+    sent: VecDeque<Sent>,
     doomed: bool,
     dismissed: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Sent {
-    pub(super) task: TaskId,
-    pub(super) attempt: u32,
+struct Sent {
+    task: TaskId,
+    attempt: u32,
     args: Vec<u8>,
-    pub(super) state: State,
+    state: Progress,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum State {
+enum Progress {
     Sent,
     Running,
     Stopping,
@@ -54,7 +61,7 @@ pub(super) enum State {
 
 impl Model {
     /// One more worker, which has a slot at once.
-    pub(super) fn up(&self, gate: &Gate, now: Instant) -> SlotId {
+    fn up(&self, gate: &Gate, now: Instant) -> SlotId {
         let before: Vec<_> = self.0.lock().unwrap().by_slot.keys().copied().collect();
         self.0.lock().unwrap().standby += 1;
         gate.report_at(now, |reports| reports.ready(Duration::from_millis(2)));
@@ -63,20 +70,20 @@ impl Model {
         *new.expect("fewer have slots than are wanted")
     }
 
-    pub(super) fn with<R>(&self, slot: SlotId, act: impl FnOnce(&mut Worker) -> R) -> R {
+    fn with<R>(&self, slot: SlotId, act: impl FnOnce(&mut Worker) -> R) -> R {
         act(self.0.lock().unwrap().by_slot.get_mut(&slot).expect("the gate names living slots"))
     }
 }
 
 impl Worker {
     fn find(&mut self, task: TaskId) -> Option<&mut Sent> {
-        self.sent.iter_mut().rev().find(|sent| sent.task == task && sent.state != State::Revoked)
+        self.sent.iter_mut().rev().find(|sent| sent.task == task && sent.state != Progress::Revoked)
     }
 
     fn revoke(&mut self, task: TaskId) -> bool {
         match self.find(task) {
-            Some(sent) if sent.state == State::Sent => {
-                sent.state = State::Revoked;
+            Some(sent) if sent.state == Progress::Sent => {
+                sent.state = Progress::Revoked;
                 true
             }
             _ => false,
@@ -95,10 +102,10 @@ impl Engine for Model {
 
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
         let Work { task, attempt, args, .. } = work;
-        let sent = Sent { task, attempt, args: args.to_vec(), state: State::Sent };
+        let sent = Sent { task, attempt, args: args.to_vec(), state: Progress::Sent };
         self.with(slot, |worker| {
             assert!(!worker.doomed && !worker.dismissed, "a worker that leaves was given a task");
-            let stopping = worker.sent.iter().any(|sent| sent.state == State::Stopping);
+            let stopping = worker.sent.iter().any(|sent| sent.state == Progress::Stopping);
             assert!(!stopping, "a task was sent behind one that is stopped");
             worker.sent.push_back(sent);
         });
@@ -111,21 +118,9 @@ impl Engine for Model {
                 return Stopped::Unstarted;
             }
             let Some(sent) = worker.find(task) else { return Stopped::Continues };
-            sent.state = State::Stopping;
+            sent.state = Progress::Stopping;
             Stopped::Asked { listens: sent.args.len() % 2 == 0 }
         })
-    }
-
-    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool {
-        self.with(slot, |worker| {
-            let stopping = worker.find(task).is_some_and(|sent| sent.state == State::Stopping);
-            worker.doomed |= stopping;
-            stopping
-        })
-    }
-
-    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
-        self.with(slot, |worker| worker.revoke(task))
     }
 
     fn withdraw(&mut self, slot: SlotId) -> Vec<TaskId> {
@@ -136,13 +131,54 @@ impl Engine for Model {
     }
 
     fn started(&self, slot: SlotId, task: TaskId) -> bool {
-        self.with(slot, |w| w.find(task).is_some_and(|sent| sent.state != State::Sent))
+        self.with(slot, |w| w.find(task).is_some_and(|sent| sent.state != Progress::Sent))
     }
 
     fn forget(&mut self, slot: SlotId) {
         self.0.lock().unwrap().by_slot.remove(&slot);
     }
 
+    fn shutdown(&mut self) {}
+
+    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
+        Vec::new()
+    }
+
+    fn pool(&mut self) -> Option<&mut dyn Pool> {
+        Some(self)
+    }
+
+    fn reserve(&mut self) -> Option<&mut dyn Reserve> {
+        Some(self)
+    }
+}
+
+impl Pool for Model {
+    fn keep(&mut self, workers: usize) {
+        self.0.lock().unwrap().kept = workers;
+    }
+
+    fn dismiss(&mut self, slot: SlotId) {
+        self.with(slot, |worker| {
+            assert!(worker.sent.is_empty(), "a worker with tasks cannot leave");
+            worker.dismissed = true;
+        });
+    }
+
+    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.with(slot, |worker| worker.revoke(task))
+    }
+
+    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.with(slot, |worker| {
+            let stopping = worker.find(task).is_some_and(|sent| sent.state == Progress::Stopping);
+            worker.doomed |= stopping;
+            stopping
+        })
+    }
+}
+
+impl Reserve for Model {
     fn standby(&self) -> usize {
         self.0.lock().unwrap().standby
     }
@@ -160,24 +196,8 @@ impl Engine for Model {
         workers.standby += 1;
     }
 
-    fn dismiss(&mut self, slot: Option<SlotId>) {
-        match slot {
-            Some(slot) => self.with(slot, |worker| {
-                assert!(worker.sent.is_empty(), "a worker with tasks cannot leave");
-                worker.dismissed = true;
-            }),
-            None => self.0.lock().unwrap().standby -= 1,
-        }
-    }
-
-    fn keep(&mut self, workers: usize) {
-        self.0.lock().unwrap().kept = workers;
-    }
-
-    fn shutdown(&mut self) {}
-
-    fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
-        Vec::new()
+    fn release(&mut self) {
+        self.0.lock().unwrap().standby -= 1;
     }
 }
 
@@ -227,7 +247,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-struct Run {
+struct Play {
     model: Model,
     gate: Arc<Gate>,
     now: Instant,
@@ -236,7 +256,7 @@ struct Run {
     ended: u64,
 }
 
-impl Run {
+impl Play {
     fn new() -> Self {
         let model = Model::default();
         let limits = Limits {
@@ -301,10 +321,10 @@ impl Run {
         let core = self.gate.lock();
         core.check_invariants(self.now);
         let workers = self.model.0.lock().unwrap();
-        let (wanted, slots) = (core.strength.workers, core.placement.slots());
+        let (wanted, slots) = (core.strength.workers(), core.placement.slots());
         assert!(slots >= wanted || workers.standby == 0, "a slot is empty although one stands by");
         assert!(slots <= wanted + 1, "one may be lent, and no more");
-        assert!(workers.standby <= core.strength.spares + 1);
+        assert!(workers.standby <= 2, "one spare, and one while a worker is worn");
         assert!(workers.by_slot.len() + workers.standby <= workers.kept.max(wanted + 1));
     }
 
@@ -348,15 +368,15 @@ impl Run {
     fn step(&mut self, slot: SlotId, panics: bool) {
         let answer = self.model.with(slot, |worker| {
             let first = worker.sent.front_mut()?;
-            if first.state == State::Sent {
-                first.state = State::Running;
+            if first.state == Progress::Sent {
+                first.state = Progress::Running;
                 return None;
             }
             worker.sent.pop_front()
         });
         let Some(sent) = answer else { return };
         self.gate.report_at(self.now, |reports| match sent.state {
-            State::Revoked => reports.skipped(slot, sent.task),
+            Progress::Revoked => reports.skipped(slot, sent.task),
             _ => {
                 let outcome = if panics {
                     Err(Failure::Panicked(Panic {
@@ -376,7 +396,8 @@ impl Run {
 
     fn die(&mut self, slot: SlotId) {
         let running = self.model.with(slot, |worker| {
-            let started = |sent: &&Sent| matches!(sent.state, State::Running | State::Stopping);
+            let started =
+                |sent: &&Sent| matches!(sent.state, Progress::Running | Progress::Stopping);
             let running = worker.sent.iter().filter(started);
             running.map(|sent| (sent.task, sent.attempt)).collect()
         });
@@ -437,13 +458,13 @@ proptest! {
     fn every_future_ends_and_every_invariant_holds(
         events in prop::collection::vec(event(), 0..200),
     ) {
-        let mut run = Run::new();
+        let mut run = Play::new();
         run.up();
         events.into_iter().for_each(|event| run.apply(event));
         run.finish();
     }
 }
 
-pub(super) fn test_function<F: TaskFunction<M>, M>(_: F) -> &'static Function {
+fn test_function<F: TaskFunction<M>, M>(_: F) -> &'static Function {
     function::<F, M>().unwrap()
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::futures::Notified;
 
 use super::{Core, Gate, Phase, Reports};
+use crate::engine::ClusterSize;
 use crate::error::{Cause, Error, WorkerLoss};
 use crate::ids::{SlotId, TaskId, TenantId};
 use crate::observe::event::{EventKind, RecycleReason};
@@ -108,7 +109,8 @@ impl Gate {
     /// Has a worker replaced; whether there is one of that number that can be.
     pub(crate) fn recycle(&self, worker: usize) -> bool {
         self.report(|reports| {
-            let Some(slot) = reports.core.engine.replaceable(worker) else { return false };
+            let pool = reports.core.engine.pool();
+            let Some(slot) = pool.and_then(|pool| pool.replaceable(worker)) else { return false };
             if !reports.core.placement.is_up(slot) {
                 return false;
             }
@@ -167,14 +169,14 @@ impl Core {
     }
 
     /// Tells an event of a worker, which are few.
-    pub(in crate::engine) fn announce(&mut self, kind: impl FnOnce() -> EventKind) {
+    pub(super) fn announce(&mut self, kind: impl FnOnce() -> EventKind) {
         if let Some(record) = &mut self.ledger.record {
             record.push(Fact::Other(Box::new(kind())));
         }
     }
 
     /// A task was sent to a slot, and starts at once or later.
-    pub(in crate::engine) fn sent(&mut self, task: TaskId, slot: SlotId) {
+    pub(super) fn sent(&mut self, task: TaskId, slot: SlotId) {
         let worker = self.number(slot) as u32;
         let Some(record) = &mut self.ledger.record else { return };
         if record.skips() {
@@ -212,7 +214,7 @@ impl Core {
     }
 
     /// A worker has a slot.
-    pub(in crate::engine) fn serves(&mut self, slot: SlotId) {
+    pub(super) fn serves(&mut self, slot: SlotId) {
         let worker = self.engine.worker(slot);
         let numbers = &mut self.watchers.numbers;
         numbers.resize(numbers.len().max(slot.index() + 1), 0);
@@ -221,12 +223,12 @@ impl Core {
     }
 
     /// The number of a slot's worker.
-    pub(in crate::engine) fn number(&self, slot: SlotId) -> usize {
+    pub(super) fn number(&self, slot: SlotId) -> usize {
         self.watchers.numbers.get(slot.index()).copied().unwrap_or(0)
     }
 
     /// A slot is killed for a task.
-    pub(in crate::engine) fn killed(&mut self, slot: SlotId, task: TaskId) {
+    pub(super) fn killed(&mut self, slot: SlotId, task: TaskId) {
         let worker = self.number(slot);
         self.watchers.roster.killed(worker);
         self.announce(|| EventKind::WorkerKilled { worker, task });
@@ -271,7 +273,9 @@ impl Core {
     }
 
     fn snapshot(&self, now: Instant, here: (usize, u64)) -> Snapshot {
-        let (cores, memory_bytes) = self.engine.hosts().unwrap_or(here);
+        let (cores, memory_bytes) = here;
+        let own = ClusterSize { workers: self.strength.workers(), cores, memory_bytes };
+        let size = self.engine.cluster().unwrap_or(own);
         let counts = self.ledger.counts();
         let queued = self.ledger.queued();
         let roster = &self.watchers.roster;
@@ -279,9 +283,9 @@ impl Core {
             engine: self.engine.name(),
             uptime: now.saturating_duration_since(self.watchers.start),
             open: self.open().is_ok(),
-            workers: self.engine.size().unwrap_or(self.strength.workers),
-            cores,
-            memory_bytes,
+            workers: size.workers,
+            cores: size.cores,
+            memory_bytes: size.memory_bytes,
             queued,
             queue_limit: 0,
             predicted_wait: self.placement.predicted_drain(now),

@@ -9,89 +9,70 @@
 //! (it has executed so many tasks, is so old or so large) goes on until another
 //! one is ready for its slot, and then ends what it has.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::{Core, Effects};
-use crate::engine::{Stopped, Work};
+use crate::engine::{Reserve, Stopped, Work};
 use crate::error::Stage;
 use crate::ids::{SlotId, TaskId};
 use crate::observe::event::EventKind;
 use crate::sched::ledger::Next;
-use crate::sched::stopping::Asked;
+use crate::sched::strength::{Present, Step};
 
 /// How long a task that asks whether it is to stop has to do so.
 const SOFT: Duration = Duration::from_millis(2);
 
-/// How many workers there are to be, and which are on their way out.
-#[derive(Debug, Default)]
-pub(crate) struct Strength {
-    /// How many are to have a slot.
-    pub(super) workers: usize,
-    /// How many are to stand by.
-    pub(super) spares: usize,
-    /// Slots whose workers wait to be replaced.
-    worn: VecDeque<SlotId>,
-    /// Slots whose workers leave when they have ended what they have.
-    leaving: Vec<SlotId>,
-    /// Whether there may be one slot more than workers were asked for.
-    lent: bool,
-    /// Whether there may be another worker, or another slot, than before.
-    changed: bool,
-}
-
-impl Strength {
-    pub(super) fn new(workers: usize, spares: usize) -> Self {
-        Self { workers, spares, ..Self::default() }
-    }
-
-    /// Workers that stand by: one more while another is to be replaced.
-    fn spares(&self) -> usize {
-        self.spares + self.worn.len().min(1)
-    }
-}
-
 impl Core {
     /// Starts what can start, and takes back what an idle slot could start.
     pub(super) fn pump(&mut self, now: Instant, effects: &mut Effects) {
+        // Kills free slots for those who stand by, and slots come before tasks for them.
         self.kill_due(now);
         self.fill_slots(now);
         loop {
             while let Some((task, slot)) = self.placement.assign(now) {
                 self.start(now, task, slot, effects);
             }
+            // One by one: what was taken back may start at once, and change who is next.
             match self.placement.steal(now) {
-                Some((task, slot)) if self.engine.revoke(slot, task) => {
-                    self.placement.revoked(slot, task);
-                    let next = self.ledger.moved(task);
-                    self.apply(next);
-                }
+                Some((task, slot)) if self.revoke(slot, task) => self.moved(slot, task),
                 _ => return,
             }
         }
     }
 
+    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.engine.pool().is_some_and(|pool| pool.revoke(slot, task))
+    }
+
+    /// What was sent to a slot was taken back, and waits again.
+    fn moved(&mut self, slot: SlotId, task: TaskId) {
+        self.placement.revoked(slot, task);
+        let next = self.ledger.moved(task);
+        self.apply(next);
+    }
+
     fn start(&mut self, now: Instant, id: TaskId, slot: SlotId, effects: &mut Effects) {
-        if self.ledger.next_deadline().is_some() {
-            let needs = self.needs(now, id);
-            if let Some(next) = self.ledger.end_if_late(now, id, needs, &mut effects.settled) {
-                self.placement.unassign(slot);
-                return self.apply(next);
-            }
+        let task = self.ledger.task(id).expect("the queue holds living tasks only");
+        let (function, args) = (task.function, &task.args.payload);
+        let deadline = self.ledger.deadline(task);
+        if deadline.is_some_and(|deadline| deadline <= now + self.needs(now, function)) {
+            self.placement.unassign(slot);
+            let next = self.ledger.end_late(id, &mut effects.settled);
+            return self.apply(next);
         }
-        if let Some(error) = self.quarantined_task(now, id) {
+        let refused = self.quarantine.as_mut().and_then(|it| it.refuses(now, function, args));
+        if let Some(error) = refused {
             self.placement.unassign(slot);
             let next = self.ledger.failed(id, error, None, &mut effects.settled);
             return self.apply(next);
         }
-        self.ledger.placed(id, slot);
-        let task = self.ledger.task(id).expect("the queue holds living tasks only");
+        let task = self.ledger.placed(id, slot);
         let work = Work {
             task: id,
             attempt: task.attempt,
-            function: task.function,
+            function,
             args: &task.args,
-            deadline: self.ledger.deadline(task),
+            deadline,
             priority: task.place().priority(),
             grace: task.grace(),
             key: task.key(),
@@ -123,19 +104,20 @@ impl Core {
     fn asked(&mut self, slot: SlotId, task: TaskId, listens: bool, now: Instant) {
         self.placement.halt(slot, task);
         self.take_back(slot);
+        let sooner = self.sooner_than_a_kill(slot, now);
         let Some(owed) = self.ledger.task(task) else { return };
         let soft = if listens { SOFT } else { Duration::ZERO };
-        let patience = owed.grace().unwrap_or(soft).max(self.sooner_than_a_kill(slot, now));
+        let patience = owed.grace().unwrap_or(soft).max(sooner);
         let tenant = owed.place().tenant;
         // Too long for the clock is for ever, which is not what was asked for.
         let until = now.checked_add(patience).filter(|_| self.timed).unwrap_or(now);
-        self.stopping.ask(Asked { slot, task, tenant, until });
+        self.stopping.ask((slot, task), tenant, until);
     }
 
     /// How long a task is expected to go on, if that is less than a replacement
     /// of its worker takes to be ready.
-    fn sooner_than_a_kill(&self, slot: SlotId, now: Instant) -> Duration {
-        if self.engine.standby() > 0 {
+    fn sooner_than_a_kill(&mut self, slot: SlotId, now: Instant) -> Duration {
+        if self.standby() > 0 {
             return Duration::ZERO;
         }
         let left = self.placement.expected_left(slot, now);
@@ -144,8 +126,8 @@ impl Core {
 
     /// Kills what was asked to stop and had its time for that.
     fn kill_due(&mut self, now: Instant) {
-        while let Some((slot, task)) = self.stopping.due(now, self.strength.workers) {
-            if self.engine.kill(slot, task) {
+        while let Some((slot, task)) = self.stopping.due(now, self.strength.workers()) {
+            if self.engine.pool().is_some_and(|pool| pool.kill(slot, task)) {
                 self.killed(slot, task);
                 self.abandon(slot);
             }
@@ -155,16 +137,14 @@ impl Core {
     /// A slot is dying: what it had not started moves on.
     pub(super) fn abandon(&mut self, slot: SlotId) {
         self.placement.slot_closing(slot);
-        self.strength.changed = true;
+        self.strength.closing(slot);
         self.take_back(slot);
     }
 
     /// What a slot has not started moves on.
     fn take_back(&mut self, slot: SlotId) {
         for task in self.engine.withdraw(slot) {
-            self.placement.revoked(slot, task);
-            let next = self.ledger.moved(task);
-            self.apply(next);
+            self.moved(slot, task);
         }
     }
 
@@ -172,75 +152,74 @@ impl Core {
         match next {
             Next::Nothing => {}
             Next::Ended(place) => self.placement.ended(place),
-            Next::Requeue(task) => self.enqueue(task),
+            Next::Requeue(place, queued) => self.placement.enqueue(place, queued),
         }
     }
 
     /// Gives slots to workers that stand by, where there are too few slots or
     /// their workers are worn; and takes them away where there are too many.
     fn fill_slots(&mut self, now: Instant) {
-        let lend = self.placement.wants_spare();
-        if !lend && !self.strength.lent && !self.strength.changed {
+        let wants_spare = self.placement.wants_spare();
+        if !self.strength.is_due(wants_spare) {
             return;
         }
-        self.strength.changed = false;
-        while self.placement.slots() < self.strength.workers && self.engine.standby() > 0 {
-            self.give_slot(now);
-        }
-        while self.engine.standby() > 0
-            && let Some(worn) = self.strength.worn.pop_front()
-        {
-            if self.placement.is_up(worn) {
-                self.leave(worn);
-                self.give_slot(now);
+        let (slots, standby) = (self.placement.slots(), self.standby());
+        let idle = self.placement.idle().collect();
+        let present = Present { slots, idle, standby, wants_spare };
+        for step in self.strength.plan(&present) {
+            match step {
+                Step::Give => self.give_slot(now),
+                Step::Leave(slot) => self.leave(slot),
+                Step::Take(slot) => self.take_slot(slot, now),
+                Step::Dismiss => self.reserve(|reserve| reserve.release()),
             }
-        }
-        while self.placement.slots() > self.strength.workers
-            && let Some(slot) = self.placement.idle()
-        {
-            self.placement.slot_down(slot, now);
-            let worker = self.number(slot);
-            self.announce(|| EventKind::WorkerStandsBy { worker });
-            self.engine.demote(slot);
-        }
-        self.strength.lent = self.placement.slots() > self.strength.workers;
-        if lend && !self.strength.lent && self.engine.standby() > 0 {
-            self.give_slot(now);
-            self.strength.lent = true;
-        }
-        while self.engine.standby() > self.strength.spares()
-            && self.placement.slots() >= self.strength.workers
-        {
-            self.engine.dismiss(None);
         }
         self.keep();
     }
 
+    fn standby(&mut self) -> usize {
+        self.engine.reserve().map_or(0, |reserve| reserve.standby())
+    }
+
+    /// Does something with those who stand by, of whom there are none without a reserve.
+    fn reserve(&mut self, act: impl FnOnce(&mut dyn Reserve)) {
+        if let Some(reserve) = self.engine.reserve() {
+            act(reserve);
+        }
+    }
+
     /// A worker is ready, and stands by; it took so long from its start.
     pub(super) fn ready(&mut self, took: Duration) {
-        self.strength.changed = true;
+        self.strength.changed();
         self.stopping.warmed_up(took);
     }
 
     fn give_slot(&mut self, now: Instant) {
         let slot = self.placement.slot_up(now);
-        self.engine.promote(slot);
+        self.reserve(|reserve| reserve.promote(slot));
         self.serves(slot);
+    }
+
+    /// The worker of an idle slot stands by, or leaves where none do.
+    fn take_slot(&mut self, slot: SlotId, now: Instant) {
+        let worker = self.number(slot);
+        let Some(reserve) = self.engine.reserve() else { return self.leave(slot) };
+        reserve.demote(slot);
+        self.placement.slot_down(slot, now);
+        self.announce(|| EventKind::WorkerStandsBy { worker });
     }
 
     /// There are to be so many slots; those that are too many go when they are
     /// idle.
     #[cfg(feature = "dask")]
     pub(super) fn resize(&mut self, slots: usize) {
-        self.strength.workers = slots;
-        self.strength.changed = true;
+        self.strength.resize(slots);
     }
 
     /// How many workers there are to be from now on.
     pub(super) fn scale(&mut self, workers: usize) {
-        self.strength.workers = workers;
-        self.strength.changed = true;
-        while self.placement.slots() > workers
+        self.strength.resize(workers);
+        while self.placement.slots() > self.strength.workers()
             && let Some(slot) = self.placement.least_busy()
         {
             self.leave(slot);
@@ -250,9 +229,8 @@ impl Core {
 
     /// A worker is to be replaced as soon as another one is ready.
     pub(super) fn worn(&mut self, slot: SlotId) {
-        if self.placement.is_up(slot) && !self.strength.worn.contains(&slot) {
-            self.strength.worn.push_back(slot);
-            self.strength.changed = true;
+        if self.placement.is_up(slot) {
+            self.strength.worn(slot);
             self.keep();
         }
     }
@@ -261,32 +239,33 @@ impl Core {
     /// it has.
     fn leave(&mut self, slot: SlotId) {
         self.abandon(slot);
-        self.strength.worn.retain(|worn| *worn != slot);
-        self.strength.leaving.push(slot);
+        self.strength.leaves(slot);
         self.freed(slot);
     }
 
     /// A slot is through with a task: if that was its last, its worker may go.
     pub(super) fn freed(&mut self, slot: SlotId) {
-        if self.strength.leaving.contains(&slot) && self.placement.is_empty(slot) {
-            self.engine.dismiss(Some(slot));
+        if self.strength.is_leaving(slot)
+            && self.placement.is_empty(slot)
+            && let Some(pool) = self.engine.pool()
+        {
+            pool.dismiss(slot);
         }
     }
 
     /// A slot is gone.
     pub(super) fn slot_down(&mut self, slot: SlotId, now: Instant) {
         self.stopping.over(slot, None);
-        self.strength.changed = true;
-        self.strength.worn.retain(|worn| *worn != slot);
-        self.strength.leaving.retain(|leaving| *leaving != slot);
+        self.strength.gone(slot);
         self.placement.slot_down(slot, now);
         self.engine.forget(slot);
         self.keep();
     }
 
-    /// Those that leave are still there, and count beside those that stay.
     fn keep(&mut self) {
-        let strength = &self.strength;
-        self.engine.keep(strength.workers + strength.spares() + strength.leaving.len());
+        let workers = self.strength.kept();
+        if let Some(pool) = self.engine.pool() {
+            pool.keep(workers);
+        }
     }
 }

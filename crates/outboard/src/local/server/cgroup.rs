@@ -10,84 +10,19 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where the groups of this process are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Places {
-    /// Its group of version 2, and where that hierarchy is mounted.
-    unified: Option<(PathBuf, PathBuf)>,
-    /// Its group in the memory hierarchy of version 1.
-    memory: Option<PathBuf>,
-}
-
-impl Places {
-    /// From `/proc/self/cgroup` and `/proc/self/mountinfo`.
-    fn read(cgroup: &str, mountinfo: &str) -> Self {
-        let mut places = Self::default();
-        for mount in mountinfo.lines().filter_map(Mount::parse) {
-            if mount.kind == "cgroup2" {
-                let own = cgroup.lines().find_map(|line| line.strip_prefix("0::"));
-                let own = own.map(|path| (mount.directory(path), mount.point.into()));
-                places.unified = places.unified.or(own);
-            } else if mount.kind == "cgroup" && mount.has("memory") {
-                let own = cgroup.lines().find_map(|line| {
-                    let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-                    controllers.split(',').any(|name| name == "memory").then_some(path)
-                });
-                places.memory = places.memory.or(own.map(|path| mount.directory(path)));
-            }
-        }
-        places
-    }
-
-    fn of_this_process() -> Self {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        Self::read(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"))
-    }
-
-    /// The file that counts kills.
-    fn counter(&self) -> Option<PathBuf> {
-        let unified = self.unified.iter().map(|(own, _)| own.join("memory.events"));
-        let memory = self.memory.iter().map(|own| own.join("memory.oom_control"));
-        unified.chain(memory).find(|path| kills(path).is_some())
-    }
-}
-
-/// One line of `/proc/self/mountinfo`.
-#[derive(Clone, Copy, Debug)]
-struct Mount<'a> {
-    /// What of the hierarchy is mounted.
-    root: &'a str,
-    point: &'a str,
-    kind: &'a str,
-    options: &'a str,
-}
-
-impl<'a> Mount<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let (place, rest) = line.split_once(" - ")?;
-        let mut place = place.split(' ').skip(3);
-        let (root, point) = (place.next()?, place.next()?);
-        let mut rest = rest.split(' ');
-        let (kind, _, options) = (rest.next()?, rest.next()?, rest.next()?);
-        Some(Self { root, point, kind, options })
-    }
-
-    fn has(&self, option: &str) -> bool {
-        self.options.split(',').any(|one| one == option)
-    }
-
-    /// Where a group is; what lies outside of what is mounted is taken as its top.
-    fn directory(&self, path: &str) -> PathBuf {
-        let below = Path::new(path).strip_prefix(self.root).unwrap_or(Path::new(""));
-        let below = below.strip_prefix("/").unwrap_or(below);
-        Path::new(self.point).join(below)
-    }
-}
+use crate::task::cgroup::OwnGroups;
 
 /// What a file such as `memory.events` or `memory.oom_control` counts as killed.
 fn kills(file: &Path) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+}
+
+/// The file that counts the kills in this process's own group.
+fn counter(own: &OwnGroups) -> Option<PathBuf> {
+    let unified = own.unified.iter().map(|own| own.directory.join("memory.events"));
+    let memory = own.memory.iter().map(|own| own.directory.join("memory.oom_control"));
+    unified.chain(memory).find(|path| kills(path).is_some())
 }
 
 /// The groups of one engine's workers.
@@ -105,15 +40,15 @@ impl Groups {
     /// Looks where this process is, and makes groups if there is a limit that
     /// they can have.
     pub(super) fn find(limit_bytes: Option<u64>) -> Self {
-        let places = Places::of_this_process();
-        let parent = limit_bytes.and_then(|limit| match choose(&places) {
+        let own = OwnGroups::find();
+        let parent = limit_bytes.and_then(|limit| match choose(&own) {
             Ok(parent) => Some((parent, limit)),
             Err(reason) => {
                 tracing::debug!(reason, "workers have no control groups of their own");
                 None
             }
         });
-        Self { parent, counter: places.counter(), made: 0, left: Vec::new() }
+        Self { parent, counter: counter(&own), made: 0, left: Vec::new() }
     }
 
     /// How many processes of the server's group the system has killed.
@@ -172,13 +107,12 @@ impl Group {
 }
 
 /// A group in which others with a limit of memory can be made.
-fn choose(places: &Places) -> Result<PathBuf, String> {
-    let Some((own, top)) = &places.unified else {
+fn choose(own: &OwnGroups) -> Result<PathBuf, String> {
+    let Some(own) = &own.unified else {
         return Err("there is no hierarchy of version 2".into());
     };
-    let above = own.parent().filter(|parent| parent.starts_with(top));
     let mut reasons = Vec::new();
-    for group in [Some(own.as_path()), above].into_iter().flatten() {
+    for group in own.upwards().take(2) {
         match can_have_groups(group) {
             Ok(()) => return Ok(group.to_owned()),
             Err(reason) => reasons.push(format!("{}: {reason}", group.display())),
@@ -209,38 +143,7 @@ fn can_have_groups(group: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const UNIFIED: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate";
-
-    #[test]
-    fn a_group_of_version_2_is_found_below_its_mount() {
-        let own = Places::read("0::/system.slice/web.service/server\n", UNIFIED);
-        let expected = Path::new("/sys/fs/cgroup/system.slice/web.service/server");
-        assert_eq!(own.unified, Some((expected.into(), "/sys/fs/cgroup".into())));
-        assert_eq!(own.memory, None);
-    }
-
-    #[test]
-    fn in_a_container_the_part_that_is_mounted_is_the_top() {
-        let mount = "30 23 0:26 /docker/ab /sys/fs/cgroup ro - cgroup2 cgroup rw";
-        let inside = |path: &str| Places::read(path, mount).unified.unwrap().0;
-        assert_eq!(inside("0::/docker/ab/x"), Path::new("/sys/fs/cgroup/x"));
-        assert_eq!(inside("0::/docker/ab"), Path::new("/sys/fs/cgroup"));
-        assert_eq!(inside("0::/../other"), Path::new("/sys/fs/cgroup"));
-    }
-
-    #[test]
-    fn hierarchies_of_version_1_are_told_apart() {
-        let mounts = "33 31 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
-                      35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
-                      41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
-        let own = "4:memory:/api/x\n1:cpu,cpuacct:/y\n0::/\n";
-        let places = Places::read(own, mounts);
-        assert_eq!(places.memory.as_deref(), Some(Path::new("/sys/fs/cgroup/memory/api/x")));
-        let unified = PathBuf::from("/sys/fs/cgroup/unified");
-        assert_eq!(places.unified, Some((unified.clone(), unified)));
-        assert_eq!(Places::read("", "nonsense\n- \n"), Places::default());
-    }
+    use crate::task::cgroup::OwnGroup;
 
     #[test]
     fn kills_are_counted_in_either_version() {
@@ -256,46 +159,46 @@ mod tests {
 
     /// A tree as systemd delegates it: the server's group, and one above in which
     /// groups may be made.
-    fn delegated(subtree: &str) -> (tempfile::TempDir, Places) {
+    fn delegated(subtree: &str) -> (tempfile::TempDir, OwnGroups) {
         let scratch = tempfile::tempdir().unwrap();
         let (top, own) = (scratch.path().to_owned(), scratch.path().join("server"));
         fs::create_dir(&own).unwrap();
         fs::write(own.join("cgroup.controllers"), "cpu\n").unwrap();
         fs::write(top.join("cgroup.controllers"), "cpu memory pids\n").unwrap();
         fs::write(top.join("cgroup.subtree_control"), subtree).unwrap();
-        (scratch, Places { unified: Some((own, top)), memory: None })
+        (scratch, OwnGroups { unified: Some(OwnGroup { directory: own, top }), memory: None })
     }
 
     #[test]
     fn the_group_above_is_taken_where_the_own_one_cannot_have_others() {
-        let (scratch, places) = delegated("memory\n");
-        assert_eq!(choose(&places).as_deref(), Ok(scratch.path()));
+        let (scratch, own) = delegated("memory\n");
+        assert_eq!(choose(&own).as_deref(), Ok(scratch.path()));
         let names = fs::read_dir(scratch.path()).unwrap().flatten().map(|entry| entry.file_name());
         assert!(names.into_iter().all(|name| !name.to_string_lossy().contains("trial")));
     }
 
     #[test]
     fn the_controller_is_switched_on_where_it_is_not() {
-        let (scratch, places) = delegated("cpu\n");
-        assert_eq!(choose(&places).as_deref(), Ok(scratch.path()));
+        let (scratch, own) = delegated("cpu\n");
+        assert_eq!(choose(&own).as_deref(), Ok(scratch.path()));
         let control = fs::read_to_string(scratch.path().join("cgroup.subtree_control"));
         assert_eq!(control.unwrap(), "+memory");
     }
 
     #[test]
     fn what_is_above_the_mount_is_out_of_reach() {
-        let (_scratch, mut places) = delegated("memory\n");
-        let own = places.unified.take().unwrap().0;
-        places.unified = Some((own.clone(), own));
-        let reason = choose(&places).unwrap_err();
+        let (_scratch, mut groups) = delegated("memory\n");
+        let own = groups.unified.as_mut().unwrap();
+        own.top = own.directory.clone();
+        let reason = choose(&groups).unwrap_err();
         assert!(reason.ends_with("has no controller of memory"), "{reason}");
-        assert!(choose(&Places::default()).unwrap_err().contains("no hierarchy of version 2"));
+        assert!(choose(&OwnGroups::default()).unwrap_err().contains("no hierarchy of version 2"));
     }
 
     #[test]
     fn a_worker_gets_a_group_with_its_limit() {
-        let (scratch, places) = delegated("memory\n");
-        let parent = Some((choose(&places).unwrap(), 256 << 20));
+        let (scratch, own) = delegated("memory\n");
+        let parent = Some((choose(&own).unwrap(), 256 << 20));
         let mut groups = Groups { parent, counter: None, made: 0, left: Vec::new() };
         let group = groups.add(3, 4711).unwrap();
         let read = |name: &str| fs::read_to_string(group.directory.join(name)).unwrap();
@@ -311,8 +214,8 @@ mod tests {
 
     #[test]
     fn a_group_that_something_is_left_in_is_removed_later() {
-        let (_scratch, places) = delegated("memory\n");
-        let parent = Some((choose(&places).unwrap(), 256 << 20));
+        let (_scratch, own) = delegated("memory\n");
+        let parent = Some((choose(&own).unwrap(), 256 << 20));
         let mut groups = Groups { parent, counter: None, made: 0, left: Vec::new() };
         let directory = groups.add(1, 4711).unwrap().directory;
         groups.remove(Some(Group { directory: directory.clone() }));
@@ -343,7 +246,7 @@ mod tests {
             assert_eq!(groups.kills(), Some(count), "nothing is killed here");
         }
         let Some((parent, _)) = groups.parent.clone() else {
-            let reason = choose(&Places::of_this_process()).unwrap_err();
+            let reason = choose(&OwnGroups::find()).unwrap_err();
             say(format_args!("no real control group was tried here: {reason}"));
             return;
         };

@@ -9,7 +9,7 @@ use rustix::net::{SendFlags, send};
 
 use super::outbox::{self, Outbox};
 use crate::local::shm::{passing, sealed};
-use crate::local::wire::{self, Place, Run, ToWorker};
+use crate::local::wire::{self, Call, Place, ToWorker};
 use crate::value::payload::{Payload, SHARED_BYTES};
 
 /// A buffer above this capacity is given back when it is empty.
@@ -27,10 +27,10 @@ pub(super) enum Chunk {
     /// A frame with a descriptor beside it.
     Passing(Vec<u8>, Arc<OwnedFd>),
     /// A task whose arguments are still to be put somewhere.
-    Large(Run, Payload),
+    Large(Call, Payload),
 }
 
-impl Run {
+impl Call {
     /// With its arguments in the frame.
     pub(super) fn framed(self, args: &[u8]) -> Chunk {
         Chunk::frame(&ToWorker::Run(self, Place::Frame), args)
@@ -120,17 +120,17 @@ impl Deref for Chunk {
 impl Outbox<Chunk> {
     /// Queues a frame; what would cost more to copy is a chunk of its own. No chunk is
     /// empty: its task would be answered before it counts as written.
-    pub(super) fn append(&mut self, run: Run, payload: &Payload) {
-        let seq = run.seq;
+    pub(super) fn append(&mut self, call: Call, payload: &Payload) {
+        let seq = call.seq;
         if payload.is_large() {
-            return self.push(seq, Chunk::Large(run, payload.clone()));
+            return self.push(seq, Chunk::Large(call, payload.clone()));
         }
         if !matches!(self.last_mut(), Some(Chunk::Frames(_))) {
             let empty = self.take_spare().unwrap_or_default();
             self.push(seq, empty);
         }
         let Some(Chunk::Frames(frames)) = self.last_mut() else { return };
-        let message = ToWorker::Run(run, Place::Frame);
+        let message = ToWorker::Run(call, Place::Frame);
         match payload {
             Payload::Shared(bytes) if bytes.len() >= SHARED_BYTES => {
                 wire::append_head(frames, &message, bytes.len());
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn no_chunk_is_empty() {
-        let run = Run {
+        let call = Call {
             seq: 1,
             function: FunctionRef::Index(0),
             attempt: 1,
@@ -158,11 +158,11 @@ mod tests {
         };
         for payload in [Bytes::new().into(), Bytes::from_static(b"few").into(), Vec::new().into()] {
             let mut outbox = Outbox::default();
-            outbox.append(run.clone(), &payload);
+            outbox.append(call.clone(), &payload);
             assert!(matches!(outbox.last_mut(), Some(Chunk::Frames(frame)) if !frame.is_empty()));
         }
         let mut outbox = Outbox::default();
-        outbox.append(run, &Bytes::from(vec![7; SHARED_BYTES]).into());
+        outbox.append(call, &Bytes::from(vec![7; SHARED_BYTES]).into());
         assert!(matches!(outbox.last_mut(), Some(Chunk::Payload(_))));
     }
 }

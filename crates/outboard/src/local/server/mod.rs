@@ -1,7 +1,7 @@
 //! The `local` engine: worker processes of this very binary on this machine.
 //!
 //! `supervisor` starts and reaps processes on a thread of its own, `link` is
-//! the server's end of one worker, `reader` takes its answers, `output` passes
+//! the server's end of one worker, from its first message to its end, `output` passes
 //! its stdout and stderr on.
 
 mod cgroup;
@@ -9,14 +9,12 @@ mod chunk;
 mod link;
 mod outbox;
 mod output;
-mod reader;
 mod shortage;
 mod supervisor;
 mod wear;
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -24,7 +22,7 @@ use bytes::Bytes;
 use crate::engine::gate::Reports;
 use crate::engine::restart::restart;
 use crate::engine::settings::Settings;
-use crate::engine::{Engine, Flush, Gate, Stopped, Work};
+use crate::engine::{Engine, Flush, Gate, Pool, Reserve, Stopped, Work};
 use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
 use crate::local::program::is_worker;
@@ -51,8 +49,7 @@ pub(super) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
     })?;
     // A runtime without I/O panics here, at its user, and not on our thread.
     tokio::net::UnixStream::pair().map_err(|error| Error::unavailable(error.to_string()))?;
-    let control = Control::new(settings.workers + settings.spares)
-        .map_err(|error| Error::unavailable(error.to_string()))?;
+    let control = Control::new(settings.workers + settings.spares);
     let links = Links::default();
     let engine = Local { links: links.clone(), control: control.clone() };
     let strength = (settings.workers, settings.spares);
@@ -191,14 +188,6 @@ impl Engine for Local {
         self.links.get(slot).map_or(Stopped::Continues, |link| link.stop(task))
     }
 
-    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool {
-        self.links.get(slot).is_some_and(|link| link.kill_for(task))
-    }
-
-    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
-        self.links.get(slot).is_some_and(|link| link.revoke(task))
-    }
-
     fn withdraw(&mut self, slot: SlotId) -> Vec<TaskId> {
         self.links.get(slot).map(|link| link.withdraw()).unwrap_or_default()
     }
@@ -209,38 +198,6 @@ impl Engine for Local {
 
     fn forget(&mut self, slot: SlotId) {
         self.links.take(slot);
-    }
-
-    fn standby(&self) -> usize {
-        self.links.lock().standby.len()
-    }
-
-    fn promote(&mut self, slot: SlotId) {
-        let mut links = self.links.lock();
-        if let Some(link) = links.standby.pop_front() {
-            links.attach(slot, link);
-        }
-    }
-
-    fn demote(&mut self, slot: SlotId) {
-        if let Some(link) = self.links.take(slot) {
-            link.set_slot(None);
-            self.links.lock().standby.push_front(link);
-        }
-    }
-
-    fn dismiss(&mut self, slot: Option<SlotId>) {
-        let link = match slot {
-            Some(slot) => self.links.get(slot),
-            None => self.links.lock().standby.pop_back(),
-        };
-        if let Some(link) = link {
-            link.dismiss();
-        }
-    }
-
-    fn keep(&mut self, workers: usize) {
-        self.control.keep(workers);
     }
 
     fn shutdown(&mut self) {
@@ -268,15 +225,70 @@ impl Engine for Local {
         self.links.get(slot).map_or(0, |link| link.number)
     }
 
+    fn pool(&mut self) -> Option<&mut dyn Pool> {
+        Some(self)
+    }
+
+    fn reserve(&mut self) -> Option<&mut dyn Reserve> {
+        Some(self)
+    }
+}
+
+impl Pool for Local {
+    fn keep(&mut self, workers: usize) {
+        self.control.keep(workers);
+    }
+
+    fn dismiss(&mut self, slot: SlotId) {
+        if let Some(link) = self.links.get(slot) {
+            link.dismiss();
+        }
+    }
+
+    fn revoke(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.links.get(slot).is_some_and(|link| link.revoke(task))
+    }
+
+    fn kill(&mut self, slot: SlotId, task: TaskId) -> bool {
+        self.links.get(slot).is_some_and(|link| link.kill_for(task))
+    }
+
     fn replaceable(&self, worker: usize) -> Option<SlotId> {
         let links = self.links.lock();
         links.by_slot.iter().flatten().find(|link| link.number == worker)?.slot()
     }
 }
 
+impl Reserve for Local {
+    fn standby(&self) -> usize {
+        self.links.lock().standby.len()
+    }
+
+    fn promote(&mut self, slot: SlotId) {
+        let mut links = self.links.lock();
+        if let Some(link) = links.standby.pop_front() {
+            links.attach(slot, link);
+        }
+    }
+
+    fn demote(&mut self, slot: SlotId) {
+        if let Some(link) = self.links.take(slot) {
+            link.set_slot(None);
+            self.links.lock().standby.push_front(link);
+        }
+    }
+
+    fn release(&mut self) {
+        let last = self.links.lock().standby.pop_back();
+        if let Some(link) = last {
+            link.dismiss();
+        }
+    }
+}
+
 fn row(link: &Link) -> (Option<SlotId>, WorkerSnapshot) {
     let slot = link.slot();
-    let (done, memory_bytes) = (link.done.load(Relaxed), link.memory_bytes());
+    let (done, memory_bytes) = (link.done(), link.memory_bytes());
     let mut row = WorkerSnapshot::new(link.number, link.pid, done, link.is_busy());
     row.memory_bytes = memory_bytes;
     if slot.is_none() {

@@ -3,13 +3,23 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 use rustix::time::ClockId;
+use tokio::io::Interest;
+use tokio::time::sleep;
 
 use super::shortage::LastAllocation;
 use crate::error::Shortage;
+use crate::local::process::{Watched, watch};
 use crate::task::system::now_ns;
+
+/// How long output gathers after some was passed on: a worker that writes many
+/// short lines must not keep the supervisor awake.
+const GATHER: Duration = Duration::from_millis(4);
 
 /// How many lines of stderr are kept for `WorkerLost`.
 const TAIL_LINES: usize = 100;
@@ -75,7 +85,58 @@ fn print_all(lines: &Receiver<Batch>) {
 
 /// The server's end of one pipe of one worker.
 #[derive(Debug)]
-pub(super) struct Pipe<R> {
+pub(super) struct Output {
+    pipe: Pipe<Unblocked>,
+    watched: Watched<OwnedFd>,
+}
+
+/// A pipe that is read without waiting.
+#[derive(Debug)]
+struct Unblocked(Arc<OwnedFd>);
+
+impl Read for Unblocked {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(&self.0, bytes)?)
+    }
+}
+
+impl Output {
+    /// Has the current runtime watch a pipe.
+    pub(super) fn new(
+        pipe: OwnedFd,
+        stream: Stream,
+        worker: usize,
+        printer: Printer,
+    ) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        let pipe = Arc::new(pipe);
+        let watched = watch(pipe.clone(), Interest::READABLE)?;
+        Ok(Self { pipe: Pipe::new(Unblocked(pipe), stream, worker, printer), watched })
+    }
+
+    /// Passes on what comes, to its end.
+    pub(super) async fn pass(&mut self) {
+        while !self.pipe.closed {
+            let Ok(mut readable) = self.watched.readable().await else { return };
+            let any = self.pipe.drain();
+            if self.pipe.dry {
+                readable.clear_ready();
+            }
+            if any {
+                sleep(GATHER).await;
+            }
+        }
+    }
+
+    /// See [`Pipe::finish`].
+    pub(super) fn finish(self, since_ns: u64) -> LastWords {
+        self.pipe.finish(since_ns)
+    }
+}
+
+/// Lines of what is read.
+#[derive(Debug)]
+struct Pipe<R> {
     reader: R,
     stream: Stream,
     /// What each line begins with.
@@ -90,6 +151,8 @@ pub(super) struct Pipe<R> {
     tail: VecDeque<(u64, String)>,
     allocation: LastAllocation,
     dropped: u64,
+    /// All was read that was there.
+    dry: bool,
     closed: bool,
 }
 
@@ -103,7 +166,7 @@ pub(super) struct LastWords {
 
 impl<R: Read> Pipe<R> {
     /// `reader` must not block.
-    pub(super) fn new(reader: R, stream: Stream, worker: usize, printer: Printer) -> Self {
+    fn new(reader: R, stream: Stream, worker: usize, printer: Printer) -> Self {
         Self {
             reader,
             stream,
@@ -115,17 +178,13 @@ impl<R: Read> Pipe<R> {
             tail: VecDeque::new(),
             allocation: LastAllocation::default(),
             dropped: 0,
+            dry: false,
             closed: false,
         }
     }
 
-    /// The reader, unless it has ended.
-    pub(super) fn open(&self) -> Option<&R> {
-        (!self.closed).then_some(&self.reader)
-    }
-
     /// Passes on what can be read without waiting; whether that was a line.
-    pub(super) fn drain(&mut self) -> bool {
+    fn drain(&mut self) -> bool {
         self.read();
         let any = self.batched > 0;
         self.print();
@@ -136,6 +195,7 @@ impl<R: Read> Pipe<R> {
     fn read(&mut self) -> usize {
         let mut buffer = [0; 4 << 10];
         let mut read = 0;
+        self.dry = false;
         while !self.closed && read < TURN_BYTES && self.batched < TURN_LINES {
             match self.reader.read(&mut buffer) {
                 Ok(0) => self.closed = true,
@@ -144,7 +204,10 @@ impl<R: Read> Pipe<R> {
                     self.take(&buffer[..bytes]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.dry = true;
+                    break;
+                }
                 Err(_) => self.closed = true,
             }
         }
@@ -153,7 +216,7 @@ impl<R: Read> Pipe<R> {
 
     /// The last lines that came since then, by the monotonic clock; what is
     /// left is taken as a line.
-    pub(super) fn finish(mut self, since_ns: u64) -> LastWords {
+    fn finish(mut self, since_ns: u64) -> LastWords {
         // What the pipe can hold is read; a process that was left behind may go
         // on writing, and is not waited for.
         for _ in 0..LAST_TURNS {

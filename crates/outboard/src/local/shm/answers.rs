@@ -72,7 +72,7 @@ impl Listener {
     }
 
     /// Whether something was written that was not read.
-    pub(crate) fn has_more(&self, page: &Page) -> bool {
+    fn has_more(&self, page: &Page) -> bool {
         page.bell().said() != self.heard
     }
 

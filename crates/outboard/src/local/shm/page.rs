@@ -24,8 +24,7 @@ use rustix::fs::{
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use word::TaskWord;
-pub(crate) use word::Word;
+pub(crate) use word::{TaskWord, Word};
 
 use crate::local::shm::answers::bell::Bell;
 use crate::task::system::Memory;
@@ -98,49 +97,14 @@ impl Page {
         unsafe { self.words.as_ref() }
     }
 
-    fn task(&self, seq: u64) -> TaskWord<'_> {
+    /// The word of a task.
+    pub(crate) fn task(&self, seq: u64) -> TaskWord<'_> {
         TaskWord { at: &self.words()[FIRST_SLOT + seq as usize % SLOTS], seq }
-    }
-
-    /// Server: the task is about to be sent.
-    pub(crate) fn send(&self, seq: u64) {
-        self.task(seq).send();
-    }
-
-    /// Server: takes back a task, unless it has started.
-    pub(crate) fn revoke(&self, seq: u64) -> bool {
-        self.task(seq).revoke()
-    }
-
-    /// Server: asks a running task to stop, unless it has finished.
-    pub(crate) fn stop(&self, seq: u64) -> bool {
-        self.task(seq).stop()
-    }
-
-    /// Server: claims a task that was asked to stop for its kill, unless it has
-    /// finished.
-    pub(crate) fn kill(&self, seq: u64) -> bool {
-        self.task(seq).kill()
     }
 
     /// Server: whether a task has ever asked whether it is to stop.
     pub(crate) fn listens(&self, seq: u64) -> bool {
         self.words()[LISTENING].load(Acquire) == seq
-    }
-
-    /// Server: what has become of a task; `None` if the page holds nonsense.
-    pub(crate) fn word(&self, seq: u64) -> Option<Word> {
-        self.task(seq).read()
-    }
-
-    /// Worker: takes a task to run it, unless it was revoked.
-    pub(crate) fn start(&self, seq: u64) -> bool {
-        self.task(seq).start()
-    }
-
-    /// Worker: the task has ended, unless this worker is being killed for it.
-    pub(crate) fn finish(&self, seq: u64) -> bool {
-        self.task(seq).finish()
     }
 
     /// Worker: whether its task is to stop. From the first time on, the server
@@ -229,54 +193,54 @@ mod tests {
     #[test]
     fn a_revoked_task_does_not_start() {
         let (server, worker) = pair();
-        server.send(1);
-        assert!(server.revoke(1));
-        assert!(!worker.start(1));
-        assert_eq!(server.word(1), Some(Word::Revoked));
+        server.task(1).send();
+        assert!(server.task(1).revoke());
+        assert!(!worker.task(1).start());
+        assert_eq!(server.task(1).read(), Some(Word::Revoked));
     }
 
     #[test]
     fn a_started_task_cannot_be_taken_back_but_stopped() {
         let (server, worker) = pair();
-        server.send(1);
-        assert!(worker.start(1));
-        assert!(!server.revoke(1));
-        assert!(!server.kill(1), "it is asked first");
+        server.task(1).send();
+        assert!(worker.task(1).start());
+        assert!(!server.task(1).revoke());
+        assert!(!server.task(1).kill(), "it is asked first");
         assert!(!worker.is_stopping(1));
-        assert!(server.stop(1) && server.listens(1));
+        assert!(server.task(1).stop() && server.listens(1));
         assert!(worker.is_stopping(1));
-        assert!(server.kill(1));
-        assert!(!worker.finish(1));
-        assert_eq!(server.word(1), Some(Word::Killing));
+        assert!(server.task(1).kill());
+        assert!(!worker.task(1).finish());
+        assert_eq!(server.task(1).read(), Some(Word::Killing));
     }
 
     #[test]
     fn a_task_that_was_asked_to_stop_may_end_by_itself() {
         let (server, worker) = pair();
-        server.send(1);
-        assert!(worker.start(1) && server.stop(1));
+        server.task(1).send();
+        assert!(worker.task(1).start() && server.task(1).stop());
         assert!(!server.listens(1), "it never asked");
-        assert!(worker.finish(1));
-        assert!(!server.kill(1));
-        assert_eq!(server.word(1), Some(Word::Done));
+        assert!(worker.task(1).finish());
+        assert!(!server.task(1).kill());
+        assert_eq!(server.task(1).read(), Some(Word::Done));
     }
 
     #[test]
     fn a_finished_task_cannot_be_stopped() {
         let (server, worker) = pair();
-        server.send(1);
-        assert!(worker.start(1) && worker.finish(1));
-        assert!(!server.stop(1));
+        server.task(1).send();
+        assert!(worker.task(1).start() && worker.task(1).finish());
+        assert!(!server.task(1).stop());
     }
 
     #[test]
     fn a_late_swap_for_an_older_task_in_the_same_place_fails() {
         let (server, worker) = pair();
-        server.send(1);
-        server.send(1 + SLOTS as u64);
-        assert!(!worker.start(1));
-        assert!(worker.start(1 + SLOTS as u64));
-        assert_eq!(server.word(1), None);
+        server.task(1).send();
+        server.task(1 + SLOTS as u64).send();
+        assert!(!worker.task(1).start());
+        assert!(worker.task(1 + SLOTS as u64).start());
+        assert_eq!(server.task(1).read(), None);
     }
 
     #[test]
@@ -298,13 +262,13 @@ mod tests {
                 })
                 .collect()
         };
-        server.send(1);
+        server.task(1).send();
         let (revoked, started) = std::thread::scope(|scope| {
-            let started = scope.spawn(|| race(&|seq| worker.start(seq)));
+            let started = scope.spawn(|| race(&|seq| worker.task(seq).start()));
             let revoked = race(&|seq| {
                 // The next task's place is another one, so it disturbs no race.
-                server.send(seq + 1);
-                server.revoke(seq)
+                server.task(seq + 1).send();
+                server.task(seq).revoke()
             });
             (revoked, started.join().unwrap())
         });

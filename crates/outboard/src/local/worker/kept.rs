@@ -9,12 +9,12 @@ use rustix::io::Errno;
 
 use crate::local::wire::Place;
 
-use super::{Worker, say_last};
+use super::{Owed, Worker, say_last};
 
 impl Worker {
     /// Where arguments lay may be written once their task is answered: what somebody
     /// keeps of them has to lie elsewhere by then.
-    pub(super) fn let_go(&mut self, args: Place) {
+    pub(super) fn let_go(&mut self, Owed { args }: Owed) {
         if let Place::Arena { offset, bytes } = args
             && Arc::get_mut(&mut self.arena).is_none()
         {

@@ -12,12 +12,12 @@ use rustix::time::ClockId;
 use crate::task::limits::WorkerLimits;
 use crate::task::system::now_ns;
 
-/// Sets what holds from now on.
+/// Sets what holds from now on, and gives what has to be set for each task.
 ///
 /// # Errors
 ///
 /// The system's: what was asked for and cannot be had is no start.
-pub(super) fn set(limits: WorkerLimits) -> io::Result<()> {
+pub(super) fn set(limits: WorkerLimits) -> io::Result<CpuLimit> {
     if let Some(bytes) = limits.memory_bytes {
         // Tasks' own stack is memory of that kind, and not what was meant.
         let stack_bytes = limits.stack_bytes.unwrap_or(0);
@@ -26,7 +26,7 @@ pub(super) fn set(limits: WorkerLimits) -> io::Result<()> {
     if let Some(files) = limits.open_files {
         lower(Resource::Nofile, files)?;
     }
-    Ok(())
+    Ok(CpuLimit { task_s: limits.cpu_s })
 }
 
 /// Sets both the soft limit and the hard one, unless that is lower already.
@@ -41,7 +41,7 @@ fn lower(resource: Resource, limit: u64) -> io::Result<()> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CpuLimit {
     /// Seconds for one task, if they are limited.
-    pub(super) task_s: Option<u64>,
+    task_s: Option<u64>,
 }
 
 impl CpuLimit {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use super::process::{THREAD, close_inherited, die_with_parent};
+use super::process::{close_inherited, die_with_parent};
 use super::program::{digest, named_parent};
 use super::shm::answers::{BELL, LONGEST_BYTES, Speaker};
 use super::shm::arena::{Arena, Half, IN_PLACE_BYTES, Ring};
@@ -93,6 +93,27 @@ fn die_with(parent: Option<u32>) -> io::Result<()> {
     Ok(())
 }
 
+/// The answer that is owed to a task. It can only be given together with the arguments
+/// ([`Worker::answer`]), so no path to an answer forgets to let go of them.
+#[must_use]
+struct Owed {
+    /// Where the arguments lie.
+    args: Place,
+}
+
+/// What a task is answered with.
+struct Answer {
+    message: FromWorker,
+    payload: Payload,
+    file: Option<OwnedFd>,
+}
+
+impl From<FromWorker> for Answer {
+    fn from(message: FromWorker) -> Self {
+        Self { message, payload: Payload::copy(&[]), file: None }
+    }
+}
+
 struct Worker {
     socket: UnixStream,
     current: &'static InWorker,
@@ -126,7 +147,7 @@ impl Worker {
             return Err(io::Error::other("the server did not welcome it"));
         };
         stand_back(number, niceness);
-        limits::set(limits)?;
+        let cpu = limits::set(limits)?;
         relay::connect(socket.try_clone()?, level);
         let mut worker = Self {
             socket,
@@ -136,7 +157,7 @@ impl Worker {
             results: Ring::default(),
             speaker: Speaker::default(),
             max_payload: max_payload as usize,
-            cpu: CpuLimit { task_s: limits.cpu_s },
+            cpu,
             stack_bytes: limits.stack_bytes,
             inbox,
             files: Vec::new(),
@@ -180,7 +201,9 @@ impl Worker {
             give_up(&why);
         }
         self.current.page.set_memory(memory(OWN).unwrap_or_default());
-        let result = self.say(&FromWorker::Ready).and_then(|()| self.serve_all());
+        // Of whatever thread this is: a server looks whether it sleeps.
+        let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        let result = self.say(&FromWorker::Ready { thread }).and_then(|()| self.serve_all());
         match result {
             Ok(()) => exit(0),
             Err(error) => leave("this worker lost its server", &error),
@@ -207,7 +230,7 @@ impl Worker {
 
     fn obey(&mut self, message: ToWorker, args: &[u8]) -> io::Result<()> {
         match message {
-            ToWorker::Run(run, place) => self.run(&run, place, args),
+            ToWorker::Run(call, place) => self.run(&call, place, args),
             ToWorker::Share { id } => {
                 let file = self.next_file()?;
                 scatter::receive(id, sealed::open_whole(&file)?);
@@ -226,11 +249,12 @@ impl Worker {
     }
 
     /// Executes a task, unless it was taken back, and appends the answer.
-    fn run(&mut self, run: &wire::Run, place: Place, args: &[u8]) -> io::Result<()> {
+    fn run(&mut self, call: &wire::Call, place: Place, args: &[u8]) -> io::Result<()> {
         let file = matches!(place, Place::File { .. }).then(|| self.next_file()).transpose()?;
-        let seq = run.seq;
-        if !self.current.page.start(seq) {
-            return self.answer(&FromWorker::Skipped { seq }, &[], None);
+        let seq = call.seq;
+        let owed = Owed { args: place };
+        if !self.current.page.task(seq).start() {
+            return self.answer(owed, Answer::from(FromWorker::Skipped { seq }));
         }
         let args = match (place, file) {
             (Place::Arena { offset, bytes }, _) if bytes >= IN_PLACE_BYTES => {
@@ -245,67 +269,53 @@ impl Worker {
         };
         self.cpu.arm()?;
         relay::open(seq);
-        let (outcome, usage) = attempt(self.current, self.max_payload, run, args);
+        let (outcome, usage) = attempt(self.current, self.max_payload, call, args);
         // What it said is in the socket; its answer comes after that.
         self.spoke = relay::close();
         self.cpu.disarm()?;
-        self.done((seq, place), outcome, usage)
+        let answer = match outcome {
+            Ok(output) => self.lay_down(seq, usage, output),
+            Err(failure) => FromWorker::Failed { seq, usage, failure }.into(),
+        };
+        self.answer(owed, answer)
     }
 
-    /// Answers, with the result where there is room for it.
-    fn done(
-        &mut self,
-        (seq, args): (u64, Place),
-        outcome: Result<Payload, Failure>,
-        usage: Usage,
-    ) -> io::Result<()> {
-        let output = match outcome {
-            Ok(output) => output,
-            Err(failure) => {
-                self.let_go(args);
-                return self.answer(&FromWorker::Failed { seq, usage, failure }, &[], None);
-            }
-        };
+    /// The answer with a result, which is put where there is room for it. Unless that is
+    /// in the answer itself, nothing of it is left in this process.
+    fn lay_down(&mut self, seq: u64, usage: Usage, output: Payload) -> Answer {
         let done = |place| FromWorker::Done { seq, usage, place };
         if output.len() <= SMALL_BYTES {
             let output = match output {
-                // Maybe a piece of the arguments.
+                // Maybe a piece of the arguments, which is cheaper to copy than to keep.
                 Payload::Shared(bytes) => Payload::copy(&bytes),
                 output => output,
             };
-            self.let_go(args);
-            self.answer(&done(Place::Frame), &output, None)?;
-            codec::recycle(output);
-            return Ok(());
+            return Answer { payload: output, ..done(Place::Frame).into() };
         }
         self.results.release(self.current.page.read_up_to());
         let bytes = output.len() as u64;
         if let Some(offset) = self.results.place(seq, output.len()) {
             self.arena.write(Half::Results, offset, &output);
-            let place = Place::Arena { offset: offset as u64, bytes };
             codec::recycle(output);
-            self.let_go(args);
-            self.answer(&done(place), &[], None)
+            done(Place::Arena { offset: offset as u64, bytes }).into()
         } else if let Ok(file) = sealed::create(&output) {
-            drop(output);
-            self.let_go(args);
-            self.answer(&done(Place::File { bytes }), &[], Some(file))
+            Answer { file: Some(file), ..done(Place::File { bytes }).into() }
         } else {
-            self.let_go(args);
-            self.answer(&done(Place::Frame), &output, None)
+            Answer { payload: output, ..done(Place::Frame).into() }
         }
     }
 
-    /// Writes an answer to where the server finds it even after this process's
-    /// death, before the next task starts.
-    fn answer(
-        &mut self,
-        message: &FromWorker,
-        payload: &[u8],
-        file: Option<OwnedFd>,
-    ) -> io::Result<()> {
+    /// Lets go of the arguments, and writes the answer to where the server finds it even
+    /// after this process's death, before the next task starts.
+    ///
+    /// In this order: with the answer the server has the room of the arguments back, and
+    /// writes others there.
+    fn answer(&mut self, owed: Owed, answer: Answer) -> io::Result<()> {
+        self.let_go(owed);
+        let Answer { message, payload, file } = answer;
         self.out.clear();
-        wire::append(&mut self.out, message, payload);
+        wire::append(&mut self.out, &message, &payload);
+        codec::recycle(payload);
         let beside = std::mem::take(&mut self.spoke) || file.is_some();
         if !beside && self.out.len() <= LONGEST_BYTES {
             let frame = std::mem::take(&mut self.out);
@@ -345,23 +355,24 @@ fn other(error: wire::WireError) -> io::Error {
 fn attempt(
     current: &InWorker,
     max_payload: usize,
-    run: &wire::Run,
+    call: &wire::Call,
     args: Input<'_>,
 ) -> (Result<Payload, Failure>, Usage) {
-    let (seq, deadline_ns) = (run.seq, run.deadline_ns);
+    let (seq, deadline_ns) = (call.seq, call.deadline_ns);
     let page = &current.page;
     current.enter(seq, deadline_ns);
     let meter = Meter::start(current);
-    let outcome = match find(run.function) {
+    let outcome = match find(call.function) {
         Some((name, function)) => {
-            let span = trace::remote(run.context.as_deref(), name, run.attempt);
+            let span = trace::remote(call.context.as_deref(), name, call.attempt);
             span.in_scope(|| execute(function, args, max_payload))
         }
         None => Err(Failure::UnknownTask),
     };
+    // What the server reads of a task that is done is on the page before its word says so.
     let usage = meter.stop(page, seq);
     current.leave();
-    if !page.finish(seq) {
+    if !page.task(seq).finish() {
         park_until_killed();
     }
     (outcome, usage)
@@ -412,7 +423,7 @@ fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWork
 /// Makes this process yield to the server, in time and in memory. What the
 /// system refuses is done without.
 fn stand_back(number: u32, niceness: i32) {
-    if let Ok(name) = std::ffi::CString::new(format!("{THREAD}{number}")) {
+    if let Ok(name) = std::ffi::CString::new(format!("outboard-w{number}")) {
         let _ = rustix::thread::set_name(&name);
     }
     let own = rustix::process::getpriority_process(None).unwrap_or(0);

@@ -26,38 +26,57 @@ fn one_long_run_is_forgotten_in_time_and_outweighed_by_others() {
     assert!((mean - 1e10).abs() < 1.0, "{mean}");
 }
 
-/// A queue of ten places, of which so many are taken.
-fn queue(taken: usize) -> impl Fn(Part) -> Option<Bound> {
-    move |fill| (taken >= part(10, fill.half_of_all)).then_some(Bound::Tasks(10))
+/// A submit of a tenant to a queue of ten places of which so many are taken; whether
+/// there is one for it.
+fn submit(admission: &mut Admission, now: Instant, tenant: u8, taken: usize) -> bool {
+    let claim = admission.claim(now, Some(&name(tenant)));
+    let room = taken < claim.part.of_all(10);
+    admission.settle(&claim, room);
+    room
 }
 
-fn refused(admission: &mut Admission, now: Instant, tenant: u64) -> Duration {
+fn name(tenant: u8) -> Arc<str> {
+    tenant.to_string().into()
+}
+
+fn refused(admission: &mut Admission, now: Instant, tenant: u8) -> Duration {
     let ahead = Ahead { soonest: MS, excess: 5.0, interval: MS };
-    assert!(admission.admit(now, || tenant, queue(10)).is_err());
-    admission.promise(now, tenant, ahead)
+    assert!(!submit(admission, now, tenant, 10));
+    admission.promise(now, Some(&name(tenant)), ahead)
 }
 
 #[test]
 fn room_is_kept_for_those_who_were_promised_it() {
     let (mut admission, now) = (Admission::default(), Instant::now());
-    assert!(admission.admit(now, || 1, queue(9)).is_ok(), "nothing is promised yet");
+    assert!(submit(&mut admission, now, 1, 9), "nothing is promised yet");
     let after = refused(&mut admission, now, 1);
     assert!(after >= 6 * MS, "half of the queue has to leave first: {after:?}");
     let early = now + after - MS;
-    assert!(admission.admit(early, || 1, queue(7)).is_err(), "it is not due");
+    assert!(!submit(&mut admission, early, 1, 7), "it is not due");
     let due = now + after;
-    assert!(admission.admit(due, || 2, queue(7)).is_err(), "it is another's");
-    assert!(admission.admit(due, || 2, queue(4)).is_ok(), "half is for anyone");
-    assert!(admission.admit(due, || 1, queue(9)).is_ok());
-    assert!(admission.admit(due, || 1, queue(9)).is_ok(), "nothing is promised any more");
+    assert!(!submit(&mut admission, due, 2, 7), "it is another's");
+    assert!(submit(&mut admission, due, 2, 4), "half is for anyone");
+    assert!(submit(&mut admission, due, 1, 9));
+    assert!(submit(&mut admission, due, 1, 9), "nothing is promised any more");
+}
+
+#[test]
+fn promises_are_further_apart_after_one_was_broken() {
+    let (mut admission, now) = (Admission::default(), Instant::now());
+    let (after, before) = (refused(&mut admission, now, 1), admission.stretch);
+    assert!(!submit(&mut admission, now + after, 1, 10), "it is due, and there is no room");
+    assert!(admission.stretch > before);
+    let (broken, after) = (admission.stretch, refused(&mut admission, now, 1));
+    assert!(submit(&mut admission, now + after, 1, 9));
+    assert!(admission.stretch < broken);
 }
 
 #[test]
 fn what_nobody_comes_for_is_forgotten() {
     let (mut admission, now) = (Admission::default(), Instant::now());
     let after = refused(&mut admission, now, 1);
-    assert!(admission.admit(now + after + GRACE / 2, || 2, queue(7)).is_err());
-    assert!(admission.admit(now + after + GRACE, || 2, queue(7)).is_ok());
+    assert!(!submit(&mut admission, now + after + GRACE / 2, 2, 7));
+    assert!(submit(&mut admission, now + after + GRACE, 2, 7));
     assert!(admission.promises.is_empty());
 }
 

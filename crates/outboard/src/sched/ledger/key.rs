@@ -31,7 +31,7 @@ impl Key {
     }
 
     /// The key of a submit that may share a task.
-    pub(super) fn of(request: &Request<'_>) -> Option<Self> {
+    pub(crate) fn of(request: &Request<'_>) -> Option<Self> {
         let identity = match &request.options.key {
             Some(name) => Identity::Named(name.clone()),
             None if request.function.pure => Identity::Args(request.args.to_vec()),

@@ -4,8 +4,9 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::{Placement, Slot};
+use crate::error::Bound;
 use crate::ids::TenantId;
-use crate::sched::admission::{Estimate, GUESS};
+use crate::sched::admission::{Ahead, Estimate, GUESS};
 
 /// From how long on a run is worth a worker that stood by.
 const LONG: Duration = Duration::from_millis(5);
@@ -16,19 +17,11 @@ impl Placement {
     /// The engine asks this: where it has a worker in reserve, it may bring it
     /// up as one more slot (`slot_up`), which such a tenant's task then takes,
     /// for its virtual time is the least. One at a time: it is asked again after.
-    /// Only where tasks run for a while: it looks at everybody who waits.
+    /// Only where tasks run for a while.
     pub(crate) fn wants_spare(&self) -> bool {
         let long = self.mean_run_ns.is_some_and(|mean| mean >= LONG.as_nanos() as f64);
-        if !long || self.shares.waiting() == 0 {
-            return false;
-        }
-        let all_held = self.slots() > 0
-            && (self.slots.iter()).all(|(_, slot)| slot.closing || slot.live().next().is_some());
-        all_held
-            && self.shares.tenants().any(|(tenant, _, _, waiting)| {
-                let holds = |slot: &Slot| slot.live().any(|one| one.tenant == tenant);
-                waiting > 0 && !self.slots.iter().any(|(_, slot)| holds(slot))
-            })
+        let wanted = long && self.up > 0 && self.shares.any_waits_without_a_slot();
+        wanted && (self.slots.iter()).all(|(_, slot)| slot.closing || slot.live().next().is_some())
     }
 
     /// A task ran for so long; `steady` is the number of its function, if that
@@ -59,7 +52,7 @@ impl Placement {
     /// the work `w` ahead: the sum of `max(0, t - r)` is `w`. `w` is what
     /// [`Shares::ahead`] says. `r` is what is left of what the slot has; see
     /// [`Slot::left_ns`].
-    pub(crate) fn predicted_wait(
+    pub(super) fn predicted_wait(
         &self,
         (tenant, priority): (TenantId, i32),
         now: Instant,
@@ -77,13 +70,38 @@ impl Placement {
     }
 
     /// Until the first slot is expected to be free.
-    pub(crate) fn soonest(&self, now: Instant) -> Duration {
+    fn soonest(&self, now: Instant) -> Duration {
         let left = self.left(now, self.plain.mean_ns(now).unwrap_or_default());
         Duration::from_nanos(left.into_iter().reduce(f64::min).unwrap_or_default() as u64)
     }
 
+    /// What is ahead of a submit that met a bound; `queued` is how many tasks wait.
+    pub(crate) fn ahead(
+        &self,
+        (tenant, priority): (TenantId, i32),
+        bound: Bound,
+        queued: usize,
+        now: Instant,
+    ) -> Ahead {
+        let interval = self.interval();
+        let over = |waiting: usize, limit: usize| waiting as f64 - (limit / 2) as f64;
+        let excess = match bound {
+            Bound::Tasks(limit) => over(queued, limit),
+            Bound::Tenant(limit) => over(self.shares.waiting_of(tenant), limit),
+            Bound::Bytes(_) => queued as f64 / 2.0,
+            Bound::Wait(limit) => {
+                let wait = self.predicted_wait((tenant, priority), now);
+                let over = wait.saturating_sub(limit / 2).as_secs_f64();
+                over / interval.as_secs_f64().max(1e-6)
+            }
+            // No place in the queue would help: the task has to end.
+            Bound::Sharers(_) => 0.0,
+        };
+        Ahead { soonest: self.soonest(now), excess, interval }
+    }
+
     /// The time between two ends of tasks, with all slots busy.
-    pub(crate) fn interval(&self) -> Duration {
+    fn interval(&self) -> Duration {
         let ns = self.mean_run_ns.unwrap_or(GUESS.as_nanos() as f64);
         Duration::from_nanos((ns / self.slots().max(1) as f64) as u64)
     }

@@ -1,7 +1,14 @@
 //! What placement decides, case by case.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::sched::admission::Part;
+
+thread_local! {
+    /// How many slots were looked at.
+    pub(super) static LOOKS: Cell<usize> = const { Cell::new(0) };
+}
 
 fn task(number: u32) -> TaskId {
     TaskId::for_test(number)
@@ -19,7 +26,7 @@ fn placement(slots: usize, now: Instant) -> (Placement, Vec<SlotId>) {
     (placement, slots)
 }
 
-fn enqueue(placement: &mut Placement, number: u32, priority: i32) -> Place {
+fn enqueue(placement: &mut Placement, number: u32, priority: i32) -> QueuePlace {
     let tenant = placement.seen(None, 1, Instant::now());
     let place = placement.place(priority, tenant);
     placement.enqueue(place, queued(number, 8));
@@ -249,7 +256,45 @@ fn what_does_not_start_after_all_leaves_the_slot_as_it_was() {
     placement.unassign(slots[0]);
     placement.ended(place);
     placement.check_invariants(now);
-    assert!(!placement.has(slots[0], task(1)));
+    assert_eq!(placement.all().count(), 0);
     enqueue(&mut placement, 2, 0);
     assert_eq!(placement.assign(now), Some((task(2), slots[0])));
+}
+
+/// What the gate asks at each of its steps, with nothing to start.
+fn looks_of_a_step(placement: &mut Placement, now: Instant) -> usize {
+    LOOKS.set(0);
+    placement.wants_spare();
+    assert_eq!(placement.assign(now), None);
+    assert_eq!(placement.steal(now), None);
+    LOOKS.get()
+}
+
+#[test]
+fn a_step_looks_at_each_slot_a_few_times_however_many_tenants_wait() {
+    const SLOTS: usize = 64;
+    for (case, tenants, holders) in [
+        ("many wait for a slot", 1_000, 1),
+        ("all who wait have a slot", SLOTS, SLOTS),
+        ("both", 1_000, SLOTS),
+    ] {
+        let now = Instant::now();
+        let mut placement = Placement::new(Rules { reserve: false, ..Rules::default() });
+        placement.observed(now, 10_000_000, None);
+        for _ in 0..SLOTS {
+            placement.slot_up(now);
+        }
+        let names: Vec<Arc<str>> = (0..tenants).map(|one| one.to_string().into()).collect();
+        let mut submit = |number: usize, tenant: usize| {
+            let tenant = placement.seen(Some(&names[tenant]), 1, now);
+            let place = placement.place(0, tenant);
+            placement.enqueue(place, queued(number as u32, 8));
+            placement.assign(now);
+        };
+        (0..SLOTS).for_each(|number| submit(number, number % holders));
+        (0..tenants).for_each(|number| submit(SLOTS + number, number));
+        assert_eq!(placement.wants_spare(), tenants > SLOTS || holders == 1, "{case}");
+        let looks = looks_of_a_step(&mut placement, now);
+        assert!(looks <= 4 * SLOTS, "{case}: {looks} looks");
+    }
 }

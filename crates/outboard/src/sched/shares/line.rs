@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Queued, Work};
+use super::{Backlog, Queued};
 
 /// How many gaps there may be beside as many as there are tasks.
 const GAPS: usize = 64;
@@ -19,7 +19,7 @@ pub(super) struct Line {
     gaps: usize,
     /// Those that came to a place between others, where there is no gap.
     between: BTreeMap<u64, Queued>,
-    pub(super) work: Work,
+    pub(super) work: Backlog,
 }
 
 impl Line {
@@ -98,14 +98,9 @@ impl Line {
 
 #[cfg(test)]
 impl Line {
-    pub(super) fn tasks(&self) -> impl Iterator<Item = Queued> {
-        let entries = self.entries.iter().filter_map(|(_, task)| *task);
-        entries.chain(self.between.values().copied())
-    }
-
-    pub(super) fn get(&self, order: u64) -> Option<Queued> {
-        let at = self.entries.binary_search_by_key(&order, |(order, _)| *order).ok();
-        at.and_then(|at| self.entries[at].1).or_else(|| self.between.get(&order).copied())
+    pub(super) fn tasks(&self) -> impl Iterator<Item = (u64, Queued)> {
+        let entries = self.entries.iter().filter_map(|(order, task)| Some((*order, (*task)?)));
+        entries.chain(self.between.iter().map(|(order, task)| (*order, *task)))
     }
 }
 

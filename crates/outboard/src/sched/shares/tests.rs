@@ -5,16 +5,16 @@ use proptest::prelude::*;
 use super::*;
 
 impl Shares {
-    /// The task that waits at a place.
-    pub(crate) fn at(&self, place: Place) -> Option<TaskId> {
-        let queue = self.classes.get(&Reverse(place.priority))?.queues.get(&place.tenant)?;
-        queue.get(place.order).map(|queued| queued.task)
-    }
-
-    /// All tasks that wait.
-    pub(crate) fn tasks(&self) -> impl Iterator<Item = TaskId> {
-        let queues = self.classes.values().flat_map(|class| class.queues.values());
-        queues.flat_map(|queue| queue.tasks().map(|queued| queued.task))
+    /// All tasks that wait, each with its place.
+    pub(crate) fn waits(&self) -> impl Iterator<Item = (QueuePlace, TaskId)> {
+        self.classes.iter().flat_map(|(Reverse(priority), class)| {
+            class.queues.iter().flat_map(|(tenant, line)| {
+                line.tasks().map(|(order, queued)| {
+                    let place = QueuePlace { priority: *priority, tenant: *tenant, order };
+                    (place, queued.task)
+                })
+            })
+        })
     }
 
     /// The tenants that have tasks waiting.
@@ -24,7 +24,9 @@ impl Shares {
 
     /// Re-checks that turns, queues and counts agree.
     pub(crate) fn check_invariants(&self) {
-        assert_eq!(self.waiting, self.tasks().count());
+        assert_eq!(self.waiting, self.waits().count());
+        let without_slot = self.tenants.iter().filter(|(_, one)| one.waits_without_a_slot());
+        assert_eq!(self.without_slot, without_slot.count());
         for (priority, class) in &self.classes {
             assert_eq!(class.turns.len(), class.queues.len());
             for (virtual_time, id) in &class.turns {
@@ -34,8 +36,8 @@ impl Shares {
                 let line = &class.queues[id];
                 assert!(!line.is_empty());
                 assert!(tenant.tasks >= line.len());
-                let mut work = Work::default();
-                line.tasks().for_each(|queued| work.add(queued));
+                let mut work = Backlog::default();
+                line.tasks().for_each(|(_, queued)| work.add(queued));
                 assert_eq!(line.work, work);
             }
         }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Entry, Origin, Scattered};
-use crate::error::{Error, Repr};
+use crate::error::{Error, Oversized, Repr};
 use crate::value::codec;
 
 /// What all values of one client may take, in bytes.
@@ -69,13 +69,13 @@ impl Home {
 
     fn charge(&self, bytes: u64) -> Result<(), Error> {
         if bytes > self.most_bytes {
-            let (what, limit) = ("a scattered value", self.most_bytes);
+            let (what, limit) = (Oversized::Scattered, self.most_bytes);
             return Err(Error::new(Repr::TooLarge { what, bytes, limit }));
         }
         let mut held = self.held_bytes();
         let bytes = held.saturating_add(bytes.max(LEAST_BYTES));
         if bytes > LIMIT_BYTES {
-            let what = "scattered values, all together,";
+            let what = Oversized::AllScattered;
             return Err(Error::new(Repr::TooLarge { what, bytes, limit: LIMIT_BYTES }));
         }
         *held = bytes;

@@ -89,16 +89,17 @@ async fn workers_can_be_more_and_fewer(engine: Engine) {
     let client = engine.client("workers=1").await;
     let scratch = Scratch::new();
     if !engine.promises(Promise::OwnsItsWorkers) {
-        client.admin().scale(3);
+        let error = client.admin().scale(3).unwrap_err();
+        assert!(error.is_unavailable() && error.to_string().contains("cluster"), "{error}");
         assert_eq!(client.admin().snapshot().workers, 1, "it is not for a client to say");
         client.submit(pid, ()).await.unwrap();
         return;
     }
     let held: Vec<_> = (0..3).map(|_| client.submit(hold, scratch.path())).collect();
     scratch.started(1).await;
-    client.admin().scale(3);
+    client.admin().scale(3).unwrap();
     scratch.started(3).await;
-    client.admin().scale(1);
+    client.admin().scale(1).unwrap();
     let (last, other) = (Scratch::new(), client.submit(hold, scratch.path()));
     scratch.release();
     outboard::gather(held).await.unwrap();
@@ -109,6 +110,8 @@ async fn workers_can_be_more_and_fewer(engine: Engine) {
     assert_eq!((last.starts(), client.admin().snapshot().workers), (1, 1));
     last.release();
     outboard::gather(held).await.unwrap();
+    client.shutdown().await;
+    assert_eq!(client.admin().scale(2).unwrap_err().kind(), ErrorKind::Closed);
 }
 
 async fn a_snapshot_counts(engine: Engine) {

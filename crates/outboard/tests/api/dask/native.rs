@@ -13,13 +13,14 @@ use super::{Release, on_every_release};
 use crate::support::eventually;
 use crate::support::process::Process;
 use crate::support::scratch::{Scratch, is_held, start};
-use crate::support::tasks::{aborts_before, fail, hold, panics_before, pid, spin};
+use crate::support::tasks::{aborts_before, fail, hold, panics_before, pid, spin, zeros};
 
 on_every_release!(
     a_function_gives_its_value_and_report,
     a_dropped_future_frees_the_cpu_over_there,
     a_timeout_ends_what_runs_over_there,
     failures_are_as_on_one_machine,
+    arguments_above_a_workers_bound_are_told_from_a_result,
     retries_are_those_that_were_asked_for,
     equal_calls_of_two_clients_are_executed_once,
     python_calls_functions_of_rust,
@@ -194,6 +195,18 @@ async fn what_a_scheduler_cannot_tell_costs_no_task(release: Release) {
     eventually("it still hears of workers", || client.admin().snapshot().workers == 3).await;
     scratch.release();
     assert_eq!(running.await.unwrap(), scratch.pid());
+    client.shutdown().await;
+}
+
+async fn arguments_above_a_workers_bound_are_told_from_a_result(release: Release) {
+    let mut cluster = release.cluster(0).await;
+    cluster.add_native("workers=1&spares=0&max_payload=1000");
+    cluster.ready().await;
+    let client = cluster.client().await;
+    let error = client.submit(describe, (vec![1; 2000], BTreeMap::new())).await.unwrap_err();
+    assert!(error.is_arguments_too_large(), "{error}");
+    let error = client.submit(zeros, 2000).await.unwrap_err();
+    assert!(error.is_too_large() && !error.is_arguments_too_large(), "{error}");
     client.shutdown().await;
 }
 

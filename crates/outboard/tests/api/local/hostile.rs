@@ -180,7 +180,7 @@ fn act(attack: Attack) {
         Attack::Missing => say(&frame(&[BESIDE])),
         Attack::Unknown => say(&frame(&[99, 1, 2, 3])),
         Attack::Hello => drop(write(&frame(&[HELLO, 1, 1]))),
-        Attack::Ready => drop(write(&frame(&[READY]))),
+        Attack::Ready => drop(write(&frame(&[READY, 1]))),
         Attack::Ahead => say(&done(own_number() + 1)),
         Attack::Skipped => say(&frame(&[&[SKIPPED][..], &varint(own_number())].concat())),
         Attack::Twice => {

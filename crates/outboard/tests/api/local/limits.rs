@@ -4,10 +4,10 @@ use std::fs::File;
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outboard::error::{Cause, Shortage};
-use outboard::{Client, LocalBuilder};
+use outboard::{Bytes, Client, LocalBuilder};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::run;
@@ -248,6 +248,35 @@ fn a_worker_with_a_stack_of_its_own_stops_and_ends_like_others() {
         };
         assert_eq!(client.submit(inside, ()).await.unwrap(), Ok("inline".into()));
         client.shutdown().await;
+    });
+}
+
+/// Bytes that keep their thread busy, without a system call, when they are dropped: for
+/// longer than a worker may sleep that owes an answer.
+struct Slow([u8; 4]);
+
+impl AsRef<[u8]> for Slow {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(3) {
+            black_box(start);
+        }
+    }
+}
+
+#[test]
+fn a_worker_with_a_stack_of_its_own_may_be_long_in_answering() {
+    run(async {
+        let client = local().stack_size(1 << 20).await.unwrap();
+        // The result is dropped after the task is done, and before it is answered.
+        let slow = || Bytes::from_owner(Slow([1, 2, 3, 4]));
+        assert_eq!(client.submit(slow, ()).await.unwrap(), [1, 2, 3, 4][..]);
     });
 }
 

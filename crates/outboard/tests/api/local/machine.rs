@@ -114,9 +114,13 @@ fn cores_are_those_that_the_control_group_pays_for() {
     });
 }
 
+/// What the control group of a starved server may have.
+const STARVED_BYTES: u64 = 256 << 20;
+
 /// A server whose control group has less memory than its task wants.
 pub(crate) async fn starved(at: PathBuf) {
     let client = Client::local().workers(1).spares(0).await.unwrap();
+    assert_eq!(client.admin().snapshot().memory_bytes, STARVED_BYTES);
     let before = client.submit(std::process::id, ()).await.unwrap();
     let error = client.submit(fill, 1 << 30).await.unwrap_err();
     note(&at, "error", &error.to_string());
@@ -138,7 +142,8 @@ pub(crate) async fn starved(at: PathBuf) {
 #[test]
 fn a_worker_that_the_system_kills_for_want_of_memory_is_out_of_memory() {
     run(async {
-        let settings = [("memory.limit_in_bytes", "memory.max", "268435456")];
+        let limit = STARVED_BYTES.to_string();
+        let settings = [("memory.limit_in_bytes", "memory.max", &*limit)];
         let Some(group) = Group::new("memory", settings) else {
             return say(format_args!("a kill by the system was not tested here"));
         };

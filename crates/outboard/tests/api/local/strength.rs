@@ -69,10 +69,10 @@ fn workers_can_be_more_and_fewer_while_tasks_run() {
         let scratch = Scratch::new();
         let held: Vec<_> = (0..3).map(|_| client.submit(hold, scratch.path())).collect();
         scratch.started(1).await;
-        client.admin().scale(3);
+        client.admin().scale(3).unwrap();
         scratch.started(3).await;
         assert_eq!(client.admin().snapshot().workers, 3);
-        client.admin().scale(1);
+        client.admin().scale(1).unwrap();
         let behind = client.submit(pid, ());
         scratch.release();
         gather(held).await.unwrap();

@@ -14,6 +14,8 @@ impl Bell<'_> {
     /// Worker: it has written so far. Whether the server sleeps, and this is who
     /// wakes it.
     pub(crate) fn say(&self, bytes: u64) -> bool {
+        // Its own word first, then the other's: `sleep` does the same, so at least one of
+        // both sees what the other wrote. Without the fences both reads may come first.
         self.said.store(bytes, Ordering::Release);
         fence(Ordering::SeqCst);
         self.asleep.load(Ordering::Relaxed) == 1 && self.wake()
@@ -26,6 +28,7 @@ impl Bell<'_> {
 
     /// Server: it sleeps from now on, unless it sees more after this.
     pub(crate) fn sleep(&self) {
+        // The other side of `say`: whoever calls this looks at `said` after it.
         self.asleep.swap(1, Ordering::AcqRel);
         fence(Ordering::SeqCst);
     }

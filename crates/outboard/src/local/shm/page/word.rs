@@ -40,9 +40,9 @@ pub(crate) enum Word {
 }
 
 /// Where the word of a task lies, and the task's number.
-pub(super) struct TaskWord<'a> {
-    pub(super) at: &'a AtomicU64,
-    pub(super) seq: u64,
+pub(crate) struct TaskWord<'a> {
+    pub(crate) at: &'a AtomicU64,
+    pub(crate) seq: u64,
 }
 
 impl TaskWord<'_> {
@@ -55,7 +55,7 @@ impl TaskWord<'_> {
     }
 
     /// What has become of the task; `None` if the word is nonsense.
-    pub(super) fn read(&self) -> Option<Word> {
+    pub(crate) fn read(&self) -> Option<Word> {
         let value = self.at.load(Acquire);
         let known = [Word::Revoked, Word::Sent, Word::Running, Word::Done];
         let known = known.into_iter().chain([Word::Stopping, Word::Killing]);
@@ -63,38 +63,38 @@ impl TaskWord<'_> {
     }
 
     /// Server: the task is about to be sent.
-    pub(super) fn send(&self) {
+    pub(crate) fn send(&self) {
         self.at.store(self.pack(Word::Sent), Release);
     }
 
     /// Server: takes the task back, unless it has started.
-    pub(super) fn revoke(&self) -> bool {
+    pub(crate) fn revoke(&self) -> bool {
         self.swap(Word::Sent, Word::Revoked)
     }
 
     /// Server: asks the task to stop, if it runs.
-    pub(super) fn stop(&self) -> bool {
+    pub(crate) fn stop(&self) -> bool {
         self.swap(Word::Running, Word::Stopping)
     }
 
     /// Server: claims a task that was asked to stop for its kill, unless it has
     /// finished.
-    pub(super) fn kill(&self) -> bool {
+    pub(crate) fn kill(&self) -> bool {
         self.swap(Word::Stopping, Word::Killing)
     }
 
     /// Worker: takes the task to run it, unless it was revoked.
-    pub(super) fn start(&self) -> bool {
+    pub(crate) fn start(&self) -> bool {
         self.swap(Word::Sent, Word::Running)
     }
 
     /// Worker: the task has ended, unless this worker is being killed for it.
-    pub(super) fn finish(&self) -> bool {
+    pub(crate) fn finish(&self) -> bool {
         self.swap(Word::Running, Word::Done) || self.swap(Word::Stopping, Word::Done)
     }
 
     /// Worker: whether the task is to stop.
-    pub(super) fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         matches!(self.read(), Some(Word::Stopping | Word::Killing))
     }
 }

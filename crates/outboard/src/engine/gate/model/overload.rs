@@ -6,7 +6,6 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-use super::model::{Model, State, test_function};
 use super::*;
 use crate::sched::ledger::{Bounds, Options};
 use crate::sched::placement::Rules;
@@ -199,11 +198,11 @@ impl Simulation {
             while self.running[worker].is_none() {
                 let front = self.model.with(slot, |worker| {
                     let front = worker.sent.front_mut()?;
-                    let (task, revoked) = (front.task, front.state == State::Revoked);
+                    let (task, revoked) = (front.task, front.state == Progress::Revoked);
                     if revoked {
                         worker.sent.pop_front();
                     } else {
-                        front.state = State::Running;
+                        front.state = Progress::Running;
                     }
                     Some((task, revoked))
                 });

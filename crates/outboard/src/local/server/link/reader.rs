@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,24 +14,27 @@ use std::time::Instant;
 use futures_util::future::{Either, select};
 use rustix::io::Errno;
 
-use super::Links;
-use super::chunk::HUGE_BYTES;
-use super::link::{Link, Sent};
-use super::supervisor::Control;
+use super::life::Reason;
+use super::{Link, Sent};
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error};
-use crate::ids::SlotId;
+use crate::ids::{SlotId, TaskId};
 use crate::local::process::Watched;
 use crate::local::program::digest;
+use crate::local::server::Links;
+use crate::local::server::chunk::HUGE_BYTES;
+use crate::local::server::supervisor::Control;
 use crate::local::shm::answers::{LONGEST_BYTES, Listener, Nonsense};
-use crate::local::shm::arena::HALF_BYTES;
+use crate::local::shm::arena::{HALF_BYTES, Half};
+use crate::local::shm::page::Word;
 use crate::local::shm::{passing, sealed};
 use crate::local::wire::{self, FromWorker, Inbox, MESSAGE_ROOM, Place, VERSION};
+use crate::observe::event::RecycleReason;
 use crate::value::payload::Payload;
 
 /// Reads what one worker writes until it ends; lives on the client's runtime.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     gate: Arc<Gate>,
     links: Links,
     control: Arc<Control>,
@@ -51,7 +55,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(
+    pub(crate) fn new(
         gate: Arc<Gate>,
         links: Links,
         control: Arc<Control>,
@@ -75,11 +79,11 @@ impl Reader {
     }
 
     /// Serves the worker to its end, and reports that.
-    pub(super) async fn serve(mut self, stream: Watched) {
+    pub(crate) async fn serve(mut self, stream: Watched<UnixStream>) {
         let conversed = self.converse(&stream).await;
         match conversed {
             Ok(()) => self.link.hung_up(),
-            Err(Nonsense) => self.link.blame(Cause::Protocol),
+            Err(Nonsense) => self.link.end(Reason::Blame(Cause::Protocol)),
         }
         let lost = self.link.lost().await.clone();
         if conversed.is_ok() {
@@ -102,13 +106,13 @@ impl Reader {
     }
 
     /// Takes what the worker writes until its stream ends.
-    async fn converse(&mut self, stream: &Watched) -> Result<(), Nonsense> {
+    async fn converse(&mut self, stream: &Watched<UnixStream>) -> Result<(), Nonsense> {
         loop {
             let quiet = self.awaits_beside || self.listener.sleep(&self.link.page);
             if quiet {
                 let read = {
                     let read = pin!(read(stream, &mut self.inbox, &mut self.files));
-                    match select(read, pin!(self.link.poked.notified())).await {
+                    match select(read, pin!(self.link.heard.poked.notified())).await {
                         Either::Left((read, _)) => Some(read),
                         Either::Right(_) => None,
                     }
@@ -168,7 +172,7 @@ impl Reader {
             })?;
         }
         // Only now: a worker is not mute while a large result is copied.
-        self.link.heard_bytes.store(self.listener.heard_bytes(), Relaxed);
+        self.link.heard.bytes.store(self.listener.heard_bytes(), Relaxed);
         Ok(taken)
     }
 
@@ -186,7 +190,7 @@ impl Reader {
             }
             let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
             match message {
-                FromWorker::Hello { .. } | FromWorker::Ready | FromWorker::Said { .. } => {
+                FromWorker::Hello { .. } | FromWorker::Ready { .. } | FromWorker::Said { .. } => {
                     messages.push((message, Payload::copy(&[])));
                 }
                 _ => self.beside = Some((message, Payload::copy(payload))),
@@ -240,11 +244,11 @@ impl Reader {
     ) -> Result<(), Nonsense> {
         let (seq, outcome, mut usage) = match message {
             FromWorker::Hello { version, digest } => return self.greeted(version, digest),
-            FromWorker::Ready => return self.ready(reports),
+            FromWorker::Ready { thread } => return self.ready(thread, reports),
             FromWorker::Beside => return Err(Nonsense),
             FromWorker::Skipped { seq } => {
-                let (slot, sent) = self.answered(seq, true)?;
-                reports.skipped(slot, sent.task);
+                let (slot, task) = self.link.skipped(seq).ok_or(Nonsense)?;
+                reports.skipped(slot, task);
                 return Ok(());
             }
             FromWorker::Said { seq, said } => {
@@ -255,42 +259,120 @@ impl Reader {
             FromWorker::Done { seq, usage, .. } => (seq, Ok(payload), usage),
             FromWorker::Failed { seq, usage, failure } => (seq, Err(failure), usage),
         };
-        let (slot, sent) = self.answered(seq, false)?;
-        if self.link.count_done() {
+        let answered = self.link.answered(seq, usage.memory_bytes).ok_or(Nonsense)?;
+        if answered.first {
             self.control.succeeded();
         }
-        usage.memory_before_bytes = usage.memory_bytes.and_then(|now| self.link.measured(now));
-        let attempt = (sent.task, sent.attempt);
-        reports.finished(slot, attempt, outcome, (usage, self.link.number));
-        if let Some(why) = self.link.wore_out(usage.memory_bytes.is_some()) {
+        usage.memory_before_bytes = answered.memory_before_bytes;
+        let attempt = (answered.task, answered.attempt);
+        reports.finished(answered.slot, attempt, outcome, (usage, self.link.number));
+        if let Some(why) = answered.worn {
             self.links.replace(&self.link, why, reports);
         }
         Ok(())
     }
 
-    fn answered(&self, seq: u64, skipped: bool) -> Result<(SlotId, Sent), Nonsense> {
-        let slot = self.link.slot().ok_or(Nonsense)?;
-        Ok((slot, self.link.answered(seq, skipped).ok_or(Nonsense)?))
-    }
-
     /// The first message, once.
     fn greeted(&self, version: u32, theirs: u64) -> Result<(), Nonsense> {
-        let again = self.link.greeted.set(Instant::now()).is_err();
-        self.control.came_up();
-        if again || version != VERSION || theirs != digest() { Err(Nonsense) } else { Ok(()) }
+        let due = self.link.greet();
+        if due && version == VERSION && theirs == digest() { Ok(()) } else { Err(Nonsense) }
     }
 
     /// The second message, once.
-    fn ready(&self, reports: &mut Reports<'_>) -> Result<(), Nonsense> {
-        if self.link.greeted.get().is_none() || !self.link.set_ready() {
+    fn ready(&self, thread: u32, reports: &mut Reports<'_>) -> Result<(), Nonsense> {
+        if !self.link.set_ready(thread) {
             return Err(Nonsense);
         }
-        self.control.came_up();
         self.links.lock().standby.push_back(self.link.clone());
         let took = self.link.started.elapsed();
         reports.up(self.link.number, self.link.pid, took);
         reports.ready(took);
         Ok(())
+    }
+}
+
+/// An answer to a task, with what it says of its worker.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    slot: SlotId,
+    task: TaskId,
+    attempt: u32,
+    /// It is the first that the worker has executed.
+    first: bool,
+    /// Resident memory before it, where that is known.
+    memory_before_bytes: Option<u64>,
+    /// Why the worker is to be replaced now.
+    worn: Option<RecycleReason>,
+}
+
+impl Link {
+    /// The worker has answered that it did not execute a task; `None` if it cannot have.
+    fn skipped(&self, seq: u64) -> Option<(SlotId, TaskId)> {
+        let mut locked = self.locked();
+        let slot = locked.slot?;
+        let sent = locked.outgoing.answered(&self.page, seq, true)?;
+        Some((slot, sent.task))
+    }
+
+    /// The worker has answered a task that it executed, and perhaps measured how much
+    /// resident memory it had then; `None` if it cannot have.
+    fn answered(&self, seq: u64, memory_bytes: Option<u64>) -> Option<Answered> {
+        let mut locked = self.locked();
+        let slot = locked.slot?;
+        let Sent { task, attempt, .. } = locked.outgoing.answered(&self.page, seq, false)?;
+        let history = &mut locked.history;
+        history.done += 1;
+        let memory_before_bytes = match memory_bytes {
+            Some(now) => history.measured_bytes.replace(now),
+            None => None,
+        };
+        let own_bytes = memory_bytes.map_or(0, |_| self.page.memory().own_bytes);
+        let (first, worn) = (history.done == 1, self.wore_out(history, own_bytes));
+        Some(Answered { slot, task, attempt, first, memory_before_bytes, worn })
+    }
+
+    /// What was sent with that number and has started. Its answer, or one before,
+    /// may be there already and not be looked at yet.
+    fn sent(&self, seq: u64) -> Option<Sent> {
+        let locked = self.locked();
+        let mut sent = locked.outgoing.sent.iter();
+        let sent = sent.find(|sent| sent.seq == seq && !sent.revoked).copied()?;
+        (self.page.task(seq).read() != Some(Word::Sent)).then_some(sent)
+    }
+
+    /// Copies a result out of the arena; `None` if it cannot lie there.
+    fn read_result(&self, seq: u64, offset: u64, bytes: u64) -> Option<Payload> {
+        let result = self.arena.read(Half::Results, offset, bytes)?;
+        self.page.set_read(seq);
+        let outgoing = &mut self.locked().outgoing;
+        outgoing.results_used = outgoing.results_used.max((offset + bytes) as usize);
+        Some(result.into())
+    }
+
+    /// It said hello; whether that was due.
+    fn greet(&self) -> bool {
+        self.stage.send_if_modified(|stage| stage.greet(Instant::now()))
+    }
+
+    /// It said that it executes tasks, on that thread; whether that was due.
+    fn set_ready(&self, thread: u32) -> bool {
+        let memory = self.page.memory();
+        let mut locked = self.locked();
+        locked.history.own_bytes_at_start = memory.own_bytes;
+        locked.history.measured_bytes = Some(memory.resident_bytes).filter(|bytes| *bytes > 0);
+        drop(locked);
+        self.stage.send_if_modified(|stage| stage.serve(thread))
+    }
+
+    /// What the worker would have started next, if it died unasked with nothing
+    /// started, or for what it wrote.
+    fn suspect(&self) -> Option<TaskId> {
+        let locked = self.locked();
+        let asked = locked.life.is_unwanted() && locked.life.blame() != Some(Cause::Protocol);
+        if asked || locked.outgoing.unanswered(&self.page).next().is_some() {
+            return None;
+        }
+        locked.outgoing.sent.front().filter(|sent| !sent.revoked).map(|sent| sent.task)
     }
 }
 
@@ -317,7 +399,11 @@ async fn step_back() {
 }
 
 /// Waits for bytes, and puts them into the inbox; gives how many.
-async fn read(stream: &Watched, inbox: &mut Inbox, files: &mut Vec<OwnedFd>) -> io::Result<usize> {
+async fn read(
+    stream: &Watched<UnixStream>,
+    inbox: &mut Inbox,
+    files: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
     loop {
         let mut ready = stream.readable().await?;
         let room = inbox.room();

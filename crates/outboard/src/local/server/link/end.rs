@@ -1,0 +1,311 @@
+//! The end of a worker: the kill, the reaping, and what is said of it.
+
+use std::future::pending;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::pin::pin;
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join3, select};
+use rustix::net::{Shutdown, shutdown};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid,
+};
+use rustix::time::ClockId;
+
+use super::life::{Life, Reason};
+use super::{Link, Vigil};
+use crate::error::{Cause, WorkerLoss};
+use crate::local::process::{self, Reaped, Watched};
+use crate::local::server::cgroup::Group;
+use crate::local::server::output::{LastWords, Output};
+use crate::local::server::shortage::shortage;
+use crate::task::system::now_ns;
+
+/// A process that was started and not reaped.
+pub(crate) struct Process {
+    link: Arc<Link>,
+    ended: Watched<OwnedFd>,
+    group: Option<Group>,
+    stdout: Option<Output>,
+    stderr: Output,
+    vigil: Rc<Vigil>,
+}
+
+impl Process {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        ended: Watched<OwnedFd>,
+        group: Option<Group>,
+        stdout: Option<Output>,
+        stderr: Output,
+    ) -> Self {
+        let vigil = Rc::new(Vigil::new(link.clone()));
+        Self { link, ended, group, stdout, stderr, vigil }
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    pub(crate) fn vigil(&self) -> &Rc<Vigil> {
+        &self.vigil
+    }
+
+    /// Completes when the process has ended; passes its output on until then, and sees to
+    /// what is due.
+    pub(crate) async fn lives(&mut self, due: impl Future<Output = ()>) {
+        let Self { link, ended, stdout, stderr, .. } = self;
+        let stdout = async {
+            if let Some(stdout) = stdout {
+                stdout.pass().await;
+            }
+        };
+        // A worker that closed both streams, and of which nothing is due, is not dead yet.
+        let meanwhile = async {
+            join3(stdout, stderr.pass(), due).await;
+            pending::<()>().await;
+        };
+        let ended = async {
+            while !link.has_ended() {
+                match ended.readable().await {
+                    Ok(mut woken) => woken.clear_ready(),
+                    // No runtime, no supervisor.
+                    Err(_) => return,
+                }
+            }
+        };
+        select(pin!(ended), pin!(meanwhile)).await;
+    }
+
+    /// Kills it, and waits for its end on this thread.
+    pub(crate) fn kill(&self) {
+        self.link.kill();
+        let end = WaitId::PidFd(self.link.pidfd());
+        let _ = waitid(end, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    }
+
+    /// Reaps the process, which has ended, with the rest of its group, and says how it
+    /// ended. `system` asks whether the system killed it for want of memory.
+    pub(crate) fn bury(self, system: impl FnOnce() -> bool) -> (WorkerLoss, Option<Group>) {
+        let Self { link, group, stdout, stderr, vigil, .. } = self;
+        // In this order: the rest of the group is killed while its number is taken, which
+        // it is until the leader is reaped; what it wrote last is read; then it is reaped.
+        // Someone else may have reaped it, where SIGCHLD is ignored.
+        let pidfd = WaitId::PidFd(link.pidfd());
+        if waitid(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)
+            .is_ok()
+        {
+            link.kill_group();
+        }
+        if let Some(stdout) = stdout {
+            stdout.finish(0);
+        }
+        let since_ns = link.running_since();
+        let LastWords { lines, shortage: said } = stderr.finish(since_ns);
+        let limit = group.as_ref().is_some_and(Group::was_killed);
+        let (reaped, life) = link.reap();
+        // What reads files comes after that: the gate waits for the mutex.
+        let cause = life.blame().or_else(|| cause(reaped));
+        let shortage = match life.is_unwanted() {
+            true => None,
+            false => shortage(cause, said, limit, system),
+        };
+        let lost = WorkerLoss {
+            worker: link.number,
+            pid: link.pid,
+            cause,
+            shortage,
+            stderr: lines,
+            memory_bytes: memory(reaped, vigil.most_bytes(), link.memory_bytes()),
+            memory_at_start_bytes: link.memory_before(),
+            run_time: (since_ns > 0).then(|| since(since_ns, now_ns(ClockId::Monotonic))),
+            cpu_time: (reaped.and_then(|reaped| reaped.cpu_ns))
+                .filter(|_| since_ns > 0)
+                .map(|cpu_ns| since(link.page.cpu_before_ns(), cpu_ns)),
+            ..WorkerLoss::default()
+        };
+        link.set_lost(lost.clone());
+        (lost, group)
+    }
+}
+
+impl Link {
+    /// Kills it, because nobody wants it any more.
+    pub(crate) fn kill(&self) {
+        self.end(Reason::Unwanted);
+    }
+
+    /// Kills the worker's whole process group, unless that was done.
+    ///
+    /// It is reaped under the same mutex ([`reap`](Self::reap)), so the number cannot be
+    /// another process's yet.
+    pub(super) fn end(&self, reason: Reason) {
+        let mut locked = self.locked();
+        if locked.life.kill(reason) {
+            self.kill_group();
+            let _ = pidfd_send_signal(&*self.pidfd, Signal::KILL);
+        }
+    }
+
+    /// Kills what is left of the worker's process group.
+    fn kill_group(&self) {
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+
+    /// What was done to it.
+    pub(super) fn life(&self) -> Life {
+        self.locked().life
+    }
+
+    /// Whether its end was wanted.
+    pub(crate) fn was_unwanted(&self) -> bool {
+        self.life().is_unwanted()
+    }
+
+    /// Whether its end says that the next one may fare no better: it was not ready, or
+    /// ended unasked, idle and younger than that.
+    pub(crate) fn failed_at_start(&self, young: Duration) -> bool {
+        let idle = self.done() == 0 && self.unanswered().is_empty();
+        let unasked = idle && !self.was_unwanted();
+        !self.is_ready() || (unasked && self.started.elapsed() < young)
+    }
+
+    /// Its stream ended: kills it, unless it is on its way out.
+    pub(super) fn hung_up(&self) {
+        if self.life() != Life::Leaving {
+            self.end(Reason::Broken);
+        }
+    }
+
+    /// Becomes readable when the process has ended.
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+        (*self.pidfd).as_fd()
+    }
+
+    /// Whether the process has ended.
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(waitid(WaitId::PidFd(self.pidfd()), options), Ok(None))
+    }
+
+    /// Reaps the process, which has ended; nobody signals its number from now on.
+    fn reap(&self) -> (Option<Reaped>, Life) {
+        let mut locked = self.locked();
+        let reaped = process::reap(self.pid);
+        locked.life.reap();
+        (reaped, locked.life)
+    }
+
+    /// The supervisor's word on how the process ended, once it is reaped.
+    fn set_lost(&self, lost: WorkerLoss) {
+        let _ = self.lost.set(lost);
+        // A child that the worker forked may hold the other end open: what was
+        // written is still read, and then the stream ends.
+        self.shutdown();
+    }
+
+    /// How the process ended, once it has.
+    pub(super) async fn lost(&self) -> &WorkerLoss {
+        self.lost.wait().await
+    }
+
+    /// Sends an idle worker away: it exits by itself.
+    pub(crate) fn dismiss(&self) {
+        self.locked().life.dismiss();
+        self.shutdown();
+    }
+
+    fn shutdown(&self) {
+        let _ = shutdown(&*self.stream, Shutdown::Both);
+    }
+
+    /// The monotonic clock, in nanoseconds, when it started the task that it is
+    /// executing; 0 if it is executing none.
+    fn running_since(&self) -> u64 {
+        match self.unanswered()[..] {
+            [] => 0,
+            _ => self.page.running_since(),
+        }
+    }
+
+    /// Resident memory before the task that it has, where that is known.
+    fn memory_before(&self) -> Option<u64> {
+        self.locked().history.measured_bytes
+    }
+}
+
+fn since(before_ns: u64, after_ns: u64) -> Duration {
+    Duration::from_nanos(after_ns.saturating_sub(before_ns))
+}
+
+fn cause(reaped: Option<Reaped>) -> Option<Cause> {
+    let status: ExitStatus = reaped?.status?;
+    status.signal().map(Cause::Signal).or(status.code().map(Cause::Exited))
+}
+
+/// The most that any source has seen.
+fn memory(reaped: Option<Reaped>, sampled: u64, said: Option<u64>) -> Option<u64> {
+    let peak = reaped.and_then(|reaped| reaped.peak_bytes());
+    peak.into_iter().chain(said).chain(Some(sampled)).filter(|bytes| *bytes > 0).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
+
+    use rustix::process::{PidfdFlags, pidfd_open};
+    use tokio::io::Interest;
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::error::Shortage;
+    use crate::local::process::watch;
+    use crate::local::server::output::{Printer, Stream};
+    use crate::local::server::wear::Wear;
+    use crate::local::shm::arena::Arena;
+    use crate::local::shm::page::Page;
+
+    /// A worker that was killed and not reaped.
+    #[expect(clippy::zombie_processes, reason = "`bury` reaps it")]
+    fn killed() -> Process {
+        let (printer, _) = Printer::start().unwrap();
+        let mut command = Command::new("sleep");
+        let command = command.arg("1000").stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().unwrap();
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        let (stream, _) = UnixStream::pair().unwrap();
+        let memory = (Page::create().unwrap().0, Arena::create().unwrap().0);
+        let wear = Wear::of(Default::default(), None, Instant::now());
+        let (pid, pidfd, stream) = (child.id(), Arc::new(pidfd), Arc::new(stream));
+        let ended = watch(pidfd.clone(), Interest::READABLE).unwrap();
+        let link = Link::new(1, pid, pidfd, memory, stream, Handle::current(), wear);
+        let stderr = child.stderr.take().unwrap().into();
+        let stderr = Output::new(stderr, Stream::Stderr, 1, printer).unwrap();
+        link.end(Reason::Broken);
+        waitid(WaitId::PidFd(link.pidfd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        Process::new(link, ended, None, None, stderr)
+    }
+
+    #[tokio::test]
+    async fn files_are_read_while_others_have_the_link() {
+        let process = killed();
+        let link = process.link.clone();
+        let mut free = false;
+        let (lost, _) = process.bury(|| {
+            free = link.locked.try_lock().is_ok();
+            true
+        });
+        assert!(free, "the gate waits for the link while counters are read");
+        assert_eq!((lost.shortage, lost.cause), (Some(Shortage::System), Some(Cause::Signal(9))));
+        assert_eq!(link.lost().await, &lost);
+    }
+}

@@ -1,0 +1,477 @@
+//! The server's end of one worker: what was sent and not answered, the bytes on
+//! their way, and the kill.
+
+mod end;
+mod life;
+mod reader;
+mod vigil;
+
+pub(super) use end::Process;
+pub(super) use reader::Reader;
+pub(super) use vigil::Vigil;
+
+use std::collections::{HashSet, VecDeque};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::time::ClockId;
+use tokio::io::Interest;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, SetOnce, watch};
+use tokio::time::timeout_at;
+
+use crate::engine::{Flush, Stopped, Work};
+use crate::error::{Cause, WorkerLoss};
+use crate::ids::{SlotId, TaskId};
+use crate::local::process;
+use crate::local::shm::arena::{Arena, Half, Ring};
+use crate::local::shm::page::{Page, Word};
+use crate::local::wire::{Call, FunctionRef, Place};
+use crate::observe::event::RecycleReason;
+use crate::task::system::now_ns;
+
+use life::{Life, Reason, Stage};
+
+use super::chunk::Chunk;
+use super::outbox::{self, Outbox, Socket, Unsent};
+use super::wear::Wear;
+
+/// One worker process, as the server sees it.
+#[derive(Debug)]
+pub(super) struct Link {
+    weak: Weak<Self>,
+    pub(super) number: usize,
+    pub(super) pid: u32,
+    pidfd: Arc<OwnedFd>,
+    pub(super) started: Instant,
+    wear: Wear,
+    page: Page,
+    arena: Arena,
+    stream: Arc<UnixStream>,
+    runtime: Handle,
+    heard: Heard,
+    stage: watch::Sender<Stage>,
+    /// Taken last of all: after the gate's mutex, and that of all links.
+    locked: Mutex<Locked>,
+    lost: SetOnce<WorkerLoss>,
+}
+
+/// What the reader of a worker's answers and those who look after it tell each other.
+#[derive(Debug, Default)]
+struct Heard {
+    /// How many bytes of its answers were read.
+    bytes: AtomicU64,
+    /// Its answers are to be looked at, bell or no bell.
+    poked: Notify,
+}
+
+/// What is decided about a worker, step by step.
+#[derive(Debug, Default)]
+struct Locked {
+    life: Life,
+    /// Where placement knows it, unless it stands by.
+    slot: Option<SlotId>,
+    outgoing: Outgoing,
+    history: History,
+}
+
+/// Frames, in the order in which the gate decided them.
+#[derive(Debug, Default)]
+struct Outgoing {
+    outbox: Outbox<Chunk>,
+    /// Every task sent and not answered, in order.
+    sent: VecDeque<Sent>,
+    last_seq: u64,
+    /// The scattered values that it was sent.
+    shared: HashSet<u64>,
+    /// What of the arena is in use for arguments.
+    arguments: Ring,
+    /// How far the arena was used for results, since that was given back.
+    results_used: usize,
+    /// The last task when it was last asked whether it gives pages back, and when
+    /// that was first so.
+    quiet: Option<(u64, Instant)>,
+}
+
+/// What a worker has done, and what it had of memory.
+#[derive(Debug, Default)]
+struct History {
+    /// Tasks that it has executed.
+    done: u64,
+    /// Memory of its own when it was ready.
+    own_bytes_at_start: u64,
+    /// Resident memory when it was last measured.
+    measured_bytes: Option<u64>,
+    /// It was said that it is to be replaced.
+    worn: bool,
+}
+
+/// A task that was sent; its answer is still to come.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    seq: u64,
+    task: TaskId,
+    attempt: u32,
+    /// Taken back, so the answer will be that it was skipped.
+    revoked: bool,
+    /// Nobody waits for its answer any more.
+    unwanted: bool,
+}
+
+impl Link {
+    pub(super) fn new(
+        number: usize,
+        pid: u32,
+        pidfd: Arc<OwnedFd>,
+        (page, arena): (Page, Arena),
+        stream: Arc<UnixStream>,
+        runtime: Handle,
+        wear: Wear,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|weak| Self {
+            weak: weak.clone(),
+            number,
+            pid,
+            pidfd,
+            started: Instant::now(),
+            wear,
+            page,
+            arena,
+            stream,
+            runtime,
+            heard: Heard::default(),
+            stage: watch::Sender::default(),
+            locked: Mutex::default(),
+            lost: SetOnce::new(),
+        })
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends a task to what is to be written.
+    pub(super) fn start(&self, work: &Work<'_>, function: FunctionRef) {
+        let mut locked = self.locked();
+        let outgoing = &mut locked.outgoing;
+        outgoing.last_seq += 1;
+        let seq = outgoing.last_seq;
+        // Before its frame: the worker that reads that looks for the word.
+        self.page.task(seq).send();
+        let Work { task, attempt, deadline, origin, .. } = *work;
+        let deadline_ns = deadline.map_or(0, monotonic_ns);
+        outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false, unwanted: false });
+        for value in &work.args.scattered {
+            if let Some(file) = value.file.as_ref().filter(|_| outgoing.shared.insert(value.id)) {
+                outgoing.outbox.push(seq, Chunk::share(value.id, file.clone()));
+            }
+        }
+        let context = origin.and_then(|origin| origin.context.clone());
+        let call = Call { seq, function, attempt, deadline_ns, context };
+        outgoing.outbox.append(call, &work.args.payload);
+    }
+
+    /// Has the worker forget a scattered value, if it was sent it.
+    pub(super) fn forget(&self, id: u64) {
+        let mut locked = self.locked();
+        let outgoing = &mut locked.outgoing;
+        if !outgoing.shared.remove(&id) {
+            return;
+        }
+        let next = outgoing.last_seq + 1;
+        outgoing.outbox.push(next, Chunk::forget(id));
+        drop(locked);
+        // Others may wait for what the caller holds.
+        if let Some(link) = self.weak.upgrade() {
+            self.runtime.spawn(async move { link.flush() });
+        }
+    }
+
+    /// Takes back a task, unless it has started.
+    pub(super) fn revoke(&self, task: TaskId) -> bool {
+        match self.locked().outgoing.find(task) {
+            Some(sent) if self.page.task(sent.seq).revoke() => {
+                (sent.revoked, sent.unwanted) = (true, true);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes back all that has not started.
+    pub(super) fn withdraw(&self) -> Vec<TaskId> {
+        let mut withdrawn = Vec::new();
+        for sent in self.locked().outgoing.sent.iter_mut().filter(|sent| !sent.revoked) {
+            if self.page.task(sent.seq).revoke() {
+                (sent.revoked, sent.unwanted) = (true, true);
+                withdrawn.push(sent.task);
+            }
+        }
+        withdrawn
+    }
+
+    /// Where placement knows it.
+    pub(super) fn slot(&self) -> Option<SlotId> {
+        self.locked().slot
+    }
+
+    /// Placement knows it there from now on, or no longer.
+    pub(super) fn set_slot(&self, slot: Option<SlotId>) {
+        self.locked().slot = slot;
+    }
+
+    /// How far it came up.
+    fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// Completes when it executes tasks, or was killed because it did not in time: it has
+    /// so long to come to `init`, and then so long until it is ready.
+    pub(super) async fn comes_up(&self, start: Duration, warm_up: Duration) {
+        let mut stages = self.stage.subscribe();
+        loop {
+            let (since, time, cause) = match *stages.borrow_and_update() {
+                Stage::Starting => (self.started, start, Cause::Silent),
+                Stage::WarmingUp { since } => (since, warm_up, Cause::Unready),
+                Stage::Serving { .. } => return,
+            };
+            // A time too long for the clock is for ever.
+            let Some(at) = since.checked_add(time) else {
+                let _ = stages.changed().await;
+                continue;
+            };
+            if timeout_at(at.into(), stages.changed()).await.is_err() {
+                // It may be killed already, and its end be on its way.
+                if !matches!(self.life(), Life::Killed(_)) {
+                    self.end(Reason::Blame(cause));
+                }
+                return;
+            }
+        }
+    }
+
+    /// Whether it executes tasks.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.stage(), Stage::Serving { .. })
+    }
+
+    /// How many tasks it has executed.
+    pub(super) fn done(&self) -> u64 {
+        self.locked().history.done
+    }
+
+    /// Takes a task back, or asks it to stop.
+    pub(super) fn stop(&self, task: TaskId) -> Stopped {
+        if self.revoke(task) {
+            return Stopped::Unstarted;
+        }
+        let seq = self.locked().outgoing.find(task).map(|sent| {
+            sent.unwanted = true;
+            sent.seq
+        });
+        let Some(seq) = seq else { return Stopped::Continues };
+        if self.page.task(seq).stop() {
+            return Stopped::Asked { listens: self.page.listens(seq) };
+        }
+        match self.page.task(seq).read() {
+            Some(Word::Done) => Stopped::Continues,
+            _ => {
+                self.end(Reason::Blame(Cause::Protocol));
+                Stopped::Killed
+            }
+        }
+    }
+
+    /// Kills the worker for a task that was asked to stop, unless that has
+    /// ended.
+    pub(super) fn kill_for(&self, task: TaskId) -> bool {
+        let seq = self.locked().outgoing.find(task).map(|sent| sent.seq);
+        let Some(seq) = seq else { return false };
+        if self.page.task(seq).kill() {
+            self.end(Reason::Unwanted);
+            return true;
+        }
+        let nonsense = self.page.task(seq).read() != Some(Word::Done);
+        if nonsense {
+            self.end(Reason::Blame(Cause::Protocol));
+        }
+        nonsense
+    }
+
+    /// Whether a task has started.
+    pub(super) fn started(&self, task: TaskId) -> bool {
+        let seq = self.locked().outgoing.find(task).map(|sent| sent.seq);
+        seq.is_some_and(|seq| self.page.task(seq).read() != Some(Word::Sent))
+    }
+
+    /// What the worker took and did not answer, after its death: one task, or
+    /// more if it forged its page.
+    pub(super) fn unanswered(&self) -> Vec<(TaskId, u32)> {
+        self.locked()
+            .outgoing
+            .unanswered(&self.page)
+            .map(|sent| (sent.task, sent.attempt))
+            .collect()
+    }
+
+    /// Whether it has something to do.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.locked().outgoing.sent.is_empty()
+    }
+
+    /// The most memory it was seen to have, in bytes.
+    pub(super) fn memory_bytes(&self) -> Option<u64> {
+        Some(self.page.memory().resident_bytes).filter(|bytes| *bytes > 0)
+    }
+
+    /// Why it is to be replaced, said once.
+    fn wore_out(&self, history: &mut History, own_bytes: u64) -> Option<RecycleReason> {
+        let now = self.wear.until.map_or(self.started, |_| Instant::now());
+        let memory = (own_bytes, history.own_bytes_at_start);
+        let out = self.wear.out(now, history.done, memory);
+        out.filter(|_| !std::mem::replace(&mut history.worn, true))
+    }
+
+    /// When it is too old, unless it is to be replaced already.
+    pub(super) fn old_at(&self) -> Option<Instant> {
+        let until = self.wear.until?;
+        (self.is_ready() && !self.locked().history.worn).then_some(until)
+    }
+
+    /// Why it is to be replaced now that it is too old, said once.
+    pub(super) fn grew_old(&self, now: Instant) -> Option<RecycleReason> {
+        self.old_at().filter(|at| *at <= now)?;
+        self.wore_out(&mut self.locked().history, 0)
+    }
+
+    /// What became of writing, or what has to.
+    fn wrote(&self, result: Result<(), Unsent>) {
+        match result {
+            Ok(()) => {}
+            Err(Unsent::Full) => self.write_later(),
+            Err(Unsent::Much) => self.write_elsewhere(),
+            // The worker is dead, or the system is short of memory: frames that
+            // cannot be sent would never be answered.
+            Err(Unsent::Broken) => self.end(Reason::Broken),
+        }
+    }
+
+    /// The socket is full: a task of the runtime goes on as it drains.
+    fn write_later(&self) {
+        let Some(link) = self.weak.upgrade() else { return };
+        self.runtime.spawn(async move {
+            // Only while it is full: a socket that is watched for room wakes this
+            // process each time that the worker reads a task.
+            let watched = link.stream.try_clone();
+            let watched =
+                watched.and_then(|stream| process::watch(Arc::new(stream), Interest::WRITABLE));
+            let Ok(watched) = watched else { return link.wrote(Err(Unsent::Broken)) };
+            while let Ok(mut room) = watched.writable().await {
+                match outbox::resume(&*link) {
+                    Err(Unsent::Full) => room.clear_ready(),
+                    result => return link.wrote(result),
+                }
+            }
+        });
+    }
+
+    /// Copying that much would keep an event loop from its other work.
+    fn write_elsewhere(&self) {
+        let Some(link) = self.weak.upgrade() else { return };
+        self.runtime.spawn_blocking(move || {
+            outbox::change_rest(&*link, |chunk| link.lay(chunk));
+            link.wrote(outbox::resume(&*link));
+        });
+    }
+
+    /// Puts a large payload where the worker finds it, just before the message
+    /// that says so: what waits in the queue holds no memory twice, and no
+    /// descriptor.
+    fn lay(&self, chunk: Chunk) -> Chunk {
+        let Chunk::Large(call, payload) = chunk else { return chunk };
+        let bytes = payload.len();
+        let place = {
+            let outgoing = &mut self.locked().outgoing;
+            if outgoing.is_revoked(call.seq) {
+                // The worker will skip it, whatever its arguments are.
+                return call.framed(&[]);
+            }
+            outgoing.arguments.place(call.seq, bytes)
+        };
+        let Some(offset) = place else { return call.with_file(&payload) };
+        self.arena.write(Half::Arguments, offset, &payload);
+        call.placed(Place::Arena { offset: offset as u64, bytes: bytes as u64 })
+    }
+}
+
+impl Socket for Link {
+    type Chunk = Chunk;
+
+    fn with<R>(&self, change: impl FnOnce(&mut Outbox<Chunk>) -> R) -> R {
+        change(&mut self.locked().outgoing.outbox)
+    }
+
+    fn prepare(&self, chunk: Chunk) -> Result<Chunk, (Chunk, Unsent)> {
+        if chunk.is_huge() { Err((chunk, Unsent::Much)) } else { Ok(self.lay(chunk)) }
+    }
+
+    fn send(&self, chunk: &Chunk, from: usize) -> Result<usize, Unsent> {
+        loop {
+            match chunk.send(&*self.stream, from) {
+                Ok(sent) => return Ok(sent),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Err(Unsent::Full),
+                Err(_) => return Err(Unsent::Broken),
+            }
+        }
+    }
+}
+
+/// An instant by the monotonic clock, which processes share.
+fn monotonic_ns(at: Instant) -> u64 {
+    let left = at.saturating_duration_since(Instant::now());
+    now_ns(ClockId::Monotonic).saturating_add(left.as_nanos() as u64)
+}
+
+impl Flush for Link {
+    fn flush(&self) {
+        self.wrote(outbox::write(self));
+    }
+}
+
+impl Outgoing {
+    /// The latest sending of a task that was not taken back.
+    fn find(&mut self, task: TaskId) -> Option<&mut Sent> {
+        self.sent.iter_mut().rev().find(|sent| sent.task == task && !sent.revoked)
+    }
+
+    /// Takes the oldest task that was sent, which is the one that `seq`, read
+    /// from the worker, must be. `skipped` is whether it said that it did not
+    /// run, which it must of those that were taken back and of no other; what it
+    /// ran, its page says to be done. It cannot have answered what is not written
+    /// yet.
+    fn answered(&mut self, page: &Page, seq: u64, skipped: bool) -> Option<Sent> {
+        let word = if skipped { Word::Revoked } else { Word::Done };
+        let written = self.outbox.has_begun(seq) && page.task(seq).read() == Some(word);
+        let honest = |sent: &&Sent| sent.seq == seq && sent.revoked == skipped && written;
+        let first = *self.sent.front().filter(honest)?;
+        self.sent.pop_front();
+        self.arguments.release(seq);
+        Some(first)
+    }
+
+    /// What the worker took and did not answer.
+    fn unanswered(&self, page: &Page) -> impl Iterator<Item = &Sent> {
+        let taken = |sent: &&Sent| !sent.revoked && page.task(sent.seq).read() != Some(Word::Sent);
+        self.sent.iter().filter(taken)
+    }
+
+    /// Whether a task was taken back.
+    fn is_revoked(&self, seq: u64) -> bool {
+        self.sent.iter().any(|sent| sent.seq == seq && sent.revoked)
+    }
+}

@@ -1,0 +1,152 @@
+//! What is looked at, four times a second, of a worker that is busy.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+use super::Link;
+use super::life::{Life, Reason, Stage};
+use crate::error::Cause;
+use crate::local::process;
+use crate::local::shm::arena::{Half, WARM};
+use crate::local::shm::page::Word;
+use crate::task::system;
+
+/// How long a signal may hold a worker, or unwanted work keep it, before it is
+/// lost.
+const STOPPED: Duration = Duration::from_secs(1);
+
+/// A worker that is looked after, and what was seen of it.
+#[derive(Debug)]
+pub(crate) struct Vigil {
+    link: Arc<Link>,
+    seen: RefCell<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    stopped_since: Option<Instant>,
+    /// Which task it has owed the answer to since when, that nobody wants.
+    stuck: Option<(u64, Instant)>,
+    /// Which task it has owed a step to since when, while it sleeps.
+    mute: Option<(u64, Instant)>,
+    /// The most resident memory.
+    most_bytes: u64,
+}
+
+impl Vigil {
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        Self { link, seen: RefCell::default() }
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.link.is_busy()
+    }
+
+    /// Notices a stop by a signal, work that nobody wants and that does not end,
+    /// a worker that sleeps instead, and how much memory there is.
+    pub(crate) fn look(&self, now: Instant) {
+        let seen = &mut *self.seen.borrow_mut();
+        if lasts(&mut seen.stuck, self.link.stuck_at(), now) {
+            self.link.end(Reason::Blame(Cause::Stuck));
+        }
+        if lasts(&mut seen.mute, self.link.mute_at(), now) {
+            self.link.end(Reason::Blame(Cause::Protocol));
+        }
+        if let Some(now) = system::memory(&format!("/proc/{}/statm", self.link.pid)) {
+            seen.most_bytes = seen.most_bytes.max(now.resident_bytes);
+        }
+        if !self.is_stopped() {
+            seen.stopped_since = None;
+            return;
+        }
+        let since = *seen.stopped_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= STOPPED {
+            self.link.end(Reason::Blame(Cause::Stopped));
+        }
+    }
+
+    /// Gives the pages of its arena back to the system, if it has had nothing to
+    /// do [for a while](WARM); whether it is to be asked again.
+    pub(crate) fn give_back(&self, now: Instant) -> bool {
+        loop {
+            // The mutex is held for one step at a time: others wait for it.
+            let mut locked = self.link.locked();
+            let outgoing = &mut locked.outgoing;
+            let used = (outgoing.arguments.idle_used(), outgoing.results_used);
+            let (idle, last) = (outgoing.sent.is_empty(), outgoing.last_seq);
+            let quiet = outgoing.quiet.filter(|(since, _)| idle && *since == last);
+            let (_, since) = *outgoing.quiet.insert(quiet.unwrap_or((last, now)));
+            if !idle || (used != (0, 0) && now < since + WARM) {
+                return true;
+            }
+            match used {
+                (0, 0) => return false,
+                (0, used) => outgoing.results_used = self.link.arena.give_back(Half::Results, used),
+                (used, _) => {
+                    let left = self.link.arena.give_back(Half::Arguments, used);
+                    outgoing.arguments.gave_back(left);
+                }
+            }
+        }
+    }
+
+    /// Whether a signal holds it; a debugger does not count.
+    fn is_stopped(&self) -> bool {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(waitid(WaitId::PidFd(self.link.pidfd()), options), Ok(Some(_)))
+    }
+
+    /// The most resident memory that was seen.
+    pub(super) fn most_bytes(&self) -> u64 {
+        self.seen.borrow().most_bytes
+    }
+}
+
+impl Link {
+    /// The number of the task that it owes the next answer to, if nobody wants
+    /// that or any other of its answers, and it is not one that goes on because
+    /// it was only asked to stop.
+    fn stuck_at(&self) -> Option<u64> {
+        let locked = self.locked();
+        let outgoing = &locked.outgoing;
+        let unwanted = outgoing.sent.iter().all(|sent| sent.unwanted);
+        let first = outgoing.sent.front().filter(|_| unwanted)?.seq;
+        (self.page.task(first).read() != Some(Word::Stopping)).then_some(first)
+    }
+
+    /// The number of the task that it owes the next step to, if it sleeps all
+    /// the same, with nothing to be read on either side and no task running: it
+    /// takes no further task, or a task wrote to its page. Has the reader look for
+    /// an answer whose bell was lost in that.
+    fn mute_at(&self) -> Option<u64> {
+        let (first, thread) = {
+            let locked = self.locked();
+            let outgoing = &locked.outgoing;
+            let first = outgoing.sent.front().filter(|_| outgoing.outbox.is_idle())?.seq;
+            let Stage::Serving { thread } = self.stage() else { return None };
+            (locked.life == Life::Up || locked.life == Life::Leaving).then_some((first, thread))?
+        };
+        // Files are read without the mutex: the gate waits for that.
+        let runs = matches!(self.page.task(first).read(), Some(Word::Running | Word::Stopping));
+        let mute = !runs && process::is_asleep(self.pid, thread);
+        if mute {
+            self.heard.poked.notify_one();
+        }
+        let read = self.page.bell().said() == self.heard.bytes.load(Relaxed);
+        (mute && read && rustix::io::ioctl_fionread(&*self.stream) == Ok(0)).then_some(first)
+    }
+}
+
+/// Whether the same task has been seen at each look for as long as a stopped
+/// worker is waited for.
+fn lasts(seen: &mut Option<(u64, Instant)>, seq: Option<u64>, now: Instant) -> bool {
+    *seen = seq.map(|seq| match *seen {
+        Some((before, since)) if before == seq => (seq, since),
+        _ => (seq, now),
+    });
+    seen.is_some_and(|(_, since)| now.saturating_duration_since(since) >= STOPPED)
+}

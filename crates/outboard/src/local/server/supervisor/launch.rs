@@ -1,0 +1,152 @@
+//! How a worker process is started: what it is told, and what is watched of it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::net::SendFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::Interest;
+
+use super::Supervisor;
+use crate::engine::restart::Restart;
+use crate::engine::settings::Settings;
+use crate::local::process::{Watched, watch};
+use crate::local::program::{VARIABLE, VERSION_VARIABLE};
+use crate::local::server::link::{Link, Process, Reader};
+use crate::local::server::output::{Output, Stream};
+use crate::local::server::wear::Wear;
+use crate::local::shm::arena::Arena;
+use crate::local::shm::page::Page;
+use crate::local::shm::passing;
+use crate::local::wire::{self, ToWorker};
+
+/// Where libraries look for how many threads they may start.
+const THREADS: [&str; 9] = [
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "TOKIO_WORKER_THREADS",
+];
+
+impl Supervisor {
+    /// Starts a process, from this thread: its parent-death signal fires when that ends.
+    pub(super) fn spawn(&self, number: usize) -> io::Result<Process> {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        let (page, page_fd) = Page::create()?;
+        let (arena, arena_fd) = Arena::create()?;
+        // The first message is in the socket before its reader exists.
+        self.welcome(&ours, number, [page_fd.as_fd(), arena_fd.as_fd()])?;
+        let mut child = self.command(number).stdin(OwnedFd::from(theirs)).spawn()?;
+        let adopted = self.adopt(number, &mut child, ours, (page, arena));
+        if adopted.is_err() {
+            child.kill()?;
+            child.wait()?;
+        }
+        adopted
+    }
+
+    /// Makes a process that was started one that is looked after.
+    fn adopt(
+        &self,
+        number: usize,
+        child: &mut Child,
+        stream: StdUnixStream,
+        memory: (Page, Arena),
+    ) -> io::Result<Process> {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pidfd = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty())?;
+        let pidfd = Arc::new(pidfd);
+        let ended = watch(pidfd.clone(), Interest::READABLE)?;
+        let stdout = child.stdout.take().map(|out| self.output(out.into(), Stream::Stdout, number));
+        let stdout = stdout.transpose()?;
+        let stderr = child.stderr.take().ok_or(io::ErrorKind::InvalidData)?;
+        let stderr = self.output(stderr.into(), Stream::Stderr, number)?;
+        let stream = Arc::new(stream);
+        let read = self.register(stream.clone())?;
+        let Settings { recycling, worker, .. } = self.settings;
+        let wear = Wear::of(recycling, worker.memory_bytes, Instant::now());
+        let link = Link::new(number, child.id(), pidfd, memory, stream, self.runtime.clone(), wear);
+        self.read(&link, read);
+        let group = self.groups.borrow_mut().add(number, child.id());
+        Ok(Process::new(link, ended, group, stdout, stderr))
+    }
+
+    /// Has the client's runtime watch the socket, which its reader lives on.
+    fn register(&self, stream: Arc<StdUnixStream>) -> io::Result<Watched<StdUnixStream>> {
+        stream.set_nonblocking(true)?;
+        let _inside = self.runtime.enter();
+        watch(stream, Interest::READABLE)
+    }
+
+    fn read(&self, link: &Arc<Link>, read: Watched<StdUnixStream>) {
+        let (gate, links) = (self.gate.clone(), self.links.clone());
+        let hears = self.level() > 0;
+        let reader = Reader::new(gate, links, self.control.clone(), link.clone(), hears);
+        self.runtime.spawn(reader.serve(read));
+    }
+
+    /// The level of what tasks may say.
+    fn level(&self) -> u8 {
+        crate::trace::level().max(self.settings.said)
+    }
+
+    fn output(&self, pipe: OwnedFd, stream: Stream, number: usize) -> io::Result<Output> {
+        let printer = self.printer.clone().expect("there until the supervisor ends");
+        Output::new(pipe, stream, number, printer)
+    }
+
+    fn welcome(
+        &self,
+        socket: &StdUnixStream,
+        number: usize,
+        memory: [BorrowedFd<'_>; 2],
+    ) -> io::Result<()> {
+        let mut frame = Vec::new();
+        let message = ToWorker::Welcome {
+            number: number as u32,
+            max_payload: self.settings.limits.payload as u64,
+            niceness: self.settings.niceness.into(),
+            level: self.level(),
+            limits: self.settings.worker,
+        };
+        wire::append(&mut frame, &message, &[]);
+        passing::send(socket, &frame, &memory, SendFlags::empty())?;
+        Ok(())
+    }
+
+    /// This very binary: a deploy may have replaced the file at its path.
+    fn command(&self, number: usize) -> Command {
+        let mut command = Command::new("/proc/self/exe");
+        let mut name = std::env::args_os().next().unwrap_or_default();
+        name.push(format!(" (outboard worker {number})"));
+        command
+            .arg0(name)
+            .env(VARIABLE, std::process::id().to_string())
+            .env(VERSION_VARIABLE, env!("CARGO_PKG_VERSION"))
+            // Programs that a task starts are no workers of the cluster.
+            .env_remove("OUTBOARD_WORKER")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let threads = self.settings.threads_of_a_library().map(|threads| threads.to_string());
+        let unset = |name: &&str| std::env::var_os(name).is_none();
+        if let Some(threads) = threads {
+            command.envs(THREADS.into_iter().filter(unset).map(|name| (name, &threads)));
+        }
+        if let Restart::Test(name) = self.restart {
+            let args = [name, "--exact", "--nocapture", "--test-threads=1"];
+            command.args(args).stdout(Stdio::null());
+        }
+        command
+    }
+}

@@ -1,0 +1,264 @@
+//! The one thread that starts workers, notices their end and reaps them.
+//!
+//! It lives as long as the engine: a worker's parent-death signal fires when
+//! the *thread* that started it ends. It has a runtime of its own, on which each worker's
+//! number is one async function (`seat`) that wakes for the process's end (its pidfd),
+//! for output, for an order, or for a timer; while workers are busy, one more looks four
+//! times a second whether one was stopped by a signal. When nothing is done nothing wakes.
+
+mod launch;
+mod seat;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::mpsc::Receiver;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_util::future::select;
+use futures_util::stream::{FuturesUnordered, Stream};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+
+use super::Links;
+use super::cgroup::Groups;
+use super::link::Vigil;
+use super::output::Printer;
+use super::shortage::Kills;
+use crate::engine::Gate;
+use crate::engine::restart::Restart;
+use crate::engine::settings::Settings;
+use crate::error::Error;
+
+/// How often busy workers are looked at.
+const BEAT: Duration = Duration::from_millis(250);
+
+/// How long an idle worker may take to exit by itself when the engine ends, and
+/// its last lines to be written.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// After how many failed starts in a row nothing more is expected of the next.
+const BROKEN_AFTER: u32 = 3;
+
+/// The pause after the first failed start; it doubles up to `LONGEST_PAUSE`.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What others tell the supervisor.
+#[derive(Debug)]
+pub(super) struct Control {
+    orders: watch::Sender<Orders>,
+    /// Workers are looked after.
+    beating: AtomicBool,
+    busy: Notify,
+    failures: AtomicU32,
+}
+
+/// What is wanted of it.
+#[derive(Clone, Copy, Debug)]
+struct Orders {
+    /// How many workers there are to be.
+    wanted: usize,
+    /// End all workers, and then yourself.
+    ending: bool,
+}
+
+impl Control {
+    pub(super) fn new(wanted: usize) -> Arc<Self> {
+        Arc::new(Self {
+            orders: watch::Sender::new(Orders { wanted, ending: false }),
+            beating: AtomicBool::new(false),
+            busy: Notify::new(),
+            failures: AtomicU32::new(0),
+        })
+    }
+
+    /// Workers are busy: look after them. Costs one load while that goes on.
+    pub(super) fn beat(&self) {
+        if !self.beating.load(Relaxed) && !self.beating.swap(true, AcqRel) {
+            self.busy.notify_one();
+        }
+    }
+
+    /// There are to be so many workers from now on.
+    pub(super) fn keep(&self, workers: usize) {
+        self.orders.send_if_modified(|orders| {
+            let more = orders.wanted < workers;
+            orders.wanted = workers;
+            more
+        });
+    }
+
+    /// End all workers, and then yourself.
+    pub(super) fn shutdown(&self) {
+        self.orders.send_modify(|orders| orders.ending = true);
+    }
+
+    /// A worker does its work.
+    pub(super) fn succeeded(&self) {
+        self.failures.store(0, Relaxed);
+    }
+
+    fn orders(&self) -> Orders {
+        *self.orders.borrow()
+    }
+
+    /// Completes when all is to end.
+    async fn ending(&self) {
+        let _ = self.orders.subscribe().wait_for(|orders| orders.ending).await;
+    }
+}
+
+/// Starts the supervisor's thread.
+pub(super) fn start(
+    gate: Arc<Gate>,
+    links: Links,
+    control: Arc<Control>,
+    runtime: Handle,
+    settings: Settings,
+    restart: Restart,
+) -> io::Result<()> {
+    let own = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let (printer, printed) = Printer::start()?;
+    let groups = Groups::find(settings.worker.memory_bytes);
+    let mut kills = Kills::default();
+    kills.look(Instant::now(), groups.kills());
+    std::thread::Builder::new().name("outboard-supervisor".into()).spawn(move || {
+        let supervisor = Supervisor {
+            gate,
+            links,
+            control,
+            runtime,
+            printer: Some(printer),
+            printed,
+            groups: RefCell::new(groups),
+            kills: RefCell::new(kills),
+            settings,
+            restart,
+            vigils: RefCell::default(),
+            left: Notify::new(),
+        };
+        own.block_on(supervisor.run());
+    })?;
+    Ok(())
+}
+
+/// Keeps the gate until all is over: detached tasks go on when nobody else has
+/// it any more.
+struct Supervisor {
+    gate: Arc<Gate>,
+    links: Links,
+    control: Arc<Control>,
+    /// The client's, on which readers live.
+    runtime: Handle,
+    printer: Option<Printer>,
+    /// Disconnected when all lines are written.
+    printed: Receiver<()>,
+    groups: RefCell<Groups>,
+    kills: RefCell<Kills>,
+    settings: Settings,
+    restart: Restart,
+    /// All processes that were started and not reaped.
+    vigils: RefCell<Vec<Rc<Vigil>>>,
+    /// One of them was reaped.
+    left: Notify,
+}
+
+impl Supervisor {
+    async fn run(&self) {
+        let mut orders = self.control.orders.subscribe();
+        let (mut seats, mut numbers) = (FuturesUnordered::new(), 0);
+        let mut beat = pin!(self.beat());
+        loop {
+            let Orders { wanted, ending } = *orders.borrow_and_update();
+            if ending && seats.is_empty() {
+                return;
+            }
+            for number in numbers + 1..=wanted {
+                seats.push(self.seat(number));
+            }
+            numbers = numbers.max(wanted);
+            // A seat ends with the engine, and not before.
+            let end = poll_fn(|context| match pin!(&mut seats).poll_next(context) {
+                Poll::Ready(Some(())) => Poll::Ready(()),
+                _ => Poll::Pending,
+            });
+            select(pin!(orders.changed()), pin!(select(end, beat.as_mut()))).await;
+        }
+    }
+
+    /// Waits for that long, and until a worker is missing; `false` if all is to end.
+    async fn may_start(&self, pause: Duration) -> bool {
+        if pause > Duration::ZERO {
+            select(pin!(sleep(pause)), pin!(self.control.ending())).await;
+        }
+        let mut orders = self.control.orders.subscribe();
+        loop {
+            // Before it is looked whether there is one.
+            let left = self.left.notified();
+            let Orders { wanted, ending } = *orders.borrow_and_update();
+            if ending || self.vigils.borrow().len() < wanted {
+                return !ending;
+            }
+            select(pin!(orders.changed()), pin!(left)).await;
+        }
+    }
+
+    /// The pause before the next start, after one that led to nothing.
+    fn pause(&self) -> Duration {
+        let failures = self.control.failures.fetch_add(1, Relaxed);
+        FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE)
+    }
+
+    /// A worker did not come up; gives the pause before the next start.
+    fn failed(&self, reason: &str) -> Duration {
+        let pause = self.pause();
+        let failures = self.control.failures.load(Relaxed);
+        if failures >= BROKEN_AFTER {
+            tracing::error!(failures, reason, "workers failed at their start");
+            let error = Error::unavailable(format!(
+                "{failures} workers in a row failed at their start; the last: {reason}"
+            ));
+            self.gate.report(|reports| reports.broken(error));
+        }
+        pause
+    }
+
+    /// Looks after busy workers, four times a second, while there are any.
+    async fn beat(&self) {
+        loop {
+            self.control.busy.notified().await;
+            loop {
+                sleep(BEAT).await;
+                let (now, vigils) = (Instant::now(), self.vigils.borrow().clone());
+                self.kills.borrow_mut().look(now, self.groups.borrow().kills());
+                vigils.iter().filter(|vigil| vigil.is_busy()).for_each(|it| it.look(now));
+                // In this order: who submits after the store wakes us again.
+                self.control.beating.store(false, SeqCst);
+                // All are asked, and those that were busy until now once more.
+                let used = vigils.iter().filter(|vigil| vigil.give_back(now)).count();
+                if used == 0 && !vigils.iter().any(|vigil| vigil.is_busy()) {
+                    break;
+                }
+                self.control.beating.store(true, SeqCst);
+            }
+        }
+    }
+}
+
+/// Also where a panic of ours ends: nobody may wait for what will not come.
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // A program that ends now would take the last lines along.
+        self.printer = None;
+        let _ = self.printed.recv_timeout(GRACE);
+        self.gate.report(|reports| reports.ended());
+    }
+}

@@ -1,0 +1,107 @@
+//! One worker's number, and the processes that have it one after the other.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join;
+use tokio::time::{sleep, sleep_until};
+
+use super::{GRACE, Supervisor};
+use crate::error::WorkerLoss;
+use crate::local::server::link::{Link, Process};
+
+/// A worker that ends unasked, idle and younger than this failed at its start.
+const START: Duration = Duration::from_secs(1);
+
+impl Supervisor {
+    /// Has a process serve under this number, and another one after its end, until the
+    /// engine ends.
+    pub(super) async fn seat(&self, number: usize) {
+        let mut pause = Duration::ZERO;
+        while self.may_start(pause).await {
+            pause = match self.spawn(number) {
+                Ok(process) => self.serve(process).await,
+                Err(error) => self.failed(&format!("no worker process can be started: {error}")),
+            };
+        }
+    }
+
+    /// Looks after a process to its end, and gives the pause before the next start.
+    async fn serve(&self, process: Process) -> Duration {
+        self.vigils.borrow_mut().push(process.vigil().clone());
+        let mut served = Served { supervisor: self, process: Some(process) };
+        if let Some(process) = &mut served.process {
+            let link = process.link().clone();
+            process.lives(self.attend(&link)).await;
+        }
+        let Some(process) = served.process.take() else { return Duration::ZERO };
+        let (failed, came_up) = (process.link().failed_at_start(START), process.link().is_ready());
+        if !failed && process.link().started.elapsed() >= START {
+            self.control.succeeded();
+        }
+        let lost = self.bury(process);
+        tracing::debug!(worker = lost.worker, pid = lost.pid, "worker was reaped");
+        match (failed && !self.control.orders().ending, came_up) {
+            (false, _) => Duration::ZERO,
+            (true, true) => self.pause(),
+            (true, false) => self.failed(&lost.to_string()),
+        }
+    }
+
+    /// Does what is due of a worker while it lives.
+    async fn attend(&self, link: &Arc<Link>) {
+        join(self.age(link), self.end_with_engine(link)).await;
+    }
+
+    /// Kills a worker that is not ready in time; later has it replaced when it is too old.
+    async fn age(&self, link: &Arc<Link>) {
+        link.comes_up(self.settings.start_timeout, self.settings.warm_up_timeout).await;
+        let Some(at) = link.old_at() else { return };
+        sleep_until(at.into()).await;
+        if let Some(why) = link.grew_old(Instant::now()) {
+            self.gate.report(|reports| self.links.replace(link, why, reports));
+        }
+    }
+
+    /// When the engine ends: an idle worker exits by itself, another one is killed, and
+    /// so is what is left after a grace.
+    async fn end_with_engine(&self, link: &Link) {
+        self.control.ending().await;
+        link.dismiss();
+        if link.is_busy() || !link.is_ready() {
+            link.kill();
+        }
+        sleep(GRACE).await;
+        link.kill();
+    }
+
+    /// Reaps a process that has ended, with its group.
+    fn bury(&self, process: Process) -> WorkerLoss {
+        self.vigils.borrow_mut().retain(|vigil| !Rc::ptr_eq(vigil, process.vigil()));
+        let system = || {
+            let count = self.groups.borrow().kills();
+            self.kills.borrow_mut().claim(Instant::now(), count)
+        };
+        let (lost, group) = process.bury(system);
+        self.groups.borrow_mut().remove(group);
+        self.left.notify_waiters();
+        lost
+    }
+}
+
+/// A process that is looked after: whoever stops looking, be it for a panic of ours, kills
+/// it, for nobody may wait for what will not come.
+struct Served<'a> {
+    supervisor: &'a Supervisor,
+    process: Option<Process>,
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill();
+            self.supervisor.bury(process);
+        }
+    }
+}
