@@ -140,6 +140,11 @@ pub use task::function::TaskFunction;
 pub use value::scatter::Scattered;
 
 /// What the macros' output refers to; not for use by hand.
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+#[path = "fuzz.rs"]
+pub mod __fuzz;
+
 #[doc(hidden)]
 pub mod __private {
     pub use linkme;
