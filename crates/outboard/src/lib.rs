@@ -137,6 +137,11 @@ pub mod dask {
 }
 
 /// What the macros' output refers to; not for use by hand.
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+#[path = "fuzz.rs"]
+pub mod __fuzz;
+
 #[doc(hidden)]
 pub mod __private {
     pub use linkme;

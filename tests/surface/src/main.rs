@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// The crates whose API is listed.
-const CRATES: [&str; 2] = ["outboard", "outboard-axum"];
+const CRATES: [&str; 3] = ["outboard", "outboard-axum", "dask-protocol"];
 
 fn main() -> ExitCode {
     match run() {

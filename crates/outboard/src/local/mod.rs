@@ -9,6 +9,9 @@ mod program;
 mod server;
 mod shm;
 mod wire;
+
+#[cfg(any(fuzzing, test))]
+pub(crate) use wire::fuzz::check as check_wire;
 mod worker;
 
 use linkme::distributed_slice;

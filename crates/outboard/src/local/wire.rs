@@ -190,6 +190,9 @@ impl Inbox {
     }
 }
 
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,23 +1,26 @@
 //! One connection to a scheduler, worker or client: the handshake, then
 //! messages both ways.
 
+/// Whether it goes on.
+mod pulse;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmpv::Value;
+use dask_protocol::address::{Address, Scheme};
+use dask_protocol::frames::{self, Assembly, Bounds, Frames};
+use dask_protocol::message::{Data, GetData, Handshake, Question};
 use tokio::io::{
-    AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf,
+    AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf,
+    WriteHalf,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig};
 
-use super::address::{Address, Scheme};
-use super::frames::{self, Bounds};
-use super::message::{Message, field, map, text};
-use super::pulse::{Counted, Pulse};
+use pulse::{Counted, Pulse};
 
 /// What a handshake may be at most.
 const HANDSHAKE: Bounds = Bounds { frames: 4, bytes: 64 << 10 };
@@ -26,33 +29,33 @@ const HANDSHAKE: Bounds = Bounds { frames: 4, bytes: 64 << 10 };
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A byte stream, with or without TLS.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// How connections are made, and how large messages on them may be.
 #[derive(Clone, Debug)]
-pub(crate) struct Dialer {
-    pub(crate) tls: Option<Arc<ClientConfig>>,
-    pub(crate) bounds: Bounds,
+pub(super) struct Dialer {
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(super) bounds: Bounds,
 }
 
 /// A connection after its handshake.
-pub(crate) struct Connection {
-    pub(crate) incoming: Incoming,
-    pub(crate) outgoing: Outgoing,
+pub(super) struct Connection {
+    incoming: Incoming,
+    outgoing: Outgoing,
     /// What has moved over it.
-    pub(crate) pulse: Pulse,
+    pulse: Pulse,
 }
 
 /// The side that is read.
-pub(crate) struct Incoming {
+pub(super) struct Incoming {
     stream: BufReader<ReadHalf<Box<dyn Stream>>>,
     bounds: Bounds,
 }
 
 /// The side that is written.
-pub(crate) struct Outgoing {
+pub(super) struct Outgoing {
     stream: WriteHalf<Box<dyn Stream>>,
 }
 
@@ -63,9 +66,19 @@ impl Dialer {
     ///
     /// What the system says; `TimedOut` after ten seconds; `InvalidData` for a
     /// peer that does not speak Dask's protocol.
-    pub(crate) async fn dial(&self, address: &Address) -> io::Result<Connection> {
+    pub(super) async fn dial(&self, address: &Address) -> io::Result<Connection> {
         let dialed = tokio::time::timeout(PATIENCE, self.dial_in_time(address)).await;
         dialed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// The same, by an address as a scheduler writes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`dial`](Self::dial); `Other` if it is no address.
+    pub(super) async fn dial_place(&self, place: &str) -> io::Result<Connection> {
+        let address = Address::parse(place).ok_or_else(|| io::Error::other("it has no address"))?;
+        self.dial(&address).await
     }
 
     async fn dial_in_time(&self, address: &Address) -> io::Result<Connection> {
@@ -107,22 +120,21 @@ impl Connection {
     ///
     /// What the system says; `InvalidData` for a peer that does not speak Dask's
     /// protocol.
-    pub(crate) async fn shake_hands(stream: Box<dyn Stream>, bounds: Bounds) -> io::Result<Self> {
+    pub(super) async fn shake_hands(stream: Box<dyn Stream>, bounds: Bounds) -> io::Result<Self> {
         let pulse = Pulse::default();
         let stream: Box<dyn Stream> = Box::new(Counted { stream, pulse: pulse.clone() });
         let (read, write) = tokio::io::split(stream);
         let incoming = Incoming { stream: BufReader::new(read), bounds: HANDSHAKE };
         let mut connection = Self { incoming, outgoing: Outgoing { stream: write }, pulse };
-        connection.outgoing.send(Message::new(hello())).await?;
+        connection.outgoing.send(Handshake::default().encode()).await?;
         if let Some(line) = other_protocol(connection.incoming.stream.fill_buf().await?) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, line));
         }
-        let theirs = connection.incoming.receive().await?;
-        let theirs = theirs.ok_or(io::ErrorKind::UnexpectedEof)?.value;
-        if field(&theirs, "pickle-protocol").and_then(Value::as_u64).is_none() {
-            let text = "the peer does not speak Dask's protocol";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-        }
+        let theirs = connection.incoming.next().await?;
+        Handshake::parse(theirs).map_err(|error| {
+            let text = format!("the peer does not speak Dask's protocol: {error}");
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        })?;
         connection.incoming.bounds = bounds;
         Ok(connection)
     }
@@ -132,37 +144,113 @@ impl Connection {
     /// # Errors
     ///
     /// What the system says; `UnexpectedEof` if the connection is closed
-    /// instead; `Other` with the peer's own line if it failed to answer.
+    /// instead; `InvalidData` for another answer; `Other` with the peer's own line if it
+    /// failed to answer.
     ///
     /// # Cancel safety
     ///
     /// Not cancel safe: the connection cannot be used again.
-    pub(crate) async fn ask(&mut self, question: Message) -> io::Result<Message> {
-        self.outgoing.send(question).await?;
-        let answer = self.incoming.receive().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        if text(&answer.value, "status") == Some("uncaught-error") {
-            let said = text(&answer.value, "exception_text").unwrap_or("without a word");
-            return Err(io::Error::other(format!("it failed to answer: {said}")));
+    pub(super) async fn ask<Q: Question>(&mut self, question: Q) -> io::Result<Q::Answer> {
+        self.outgoing.send(question.encode()).await?;
+        Ok(Q::answer(self.incoming.next().await?)?)
+    }
+
+    /// The same, for as long as something moves.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask); `TimedOut` when hardly anything has moved for so long.
+    pub(super) async fn ask_while_it_beats<Q: Question>(
+        &mut self,
+        patience: Duration,
+        question: Q,
+    ) -> io::Result<Q::Answer> {
+        let pulse = self.pulse.clone();
+        pulse.while_it_beats(patience, self.ask(question)).await
+    }
+
+    /// Gets data from a worker, and says that it has arrived.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask_while_it_beats`](Self::ask_while_it_beats).
+    pub(super) async fn get_data(
+        &mut self,
+        patience: Duration,
+        question: GetData,
+    ) -> io::Result<Data> {
+        let data = self.ask_while_it_beats(patience, question).await?;
+        if matches!(data, Data::Here(_)) {
+            let pulse = self.pulse.clone();
+            pulse.while_it_beats(patience, self.outgoing.send(Data::received())).await?;
         }
-        Ok(answer)
+        Ok(data)
+    }
+
+    /// The next message; `None` if the connection was closed between two. As
+    /// [`Incoming::next`] otherwise.
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub(super) async fn receive(&mut self) -> io::Result<Option<Frames>> {
+        self.incoming.receive().await
+    }
+
+    /// Writes a message whole.
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub(super) async fn send(&mut self, message: Frames) -> io::Result<()> {
+        self.outgoing.send(message).await
+    }
+
+    /// Its two sides.
+    pub(super) fn split(self) -> (Incoming, Outgoing) {
+        (self.incoming, self.outgoing)
     }
 }
 
 impl Incoming {
-    /// The next message; `None` if the connection was closed between two.
-    pub(crate) async fn receive(&mut self) -> io::Result<Option<Message>> {
-        match frames::read(&mut self.stream, self.bounds).await? {
-            None => Ok(None),
-            Some(frames) => Ok(Some(Message::from_frames(frames)?)),
+    /// The next message.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; `InvalidData` for a message above the bounds, after which
+    /// nothing more can be read; `UnexpectedEof` for the end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: what was read of the message is lost.
+    pub(super) async fn next(&mut self) -> io::Result<Frames> {
+        self.receive().await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    async fn receive(&mut self) -> io::Result<Option<Frames>> {
+        read(&mut self.stream, self.bounds).await
+    }
+}
+
+/// Reads the frames of the next message; `None` at an end between two.
+pub(super) async fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+    bounds: Bounds,
+) -> io::Result<Option<Frames>> {
+    let mut assembly = Assembly::new(bounds);
+    loop {
+        let (buffer, wanted) = assembly.room();
+        if (&mut *stream).take(wanted as u64).read_buf(buffer).await? == 0 {
+            return match assembly.is_empty() {
+                true => Ok(None),
+                false => Err(io::ErrorKind::UnexpectedEof.into()),
+            };
+        }
+        if let Some(frames) = assembly.advance()? {
+            return Ok(Some(frames));
         }
     }
 }
 
 impl Outgoing {
     /// Writes a message whole.
-    pub(crate) async fn send(&mut self, message: Message) -> io::Result<()> {
+    pub(super) async fn send(&mut self, message: Frames) -> io::Result<()> {
         let mut bytes = Vec::new();
-        frames::pack(&message.into_frames(), &mut bytes);
+        frames::pack(&message, &mut bytes);
         self.stream.write_all(&bytes).await?;
         self.stream.flush().await
     }
@@ -194,15 +282,10 @@ fn of_tls(address: &Address, error: io::Error) -> io::Error {
     }
 }
 
-/// Our side of the handshake: nothing is compressed, and pickles of protocol 5
-/// are understood. Which Python speaks is for the peer's log only.
-fn hello() -> Value {
-    let python = Value::Array(vec![3.into(), 11.into(), 7.into()]);
-    map([("compression", Value::Nil), ("python", python), ("pickle-protocol", 5.into())])
-}
-
 #[cfg(test)]
 mod tests {
+    use dask_protocol::message::{Packages, Reply, Request, Subject, Versions};
+
     use super::*;
 
     const BOUNDS: Bounds = Bounds { frames: 16, bytes: 1000 };
@@ -210,20 +293,6 @@ mod tests {
     fn run<T>(test: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(test)
-    }
-
-    /// The packet of the specification, section 1.
-    #[test]
-    fn the_handshake_is_byte_for_byte_as_specified() {
-        let mut packet = Vec::new();
-        frames::pack(&Message::new(hello()).into_frames(), &mut packet);
-        let mut expected = Vec::new();
-        for number in [58_u64, 1, 42] {
-            expected.extend(number.to_le_bytes());
-        }
-        expected
-            .extend(b"\x83\xabcompression\xc0\xa6python\x93\x03\x0b\x07\xafpickle-protocol\x05");
-        assert_eq!((packet.len(), packet), (66, expected));
     }
 
     #[test]
@@ -236,14 +305,15 @@ mod tests {
             );
             let (mut a, mut b) = (a.unwrap(), b.unwrap());
             let serve = async {
-                let question = b.incoming.receive().await.unwrap().expect("a question");
-                b.outgoing.send(Message::new(question.value)).await.unwrap();
+                let question = Request::parse(b.receive().await.unwrap().expect("a question"));
+                assert_eq!(question.unwrap().subject, Subject::Versions);
+                let packages = Packages::of_release("2026.8.0");
+                b.send(Reply::Versions(packages).encode()).await.unwrap();
             };
-            let question = Message::new(map([("op", "identity".into())]));
-            let (answer, ()) = tokio::join!(a.ask(question.clone()), serve);
-            assert_eq!(answer.unwrap(), question);
+            let (answer, ()) = tokio::join!(a.ask(Versions), serve);
+            assert_eq!(answer.unwrap(), Packages::of_release("2026.8.0"));
             drop(b);
-            assert_eq!(a.incoming.receive().await.unwrap(), None);
+            assert_eq!(a.receive().await.unwrap(), None);
         });
     }
 

@@ -1,198 +1,266 @@
-//! What is submitted to a scheduler: tasks as expressions in a pickle, in
-//! messages of the form `update-graph`.
+//! Pure: what is submitted to a scheduler of tasks that start: where they may run,
+//! and what they call.
 //!
 //! A scheduler imports whatever a graph names, so tasks name only what every
 //! scheduler has: a Python function is imported and called by `_pickle.loads`
 //! on the worker, and so is the plugin that has a Rust function; on native workers
-//! that is an `operator.attrgetter` of its name, which they alone can call. Either way the result is bytes,
-//! so that no part of it is serialized one by one.
+//! that is an `operator.attrgetter` of its name, which they alone can call. Either way
+//! the result is bytes, so that no part of it is serialized one by one.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use rmpv::Value;
+use dask_protocol::graph::{Expression, reference};
+use dask_protocol::key::Key;
+use dask_protocol::message::UpdateGraph;
+use dask_protocol::pickle::Pickle;
 
-use super::message::{Message, Serialized, map};
+use super::cluster::Cluster;
 use super::native::VERSION;
-use super::pickle::Pickle;
-use super::plugin::PluginCall;
+use super::plugin;
+use super::shelf::Kind;
+use super::table::Start;
+use crate::task::registry::Function;
 use crate::value::payload::Payload;
 
 /// Before the name of a Rust function whose argument is a payload of ours.
-pub(crate) const PAYLOAD_PREFIX: &str = "outboard-payload::";
+pub(super) const PAYLOAD_PREFIX: &str = "outboard-payload::";
 
 /// Before the name of a Rust function that is called with Python's values.
-pub(crate) const VALUES_PREFIX: &str = "outboard::";
+pub(super) const VALUES_PREFIX: &str = "outboard::";
 
 /// Results come as pickles of this protocol.
 const PROTOCOL: i128 = 4;
 
+/// From how many bytes of arguments on a graph goes into a message of its own.
+const GRAPH_BYTES: usize = 32 << 20;
+
+/// What a worker of ours is told of a task beside its arguments.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// The time that it has.
+    pub(super) timeout: Option<Duration>,
+    /// How long it may go on when it was asked to stop.
+    pub(super) grace: Option<Duration>,
+    /// The context of the caller's trace.
+    pub(super) context: Option<String>,
+    /// What the caller shows of what tasks say, from 0 (nothing) to 5.
+    pub(super) level: u8,
+}
+
+/// Tasks that start, sorted by where they may run.
+#[derive(Debug, Default)]
+pub(super) struct Graphs(Vec<(Restrictions, Vec<Task>)>);
+
+/// Where tasks of one graph may run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Restrictions {
+    /// One of a resource that its worker must have.
+    resource: Option<String>,
+    /// Addresses of workers; none for any.
+    workers: Vec<String>,
+    /// The build of the programs that are beside Python workers, if it is those.
+    plugin: Option<&'static str>,
+}
+
 /// A task on its way.
 #[derive(Clone, Debug)]
-pub(crate) struct GraphTask {
-    pub(crate) key: String,
-    /// What it calls with which arguments, as opcodes: the callable, then a
-    /// tuple after the key.
-    pub(crate) call: Called,
-    pub(crate) priority: i32,
+struct Task {
+    key: String,
+    call: Called,
+    priority: i32,
 }
 
 /// What a task calls.
 #[derive(Clone, Debug)]
-pub(crate) enum Called {
+enum Called {
     /// A Python function, `module:name`, with the opcodes of its tuple of arguments.
     Python { function: &'static str, args: Payload },
     /// A Rust function by name, with encoded arguments, and the keys of the
     /// scattered values that these name.
     Rust { name: &'static str, payload: Passed, terms: Terms, needs: Vec<String> },
     /// The same, through the plugin of a Python worker.
-    Plugin(PluginCall),
+    Plugin { build: &'static str, name: &'static str, payload: Payload, terms: Terms },
 }
 
 /// Encoded arguments.
 #[derive(Clone, Debug)]
-pub(crate) enum Passed {
+enum Passed {
     Here(Payload),
     /// A worker has them already, by that key.
     There(String),
 }
 
-/// What a worker of ours is told of a task beside its arguments.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Terms {
-    /// The time that it has.
-    pub(crate) timeout: Option<Duration>,
-    /// How long it may go on when it was asked to stop.
-    pub(crate) grace: Option<Duration>,
-    /// The context of the caller's trace.
-    pub(crate) context: Option<String>,
-    /// What the caller shows of what tasks say, from 0 (nothing) to 5.
-    pub(crate) level: u8,
+/// The resource of native workers that offer a Rust function, and speak to us as we do:
+/// of half an upgrade each half has its own.
+pub(super) fn resource(function: &Function) -> String {
+    format!("outboard:{}:{:016x}.{VERSION}", function.name, function.signature)
 }
 
-/// Where tasks of one graph may run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Restrictions {
-    /// One of a resource that its worker must have.
-    pub(crate) resource: Option<String>,
-    /// Addresses of workers; none for any.
-    pub(crate) workers: Vec<String>,
-    /// The build of the programs that are beside Python workers, if it is those.
-    pub(crate) plugin: Option<&'static str>,
-}
-
-/// The resource of workers that offer a Rust function, and speak to us as we do: of
-/// half an upgrade each half has its own.
-pub(crate) fn resource(name: &str, signature: u64) -> String {
-    format!("outboard:{name}:{signature:016x}.{VERSION}")
-}
-
-/// Adds the tasks of one graph to a message; gives the operation.
-///
-/// `unique` is 32 hexadecimal digits that no other graph has.
-pub(crate) fn update_graph(
-    message: &mut Message,
-    tasks: &[GraphTask],
-    restrictions: &Restrictions,
-    unique: &str,
-) -> Value {
-    let header = map([("serializer", "pickle".into()), ("writeable", Value::Array(Vec::new()))]);
-    let frames = vec![expression(tasks, unique)];
-    let expression = message.attach(Serialized { header, frames });
-    let keys = tasks.iter().map(|task| task.key.as_str().into()).collect();
-    let order = tasks.iter().zip(0_u64..);
-    let order = order.map(|(task, place)| (task.key.as_str().into(), place.into())).collect();
-    let mut operation = vec![
-        ("op".into(), "update-graph".into()),
-        ("expr_ser".into(), expression),
-        ("keys".into(), Value::Array(keys)),
-        ("internal_priority".into(), Value::Map(order)),
-        ("submitting_task".into(), Value::Nil),
-        // Anything in it would be mixed up with what other clients put there.
-        ("span_metadata".into(), Value::Map(Vec::new())),
-    ];
-    let hurried = tasks.iter().filter(|task| task.priority != 0);
-    let priorities: Vec<_> =
-        hurried.map(|task| (task.key.as_str().into(), task.priority.into())).collect();
-    if !priorities.is_empty() {
-        operation.push(("user_priority".into(), Value::Map(priorities)));
+/// The resource of workers that know a Rust function: native ones, or those with a
+/// program of this build beside them.
+pub(super) fn offer(function: &Function, build: Option<&'static str>) -> String {
+    match build {
+        Some(build) => plugin::resource(build, function.name, function.signature),
+        None => resource(function),
     }
-    let annotations = restrictions.annotations();
-    if !annotations.is_empty() {
-        operation.push(("annotations".into(), Value::Map(annotations)));
+}
+
+/// Whether some worker knows the function of a task. Programs beside Python workers are
+/// of use if they are of this build.
+pub(super) fn is_known(start: &Start, cluster: &Cluster, build: Option<&'static str>) -> bool {
+    Restrictions::of(start, cluster, build).is_some()
+}
+
+impl Graphs {
+    /// Sorts tasks by where they may run; gives those apart that no worker knows. If
+    /// workers may still come, these wait for one with a program of a build, or for a
+    /// native one.
+    pub(super) fn sort(
+        started: Vec<Start>,
+        cluster: &Cluster,
+        build: Option<&'static str>,
+        may_come: Option<Option<&'static str>>,
+    ) -> (Self, Vec<Start>) {
+        let mut graphs: Vec<(Restrictions, Vec<Task>)> = Vec::new();
+        let (mut places, mut unknown) = (HashMap::new(), Vec::new());
+        for start in started {
+            let found = Restrictions::of(&start, cluster, build);
+            let anyone = || may_come.map(|build| Restrictions::of_anyone(&start, build));
+            let Some(restrictions) = found.or_else(anyone) else {
+                unknown.push(start);
+                continue;
+            };
+            let next = graphs.len();
+            // One whose values are lost takes along all that are in its graph.
+            let values: Vec<u64> = start.values.iter().map(|value| value.id).collect();
+            let place = *places.entry((restrictions.clone(), values)).or_insert(next);
+            if place == next {
+                graphs.push((restrictions, Vec::new()));
+            }
+            let (restrictions, tasks) = &mut graphs[place];
+            tasks.push(Task::of(start, restrictions));
+        }
+        (Self(graphs), unknown)
     }
-    Value::Map(operation)
+
+    /// Each task's key, with the build if it goes to programs beside Python workers.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&str, Option<&'static str>)> {
+        let graphs = self.0.iter();
+        graphs.flat_map(|(at, tasks)| tasks.iter().map(|task| (task.key.as_str(), at.plugin)))
+    }
+
+    /// What the scheduler is told. `unique` gives 32 hexadecimal digits that no other
+    /// graph has.
+    pub(super) fn updates(self, unique: impl Fn() -> String) -> Vec<UpdateGraph> {
+        let graphs = self.0.into_iter();
+        let updates = graphs.flat_map(|(restrictions, tasks)| {
+            let updates = parts(tasks).into_iter();
+            updates.map(|part| update_graph(&part, &restrictions, &unique())).collect::<Vec<_>>()
+        });
+        updates.collect()
+    }
 }
 
 impl Restrictions {
-    fn annotations(&self) -> Vec<(Value, Value)> {
-        let mut annotations = Vec::new();
-        if let Some(resource) = &self.resource {
-            let resources = Value::Map(vec![(resource.as_str().into(), 1.into())]);
-            annotations.push(("resources".into(), resources));
+    /// Where a task may run, should a worker come that knows its function: a native
+    /// one, or one with a program of that build beside it.
+    fn of_anyone(start: &Start, build: Option<&'static str>) -> Self {
+        match start.function.python {
+            true => Self::default(),
+            false => Self::of_rust(start, build),
         }
-        if !self.workers.is_empty() {
-            let workers = self.workers.iter().map(|worker| worker.as_str().into()).collect();
-            annotations.push(("workers".into(), Value::Array(workers)));
+    }
+
+    /// Where a task may run; `None` if no worker knows its function. Native workers go
+    /// first.
+    fn of(start: &Start, cluster: &Cluster, build: Option<&'static str>) -> Option<Self> {
+        if start.function.python {
+            let workers = cluster.python_workers();
+            return (!cluster.is_native()).then_some(Self { workers, ..Self::default() });
         }
-        annotations
+        // Scattered values are with native workers alone.
+        let named = start.values.iter().any(|value| value.kind == Kind::Scattered);
+        let beside = build.filter(|_| !named);
+        let ways = [None, beside].map(|build| Self::of_rust(start, build));
+        let offered = |way: &Self| way.resource.as_ref().is_some_and(|it| cluster.offers(it));
+        ways.into_iter().find(offered)
+    }
+
+    fn of_rust(start: &Start, build: Option<&'static str>) -> Self {
+        let resource = Some(offer(start.function, build));
+        Self { resource, plugin: build, ..Self::default() }
     }
 }
 
-/// The expression of a graph: its tasks, and a token by which the scheduler
-/// knows it without hashing it.
-fn expression(tasks: &[GraphTask], unique: &str) -> Vec<u8> {
-    let mut pickle = Pickle::new();
-    pickle.global("dask._expr", "LLGExpr");
-    pickle.begin_dict();
+/// What a scheduler is told of the tasks of one graph.
+fn update_graph(tasks: &[Task], restrictions: &Restrictions, unique: &str) -> UpdateGraph {
+    let mut expression = Expression::new();
     for task in tasks {
-        pickle.str(&task.key);
-        task.write(&mut pickle);
+        expression.task(&task.key, |pickle| task.write(pickle));
     }
-    pickle.end_dict();
-    pickle.tuple_of_one();
-    pickle.begin_dict();
-    pickle.str("_determ_token");
-    pickle.str(unique);
-    pickle.end_dict();
-    pickle.new_object();
-    pickle.finish()
-}
-
-impl GraphTask {
-    fn write(&self, pickle: &mut Pickle) {
-        pickle.global("dask._task_spec", "Task");
-        pickle.tuple(|pickle| {
-            pickle.str(&self.key);
-            self.call.write(pickle);
-        });
-        pickle.call();
+    let key = |task: &Task| Key::from(task.key.as_str());
+    let hurried = tasks.iter().filter(|task| task.priority != 0);
+    UpdateGraph {
+        expression: expression.finish(unique),
+        keys: tasks.iter().map(key).collect(),
+        priorities: hurried.map(|task| (key(task), task.priority.into())).collect(),
+        resources: restrictions.resource.iter().map(|name| (name.clone(), 1.0)).collect(),
+        workers: restrictions.workers.clone(),
     }
 }
 
-impl Called {
-    /// About how many bytes it takes in a graph.
-    pub(crate) fn length(&self) -> usize {
-        match self {
-            Self::Python { args, .. } => args.len(),
-            Self::Rust { payload: Passed::There(key), .. } => key.len(),
-            Self::Rust { payload: Passed::Here(payload), .. }
-            | Self::Plugin(PluginCall { payload, .. }) => payload.len(),
+/// Splits tasks where their arguments together are large.
+fn parts(tasks: Vec<Task>) -> Vec<Vec<Task>> {
+    let mut parts: Vec<Vec<Task>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for task in tasks {
+        bytes = bytes.saturating_add(task.call.length());
+        if bytes > GRAPH_BYTES {
+            bytes = task.call.length();
+            parts.push(Vec::new());
         }
+        if let Some(part) = parts.last_mut() {
+            part.push(task);
+        }
+    }
+    parts
+}
+
+impl Task {
+    fn of(start: Start, restrictions: &Restrictions) -> Self {
+        let Start { key, function, args: payload, terms, priority, values, .. } = start;
+        let name = function.name;
+        let call = match (function.python, restrictions.plugin) {
+            (true, _) => Called::Python { function: name, args: payload },
+            (false, None) => {
+                let there = values.into_iter().filter(|value| !value.key.is_empty());
+                let (arguments, named): (Vec<_>, Vec<_>) =
+                    there.partition(|value| value.kind == Kind::Arguments);
+                let key = arguments.into_iter().next().map(|value| value.key);
+                let payload = key.map_or(Passed::Here(payload), Passed::There);
+                let needs = named.into_iter().map(|value| value.key).collect();
+                Called::Rust { name, payload, terms, needs }
+            }
+            (false, Some(build)) => Called::Plugin { build, name, payload, terms },
+        };
+        Self { key, call, priority }
     }
 
     /// The function, then its arguments.
     fn write(&self, pickle: &mut Pickle) {
-        match self {
-            Self::Python { function, args } => {
+        match &self.call {
+            Called::Python { function, args } => {
                 let (module, name) = function.split_once(':').unwrap_or(("builtins", function));
                 pickle.global("_pickle", "loads");
                 pickle.bytes(&python_call(module, name, args));
             }
-            Self::Plugin(call) => {
+            Called::Plugin { build, name, payload, terms } => {
+                let request = plugin::request(name, &self.key, self.priority, terms, payload);
                 pickle.global("_pickle", "loads");
-                pickle.bytes(&call.pickle());
+                pickle.bytes(&plugin::call(build, &self.key, &request));
             }
-            Self::Rust { name, payload, terms, needs } => {
+            Called::Rust { name, payload, terms, needs } => {
                 pickle.global("operator", "attrgetter");
                 pickle.str(&format!("{PAYLOAD_PREFIX}{name}"));
                 pickle.tuple_of_one();
@@ -208,12 +276,17 @@ impl Called {
     }
 }
 
-/// What a key stands for, which a worker has.
-fn reference(pickle: &mut Pickle, key: &str) {
-    pickle.global("dask._task_spec", "TaskRef");
-    pickle.str(key);
-    pickle.tuple_of_one();
-    pickle.call();
+impl Called {
+    /// About how many bytes it takes in a graph.
+    fn length(&self) -> usize {
+        match self {
+            Self::Python { args, .. } => args.len(),
+            Self::Rust { payload: Passed::There(key), .. } => key.len(),
+            Self::Rust { payload: Passed::Here(payload), .. } | Self::Plugin { payload, .. } => {
+                payload.len()
+            }
+        }
+    }
 }
 
 impl Terms {
@@ -248,27 +321,19 @@ fn python_call(module: &str, name: &str, args: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::field;
     use super::*;
 
-    /// The expression of the specification, 6.2, with a Rust function's call in
-    /// the place of `operator.add`.
     #[test]
-    fn an_expression_is_a_graph_with_a_name() {
+    fn a_rust_function_is_called_with_its_payload_its_terms_and_what_it_names() {
         let terms = Terms { context: Some("00-1".into()), level: 3, ..Terms::default() };
         let needs = vec!["v-1".to_owned()];
-        let call =
-            Called::Rust { name: "fib", payload: Passed::Here(vec![7].into()), terms, needs };
-        let task = GraphTask { key: "add-1".into(), call, priority: 0 };
-        let zeros = "0".repeat(32);
-        let mut expected = b"\x80\x04\x8c\x0adask._expr\x8c\x07LLGExpr\x93}(\x8c\x05add-1\
-            \x8c\x0fdask._task_spec\x8c\x04Task\x93(\x8c\x05add-1\
-            \x8c\x08operator\x8c\x0aattrgetter\x93\x8c\x15outboard-payload::fib\x85R\
-            C\x01\x07NN\x8c\x0400-1K\x03\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03v-1\x85RtRu\x85}(\x8c\x0d_determ_token\x8c\x20"
-            .to_vec();
-        expected.extend(zeros.bytes());
-        expected.extend(b"u\x92.");
-        assert_eq!(expression(&[task], &zeros), expected);
+        let payload = Passed::Here(vec![7].into());
+        let call = Called::Rust { name: "fib", payload, terms, needs };
+        let mut pickle = Pickle::part_of(Vec::new());
+        Task { key: "k".into(), call, priority: 0 }.write(&mut pickle);
+        let expected = b"\x8c\x08operator\x8c\x0aattrgetter\x93\x8c\x15outboard-payload::fib\x85R\
+            C\x01\x07NN\x8c\x0400-1K\x03\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03v-1\x85R";
+        assert_eq!(pickle.into_part(), expected);
     }
 
     #[test]
@@ -281,24 +346,15 @@ mod tests {
 
     #[test]
     fn a_graph_says_where_and_in_which_order() {
-        let terms = Terms { timeout: Some(Duration::from_millis(5)), ..Terms::default() };
         let (payload, needs) = (Passed::There("a-1".into()), Vec::new());
-        let call = Called::Rust { name: "fib", payload, terms, needs };
-        let task =
-            |key: &str, priority| GraphTask { key: key.into(), call: call.clone(), priority };
-        let resource = Some(resource("fib", 0xab));
-        let restrictions =
-            Restrictions { resource, workers: vec!["tcp://a:1".into()], plugin: None };
-        let mut message = Message::new(Value::Nil);
-        let tasks = [task("a-1", 0), task("b-2", 9)];
-        let graph = update_graph(&mut message, &tasks, &restrictions, "0");
-        let annotations = field(&graph, "annotations").unwrap();
-        let offered = field(annotations, "resources").unwrap();
-        let offer = format!("outboard:fib:00000000000000ab.{VERSION}");
-        assert_eq!(field(offered, &offer), Some(&1.into()));
-        let order = field(&graph, "internal_priority").unwrap();
-        assert_eq!((field(order, "a-1"), field(order, "b-2")), (Some(&0.into()), Some(&1.into())));
-        let priorities = field(&graph, "user_priority").unwrap();
-        assert_eq!((field(priorities, "a-1"), field(priorities, "b-2")), (None, Some(&9.into())));
+        let call = Called::Rust { name: "fib", payload, terms: Terms::default(), needs };
+        let task = |key: &str, priority| Task { key: key.into(), call: call.clone(), priority };
+        let (resource, workers) = (Some("offer".to_owned()), vec!["tcp://a:1".to_owned()]);
+        let restrictions = Restrictions { resource, workers, plugin: None };
+        let graph = update_graph(&[task("a-1", 0), task("b-2", 9)], &restrictions, "0");
+        assert_eq!(graph.resources, [("offer".to_owned(), 1.0)]);
+        assert_eq!(graph.workers, ["tcp://a:1"]);
+        assert_eq!(graph.keys, ["a-1".into(), "b-2".into()]);
+        assert_eq!(graph.priorities, [("b-2".into(), 9)]);
     }
 }

@@ -1,6 +1,12 @@
 //! Keeps one scheduler: connects to it, writes what is to leave, reads what it
 //! says, and comes back when it was lost.
 
+mod departure;
+mod ends;
+mod events;
+mod fetch;
+mod upload;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::AtomicBool;
@@ -8,27 +14,28 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rmpv::Value;
+use dask_protocol::Serialized;
+use dask_protocol::address::Address;
+use dask_protocol::frames::Bounds;
+use dask_protocol::message::{
+    ClientToScheduler, Identity, Packages, RegisterClient, SchedulerToClient, Versions,
+};
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
 use tokio_rustls::rustls::ClientConfig;
 
-use super::Shared;
-use super::address::Address;
-use super::cluster::{Cluster, check_version};
+use super::cluster::Cluster;
 use super::connection::{Connection, Dialer, Incoming, Outgoing};
-use super::fetch::{self, Outcome};
-use super::frames::Bounds;
-use super::load::offer;
-use super::message::{Message, Serialized, field, list, map, text};
+use super::graph::offer;
 use super::plugin::{self, Plugin};
 use super::shelf::Upload;
 use super::table::{Missed, PATIENCE};
-use super::upload;
-use super::values;
+use super::{Settings, Shared};
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
 use crate::error::{Cause, Error, WorkerLoss};
 use crate::task::registry::Function;
+
+use fetch::Outcome;
 
 /// How long what leaves for a busy scheduler waits for more, and how often.
 const MOMENT: Duration = Duration::from_millis(2);
@@ -47,35 +54,55 @@ const LOOK: Duration = Duration::from_secs(5);
 /// What a scheduler may send in one message.
 const FROM_SCHEDULER: Bounds = Bounds { frames: 1 << 16, bytes: 64 << 20 };
 
-/// Who keeps one scheduler.
-pub(super) struct Keeper {
-    pub(super) gate: Arc<Gate>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) at: usize,
-    pub(super) address: Address,
-    pub(super) tls: Option<Arc<ClientConfig>>,
-    pub(super) silence: Duration,
-    /// Which program is to be beside Python workers.
-    pub(super) plugin: Option<Plugin>,
-    /// Whether it was connected before.
-    pub(super) was_up: AtomicBool,
+/// Keeps a scheduler of several until the engine ends.
+pub(super) fn keep(
+    gate: Arc<Gate>,
+    shared: Arc<Shared>,
+    at: usize,
+    settings: &Settings,
+    tls: Option<Arc<ClientConfig>>,
+    ended: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    let keeper = Keeper {
+        gate,
+        shared,
+        at,
+        address: settings.addresses[at].clone(),
+        tls,
+        silence: settings.silence,
+        plugin: settings.plugin.clone(),
+        was_up: false.into(),
+    };
+    keeper.keep(ended)
 }
 
-/// A connection over which questions are asked, one at a time.
-pub(super) type Questions = AsyncMutex<Connection>;
+/// Who keeps one scheduler.
+struct Keeper {
+    gate: Arc<Gate>,
+    shared: Arc<Shared>,
+    at: usize,
+    address: Address,
+    tls: Option<Arc<ClientConfig>>,
+    silence: Duration,
+    /// Which program is to be beside Python workers.
+    plugin: Option<Plugin>,
+    /// Whether it was connected before.
+    was_up: AtomicBool,
+}
 
 /// What goes on while a scheduler is connected.
-pub(super) struct Talk<'a> {
-    pub(super) keeper: &'a Keeper,
-    pub(super) questions: Questions,
+struct Talk<'a> {
+    keeper: &'a Keeper,
+    /// Over which questions are asked, one at a time.
+    questions: AsyncMutex<Connection>,
     /// Workers may have come or gone.
-    pub(super) changed: Notify,
+    changed: Notify,
     heard: Mutex<Instant>,
     /// Since when it is connected, and whether it was before.
     since: Instant,
     again: bool,
     /// This program's build, once there are programs beside workers.
-    pub(super) build: OnceLock<&'static str>,
+    build: OnceLock<&'static str>,
     /// Keys whose results can be fetched.
     ready: mpsc::UnboundedSender<String>,
     /// Scattered values that are to be brought to workers.
@@ -84,7 +111,7 @@ pub(super) struct Talk<'a> {
 
 impl Keeper {
     /// Keeps the scheduler until the engine ends.
-    pub(super) async fn keep(self, mut ended: watch::Receiver<bool>) {
+    async fn keep(self, mut ended: watch::Receiver<bool>) {
         let mut pause = PAUSE;
         loop {
             let end = async { drop(ended.wait_for(|ended| *ended).await) };
@@ -108,21 +135,20 @@ impl Keeper {
         }
     }
 
-    pub(super) fn dialer(&self) -> Dialer {
+    fn dialer(&self) -> Dialer {
         Dialer { tls: self.tls.clone(), bounds: FROM_SCHEDULER }
     }
 
     /// Connects, and talks for as long as that goes well.
     async fn talk(&self) -> io::Result<std::convert::Infallible> {
         let mut questions = self.dialer().dial(&self.address).await?;
-        let no_packages = ("packages", Value::Array(Vec::new()));
-        let versions = self.in_time(ask(&mut questions, "versions", [no_packages])).await?.value;
-        let release = check_version(&versions).map_err(io::Error::other)?;
+        let packages = self.in_time(questions.ask(Versions)).await?;
+        let release = packages.supported().map_err(io::Error::other)?;
         if let Some(plugin) = &self.plugin {
             plugin::ship(&mut questions, plugin, plugin::own_build().await?).await?;
         }
         let name = self.client_name();
-        let stream = self.in_time(self.register(&name, &versions)).await?;
+        let stream = self.in_time(self.register(&name, &packages)).await?;
         let lookups = self.dialer().dial(&self.address).await?;
         let (ready, keys) = mpsc::unbounded_channel();
         let (uploads, asked) = mpsc::unbounded_channel();
@@ -139,52 +165,38 @@ impl Keeper {
         };
         talk.look().await?;
         tracing::info!(scheduler = %self.address, release, "scheduler is up");
-        let Connection { incoming, outgoing, .. } = stream;
+        let (incoming, outgoing) = stream.split();
         tokio::select! {
             ended = talk.read(incoming) => ended,
             ended = talk.write(outgoing) => ended,
             ended = talk.keep_looking() => ended,
-            ended = talk.listen(&versions) => ended,
+            ended = talk.listen(&packages) => ended,
             ended = upload::run(&talk, asked) => ended,
             ended = fetch::run(self, lookups, keys) => ended,
         }
     }
 
     /// What a scheduler is asked, if it answers before its silence counts.
-    pub(super) async fn in_time<T>(
-        &self,
-        asked: impl Future<Output = io::Result<T>>,
-    ) -> io::Result<T> {
+    async fn in_time<T>(&self, asked: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let answered = tokio::time::timeout(self.silence, asked).await;
         answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Registers as a client of that name.
-    pub(super) async fn register(&self, name: &str, versions: &Value) -> io::Result<Connection> {
+    async fn register(&self, name: &str, packages: &Packages) -> io::Result<Connection> {
         let mut stream = self.dialer().dial(&self.address).await?;
-        let packages = field(versions, "packages").cloned().unwrap_or(Value::Nil);
-        let hello = map([
-            ("op", "register-client".into()),
-            ("client", name.into()),
-            ("reply", false.into()),
-            ("versions", map([("packages", packages)])),
-        ]);
-        stream.outgoing.send(Message::new(hello)).await?;
-        let answer = stream.incoming.receive().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let first = answer.value.as_array().and_then(|all| all.first()).unwrap_or(&answer.value);
-        if text(first, "op") != Some("stream-start") {
-            return Err(io::Error::other("it did not take this client"));
-        }
+        let (client, packages) = (name.to_owned(), packages.clone());
+        stream.ask(RegisterClient { client, packages }).await?;
         Ok(stream)
     }
 
-    pub(super) fn client_name(&self) -> String {
+    fn client_name(&self) -> String {
         format!("Client-outboard-{:016x}-{}", self.shared.names.own, self.at)
     }
 
     /// What is known of the workers now.
     fn up(&self, cluster: Cluster) {
-        let (threads, room) = (cluster.threads, cluster.room());
+        let (threads, room) = (cluster.threads(), cluster.room());
         let place = &self.shared.clusters[self.at];
         *place.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(cluster);
         self.shared.reasons.lock().unwrap_or_else(PoisonError::into_inner)[self.at] = None;
@@ -196,16 +208,11 @@ impl Keeper {
     }
 
     /// As many slots as the schedulers may hold tasks.
-    pub(super) fn resize(&self, reports: &mut Reports<'_>) {
-        let capacity = {
-            let mut table = self.shared.table();
-            let capacity = table.capacity();
-            if !table.want(capacity) {
-                return;
-            }
-            capacity
-        };
-        reports.capacity(capacity);
+    fn resize(&self, reports: &mut Reports<'_>) {
+        let capacity = self.shared.table().resize();
+        if let Some(capacity) = capacity {
+            reports.capacity(capacity);
+        }
     }
 
     /// The scheduler cannot be used: what it had is lost, what had not left for
@@ -252,30 +259,17 @@ impl Keeper {
     }
 }
 
-/// Asks a scheduler or worker.
-pub(crate) async fn ask<const N: usize>(
-    connection: &mut Connection,
-    operation: &str,
-    fields: [(&str, Value); N],
-) -> io::Result<Message> {
-    let mut question = vec![("op".into(), operation.into()), ("reply".into(), true.into())];
-    question.extend(fields.map(|(name, value)| (name.into(), value)));
-    connection.ask(Message::new(Value::Map(question))).await
-}
-
 impl Talk<'_> {
     /// Whether workers may still be on their way to a scheduler that was started
     /// again: they need a moment to find it.
-    pub(super) fn is_patient(&self) -> bool {
+    fn is_patient(&self) -> bool {
         self.again && self.since.elapsed() < PATIENCE
     }
 
     /// Asks who the workers are.
-    pub(super) async fn look(&self) -> io::Result<()> {
-        let asked = async { ask(&mut *self.questions.lock().await, "identity", []).await };
-        let answer = self.keeper.in_time(asked).await?;
-        let cluster = Cluster::read(&answer.value);
-        let cluster = cluster.ok_or_else(|| io::Error::other("it does not say who it is"))?;
+    async fn look(&self) -> io::Result<()> {
+        let asked = async { self.questions.lock().await.ask(Identity).await };
+        let cluster = Cluster::from(self.keeper.in_time(asked).await?);
         if self.build.get().is_none() && (self.keeper.plugin.is_some() || cluster.has_plugins()) {
             let _ = self.build.set(plugin::own_build().await?);
         }
@@ -320,8 +314,7 @@ impl Talk<'_> {
         let beat = self.keeper.silence / 4;
         loop {
             if tokio::time::timeout(beat, wake.notified()).await.is_err() {
-                let beat = map([("op", "heartbeat-client".into())]);
-                outgoing.send(Message::new(Value::Array(vec![beat]))).await?;
+                outgoing.send(ClientToScheduler::encode([ClientToScheduler::Heartbeat])).await?;
                 continue;
             }
             self.gathered().await;
@@ -367,71 +360,56 @@ impl Talk<'_> {
     /// Reads what the scheduler says.
     async fn read<T>(&self, mut incoming: Incoming) -> io::Result<T> {
         loop {
-            let mut message = incoming.receive().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let all = SchedulerToClient::parse(incoming.next().await?)?;
             *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-            let all = match std::mem::replace(&mut message.value, Value::Nil) {
-                Value::Array(all) => all,
-                one => vec![one],
-            };
             let mut ended = Vec::new();
-            for one in &all {
-                self.take(one, &mut message, &mut ended)?;
+            for one in all {
+                self.take(one, &mut ended)?;
             }
             self.keeper.conclude(ended);
         }
     }
 
-    fn take(
-        &self,
-        one: &Value,
-        message: &mut Message,
-        ended: &mut Vec<(String, Outcome)>,
-    ) -> io::Result<()> {
+    fn take(&self, one: SchedulerToClient, ended: &mut Vec<(String, Outcome)>) -> io::Result<()> {
         let keeper = self.keeper;
-        let key = || text(one, "key").map(str::to_owned);
-        match text(one, "op") {
-            Some("key-in-memory") => {
-                let wanted = key().filter(|key| keeper.shared.table().claim(keeper.at, key));
+        // Ours are text: others are other clients'.
+        match one {
+            SchedulerToClient::KeyInMemory { key } => {
+                let key = key.as_str().filter(|key| keeper.shared.table().claim(keeper.at, key));
                 // It is received for as long as this is read.
-                wanted.into_iter().for_each(|key| drop(self.ready.send(key)));
+                key.into_iter().for_each(|key| drop(self.ready.send(key.to_owned())));
             }
-            Some("task-erred") => {
-                let exception = bytes_of(message, field(one, "exception"));
-                let traceback = bytes_of(message, field(one, "traceback"));
-                let exception = exception.unwrap_or_default();
+            SchedulerToClient::TaskErred { key, exception, traceback } => {
+                let bytes = |object: Option<Serialized>| object?.into_bytes().ok();
+                let exception = bytes(exception).unwrap_or_default();
                 let cluster = keeper.shared.cluster(keeper.at);
-                let outcome = fetch::raised(&exception, traceback.as_deref(), &cluster);
-                ended.extend(key().map(|key| (key, outcome)));
+                let outcome = fetch::raised(&exception, bytes(traceback).as_deref(), &cluster);
+                ended.extend(key.as_str().map(|key| (key.to_owned(), outcome)));
             }
-            Some("cancelled-keys") => {
-                let keys = list(one, "keys").iter().filter_map(Value::as_str);
-                let lost = fetch::is_lost(one);
+            SchedulerToClient::CancelledKeys { keys, reason } => {
+                let lost = fetch::is_lost(reason.as_deref());
                 let outcome = |key| match if lost { keeper.missed(key) } else { Missed::Other } {
                     // What lost its values leaves again, after they did.
                     Missed::Again => None,
                     Missed::TooOften => Some(Outcome::lost(Cause::Cluster)),
-                    Missed::Other => Some(fetch::cancelled(one)),
+                    Missed::Other => Some(fetch::cancelled(reason.as_deref())),
                 };
+                let keys = keys.iter().filter_map(|key| key.as_str());
                 ended.extend(keys.filter_map(|key| Some((key.to_owned(), outcome(key)?))));
             }
-            Some("restart") => {
+            SchedulerToClient::Restart => {
                 let lost = |key| (key, Outcome::lost(Cause::Cluster));
                 ended.extend(keeper.shared.table().keys(keeper.at).into_iter().map(lost));
             }
-            Some("close" | "stream-closed") => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Some("lost-data" | "task-retried" | "adjust-heartbeat-interval") => {}
-            other => tracing::debug!(operation = other, "scheduler said something unknown"),
+            SchedulerToClient::Close | SchedulerToClient::StreamClosed => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            SchedulerToClient::Unknown(operation) => {
+                tracing::debug!(operation, "scheduler said something unknown");
+            }
+            // What was lost or has failed is computed again.
+            _ => {}
         }
         Ok(())
     }
-}
-
-/// The bytes that an object of a message is, or that stand in the message itself.
-fn bytes_of(message: &mut Message, value: Option<&Value>) -> Option<Vec<u8>> {
-    let value = value?;
-    if let Value::Binary(bytes) = value {
-        return Some(bytes.clone());
-    }
-    let object: Serialized = message.object(value).ok()??;
-    values::into_bytes(object).ok()
 }

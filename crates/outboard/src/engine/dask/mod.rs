@@ -1,40 +1,25 @@
 //! The `dask` engine: the scheduler and workers of an unmodified Dask cluster.
 //!
-//! From bytes to meaning: `frames`, `message`, `connection`; `pickle`, `values`,
-//! `graph` and `exception` are what is in the messages, `native` what Rust says
-//! to Rust inside of them. `table` knows which task is where, and decides where
-//! the next one goes; a `keeper` for each scheduler connects, writes what is in its
-//! `departure`, and reads; its `fetch` brings results, its `upload` takes scattered
-//! values there, and a `shelf` knows which are there. The other side, a worker, is
-//! in `worker`.
+//! What is said, and in which form, is in the crate `dask-protocol`; a `connection`
+//! carries it, `graph` is what tasks call, `native` what Rust says to Rust inside of
+//! results. `table` knows which task is where, and decides where the next one goes; a
+//! `keeper` for each scheduler connects, writes what is in its `departure`, and reads; its
+//! `fetch` brings results, its `upload` takes scattered values there, and a `shelf` knows
+//! which are there. The other side, a worker, is in `worker`.
 
-pub(crate) mod address;
-pub(crate) mod cluster;
-pub(crate) mod compression;
-pub(crate) mod connection;
-mod departure;
-mod ends;
-mod events;
-pub(crate) mod exception;
-mod fetch;
-pub(crate) mod frames;
-pub(crate) mod graph;
+mod cluster;
+mod connection;
+mod graph;
 mod keeper;
-mod load;
-pub(crate) mod message;
-pub(crate) mod native;
+mod native;
 #[cfg(test)]
 mod nonsense;
-pub(crate) mod pickle;
-pub(crate) mod plugin;
-mod pulse;
+mod plugin;
 pub(crate) mod python;
-pub(crate) mod shelf;
+mod shelf;
 mod table;
-pub(crate) mod tls;
-mod upload;
+mod tls;
 mod url;
-pub(crate) mod values;
 mod window;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) mod worker;
@@ -66,7 +51,6 @@ use crate::value::scatter::home::{Placed, Workers, next_id};
 
 use cluster::Cluster;
 use graph::Terms;
-use keeper::Keeper;
 use shelf::{Kind, Named};
 use table::{Start, Table};
 
@@ -125,20 +109,12 @@ fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Error> {
     let limits = Limits { tenants, ..limits };
     let gate = Gate::new(limits, (0, 0), Box::new(Dask(shared.clone())));
     let guard = Arc::new(Ended { gate: gate.clone(), shared: shared.clone() });
-    for (at, address) in settings.addresses.iter().enumerate() {
-        let keeper = Keeper {
-            gate: gate.clone(),
-            shared: shared.clone(),
-            at,
-            address: address.clone(),
-            tls: tls.clone(),
-            silence: settings.silence,
-            plugin: settings.plugin.clone(),
-            was_up: false.into(),
-        };
-        let (guard, ended) = (guard.clone(), ended.clone());
+    for at in 0..schedulers {
+        let (gate, shared, ended) = (gate.clone(), shared.clone(), ended.clone());
+        let keep = keeper::keep(gate, shared, at, &settings, tls.clone(), ended);
+        let guard = guard.clone();
         runtime.spawn(async move {
-            keeper.keep(ended).await;
+            keep.await;
             drop(guard);
         });
     }
@@ -361,10 +337,11 @@ impl Engine for Dask {
 
     fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
         let clusters: Vec<_> = self.0.each_cluster().collect();
-        let workers = clusters.iter().flat_map(|cluster| &cluster.workers);
+        let workers = clusters.iter().flat_map(|cluster| cluster.workers());
         let rows = workers.zip(1..).map(|(worker, number)| {
-            let mut row = WorkerSnapshot::new(number, worker.pid, 0, worker.busy);
-            row.memory_bytes = worker.memory_bytes;
+            let mut row =
+                WorkerSnapshot::new(number, worker.pid.unwrap_or(0), 0, worker.executing > 0);
+            row.memory_bytes = worker.memory;
             (None, row)
         });
         rows.collect()
@@ -373,8 +350,8 @@ impl Engine for Dask {
     fn cluster(&self) -> Option<ClusterSize> {
         let clusters: Vec<_> = self.0.each_cluster().collect();
         Some(ClusterSize {
-            workers: clusters.iter().map(|cluster| cluster.workers.len()).sum(),
-            cores: clusters.iter().map(|cluster| cluster.threads).sum(),
+            workers: clusters.iter().map(|cluster| cluster.workers().len()).sum(),
+            cores: clusters.iter().map(|cluster| cluster.threads()).sum(),
             memory_bytes: clusters.iter().map(|cluster| cluster.memory_limit()).sum(),
         })
     }

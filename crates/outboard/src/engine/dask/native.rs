@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
+use dask_protocol::exception;
+use dask_protocol::pickle::{Node, Pickle, Symbols};
 use serde::{Deserialize, Serialize};
 
-use super::exception;
-use super::pickle::{Node, Pickle, Symbols};
 use crate::error::{Cause, Shortage, Stage, WorkerLoss};
 #[cfg(all(feature = "local", target_os = "linux"))]
 use crate::error::{Error, Repr};
@@ -211,7 +211,7 @@ mod tests {
         let said = vec![Said { level: 2, message: "last words".into(), ..Said::default() }];
         let pickle = failed.to_exception("worker was lost", "tcp://a:1", &said);
         assert_eq!(Failed::from_exception(&pickle), Some(("tcp://a:1".into(), said, failed)));
-        assert_eq!(exception::read(&pickle, None).class, "RuntimeError");
+        assert_eq!(exception::Exception::read(&pickle, None).class, "RuntimeError");
         assert_eq!(Failed::from_exception(b"\x80\x04N."), None);
     }
 }

@@ -6,13 +6,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
-use rmpv::Value;
+use dask_protocol::Serialized;
+use dask_protocol::frames::{self, Bounds, Frames};
+use dask_protocol::key::Key;
+use dask_protocol::message::{
+    ClientToScheduler, ClusterIdentity, Handshake, Packages, Reply, Request, SchedulerToClient,
+    Subject, WorkerInfo,
+};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::frames::{self, Bounds};
-use super::message::{Message, list, map, text};
-use super::values::from_bytes;
+use super::connection::read;
 use crate::engine::dask::python::python;
 use crate::error::{Error, ErrorKind};
 use crate::front::client::Client;
@@ -60,31 +64,23 @@ impl Numbers {
     }
 }
 
-pub(super) fn packed(message: Message) -> Vec<u8> {
+pub(super) fn packed(message: Frames) -> Vec<u8> {
     let mut bytes = Vec::new();
-    frames::pack(&message.into_frames(), &mut bytes);
+    frames::pack(&message, &mut bytes);
     bytes
 }
 
 /// What a scheduler may say of a key.
-fn says_of(key: &str, numbers: &mut Numbers) -> Message {
-    let mut message = Message::new(Value::Nil);
+fn says_of(key: Key, numbers: &mut Numbers) -> Frames {
     let exception = b"\x80\x04\x8c\x08builtins\x8c\x0aValueError\x93\x8c\x04oops\x85R.";
-    let operation = match numbers.below(5) {
-        0 => map([("op", "key-in-memory".into()), ("key", key.into())]),
-        1 => {
-            let exception = message.attach(from_bytes(exception.to_vec()));
-            let fields = [("op", "task-erred".into()), ("key", key.into())];
-            let mut pairs: Vec<_> = fields.map(|(name, value)| (name.into(), value)).into();
-            pairs.push(("exception".into(), exception));
-            Value::Map(pairs)
-        }
-        2 => map([("op", "cancelled-keys".into()), ("keys", Value::Array(vec![key.into()]))]),
-        3 => map([("op", "lost-data".into()), ("key", key.into())]),
-        _ => map([("op", "event".into()), ("topic", "all".into())]),
-    };
-    message.value = Value::Array(vec![operation]);
-    message
+    let exception = Some(Serialized::from_bytes(exception.to_vec()));
+    SchedulerToClient::encode([match numbers.below(5) {
+        0 => SchedulerToClient::KeyInMemory { key },
+        1 => SchedulerToClient::TaskErred { key, exception, traceback: None },
+        2 => SchedulerToClient::CancelledKeys { keys: vec![key], reason: None },
+        3 => SchedulerToClient::LostData { key },
+        _ => SchedulerToClient::Event { topic: "all".into() },
+    }])
 }
 
 /// A scheduler that is honest until a client submits something.
@@ -104,24 +100,23 @@ async fn scheduler(seed: u64) -> String {
 async fn serve(stream: TcpStream, seed: u64, gathers: Arc<AtomicU64>) -> std::io::Result<()> {
     let mut numbers = Numbers::new(seed * 1000);
     let (mut incoming, mut outgoing) = stream.into_split();
-    let hello = map([("compression", Value::Nil), ("pickle-protocol", 5.into())]);
-    outgoing.write_all(&packed(Message::new(hello))).await?;
-    while let Some(frames) = frames::read(&mut incoming, BOUNDS).await? {
-        let question = Message::from_frames(frames)?.value;
-        let answer = match (greeting(&question), text(&question, "op")) {
-            (Some(greeting), _) => packed(greeting),
-            (None, Some("gather")) => {
-                let mut bytes = packed(gathered(&question));
+    outgoing.write_all(&packed(Handshake::default().encode())).await?;
+    read(&mut incoming, BOUNDS).await?;
+    while let Some(message) = read(&mut incoming, BOUNDS).await? {
+        let answer = match subject_of(&message) {
+            Some(Subject::Gather { keys }) => {
+                let mut bytes = packed(gathered(&keys));
                 numbers = Numbers::new(seed * 1000 + 1 + gathers.fetch_add(1, Relaxed));
                 if numbers.below(2) == 0 {
                     numbers.spoil(&mut bytes);
                 }
                 bytes
             }
-            _ => {
+            Some(subject) => greeting(&subject).map(packed).unwrap_or_default(),
+            None => {
                 let mut answer = Vec::new();
-                for key in keys(&question) {
-                    let mut bytes = packed(says_of(&key, &mut numbers));
+                for key in keys(message) {
+                    let mut bytes = packed(says_of(key, &mut numbers));
                     if numbers.below(3) > 0 {
                         numbers.spoil(&mut bytes);
                     }
@@ -135,38 +130,43 @@ async fn serve(stream: TcpStream, seed: u64, gathers: Arc<AtomicU64>) -> std::io
     Ok(())
 }
 
+/// What is asked, if it is a question.
+fn subject_of(message: &Frames) -> Option<Subject> {
+    Request::parse(message.clone()).ok().map(|request| request.subject)
+}
+
 /// What any scheduler answers to a client that comes, with one worker that cannot
 /// be reached.
-fn greeting(question: &Value) -> Option<Message> {
-    let answer = match text(question, "op")? {
-        "versions" => {
-            let packages = map([("distributed", "2026.8.0".into())]);
-            map([("packages", packages)])
+fn greeting(subject: &Subject) -> Option<Frames> {
+    Some(match subject {
+        Subject::Versions => Reply::Versions(Packages::of_release("2026.8.0")).encode(),
+        Subject::Identity => {
+            let address = "tcp://127.0.0.1:1".to_owned();
+            let worker = WorkerInfo { address, nthreads: 1, ..WorkerInfo::default() };
+            Reply::Cluster(ClusterIdentity { workers: vec![worker] }).encode()
         }
-        "identity" => {
-            let worker = map([("nthreads", 1.into()), ("resources", map([]))]);
-            map([("workers", map([("tcp://127.0.0.1:1", worker)]))])
+        Subject::RegisterClient { .. } => {
+            SchedulerToClient::encode([SchedulerToClient::StreamStart])
         }
-        "register-client" => Value::Array(vec![map([("op", "stream-start".into())])]),
         _ => return None,
-    };
-    Some(Message::new(answer))
+    })
 }
 
 /// The result -7 of the first key that is asked for.
-fn gathered(question: &Value) -> Message {
-    let mut message = Message::new(Value::Nil);
-    let value = message.attach(from_bytes(b"\x80\x04J\xf9\xff\xff\xff.".to_vec()));
-    let key = list(question, "keys").first().cloned().unwrap_or(Value::Nil);
-    message.value = map([("status", "OK".into()), ("data", Value::Map(vec![(key, value)]))]);
-    message
+fn gathered(keys: &[Key]) -> Frames {
+    let value = Serialized::from_bytes(b"\x80\x04J\xf9\xff\xff\xff.".to_vec());
+    Reply::Data(keys.iter().take(1).map(|key| (key.clone(), value.clone())).collect()).encode()
 }
 
 /// Those of a graph, or of what is released.
-fn keys(question: &Value) -> Vec<String> {
-    let operations = question.as_array().into_iter().flatten();
-    let keys = operations.flat_map(|one| list(one, "keys")).filter_map(Value::as_str);
-    keys.map(str::to_owned).collect()
+fn keys(message: Frames) -> Vec<Key> {
+    let all = ClientToScheduler::parse(message).expect("our clients are honest").into_iter();
+    let keys = all.map(|one| match one {
+        ClientToScheduler::UpdateGraph(graph) => graph.keys,
+        ClientToScheduler::ReleaseKeys { keys, .. } => keys,
+        _ => Vec::new(),
+    });
+    keys.flatten().collect()
 }
 
 /// A task of a client whose scheduler talks nonsense ends, in one way or another.
@@ -204,25 +204,22 @@ fn a_client_outlives_schedulers_that_talk_nonsense() {
 /// is asked for at once.
 async fn serve_for_a_lost_worker(stream: TcpStream, asked: Arc<Asked>) -> std::io::Result<()> {
     let (mut incoming, mut outgoing) = stream.into_split();
-    let hello = map([("compression", Value::Nil), ("pickle-protocol", 5.into())]);
-    outgoing.write_all(&packed(Message::new(hello))).await?;
-    frames::read(&mut incoming, BOUNDS).await?;
-    while let Some(frames) = frames::read(&mut incoming, BOUNDS).await? {
-        let question = Message::from_frames(frames)?.value;
-        let answer = match (greeting(&question), text(&question, "op")) {
-            (Some(greeting), _) => greeting,
-            (None, Some("gather")) => {
+    outgoing.write_all(&packed(Handshake::default().encode())).await?;
+    read(&mut incoming, BOUNDS).await?;
+    while let Some(message) = read(&mut incoming, BOUNDS).await? {
+        let answer = match subject_of(&message) {
+            Some(Subject::Gather { keys }) => {
                 let now = asked.now.fetch_add(1, Relaxed) + 1;
                 asked.most.fetch_max(now, Relaxed);
                 // Others come meanwhile, if they may.
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 asked.now.fetch_sub(1, Relaxed);
-                gathered(&question)
+                gathered(&keys)
             }
-            _ => {
-                let there =
-                    |key: String| map([("op", "key-in-memory".into()), ("key", key.into())]);
-                Message::new(Value::Array(keys(&question).into_iter().map(there).collect()))
+            Some(subject) => greeting(&subject).expect("it is asked nothing else"),
+            None => {
+                let there = |key| SchedulerToClient::KeyInMemory { key };
+                SchedulerToClient::encode(keys(message).into_iter().map(there))
             }
         };
         outgoing.write_all(&packed(answer)).await?;

@@ -4,10 +4,10 @@ use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 
+use dask_protocol::pickle::{Pickle, from_slice, write_value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::engine::dask::pickle::{Pickle, from_slice, write_value};
 use crate::error::Error;
 use crate::task::function::{Known, TaskFunction};
 use crate::task::registry::{python_function, unknown};
@@ -157,7 +157,7 @@ where
     }
 
     fn decode(output: Payload) -> Result<R, String> {
-        from_slice(&output)
+        from_slice(&output).map_err(|error| error.to_string())
     }
 }
 

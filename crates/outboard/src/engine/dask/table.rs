@@ -134,9 +134,6 @@ pub(crate) enum Missed {
     Other,
 }
 
-/// What a slot had when its scheduler was lost.
-pub(crate) type LostSlot = (SlotId, Vec<(TaskId, u32)>);
-
 impl Table {
     pub(crate) fn new(schedulers: usize, window: Window) -> Self {
         let schedulers =
@@ -159,16 +156,16 @@ impl Table {
         self.schedulers.iter().any(|scheduler| scheduler.up)
     }
 
-    /// How many tasks the schedulers may hold together.
-    pub(crate) fn capacity(&self) -> usize {
-        let up = self.schedulers.iter().filter(|scheduler| scheduler.up);
-        up.map(|scheduler| scheduler.window.size()).sum()
+    /// How many tasks the schedulers may hold together, which is how many slots there
+    /// are to be from now on; `None` if that is as before.
+    pub(crate) fn resize(&mut self) -> Option<usize> {
+        let capacity = self.capacity();
+        (std::mem::replace(&mut self.wanted, capacity) != capacity).then_some(capacity)
     }
 
-    /// How many slots there are to be from now on; whether that is another
-    /// number than before.
-    pub(crate) fn want(&mut self, slots: usize) -> bool {
-        std::mem::replace(&mut self.wanted, slots) != slots
+    fn capacity(&self) -> usize {
+        let up = self.schedulers.iter().filter(|scheduler| scheduler.up);
+        up.map(|scheduler| scheduler.window.size()).sum()
     }
 
     /// How many slots are missing.
@@ -438,7 +435,7 @@ impl Table {
 
     /// A scheduler is gone: the slots that had something there, with what they
     /// had sent. What had not left stays for [`withdraw`](Self::withdraw).
-    pub(crate) fn down(&mut self, at: usize) -> Vec<LostSlot> {
+    pub(crate) fn down(&mut self, at: usize) -> Vec<(SlotId, Vec<(TaskId, u32)>)> {
         self.schedulers[at].up = false;
         self.schedulers[at].shelf.clear();
         self.schedulers[at].outbox.retain(|one| matches!(one, Outgoing::Start(_)));

@@ -5,15 +5,16 @@
 //! is authority and leaf at once. Chains of that form are refused elsewhere, so
 //! a leaf that *is* one of the authorities is accepted by comparison.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
 use tokio_rustls::rustls::client::verify_server_cert_signed_by_trust_anchor;
-use tokio_rustls::rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
-use tokio_rustls::rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::ParsedCertificate;
@@ -27,14 +28,52 @@ use tokio_rustls::rustls::{
 #[cfg(all(feature = "local", target_os = "linux"))]
 use tokio_rustls::rustls::{DistinguishedName, ServerConfig};
 
-use super::address::Files;
+/// The files of a certificate authority, a certificate and its key, in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Files {
+    pub(super) ca: Option<PathBuf>,
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+}
+
+/// Who connects: Dask has certificates for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Client,
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    Worker,
+}
+
+impl Files {
+    /// Takes what is not given from the variables that Dask's own programs read.
+    pub(super) fn or_from_env(self, role: Role) -> Self {
+        let variable = |name: &str| {
+            let value = std::env::var_os(format!("DASK_DISTRIBUTED__COMM__TLS__{name}"));
+            value.filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
+        let role = match role {
+            Role::Client => "CLIENT",
+            #[cfg(all(feature = "local", target_os = "linux"))]
+            Role::Worker => "WORKER",
+        };
+        Self {
+            ca: self.ca.or_else(|| variable("CA_FILE")),
+            cert: self.cert.or_else(|| variable(&format!("{role}__CERT"))),
+            key: self.key.or_else(|| variable(&format!("{role}__KEY"))),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 /// A configuration for connecting.
 ///
 /// # Errors
 ///
 /// A line that names the file that is missing or cannot be used.
-pub(crate) fn client(files: &Files) -> Result<Arc<ClientConfig>, String> {
+pub(super) fn client(files: &Files) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(ring::default_provider());
     let authorities = certificates(files.ca.as_deref(), "a certificate authority")?;
     let chain = certificates(files.cert.as_deref(), "a certificate")?;
@@ -56,7 +95,7 @@ pub(crate) fn client(files: &Files) -> Result<Arc<ClientConfig>, String> {
 ///
 /// As [`client`].
 #[cfg(all(feature = "local", target_os = "linux"))]
-pub(crate) fn server(files: &Files) -> Result<Arc<ServerConfig>, String> {
+pub(super) fn server(files: &Files) -> Result<Arc<ServerConfig>, String> {
     let provider = Arc::new(ring::default_provider());
     let authorities = certificates(files.ca.as_deref(), "a certificate authority")?;
     let chain = certificates(files.cert.as_deref(), "a certificate")?;
@@ -75,10 +114,7 @@ pub(crate) fn server(files: &Files) -> Result<Arc<ServerConfig>, String> {
 }
 
 /// All certificates of a file.
-pub(crate) fn certificates(
-    file: Option<&Path>,
-    what: &str,
-) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(file: Option<&Path>, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let file = file.ok_or_else(|| missing(what))?;
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
@@ -91,7 +127,7 @@ pub(crate) fn certificates(
 }
 
 /// The key of a certificate; it may stand in the same file.
-pub(crate) fn private_key(files: &Files) -> Result<PrivateKeyDer<'static>, String> {
+fn private_key(files: &Files) -> Result<PrivateKeyDer<'static>, String> {
     let file = files.key.as_deref().or(files.cert.as_deref()).ok_or_else(|| missing("a key"))?;
     PrivateKeyDer::from_pem_file(file).map_err(|error| format!("{}: {error}", file.display()))
 }
@@ -105,14 +141,14 @@ fn missing(what: &str) -> String {
 
 /// Accepts a peer whose certificate one of the authorities signed, or is.
 #[derive(Debug)]
-pub(crate) struct SameAuthority {
+struct SameAuthority {
     authorities: Vec<CertificateDer<'static>>,
     roots: RootCertStore,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl SameAuthority {
-    pub(crate) fn new(
+    fn new(
         authorities: Vec<CertificateDer<'static>>,
         provider: &CryptoProvider,
     ) -> Result<Self, String> {
@@ -125,7 +161,7 @@ impl SameAuthority {
     }
 
     /// Whether the peer's certificate is one of the authorities.
-    pub(crate) fn is_authority(&self, leaf: &CertificateDer<'_>) -> bool {
+    fn is_authority(&self, leaf: &CertificateDer<'_>) -> bool {
         self.authorities.iter().any(|authority| authority == leaf)
     }
 }

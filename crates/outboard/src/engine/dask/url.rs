@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dask_protocol::address::{Address, Scheme};
 use tokio_rustls::rustls::ClientConfig;
 
-use super::address::{Address, Files, Role, Scheme};
 use super::plugin::Plugin;
-use super::tls;
+use super::tls::{self, Files, Role};
 use super::window::Window;
 use crate::engine::option::{EngineOption, Form, Kind, Older};
 use crate::engine::settings::{OPTIONS as LOCAL, Settings as LocalSettings};
@@ -67,7 +67,9 @@ impl Settings {
             _ => return None,
         };
         let hosts = hosts.strip_suffix('/').unwrap_or(hosts);
-        let addresses = hosts.split(',').map(|host| Address::new(scheme, host));
+        let addresses = hosts
+            .split(',')
+            .map(|host| Address::new(scheme, host).map_err(|error| error.to_string()));
         Some(addresses.collect::<Result<Vec<_>, _>>().and_then(|addresses| {
             let mut sorted: Vec<_> = addresses.iter().collect();
             sorted.sort_unstable();
@@ -101,7 +103,7 @@ impl Settings {
     }
 
     /// The files of the certificates.
-    pub(crate) fn files(&self, role: Role) -> Files {
+    pub(super) fn files(&self, role: Role) -> Files {
         self.files.clone().or_from_env(role)
     }
 }

@@ -291,20 +291,12 @@ mod tests {
 
     use super::*;
     use crate::engine::dask::graph::Terms;
-    use crate::engine::dask::plugin::PluginCall;
+    use crate::engine::dask::plugin::request;
 
     #[test]
     fn a_request_is_what_a_client_of_this_build_makes_of_a_task() {
         let terms = Terms { timeout: Some(Duration::from_millis(1500)), ..Terms::default() };
-        let call = PluginCall {
-            build: "",
-            key: "fib-1".into(),
-            name: "fib",
-            payload: vec![7].into(),
-            terms,
-            priority: -3,
-        };
-        let request = call.request();
+        let request = request("fib", "fib-1", -3, &terms, b"\x07");
         let (head, args) = read(&request).unwrap();
         assert_eq!((head.name, head.key, head.priority), ("fib", "fib-1", -3));
         assert_eq!((head.timeout, head.grace), (Some(Duration::from_millis(1500)), None));

@@ -19,30 +19,18 @@ use std::io::{self, Read};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use dask_protocol::pickle::Pickle;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use super::graph::Terms;
-use super::pickle::Pickle;
 use crate::value::codec::encode_into;
-use crate::value::payload::Payload;
 
 /// The version of what is said between client, plugin and program.
 const PROTOCOL: u32 = 1;
 
 /// The module by which tasks know the plugin.
 const MODULE: &str = "outboard_dask_v1";
-
-/// A task of ours that a Python worker passes on.
-#[derive(Clone, Debug)]
-pub(crate) struct PluginCall {
-    pub(crate) build: &'static str,
-    pub(crate) key: String,
-    pub(crate) name: &'static str,
-    pub(crate) payload: Payload,
-    pub(crate) terms: Terms,
-    pub(crate) priority: i32,
-}
 
 /// What the program is told of a task before its arguments: the plugin does not
 /// look into it, and both ends are of one build.
@@ -57,29 +45,33 @@ struct Head<'a> {
     level: u8,
 }
 
-impl PluginCall {
-    /// A pickle that, when a worker loads it, calls the plugin.
-    pub(super) fn pickle(&self) -> Vec<u8> {
-        let mut pickle = Pickle::new();
-        pickle.global(MODULE, "call");
-        pickle.tuple(|pickle| {
-            pickle.str(self.build);
-            pickle.str(&self.key);
-            pickle.bytes(&self.request());
-        });
-        pickle.call();
-        pickle.finish()
-    }
+/// A pickle that, when a worker loads it, calls the plugin of that build with a request.
+pub(super) fn call(build: &str, key: &str, request: &[u8]) -> Vec<u8> {
+    let mut pickle = Pickle::new();
+    pickle.global(MODULE, "call");
+    pickle.tuple(|pickle| {
+        pickle.str(build);
+        pickle.str(key);
+        pickle.bytes(request);
+    });
+    pickle.call();
+    pickle.finish()
+}
 
-    fn request(&self) -> Vec<u8> {
-        let Self { key, name, payload, terms, priority, .. } = self;
-        let Terms { timeout, grace, context, level } = terms.clone();
-        let head = Head { name, key, priority: *priority, timeout, grace, context, level };
-        let mut request = Vec::with_capacity(payload.len() + 128);
-        encode_into(&head, &mut request).expect("it consists of what postcard can encode");
-        request.extend_from_slice(payload);
-        request
-    }
+/// What the program is told of a task, and its arguments.
+pub(super) fn request(
+    name: &str,
+    key: &str,
+    priority: i32,
+    terms: &Terms,
+    payload: &[u8],
+) -> Vec<u8> {
+    let Terms { timeout, grace, context, level } = terms.clone();
+    let head = Head { name, key, priority, timeout, grace, context, level };
+    let mut request = Vec::with_capacity(payload.len() + 128);
+    encode_into(&head, &mut request).expect("it consists of what postcard can encode");
+    request.extend_from_slice(payload);
+    request
 }
 
 /// The resource of Python workers with a program beside them that offers a Rust
@@ -131,17 +123,10 @@ mod tests {
 
     #[test]
     fn a_call_is_loaded_by_the_worker() {
-        let call = PluginCall {
-            build: "ab",
-            key: "k-1".into(),
-            name: "fib",
-            payload: vec![7].into(),
-            terms: Terms::default(),
-            priority: -1,
-        };
+        let request = request("fib", "k-1", -1, &Terms::default(), b"\x07");
         let expected = b"\x80\x04\x8c\x10outboard_dask_v1\x8c\x04call\x93(\x8c\x02ab\x8c\x03k-1\
             C\x0e\x03fib\x03k-1\x01\0\0\0\0\x07tR.";
-        assert_eq!(call.pickle(), expected);
+        assert_eq!(call("ab", "k-1", &request), expected);
     }
 
     #[test]

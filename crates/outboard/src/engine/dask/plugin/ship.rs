@@ -4,16 +4,13 @@
 use std::io;
 use std::time::Duration;
 
+use dask_protocol::message::{Identity, Ran, RegisterWorkerPlugin, RunOnWorkers};
+use dask_protocol::pickle::Pickle;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rmpv::Value;
 
 use super::MODULE;
 use crate::engine::dask::cluster::Cluster;
 use crate::engine::dask::connection::Connection;
-use crate::engine::dask::keeper::ask;
-use crate::engine::dask::message::{Message, field, map, text};
-use crate::engine::dask::pickle::Pickle;
-use crate::engine::dask::values;
 
 /// The plugin itself.
 pub(super) const SOURCE: &str = include_str!("../../../../python/outboard_dask/__init__.py");
@@ -119,12 +116,8 @@ async fn register(
     build: &str,
     idempotent: bool,
 ) -> io::Result<()> {
-    let fields = [
-        ("plugin", Value::Binary(plugin.pickle(build))),
-        ("name", plugin_name(build).into()),
-        ("idempotent", idempotent.into()),
-    ];
-    ask(questions, "register_worker_plugin", fields).await.map(drop)
+    let (plugin, name) = (plugin.pickle(build), plugin_name(build));
+    questions.ask(RegisterWorkerPlugin { plugin, name, idempotent }).await
 }
 
 /// Why no worker offers a function.
@@ -148,8 +141,7 @@ fn described((worker, problem): &(String, String)) -> String {
 
 /// What each Python worker has to say of its program: nothing, if that is there.
 async fn problems(questions: &mut Connection, build: &str) -> io::Result<Vec<(String, String)>> {
-    let identity = ask(questions, "identity", []).await?;
-    let cluster = Cluster::read(&identity.value).unwrap_or_default();
+    let cluster = Cluster::from(questions.ask(Identity).await?);
     let mut function = Pickle::new();
     function.global(MODULE, "report");
     let mut args = Pickle::new();
@@ -157,30 +149,20 @@ async fn problems(questions: &mut Connection, build: &str) -> io::Result<Vec<(St
         args.str(build);
         args.float(PATIENCE.as_secs_f64());
     });
-    let run = map([
-        ("op", "run".into()),
-        ("function", Value::Binary(function.finish())),
-        ("args", Value::Binary(args.finish())),
-    ]);
-    let fields = [("msg", run), ("on_error", "ignore".into())];
-    let mut answer = ask(questions, "broadcast", fields).await?;
-    let value = std::mem::replace(&mut answer.value, Value::Nil);
-    let workers = value.as_map().map_or(&[][..], Vec::as_slice).iter();
+    let run = RunOnWorkers { function: function.finish(), args: args.finish() };
+    let workers = questions.ask(run).await?.into_iter();
     let python = workers.filter(|(worker, _)| !cluster.is_native_at(worker));
-    let named = python.filter_map(|(worker, said)| Some((worker.as_str()?.to_owned(), said)));
-    Ok(named.map(|(worker, said)| (worker, problem(&mut answer, said))).collect())
+    Ok(python.map(|(worker, ran)| (worker, problem(ran))).collect())
 }
 
-fn problem(answer: &mut Message, said: &Value) -> String {
-    if let Some(text) = text(said, "exception_text") {
-        return text.to_owned();
+fn problem(ran: Ran) -> String {
+    match ran {
+        Ran::Raised(text) => text,
+        Ran::Result(result) => result.into_bytes().map_or_else(
+            |_| "it does not say what became of it".to_owned(),
+            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+        ),
     }
-    let result = field(said, "result").and_then(|result| answer.object(result).ok()?);
-    let bytes = result.and_then(|object| values::into_bytes(object).ok());
-    bytes.map_or_else(
-        || "it does not say what became of it".to_owned(),
-        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
-    )
 }
 
 #[cfg(test)]

@@ -134,8 +134,7 @@ impl Model {
             Event::Down(at) => self.down(at % schedulers),
             Event::Later(ms) => self.now += Duration::from_millis(ms.into()),
         }
-        let capacity = self.table.capacity();
-        self.table.want(capacity);
+        self.table.resize();
         self.check();
     }
 

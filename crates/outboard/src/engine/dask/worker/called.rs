@@ -2,9 +2,9 @@
 
 use std::any::type_name;
 
+use dask_protocol::pickle::{Node, Pickle, Symbols, from_symbols, write_value};
 use serde::de::DeserializeOwned;
 
-use crate::engine::dask::pickle::{Node, Pickle, Symbols, from_symbols, write_value};
 use crate::task::closure::conjure;
 use crate::task::function::TaskFunction;
 use crate::task::outcome::RunError;
@@ -28,14 +28,14 @@ pub(crate) fn run_values<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Paylo
 /// Arguments as a task function takes them: none, one bare, or a tuple.
 fn values_of<A: DeserializeOwned>(pickle: &[u8], arity: usize) -> Result<A, String> {
     let symbols = Symbols::read(pickle, 0).map_err(|error| error.to_string())?;
-    let items = symbols.items(symbols.root).ok_or("the arguments are no tuple")?;
+    let items = symbols.items(symbols.root()).ok_or("the arguments are no tuple")?;
     if items.len() != arity {
         return Err(format!("it takes {arity} arguments, and {} were given", items.len()));
     }
     let node = match items {
         [] => Node::None,
         [one] => *one,
-        _ => symbols.root,
+        _ => symbols.root(),
     };
     from_symbols(&symbols, &[], node).map_err(|error| error.to_string())
 }

@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::key::Key;
+use dask_protocol::key::Key;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> Key {
-        Key::of(&name.into())
+        Key::from(name)
     }
 
     fn given(desk: &mut Desk, name: &str, priority: f64) -> u64 {

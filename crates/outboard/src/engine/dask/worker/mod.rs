@@ -1,51 +1,37 @@
 //! A native worker: joins a scheduler as a worker of Dask's, and executes Rust
 //! functions on worker processes of this machine.
 //!
-//! Pure are `key`, `spec` and `plain` (what a task asks for, with which
-//! values), `desk` (which tasks there are),
-//! `store` (what is held), `standing` (whether it takes tasks) and `outcome`. A
-//! `stay` has one of each; `talk` reads, writes and leaves, with `messages` and
-//! `metrics`; `serve` answers those who connect, `peers` asks other workers, and
-//! `scattered` has the values that clients of Rust scattered.
+//! Pure are `spec` (what a task asks for), `desk` (which tasks there are), `store` (what is
+//! held), `standing` (whether it takes tasks) and `outcome`. A `stay` has one of each: its
+//! `talk` reads, writes and leaves, `serve` answers those who connect, `peers` asks other
+//! workers, and `scattered` has the values that clients of Rust scattered.
 
 pub(crate) mod called;
 mod desk;
-mod execution;
-mod key;
-mod messages;
-mod metrics;
-#[cfg(test)]
-mod nonsense;
 mod outcome;
-mod peers;
-mod plain;
-mod scattered;
-mod serve;
 mod settings;
 mod spec;
 mod standing;
 mod stay;
 mod store;
-mod talk;
 
-use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
+use dask_protocol::address::{Address, Scheme};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use super::address::{Address, Scheme};
 use super::plugin;
 use crate::engine::registry::Setup;
 use crate::error::Error;
 use crate::front::client::Client;
-use serve::Listening;
+
 use settings::Settings;
-use talk::{Left, Place};
+use stay::{Left, Listening};
 
 /// How long to wait before joining again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -260,8 +246,8 @@ async fn keep_joining(
         }
     };
     loop {
-        let place = Place { settings, client, address: &address, listening: &listening, tell };
-        match place.stay(leaving.clone()).await {
+        let stayed = stay::stay(settings, client, &address, &listening, tell, leaving.clone());
+        match stayed.await {
             Left::Done => return Ok(()),
             Left::Refused(line) if !ever => return Err(Error::unavailable(line)),
             Left::Refused(line) => lost(settings, tell, &io::Error::other(line), &mut said),
@@ -316,7 +302,7 @@ async fn listen(settings: &Settings) -> io::Result<(String, Listening)> {
     let tls = settings.listening.clone().map(TlsAcceptor::from);
     let scheme = if tls.is_some() { Scheme::Tls } else { Scheme::Tcp };
     let address = Address { scheme, place: place.to_string() };
-    Ok((address.to_string(), Listening { listener, tls }))
+    Ok((address.to_string(), Listening::new(listener, tls)))
 }
 
 /// The address of this machine from which a scheduler is reached. Nothing is

@@ -1,11 +1,10 @@
 //! How a task ended, as it is told to the cluster: a value, or an exception
 //! that Python can read and a Rust client turns back into its error.
 
-use super::spec::Asked;
-use crate::engine::dask::message::Serialized;
+use dask_protocol::Serialized;
+use dask_protocol::pickle::{Node, Pickle, Symbols};
+
 use crate::engine::dask::native::{Done, Failed};
-use crate::engine::dask::pickle::{Node, Object, Pickle, Symbols};
-use crate::engine::dask::values::{from_bytes, from_pickle};
 use crate::error::{Error, Repr};
 use crate::sched::ledger::Report;
 use crate::task::outcome::Said;
@@ -70,49 +69,19 @@ impl Raised {
 
 /// The value that a task of a Rust client gave, how it went, and what it said.
 pub(super) fn reply(payload: &[u8], report: &Report, said: Vec<Said>) -> Serialized {
-    from_bytes(Done::of(report, said).encode(payload))
+    Serialized::from_bytes(Done::of(report, said).encode(payload))
 }
 
 /// The value that a pickle stands for: bytes travel as they are.
 pub(super) fn value(pickle: Vec<u8>) -> Serialized {
-    let bytes = Symbols::read(&pickle, 0).ok().and_then(|symbols| match symbols.root {
+    let bytes = Symbols::read(&pickle, 0).ok().and_then(|symbols| match symbols.root() {
         Node::Bytes(span) => Some(symbols.span(span).to_vec()),
         _ => None,
     });
     match bytes {
-        Some(bytes) => from_bytes(bytes),
-        None => from_pickle(pickle),
+        Some(bytes) => Serialized::from_bytes(bytes),
+        None => Serialized::from_pickle(pickle),
     }
-}
-
-/// The name of the class of a value, as dashboards show it, where it is plain.
-pub(super) fn class(object: &Serialized) -> Option<&'static str> {
-    use crate::engine::dask::message::text;
-    if text(&object.header, "serializer") == Some("dask") {
-        return Some("bytes");
-    }
-    let symbols = Symbols::read(object.frames.first()?, object.frames.len() - 1).ok()?;
-    Some(match symbols.root {
-        Node::None => "NoneType",
-        Node::Bool(_) => "bool",
-        Node::Int(_) | Node::Long(_) => "int",
-        Node::Float(_) => "float",
-        Node::Str(_) => "str",
-        Node::Bytes(_) | Node::Buffer(_) => "bytes",
-        Node::EmptyTuple => "tuple",
-        Node::Object(index) => match symbols.object(index) {
-            Object::List(_) => "list",
-            Object::Tuple(_) => "tuple",
-            Object::Set(_) => "set",
-            Object::Dict(_) => "dict",
-            Object::Global { .. } | Object::Call(_) => return None,
-        },
-    })
-}
-
-/// Whether a Rust client asked: it understands more than Python does.
-pub(super) fn asked_by_us(asked: &Asked) -> bool {
-    matches!(asked, Asked::Payload { .. })
 }
 
 #[cfg(test)]
@@ -120,8 +89,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::dask::exception;
     use crate::error::{Cause, Panic, Stage, WorkerLoss};
+    use dask_protocol::exception::Exception;
 
     fn panicked() -> Error {
         let panic =
@@ -132,7 +101,7 @@ mod tests {
     #[test]
     fn python_reads_a_class_a_line_and_notes() {
         let raised = Raised::for_python(&panicked());
-        let read = exception::read(&raised.pickle, None);
+        let read = Exception::read(&raised.pickle, None);
         assert_eq!(read.class, "RuntimeError");
         assert_eq!(read.message, "task panicked at a.rs:1:2: oops");
         assert!(raised.pickle.windows(4).any(|part| part == b"0: f"));
@@ -147,14 +116,5 @@ mod tests {
             let read = Some(("tcp://a:1".to_owned(), Vec::new(), Failed::of(&error)));
             assert_eq!(Failed::from_exception(&raised.pickle), read);
         }
-    }
-
-    #[test]
-    fn plain_values_have_a_class() {
-        let class_of = |pickle: &[u8]| class(&value(pickle.to_vec()));
-        assert_eq!(class_of(b"\x80\x04K\x01."), Some("int"));
-        assert_eq!(class_of(b"\x80\x04C\x01a."), Some("bytes"));
-        assert_eq!(class_of(b"\x80\x04]."), Some("list"));
-        assert_eq!(class_of(b"nonsense"), None);
     }
 }

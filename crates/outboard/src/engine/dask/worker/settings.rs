@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dask_protocol::address::{Address, Scheme};
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
-use crate::engine::dask::address::{Address, Role, Scheme};
-use crate::engine::dask::tls;
+use crate::engine::dask::tls::{self, Role};
 use crate::engine::dask::url::Settings as ClusterSettings;
 use crate::engine::option::{EngineOption, Form, Kind};
 use crate::engine::settings::Settings as LocalSettings;

@@ -1,69 +1,119 @@
 //! One stay of this worker at a scheduler: what it was given, holds and says.
 
+mod execution;
+mod messages;
+mod metrics;
+#[cfg(test)]
+mod nonsense;
+mod peers;
+mod scattered;
+mod serve;
+mod talk;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rmpv::Value;
-use tokio::sync::{Notify, mpsc};
+use dask_protocol::Serialized;
+use dask_protocol::frames::Bounds;
+use dask_protocol::key::Key;
+use dask_protocol::message::{ComputeTask, Packages, Places, WorkerIdentity, WorkerToScheduler};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
+use super::ClusterEvent;
 use super::desk::{Desk, Given, Priority};
-use super::key::Key;
-use super::messages::{Say, Timing};
-use super::metrics::Cpu;
 use super::outcome::Raised;
-use super::peers::Peers;
-use super::plain::Needed;
-use super::scattered::{self, Arriving};
-use super::serve::texts;
 use super::settings::Settings;
-use super::spec::{Kind, Spec};
+use super::spec::{Misfit, Needed, Spec};
 use super::standing::Standing;
-use super::store::{Needs, Store, needs, needs_any, size};
+use super::store::{Needs, Store, needs};
 use crate::engine::dask::connection::Dialer;
-use crate::engine::dask::frames::Bounds;
-use crate::engine::dask::message::{Message, Serialized, field, list, map};
+use crate::engine::dask::graph::resource;
 use crate::front::client::Client;
 use crate::task::registry::{Function, registry, unknown};
 use crate::value::scatter::Entry;
 
+use messages::{Timing, copied, erred, finished, reschedule, status};
+use metrics::Cpu;
+use peers::Peers;
+use scattered::Arriving;
+use talk::Place;
+
 /// What a message may have beside the largest payload.
 const ROOM: usize = 16 << 20;
 
-/// See the module's documentation.
-pub(super) struct Stay {
-    pub(super) settings: Arc<Settings>,
-    /// The worker processes of this machine.
-    pub(super) client: Client,
-    /// Where this worker listens.
-    pub(super) address: String,
-    /// What the scheduler said of its packages.
-    packages: Value,
-    pub(super) peers: Peers,
-    pub(super) arriving: Arriving,
-    inner: Mutex<Inner>,
-    pub(super) cpu: Mutex<Cpu>,
-    says: mpsc::UnboundedSender<Vec<Say>>,
-    /// A task has ended, something was freed, or there is something to say.
-    pub(super) changed: Notify,
-    /// Someone asked this worker to end.
-    pub(super) closed: Notify,
+/// Joins a scheduler, and stays as long as that goes well.
+pub(super) async fn stay(
+    settings: &Arc<Settings>,
+    client: &Client,
+    address: &str,
+    listening: &Listening,
+    tell: &(dyn Fn(&ClusterEvent) + Send + Sync),
+    leaving: watch::Receiver<bool>,
+) -> Left {
+    Place { settings, client, address, listening, tell }.stay(leaving).await
 }
 
-pub(super) struct Inner {
+/// How a stay ended.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// As was asked, here or there.
+    Done,
+    /// The scheduler cannot be joined as things are: a line that says why.
+    Refused(String),
+    /// The scheduler was lost, or does not know this worker any more.
+    Lost { joined: bool, error: io::Error },
+}
+
+/// Where this worker listens.
+pub(super) struct Listening {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Listening {
+    pub(super) fn new(listener: TcpListener, tls: Option<TlsAcceptor>) -> Self {
+        Self { listener, tls }
+    }
+}
+
+/// See the module's documentation.
+struct Stay {
+    settings: Arc<Settings>,
+    /// The worker processes of this machine.
+    client: Client,
+    /// Where this worker listens.
+    address: String,
+    /// What the scheduler said of its packages.
+    packages: Packages,
+    peers: Peers,
+    arriving: Arriving,
+    inner: Mutex<Inner>,
+    cpu: Mutex<Cpu>,
+    says: mpsc::UnboundedSender<Vec<WorkerToScheduler>>,
+    /// A task has ended, something was freed, or there is something to say.
+    changed: Notify,
+    /// Someone asked this worker to end.
+    closed: Notify,
+}
+
+struct Inner {
     desk: Desk,
-    pub(super) store: Store,
-    pub(super) standing: Standing,
+    store: Store,
+    standing: Standing,
     held: HashMap<Key, Held>,
     /// Copies that are being fetched, and what is looked at later.
-    pub(super) errands: JoinSet<()>,
+    errands: JoinSet<()>,
 }
 
 /// What is known of a task at the desk.
 struct Held {
-    spec: Arc<Spec>,
+    /// What is to be done, until that is done.
+    spec: Option<Spec>,
     function: Option<&'static Function>,
     needed: Needed,
     scattered: Vec<Arc<Entry>>,
@@ -83,15 +133,15 @@ impl Drop for Doing {
 
 /// How an execution ended: a value and the number of the process, or an
 /// exception.
-pub(super) type Ended = Result<(Arc<Serialized>, usize), Raised>;
+type Ended = Result<(Arc<Serialized>, usize), Raised>;
 
 impl Stay {
-    pub(super) fn new(
+    fn new(
         settings: Arc<Settings>,
         client: Client,
         address: String,
-        packages: Value,
-        says: mpsc::UnboundedSender<Vec<Say>>,
+        packages: Packages,
+        says: mpsc::UnboundedSender<Vec<WorkerToScheduler>>,
     ) -> Self {
         let inner = Inner {
             desk: Desk::new(settings.local.workers),
@@ -116,48 +166,40 @@ impl Stay {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn say(&self, all: Vec<Say>) {
+    fn say(&self, all: Vec<WorkerToScheduler>) {
         drop(self.says.send(all));
     }
 
     /// The scheduler gives a task.
-    pub(super) fn give(self: &Arc<Self>, one: &Value, message: &mut Message) -> io::Result<()> {
-        let Some(key) = field(one, "key").map(Key::of) else { return Ok(()) };
-        let run = field(one, "run_id").and_then(Value::as_i64).unwrap_or(0);
-        let numbers = list(one, "priority").iter().filter_map(Value::as_f64);
-        let priority = Priority::new(numbers);
-        let spec = field(one, "run_spec").map(|spec| message.pickled(spec)).transpose()?.flatten();
+    fn give(self: &Arc<Self>, task: ComputeTask) {
+        let ComputeTask { key, run_id, priority, who_has, run_spec, resources } = task;
+        let run_spec = run_spec.unwrap_or_default();
+        // Before the lock, for this may take a while.
+        let limit = self.settings.local.limits.payload;
+        let judged = self.judge(&resources, Spec::read(&run_spec.pickle, &run_spec.buffers, limit));
         let mut inner = self.lock();
         if let Some(value) = inner.store.get(&key) {
-            self.say(vec![Say::finished(&key, run, &value, Timing::none())]);
-            return Ok(());
+            return self.say(vec![finished(&key, run_id, &value, 0, Timing::start())]);
         }
         if inner.standing.leaving {
-            self.say(vec![Say::reschedule(&key)]);
-            return Ok(());
+            return self.say(vec![reschedule(&key)]);
         }
-        let (pickle, buffers) = spec.unwrap_or_default();
-        let spec = Spec { pickle, buffers };
-        let function = match self.judge(one, &spec) {
-            Judged::Call(function) => function,
-            Judged::Stray => {
-                self.give_back(&mut inner, &key);
-                return Ok(());
-            }
+        let (spec, function) = match judged {
+            Judged::Done(spec, function) => (spec, function),
+            Judged::Stray => return self.give_back(&mut inner, &key),
             Judged::Refused(raised) => {
-                self.say(vec![Say::erred(&key, run, raised, Timing::none())]);
-                return Ok(());
+                return self.say(vec![erred(&key, run_id, raised, Timing::start())]);
             }
         };
-        let Given::New(number) = inner.desk.give(&key, run, priority) else { return Ok(()) };
-        let by_rust = || matches!(spec.kind(), Kind::Call { values: false, .. });
-        let by_rust = needs_any(one) && by_rust();
-        let Needs { values: needed, scattered, missing } = needs(one, &inner.store, by_rust);
-        let (spec, since) = (Arc::new(spec), Some(Instant::now()));
+        let priority = Priority::new(priority);
+        let Given::New(number) = inner.desk.give(&key, run_id, priority) else { return };
+        let by_rust = spec.is_by_us();
+        let Needs { values: needed, scattered, missing } = needs(who_has, &inner.store, by_rust);
+        let (spec, since) = (Some(spec), Some(Instant::now()));
         let doing = (!missing.is_empty()).then(|| {
             let (stay, key) = (self.clone(), key.clone());
             Doing(tokio::spawn(async move { stay.fetch(key, number, missing, by_rust).await }))
@@ -167,53 +209,49 @@ impl Stay {
         }
         inner.held.insert(key, Held { spec, function, needed, scattered, since, _doing: doing });
         self.pump(&mut inner);
-        Ok(())
     }
 
-    fn judge(&self, one: &Value, spec: &Spec) -> Judged {
-        match spec.kind() {
-            Kind::Call { name, values } => {
-                let registry = registry().ok();
-                let function = registry.and_then(|registry| registry.named(&name, values));
-                match function.filter(|function| super::spec::fits(one, function)) {
-                    Some(function) => Judged::Call(Some(function)),
-                    None => {
-                        let error =
-                            unknown(name, "this worker has no function of that name and type");
-                        Judged::Refused(match values {
-                            true => Raised::for_python(&error),
-                            false => Raised::for_rust(&error, &self.address, &[]),
-                        })
-                    }
-                }
+    fn judge(&self, resources: &[(String, f64)], spec: Result<Spec, Misfit>) -> Judged {
+        let spec = match spec {
+            Ok(Spec::Alias(_) | Spec::Value(_)) | Err(Misfit::Value(_) | Misfit::Stray(_))
+                if self.settings.mixed =>
+            {
+                return Judged::Stray;
             }
-            Kind::Value | Kind::Stray(_) if self.settings.mixed => Judged::Stray,
-            Kind::Value => Judged::Call(None),
-            Kind::Stray(what) => {
+            Ok(spec) => spec,
+            Err(Misfit::Stray(what)) => {
                 let line = format!("{what} cannot run here: this worker runs Rust functions only");
-                Judged::Refused(Raised::new("NotImplementedError", &line, None))
+                return Judged::Refused(Raised::new("NotImplementedError", &line, None));
             }
+            Err(Misfit::Args(line) | Misfit::Value(line)) => {
+                return Judged::Refused(Raised::new("TypeError", &line, None));
+            }
+        };
+        let Some((name, values)) = spec.function() else { return Judged::Done(spec, None) };
+        let function = registry().ok().and_then(|registry| registry.named(name, values));
+        if let Some(function) = function.filter(|function| fits(resources, function)) {
+            return Judged::Done(spec, Some(function));
         }
+        let error = unknown(name.to_owned(), "this worker has no function of that name and type");
+        Judged::Refused(match values {
+            true => Raised::for_python(&error),
+            false => Raised::for_rust(&error, &self.address, &[]),
+        })
     }
 
     /// Gives a task back that only Python can execute, and takes none for a while.
     fn give_back(&self, inner: &mut Inner, key: &Key) {
         let now = Instant::now();
         inner.standing.stray(now);
-        let mut says: Vec<Say> = inner.standing.news(now).map(Say::status).into_iter().collect();
-        says.push(Say::reschedule(key));
+        let mut says: Vec<WorkerToScheduler> =
+            inner.standing.news(now).map(status).into_iter().collect();
+        says.push(reschedule(key));
         self.say(says);
         self.changed.notify_one();
     }
 
     /// Fetches what a task needs.
-    async fn fetch(
-        self: Arc<Self>,
-        key: Key,
-        number: u64,
-        missing: Vec<(Key, Vec<String>)>,
-        by_rust: bool,
-    ) {
+    async fn fetch(self: Arc<Self>, key: Key, number: u64, missing: Places, by_rust: bool) {
         let limit = bounds(&self.settings).bytes;
         let (mut found, mut lent, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (needed, places) in missing {
@@ -223,7 +261,7 @@ impl Stay {
                 None => {
                     let got = self.peers.get(&needed, &places).await;
                     got.map(|value| {
-                        bytes += size(&value);
+                        bytes += value.size();
                         found.push((needed.clone(), Arc::new(value)));
                     })
                 }
@@ -233,7 +271,7 @@ impl Stay {
                 let mut inner = self.lock();
                 if inner.desk.free(&key) {
                     inner.held.remove(&key);
-                    self.say(vec![Say::reschedule(&key)]);
+                    self.say(vec![reschedule(&key)]);
                 }
                 return;
             }
@@ -241,7 +279,7 @@ impl Stay {
                 // No function could be called with all that.
                 let line = format!("the values that it needs exceed {limit} bytes");
                 let raised = Raised::new("MemoryError", &line, None);
-                return self.conclude(&key, number, Err(raised), Timing::none());
+                return self.conclude(&key, number, Err(raised), Timing::start());
             }
         }
         let mut inner = self.lock();
@@ -254,23 +292,24 @@ impl Stay {
     }
 
     /// Starts what can start.
-    pub(super) fn pump(self: &Arc<Self>, inner: &mut Inner) {
+    fn pump(self: &Arc<Self>, inner: &mut Inner) {
         inner.standing.full = inner.store.is_full();
         inner.desk.pause(inner.standing.full || inner.standing.leaving);
         while let Some((key, number)) = inner.desk.next() {
             let Some(held) = inner.held.get_mut(&key) else { continue };
             held.since = Some(Instant::now());
-            let (spec, needed) = (held.spec.clone(), std::mem::take(&mut held.needed));
+            let Some(spec) = held.spec.take() else { continue };
+            let needed = std::mem::take(&mut held.needed);
             let (stay, function) = (self.clone(), held.function);
             let scattered = std::mem::take(&mut held.scattered);
             held._doing = Some(Doing(tokio::spawn(async move {
                 let timing = Timing::start();
-                let ended = stay.execute(&key, &spec, needed, scattered, function).await;
+                let ended = stay.execute(&key, spec, needed, scattered, function).await;
                 stay.conclude(&key, number, ended, timing);
             })));
         }
-        if let Some(status) = inner.standing.news(Instant::now()) {
-            self.say(vec![Say::status(status)]);
+        if let Some(news) = inner.standing.news(Instant::now()) {
+            self.say(vec![status(news)]);
         }
         self.changed.notify_one();
     }
@@ -281,16 +320,16 @@ impl Stay {
         let held = inner.held.remove(key);
         self.say(vec![match ended {
             Ok((value, worker)) => match inner.store.put(key.clone(), value.clone()) {
-                true => Say::finished(key, run, &value, timing.end(worker)),
+                true => finished(key, run, &value, worker, timing),
                 false => {
                     let line = format!(
                         "a result of {} bytes does not fit beside what this worker holds",
-                        size(&value)
+                        value.size()
                     );
-                    Say::erred(key, run, Raised::new("MemoryError", &line, None), timing.end(0))
+                    erred(key, run, Raised::new("MemoryError", &line, None), timing)
                 }
             },
-            Err(raised) => Say::erred(key, run, raised, timing.end(0)),
+            Err(raised) => erred(key, run, raised, timing),
         }]);
         self.pump(&mut inner);
         drop(inner);
@@ -298,7 +337,7 @@ impl Stay {
     }
 
     /// Nobody wants these any more: what runs of them is stopped.
-    pub(super) fn free(self: &Arc<Self>, keys: Vec<Key>) {
+    fn free(self: &Arc<Self>, keys: Vec<Key>) {
         let mut inner = self.lock();
         let mut gone = Vec::new();
         for key in keys {
@@ -312,52 +351,51 @@ impl Stay {
     }
 
     /// Another worker would take a task.
-    pub(super) fn steal(&self, one: &Value) {
-        let Some(key) = field(one, "key").map(Key::of) else { return };
+    fn steal(&self, key: Key, stimulus_id: String) {
         let mut inner = self.lock();
         let in_memory = inner.store.has(&key).then_some("memory");
         let state = inner.desk.steal(&key).or(in_memory);
         if matches!(state, Some("ready" | "waiting")) {
             inner.held.remove(&key);
         }
-        self.say(vec![Say::stolen(&key, state, one)]);
+        let state = state.map(str::to_owned);
+        self.say(vec![WorkerToScheduler::StealResponse { key, state, stimulus_id }]);
     }
 
     /// The scheduler says whether this worker is to take tasks.
-    pub(super) fn stand(self: &Arc<Self>, status: &str) {
+    fn stand(self: &Arc<Self>, status: &str) {
         let mut inner = self.lock();
         inner.standing.retiring = status == "closing_gracefully";
         self.pump(&mut inner);
     }
 
     /// Whether it was asked to leave.
-    pub(super) fn is_retiring(&self) -> bool {
+    fn is_retiring(&self) -> bool {
         self.lock().standing.retiring
     }
 
     /// Someone asked this worker to end.
-    pub(super) fn close(&self) {
+    fn close(&self) {
         self.lock().standing.retiring = true;
         self.closed.notify_one();
     }
 
     /// Fetches copies, and says so.
-    pub(super) fn replicate(self: &Arc<Self>, one: &Value) {
-        let who_has = field(one, "who_has").and_then(Value::as_map);
+    fn replicate(self: &Arc<Self>, who_has: Places) {
         let mut inner = self.lock();
         while inner.errands.try_join_next().is_some() {}
-        for (key, places) in who_has.into_iter().flatten() {
-            let (stay, key, places) = (self.clone(), Key::of(key), texts(places));
+        for (key, places) in who_has {
+            let stay = self.clone();
             inner.errands.spawn(async move {
                 if stay.acquire(&key, &places).await {
-                    stay.say(vec![Say::copied(&key)]);
+                    stay.say(vec![copied(&key)]);
                 }
             });
         }
     }
 
     /// Has a copy of a value from now on, if it can be had.
-    pub(super) async fn acquire(&self, key: &Key, places: &[String]) -> bool {
+    async fn acquire(&self, key: &Key, places: &[String]) -> bool {
         if self.lock().store.has(key) {
             return true;
         }
@@ -370,20 +408,16 @@ impl Stay {
         }
     }
 
-    pub(super) fn value(&self, key: &Key) -> Option<Arc<Serialized>> {
+    fn value(&self, key: &Key) -> Option<Arc<Serialized>> {
         self.lock().store.get(key)
     }
 
-    pub(super) fn keys(&self) -> Vec<Value> {
-        self.lock().store.keys().map(Key::value).collect()
-    }
-
-    pub(super) fn forget_peer(&self, place: &str) {
-        self.peers.forget(place);
+    fn keys(&self) -> Vec<Key> {
+        self.lock().store.keys().cloned().collect()
     }
 
     /// Says what is due to be said, from time to time.
-    pub(super) async fn tend<T>(self: &Arc<Self>) -> io::Result<T> {
+    async fn tend<T>(self: &Arc<Self>) -> io::Result<T> {
         loop {
             let due = self.lock().standing.due();
             let due = due.map_or(Duration::from_secs(3600), |due| {
@@ -392,14 +426,14 @@ impl Stay {
             let _ = tokio::time::timeout(due, self.changed.notified()).await;
             let mut inner = self.lock();
             inner.standing.full = inner.store.is_full();
-            if let Some(status) = inner.standing.news(Instant::now()) {
-                self.say(vec![Say::status(status)]);
+            if let Some(news) = inner.standing.news(Instant::now()) {
+                self.say(vec![status(news)]);
             }
         }
     }
 
     /// Takes nothing new, and gives back what has not started.
-    pub(super) fn leave(self: &Arc<Self>) {
+    fn leave(self: &Arc<Self>) {
         let mut inner = self.lock();
         inner.standing.leaving = true;
         let unstarted = inner.desk.unstarted();
@@ -408,17 +442,17 @@ impl Stay {
             inner.desk.free(key);
             inner.held.remove(key);
         }
-        self.say(unstarted.iter().map(Say::reschedule).collect());
+        self.say(unstarted.iter().map(reschedule).collect());
     }
 
     /// Tasks that run, and whether anything is held for the cluster.
-    pub(super) fn owes(&self) -> (usize, bool) {
+    fn owes(&self) -> (usize, bool) {
         let inner = self.lock();
         (inner.desk.counts().0, !inner.store.is_empty())
     }
 
     /// Stops all that goes on.
-    pub(super) fn end(&self) {
+    fn end(&self) {
         let mut inner = self.lock();
         inner.errands.abort_all();
         let held = std::mem::take(&mut inner.held);
@@ -427,47 +461,50 @@ impl Stay {
     }
 
     /// Counts of tasks: executing, ready, fetching; and bytes held.
-    pub(super) fn counts(&self) -> ((usize, usize, usize), usize, usize) {
+    fn counts(&self) -> ((usize, usize, usize), usize, usize) {
         let inner = self.lock();
         (inner.desk.counts(), inner.store.keys().count(), inner.store.bytes())
     }
 
     /// For how many seconds each task has been executed.
-    pub(super) fn executing(&self) -> Value {
+    fn executing(&self) -> Vec<(Key, f64)> {
         let inner = self.lock();
         let running = inner.held.iter().filter(|(_, held)| held._doing.is_some());
         let seconds = |held: &Held| held.since.map_or(0.0, |since| since.elapsed().as_secs_f64());
-        Value::Map(running.map(|(key, held)| (key.value(), seconds(held).into())).collect())
+        running.map(|(key, held)| (key.clone(), seconds(held))).collect()
     }
 
-    pub(super) fn identity(&self) -> Value {
-        map([
-            ("type", "Worker".into()),
-            ("id", self.name().into()),
-            ("scheduler", self.settings.scheduler.to_string().into()),
-            ("nthreads", self.settings.local.workers.into()),
-            ("memory_limit", self.settings.held_bytes.into()),
-        ])
+    fn identity(&self) -> WorkerIdentity {
+        WorkerIdentity {
+            name: self.name().to_owned(),
+            scheduler: self.settings.scheduler.to_string(),
+            nthreads: self.settings.local.workers as u64,
+            memory_limit: self.settings.held_bytes as u64,
+        }
     }
 
-    pub(super) fn versions(&self) -> Value {
-        map([("host", Value::Map(Vec::new())), ("packages", self.packages.clone())])
-    }
-
-    pub(super) fn name(&self) -> &str {
+    fn name(&self) -> &str {
         self.settings.name.as_deref().unwrap_or(&self.address)
     }
 }
 
 /// What is to be done with a task.
 enum Judged {
-    /// It can be executed: by a function, if it calls one.
-    Call(Option<&'static Function>),
+    /// That, by a function, if it calls one.
+    Done(Spec, Option<&'static Function>),
     Stray,
     Refused(Raised),
 }
 
-pub(super) fn bounds(settings: &Settings) -> Bounds {
+/// Whether a task was meant for this very function: the types may differ.
+fn fits(resources: &[(String, f64)], function: &Function) -> bool {
+    let names = resources.iter().map(|(name, _)| name);
+    let mut ours = names.filter(|name| name.starts_with("outboard:")).peekable();
+    let own = resource(function);
+    ours.peek().is_none() || ours.any(|name| *name == own)
+}
+
+fn bounds(settings: &Settings) -> Bounds {
     let bytes = settings.local.limits.payload.saturating_add(ROOM);
     Bounds { frames: 1 << 16, bytes }
 }

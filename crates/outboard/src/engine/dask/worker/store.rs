@@ -5,14 +5,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rmpv::Value;
+use dask_protocol::Serialized;
+use dask_protocol::key::Key;
+use dask_protocol::message::Places;
 
-use super::key::Key;
-use super::plain::Needed;
-use super::serve::texts;
-use crate::engine::dask::message::{Serialized, field};
+use super::spec::Needed;
 use crate::engine::dask::shelf;
-use crate::engine::dask::values::from_bytes;
 use crate::value::scatter::Entry;
 
 /// From which share of the limit on nothing new is started, and below which
@@ -47,7 +45,7 @@ pub(super) enum Held {
 impl Held {
     fn bytes(&self) -> usize {
         match self {
-            Self::Value(object) => size(object),
+            Self::Value(object) => object.size(),
             Self::Scattered(entry) => entry.bytes.len(),
         }
     }
@@ -56,7 +54,7 @@ impl Held {
     fn value(&self) -> Arc<Serialized> {
         match self {
             Self::Value(object) => object.clone(),
-            Self::Scattered(entry) => Arc::new(from_bytes(entry.bytes.to_vec())),
+            Self::Scattered(entry) => Arc::new(Serialized::from_bytes(entry.bytes.to_vec())),
         }
     }
 }
@@ -69,12 +67,7 @@ impl From<Arc<Serialized>> for Held {
 
 /// Whether a key stands for arguments.
 fn passes(key: &Key) -> bool {
-    key.is_text(shelf::is_passing)
-}
-
-/// How many bytes a value has.
-pub(super) fn size(object: &Serialized) -> usize {
-    object.frames.iter().map(Vec::len).sum()
+    key.as_str().is_some_and(shelf::is_passing)
 }
 
 impl Store {
@@ -156,26 +149,19 @@ pub(super) struct Needs {
     /// Scattered values that are here, for a task of Rust.
     pub(super) scattered: Vec<Arc<Entry>>,
     /// Those that are elsewhere, and where.
-    pub(super) missing: Vec<(Key, Vec<String>)>,
-}
-
-/// Whether a task needs anything.
-pub(super) fn needs_any(one: &Value) -> bool {
-    field(one, "who_has").and_then(Value::as_map).is_some_and(|all| !all.is_empty())
+    pub(super) missing: Places,
 }
 
 /// What a task needs; `by_rust` if a client of Rust calls it with a payload.
-pub(super) fn needs(one: &Value, store: &Store, by_rust: bool) -> Needs {
+pub(super) fn needs(who_has: Places, store: &Store, by_rust: bool) -> Needs {
     let mut needs = Needs::default();
-    let who_has = field(one, "who_has").and_then(Value::as_map);
-    for (key, places) in who_has.into_iter().flatten() {
-        let key = Key::of(key);
+    for (key, places) in who_has {
         if let Some(entry) = store.scattered(&key).filter(|_| by_rust) {
             needs.scattered.push(entry);
         } else if let Some(value) = store.get(&key) {
             needs.values.insert(key, value);
         } else {
-            needs.missing.push((key, texts(places)));
+            needs.missing.push((key, places));
         }
     }
     needs
@@ -184,12 +170,11 @@ pub(super) fn needs(one: &Value, store: &Store, by_rust: bool) -> Needs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::dask::values::from_bytes;
 
     #[test]
     fn what_is_held_is_bounded_and_counted() {
-        let key = |name: &str| Key::of(&name.into());
-        let value = |bytes| Arc::new(from_bytes(vec![0; bytes]));
+        let key = |name: &str| Key::from(name);
+        let value = |bytes| Arc::new(Serialized::from_bytes(vec![0; bytes]));
         let mut store = Store::new(10_000);
         assert!(store.put(key("a"), value(6_000)) && !store.is_full());
         assert!(!store.put(key("b"), value(4_000)), "it does not fit");
@@ -203,15 +188,15 @@ mod tests {
 
     #[test]
     fn arguments_do_not_keep_their_own_tasks_from_running() {
-        let key = Key::of(&"outboard-arguments-0000000000000001-1".into());
-        let value = |bytes| Arc::new(from_bytes(vec![0; bytes]));
+        let key = Key::from("outboard-arguments-0000000000000001-1");
+        let value = |bytes| Arc::new(Serialized::from_bytes(vec![0; bytes]));
         let mut store = Store::new(10_000);
         assert!(!store.put(key.clone(), value(6_000)), "results need room");
-        assert!(store.put(Key::of(&"a".into()), value(4_000)));
+        assert!(store.put(Key::from("a"), value(4_000)));
         assert!(!store.put(key.clone(), value(1_000)));
-        store.remove(&Key::of(&"a".into()));
+        store.remove(&Key::from("a"));
         assert!(store.put(key.clone(), value(4_000)));
-        assert!(store.put(Key::of(&"a".into()), value(4_500)) && !store.is_full());
+        assert!(store.put(Key::from("a"), value(4_500)) && !store.is_full());
         store.remove(&key);
         assert!(!store.is_full() && store.bytes() == 5_012 && store.passing == 0);
     }

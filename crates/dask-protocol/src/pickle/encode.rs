@@ -1,0 +1,320 @@
+//! Rust values as pickles, by serde: none, bool, int, float, str, bytes, list,
+//! tuple, dict.
+//!
+//! A struct is a dict of its fields. A variant of an enum is a str, or a dict of
+//! one item from its name to what it holds.
+
+use std::fmt::{self, Display};
+
+use serde::Serialize;
+use serde::ser::{self, Serializer};
+
+use super::Pickle;
+
+/// Appends the opcodes of a value.
+///
+/// # Errors
+///
+/// If it has an integer beyond 64 bits, or if serde cannot say what it is.
+pub fn write_value<T: Serialize + ?Sized>(
+    value: &T,
+    pickle: &mut Pickle,
+) -> Result<(), Unsupported> {
+    value.serialize(Writer(pickle))
+}
+
+/// Why a value has no pickle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported(String);
+
+impl Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unsupported {}
+
+impl ser::Error for Unsupported {
+    fn custom<T: Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+}
+
+/// Writes one value.
+struct Writer<'a>(&'a mut Pickle);
+
+/// Writes what a container holds, and its end.
+struct Inside<'a> {
+    pickle: &'a mut Pickle,
+    end: fn(&mut Pickle),
+    /// It is the one item of a dict, which ends as well.
+    in_variant: bool,
+}
+
+impl<'a> Writer<'a> {
+    fn wide(self, value: Option<i128>) -> Result<(), Unsupported> {
+        let fits = |value: &i128| i64::try_from(*value).is_ok() || u64::try_from(*value).is_ok();
+        let value = value.filter(fits);
+        let value = value.ok_or_else(|| Unsupported("an integer is beyond 64 bits".into()))?;
+        self.0.int(value);
+        Ok(())
+    }
+
+    fn list(self) -> Inside<'a> {
+        self.0.begin_list();
+        Inside { pickle: self.0, end: Pickle::end_list, in_variant: false }
+    }
+
+    fn tuple(self) -> Inside<'a> {
+        self.0.mark();
+        Inside { pickle: self.0, end: Pickle::end_tuple, in_variant: false }
+    }
+
+    fn dict(self) -> Inside<'a> {
+        self.0.begin_dict();
+        Inside { pickle: self.0, end: Pickle::end_dict, in_variant: false }
+    }
+
+    /// Opens the dict around what a variant holds.
+    fn variant(self, name: &str) -> Self {
+        self.0.begin_dict();
+        self.0.str(name);
+        self
+    }
+}
+
+impl Inside<'_> {
+    fn in_variant(self) -> Self {
+        Self { in_variant: true, ..self }
+    }
+
+    fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsupported> {
+        write_value(value, self.pickle)
+    }
+
+    fn close(self) -> Result<(), Unsupported> {
+        (self.end)(self.pickle);
+        if self.in_variant {
+            self.pickle.end_dict();
+        }
+        Ok(())
+    }
+}
+
+macro_rules! ints {
+    ($($method:ident: $int:ty),*) => {
+        $(fn $method(self, value: $int) -> Result<(), Unsupported> {
+            self.0.int(value.into());
+            Ok(())
+        })*
+    };
+}
+
+impl<'a> Serializer for Writer<'a> {
+    type Ok = ();
+    type Error = Unsupported;
+    type SerializeSeq = Inside<'a>;
+    type SerializeTuple = Inside<'a>;
+    type SerializeTupleStruct = Inside<'a>;
+    type SerializeTupleVariant = Inside<'a>;
+    type SerializeMap = Inside<'a>;
+    type SerializeStruct = Inside<'a>;
+    type SerializeStructVariant = Inside<'a>;
+
+    ints! {
+        serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
+        serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64
+    }
+
+    fn serialize_i128(self, value: i128) -> Result<(), Unsupported> {
+        self.wide(Some(value))
+    }
+
+    fn serialize_u128(self, value: u128) -> Result<(), Unsupported> {
+        self.wide(i128::try_from(value).ok())
+    }
+
+    fn serialize_bool(self, value: bool) -> Result<(), Unsupported> {
+        self.0.bool(value);
+        Ok(())
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<(), Unsupported> {
+        self.serialize_f64(value.into())
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<(), Unsupported> {
+        self.0.float(value);
+        Ok(())
+    }
+
+    fn serialize_char(self, value: char) -> Result<(), Unsupported> {
+        self.serialize_str(value.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), Unsupported> {
+        if u32::try_from(value.len()).is_err() {
+            return Err(Unsupported("a str has 4 GiB or more".into()));
+        }
+        self.0.str(value);
+        Ok(())
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), Unsupported> {
+        self.0.bytes(value);
+        Ok(())
+    }
+
+    fn serialize_none(self) -> Result<(), Unsupported> {
+        self.serialize_unit()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Unsupported> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), Unsupported> {
+        self.0.none();
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Unsupported> {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<(), Unsupported> {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Unsupported> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Unsupported> {
+        let Self(pickle) = self.variant(variant);
+        write_value(value, pickle)?;
+        pickle.end_dict();
+        Ok(())
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Inside<'a>, Unsupported> {
+        Ok(self.list())
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Inside<'a>, Unsupported> {
+        Ok(self.tuple())
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Inside<'a>, Unsupported> {
+        Ok(self.tuple())
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Inside<'a>, Unsupported> {
+        Ok(self.variant(variant).tuple().in_variant())
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Inside<'a>, Unsupported> {
+        Ok(self.dict())
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Inside<'a>, Unsupported> {
+        Ok(self.dict())
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Inside<'a>, Unsupported> {
+        Ok(self.variant(variant).dict().in_variant())
+    }
+}
+
+macro_rules! items {
+    ($($name:ident: $method:ident),*) => {
+        $(impl ser::$name for Inside<'_> {
+            type Ok = ();
+            type Error = Unsupported;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsupported> {
+                self.write(value)
+            }
+
+            fn end(self) -> Result<(), Unsupported> {
+                self.close()
+            }
+        })*
+    };
+}
+
+items! {
+    SerializeSeq: serialize_element,
+    SerializeTuple: serialize_element,
+    SerializeTupleStruct: serialize_field,
+    SerializeTupleVariant: serialize_field
+}
+
+macro_rules! fields {
+    ($($name:ident),*) => {
+        $(impl ser::$name for Inside<'_> {
+            type Ok = ();
+            type Error = Unsupported;
+
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result<(), Unsupported> {
+                self.pickle.str(name);
+                self.write(value)
+            }
+
+            fn end(self) -> Result<(), Unsupported> {
+                self.close()
+            }
+        })*
+    };
+}
+
+fields!(SerializeStruct, SerializeStructVariant);
+
+impl ser::SerializeMap for Inside<'_> {
+    type Ok = ();
+    type Error = Unsupported;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unsupported> {
+        self.write(key)
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsupported> {
+        self.write(value)
+    }
+
+    fn end(self) -> Result<(), Unsupported> {
+        self.close()
+    }
+}

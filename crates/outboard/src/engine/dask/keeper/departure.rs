@@ -1,0 +1,76 @@
+//! Makes messages of what leaves for a scheduler: what is released, and the tasks
+//! that start, sorted by where they may run.
+
+use std::io;
+
+use dask_protocol::frames::Frames;
+use dask_protocol::key::Key;
+use dask_protocol::message::ClientToScheduler;
+
+use super::Talk;
+use super::fetch::Outcome;
+use crate::engine::dask::cluster::WITHOUT_PLUGIN;
+use crate::engine::dask::graph::{Graphs, is_known};
+use crate::engine::dask::plugin;
+use crate::engine::dask::table::{Batch, Start};
+use crate::error::Error;
+use crate::task::outcome::Failure;
+use crate::task::registry::{Function, unknown};
+
+impl Talk<'_> {
+    pub(super) async fn messages(&self, batch: Batch) -> io::Result<Vec<Frames>> {
+        let (graphs, unknown) = self.sorted(batch.started).await?;
+        let keeper = self.keeper;
+        keeper.conclude(self.unknown(unknown).await?);
+        let keys: Vec<_> = batch.released.into_iter().map(Key::from).collect();
+        let some = !keys.is_empty();
+        let release = || ClientToScheduler::ReleaseKeys { keys, client: keeper.client_name() };
+        let mut release = some.then(release);
+        let graphs = graphs.updates(|| keeper.shared.names.unique()).into_iter();
+        let mut messages = Vec::new();
+        for graph in graphs.map(ClientToScheduler::UpdateGraph) {
+            // In one message: each is one more that the scheduler has to read.
+            messages.push(ClientToScheduler::encode(release.take().into_iter().chain([graph])));
+        }
+        messages.extend(release.map(|release| ClientToScheduler::encode([release])));
+        Ok(messages)
+    }
+
+    /// How tasks end whose functions no worker knows.
+    async fn unknown(&self, tasks: Vec<Start>) -> io::Result<Vec<(String, Outcome)>> {
+        let mut why = None;
+        if let (false, Some(_), Some(build)) =
+            (tasks.is_empty(), &self.keeper.plugin, self.build.get())
+        {
+            let asked = async { plugin::why_not(&mut *self.questions.lock().await, build).await };
+            why = Some(self.keeper.in_time(asked).await?);
+        }
+        let cluster = self.keeper.shared.cluster(self.keeper.at);
+        let outcome = |function: &Function| match &why {
+            _ if function.python => Outcome::Failed(Failure::UnknownTask, 0),
+            Some(why) => Outcome::Error(Error::unavailable(why.clone())),
+            None if cluster.is_python() => Outcome::Error(unknown(function.name, WITHOUT_PLUGIN)),
+            None => Outcome::Failed(Failure::UnknownTask, 0),
+        };
+        Ok(tasks.into_iter().map(|start| (start.key, outcome(start.function))).collect())
+    }
+
+    /// Sorts tasks by where they may run, apart from those that no worker knows.
+    async fn sorted(&self, started: Vec<Start>) -> io::Result<(Graphs, Vec<Start>)> {
+        let keeper = self.keeper;
+        let mut cluster = keeper.shared.cluster(keeper.at);
+        let patient = self.is_patient();
+        let build = || self.build.get().copied();
+        if started.iter().any(|start| !is_known(start, &cluster, build())) {
+            // A worker may have come that we have not heard of.
+            self.look().await?;
+            cluster = keeper.shared.cluster(keeper.at);
+        }
+        let may_come = patient.then(|| build().filter(|_| keeper.plugin.is_some()));
+        let (graphs, unknown) = Graphs::sort(started, &cluster, build(), may_come);
+        let mut table = keeper.shared.table();
+        graphs.keys().for_each(|(key, build)| table.placed(keeper.at, key, build));
+        drop(table);
+        Ok((graphs, unknown))
+    }
+}

@@ -1,0 +1,361 @@
+//! Brings the results of tasks, straight from the workers that have them, and
+//! through the scheduler where that fails.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use dask_protocol::Serialized;
+use dask_protocol::exception::Exception;
+use dask_protocol::frames::{Bounds, Excess};
+use dask_protocol::key::Key;
+use dask_protocol::message::{Data, Gather, GetData, TaskStatus, WhoHas};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::Keeper;
+use super::ends::Opened;
+use crate::engine::dask::cluster::Cluster;
+use crate::engine::dask::connection::{Connection, Dialer};
+use crate::engine::dask::native::Failed;
+use crate::error::{self, Cause, Error, Oversized, Repr, WorkerLoss};
+use crate::task::outcome::{Failure, RunError, Said};
+
+/// How many results are looked for, and asked of a worker, at once.
+const KEYS_AT_ONCE: usize = 1024;
+const KEYS_OF_A_WORKER: usize = 64;
+
+/// What a worker's answer may have beside the payloads.
+const ROOM: usize = 16 << 20;
+
+/// How long a worker or scheduler may take to answer, and to go on with that.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a scheduler that has a result and cannot get it is asked again, and
+/// after what pause it and a busy worker are.
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How many connections to one worker are kept, and how many results are looked
+/// for through the scheduler at once: a worker that is lost may have had thousands.
+const KEPT: usize = 4;
+const RECOVERED_AT_ONCE: usize = 16;
+
+/// How a task ended, as the cluster says.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The bytes that its result is, and the number of the worker.
+    Value(Vec<u8>, usize),
+    /// The same, taken apart.
+    Opened(Opened, usize),
+    /// It had said that, on that worker, and then ended.
+    Said(Vec<Said>, usize, Box<Outcome>),
+    /// A failure, and the number of the worker; 0 if that is not known.
+    Failed(Failure, usize),
+    Lost(WorkerLoss),
+    Error(Error),
+}
+
+impl Outcome {
+    pub(super) fn lost(cause: Cause) -> Self {
+        Self::Lost(WorkerLoss { cause: Some(cause), ..WorkerLoss::default() })
+    }
+}
+
+/// What came of asking.
+struct Got {
+    /// The connection that is free again.
+    connection: Option<(String, Connection)>,
+    ended: Vec<(String, Outcome)>,
+    /// Not to be had in this way.
+    missing: Vec<String>,
+}
+
+/// Fetches the results of keys as they come; ends with the scheduler.
+pub(super) async fn run<T>(
+    keeper: &Keeper,
+    mut lookups: Connection,
+    mut keys: mpsc::UnboundedReceiver<String>,
+) -> io::Result<T> {
+    let mut free = Idle::default();
+    let room = Semaphore::new(RECOVERED_AT_ONCE);
+    let mut under_way: FuturesUnordered<BoxFuture<'_, Got>> = FuturesUnordered::new();
+    let mut found = Vec::new();
+    loop {
+        let got = tokio::select! {
+            _ = keys.recv_many(&mut found, KEYS_AT_ONCE) => {
+                for (place, keys) in places(keeper, &mut lookups, std::mem::take(&mut found)).await? {
+                    let connection = free.take(&place);
+                    under_way.push(Box::pin(get(keeper, place, connection, keys)));
+                }
+                continue;
+            }
+            Some(got) = under_way.next() => got,
+        };
+        keeper.conclude(got.ended);
+        if let Some((place, connection)) = got.connection {
+            let cluster = keeper.shared.cluster(keeper.at);
+            free.put(place, connection, |place| cluster.number(place) > 0);
+        }
+        for key in got.missing {
+            under_way.push(Box::pin(recover(keeper, &room, key)));
+        }
+    }
+}
+
+/// Connections to workers, and perhaps their scheduler, that nothing is asked over
+/// now.
+pub(super) struct Idle<T>(HashMap<String, Vec<T>>);
+
+impl<T> Default for Idle<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T> Idle<T> {
+    pub(super) fn take(&mut self, place: &str) -> Option<T> {
+        self.0.get_mut(place)?.pop()
+    }
+
+    /// Keeps one more, unless there are enough; and none to places that are gone.
+    pub(super) fn put(&mut self, place: String, connection: T, is_there: impl Fn(&str) -> bool) {
+        if !self.0.contains_key(&place) {
+            self.0.retain(|place, _| is_there(place));
+        }
+        let to_it = self.0.entry(place).or_default();
+        if to_it.len() < KEPT {
+            to_it.push(connection);
+        }
+    }
+}
+
+/// Which worker has which results; those that nobody has are under "".
+async fn places(
+    keeper: &Keeper,
+    lookups: &mut Connection,
+    keys: Vec<String>,
+) -> io::Result<Vec<(String, Vec<String>)>> {
+    let mut places: HashMap<String, Vec<String>> = HashMap::new();
+    let cluster = keeper.shared.cluster(keeper.at);
+    if let Some(only) = cluster.only_worker() {
+        places.insert(only.to_owned(), keys);
+    } else {
+        let asked = lookups.ask(WhoHas { keys: as_keys(&keys) });
+        let answer = tokio::time::timeout(PATIENCE, asked).await;
+        let answer = answer.map_err(|_| io::ErrorKind::TimedOut)??.into_iter();
+        let mut answer: HashMap<Key, Vec<String>> = answer.collect();
+        for key in keys {
+            let place =
+                answer.remove(&Key::from(key.as_str())).unwrap_or_default().into_iter().next();
+            places.entry(place.unwrap_or_default()).or_default().push(key);
+        }
+    }
+    let parts = places.into_iter().flat_map(|(place, keys)| {
+        let parts: Vec<_> = keys.chunks(KEYS_OF_A_WORKER).map(<[String]>::to_vec).collect();
+        parts.into_iter().map(move |part| (place.clone(), part))
+    });
+    Ok(parts.collect())
+}
+
+fn as_keys(keys: &[String]) -> Vec<Key> {
+    keys.iter().map(|key| key.as_str().into()).collect()
+}
+
+/// Gets results from the worker that has them.
+async fn get(
+    keeper: &Keeper,
+    place: String,
+    connection: Option<Connection>,
+    keys: Vec<String>,
+) -> Got {
+    match get_data(keeper, &place, connection, &keys).await {
+        Ok((connection, ended)) => {
+            let missing = |key: &String| !ended.iter().any(|(found, _)| found == key);
+            let missing = keys.into_iter().filter(missing).collect();
+            Got { connection: Some((place, connection)), ended, missing }
+        }
+        Err(error) => {
+            let excess = error.get_ref().and_then(|inner| inner.downcast_ref::<Excess>());
+            match (excess, &keys[..]) {
+                (Some(excess), [key]) => {
+                    let (bytes, limit) = (excess.found(), keeper.gate.limits().payload as u64);
+                    let failure = Failure::TooLarge { what: Oversized::Result, bytes, limit };
+                    let ended = vec![(key.clone(), Outcome::Failed(failure, 0))];
+                    Got { connection: None, ended, missing: Vec::new() }
+                }
+                _ => Got { connection: None, ended: Vec::new(), missing: keys },
+            }
+        }
+    }
+}
+
+async fn get_data(
+    keeper: &Keeper,
+    place: &str,
+    connection: Option<Connection>,
+    keys: &[String],
+) -> io::Result<(Connection, Vec<(String, Outcome)>)> {
+    let mut connection = match connection {
+        Some(connection) => connection,
+        None => dialer(keeper).dial_place(place).await?,
+    };
+    let since = Instant::now();
+    while since.elapsed() < PATIENCE {
+        let question = GetData { keys: as_keys(keys), who: None };
+        match connection.get_data(PATIENCE, question).await? {
+            Data::Here(data) => {
+                let number = keeper.shared.cluster(keeper.at).number(place);
+                return Ok((connection, values(data, number, room(keeper))));
+            }
+            Data::Busy => tokio::time::sleep(PAUSE).await,
+            Data::Missing => return Err(io::Error::other("it did not give its data")),
+        }
+    }
+    Err(io::ErrorKind::TimedOut.into())
+}
+
+/// Answers of workers may have one payload of the largest size.
+pub(super) fn dialer(keeper: &Keeper) -> Dialer {
+    Dialer { bounds: Bounds { frames: 1 << 16, bytes: room(keeper) }, ..keeper.dialer() }
+}
+
+/// How many bytes an answer may have, compressed or not.
+fn room(keeper: &Keeper) -> usize {
+    keeper.gate.limits().payload.saturating_add(ROOM)
+}
+
+/// How tasks ended that gave these values.
+fn values(data: Vec<(Key, Serialized)>, number: usize, mut room: usize) -> Vec<(String, Outcome)> {
+    let mut ended = Vec::new();
+    for (key, value) in data {
+        let Some(key) = key.as_str() else { continue };
+        let outcome = match value.into_bytes_within(&mut room) {
+            Ok(bytes) => Outcome::Value(bytes, number),
+            Err(malformed) => unreadable(malformed.problem()),
+        };
+        ended.push((key.to_owned(), outcome));
+    }
+    ended
+}
+
+fn unreadable(source: &str) -> Outcome {
+    let error =
+        RunError::Encode { type_name: "what the cluster sent".into(), source: source.into() };
+    Outcome::Failed(Failure::Codec(error), 0)
+}
+
+/// Gets a result through the scheduler, or finds out what has become of it.
+async fn recover(keeper: &Keeper, room: &Semaphore, key: String) -> Got {
+    let mut got = Got { connection: None, ended: Vec::new(), missing: Vec::new() };
+    for turn in 0..TRIES {
+        if turn > 0 {
+            tokio::time::sleep(PAUSE * (1 << turn)).await;
+        }
+        let _permit = room.acquire().await;
+        match recover_once(keeper, &key).await {
+            Ok(Recovered::Ended(outcome)) => {
+                got.ended.push((key, outcome));
+                return got;
+            }
+            Ok(Recovered::Later) => return got,
+            Ok(Recovered::Again) | Err(_) => {}
+        }
+    }
+    got.ended.push((key, Outcome::lost(Cause::Cluster)));
+    got
+}
+
+enum Recovered {
+    Ended(Outcome),
+    /// It is being computed again, and the scheduler will say when it is there.
+    Later,
+    /// It is said to be there, but could not be had.
+    Again,
+}
+
+async fn recover_once(keeper: &Keeper, key: &str) -> io::Result<Recovered> {
+    let mut connection = dialer(keeper).dial(&keeper.address).await?;
+    let keys = || as_keys(&[key.to_owned()]);
+    let gathered = connection.ask_while_it_beats(PATIENCE, Gather { keys: keys() }).await?;
+    if let Data::Here(data) = gathered
+        && let Some((_, outcome)) = values(data, 0, room(keeper)).pop()
+    {
+        return Ok(Recovered::Ended(outcome));
+    }
+    // From here on, what the scheduler says of this key is not missed.
+    keeper.shared.table().unclaim(keeper.at, key);
+    let answer = connection.ask_while_it_beats(PATIENCE, TaskStatus { keys: keys() }).await?;
+    let status = answer.into_iter().find(|(of, _)| of.as_str() == Some(key));
+    match status.and_then(|(_, status)| status).as_deref() {
+        None | Some("forgotten") => Ok(Recovered::Ended(Outcome::lost(Cause::Cluster))),
+        Some("memory") if keeper.shared.table().claim(keeper.at, key) => Ok(Recovered::Again),
+        Some(_) => Ok(Recovered::Later),
+    }
+}
+
+/// What a task that raised an exception ended with.
+pub(super) fn raised(pickle: &[u8], traceback: Option<&[u8]>, cluster: &Cluster) -> Outcome {
+    if let Some((place, said, failed)) = Failed::from_exception(pickle) {
+        let worker = cluster.number(&place);
+        return Outcome::Said(said, worker, Box::new(failed_there(failed, worker)));
+    }
+    let Exception { class, message, traceback } = Exception::read(pickle, traceback);
+    match class.as_str() {
+        "distributed.scheduler.KilledWorker" => Outcome::lost(Cause::Cluster),
+        _ => {
+            let raised = error::Exception { class, message, traceback };
+            Outcome::Failed(Failure::Raised(raised), 0)
+        }
+    }
+}
+
+/// What a task ended with that failed at a native worker.
+fn failed_there(failed: Failed, worker: usize) -> Outcome {
+    match failed {
+        Failed::Failure(failure) => Outcome::Failed(failure, worker),
+        Failed::Lost(death) => Outcome::Lost(WorkerLoss { worker, ..death.into() }),
+        Failed::Quarantined { crashes, left, death } => {
+            let lost = WorkerLoss { worker, ..death.into() };
+            Outcome::Error(Error::new(Repr::Quarantined { crashes, left, lost }))
+        }
+        Failed::TimedOut { stage, timeout } => {
+            Outcome::Error(Error::new(Repr::TimedOut { stage, timeout }))
+        }
+        Failed::Refused(reason) => Outcome::Error(Error::unavailable(reason)),
+    }
+}
+
+/// Whether the cluster let go of keys because data was lost.
+pub(super) fn is_lost(reason: Option<&str>) -> bool {
+    matches!(reason, Some("lost dependencies" | "already forgotten"))
+}
+
+/// How a task ended that is wanted, and that the cluster let go of.
+pub(super) fn cancelled(reason: Option<&str>) -> Outcome {
+    match reason {
+        Some("lost dependencies") => {
+            Outcome::Error(Error::unavailable("the cluster lost what the task needs"))
+        }
+        _ => Outcome::Error(Error::new(Repr::Cancelled)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_connections_are_kept_and_none_to_workers_that_are_gone() {
+        let mut idle = Idle::default();
+        (0..100).for_each(|number| idle.put("tcp://a:1".into(), number, |_| true));
+        assert_eq!(idle.0["tcp://a:1"].len(), KEPT);
+        for number in 0..1000 {
+            let place = format!("tcp://b:{number}");
+            idle.put(place.clone(), number, |one| one == "tcp://a:1" || one == place);
+            assert!(idle.0.len() <= 2, "{number} workers came and went");
+        }
+        assert_eq!((idle.take("tcp://b:999"), idle.take("tcp://b:7")), (Some(999), None));
+    }
+}
