@@ -109,13 +109,12 @@ const LAYERS: [(&str, &[&str]); 18] = [
 
 /// Arrows that the layers do not allow: which file, what it imports, and why. This list
 /// only gets shorter.
-const IMPORTED_ALL_THE_SAME: [(&str, &str, &str); 6] = [
+const IMPORTED_ALL_THE_SAME: [(&str, &str, &str); 5] = [
     ("engine/dask/plugin/beside.rs", "front", "it submits to a client of `local`"),
     ("engine/dask/plugin/beside.rs", "local/process", "it dies with its parent, as a worker does"),
     ("engine/dask/worker/mod.rs", "front", "it submits to a client of `local`"),
     ("engine/dask/worker/stay.rs", "front", "it submits to a client of `local`"),
     ("engine/dask/worker/stay/talk.rs", "front", "it submits to a client of `local`"),
-    ("task/registry.rs", "engine/dask", "a function is called with Python's values as well"),
 ];
 
 #[test]

@@ -6,7 +6,6 @@
 //! `talk` reads, writes and leaves, `serve` answers those who connect, `peers` asks other
 //! workers, and `scattered` has the values that clients of Rust scattered.
 
-pub(crate) mod called;
 mod desk;
 mod outcome;
 mod settings;
