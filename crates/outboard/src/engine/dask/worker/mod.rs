@@ -49,7 +49,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// ```no_run
 /// fn main() -> Result<(), outboard::Error> {
 ///     outboard::init();
-///     outboard::ClusterWorker::new("dask://127.0.0.1:8786")?
+///     outboard::dask::ClusterWorker::new("dask://127.0.0.1:8786")?
 ///         .on_event(|event| println!("{event}"))
 ///         .run()
 /// }
