@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let descriptors = leftover::descriptors();
     let (server, client) = start_after(&limited(&args.engine), TIMEOUT, hit::pages())?;
-    if client.snapshot().engine != "local" {
+    if client.admin().snapshot().engine != "local" {
         return Err(Failure::Usage("chaos needs worker processes: use --url local://".to_owned()));
     }
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             () = signals.next() => Ok(None),
         }
     });
-    let snapshot = client.snapshot();
+    let snapshot = client.admin().snapshot();
     drop((storm, client));
     let (orphans, kept) = runtime.block_on(end(server, descriptors));
     let Some((outcome, mut left)) = survived? else {
@@ -133,12 +133,12 @@ async fn survive(storm: &Storm) -> anyhow::Result<(Outcome, Left)> {
 
 /// How many descriptors are open when all workers, and spares, are there.
 async fn steady_descriptors(client: &Client) -> usize {
-    let look = || (client.snapshot().per_worker.len(), leftover::descriptors());
+    let look = || (client.admin().snapshot().per_worker.len(), leftover::descriptors());
     let mut seen = look();
     loop {
         tokio::time::sleep(STEADY).await;
         let now = look();
-        if now == seen && storm::is_full(&client.snapshot(), &HashSet::new()) {
+        if now == seen && storm::is_full(&client.admin().snapshot(), &HashSet::new()) {
             return now.1;
         }
         seen = now;
@@ -149,7 +149,7 @@ async fn steady_descriptors(client: &Client) -> usize {
 async fn recovered(client: &Client) -> bool {
     let full = async {
         loop {
-            let now = client.snapshot();
+            let now = client.admin().snapshot();
             if now.running + now.queued == 0 && storm::is_full(&now, &HashSet::new()) {
                 return;
             }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use outboard::{ClusterEvent, ClusterWorker};
+use outboard::dask::{ClusterEvent, ClusterWorker};
 
 use crate::failure::Failure;
 

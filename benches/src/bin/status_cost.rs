@@ -93,7 +93,7 @@ async fn is_watched(client: &Client) -> Result<bool, outboard::Error> {
     let future = client.submit(nothing, 1);
     let id = future.id();
     future.await?;
-    Ok(id.is_some_and(|id| client.story(id).is_some()))
+    Ok(id.is_some_and(|id| client.admin().story(id).is_some()))
 }
 
 /// The CPU time of this process for one of many tasks, once it is warm, and the

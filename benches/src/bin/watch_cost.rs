@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut pairs = Vec::new();
     for _ in 0..rounds {
         let plain = round(&client).await?;
-        let mut watch = client.watch();
+        let mut watch = client.admin().watch();
         let watching = tokio::spawn(async move { while watch.next().await.is_some() {} });
         let watched = round(&client).await?;
         watching.abort();

@@ -7,7 +7,8 @@ use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use outboard::{Client, Snapshot};
+use outboard::Client;
+use outboard::admin::Snapshot;
 use serde_json::json;
 
 use crate::serve::Draining;
@@ -90,7 +91,7 @@ async fn readyz(State(health): State<Health>, ending: Option<Extension<Draining>
     let ending = ending.is_some_and(|Extension(draining)| draining.is_set());
     let objection = match ending {
         true => Some("the server is ending"),
-        false => health.objection(&health.client.snapshot()),
+        false => health.objection(&health.client.admin().snapshot()),
     };
     let status = match objection {
         None => StatusCode::OK,

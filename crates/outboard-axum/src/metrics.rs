@@ -10,7 +10,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use outboard::{Client, FunctionSnapshot, Histogram, Snapshot, WorkerState};
+use outboard::admin::{FunctionSnapshot, Histogram, Snapshot, WorkerState};
+use outboard::{Client, ErrorKind};
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
@@ -33,7 +34,7 @@ pub fn metrics<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
 /// | metric | what it is |
 /// |---|---|
 /// | `outboard_tasks_submitted_total{function}` | tasks taken |
-/// | `outboard_tasks_total{function, outcome}` | ends: `done`, `panicked`, `lost`, `failed` (otherwise), `cancelled`, `timed_out`, `refused` |
+/// | `outboard_tasks_total{function, outcome}` | ends: `done`, `refused`, `failed`, or the [name of the kind](ErrorKind::as_str) where that is counted apart: `panicked`, `worker_lost`, `cancelled`, `timed_out` |
 /// | `outboard_tasks_coalesced_total` | submits that shared the task of an earlier one |
 /// | `outboard_run_seconds{function}` | histogram of run times of tasks that gave a result |
 /// | `outboard_queue_seconds{function}` | histogram of what else they took: in the queue, and to the worker and back |
@@ -79,7 +80,7 @@ impl Metrics {
 
     /// The metrics now, as text.
     pub fn text(&self) -> String {
-        let now = self.client.snapshot();
+        let now = self.client.admin().snapshot();
         let mut families = of_tasks(&now);
         families.extend(of_engine(&now));
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,11 +144,11 @@ fn outcomes(row: &FunctionSnapshot) -> Vec<Metric> {
     let figures = &row.figures;
     let counts = [
         ("done", figures.done),
-        ("panicked", figures.panicked),
-        ("lost", figures.lost),
+        (ErrorKind::Panicked.as_str(), figures.panicked),
+        (ErrorKind::WorkerLost.as_str(), figures.lost),
         ("failed", figures.failed - figures.panicked - figures.lost),
-        ("cancelled", figures.cancelled),
-        ("timed_out", figures.timed_out),
+        (ErrorKind::Cancelled.as_str(), figures.cancelled),
+        (ErrorKind::TimedOut.as_str(), figures.timed_out),
         ("refused", figures.refused),
     ];
     let metric = |(outcome, count): (&str, u64)| {
@@ -333,7 +334,7 @@ impl Tenants {
 }
 
 impl Cost {
-    fn of(figures: &outboard::Figures) -> Self {
+    fn of(figures: &outboard::admin::Figures) -> Self {
         Self {
             done: figures.done,
             failed: figures.failed,
@@ -378,8 +379,8 @@ impl Cost {
         let counts = [
             ("done", self.done),
             ("failed", self.failed),
-            ("cancelled", self.cancelled),
-            ("timed_out", self.timed_out),
+            (ErrorKind::Cancelled.as_str(), self.cancelled),
+            (ErrorKind::TimedOut.as_str(), self.timed_out),
             ("refused", self.refused),
         ];
         let metric = |(outcome, count): (&str, u64)| {

@@ -6,25 +6,23 @@ use axum::response::{IntoResponse, Response};
 use outboard::{Error, ErrorKind};
 use serde_json::json;
 
-/// What a client may be told of an error.
+/// How much of an error a web client is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exposure {
-    /// What kind of failure it was, in a fixed sentence. What the error says
-    /// beyond that (panic messages, names of functions, processes, lines of
-    /// stderr) is logged, and not sent.
+    /// The kind of failure, and a fixed sentence for it. The rest is logged and not
+    /// sent: panic messages, names of functions, processes, lines of stderr.
     #[default]
     Kind,
-    /// All that the error's `Display` says: for development, and for servers
-    /// whose clients are its own people.
+    /// All that the error's `Display` says: for development and for internal servers.
     Full,
 }
 
 /// An error of Outboard as a response, for `?` in handlers.
 ///
 /// The body is `application/problem+json` (RFC 9457) with `title`, `status`,
-/// `detail`, and the extension `kind`; where the server is busy also
-/// `retry_after_ms`. `type` is left out, which means `about:blank`.
+/// `detail`, and the extension `kind`, which is [`ErrorKind::as_str`]. If the server is
+/// busy, it has `retry_after_ms` too. `type` is left out, which means `about:blank`.
 ///
 /// | error | status |
 /// |---|---|
@@ -64,16 +62,10 @@ impl Problem {
             ErrorKind::Overloaded if self.error.is_tenant_limited() => {
                 StatusCode::TOO_MANY_REQUESTS
             }
-            ErrorKind::Overloaded
-            | ErrorKind::Unavailable
-            | ErrorKind::Closed
-            | ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             ErrorKind::TooLarge if self.error.is_arguments_too_large() => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            ErrorKind::Quarantined => StatusCode::UNPROCESSABLE_ENTITY,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
+            kind => status(kind),
         }
     }
 
@@ -92,7 +84,7 @@ impl Problem {
                 Exposure::Kind => sentence(&self.error).to_owned(),
                 Exposure::Full => self.error.to_string(),
             },
-            "kind": kind(self.error.kind()),
+            "kind": self.error.kind().as_str(),
         });
         let retry_after = self.error.retry_after();
         if let Some(wait) = retry_after {
@@ -111,7 +103,7 @@ impl Problem {
 
     /// Says in the log what the client is not told.
     fn log(&self) {
-        let (kind, error) = (kind(self.error.kind()), &self.error);
+        let (kind, error) = (self.error.kind().as_str(), &self.error);
         if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(kind, %error, "task failed");
         } else {
@@ -136,6 +128,19 @@ impl IntoResponse for Problem {
     }
 }
 
+/// The status of a kind, where nothing else is known of the error.
+fn status(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::Overloaded
+        | ErrorKind::Unavailable
+        | ErrorKind::Closed
+        | ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        ErrorKind::Quarantined => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
 /// What everybody may know.
 fn sentence(error: &Error) -> &'static str {
     match error.kind() {
@@ -154,22 +159,32 @@ fn sentence(error: &Error) -> &'static str {
     }
 }
 
-/// The name by which programs know the kind.
-fn kind(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Panicked => "panicked",
-        ErrorKind::WorkerLost => "worker_lost",
-        ErrorKind::OutOfMemory => "out_of_memory",
-        ErrorKind::Quarantined => "quarantined",
-        ErrorKind::TimedOut => "timed_out",
-        ErrorKind::Cancelled => "cancelled",
-        ErrorKind::Overloaded => "overloaded",
-        ErrorKind::TooLarge => "too_large",
-        ErrorKind::UnknownTask => "unknown_task",
-        ErrorKind::Codec => "codec",
-        ErrorKind::InvalidUrl => "invalid_url",
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::Closed => "closed",
-        _ => "other",
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_status() {
+        let statuses = [
+            (ErrorKind::Panicked, 500),
+            (ErrorKind::Raised, 500),
+            (ErrorKind::WorkerLost, 500),
+            (ErrorKind::OutOfMemory, 500),
+            (ErrorKind::Quarantined, 422),
+            (ErrorKind::TimedOut, 504),
+            (ErrorKind::Cancelled, 503),
+            (ErrorKind::Overloaded, 503),
+            (ErrorKind::TooLarge, 500),
+            (ErrorKind::UnknownTask, 500),
+            (ErrorKind::Codec, 500),
+            (ErrorKind::InvalidUrl, 500),
+            (ErrorKind::Unavailable, 503),
+            (ErrorKind::Closed, 503),
+        ];
+        // A new kind has to be thought of here.
+        assert_eq!(statuses.map(|(kind, _)| kind), ErrorKind::ALL);
+        for (kind, expected) in statuses {
+            assert_eq!(status(kind).as_u16(), expected, "{kind}");
+        }
     }
 }

@@ -303,7 +303,7 @@ impl Signals {
 }
 
 fn tasks(client: Option<&Client>) -> usize {
-    let now = client.map(Client::snapshot);
+    let now = client.map(|client| client.admin().snapshot());
     now.map_or(0, |now| now.queued + now.running)
 }
 

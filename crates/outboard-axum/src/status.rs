@@ -71,7 +71,7 @@ pub fn status<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
 /// # Cost
 ///
 /// Nothing while nobody looks. All who look share one reading of
-/// [events](Client::watch), five times a second, which ends with the last of them;
+/// [events](outboard::admin::Admin::watch), five times a second, which ends with the last of them;
 /// however many tasks there are, it tells at most some hundred bars at a time, in
 /// which short runs share one, and says what it left out. One who is slow to read
 /// misses some, and holds up nobody. `benches/src/bin/status_cost.rs` measures it: about 1 % of
@@ -139,7 +139,7 @@ impl Status {
 
 impl Shown {
     fn view(&self) -> View {
-        let mut view = View::of(&self.client.snapshot());
+        let mut view = View::of(&self.client.admin().snapshot());
         view.controls = self.controls;
         view
     }

@@ -4,7 +4,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use outboard::{Client, Error, Stage, Status, TaskFuture};
+use outboard::error::Stage;
+use outboard::{Client, Error, Status, TaskFuture};
 
 /// Native code that looks at no flag and reaches no await.
 #[outboard::task]

@@ -85,26 +85,26 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// A text that names no task.
+/// The error of a text that is no [`TaskId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct NoTaskId;
+pub struct ParseTaskIdError;
 
-impl fmt::Display for NoTaskId {
+impl fmt::Display for ParseTaskIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("text names no task: it is like `2f.0`")
     }
 }
 
-impl std::error::Error for NoTaskId {}
+impl std::error::Error for ParseTaskIdError {}
 
 impl FromStr for TaskId {
-    type Err = NoTaskId;
+    type Err = ParseTaskIdError;
 
-    fn from_str(text: &str) -> Result<Self, NoTaskId> {
-        let number = |text| u32::from_str_radix(text, 16).map_err(|_| NoTaskId);
-        let (tag, index) = text.split_once('.').ok_or(NoTaskId)?;
-        let tag = NonZeroU32::new(number(tag)?).ok_or(NoTaskId)?;
+    fn from_str(text: &str) -> Result<Self, ParseTaskIdError> {
+        let number = |text| u32::from_str_radix(text, 16).map_err(|_| ParseTaskIdError);
+        let (tag, index) = text.split_once('.').ok_or(ParseTaskIdError)?;
+        let tag = NonZeroU32::new(number(tag)?).ok_or(ParseTaskIdError)?;
         Ok(Self(Tagged { tag, index: number(index)? }))
     }
 }
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(id.to_string(), "2f.a");
         assert_eq!("2f.a".parse(), Ok(id));
         for text in ["", "2f", "2f.", "x.1", "1.2.3", "fffffffff.0", "0.1"] {
-            assert_eq!(text.parse::<TaskId>(), Err(NoTaskId), "{text}");
+            assert_eq!(text.parse::<TaskId>(), Err(ParseTaskIdError), "{text}");
         }
     }
 }

@@ -50,8 +50,7 @@
 //! | `client.map(f, items)` | a stream of results, submitted as there is room |
 //! | `client.scatter(value)` | put it where all workers have it; pass the handle to tasks |
 //! | [`gather`], [`as_completed`], [`wait`] | await several futures |
-//! | `client.snapshot()`, `.watch()`, `.story(id)` | what is; what happens; what happened to one task |
-//! | `client.cancel_task(id)`, `.recycle(worker)` | stop a task by its name; replace a worker |
+//! | `client.admin()` | for operators: snapshots, events, one task's story; replace a worker, [and more](admin::Admin) |
 //! | `client.drain()`, `.shutdown()` | finish what runs, take nothing new; end at once |
 //!
 //! # Engines
@@ -99,7 +98,7 @@
 )]
 
 mod engine;
-mod error;
+pub mod error;
 mod front;
 mod ids;
 #[cfg(all(feature = "local", target_os = "linux"))]
@@ -114,11 +113,8 @@ mod value;
 pub use outboard_macros::{main, on_start, task};
 
 pub use bytes::Bytes;
-#[cfg(feature = "dask")]
-pub use engine::dask::python::{PythonArgs, PythonFunction, python};
-#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-pub use engine::dask::worker::{ClusterEvent, ClusterWorker};
-pub use error::{Cause, Error, ErrorKind, Exception, Lost, Panic, Shortage, Stage};
+pub use error::{Error, ErrorKind};
+pub use front::admin;
 pub use front::builder::LocalBuilder;
 pub use front::client::Client;
 pub use front::future::{
@@ -126,18 +122,19 @@ pub use front::future::{
 };
 pub use front::init::{init, init_with, is_worker};
 pub use front::map::Map;
-pub use front::story::Story;
-pub use front::watch::{Batch, Watch};
-pub use ids::{NoTaskId, TaskId};
-pub use observe::event::{Departure, Event, EventKind, Run, Worn};
-pub use observe::figures::{Figures, FunctionSnapshot, TenantSnapshot};
-pub use observe::histogram::Histogram;
-pub use observe::roster::{CrashReport, PanicReport, Restarts};
-pub use observe::snapshot::{CurrentTask, LineSnapshot, Snapshot, WorkerSnapshot, WorkerState};
+pub use ids::TaskId;
 pub use sched::ledger::Report;
 pub use task::current::{cancelled, deadline};
 pub use task::function::TaskFunction;
 pub use value::scatter::Scattered;
+
+/// Dask clusters: functions of Python, and this program as a worker.
+#[cfg(feature = "dask")]
+pub mod dask {
+    pub use crate::engine::dask::python::{PythonArgs, PythonFunction, python};
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub use crate::engine::dask::worker::{ClusterEvent, ClusterWorker};
+}
 
 /// What the macros' output refers to; not for use by hand.
 #[cfg(any(fuzzing, test))]

@@ -1,5 +1,6 @@
 //! The rules of this repository that no compiler and no lint knows.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -109,13 +110,12 @@ const LAYERS: [(&str, &[&str]); 18] = [
 
 /// Arrows that the layers do not allow: which file, what it imports, and why. This list
 /// only gets shorter.
-const IMPORTED_ALL_THE_SAME: [(&str, &str, &str); 6] = [
+const IMPORTED_ALL_THE_SAME: [(&str, &str, &str); 5] = [
     ("engine/dask/plugin/beside.rs", "front", "it submits to a client of `local`"),
     ("engine/dask/plugin/beside.rs", "local/process", "it dies with its parent, as a worker does"),
     ("engine/dask/worker/mod.rs", "front", "it submits to a client of `local`"),
     ("engine/dask/worker/stay.rs", "front", "it submits to a client of `local`"),
     ("engine/dask/worker/stay/talk.rs", "front", "it submits to a client of `local`"),
-    ("task/registry.rs", "engine/dask", "a function is called with Python's values as well"),
 ];
 
 #[test]
@@ -207,6 +207,32 @@ fn nobody_imports_from_a_layer_above() {
     }
     for exception in &IMPORTED_ALL_THE_SAME {
         assert!(needed.contains(&exception), "{exception:?} is needed no more");
+    }
+}
+
+#[test]
+fn no_more_than_six_files_import_each_other_in_a_circle() {
+    let imports: HashMap<String, HashSet<String>> = sources(LIBRARY)
+        .into_iter()
+        .map(|file| {
+            let name = file.strip_prefix(LIBRARY).expect("found there").trim_start_matches('/');
+            let paths = imports(name, &read(&file)).into_iter();
+            (name.to_owned(), paths.filter_map(|path| file_of(&path)).collect())
+        })
+        .collect();
+    let reached = |from: &String| {
+        let (mut seen, mut next) = (HashSet::new(), vec![from]);
+        while let Some(file) = next.pop() {
+            let of = imports.get(file).unwrap_or_else(|| panic!("{file} is no source"));
+            next.extend(of.iter().filter(|file| seen.insert((*file).clone())));
+        }
+        seen
+    };
+    let reached: HashMap<&String, _> = imports.keys().map(|file| (file, reached(file))).collect();
+    for (file, others) in &reached {
+        let circle = others.iter().filter(|other| reached[other].contains(*file));
+        let circle: Vec<_> = circle.collect();
+        assert!(circle.len() <= 6, "a circle of {} files: {circle:?}", circle.len());
     }
 }
 
@@ -353,7 +379,7 @@ fn imports(name: &str, text: &str) -> Vec<String> {
         while let Some(after) = rest.strip_prefix("super::") {
             (rest, parent) = (after, parent.rsplit_once('/').map_or("", |(parent, _)| parent));
         }
-        found.push(format!("{parent}/{}", path_at(rest)).trim_start_matches('/').to_owned());
+        found.push(format!("{parent}/{}", path_at(rest)).trim_matches('/').to_owned());
     }
     found
 }
@@ -361,6 +387,19 @@ fn imports(name: &str, text: &str) -> Vec<String> {
 fn path_at(code: &str) -> String {
     let end = code.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
     code[..end.unwrap_or(code.len())].trim_end_matches(':').replace("::", "/")
+}
+
+/// The file that has what a path of modules and items names, below the library's root.
+fn file_of(path: &str) -> Option<String> {
+    let mut place = path;
+    loop {
+        let files = [format!("{place}.rs"), format!("{place}/mod.rs")];
+        let there = |file: &String| Path::new(ROOT).join(LIBRARY).join(file).exists();
+        if let Some(file) = files.into_iter().find(there) {
+            return Some(file);
+        }
+        place = place.rsplit_once('/')?.0;
+    }
 }
 
 /// Whether a file is there for tests alone.

@@ -43,7 +43,7 @@ const CLIENT: &str = include_str!("cluster.py");
 pub(super) fn measure(plan: Plan, url: &str, python: Option<&Path>) -> anyhow::Result<Vec<Row>> {
     let runtime = Runtime::new()?;
     let ours = runtime.block_on(Client::connect(url))?;
-    let found = ours.snapshot().workers;
+    let found = ours.admin().snapshot().workers;
     ensure!(
         found == 0,
         "the cluster has {found} workers: the bench needs one without, for its own"
@@ -157,7 +157,7 @@ impl<'a> Cluster<'a> {
 
     fn has_joined(&self, workers: usize) -> anyhow::Result<()> {
         let what = format!("the cluster has {workers} workers");
-        let knows = |client: &&Client| client.snapshot().workers == workers;
+        let knows = |client: &&Client| client.admin().snapshot().workers == workers;
         wait_until(&what, || self.clients.iter().all(knows))
     }
 

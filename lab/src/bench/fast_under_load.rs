@@ -59,13 +59,13 @@ impl Saturation {
     fn start(site: &Site, rounds: u64) -> anyhow::Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
         let mut callers = JoinSet::new();
-        let workers = site.client.snapshot().workers;
+        let workers = site.client.admin().snapshot().workers;
         for _ in 0..2 * workers {
             let caller = keep_busy(site.client.clone(), rounds, over.clone());
             callers.spawn_on(caller, site.runtime.handle());
         }
         let busy = || {
-            let workers = site.client.snapshot().per_worker;
+            let workers = site.client.admin().snapshot().per_worker;
             workers.iter().all(|worker| worker.busy || worker.standby)
         };
         wait_until("all workers are busy", busy)?;

@@ -47,7 +47,7 @@ pub(super) fn measure(plan: Plan) -> anyhow::Result<Vec<Row>> {
 fn all_workers(client: &Client) -> anyhow::Result<Vec<u32>> {
     let mut workers = Vec::new();
     wait_until("all workers are up", || {
-        let snapshot = client.snapshot();
+        let snapshot = client.admin().snapshot();
         workers = snapshot.per_worker.iter().map(|worker| worker.pid).collect();
         workers.len() == snapshot.workers + 1
     })?;

@@ -94,7 +94,7 @@ fn start(client: &Client, mib: u64) -> anyhow::Result<(TaskFuture<()>, Watched)>
     settle(client)?;
     let future = client.submit(hold, mib);
     wait_until("the task runs", || future.status() == Status::Running)?;
-    let workers = client.snapshot().per_worker;
+    let workers = client.admin().snapshot().per_worker;
     let pid = workers.iter().find(|worker| worker.busy).context("no worker is busy")?.pid;
     wait_until("the task has its memory", || {
         bytes(pid, "status", "RssAnon").is_ok_and(|bytes| bytes >= mib << 20)
@@ -107,7 +107,7 @@ fn start(client: &Client, mib: u64) -> anyhow::Result<(TaskFuture<()>, Watched)>
 /// must not be taken for the one that has the next task.
 fn settle(client: &Client) -> anyhow::Result<()> {
     wait_until("only a worker and a spare are up", || {
-        let workers = client.snapshot().per_worker;
+        let workers = client.admin().snapshot().per_worker;
         let idle = workers.iter().all(|worker| !worker.busy);
         let standby = workers.iter().filter(|worker| worker.standby).count();
         idle && (workers.len(), standby) == (2, 1)

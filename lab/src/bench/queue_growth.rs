@@ -118,7 +118,7 @@ struct Queue {
 impl Queue {
     fn fill(client: &Client, length: usize) -> anyhow::Result<Self> {
         let patient = client.grace(GRACE);
-        let workers = client.snapshot().workers;
+        let workers = client.admin().snapshot().workers;
         let holding: Vec<_> =
             (0..workers).map(|_| patient.submit(wait_until_cancelled, ())).collect();
         let held = |one: &TaskFuture<()>| one.status() == Status::Running;
@@ -139,11 +139,11 @@ impl Queue {
         let mut times = Vec::new();
         self.one_slice().await?;
         for _ in 0..TIMES {
-            let done = self.client.snapshot().done;
+            let done = self.client.admin().snapshot().done;
             let start = Instant::now();
             self.one_slice().await?;
             let took = start.elapsed().as_secs_f64();
-            let done = (self.client.snapshot().done - done).max(1);
+            let done = (self.client.admin().snapshot().done - done).max(1);
             let ahead = done.saturating_sub(TIMED as u64) as f64;
             times.push((took + ahead * self.submit_seconds) / done as f64);
         }

@@ -60,7 +60,7 @@ fn placed(plan: Plan, place: Place) -> anyhow::Result<Vec<Row>> {
     // Its threads are started by this one, and so stay with it.
     let runtime = Runtime::new()?;
     let client = runtime.block_on(async { Client::local().workers(1).await })?;
-    for worker in client.snapshot().per_worker {
+    for worker in client.admin().snapshot().per_worker {
         bound.send(worker.pid)?;
     }
     let mut bare = Peer::start(Role::Echo, MESSAGE_BYTES as u64)?;

@@ -22,7 +22,7 @@ pub(super) fn measure(plan: Plan) -> anyhow::Result<Vec<Row>> {
     let rounds = rounds_of(Duration::from_millis(milliseconds));
     let runtime = Runtime::new()?;
     let client = runtime.block_on(async { Client::local().await })?;
-    let workers = client.snapshot().workers;
+    let workers = client.admin().snapshot().workers;
     let start = |_| Peer::start(Role::Work, 0);
     let mut bare = (0..workers).map(start).collect::<anyhow::Result<Vec<_>>>()?;
     let [ours, bare] = take_turns(

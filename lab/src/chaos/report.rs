@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use comfy_table::{CellAlignment, Table, presets};
-use outboard::Snapshot;
+use outboard::admin::Snapshot;
 use serde::Serialize;
 
 use super::Left;

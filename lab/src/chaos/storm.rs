@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use outboard::{Client, Snapshot};
+use outboard::Client;
+use outboard::admin::Snapshot;
 use tokio::task::JoinSet;
 
 use super::hit::{Hit, Outside};
@@ -163,7 +164,7 @@ impl Storm {
 
     /// Hits any worker that is not stopped already.
     async fn strike(&self, hit: Outside, random: &mut fastrand::Rng, shared: &Shared) -> bool {
-        let workers = self.client.snapshot().per_worker;
+        let workers = self.client.admin().snapshot().per_worker;
         let stopped = shared.stopped().clone();
         let pids: Vec<u32> = workers.iter().map(|worker| worker.pid).collect();
         let moving: Vec<u32> = pids.into_iter().filter(|pid| !stopped.contains(pid)).collect();
@@ -254,7 +255,7 @@ async fn time_below_full(client: Client, shared: Arc<Shared>) -> Duration {
     while !shared.over.load(Relaxed) {
         tokio::time::sleep(SAMPLE).await;
         let now = Instant::now();
-        if !is_full(&client.snapshot(), &shared.stopped()) {
+        if !is_full(&client.admin().snapshot(), &shared.stopped()) {
             below += now - last;
         }
         last = now;

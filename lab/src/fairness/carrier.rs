@@ -98,7 +98,7 @@ impl Carrier {
     pub(super) async fn idle(&self) {
         let Some(client) = &self.client else { return };
         loop {
-            let now = client.snapshot();
+            let now = client.admin().snapshot();
             let up = now.per_worker.iter().filter(|worker| !worker.standby).count();
             if now.running + now.queued == 0 && up >= now.workers {
                 return;

@@ -43,11 +43,12 @@ impl Meter {
 /// The processes that compute, by server.
 fn measure(shared: &Shared) -> [Vec<Used>; 3] {
     let server = |at: usize| shared.pulses[at].pid().and_then(of_process).into_iter().collect();
-    let workers = shared.places.client.snapshot().per_worker.into_iter().filter_map(|worker| {
-        let cpu_time = worker.cpu_time?;
-        let memory_bytes = worker.memory_bytes.unwrap_or(0);
-        Some(Used { pid: worker.pid, cpu_time, memory_bytes })
-    });
+    let workers =
+        shared.places.client.admin().snapshot().per_worker.into_iter().filter_map(|worker| {
+            let cpu_time = worker.cpu_time?;
+            let memory_bytes = worker.memory_bytes.unwrap_or(0);
+            Some(Used { pid: worker.pid, cpu_time, memory_bytes })
+        });
     [server(0), server(1), workers.collect()]
 }
 

@@ -44,7 +44,7 @@ impl Report {
         calibration: Calibration,
         experiments: Vec<Outcome>,
     ) -> Self {
-        let snapshot = client.snapshot();
+        let snapshot = client.admin().snapshot();
         let figures = ClientFigures {
             engine: snapshot.engine,
             workers: snapshot.workers,

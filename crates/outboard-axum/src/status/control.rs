@@ -46,7 +46,9 @@ fn objection(headers: &HeaderMap, uri: &Uri) -> Option<&'static str> {
 pub(super) async fn cancel(State(shown): State<Shown>, Path(task): Path<String>) -> Response {
     match task.parse::<TaskId>() {
         Err(_) => answer(StatusCode::BAD_REQUEST, "that names no task"),
-        Ok(task) if shown.client.cancel_task(task) => answer(StatusCode::OK, "it is cancelled"),
+        Ok(task) if shown.client.admin().cancel_task(task) => {
+            answer(StatusCode::OK, "it is cancelled")
+        }
         Ok(_) => answer(StatusCode::NOT_FOUND, "that task has ended"),
     }
 }
@@ -55,7 +57,7 @@ pub(super) async fn cancel(State(shown): State<Shown>, Path(task): Path<String>)
 pub(super) async fn recycle(State(shown): State<Shown>, Path(worker): Path<String>) -> Response {
     match worker.parse() {
         Err(_) => answer(StatusCode::BAD_REQUEST, "that is no worker's number"),
-        Ok(worker) if shown.client.recycle(worker) => {
+        Ok(worker) if shown.client.admin().recycle(worker) => {
             answer(StatusCode::OK, "another one takes its place as soon as it is ready")
         }
         Ok(_) => answer(StatusCode::NOT_FOUND, "no such worker serves that can be replaced"),

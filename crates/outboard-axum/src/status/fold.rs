@@ -8,7 +8,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use outboard::{Departure, Event, EventKind, Lost, Run, Snapshot, TaskId};
+use outboard::TaskId;
+use outboard::admin::{Event, EventKind, ExitReason, RunUsage, Snapshot};
+use outboard::error::WorkerLoss;
 use serde::Serialize;
 
 use super::view::of::ms;
@@ -153,10 +155,10 @@ impl Fold {
             }
             EventKind::WorkerKilled { worker, task, .. } => self.killed(at, worker, task),
             EventKind::WorkerLost { worker, report, .. } => self.lost(at, worker, &report),
-            EventKind::WorkerLeft { worker, why: Departure::Recycled, .. } => {
+            EventKind::WorkerLeft { worker, why: ExitReason::Recycled, .. } => {
                 self.mark(at, worker, "recycled");
             }
-            EventKind::WorkerLeft { worker, why: Departure::Dismissed, .. } => {
+            EventKind::WorkerLeft { worker, why: ExitReason::Dismissed, .. } => {
                 self.mark(at, worker, "dismissed");
             }
             EventKind::WorkerUp { worker, .. } => self.mark(at, worker, "up"),
@@ -198,7 +200,7 @@ impl Fold {
         self.mark(at, worker, "killed");
     }
 
-    fn lost(&mut self, at: Duration, worker: usize, report: &Lost) {
+    fn lost(&mut self, at: Duration, worker: usize, report: &WorkerLoss) {
         let open = self.open.remove(&worker).filter(|open| open.function == report.task);
         let from = report.run_time.map(|run_time| at.saturating_sub(run_time));
         let from = open.as_ref().map(|open| open.from).or(from);
@@ -273,7 +275,7 @@ impl Fold {
 }
 
 /// When an attempt began and ended, that ended at a time.
-fn span(at: Duration, run: Run) -> Span {
+fn span(at: Duration, run: RunUsage) -> Span {
     (at.saturating_sub(run.run_time), at)
 }
 

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use outboard::{Client, Snapshot};
+use outboard::Client;
+use outboard::admin::Snapshot;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::broadcast;
@@ -175,7 +176,7 @@ impl Reader {
     }
 
     async fn run(mut self) {
-        let mut watch = self.client.watch();
+        let mut watch = self.client.admin().watch();
         let mut ticks = tokio::time::interval(TURN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for turn in 0_u64.. {
@@ -186,7 +187,7 @@ impl Reader {
             ends.for_each(|event| self.fold.add(event));
             self.tell_turn();
             if turn.is_multiple_of(VIEW) {
-                let now = self.client.snapshot();
+                let now = self.client.admin().snapshot();
                 self.fold.sees(&now);
                 self.tell_view(&now);
                 if turn.is_multiple_of(REPORTS) {

@@ -139,7 +139,7 @@ fn without_controls_there_are_no_buttons_for_them() {
         return fetch('status/drain', { method: 'POST', headers: { 'x-outboard-status': '1' } })
             .then(answer => answer.status)";
     assert_eq!(scene.browser.script(refused), 404);
-    assert!(scene.client.snapshot().open);
+    assert!(scene.client.admin().snapshot().open);
     scratch.release();
 }
 
@@ -162,16 +162,16 @@ fn controls_cancel_by_keyboard_and_recycle_by_mouse() {
     scene.browser.wait_for("a worker idles", number);
     scene.browser.click("#workers tr.idle [aria-label^=\"Recycle\"]");
     scene.browser.click("#ask-no");
-    assert_eq!(scene.client.snapshot().restarts.recycled, 0, "it was only asked");
+    assert_eq!(scene.client.admin().snapshot().restarts.recycled, 0, "it was only asked");
     scene.browser.click("#workers tr.idle [aria-label^=\"Recycle\"]");
     scene.browser.click("#ask-yes");
-    let recycled = || scene.client.snapshot().restarts.recycled == 1;
+    let recycled = || scene.client.admin().snapshot().restarts.recycled == 1;
     scene.runtime.block_on(eventually("it is recycled", recycled));
     scene.sees("it is told", "log", "was replaced");
     scene.browser.click("#drain");
     scene.browser.click("#ask-yes");
     scene.sees("it is closed", "state", "closed");
-    assert!(!scene.client.snapshot().open);
+    assert!(!scene.client.admin().snapshot().open);
     scene.browser.assert_no_console_errors();
 }
 

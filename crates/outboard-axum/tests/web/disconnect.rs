@@ -28,7 +28,7 @@ fn a_browser_that_leaves_frees_the_cpu() {
         eventually("its worker is killed", || !lives(worker)).await;
         assert!(!scratch.is_finished());
         assert_eq!(client.submit(|| 7_u8, ()).await.unwrap(), 7);
-        assert_eq!(client.snapshot().cancelled, 1);
+        assert_eq!(client.admin().snapshot().cancelled, 1);
     });
 }
 
@@ -51,8 +51,8 @@ fn a_route_that_finishes_goes_on_without_its_browser() {
         assert_eq!(get(address, "/quick").await.body, "quick");
         scratch.release();
         eventually("the task finishes", || scratch.is_finished()).await;
-        eventually("its result is taken", || client.snapshot().done == 1).await;
-        assert_eq!(client.snapshot().cancelled, 0);
+        eventually("its result is taken", || client.admin().snapshot().done == 1).await;
+        assert_eq!(client.admin().snapshot().cancelled, 0);
         assert_eq!(get(address, "/").await.status, 200, "with a browser that waits as ever");
         let gone = crate::support::receive(send(address, "/panics", "").await).await;
         assert!(gone.is_none(), "a handler that panics gives no answer: {gone:?}");

@@ -90,7 +90,7 @@ fn each_end_is_counted_once_and_under_its_function() {
         };
         assert_eq!((ended("naps", "done"), ended("naps", "timed_out")), (3.0, 1.0));
         assert_eq!((ended("fails", "panicked"), ended("fails", "failed")), (1.0, 0.0));
-        assert_eq!((ended("crashes", "lost"), ended("crashes", "panicked")), (1.0, 0.0));
+        assert_eq!((ended("crashes", "worker_lost"), ended("crashes", "panicked")), (1.0, 0.0));
         let runs =
             |rest: &str| value(&text, &format!("outboard_run_seconds{rest}")).unwrap_or(f64::NAN);
         let naps = "function=\"web::metrics::naps\"";

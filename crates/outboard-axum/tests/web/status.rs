@@ -2,7 +2,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use outboard::{Client, WorkerState};
+use outboard::Client;
+use outboard::admin::WorkerState;
 use outboard_axum::{Status, status, view::View};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -237,7 +238,7 @@ async fn is_watched(client: &Client) -> bool {
     let future = client.submit(answers, 1);
     let id = future.id().unwrap();
     future.await.unwrap();
-    client.story(id).is_some()
+    client.admin().story(id).is_some()
 }
 
 #[test]
@@ -324,7 +325,7 @@ fn without_controls_nothing_can_be_done() {
             let answer = post(address, &format!("/status{path}"), OWN).await;
             assert!(matches!(answer.status, 404 | 405), "{path}: {answer:?}");
         }
-        assert!(client.snapshot().open);
+        assert!(client.admin().snapshot().open);
     });
 }
 
@@ -346,14 +347,14 @@ fn controls_cancel_recycle_and_drain() {
         client.submit(answers, 1).await.unwrap();
         // The worker of the task that was cancelled may still be on its way out.
         let idle = |client: &Client| {
-            let workers = client.snapshot().per_worker.into_iter();
+            let workers = client.admin().snapshot().per_worker.into_iter();
             let mut idle = workers.filter(|worker| worker.state == WorkerState::Idle);
             idle.next().map(|worker| worker.number)
         };
         eventually("a worker serves", || idle(&client).is_some()).await;
         let recycle = format!("/status/recycle/{}", idle(&client).unwrap());
         assert_eq!(post(address, &recycle, OWN).await.status, 200);
-        eventually("it is replaced", || client.snapshot().restarts.recycled == 1).await;
+        eventually("it is replaced", || client.admin().snapshot().restarts.recycled == 1).await;
         assert_eq!(post(address, "/status/recycle/999", OWN).await.status, 404);
         assert_eq!(post(address, "/status/recycle/x", OWN).await.status, 400);
         assert_eq!(post(address, "/status/drain", OWN).await.status, 200);
@@ -388,7 +389,7 @@ fn requests_of_other_sites_are_refused() {
             assert_eq!(answer.header("access-control-allow-origin"), None);
         }
         assert_eq!(get_with(address, "/status/drain", OWN).await.status, 405, "only POST");
-        assert!(client.snapshot().open, "nothing was drained");
+        assert!(client.admin().snapshot().open, "nothing was drained");
         let same = own(&format!("origin: http://{address}"));
         assert_eq!(post(address, "/status/drain", &same).await.status, 200);
     });

@@ -51,7 +51,7 @@ impl Site {
         let _inside = runtime.enter();
         let future = self.client.submit(busy, ());
         let started = async {
-            while self.client.snapshot().running == 0 {
+            while self.client.admin().snapshot().running == 0 {
                 tokio::task::yield_now().await;
             }
         };

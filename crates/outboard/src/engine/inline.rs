@@ -21,7 +21,7 @@ use super::registry::{self, OUTBOARD_0_1_0_ENGINES};
 use super::settings::Settings;
 use super::url::Url;
 use super::{Engine, Flush, Gate, Limits, Pool, Stopped, Work};
-use crate::error::{Error, Lost};
+use crate::error::{Error, WorkerLoss};
 use crate::ids::{SlotId, TaskId};
 use crate::observe::snapshot::WorkerSnapshot;
 use crate::task;
@@ -179,7 +179,8 @@ impl Ended {
     fn work(&self, seat: Option<Seat>) {
         if let Some(Seat { number, slot, received }) = seat.or_else(|| self.enter()) {
             received.into_iter().for_each(|one| self.execute(slot, number, &one));
-            let lost = Lost { worker: number, pid: std::process::id(), ..Lost::default() };
+            let lost =
+                WorkerLoss { worker: number, pid: std::process::id(), ..WorkerLoss::default() };
             self.gate.report(|reports| {
                 reports.gone(&lost, None, true);
                 reports.lost(slot, Vec::new(), None, &lost);

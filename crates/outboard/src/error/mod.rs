@@ -1,4 +1,5 @@
-//! Why a task did not give its result: one [`Error`] with a [`kind`](Error::kind).
+//! Why a task gave no result: one [`Error`] with a [`kind`](Error::kind), and what is
+//! known beyond the kind.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,19 +8,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The report of a worker process that ended.
-pub(crate) mod lost;
+mod kind;
+pub(crate) mod loss;
 
-pub use lost::{Cause, Lost, Shortage};
+pub use kind::ErrorKind;
+pub use loss::{Cause, Shortage, WorkerLoss};
 
-/// Why a task did not give its result.
+/// Why a task gave no result.
 ///
-/// One type for every engine. Ask [`kind`](Error::kind) or a predicate such as
-/// [`is_overloaded`](Error::is_overloaded) what happened; `Display` is one
-/// lower-case line for a log. A task function's own `Err` is its output and
-/// never becomes this type.
+/// Every engine has this one type. [`kind`](Error::kind), or a predicate such as
+/// [`is_overloaded`](Error::is_overloaded), says what happened. `Display` is one
+/// lower-case line for a log. If a task function returns an `Err`, that is its
+/// result and never becomes this type.
 ///
-/// Cloning is cheap: all who wait for a shared task get the same error.
+/// Cloning is cheap: all callers that share a task get the same error.
 ///
 /// # Examples
 ///
@@ -37,43 +39,7 @@ pub use lost::{Cause, Lost, Shortage};
 #[derive(Clone)]
 pub struct Error(Arc<Repr>);
 
-/// What kind of failure an [`Error`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The task function panicked. Its worker lives on.
-    Panicked,
-    /// The Python function raised an exception.
-    Raised,
-    /// The worker process died, or was stopped, while it ran the task.
-    WorkerLost,
-    /// The worker process died for want of memory; [`Lost::shortage`] says of
-    /// what kind.
-    OutOfMemory,
-    /// The same arguments have taken workers down, and are refused for a while;
-    /// see [`quarantine`](crate::LocalBuilder::quarantine).
-    Quarantined,
-    /// The timeout ran out, in the queue or while the task ran.
-    TimedOut,
-    /// The caller no longer wanted the result.
-    Cancelled,
-    /// The queue is full; see [`Error::retry_after`].
-    Overloaded,
-    /// The arguments, or the result, are larger than the engine's bound.
-    TooLarge,
-    /// No worker of this engine knows the function.
-    UnknownTask,
-    /// Arguments or result could not be encoded or decoded.
-    Codec,
-    /// A URL names no engine, or an option of it is wrong.
-    InvalidUrl,
-    /// The engine cannot run tasks: it could not be reached or started.
-    Unavailable,
-    /// The client was drained or shut down, or its runtime ended.
-    Closed,
-}
-
-/// What a panic in a task function said.
+/// A panic of a task function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Panic {
@@ -111,9 +77,9 @@ pub enum Stage {
 pub(crate) enum Repr {
     Panicked(Panic),
     Raised(Exception),
-    WorkerLost(Lost),
-    OutOfMemory(Lost),
-    Quarantined { crashes: u32, left: Duration, lost: Lost },
+    WorkerLost(WorkerLoss),
+    OutOfMemory(WorkerLoss),
+    Quarantined { crashes: u32, left: Duration, lost: WorkerLoss },
     TimedOut { stage: Stage, timeout: Duration },
     Cancelled,
     Overloaded { retry_after: Duration, bound: Bound },
@@ -169,7 +135,7 @@ impl Error {
     }
 
     /// What a task ends with whose worker ended so.
-    pub(crate) fn lost_worker(lost: Lost) -> Self {
+    pub(crate) fn lost_worker(lost: WorkerLoss) -> Self {
         Self::new(match lost.shortage {
             Some(_) => Repr::OutOfMemory(lost),
             None => Repr::WorkerLost(lost),
@@ -229,18 +195,18 @@ impl Error {
         self.kind() == ErrorKind::Raised
     }
 
-    /// Whether the worker died while it ran the task, for another reason than
-    /// want of memory.
+    /// Whether the worker process died while it ran the task. Running out of memory
+    /// is a kind of its own: [`is_out_of_memory`](Self::is_out_of_memory).
     pub fn is_worker_lost(&self) -> bool {
         self.kind() == ErrorKind::WorkerLost
     }
 
-    /// Whether the worker died for want of memory while it ran the task.
+    /// Whether the worker process ran out of memory while it ran the task.
     pub fn is_out_of_memory(&self) -> bool {
         self.kind() == ErrorKind::OutOfMemory
     }
 
-    /// Whether the arguments are refused, because they have taken workers down.
+    /// Whether the arguments are refused because they have killed workers.
     pub fn is_quarantined(&self) -> bool {
         self.kind() == ErrorKind::Quarantined
     }
@@ -285,15 +251,15 @@ impl Error {
         self.kind() == ErrorKind::Closed
     }
 
-    /// When to come back, where the queue was full.
+    /// How long to wait before the next try, if the queue was full; at least 1 ms.
     ///
-    /// Whoever comes back after it, at an unchanged load, is admitted nine times
-    /// in ten: room is kept for two seconds from then on. It is kept for the
-    /// [tenant](crate::Client::tenant), so callers without one compete with each
-    /// other's newcomers if they are late. Not so for the bound in bytes, where
-    /// what comes back may be larger, nor with a queue of fewer places than there
-    /// are workers, nor for callers that would share another's task. At least one
-    /// millisecond.
+    /// At an unchanged load, a caller that comes back then is admitted nine times in ten:
+    /// from that moment room is kept for two seconds. It is kept for the
+    /// [tenant](crate::Client::tenant), so late callers without a tenant compete with
+    /// newcomers.
+    ///
+    /// No room is kept in three cases: the bound was that in bytes, the queue has fewer
+    /// places than there are workers, or the caller would share another one's task.
     pub fn retry_after(&self) -> Option<Duration> {
         match &*self.0 {
             Repr::Overloaded { retry_after, .. } => Some(*retry_after),
@@ -301,7 +267,7 @@ impl Error {
         }
     }
 
-    /// Where the task was when its time ran out.
+    /// Where the task was when its time ran out, if it did.
     pub fn timed_out_in(&self) -> Option<Stage> {
         match &*self.0 {
             Repr::TimedOut { stage, .. } => Some(*stage),
@@ -309,7 +275,7 @@ impl Error {
         }
     }
 
-    /// What the panic said, where the task function panicked.
+    /// Message and place of the panic, if the task function panicked.
     pub fn panic(&self) -> Option<&Panic> {
         match &*self.0 {
             Repr::Panicked(panic) => Some(panic),
@@ -317,7 +283,7 @@ impl Error {
         }
     }
 
-    /// What a Python function raised.
+    /// The exception that the Python function raised, if it did.
     pub fn exception(&self) -> Option<&Exception> {
         match &*self.0 {
             Repr::Raised(exception) => Some(exception),
@@ -325,9 +291,9 @@ impl Error {
         }
     }
 
-    /// How the worker ended, where it was lost or had no memory left; where the
-    /// arguments are quarantined, how the last one ended that had them.
-    pub fn lost(&self) -> Option<&Lost> {
+    /// How the worker process ended, if the task failed because of that. If the
+    /// arguments are quarantined: how the last worker ended that had them.
+    pub fn worker_loss(&self) -> Option<&WorkerLoss> {
         match &*self.0 {
             Repr::WorkerLost(lost) | Repr::OutOfMemory(lost) => Some(lost),
             Repr::Quarantined { lost, .. } => Some(lost),
@@ -353,10 +319,10 @@ impl fmt::Display for Error {
             }
             Repr::Cancelled => f.write_str("task was cancelled"),
             Repr::Overloaded { retry_after, bound } => {
-                write!(f, "queue is full ({bound}); retry after {retry_after:?}")
+                write!(f, "{bound}; retry after {retry_after:?}")
             }
             Repr::TooLarge { what, bytes, limit } => {
-                write!(f, "{what} of {bytes} bytes exceed the limit of {limit} bytes")
+                write!(f, "{what} too large: {bytes} bytes, limit {limit}")
             }
             Repr::UnknownTask { name, advice } => {
                 write!(f, "task function `{name}` is not known here: {advice}")
@@ -417,11 +383,13 @@ impl fmt::Display for Stage {
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tasks(limit) => write!(f, "limit {limit} tasks"),
-            Self::Bytes(limit) => write!(f, "limit {limit} bytes of arguments"),
-            Self::Sharers(limit) => write!(f, "limit {limit} callers that share a task"),
-            Self::Tenant(limit) => write!(f, "limit {limit} tasks of one tenant"),
-            Self::Wait(limit) => write!(f, "limit {limit:?} of predicted wait"),
+            Self::Tasks(limit) => write!(f, "queue is full (limit {limit} tasks)"),
+            Self::Bytes(limit) => write!(f, "queue is full (limit {limit} bytes of arguments)"),
+            Self::Sharers(limit) => {
+                write!(f, "queue is full (limit {limit} callers that share a task)")
+            }
+            Self::Tenant(limit) => write!(f, "queue is full (limit {limit} tasks of one tenant)"),
+            Self::Wait(limit) => write!(f, "overloaded: predicted wait exceeds {limit:?}"),
         }
     }
 }
@@ -448,26 +416,26 @@ mod tests {
 
     #[test]
     fn want_of_memory_is_a_kind_of_its_own_with_the_same_report() {
-        let lost = Lost {
+        let lost = WorkerLoss {
             cause: Some(Cause::Signal(6)),
             shortage: Some(Shortage::Allocation { bytes: Some(512) }),
             task: "pages::render",
-            ..Lost::default()
+            ..WorkerLoss::default()
         };
         let error = Error::lost_worker(lost.clone());
         assert!(error.is_out_of_memory() && !error.is_worker_lost());
-        assert_eq!(error.lost(), Some(&lost));
+        assert_eq!(error.worker_loss(), Some(&lost));
         assert_eq!(
             error.to_string(),
             "a worker ran out of memory in `pages::render`: \
              an allocation of 512 bytes failed, killed by SIGABRT"
         );
-        assert!(Error::lost_worker(Lost::default()).is_worker_lost());
+        assert!(Error::lost_worker(WorkerLoss::default()).is_worker_lost());
     }
 
     #[test]
     fn a_quarantine_says_for_how_long_and_why() {
-        let lost = Lost { cause: Some(Cause::Signal(24)), ..Lost::default() };
+        let lost = WorkerLoss { cause: Some(Cause::Signal(24)), ..WorkerLoss::default() };
         let left = Duration::from_secs(9);
         let error = Error::new(Repr::Quarantined { crashes: 3, left, lost });
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What a web handler holds: submits tasks, with options, to an engine.
+//! The handle of an engine: submits tasks, with options.
 
 use std::any::type_name;
 use std::fmt;
@@ -14,13 +14,10 @@ use crate::engine::registry;
 use crate::engine::settings::Settings;
 use crate::engine::url::Url;
 use crate::error::{Error, Repr};
+use crate::front::admin::Admin;
 use crate::front::builder::LocalBuilder;
 use crate::front::future::TaskFuture;
 use crate::front::map::Map;
-use crate::front::story::Story;
-use crate::front::watch::Watch;
-use crate::ids::TaskId;
-use crate::observe::snapshot::Snapshot;
 use crate::sched::ledger::Options;
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
@@ -36,9 +33,8 @@ const URL_VARIABLE: &str = "OUTBOARD_URL";
 
 /// Submits tasks to an engine.
 ///
-/// A cheap handle: clone it into every handler. Options are set on a derived
-/// client, before the submit, and do not change the client that they are called
-/// on:
+/// A cheap handle: clone it into every handler. An option gives a derived client, and
+/// does not change the one that it is called on:
 ///
 /// ```
 /// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
@@ -72,8 +68,10 @@ impl Client {
         Ok(Self::of((local.connect)(url, Some(settings)).await?))
     }
 
-    /// Worker processes on this machine: as many as there are cores, unless
-    /// the builder is told otherwise. Await the builder to start them.
+    /// Worker processes on this machine.
+    ///
+    /// There are as many as cores, unless the builder says otherwise. Await the builder
+    /// to start them.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), outboard::Error> {
@@ -172,17 +170,17 @@ impl Client {
         Ok(Self::of((engine.connect)(url, None).await?))
     }
 
-    /// Submits a task, which starts at once, and gives the future of its
-    /// result. Two submits, then two awaits, run in parallel.
+    /// Submits a task and gives the future of its result.
     ///
-    /// `f` is a task function of zero to eight arguments. Pass one argument
-    /// bare, several as a tuple, none as `()`. On `local` and `inline` it may
-    /// be a closure that captures nothing.
+    /// The task starts at once: two submits, then two awaits, run in parallel. `f` is a
+    /// task function of zero to eight arguments. Pass one argument bare, several as a
+    /// tuple, none as `()`. On `local` and `inline` it may be a closure that captures
+    /// nothing.
     ///
     /// # Errors
     ///
-    /// Whatever is wrong comes through the future, not from here; see
-    /// [`ErrorKind`](crate::ErrorKind). A full queue is `Overloaded`, at once.
+    /// All errors come through the future; see [`ErrorKind`](crate::ErrorKind). If the
+    /// queue is full, it is `Overloaded` at once.
     ///
     /// # Examples
     ///
@@ -232,12 +230,10 @@ impl Client {
         TaskFuture::new(self.owner.clone(), submitted, |_| Ok(()))
     }
 
-    /// Submits a task for every item, as the queue has room, and gives the
-    /// results in the items' order.
+    /// Submits a task for every item, and gives the results in the items' order.
     ///
-    /// At most 1,024 tasks of one map are under way, so that it leaves room for
-    /// others; a full queue makes it wait instead of failing. Nothing is
-    /// submitted before the map is first polled.
+    /// At most 1,024 tasks of one map are in flight, so that others have room too. If the
+    /// queue is full, the map waits. Nothing is submitted before the map is first polled.
     ///
     /// # Examples
     ///
@@ -260,8 +256,9 @@ impl Client {
         self.owner.gate()
     }
 
-    /// Puts a value where all workers have it, and gives a handle to pass to many
-    /// tasks: each worker is sent the value once, and decodes it once.
+    /// Puts a value where all workers have it, and gives a handle to pass to tasks.
+    ///
+    /// Each worker is sent the value once, and decodes it once.
     /// [`Bytes`](crate::Bytes) are mapped by all of them, without a copy.
     ///
     /// On a cluster the value is uploaded when the first task that names it starts,
@@ -333,49 +330,53 @@ impl Client {
 
     /// Charges tasks to a tenant: a user, a customer, an address.
     ///
-    /// Among tasks of one priority, worker time is shared fairly between the
-    /// tenants that want it, whoever submits more or longer tasks. Submits that
-    /// name no tenant are one tenant. Equal calls of two tenants are never
-    /// coalesced.
+    /// Tenants share the workers' time fairly, however many or long the tasks of one are;
+    /// [priority](Self::priority) goes before. All submits without a tenant are one
+    /// tenant. Equal calls of two tenants are never coalesced.
     #[must_use = "options are set on the client that this returns"]
     pub fn tenant(&self, tenant: impl fmt::Display) -> Self {
         self.with(|options| options.tenant = Some(tenant.to_string().into()))
     }
 
-    /// How large the tenant's share is, compared with others'; 1 by default.
-    /// The weight of its latest submit counts. 0 is taken as 1.
+    /// Sets the tenant's share in relation to others; 1 by default.
+    ///
+    /// The weight of the latest submit counts. 0 is taken as 1.
     #[must_use = "options are set on the client that this returns"]
     pub fn weight(&self, weight: u32) -> Self {
         self.with(|options| options.weight = weight)
     }
 
     /// Runs tasks before all that wait with a lower priority; 0 by default.
-    /// What runs is not interrupted.
+    ///
+    /// Tasks that run are not interrupted.
     #[must_use = "options are set on the client that this returns"]
     pub fn priority(&self, priority: i32) -> Self {
         self.with(|options| options.priority = priority)
     }
 
-    /// Ends tasks that have no result so long after their submit, in the queue
-    /// or while they run, with an error that says which. Spans all attempts.
+    /// Ends tasks that have no result so long after their submit.
+    ///
+    /// It covers the queue and all attempts; the error says
+    /// [where the task was](Error::timed_out_in).
     #[must_use = "options are set on the client that this returns"]
     pub fn timeout(&self, timeout: Duration) -> Self {
         self.with(|options| options.timeout = Some(timeout))
     }
 
-    /// Reruns a task up to so often if it panicked or its worker was lost, for want
-    /// of memory too: another worker starts with all that it may have. Never after a
-    /// timeout, nor when its arguments are [quarantined](LocalBuilder::quarantine)
-    /// by then. By default nothing is rerun.
+    /// Reruns a task up to so often if it panicked, or its worker was lost or ran out of
+    /// memory; by default never.
+    ///
+    /// A task is not rerun after a timeout, nor if its arguments are
+    /// [quarantined](LocalBuilder::quarantine) by then.
     #[must_use = "options are set on the client that this returns"]
     pub fn retries(&self, retries: u32) -> Self {
         self.with(|options| options.retries = retries)
     }
 
-    /// How long a task may go on after it was cancelled or its time ran out, to
-    /// end by itself: it can ask [`cancelled`](crate::cancelled). Its worker is
-    /// killed after that. Without a grace it has 2 ms if it asks, and none if it
-    /// never did.
+    /// Gives a task time to end by itself after it was cancelled or its time ran out.
+    ///
+    /// The task can ask [`cancelled`](crate::cancelled). After the grace its worker is
+    /// killed. By default a task has 2 ms if it has asked, and none if it never did.
     ///
     /// The caller does not wait for it: a future ends at once.
     #[must_use = "options are set on the client that this returns"]
@@ -383,9 +384,10 @@ impl Client {
         self.with(|options| options.grace = Some(grace))
     }
 
-    /// Gives tasks an identity: submits of the same function with the same key
-    /// (and tenant) that are in flight at the same time share one execution,
-    /// whatever their arguments.
+    /// Coalesces tasks: submits of one function with one key share one execution.
+    ///
+    /// That holds while the first of them is in flight, within one tenant, and whatever
+    /// the arguments are.
     #[must_use = "options are set on the client that this returns"]
     pub fn key(&self, key: impl fmt::Display) -> Self {
         self.with(|options| options.key = Some(key.to_string().into()))
@@ -397,91 +399,14 @@ impl Client {
         Self { owner: self.owner.clone(), options: Arc::new(options) }
     }
 
-    /// Has so many workers from now on, for all clones of this client. Those
-    /// that are too many end what they run, and leave.
-    ///
-    /// # Errors
-    ///
-    /// `Unavailable` on a cluster, which has the workers that it has; `Closed` after
-    /// [`shutdown`](Self::shutdown).
-    ///
-    /// # Panics
-    ///
-    /// If it is 0.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn example(client: outboard::Client) -> Result<(), outboard::Error> {
-    /// client.scale(8)?;
-    /// # Ok(()) }
-    /// ```
-    pub fn scale(&self, workers: usize) -> Result<(), Error> {
-        assert!(workers > 0, "at least one worker is needed");
-        self.gate().scale(workers)
+    /// The handle for operators: snapshots, events, workers.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.owner.clone())
     }
 
-    /// Counters at this moment.
-    pub fn snapshot(&self) -> Snapshot {
-        self.gate().snapshot()
-    }
-
-    /// Follows what happens from now on, to all tasks and workers.
+    /// Takes nothing new, and waits until every task has ended.
     ///
-    /// Without a watch no events are made, which costs nothing. With one it is a
-    /// hundred nanoseconds or so for a task, of at most some 30,000 tasks in a second:
-    /// of more, not all are told. `benches/src/bin/watch_cost.rs` measures it. A [`Snapshot`] beside it says what there
-    /// was before; take it after the watch, so that nothing falls between.
-    pub fn watch(&self) -> Watch {
-        Watch::new(self.owner.gate().clone())
-    }
-
-    /// Keeps the last so many events from now on, for all clones of this client, so
-    /// that [`story`](Self::story) can tell them; 0 ends that. By default none are
-    /// kept while there is no [`watch`](Self::watch). An event takes 72 bytes, and
-    /// a task has three or four.
-    pub fn record(&self, events: usize) {
-        self.gate().record(events);
-    }
-
-    /// What happened to one task, event by event, as far as it is still kept.
-    /// `None` if nothing is: nobody watches or [records](Self::record), or it was
-    /// long ago.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
-    /// client.record(10_000);
-    /// let future = client.submit(|n: u64| n + 1, 1);
-    /// let id = future.id();
-    /// future.await?;
-    /// if let Some(story) = id.and_then(|id| client.story(id)) {
-    ///     println!("{story}");
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn story(&self, task: TaskId) -> Option<Story> {
-        Story::of(task, &self.gate().events_since(0, false).0)
-    }
-
-    /// Cancels a task for all who wait for it, as each of them can through its
-    /// [future](TaskFuture::cancel): they get an error of kind `Cancelled`. Whether
-    /// it was there: `false` says that it had ended.
-    pub fn cancel_task(&self, task: TaskId) -> bool {
-        self.gate().cancel_task(task)
-    }
-
-    /// Replaces a worker, by its number in a [`Snapshot`]: another one is started
-    /// first, and takes its place when it is ready; what the old one runs is
-    /// finished. `false` if no worker with that number serves, or its engine cannot
-    /// replace it (threads of `inline`).
-    pub fn recycle(&self, worker: usize) -> bool {
-        self.gate().recycle(worker)
-    }
-
-    /// Takes nothing new, for all clones of this client, and waits until every
-    /// task has ended. Submits from now on are `Closed`.
+    /// It holds for all clones of this client: their submits are `Closed` from now on.
     ///
     /// # Cancel safety
     ///
@@ -490,10 +415,11 @@ impl Client {
         self.gate().drain().await;
     }
 
-    /// Ends the engine, for all clones of this client: every task that has not
-    /// ended is `Closed`, workers are killed, and none is left when this
-    /// returns. (Threads of `inline` cannot be killed: it waits for what they
-    /// run.) [`drain`](Self::drain) first to let tasks finish.
+    /// Ends the engine, for all clones of this client.
+    ///
+    /// Every task that has not ended is `Closed`. Workers are killed, and none is left when
+    /// this returns. Threads of `inline` cannot be killed: it waits until their tasks end.
+    /// To let tasks finish, [`drain`](Self::drain) first.
     ///
     /// # Cancel safety
     ///
@@ -507,7 +433,7 @@ impl Client {
 /// What the notebook's cell shows of its client: engine, workers, cores, memory.
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.snapshot().fmt(f)
+        self.gate().snapshot().fmt(f)
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
+use futures_util::future::TryFutureExt;
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
@@ -19,20 +20,20 @@ use crate::ids::{TaskId, WaiterId};
 use crate::sched::ledger::{Reply, Report};
 use crate::value::payload::Payload;
 
-/// A submitted task's result, to be awaited.
+/// The result of a submitted task, to be awaited.
 ///
-/// The task has been started (or queued) by the submit itself; awaiting only
-/// waits. The output is `Result<T, Error>`, where `T` is exactly what the task
-/// function returns.
+/// The submit itself has started or queued the task; awaiting only waits. The output is
+/// `Result<T, Error>`, where `T` is exactly what the task function returns.
 ///
 /// # Drop
 ///
-/// Dropping the future **cancels** the task: if it has not started it never
-/// will, and if it runs on the `local` engine its worker process is killed and
-/// replaced, so its CPU is free again. Other tasks are not harmed. A web
-/// framework drops a handler's future when the browser leaves, so the work
-/// stops too. Use [`detach`](Self::detach) where it should go on. A task shared
-/// by several futures is cancelled when the last one is dropped.
+/// Dropping the future **cancels** the task. If it has not started, it never will. If it
+/// runs on the `local` engine, its worker process is killed and replaced, so its CPU is
+/// free again. Other tasks are not harmed.
+///
+/// A web framework drops a handler's future when the browser leaves, so the work stops
+/// too; use [`detach`](Self::detach) where it should go on. A task that several futures
+/// share is cancelled when the last one is dropped.
 ///
 /// Cancelling is a race: the task may end before the cancel reaches it, and
 /// may then have had its effects.
@@ -97,8 +98,10 @@ impl<T> TaskFuture<T> {
         Self { id, state, decode }
     }
 
-    /// The task's name in events, stories and snapshots; `None` if the submit was
-    /// refused, so that there is no task. Futures that share a task have the same.
+    /// The task's name in events, stories and snapshots.
+    ///
+    /// `None` if the submit was refused, so that there is no task. Futures that share a
+    /// task have the same.
     pub fn id(&self) -> Option<TaskId> {
         self.id
     }
@@ -114,11 +117,10 @@ impl<T> TaskFuture<T> {
         }
     }
 
-    /// Lets the task go on without anyone waiting for it ("fire and forget").
+    /// Lets the task go on without a caller that waits ("fire and forget").
     ///
-    /// It still ends with the engine: with
-    /// [`shutdown`](crate::Client::shutdown), and with this process. An error
-    /// is not seen by anyone.
+    /// It still ends with the engine: at a [`shutdown`](crate::Client::shutdown), and with
+    /// this process. Nobody sees an error.
     pub fn detach(mut self) {
         self.state = State::Taken;
     }
@@ -154,12 +156,17 @@ impl<T> TaskFuture<T> {
         Poll::Ready(result)
     }
 
-    /// Waits until the task has ended, and keeps its result.
-    fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Waits until the task has ended, and keeps its result; gives whether it failed.
+    fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         if let State::Pending { .. } = &self.state {
             self.state = State::finished(ready!(self.poll_reply(context)));
         }
-        Poll::Ready(())
+        Poll::Ready(matches!(&self.state, State::Finished(result) if result.is_err()))
+    }
+
+    /// Whether there is no result yet.
+    fn is_pending(&self) -> bool {
+        matches!(&self.state, State::Pending { receiver, .. } if receiver.is_empty())
     }
 
     /// Awaits the encoded result.
@@ -267,18 +274,15 @@ fn gone() -> Error {
 pub async fn gather<T: DeserializeOwned>(
     futures: impl IntoIterator<Item = TaskFuture<T>>,
 ) -> Result<Vec<T>, Error> {
-    let mut pending: FuturesUnordered<_> = (futures.into_iter().enumerate())
-        .map(|(index, future)| async move { (index, future.await) })
+    let pending: FuturesUnordered<_> = (futures.into_iter().enumerate())
+        .map(|(index, future)| future.map_ok(move |result| (index, result)))
         .collect();
-    let mut results: Vec<Option<T>> = Vec::new();
-    results.resize_with(pending.len(), || None);
-    while let Some((index, result)) = pending.next().await {
-        results[index] = Some(result?);
-    }
-    Ok(results.into_iter().flatten().collect())
+    let mut results: Vec<_> = pending.try_collect().await?;
+    results.sort_unstable_by_key(|(index, _)| *index);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
-/// The results of the futures as they come, in the order in which they come.
+/// The results of the futures, each as soon as it is there.
 ///
 /// Dropping the stream cancels what has not ended.
 pub fn as_completed<T: DeserializeOwned>(
@@ -329,7 +333,7 @@ pub enum When {
     AllCompleted,
 }
 
-/// What [`wait`] found: the futures it was given, sorted by whether they ended.
+/// The futures that [`wait`] was given, by whether their tasks have ended.
 #[derive(Debug)]
 #[must_use = "dropping the futures cancels the tasks that have not ended"]
 pub struct Waited<T> {
@@ -339,10 +343,11 @@ pub struct Waited<T> {
     pub pending: Vec<TaskFuture<T>>,
 }
 
-/// Waits until one or all of the futures have ended, at most for `timeout`,
-/// and gives them back, each group in the order they came in.
+/// Waits until one or all of the futures have ended, at most for `timeout`.
 ///
-/// The timeout ends the waiting, not the tasks. `None` waits without limit.
+/// It gives the futures back, those that ended and those that did not, each in the order
+/// in which they came. The timeout ends the waiting, not the tasks. `None` waits without
+/// limit.
 ///
 /// # Cancel safety
 ///
@@ -356,15 +361,15 @@ pub async fn wait<T>(
     when: When,
     timeout: Option<Duration>,
 ) -> Waited<T> {
-    let futures: Vec<_> = futures.into_iter().collect();
-    let mut waits: FuturesUnordered<_> = (futures.into_iter().enumerate())
-        .map(|(index, future)| Ending { index, future: Some(future) })
+    let mut futures: Vec<_> = futures.into_iter().collect();
+    // The last one first: when this is dropped, what waits is cancelled before what runs,
+    // and does not start in its place.
+    futures.reverse();
+    let mut waits: FuturesUnordered<_> = (futures.iter_mut())
+        .map(|future| poll_fn(move |context| future.poll_finished(context)))
         .collect();
-    let mut ended = Vec::new();
     let waiting = async {
-        while let Some(one) = waits.next().await {
-            let failed = matches!(&one.1.state, State::Finished(result) if result.is_err());
-            ended.push(one);
+        while let Some(failed) = waits.next().await {
             match when {
                 When::FirstCompleted => return,
                 When::FirstError if failed => return,
@@ -376,37 +381,7 @@ pub async fn wait<T>(
         None => waiting.await,
         Some(timeout) => drop(tokio::time::timeout(timeout, waiting).await),
     }
-    Waited {
-        done: in_order(ended),
-        pending: in_order(waits.into_iter().filter_map(Ending::into_inner)),
-    }
-}
-
-/// Gives a future back when its task has ended.
-struct Ending<T> {
-    index: usize,
-    future: Option<TaskFuture<T>>,
-}
-
-impl<T> Ending<T> {
-    fn into_inner(self) -> Option<(usize, TaskFuture<T>)> {
-        self.future.map(|future| (self.index, future))
-    }
-}
-
-impl<T> Future for Ending<T> {
-    type Output = (usize, TaskFuture<T>);
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let future = this.future.as_mut().expect("not polled after it was ready");
-        ready!(future.poll_finished(context));
-        Poll::Ready((this.index, this.future.take().expect("as above")))
-    }
-}
-
-fn in_order<T>(futures: impl IntoIterator<Item = (usize, TaskFuture<T>)>) -> Vec<TaskFuture<T>> {
-    let mut futures: Vec<_> = futures.into_iter().collect();
-    futures.sort_unstable_by_key(|(index, _)| *index);
-    futures.into_iter().map(|(_, future)| future).collect()
+    drop(waits);
+    let (pending, done) = futures.into_iter().rev().partition(TaskFuture::is_pending);
+    Waited { done, pending }
 }

@@ -13,7 +13,7 @@ use crate::task;
 ///
 /// With the feature `dask`, and `OUTBOARD_WORKER=dask://host:port` in the
 /// environment, the process works for that cluster instead, and never returns
-/// either: see [`ClusterWorker`](crate::ClusterWorker).
+/// either: see [`ClusterWorker`](crate::dask::ClusterWorker).
 ///
 /// # Panics
 ///

@@ -13,8 +13,9 @@ use crate::front::client::Client;
 use crate::front::future::TaskFuture;
 use crate::task::function::TaskFunction;
 
-/// The tasks of one [`Client::map`]: a stream of results in the order of the
-/// arguments. Dropping it cancels what has not ended.
+/// The tasks of one [`Client::map`]: a stream of results in the order of the arguments.
+///
+/// Dropping it cancels the tasks that have not ended.
 #[must_use = "a map submits nothing before it is polled"]
 pub struct Map<F: TaskFunction<M>, M, I> {
     client: Client,

@@ -1,5 +1,6 @@
 //! What a handler types: the client, its options, futures, and what comes of them.
 
+pub mod admin;
 pub(crate) mod builder;
 pub(crate) mod client;
 pub(crate) mod future;

@@ -7,17 +7,18 @@ use crate::ids::TaskId;
 use crate::observe::event::{Event, EventKind};
 use crate::observe::record::Excerpt;
 
-/// What happened to one task, from
-/// [`Client::story`](crate::Client::story); `Display` has a line for each event.
+/// What happened to one task, from [`Admin::story`](crate::admin::Admin::story).
+///
+/// `Display` has a line for each event.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Story {
     /// The task.
     pub task: TaskId,
-    /// Its events that are still kept, the oldest first; and those of a worker
-    /// that was lost with it.
+    /// The events of the task that are still kept, the oldest first. If its worker was
+    /// lost while it ran the task, that event is among them.
     pub events: Vec<Event>,
-    /// Whether the beginning is there, and not forgotten already.
+    /// Whether the beginning is still kept.
     pub whole: bool,
 }
 

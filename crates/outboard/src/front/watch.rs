@@ -1,4 +1,4 @@
-//! Follows what happens, live or afterwards, at the reader's own pace.
+//! Follows events, live or afterwards, at the reader's own pace.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,26 +13,27 @@ use crate::observe::record::Excerpt;
 const PERIOD: Duration = Duration::from_millis(50);
 
 /// Follows what happens to tasks and workers, made by
-/// [`Client::watch`](crate::Client::watch).
+/// [`Admin::watch`](crate::admin::Admin::watch).
 ///
 /// Nobody waits for a watch: one that is too slow loses the oldest events, and
-/// is told how many. Nor do tasks pay much for one: of more than 100,000 events of
-/// tasks in a second, those beyond are counted and not told, unless
-/// [`Client::record`](crate::Client::record) wants them all. After a gap, a
-/// [`Snapshot`](crate::Snapshot) says what there is now. Several watches share the events that are kept, 32,768 of
-/// them or some hundred more, about 2.5 MB; without a watch there are none, and
-/// none are made.
+/// [`Batch::dropped`] says how many. After a gap, a [`Snapshot`](crate::admin::Snapshot)
+/// says how things are now.
+///
+/// Nor do tasks pay much for it. Above 100,000 events of tasks in a second, the rest is
+/// counted and not told, unless [`Admin::record`](crate::admin::Admin::record) asked for
+/// all. All watches share one buffer of about 32,768 events, or 2.5 MB. Without a watch
+/// no events are recorded.
 ///
 /// # Drop
 ///
 /// With the last watch the recording ends, unless
-/// [`Client::record`](crate::Client::record) asked for it.
+/// [`Admin::record`](crate::admin::Admin::record) asked for it.
 ///
 /// # Examples
 ///
 /// ```
 /// # async fn example(client: outboard::Client) {
-/// let mut watch = client.watch();
+/// let mut watch = client.admin().watch();
 /// while let Some(batch) = watch.next().await {
 ///     if batch.dropped() > 0 {
 ///         println!("{} events were lost: too slow", batch.dropped());
@@ -132,10 +133,11 @@ impl Batch {
         self.0.iter()
     }
 
-    /// What is enough to draw what ran, and quicker than all events: at most `most` of
-    /// the ends of tasks that gave a result, evenly spread, and everything that is
-    /// rare. Also how many ends each of those stands for: if it is 1, starts are there
-    /// as well.
+    /// Enough events to draw what ran, which is quicker than all events.
+    ///
+    /// Of the ends of tasks that gave a result it has at most `most`, evenly spread, and
+    /// of everything that is rare all. The number says how many ends each of those stands
+    /// for; if it is 1, the starts are there as well.
     pub fn ends(&self, most: usize) -> (usize, impl Iterator<Item = Event>) {
         self.0.ends(most)
     }

@@ -1,11 +1,10 @@
-//! What happens to tasks and workers, one event each: for pages, terminals and
-//! stories.
+//! Events of tasks and workers: for pages, terminals and stories.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, Lost};
+use crate::error::{Error, WorkerLoss};
 use crate::ids::TaskId;
 
 /// Something that happened, and when. It never holds arguments or results.
@@ -13,7 +12,7 @@ use crate::ids::TaskId;
 #[non_exhaustive]
 pub struct Event {
     /// Time since the engine was started: the clock of
-    /// [`Snapshot::uptime`](crate::Snapshot::uptime).
+    /// [`Snapshot::uptime`](crate::admin::Snapshot::uptime).
     pub at: Duration,
     /// What happened.
     pub kind: EventKind,
@@ -21,14 +20,13 @@ pub struct Event {
 
 /// What happened to a task or to a worker.
 ///
-/// The life of a task is `Taken`, `Started`, `Ended`; between them, where that
-/// was so, it is `Ahead`, `TakenBack`, `Retried`, `Joined` or `Left`. A task that
-/// is stopped while it runs is `Ended` at once, and its worker is `Freed` or
-/// `WorkerKilled` when it has let go.
+/// The life of a task is `Taken`, `Started`, `Ended`; between them there may be `Ahead`,
+/// `TakenBack`, `Retried`, `Joined` and `Left`. A task that is stopped while it runs is
+/// `Ended` at once; `Freed` or `WorkerKilled` follows when its worker is free of it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// A submit was taken, as a new task.
+    /// A submit was accepted as a new task.
     #[non_exhaustive]
     Taken {
         /// The task.
@@ -41,7 +39,7 @@ pub enum EventKind {
         priority: i32,
         /// How many bytes its encoded arguments have.
         argument_bytes: usize,
-        /// How many tasks waited when it came, of all tenants and priorities.
+        /// How many tasks were in the queue before, of all tenants and priorities.
         waiting: usize,
     },
     /// A submit shares the task of an earlier one, with the same key.
@@ -50,7 +48,7 @@ pub enum EventKind {
         /// The task.
         task: TaskId,
     },
-    /// A submit was refused: a bound was met, or workers died of its arguments.
+    /// A submit was refused: the queue is full, or its arguments are quarantined.
     #[non_exhaustive]
     Refused {
         /// The task function's name.
@@ -76,9 +74,10 @@ pub enum EventKind {
         /// The task.
         task: TaskId,
     },
-    /// A worker turned to a task. It is the server's own knowledge of that, some
-    /// microseconds off; the run time in `Ended` is by the worker's clock. A task
-    /// that was sent ahead and ended within microseconds may have none.
+    /// A worker started a task, as the server saw it: some microseconds off.
+    ///
+    /// The run time in `Ended` is by the worker's clock. A task that was sent ahead and
+    /// ended within microseconds may have no such event.
     #[non_exhaustive]
     Started {
         /// The task.
@@ -90,7 +89,7 @@ pub enum EventKind {
         /// The worker's number.
         worker: usize,
     },
-    /// One of those who share a task left it; it goes on for the others.
+    /// One of the callers that share a task left it; it goes on for the others.
     #[non_exhaustive]
     Left {
         /// The task.
@@ -108,9 +107,9 @@ pub enum EventKind {
         /// Why it failed.
         error: Error,
         /// What it used, unless its worker was lost.
-        run: Option<Run>,
+        run: Option<RunUsage>,
     },
-    /// A task ended, and whoever waits for it was told how.
+    /// A task ended, and its callers were told how.
     #[non_exhaustive]
     Ended {
         /// The task.
@@ -119,23 +118,22 @@ pub enum EventKind {
         attempt: u32,
         /// The task function's name.
         function: &'static str,
-        /// Why there is no result; `None` if there is one. A caller that cancelled
-        /// and a timeout are errors too: see [`Error::kind`].
+        /// Why there is no result; `None` if there is one. A cancel and a timeout are
+        /// errors too: see [`Error::kind`].
         error: Option<Error>,
-        /// What of the time from submit to the end was not the run time below: in
-        /// the queue, in earlier attempts, to the worker and back.
+        /// The time from submit to the end without the run time below: in the queue, in
+        /// earlier attempts, to the worker and back.
         queue_time: Duration,
         /// What its last attempt used, if it ran to its end.
-        run: Option<Run>,
+        run: Option<RunUsage>,
     },
-    /// A worker is through with an attempt that nobody waits for any more: it ran
-    /// to its end after it was cancelled or its time ran out.
+    /// A worker finished an attempt that was cancelled, or whose time had run out.
     #[non_exhaustive]
     Freed {
         /// The task.
         task: TaskId,
         /// What the attempt used.
-        run: Run,
+        run: RunUsage,
     },
     /// A worker is ready. It stands by until it serves.
     #[non_exhaustive]
@@ -147,13 +145,13 @@ pub enum EventKind {
         /// How long it took from its start.
         took: Duration,
     },
-    /// A worker gets tasks from now on.
+    /// A worker serves: it gets tasks from now on.
     #[non_exhaustive]
     WorkerServes {
         /// The worker's number.
         worker: usize,
     },
-    /// A worker that served stands by, for there are too many.
+    /// A worker that served stands by, because there are too many.
     #[non_exhaustive]
     WorkerStandsBy {
         /// The worker's number.
@@ -165,9 +163,9 @@ pub enum EventKind {
         /// The worker's number.
         worker: usize,
         /// Why.
-        why: Worn,
+        why: RecycleReason,
     },
-    /// A worker is killed, because nobody wants the task that it executes.
+    /// A worker is killed, because its task was cancelled or timed out.
     #[non_exhaustive]
     WorkerKilled {
         /// The worker's number.
@@ -175,16 +173,16 @@ pub enum EventKind {
         /// The task, which was `Ended` before.
         task: TaskId,
     },
-    /// A worker's process crashed, or did something that it was killed for.
+    /// A worker's process crashed, or was killed for a fault of its own.
     #[non_exhaustive]
     WorkerLost {
         /// The worker's number.
         worker: usize,
-        /// All that is known of it.
-        report: Arc<Lost>,
+        /// How it ended, and what it was doing.
+        report: Arc<WorkerLoss>,
     },
-    /// A worker's process has ended as it should: it was killed for a task,
-    /// recycled, or not needed any more.
+    /// A worker's process has ended without a fault: it was killed for its task, recycled,
+    /// or not needed any more.
     #[non_exhaustive]
     WorkerLeft {
         /// The worker's number.
@@ -192,14 +190,14 @@ pub enum EventKind {
         /// The process that it was.
         pid: u32,
         /// Why.
-        why: Departure,
+        why: ExitReason,
     },
 }
 
-/// What one attempt used.
+/// The resources that one attempt used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Run {
+pub struct RunUsage {
     /// The number of the worker that executed it.
     pub worker: usize,
     /// From its start to its end, by the worker's clock.
@@ -214,24 +212,24 @@ pub struct Run {
 /// Why a worker is to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Worn {
-    /// It has executed so many tasks as it may.
+pub enum RecycleReason {
+    /// It has executed as many tasks as it may.
     Tasks,
     /// It is too old.
     Age,
     /// It has more resident memory than it may.
     Memory,
-    /// [`Client::recycle`](crate::Client::recycle) asked for it.
+    /// [`Admin::recycle`](crate::admin::Admin::recycle) asked for it.
     Asked,
 }
 
-/// Why a worker's process ended as it should.
+/// Why a worker's process ended without a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Departure {
-    /// It was killed, because nobody wanted the task that it executed.
+pub enum ExitReason {
+    /// It was killed, because its task was cancelled or timed out.
     Killed,
-    /// It was worn, and another one has taken its place.
+    /// It was to be replaced, and another one has taken its place.
     Recycled,
     /// It is not needed any more: there are enough, or the engine ends.
     Dismissed,
@@ -340,7 +338,7 @@ fn ended(
     task: TaskId,
     error: &Option<Error>,
     queue_time: Duration,
-    run: &Option<Run>,
+    run: &Option<RunUsage>,
 ) -> fmt::Result {
     write!(f, ": {task}")?;
     if let Some(error) = error {

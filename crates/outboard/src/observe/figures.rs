@@ -12,7 +12,7 @@ use crate::observe::histogram::{Counts, Histogram};
 use crate::task::outcome::Usage;
 use crate::task::registry::Function;
 
-/// What the tasks of one task function, or of one tenant, cost so far.
+/// The counts and costs of the tasks of one function, or of one tenant.
 ///
 /// Sums are over all tasks that gave a result; failed ones have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,14 +28,14 @@ pub struct Figures {
     pub panicked: u64,
     /// Those of them whose worker was lost.
     pub lost: u64,
-    /// Waiters that left before the result.
+    /// Callers that left before the result.
     pub cancelled: u64,
-    /// Waiters whose time ran out.
+    /// Callers whose time ran out.
     pub timed_out: u64,
-    /// Submits that were refused because a bound was met, or their arguments are
+    /// Submits that were refused: the queue was full, or their arguments are
     /// quarantined.
     pub refused: u64,
-    /// The sum of the time that was not run time, as in
+    /// The sum of the times that were not run time, as in
     /// [`Report::queue_time`](crate::Report::queue_time).
     pub queue_time: Duration,
     /// The longest of these.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::ids::TaskId;
-use crate::observe::event::{Event, EventKind, Run};
+use crate::observe::event::{Event, EventKind, RunUsage};
 use crate::task::outcome::Usage;
 use crate::task::registry::Function;
 
@@ -363,7 +363,7 @@ impl From<Fact> for EventKind {
                     function: function.name,
                     error,
                     queue_time: Duration::from_nanos(queue_ns),
-                    run: (worker > 0).then(|| Run::from((usage, worker as usize))),
+                    run: (worker > 0).then(|| RunUsage::from((usage, worker as usize))),
                 }
             }
             Fact::Other(kind) => *kind,

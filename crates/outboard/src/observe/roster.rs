@@ -1,5 +1,4 @@
-//! Who came and went among the workers, how often and why, and the last reports
-//! of crashes and panics.
+//! How often workers were replaced and why, and the last reports of crashes and panics.
 //!
 //! Pure. What is kept does not grow: one row for each worker's number, and the
 //! last [`REPORTS`] reports of each kind.
@@ -8,9 +7,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Lost, Panic};
+use crate::error::{Panic, WorkerLoss};
 use crate::ids::TaskId;
-use crate::observe::event::{Departure, Worn};
+use crate::observe::event::{ExitReason, RecycleReason};
 
 /// How many reports of each kind are kept.
 const REPORTS: usize = 16;
@@ -22,11 +21,11 @@ const ROWS: usize = 1_024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restarts {
-    /// It was killed for a task that nobody wanted.
+    /// It was killed, because its task was cancelled or timed out.
     pub killed: u64,
-    /// It crashed, or did something that it was killed for.
+    /// It crashed, or was killed for a fault of its own.
     pub lost: u64,
-    /// It was worn.
+    /// It was recycled: after so many tasks, at an age, for its memory, or when asked.
     pub recycled: u64,
     /// It was not needed any more.
     pub dismissed: u64,
@@ -38,9 +37,9 @@ pub struct Restarts {
 pub struct CrashReport {
     /// Time since the engine was started.
     pub at: Duration,
-    /// All that is known: the signal or exit code, the last lines of stderr,
-    /// memory, and the task that it had.
-    pub lost: Arc<Lost>,
+    /// How it ended and what it was doing: the signal or exit code, the last lines of
+    /// stderr, memory, and its task.
+    pub loss: Arc<WorkerLoss>,
 }
 
 /// A panic of a task.
@@ -72,7 +71,7 @@ pub(crate) struct Roster {
 struct Row {
     restarts: Restarts,
     /// Why the process that it has now is to be replaced.
-    worn: Option<Worn>,
+    worn: Option<RecycleReason>,
     /// It was killed for a task.
     killed: bool,
 }
@@ -83,12 +82,12 @@ impl Restarts {
         self.killed + self.lost + self.recycled + self.dismissed
     }
 
-    fn count(&mut self, why: Option<Departure>) {
+    fn count(&mut self, why: Option<ExitReason>) {
         *match why {
             None => &mut self.lost,
-            Some(Departure::Killed) => &mut self.killed,
-            Some(Departure::Recycled) => &mut self.recycled,
-            Some(Departure::Dismissed) => &mut self.dismissed,
+            Some(ExitReason::Killed) => &mut self.killed,
+            Some(ExitReason::Recycled) => &mut self.recycled,
+            Some(ExitReason::Dismissed) => &mut self.dismissed,
         } += 1;
     }
 }
@@ -105,13 +104,13 @@ impl Roster {
     }
 
     /// How often a worker was replaced, and whether it is to be.
-    pub(crate) fn of(&self, worker: usize) -> (Restarts, Option<Worn>) {
+    pub(crate) fn of(&self, worker: usize) -> (Restarts, Option<RecycleReason>) {
         let row = self.rows.get(worker).copied().unwrap_or_default();
         (row.restarts, row.worn)
     }
 
     /// A worker is to be replaced.
-    pub(crate) fn worn(&mut self, worker: usize, why: Worn) {
+    pub(crate) fn worn(&mut self, worker: usize, why: RecycleReason) {
         if let Some(row) = self.row(worker) {
             row.worn = Some(why);
         }
@@ -125,27 +124,27 @@ impl Roster {
     }
 
     /// A process has ended that had no business to.
-    pub(crate) fn lost(&mut self, at: Duration, lost: Arc<Lost>) {
+    pub(crate) fn lost(&mut self, at: Duration, lost: Arc<WorkerLoss>) {
         self.count(lost.worker, None);
-        self.crashes.push_back(CrashReport { at, lost });
+        self.crashes.push_back(CrashReport { at, loss: lost });
         if self.crashes.len() > REPORTS {
             self.crashes.pop_front();
         }
     }
 
     /// A process has ended as it should; gives why.
-    pub(crate) fn left(&mut self, worker: usize) -> Departure {
+    pub(crate) fn left(&mut self, worker: usize) -> ExitReason {
         let row = self.row(worker).copied().unwrap_or_default();
         let why = match row {
-            Row { killed: true, .. } => Departure::Killed,
-            Row { worn: Some(_), .. } => Departure::Recycled,
-            _ => Departure::Dismissed,
+            Row { killed: true, .. } => ExitReason::Killed,
+            Row { worn: Some(_), .. } => ExitReason::Recycled,
+            _ => ExitReason::Dismissed,
         };
         self.count(worker, Some(why));
         why
     }
 
-    fn count(&mut self, worker: usize, why: Option<Departure>) {
+    fn count(&mut self, worker: usize, why: Option<ExitReason>) {
         self.total.count(why);
         if let Some(row) = self.row(worker) {
             row.restarts.count(why);
@@ -169,13 +168,13 @@ mod tests {
     #[test]
     fn each_end_has_its_reason_and_the_next_process_starts_afresh() {
         let mut roster = Roster::default();
-        roster.worn(1, Worn::Age);
-        assert_eq!(roster.of(1).1, Some(Worn::Age));
-        assert_eq!(roster.left(1), Departure::Recycled);
-        assert_eq!(roster.left(1), Departure::Dismissed);
+        roster.worn(1, RecycleReason::Age);
+        assert_eq!(roster.of(1).1, Some(RecycleReason::Age));
+        assert_eq!(roster.left(1), ExitReason::Recycled);
+        assert_eq!(roster.left(1), ExitReason::Dismissed);
         roster.killed(1);
-        assert_eq!(roster.left(1), Departure::Killed);
-        roster.lost(Duration::ZERO, Arc::new(Lost { worker: 1, ..Lost::default() }));
+        assert_eq!(roster.left(1), ExitReason::Killed);
+        roster.lost(Duration::ZERO, Arc::new(WorkerLoss { worker: 1, ..WorkerLoss::default() }));
         let once = Restarts { killed: 1, lost: 1, recycled: 1, dismissed: 1 };
         assert_eq!((roster.of(1), roster.total), ((once, None), once));
         assert_eq!(once.all(), 4);
@@ -185,11 +184,11 @@ mod tests {
     fn what_is_kept_does_not_grow() {
         let mut roster = Roster::default();
         for worker in 0..10 * ROWS {
-            roster.lost(Duration::ZERO, Arc::new(Lost { worker, ..Lost::default() }));
+            roster.lost(Duration::ZERO, Arc::new(WorkerLoss { worker, ..WorkerLoss::default() }));
         }
         assert!(roster.rows.len() <= ROWS);
         assert_eq!(roster.crashes.len(), REPORTS);
-        assert_eq!(roster.crashes.back().map(|crash| crash.lost.worker), Some(10 * ROWS - 1));
+        assert_eq!(roster.crashes.back().map(|crash| crash.loss.worker), Some(10 * ROWS - 1));
         assert_eq!(roster.total.lost, 10 * ROWS as u64);
     }
 }

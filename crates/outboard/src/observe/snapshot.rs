@@ -1,22 +1,22 @@
-//! Counters at one moment, for pages and the command line.
+//! The state of an engine at one moment, for pages and the command line.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::ids::TaskId;
-use crate::observe::event::Worn;
+use crate::observe::event::RecycleReason;
 use crate::observe::figures::{FunctionSnapshot, TenantSnapshot};
 use crate::observe::roster::{CrashReport, PanicReport, Restarts};
 use crate::task::cgroup::OwnGroups;
 
-/// What a client and its engine were doing at one moment.
+/// The state of an engine at one moment: tasks, workers, the queue, counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The engine's name: `local`, `inline` or `dask`.
     pub engine: &'static str,
     /// Time since the engine was started: the clock of
-    /// [`Event::at`](crate::Event::at).
+    /// [`Event::at`](crate::admin::Event::at).
     pub uptime: Duration,
     /// Whether tasks are taken: it was not drained or shut down, and workers can
     /// be started.
@@ -33,8 +33,7 @@ pub struct Snapshot {
     pub queued: usize,
     /// How many tasks may wait.
     pub queue_limit: usize,
-    /// How long all tasks that wait need to start, at the speed measured of late
-    /// and with what runs now.
+    /// How long the queue needs until its last task starts, at the speed measured of late.
     pub predicted_wait: Duration,
     /// Tasks that a worker has, running or next in line there.
     pub running: usize,
@@ -46,11 +45,11 @@ pub struct Snapshot {
     pub done: u64,
     /// Tasks that ended with an error of their own: panicked, lost, closed.
     pub failed: u64,
-    /// Waiters that left before the result.
+    /// Callers that left before the result.
     pub cancelled: u64,
-    /// Waiters whose time ran out.
+    /// Callers whose time ran out.
     pub timed_out: u64,
-    /// Submits that were refused because a bound was met, or their arguments are
+    /// Submits that were refused: the queue was full, or their arguments are
     /// quarantined.
     pub refused: u64,
     /// How often workers' processes came to an end, and why.
@@ -93,8 +92,8 @@ pub enum WorkerState {
     Idle,
     /// It executes a task.
     Busy,
-    /// It executes a task that nobody wants any more, and is asked or about to be
-    /// killed.
+    /// It executes a task that was cancelled or timed out; it was asked to stop, or is
+    /// about to be killed.
     Stopping,
     /// It is ready to take the place of another one.
     Standby,
@@ -134,7 +133,7 @@ pub struct WorkerSnapshot {
     pub standby: bool,
     /// What it does.
     pub state: WorkerState,
-    /// The task that it executes, unless nobody wants that any more.
+    /// The task that it executes, unless that was cancelled or timed out.
     pub task: Option<CurrentTask>,
     /// Tasks that were sent ahead to it.
     pub next_in_line: usize,
@@ -144,7 +143,7 @@ pub struct WorkerSnapshot {
     /// a thread.
     pub cpu_time: Option<Duration>,
     /// Why it is to be replaced, if it is.
-    pub worn: Option<Worn>,
+    pub worn: Option<RecycleReason>,
     /// How often this worker's process came to an end, and why.
     pub restarts: Restarts,
 }

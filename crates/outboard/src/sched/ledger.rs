@@ -32,7 +32,7 @@ use slab::Slab;
 
 use crate::error::{Bound, Error, Repr, Stage};
 use crate::ids::{SlotId, Tagged, TaskId, TenantId, WaiterId};
-use crate::observe::event::{EventKind, Run};
+use crate::observe::event::{EventKind, RunUsage};
 use crate::observe::figures::{Book, Sums};
 use crate::observe::record::{Record, tell};
 use crate::sched::admission::Part;
@@ -531,7 +531,7 @@ impl<W> Ledger<W> {
         let attempt = task.attempt;
         task.retries -= 1;
         task.attempt += 1;
-        let run = used.map(Run::from);
+        let run = used.map(RunUsage::from);
         tell(&mut self.record, || EventKind::Retried { task: id, attempt, error, run });
         self.waits_again(id)
     }

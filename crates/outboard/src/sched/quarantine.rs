@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Lost, Repr};
+use crate::error::{Error, Repr, WorkerLoss};
 use crate::task::registry::Function;
 use crate::value::payload::Payload;
 
@@ -67,7 +67,7 @@ struct Suspect {
     args: Payload,
     crashes: u32,
     last: Instant,
-    lost: Lost,
+    lost: WorkerLoss,
 }
 
 impl Quarantine {
@@ -81,7 +81,7 @@ impl Quarantine {
         now: Instant,
         function: &Function,
         args: &Payload,
-        lost: &Lost,
+        lost: &WorkerLoss,
     ) -> bool {
         self.forget(now);
         if args.len() > MOST_BYTES {
@@ -187,7 +187,7 @@ mod tests {
         }
 
         fn crash_shared(&mut self, args: &Payload) -> bool {
-            let lost = Lost { attempt: 7, ..Lost::default() };
+            let lost = WorkerLoss { attempt: 7, ..WorkerLoss::default() };
             let refused = self.quarantine.crashed(self.now, self.function, args, &lost);
             self.quarantine.check_invariants();
             refused
@@ -211,7 +211,7 @@ mod tests {
         case.now += SECOND;
         let error = case.refuses(b"a").unwrap();
         assert!(error.is_quarantined());
-        assert_eq!(error.lost().unwrap().attempt, 7);
+        assert_eq!(error.worker_loss().unwrap().attempt, 7);
         assert!(error.to_string().contains("refused for 9s after crash 3"), "{error}");
     }
 

@@ -12,3 +12,5 @@ pub(crate) mod registry;
 pub(crate) mod start;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) mod system;
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+mod values;

@@ -49,7 +49,7 @@ impl Entry {
             signature,
             run,
             #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-            run_values: crate::engine::dask::worker::called::run_values::<F, M>,
+            run_values: super::values::run_values::<F, M>,
         }
     }
 

@@ -50,7 +50,7 @@ fn running_tasks_dropped_at_random_cost_no_other_task() {
                 assert_eq!((result, report.attempt), (churn(n, padding(n)), 1), "{random:?}");
             }
         }
-        assert_eq!(client.snapshot().failed, 0);
+        assert_eq!(client.admin().snapshot().failed, 0);
     });
 }
 
@@ -141,7 +141,7 @@ async fn storm(client: &Client) -> String {
 
 /// Kills one of the workers that are up; `false` if there is none.
 fn kill_one(client: &Client, random: &mut Random) -> bool {
-    let workers = client.snapshot().per_worker;
+    let workers = client.admin().snapshot().per_worker;
     let worker = workers.get(random.below(workers.len().max(1)));
     let process = worker.and_then(|worker| Process::find(worker.pid));
     let ours = process.filter(|process| children(std::process::id()).contains(&process.pid));

@@ -62,7 +62,7 @@ pub(crate) fn play(at: &Path) {
         assert!(last.worker <= first.worker + GROWTH, "a worker grew: {text}");
         assert!(last.children <= first.children, "{text}");
         note(at, "outcome", &text);
-        let counted = client.snapshot();
+        let counted = client.admin().snapshot();
         let all = counted.submitted + counted.coalesced;
         assert!(all as usize >= TASKS && counted.failed > 0, "{counted:?}");
         assert!(counted.cancelled > 0 && counted.timed_out > 0, "{counted:?}");
@@ -115,7 +115,7 @@ struct Memory {
 impl Memory {
     /// When nothing is under way.
     async fn here(client: &Client) -> Self {
-        eventually("all has ended", || client.snapshot().running == 0).await;
+        eventually("all has ended", || client.admin().snapshot().running == 0).await;
         client.submit(pid, ()).await.unwrap();
         let children = crate::support::process::children(std::process::id());
         let worker = children.iter().filter_map(|pid| resident(&pid.to_string())).max();

@@ -6,7 +6,8 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use outboard::{Cause, Client};
+use outboard::Client;
+use outboard::error::Cause;
 
 use crate::chaos::Left;
 use crate::support::process::children;
@@ -57,7 +58,7 @@ fn play_async(scenario: impl Future<Output = ()>) {
 
 /// Notes the numbers of the client's workers.
 fn note_workers(client: &Client, at: &Path) {
-    let workers = client.snapshot().per_worker;
+    let workers = client.admin().snapshot().per_worker;
     let pids: Vec<_> = workers.iter().map(|worker| worker.pid.to_string()).collect();
     note(at, "workers", &pids.join("\n"));
 }
@@ -78,11 +79,13 @@ async fn cluster_client(at: PathBuf) {
     let second = PathBuf::from(variable(crate::support::server::SECOND));
     let outcome = |result: Result<u32, outboard::Error>| match result {
         Ok(value) => value.to_string(),
-        Err(error) => format!("{:?} {:?}", error.kind(), error.lost().and_then(|lost| lost.cause)),
+        Err(error) => {
+            format!("{:?} {:?}", error.kind(), error.worker_loss().and_then(|lost| lost.cause))
+        }
     };
     note(&at, "first", &outcome(client.submit(hold, at.clone()).await));
     note(&at, "second", &outcome(client.submit(hold, second).await));
-    let two = || client.snapshot().workers == 2;
+    let two = || client.admin().snapshot().workers == 2;
     crate::support::eventually("the cluster is there again", two).await;
     note(&at, "third", &client.submit(double, 2).await.unwrap().to_string());
     client.shutdown().await;
@@ -114,7 +117,7 @@ async fn scattering_client(at: PathBuf) {
 fn cluster_worker(at: &Path) {
     let url = std::env::var(crate::support::server::CLUSTER).unwrap();
     let events = at.to_owned();
-    let worker = outboard::ClusterWorker::new(&url).unwrap();
+    let worker = outboard::dask::ClusterWorker::new(&url).unwrap();
     let worked = worker.on_event(move |event| note(&events, "events", &event.to_string())).run();
     if let Err(error) = worked {
         note(at, "error", &error.to_string());
@@ -125,7 +128,7 @@ fn cluster_worker(at: &Path) {
 async fn from_env(at: PathBuf) {
     match Client::from_env().await {
         Ok(client) => {
-            let snapshot = client.snapshot();
+            let snapshot = client.admin().snapshot();
             note(&at, "client", &format!("{} {}", snapshot.engine, snapshot.workers));
             client.shutdown().await;
         }
@@ -137,7 +140,7 @@ async fn from_env(at: PathBuf) {
 /// a process; goes on until it is released or killed.
 async fn held(at: PathBuf) {
     let client = Client::local().workers(2).spares(0).await.unwrap();
-    eventually("both are up", || client.snapshot().per_worker.len() == 2).await;
+    eventually("both are up", || client.admin().snapshot().per_worker.len() == 2).await;
     note_workers(&client, &at);
     client.submit(hold_with_a_child, at.clone()).await.unwrap();
     client.shutdown().await;
@@ -147,8 +150,8 @@ async fn held(at: PathBuf) {
 async fn idle() {
     let client = Client::local().workers(2).spares(0).await.unwrap();
     client.submit(pid, ()).await.unwrap();
-    eventually("both are up", || client.snapshot().per_worker.len() == 2).await;
-    let workers = client.snapshot().per_worker;
+    eventually("both are up", || client.admin().snapshot().per_worker.len() == 2).await;
+    let workers = client.admin().snapshot().per_worker;
     let wakes = || {
         let own = wakes_of(std::process::id(), "outboard-");
         workers.iter().map(|worker| wakes_of(worker.pid, "outboard-")).sum::<u64>() + own
@@ -196,7 +199,7 @@ async fn loud() {
     };
     for (lines, bytes) in [(100, 0), (30_000, 0), (5_000, 1 << 20)] {
         let error = client.submit(shout, (lines, bytes)).await.unwrap_err();
-        let stderr = &error.lost().unwrap().stderr;
+        let stderr = &error.worker_loss().unwrap().stderr;
         assert!(stderr.last().unwrap().ends_with("last words"), "{stderr:?}");
         let kept: usize = stderr.iter().map(String::len).sum();
         assert!(stderr.len() <= 200 && kept < 1 << 20, "{} lines, {kept} bytes", stderr.len());
@@ -213,7 +216,7 @@ async fn memory(at: PathBuf) {
     };
     let client = Client::local().workers(1).spares(0).await.unwrap();
     let error = client.submit(fill, FILLED).await.unwrap_err();
-    let lost = error.lost().unwrap();
+    let lost = error.worker_loss().unwrap();
     assert_eq!(lost.cause, Some(Cause::Exited(1)));
     let bytes = lost.memory_bytes.unwrap();
     let plausible = FILLED as u64..4 * FILLED as u64;
@@ -259,7 +262,7 @@ async fn deaf() {
     let client = Client::local().workers(1).spares(0).await.unwrap();
     let before = client.submit(pid, ()).await.unwrap();
     let error = client.submit(|| -> u8 { std::process::exit(3) }, ()).await.unwrap_err();
-    let lost = error.lost().unwrap();
+    let lost = error.worker_loss().unwrap();
     assert_eq!((lost.pid, lost.cause), (before, None), "{error}");
     assert_ne!(client.submit(pid, ()).await.unwrap(), before);
     client.shutdown().await;
@@ -272,7 +275,7 @@ async fn replaced(at: PathBuf) {
     note_workers(&client, &at);
     eventually("the binary is replaced, and the worker killed", || !is_held(&at)).await;
     eventually("another worker is up", || {
-        let workers = client.snapshot().per_worker;
+        let workers = client.admin().snapshot().per_worker;
         workers.iter().any(|worker| worker.pid != before)
     })
     .await;

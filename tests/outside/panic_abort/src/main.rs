@@ -13,7 +13,7 @@ fn main() -> Result<(), Error> {
         let client = Client::local().workers(1).await?;
         let error = client.submit(third, vec![1, 2]).await.unwrap_err();
         println!("{error}");
-        for line in &error.lost().expect("a lost worker").stderr {
+        for line in &error.worker_loss().expect("a lost worker").stderr {
             println!("stderr: {line}");
         }
         println!("goes on: {}", client.submit(third, vec![1, 2, 3]).await?);

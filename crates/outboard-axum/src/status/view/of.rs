@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use outboard::{
+use outboard::admin::{
     CrashReport, CurrentTask, Figures, FunctionSnapshot, Histogram, LineSnapshot, PanicReport,
-    Restarts, Snapshot, TenantSnapshot, WorkerSnapshot, WorkerState, Worn,
+    RecycleReason, Restarts, Snapshot, TenantSnapshot, WorkerSnapshot, WorkerState,
 };
 
 use super::{
@@ -128,12 +128,12 @@ fn state(state: WorkerState) -> &'static str {
     }
 }
 
-fn worn(why: Worn) -> &'static str {
+fn worn(why: RecycleReason) -> &'static str {
     match why {
-        Worn::Tasks => "tasks",
-        Worn::Age => "age",
-        Worn::Memory => "memory",
-        Worn::Asked => "asked",
+        RecycleReason::Tasks => "tasks",
+        RecycleReason::Age => "age",
+        RecycleReason::Memory => "memory",
+        RecycleReason::Asked => "asked",
         _ => "unknown",
     }
 }
@@ -221,13 +221,13 @@ fn times(histogram: &Histogram, max: Duration, sum: Duration) -> Times {
 
 impl From<&CrashReport> for Crash {
     fn from(report: &CrashReport) -> Self {
-        Self { stderr: report.lost.stderr.clone(), ..brief(report) }
+        Self { stderr: report.loss.stderr.clone(), ..brief(report) }
     }
 }
 
 /// All of a report but stderr.
 fn brief(report: &CrashReport) -> Crash {
-    let lost = &report.lost;
+    let lost = &report.loss;
     Crash {
         at_ms: ms(report.at),
         summary: lost.to_string(),

@@ -32,7 +32,7 @@ use super::table::{Missed, PATIENCE};
 use super::{Settings, Shared};
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
-use crate::error::{Cause, Error, Lost};
+use crate::error::{Cause, Error, WorkerLoss};
 use crate::task::registry::Function;
 
 use fetch::Outcome;
@@ -232,7 +232,7 @@ impl Keeper {
                 let mut table = self.shared.table();
                 (table.is_up(self.at), table.down(self.at))
             };
-            let how = Lost { cause: Some(Cause::Scheduler), ..Lost::default() };
+            let how = WorkerLoss { cause: Some(Cause::Scheduler), ..WorkerLoss::default() };
             for (slot, running) in lost {
                 reports.lost(slot, running, None, &how);
             }

@@ -11,7 +11,7 @@ use dask_protocol::exception;
 use dask_protocol::pickle::{Node, Pickle, Symbols};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Cause, Lost, Shortage, Stage};
+use crate::error::{Cause, Shortage, Stage, WorkerLoss};
 #[cfg(all(feature = "local", target_os = "linux"))]
 use crate::error::{Error, Repr};
 #[cfg(all(feature = "local", target_os = "linux"))]
@@ -64,8 +64,8 @@ pub(crate) struct Death {
     cpu_time: Option<Duration>,
 }
 
-impl From<&Lost> for Death {
-    fn from(lost: &Lost) -> Self {
+impl From<&WorkerLoss> for Death {
+    fn from(lost: &WorkerLoss) -> Self {
         Self {
             worker: lost.worker,
             pid: lost.pid,
@@ -80,7 +80,7 @@ impl From<&Lost> for Death {
     }
 }
 
-impl From<Death> for Lost {
+impl From<Death> for WorkerLoss {
     fn from(death: Death) -> Self {
         Self {
             worker: death.worker,
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_an_exception_that_python_can_read() {
-        let lost = Lost { pid: 7, cause: Some(Cause::Signal(11)), ..Lost::default() };
+        let lost = WorkerLoss { pid: 7, cause: Some(Cause::Signal(11)), ..WorkerLoss::default() };
         let failed = Failed::Lost(Death::from(&lost));
         let said = vec![Said { level: 2, message: "last words".into(), ..Said::default() }];
         let pickle = failed.to_exception("worker was lost", "tcp://a:1", &said);

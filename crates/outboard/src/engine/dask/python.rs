@@ -44,7 +44,7 @@ use crate::value::payload::Payload;
 /// ```no_run
 /// # async fn example() -> Result<(), outboard::Error> {
 /// let client = outboard::Client::connect("dask://127.0.0.1:8786").await?;
-/// let factorial = outboard::python::<(u64,), u64>("math:factorial");
+/// let factorial = outboard::dask::python::<(u64,), u64>("math:factorial");
 /// assert_eq!(client.submit(factorial, 20).await?, 2_432_902_008_176_640_000);
 /// # Ok(()) }
 /// ```

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::time::Instant;
 
 use super::{Core, Effects};
-use crate::error::{Cause, Error, Lost};
+use crate::error::{Cause, Error, WorkerLoss};
 use crate::ids::TaskId;
 use crate::sched::ledger::Next;
 use crate::task::registry::Function;
@@ -17,7 +17,7 @@ impl Core {
         &mut self,
         now: Instant,
         attempt: (TaskId, u32),
-        lost: &Lost,
+        lost: &WorkerLoss,
         effects: &mut Effects,
     ) {
         let report = self.crash_report(attempt.0, lost);
@@ -29,7 +29,7 @@ impl Core {
     }
 
     /// How a worker ended, with what is known of the task that it had.
-    pub(super) fn crash_report(&self, task: TaskId, lost: &Lost) -> Lost {
+    pub(super) fn crash_report(&self, task: TaskId, lost: &WorkerLoss) -> WorkerLoss {
         let mut lost = lost.clone();
         if let Some(task) = self.ledger.task(task) {
             let mut hasher = DefaultHasher::new();
@@ -47,7 +47,7 @@ impl Core {
         &mut self,
         now: Instant,
         id: TaskId,
-        lost: &Lost,
+        lost: &WorkerLoss,
         effects: &mut Effects,
     ) {
         let report = self.crash_report(id, lost);
@@ -64,7 +64,7 @@ impl Core {
     }
 
     /// A worker died of an attempt; whether its arguments are refused now.
-    fn accuse(&mut self, now: Instant, (id, attempt): (TaskId, u32), lost: &Lost) -> bool {
+    fn accuse(&mut self, now: Instant, (id, attempt): (TaskId, u32), lost: &WorkerLoss) -> bool {
         let Some(quarantine) = &mut self.quarantine else { return false };
         match self.ledger.current(id, attempt) {
             // Whoever sent that signal, it was not the task.

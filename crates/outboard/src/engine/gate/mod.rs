@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::gate::clock::Clock;
 use super::{Engine, Flush};
-use crate::error::{Error, Lost, Repr, Stage};
+use crate::error::{Error, Repr, Stage, WorkerLoss};
 use crate::ids::{SlotId, TaskId, WaiterId};
 use crate::observe::event::EventKind;
 use crate::sched::admission::Admission;
@@ -492,7 +492,7 @@ impl Reports<'_> {
         slot: SlotId,
         running: Vec<(TaskId, u32)>,
         suspect: Option<TaskId>,
-        lost: &Lost,
+        lost: &WorkerLoss,
     ) {
         let core = &mut *self.core;
         if let Some(task) = suspect {

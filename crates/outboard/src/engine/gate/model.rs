@@ -401,7 +401,7 @@ impl Play {
             let running = worker.sent.iter().filter(started);
             running.map(|sent| (sent.task, sent.attempt)).collect()
         });
-        let lost = crate::Lost::default();
+        let lost = crate::error::WorkerLoss::default();
         self.gate.report_at(self.now, |reports| reports.lost(slot, running, None, &lost));
     }
 

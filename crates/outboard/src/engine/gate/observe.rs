@@ -10,9 +10,9 @@ use tokio::sync::futures::Notified;
 
 use super::{Core, Gate, Phase, Reports};
 use crate::engine::ClusterSize;
-use crate::error::{Cause, Error, Lost};
+use crate::error::{Cause, Error, WorkerLoss};
 use crate::ids::{SlotId, TaskId, TenantId};
-use crate::observe::event::{EventKind, Worn};
+use crate::observe::event::{EventKind, RecycleReason};
 use crate::observe::figures::TenantSnapshot;
 use crate::observe::record::{Excerpt, Fact, KEPT, Record, tell};
 use crate::observe::roster::{PanicReport, Roster};
@@ -114,7 +114,7 @@ impl Gate {
             if !reports.core.placement.is_up(slot) {
                 return false;
             }
-            reports.wears(worker, Worn::Asked);
+            reports.wears(worker, RecycleReason::Asked);
             reports.worn(slot);
             true
         })
@@ -383,14 +383,14 @@ impl Reports<'_> {
     }
 
     /// Why a worker is to be replaced.
-    pub(crate) fn wears(&mut self, worker: usize, why: Worn) {
+    pub(crate) fn wears(&mut self, worker: usize, why: RecycleReason) {
         self.core.watchers.roster.worn(worker, why);
         self.core.announce(|| EventKind::WorkerWorn { worker, why });
     }
 
     /// A worker's process has ended, with a task that it had started or without;
     /// whether that was wanted.
-    pub(crate) fn gone(&mut self, lost: &Lost, task: Option<TaskId>, wanted: bool) {
+    pub(crate) fn gone(&mut self, lost: &WorkerLoss, task: Option<TaskId>, wanted: bool) {
         let core = &mut *self.core;
         let blamed = !matches!(lost.cause, None | Some(Cause::Signal(_) | Cause::Exited(_)));
         if wanted && !blamed {

@@ -28,7 +28,7 @@ use crate::ids::{SlotId, TaskId};
 use crate::local::program::is_worker;
 use crate::local::shm::sealed;
 use crate::local::wire::FunctionRef;
-use crate::observe::event::Worn;
+use crate::observe::event::RecycleReason;
 use crate::observe::snapshot::{WorkerSnapshot, WorkerState};
 use crate::task::closure::address;
 use crate::task::current::in_worker;
@@ -115,7 +115,7 @@ impl Links {
 
     /// Has a worker replaced: one with a slot when another is ready for it, one
     /// without at once.
-    fn replace(&self, link: &Arc<Link>, why: Worn, reports: &mut Reports<'_>) {
+    fn replace(&self, link: &Arc<Link>, why: RecycleReason, reports: &mut Reports<'_>) {
         reports.wears(link.number, why);
         match link.slot() {
             Some(slot) => reports.worn(slot),

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use crate::engine::settings::Recycling;
-use crate::observe::event::Worn;
+use crate::observe::event::RecycleReason;
 
 /// By how much of it a limit is lowered at most, so that workers which started
 /// together are not replaced together.
@@ -57,13 +57,13 @@ impl Wear {
         now: Instant,
         tasks: u64,
         (memory_bytes, at_start): (u64, u64),
-    ) -> Option<Worn> {
+    ) -> Option<RecycleReason> {
         if memory_bytes > self.most_memory(at_start) {
-            Some(Worn::Memory)
+            Some(RecycleReason::Memory)
         } else if tasks >= self.tasks {
-            Some(Worn::Tasks)
+            Some(RecycleReason::Tasks)
         } else {
-            self.until.is_some_and(|until| until <= now).then_some(Worn::Age)
+            self.until.is_some_and(|until| until <= now).then_some(RecycleReason::Age)
         }
     }
 }
@@ -81,9 +81,9 @@ mod tests {
         let all = Recycling { tasks: Some(100), age: Some(second), memory_bytes: Some(1000) };
         let wear = Wear::with_jitter(all, now, 0.0);
         assert_eq!(wear.out(now, 99, (1000, 0)), None);
-        assert_eq!(wear.out(now, 100, (0, 0)), Some(Worn::Tasks));
-        assert_eq!(wear.out(now, 0, (1001, 0)), Some(Worn::Memory));
-        assert_eq!(wear.out(now + second, 0, (0, 0)), Some(Worn::Age));
+        assert_eq!(wear.out(now, 100, (0, 0)), Some(RecycleReason::Tasks));
+        assert_eq!(wear.out(now, 0, (1001, 0)), Some(RecycleReason::Memory));
+        assert_eq!(wear.out(now + second, 0, (0, 0)), Some(RecycleReason::Age));
     }
 
     #[test]
@@ -97,7 +97,7 @@ mod tests {
     fn half_of_what_was_left_at_the_start_may_go() {
         let now = Instant::now();
         let wear = Wear::of(Recycling::default(), Some(1000), now);
-        let out = |wear: &Wear, memory| wear.out(now, 0, memory) == Some(Worn::Memory);
+        let out = |wear: &Wear, memory| wear.out(now, 0, memory) == Some(RecycleReason::Memory);
         assert!(!out(&wear, (500, 0)) && out(&wear, (501, 0)));
         // Whoever loads a large model is not replaced without end.
         assert!(!out(&wear, (900, 800)) && out(&wear, (901, 800)));
@@ -119,6 +119,6 @@ mod tests {
     fn a_limit_of_one_task_is_one() {
         let one = Recycling { tasks: Some(1), ..Recycling::default() };
         let wear = Wear::with_jitter(one, Instant::now(), 1.0);
-        assert_eq!(wear.out(Instant::now(), 1, (0, 0)), Some(Worn::Tasks));
+        assert_eq!(wear.out(Instant::now(), 1, (0, 0)), Some(RecycleReason::Tasks));
     }
 }

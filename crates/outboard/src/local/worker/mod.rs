@@ -18,7 +18,7 @@ use super::shm::arena::{Arena, Half, IN_PLACE_BYTES, Ring};
 use super::shm::page::Page;
 use super::shm::{passing, sealed};
 use super::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Place, ToWorker, VERSION};
-use crate::error::lost::OUR_WORDS;
+use crate::error::loss::OUR_WORDS;
 use crate::task::closure::address;
 use crate::task::execute::{execute, record_panics};
 use crate::task::function::Run;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Reply, Request, Task};
 use crate::error::Error;
 use crate::ids::TaskId;
-use crate::observe::event::Run;
+use crate::observe::event::RunUsage;
 use crate::observe::record::Fact;
 use crate::task::outcome::Usage;
 
@@ -48,7 +48,7 @@ fn short(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-impl From<(Usage, usize)> for Run {
+impl From<(Usage, usize)> for RunUsage {
     fn from((usage, worker): (Usage, usize)) -> Self {
         Self {
             worker,

@@ -179,7 +179,7 @@ fn requeues(next: &Next, task: TaskId) -> bool {
 
 fn panic() -> Error {
     let text = String::new;
-    let panic = crate::Panic { message: text(), location: text(), backtrace: text() };
+    let panic = crate::error::Panic { message: text(), location: text(), backtrace: text() };
     Error::new(Repr::Panicked(panic))
 }
 
@@ -241,7 +241,7 @@ fn panics_and_losses_are_retried_only_if_asked() {
     fixture.place(task);
     assert!(requeues(&fixture.finish(task, 1, Err(panic())), task));
     fixture.place(task);
-    let lost = Error::new(Repr::WorkerLost(crate::Lost::default()));
+    let lost = Error::new(Repr::WorkerLost(crate::error::WorkerLoss::default()));
     let next = fixture.ledger.lost((task, 2), (lost, true), &mut fixture.settled);
     assert!(requeues(&next, task));
     fixture.place(task);
@@ -266,7 +266,7 @@ fn a_task_that_too_many_workers_died_before_starting_ends() {
     for _ in 0..2 * DOUBTS {
         assert_eq!(fixture.given(), []);
         fixture.place(task);
-        let lost = Error::new(Repr::WorkerLost(crate::Lost::default()));
+        let lost = Error::new(Repr::WorkerLost(crate::error::WorkerLoss::default()));
         fixture.ledger.suspected(task, lost, &mut fixture.settled);
         fixture.ledger.moved(task);
         fixture.ledger.check_invariants();

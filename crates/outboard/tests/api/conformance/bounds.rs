@@ -39,7 +39,7 @@ async fn a_full_queue_refuses_at_once(engine: Engine) {
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     assert!(error.retry_after().is_some_and(|after| after >= Duration::from_millis(1)));
     assert!(error.to_string().starts_with("queue is full (limit 3 tasks)"), "{error}");
-    assert_eq!((client.snapshot().queued, client.snapshot().refused), (3, 1));
+    assert_eq!((client.admin().snapshot().queued, client.admin().snapshot().refused), (3, 1));
     scratch.release();
     running.await.unwrap();
     assert_eq!(gather(waiting).await.unwrap(), [0, 1, 2]);
@@ -123,8 +123,8 @@ async fn arguments_that_are_too_large_are_not_sent(engine: Engine) {
     let error = refused.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let text = error.to_string();
-    assert!(text.starts_with("arguments of 1001 bytes exceed the limit of 1000"), "{text}");
-    assert_eq!(client.snapshot().submitted, 0);
+    assert!(text.starts_with("arguments too large: 1001 bytes, limit 1000"), "{text}");
+    assert_eq!(client.admin().snapshot().submitted, 0);
 }
 
 async fn results_that_are_too_large_are_not_sent(engine: Engine) {
@@ -133,7 +133,7 @@ async fn results_that_are_too_large_are_not_sent(engine: Engine) {
     let error = client.submit(zeros, 5_000_000).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let text = error.to_string();
-    assert!(text.starts_with("result of 5000000 bytes exceed"), "{text}");
+    assert!(text.starts_with("result too large: 5000000 bytes, limit"), "{text}");
     assert_eq!(client.submit(pid, ()).await.unwrap(), before, "the worker lives on");
 }
 

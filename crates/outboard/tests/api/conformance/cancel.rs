@@ -31,7 +31,7 @@ async fn a_queued_task_whose_future_is_dropped_never_starts(engine: Engine) {
     kept.await.unwrap();
     last.await.unwrap();
     assert_eq!(scratch.notes("lines"), ["kept", "last"]);
-    assert_eq!(client.snapshot().cancelled, 1);
+    assert_eq!(client.admin().snapshot().cancelled, 1);
 }
 
 async fn dropping_the_future_of_a_running_task_frees_its_worker(engine: Engine) {
@@ -93,7 +93,7 @@ async fn cancel_ends_a_running_task(engine: Engine) {
     running.cancel();
     running.cancel();
     assert!(running.await.unwrap_err().is_cancelled());
-    assert_eq!(client.snapshot().cancelled, 1);
+    assert_eq!(client.admin().snapshot().cancelled, 1);
 }
 
 async fn cancel_after_the_end_changes_nothing(engine: Engine) {
@@ -102,7 +102,7 @@ async fn cancel_after_the_end_changes_nothing(engine: Engine) {
     eventually("it ends", || future.is_finished()).await;
     future.cancel();
     assert_eq!(future.await.unwrap(), 2);
-    assert_eq!(client.snapshot().cancelled, 0);
+    assert_eq!(client.admin().snapshot().cancelled, 0);
 }
 
 async fn a_storm_of_drops_leaves_a_client_that_works(engine: Engine) {
@@ -117,7 +117,7 @@ async fn a_storm_of_drops_leaves_a_client_that_works(engine: Engine) {
         assert_eq!(kept.await.unwrap(), round + 1);
     }
     client.drain().await;
-    let snapshot = client.snapshot();
+    let snapshot = client.admin().snapshot();
     assert_eq!((snapshot.queued, snapshot.running), (0, 0));
     assert_eq!(snapshot.submitted, 10_010);
     assert_eq!(snapshot.done + snapshot.cancelled, snapshot.submitted);

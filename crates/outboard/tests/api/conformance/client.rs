@@ -64,7 +64,7 @@ async fn clones_share_one_engine(engine: Engine) {
     drop(client);
     assert_eq!(clone.submit(pid, ()).await.unwrap(), first);
     assert_eq!(derived.submit(pid, ()).await.unwrap(), first);
-    assert_eq!(clone.snapshot().done, 3);
+    assert_eq!(clone.admin().snapshot().done, 3);
 }
 
 async fn a_client_shows_what_it_has(engine: Engine) {
@@ -89,29 +89,29 @@ async fn workers_can_be_more_and_fewer(engine: Engine) {
     let client = engine.client("workers=1").await;
     let scratch = Scratch::new();
     if !engine.promises(Promise::OwnsItsWorkers) {
-        let error = client.scale(3).unwrap_err();
+        let error = client.admin().scale(3).unwrap_err();
         assert!(error.is_unavailable() && error.to_string().contains("cluster"), "{error}");
-        assert_eq!(client.snapshot().workers, 1, "it is not for a client to say");
+        assert_eq!(client.admin().snapshot().workers, 1, "it is not for a client to say");
         client.submit(pid, ()).await.unwrap();
         return;
     }
     let held: Vec<_> = (0..3).map(|_| client.submit(hold, scratch.path())).collect();
     scratch.started(1).await;
-    client.scale(3).unwrap();
+    client.admin().scale(3).unwrap();
     scratch.started(3).await;
-    client.scale(1).unwrap();
+    client.admin().scale(1).unwrap();
     let (last, other) = (Scratch::new(), client.submit(hold, scratch.path()));
     scratch.release();
     outboard::gather(held).await.unwrap();
     other.await.unwrap();
     let held: Vec<_> = (0..2).map(|_| client.submit(hold, last.path())).collect();
     last.started(1).await;
-    eventually("the other one waits", || client.snapshot().queued == 1).await;
-    assert_eq!((last.starts(), client.snapshot().workers), (1, 1));
+    eventually("the other one waits", || client.admin().snapshot().queued == 1).await;
+    assert_eq!((last.starts(), client.admin().snapshot().workers), (1, 1));
     last.release();
     outboard::gather(held).await.unwrap();
     client.shutdown().await;
-    assert_eq!(client.scale(2).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(client.admin().scale(2).unwrap_err().kind(), ErrorKind::Closed);
 }
 
 async fn a_snapshot_counts(engine: Engine) {
@@ -125,14 +125,14 @@ async fn a_snapshot_counts(engine: Engine) {
     assert!(late.await.unwrap_err().is_timed_out());
     let queued = client.submit(fail, "counted as failed".into());
     assert!(client.submit(hold, scratch.path()).await.unwrap_err().is_overloaded());
-    let now = client.snapshot();
+    let now = client.admin().snapshot();
     assert_eq!((now.engine, now.queued, now.running), (engine.name, 1, 2));
     if engine.promises(Promise::KnowsProcesses) {
         let up: Vec<_> = now.per_worker.iter().filter(|worker| !worker.standby).collect();
         assert!(now.workers == 2 && up.len() == 2 && up[0].number < up[1].number, "{up:?}");
         assert!(up.iter().all(|worker| worker.busy && worker.pid > 0));
     } else {
-        let busy = || client.snapshot().per_worker.iter().all(|worker| worker.busy);
+        let busy = || client.admin().snapshot().per_worker.iter().all(|worker| worker.busy);
         eventually("its heartbeat says so", busy).await;
     }
     scratch.release();
@@ -140,7 +140,7 @@ async fn a_snapshot_counts(engine: Engine) {
         future.await.unwrap();
     }
     assert!(queued.await.unwrap_err().is_panicked());
-    let end = client.snapshot();
+    let end = client.admin().snapshot();
     assert_eq!((end.queued, end.running, end.submitted), (0, 0, 5));
     assert_eq!((end.done, end.failed, end.cancelled, end.timed_out), (2, 1, 1, 1));
     assert_eq!((end.refused, end.coalesced), (1, 0));
@@ -188,7 +188,7 @@ async fn a_wrong_url_says_what_is_wrong_with_it(engine: Engine) {
 #[outboard::task]
 async fn engine_inside() -> Result<String, String> {
     let client = Client::from_env().await.map_err(|error| error.to_string())?;
-    Ok(client.snapshot().engine.into())
+    Ok(client.admin().snapshot().engine.into())
 }
 
 async fn inside_a_task_the_environment_means_inline(engine: Engine) {

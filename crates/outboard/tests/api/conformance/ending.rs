@@ -54,7 +54,7 @@ async fn shutdown_leaves_nothing_behind(engine: Engine) {
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;
     #[cfg(target_os = "linux")]
-    let workers: Vec<_> = (client.snapshot().per_worker.iter())
+    let workers: Vec<_> = (client.admin().snapshot().per_worker.iter())
         .filter(|worker| worker.pid != std::process::id())
         .map(|worker| crate::support::process::Process::open(worker.pid))
         .collect();
@@ -67,7 +67,7 @@ async fn shutdown_leaves_nothing_behind(engine: Engine) {
         let left = !worker.is_reaped();
         assert_eq!(left, !engine.promises(Promise::OwnsItsWorkers), "when shutdown returns");
     }
-    eventually("none is listed", || client.snapshot().per_worker.is_empty()).await;
+    eventually("none is listed", || client.admin().snapshot().per_worker.is_empty()).await;
     drop(running);
 }
 

@@ -57,11 +57,11 @@ async fn a_detached_task_goes_on(engine: Engine) {
     first.started(1).await;
     client.submit(write, (second.path(), "queued".into())).detach();
     running.detach();
-    assert_eq!(client.snapshot().running, 1);
+    assert_eq!(client.admin().snapshot().running, 1);
     first.release();
     eventually("the queued one is done", || second.notes("lines") == ["queued"]).await;
     client.drain().await;
-    let snapshot = client.snapshot();
+    let snapshot = client.admin().snapshot();
     assert_eq!((snapshot.done, snapshot.cancelled), (2, 0));
 }
 

@@ -57,7 +57,7 @@ async fn a_lost_worker_fails_only_its_own_task(engine: Engine) {
     last.release();
     let both = gather([(); 2].map(|()| client.submit(hold, last.path()))).await.unwrap();
     assert_eq!(both.len(), 2, "the lost worker was replaced");
-    assert_eq!(client.snapshot().failed, 1);
+    assert_eq!(client.admin().snapshot().failed, 1);
 }
 
 async fn a_lost_worker_is_retried_only_if_asked(engine: Engine) {
@@ -92,7 +92,7 @@ async fn retries_run_out_in_the_last_error(engine: Engine) {
     let error = endless.await.unwrap_err();
     assert_eq!(error.panic().unwrap().message, "start 3 of 100 that panic");
     assert_eq!(scratch.starts(), 3);
-    assert_eq!(client.snapshot().failed, 1, "one task, however many attempts");
+    assert_eq!(client.admin().snapshot().failed, 1, "one task, however many attempts");
 }
 
 async fn a_timeout_is_never_retried(engine: Engine) {

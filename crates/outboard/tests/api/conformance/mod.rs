@@ -153,7 +153,7 @@ impl Engine {
         let options = options.collect::<Vec<_>>().join("&");
         let client = Client::connect(&format!("{}://?{options}", self.name)).await.unwrap();
         let all_up = || {
-            let now = client.snapshot();
+            let now = client.admin().snapshot();
             now.per_worker.iter().filter(|worker| !worker.standby).count() == now.workers
         };
         eventually("all workers are up", all_up).await;

@@ -70,7 +70,7 @@ async fn a_map_waits_for_room_instead_of_failing(engine: Engine) {
     let (one, other) = tokio::join!(one, other);
     assert_eq!(one.unwrap(), (1..501).collect::<Vec<u64>>());
     assert_eq!(other.unwrap(), (2..502).collect::<Vec<u64>>());
-    assert_eq!(client.snapshot().refused, 0);
+    assert_eq!(client.admin().snapshot().refused, 0);
 }
 
 async fn a_map_has_at_most_a_window_under_way(engine: Engine) {
@@ -82,19 +82,19 @@ async fn a_map_has_at_most_a_window_under_way(engine: Engine) {
         first = map.next() => panic!("{first:?} although it is held"),
         () = scratch.started(1) => {}
     }
-    assert_eq!(client.snapshot().submitted, 1_024);
+    assert_eq!(client.admin().snapshot().submitted, 1_024);
     scratch.release();
     for _ in 0..10 {
         map.next().await.unwrap().unwrap();
     }
-    let submitted = client.snapshot().submitted;
+    let submitted = client.admin().snapshot().submitted;
     assert!((1_033..=1_034).contains(&submitted), "{submitted}");
 }
 
 async fn a_map_submits_nothing_before_it_is_polled(engine: Engine) {
     let client = engine.client("workers=1").await;
     let map = client.map(same, 0..10);
-    assert_eq!(client.snapshot().submitted, 0);
+    assert_eq!(client.admin().snapshot().submitted, 0);
     assert_eq!(map.gather().await.unwrap().len(), 10);
 }
 
@@ -126,7 +126,7 @@ async fn gathering_a_map_ends_at_the_first_error(engine: Engine) {
     assert_eq!(error.panic().unwrap().message, "3 is odd");
     scratch.release();
     client.drain().await;
-    let snapshot = client.snapshot();
+    let snapshot = client.admin().snapshot();
     assert!(scratch.starts() <= 1 && snapshot.cancelled > 1_000, "{snapshot:?}");
 }
 
@@ -142,7 +142,7 @@ async fn dropping_a_map_cancels_the_rest(engine: Engine) {
     drop(map);
     scratch.release();
     client.drain().await;
-    assert_eq!((scratch.starts(), client.snapshot().cancelled), (1, 100));
+    assert_eq!((scratch.starts(), client.admin().snapshot().cancelled), (1, 100));
 }
 
 async fn a_map_of_a_closed_client_ends(engine: Engine) {

@@ -4,7 +4,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use outboard::{Client, Stage, TaskFuture, gather};
+use outboard::error::Stage;
+use outboard::{Client, TaskFuture, gather};
 
 use super::{Engine, on_every_engine};
 use crate::support::eventually;
@@ -28,7 +29,7 @@ async fn a_wait_that_would_be_too_long_is_refused(engine: Engine) {
     eventually("the wait is expected to be long", || refused().is_finished()).await;
     let error = refused().await.unwrap_err();
     assert!(error.is_overloaded(), "{error}");
-    assert!(error.to_string().contains("limit 20ms of predicted wait"), "{error}");
+    assert!(error.to_string().contains("predicted wait exceeds 20ms"), "{error}");
     assert!(error.retry_after().is_some_and(|after| after >= Duration::from_millis(20)));
     scratch.release();
     running.await.unwrap();
@@ -92,7 +93,7 @@ async fn what_cannot_end_in_time_does_not_start(engine: Engine) {
     assert_eq!(error.timed_out_in(), Some(Stage::Queued), "{error}");
     client.timeout(Duration::from_secs(60)).submit(half_a_second, scratch.path()).await.unwrap();
     assert_eq!(scratch.notes("lines").len(), 2, "the hasty one never started");
-    assert_eq!(client.snapshot().timed_out, 1);
+    assert_eq!(client.admin().snapshot().timed_out, 1);
 }
 
 async fn the_newest_goes_first_while_too_many_wait_too_long(engine: Engine) {
@@ -126,7 +127,7 @@ async fn figures_are_kept_for_each_function_and_tenant(engine: Engine) {
     running.await.unwrap();
     waiting.await.unwrap();
 
-    let snapshot = client.snapshot();
+    let snapshot = client.admin().snapshot();
     let of = |name: &str| {
         let mut rows = snapshot.per_function.iter();
         rows.find(|row| row.function.ends_with(name)).expect(name).figures.clone()

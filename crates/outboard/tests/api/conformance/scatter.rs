@@ -111,7 +111,7 @@ async fn a_worker_that_is_started_later_has_it_too(engine: Engine) {
         assert!(!seen.contains(&pid), "it is another worker");
         seen.push(pid);
         let abort = named!("tests.scatter.abort", || -> u8 { std::process::abort() });
-        assert!(client.submit(abort, ()).await.unwrap_err().lost().is_some());
+        assert!(client.submit(abort, ()).await.unwrap_err().worker_loss().is_some());
     }
     // And a task that is retried on another one.
     let scratch = Scratch::new();

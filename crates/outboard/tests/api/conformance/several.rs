@@ -48,7 +48,7 @@ async fn gather_ends_at_the_first_error_and_drops_the_rest(engine: Engine) {
     held.release();
     never.release();
     client.drain().await;
-    assert_eq!(client.snapshot().cancelled, 51);
+    assert_eq!(client.admin().snapshot().cancelled, 51);
     assert!(never.starts() <= 1, "only the one that took the free worker");
 }
 
@@ -105,7 +105,7 @@ async fn dropping_as_completed_cancels_the_rest(engine: Engine) {
     held.release();
     client.drain().await;
     assert!(scratch.notes("lines").is_empty());
-    assert_eq!(client.snapshot().cancelled, 2);
+    assert_eq!(client.admin().snapshot().cancelled, 2);
 }
 
 async fn wait_for_the_first_gives_all_back(engine: Engine) {
@@ -177,7 +177,7 @@ async fn wait_with_a_timeout_ends_the_waiting_only(engine: Engine) {
     scratch.release();
     let waited = wait(waited.pending, When::AllCompleted, Some(Duration::MAX)).await;
     gather(waited.done).await.unwrap();
-    assert_eq!((scratch.starts(), client.snapshot().timed_out), (2, 0));
+    assert_eq!((scratch.starts(), client.admin().snapshot().timed_out), (2, 0));
 }
 
 async fn dropping_a_wait_cancels_its_tasks(engine: Engine) {
@@ -189,5 +189,5 @@ async fn dropping_a_wait_cancels_its_tasks(engine: Engine) {
     assert!(tokio::time::timeout(Duration::from_millis(20), waiting).await.is_err());
     scratch.release();
     client.drain().await;
-    assert_eq!((scratch.starts(), client.snapshot().cancelled), (1, 2));
+    assert_eq!((scratch.starts(), client.admin().snapshot().cancelled), (1, 2));
 }

@@ -69,7 +69,7 @@ async fn equal_pure_calls_are_executed_once(engine: Engine) {
     assert_eq!(gather(early).await.unwrap(), [7; 50]);
     assert_eq!(gather(late).await.unwrap(), [7; 50]);
     assert_eq!(scratch.starts(), 1);
-    let snapshot = client.snapshot();
+    let snapshot = client.admin().snapshot();
     assert_eq!((snapshot.submitted, snapshot.coalesced, snapshot.done), (1, 99, 1));
 }
 
@@ -88,7 +88,7 @@ async fn without_asking_nothing_is_shared(engine: Engine) {
     let futures: Vec<_> = (0..10).map(|_| client.submit(hold, scratch.path())).collect();
     scratch.release();
     gather(futures).await.unwrap();
-    assert_eq!((scratch.starts(), client.snapshot().coalesced), (10, 0));
+    assert_eq!((scratch.starts(), client.admin().snapshot().coalesced), (10, 0));
 }
 
 async fn a_key_replaces_the_arguments_but_not_the_function(engine: Engine) {
@@ -136,7 +136,7 @@ async fn an_error_is_shared_too(engine: Engine) {
     for future in futures {
         assert_eq!(future.await.unwrap_err().panic().unwrap().message, "shared by all");
     }
-    assert_eq!((scratch.starts(), client.snapshot().failed), (1, 1));
+    assert_eq!((scratch.starts(), client.admin().snapshot().failed), (1, 1));
 }
 
 async fn a_timeout_ends_its_own_waiter_only(engine: Engine) {
@@ -178,9 +178,9 @@ async fn the_last_waiter_that_leaves_cancels(engine: Engine) {
     let (first, second) = (submit(), submit());
     drop(first);
     second.cancel();
-    assert_eq!(client.snapshot().queued, 1, "the third still waits");
+    assert_eq!(client.admin().snapshot().queued, 1, "the third still waits");
     assert!(third.await.unwrap_err().is_timed_out());
-    assert_eq!(client.snapshot().queued, 0);
+    assert_eq!(client.admin().snapshot().queued, 0);
     scratch.release();
     running.await.unwrap();
     client.drain().await;
@@ -229,6 +229,6 @@ async fn sharing_takes_no_room_in_the_queue(engine: Engine) {
     scratch.release();
     running.await.unwrap();
     gather(shared).await.unwrap();
-    eventually("all has ended", || client.snapshot().running == 0).await;
+    eventually("all has ended", || client.admin().snapshot().running == 0).await;
     assert_eq!(notes.notes("lines"), ["line"]);
 }

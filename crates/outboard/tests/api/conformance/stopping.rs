@@ -96,7 +96,7 @@ async fn a_future_ends_at_once_whatever_the_grace(engine: Engine) {
     assert!(future.await.unwrap_err().is_timed_out());
     let future = client.submit(pid, ());
     if engine.promises(Promise::KnowsProcesses) {
-        let waits = || client.snapshot().queued == 1;
+        let waits = || client.admin().snapshot().queued == 1;
         eventually("it waits behind the one that goes on", waits).await;
     }
     assert!(!future.is_finished());

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use outboard::{ErrorKind, Stage};
+use outboard::ErrorKind;
+use outboard::error::Stage;
 
 use super::{Engine, Promise, on_every_engine};
 use crate::support::eventually;
@@ -33,7 +34,7 @@ async fn a_timeout_in_the_queue_says_so(engine: Engine) {
     first.await.unwrap();
     client.drain().await;
     assert!(scratch.notes("lines").is_empty(), "it never starts");
-    assert_eq!(client.snapshot().timed_out, 1);
+    assert_eq!(client.admin().snapshot().timed_out, 1);
 }
 
 async fn a_timeout_while_running_says_so(engine: Engine) {

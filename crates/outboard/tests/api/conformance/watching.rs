@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use outboard::{Client, ErrorKind, Event, EventKind, Snapshot, TaskId, Watch, WorkerState};
+use outboard::admin::{Event, EventKind, Snapshot, Watch, WorkerState};
+use outboard::{Client, ErrorKind, TaskId};
 
 use super::{Engine, Promise, on_every_engine};
 use crate::support::eventually;
@@ -55,7 +56,7 @@ fn names(events: &[EventKind]) -> Vec<&'static str> {
 
 async fn a_tasks_life_is_told_in_order(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let mut watch = client.watch();
+    let mut watch = client.admin().watch();
     let future = client.submit(sleep, Duration::from_millis(20));
     let id = future.id();
     let ((), report) = future.with_report().await.unwrap();
@@ -79,7 +80,7 @@ async fn a_tasks_life_is_told_in_order(engine: Engine) {
 
 async fn what_waits_is_told_with_its_tenant_and_place(engine: Engine) {
     let client = engine.client("workers=1&window=1").await;
-    let (scratch, mut watch) = (Scratch::new(), client.watch());
+    let (scratch, mut watch) = (Scratch::new(), client.admin().watch());
     let held = client.submit(hold, scratch.path());
     scratch.started(1).await;
     let first = client.submit(pid, ());
@@ -101,7 +102,7 @@ async fn what_waits_is_told_with_its_tenant_and_place(engine: Engine) {
 
 async fn each_way_to_end_is_told_by_its_kind(engine: Engine) {
     let client = engine.client("workers=2").await;
-    let (scratch, mut watch) = (Scratch::new(), client.watch());
+    let (scratch, mut watch) = (Scratch::new(), client.admin().watch());
     let panicking = client.submit(fail, "no".to_owned());
     let timing_out = client.timeout(Duration::from_millis(30)).submit(hold, scratch.path());
     let (panicked, timed_out) = (panicking.id(), timing_out.id());
@@ -113,12 +114,12 @@ async fn each_way_to_end_is_told_by_its_kind(engine: Engine) {
     };
     assert_eq!(kind(&events), (ErrorKind::Panicked, true));
     timing_out.await.unwrap_err();
-    let mut watch = client.watch();
+    let mut watch = client.admin().watch();
     let cancelling = client.submit(hold, scratch.path());
     let cancelled = cancelling.id();
     drop(cancelling);
     assert_eq!(kind(&life(&mut watch, cancelled).await), (ErrorKind::Cancelled, false));
-    let story = client.story(timed_out.unwrap()).expect("a watch is there");
+    let story = client.admin().story(timed_out.unwrap()).expect("a watch is there");
     let events: Vec<_> = story.events.into_iter().map(|event| event.kind).collect();
     let ended = events.iter().position(|kind| kind.name() == "ended").expect("it ended");
     assert_eq!(kind(&events[..=ended]), (ErrorKind::TimedOut, false));
@@ -127,7 +128,7 @@ async fn each_way_to_end_is_told_by_its_kind(engine: Engine) {
 
 async fn a_retry_is_told_with_its_reason(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let (scratch, mut watch) = (Scratch::new(), client.watch());
+    let (scratch, mut watch) = (Scratch::new(), client.admin().watch());
     let future = client.retries(1).submit(panics_before, (scratch.path(), 1));
     let id = future.id();
     assert_eq!(future.await.unwrap(), 2);
@@ -142,7 +143,7 @@ async fn a_retry_is_told_with_its_reason(engine: Engine) {
 
 async fn a_refusal_is_told_with_its_error(engine: Engine) {
     let client = engine.client("workers=1&window=1&queue_tasks=1").await;
-    let (scratch, mut watch) = (Scratch::new(), client.watch());
+    let (scratch, mut watch) = (Scratch::new(), client.admin().watch());
     let held = [(); 2].map(|()| client.submit(hold, scratch.path()));
     let refused = client.tenant("ada").submit(pid, ());
     let error = refused.await.unwrap_err();
@@ -159,7 +160,7 @@ async fn a_refusal_is_told_with_its_error(engine: Engine) {
 
 async fn sharing_and_leaving_are_told(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let (scratch, mut watch) = (Scratch::new(), client.watch());
+    let (scratch, mut watch) = (Scratch::new(), client.admin().watch());
     let keyed = client.key("one");
     let (first, second) = (keyed.submit(hold, scratch.path()), keyed.submit(hold, scratch.path()));
     let id = first.id();
@@ -175,7 +176,7 @@ async fn a_slow_watch_is_told_how_much_it_lost(engine: Engine) {
     let client = engine.client("workers=1&window=1&queue_tasks=0").await;
     let scratch = Scratch::new();
     let held = client.submit(hold, scratch.path());
-    let mut watch = client.watch();
+    let mut watch = client.admin().watch();
     for _ in 0..40_000 {
         drop(client.submit(pid, ()));
     }
@@ -191,14 +192,14 @@ async fn a_slow_watch_is_told_how_much_it_lost(engine: Engine) {
 
 async fn watches_do_not_disturb_each_other(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let (mut first, mut second) = (client.watch(), client.watch());
+    let (mut first, mut second) = (client.admin().watch(), client.admin().watch());
     let ids: Vec<_> = futures(&client, 100).await;
     let mut taken = Vec::new();
     while taken.len() < 50 {
         taken.extend(tasks_taken(&first.next().await.unwrap()));
     }
     drop(first);
-    let late = client.watch().take();
+    let late = client.admin().watch().take();
     assert!(late.is_empty(), "a watch follows what happens from then on");
     assert_eq!(tasks_taken(&second.take()), ids);
 }
@@ -210,14 +211,14 @@ async fn futures(client: &Client, count: usize) -> Vec<TaskId> {
     ids
 }
 
-fn tasks_taken(batch: &outboard::Batch) -> Vec<TaskId> {
+fn tasks_taken(batch: &outboard::admin::Batch) -> Vec<TaskId> {
     let taken = batch.iter().filter(|event| matches!(event.kind, EventKind::Taken { .. }));
     taken.filter_map(|event| event.kind.task()).collect()
 }
 
 async fn a_watch_ends_with_its_engine(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let mut watch = client.watch();
+    let mut watch = client.admin().watch();
     client.submit(pid, ()).await.unwrap();
     client.shutdown().await;
     let mut events = 0;
@@ -229,7 +230,7 @@ async fn a_watch_ends_with_its_engine(engine: Engine) {
 
 async fn a_watch_keeps_no_engine_alive(engine: Engine) {
     let client = engine.client("workers=1").await;
-    let mut watch = client.watch();
+    let mut watch = client.admin().watch();
     drop(client);
     while watch.next().await.is_some() {}
 }
@@ -237,29 +238,29 @@ async fn a_watch_keeps_no_engine_alive(engine: Engine) {
 async fn without_a_watch_there_is_no_story(engine: Engine) {
     let client = engine.client("workers=1").await;
     let ids = futures(&client, 1).await;
-    assert!(client.story(ids[0]).is_none());
-    let watch = client.watch();
+    assert!(client.admin().story(ids[0]).is_none());
+    let watch = client.admin().watch();
     let ids = futures(&client, 1).await;
-    assert!(client.story(ids[0]).is_some());
+    assert!(client.admin().story(ids[0]).is_some());
     drop(watch);
-    assert!(client.story(ids[0]).is_none(), "what nobody wants any more is not kept");
+    assert!(client.admin().story(ids[0]).is_none(), "what nobody wants any more is not kept");
 }
 
 async fn a_story_is_that_of_one_task(engine: Engine) {
     let client = engine.client("workers=1").await;
-    client.record(1_000);
+    client.admin().record(1_000);
     let ids = futures(&client, 20).await;
-    let story = client.story(ids[7]).expect("it is kept");
+    let story = client.admin().story(ids[7]).expect("it is kept");
     assert!(story.whole && story.task == ids[7]);
     assert!(story.events.iter().all(|event| event.kind.task() == Some(ids[7])));
     let text = story.to_string();
     assert!(text.starts_with(&format!("task {}\n", ids[7])), "{text}");
     assert!(text.contains("taken: ") && text.contains(" on worker "), "{text}");
     futures(&client, 3_000).await;
-    assert!(client.story(ids[7]).is_none(), "it is bounded, and was long ago");
-    client.record(0);
+    assert!(client.admin().story(ids[7]).is_none(), "it is bounded, and was long ago");
+    client.admin().record(0);
     let ids = futures(&client, 1).await;
-    assert!(client.story(ids[0]).is_none());
+    assert!(client.admin().story(ids[0]).is_none());
 }
 
 async fn a_task_is_cancelled_by_its_name(engine: Engine) {
@@ -270,13 +271,13 @@ async fn a_task_is_cancelled_by_its_name(engine: Engine) {
     let waiting = client.key("two").submit(hold, scratch.path());
     let sharing = client.key("two").submit(hold, scratch.path());
     let name = waiting.id().unwrap().to_string();
-    assert!(client.cancel_task(name.parse().unwrap()));
+    assert!(client.admin().cancel_task(name.parse().unwrap()));
     assert!(waiting.await.unwrap_err().is_cancelled());
     assert!(sharing.await.unwrap_err().is_cancelled(), "for all who wait for it");
     let id = running.id().unwrap();
-    assert!(client.cancel_task(id));
+    assert!(client.admin().cancel_task(id));
     assert!(running.await.unwrap_err().is_cancelled());
-    assert!(!client.cancel_task(id), "it has ended");
+    assert!(!client.admin().cancel_task(id), "it has ended");
     scratch.release();
     client.submit(pid, ()).await.unwrap();
     assert_eq!(scratch.starts(), 1, "what waited never starts");
@@ -295,7 +296,7 @@ async fn a_snapshot_says_what_runs_and_what_waits(engine: Engine) {
     scratch.started(1).await;
     let waiting: Vec<_> = (0..3).map(|_| client.priority(2).submit(pid, ())).collect();
     let other = client.tenant("bob").submit(pid, ());
-    let now = client.snapshot();
+    let now = client.admin().snapshot();
     if engine.promises(Promise::KnowsProcesses) {
         let worker = now.per_worker.iter().find(|worker| !worker.standby).unwrap();
         assert_eq!(worker.state, WorkerState::Busy);
@@ -305,7 +306,7 @@ async fn a_snapshot_says_what_runs_and_what_waits(engine: Engine) {
         assert!(task.function.ends_with("hold"), "{}", task.function);
         assert!(task.since <= now.uptime && task.run_time <= now.uptime);
         let of = |now: &Snapshot| now.per_worker.iter().find_map(|worker| worker.task.clone());
-        assert!(of(&client.snapshot()).unwrap().run_time >= task.run_time);
+        assert!(of(&client.admin().snapshot()).unwrap().run_time >= task.run_time);
     }
     let lines: Vec<_> = (now.queue.iter())
         .map(|line| (line.priority, line.tenant.as_deref(), line.queued))
@@ -315,7 +316,7 @@ async fn a_snapshot_says_what_runs_and_what_waits(engine: Engine) {
     held.await.unwrap();
     outboard::gather(waiting).await.unwrap();
     other.await.unwrap();
-    let idle = || client.snapshot().per_worker.iter().all(|worker| worker.task.is_none());
+    let idle = || client.admin().snapshot().per_worker.iter().all(|worker| worker.task.is_none());
     eventually("nothing runs", idle).await;
 }
 
@@ -328,7 +329,7 @@ async fn a_snapshot_has_times_of_each_function_and_the_last_panics(engine: Engin
     for n in 0..20 {
         client.submit(fail, format!("number {n}")).await.unwrap_err();
     }
-    let now = client.snapshot();
+    let now = client.admin().snapshot();
     let of = |name: &str| now.per_function.iter().find(|row| row.function.contains(name)).unwrap();
     let (sleeps, fails) = (of("sleep"), of("fail"));
     assert_eq!((sleeps.run_times.count(), sleeps.queue_times.count()), (3, 3));

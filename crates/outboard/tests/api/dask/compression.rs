@@ -1,7 +1,7 @@
 //! Clusters that compress what goes from host to host: nobody does so for us, but
 //! schedulers pass values and exceptions on as they got them.
 
-use outboard::python;
+use outboard::dask::python;
 use serde_bytes::ByteBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

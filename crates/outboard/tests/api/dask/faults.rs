@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use outboard::{Cause, Client, ErrorKind, Status, gather, python};
+use outboard::dask::python;
+use outboard::error::Cause;
+use outboard::{Client, ErrorKind, Status, gather};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,11 +26,11 @@ on_every_release!(
 /// As long as any error below may take on a machine that is busy.
 const SOON: Duration = Duration::from_secs(30);
 
-fn hold() -> outboard::PythonFunction<(PathBuf,), u32> {
+fn hold() -> outboard::dask::PythonFunction<(PathBuf,), u32> {
     python("only_workers:hold")
 }
 
-fn negate() -> outboard::PythonFunction<(i64,), i64> {
+fn negate() -> outboard::dask::PythonFunction<(i64,), i64> {
     python("operator:neg")
 }
 
@@ -44,7 +46,7 @@ async fn a_lost_scheduler_ends_what_it_had_and_is_used_again(release: Release) {
     scratch.started(1).await;
     cluster.kill_scheduler();
     let error = soon(running).await.unwrap_err();
-    assert_eq!(error.lost().unwrap().cause, Some(Cause::Scheduler), "{error}");
+    assert_eq!(error.worker_loss().unwrap().cause, Some(Cause::Scheduler), "{error}");
     scratch.release();
     // What is submitted now waits for a while, and is told that nobody comes.
     let error = soon(client.submit(negate(), 1)).await.unwrap_err();
@@ -52,7 +54,7 @@ async fn a_lost_scheduler_ends_what_it_had_and_is_used_again(release: Release) {
     cluster.kill_worker(0);
     cluster.restart_scheduler();
     cluster.add_worker();
-    eventually("it is used again", || client.snapshot().workers == 1).await;
+    eventually("it is used again", || client.admin().snapshot().workers == 1).await;
     assert_eq!(client.submit(negate(), 7).await.unwrap(), -7);
     client.shutdown().await;
 }
@@ -66,7 +68,7 @@ async fn a_silent_scheduler_is_lost_in_the_time_that_was_said(release: Release) 
     scratch.started(1).await;
     cluster.scheduler().signal(Signal::STOP);
     let error = soon(lost).await.unwrap_err();
-    assert_eq!(error.lost().unwrap().cause, Some(Cause::Scheduler), "{error}");
+    assert_eq!(error.worker_loss().unwrap().cause, Some(Cause::Scheduler), "{error}");
     scratch.release();
     cluster.scheduler().signal(Signal::CONT);
     again.release();
@@ -92,7 +94,7 @@ async fn a_lost_worker_is_told_and_the_next_one_goes_on(release: Release) {
     let scratch = Scratch::new();
     let crash = python::<(PathBuf,), ()>("only_workers:crash");
     let error = client.submit(crash, scratch.path()).await.unwrap_err();
-    assert_eq!(error.lost().unwrap().cause, Some(Cause::Cluster), "{error}");
+    assert_eq!(error.worker_loss().unwrap().cause, Some(Cause::Cluster), "{error}");
     assert_eq!(scratch.starts(), 4);
     client.shutdown().await;
 }
@@ -102,7 +104,7 @@ async fn two_schedulers_share_the_work_and_one_may_die(release: Release) {
     let second = release.cluster(1).await;
     let hosts = second.url().replace("dask://", ",");
     let client = Client::connect(&format!("{}{hosts}", first.url())).await.unwrap();
-    eventually("both are up", || client.snapshot().workers == 2).await;
+    eventually("both are up", || client.admin().snapshot().workers == 2).await;
     let (a, b) = (Scratch::new(), Scratch::new());
     let both = [client.submit(hold(), a.path()), client.submit(hold(), b.path())];
     a.started(1).await;
@@ -175,8 +177,8 @@ async fn a_connection_cut_in_the_middle_is_made_again(release: Release) {
     wire.cut.send_replace(1);
     scratch.release();
     let error = soon(running).await.unwrap_err();
-    assert_eq!(error.lost().unwrap().cause, Some(Cause::Scheduler), "{error}");
-    eventually("it is connected again", || client.snapshot().workers == 1).await;
+    assert_eq!(error.worker_loss().unwrap().cause, Some(Cause::Scheduler), "{error}");
+    eventually("it is connected again", || client.admin().snapshot().workers == 1).await;
     assert_eq!(client.submit(negate(), 7).await.unwrap(), -7);
     client.shutdown().await;
 }

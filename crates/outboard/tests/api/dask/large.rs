@@ -66,7 +66,7 @@ async fn large_arguments_outlive_the_worker_that_had_them(release: Release) {
     let cluster = release.cluster(0).await;
     let mut servers = [cluster.native_worker(1).await, cluster.native_worker(1).await];
     let client = cluster.client().await;
-    eventually("both workers are seen", || client.snapshot().workers == 2).await;
+    eventually("both workers are seen", || client.admin().snapshot().workers == 2).await;
     let scratch = Scratch::new();
     let running = client.submit(hold_large, (large(), scratch.path()));
     scratch.started(1).await;
@@ -86,7 +86,7 @@ async fn large_arguments_go_to_all_workers(release: Release) {
     let cluster = release.cluster(0).await;
     let _servers = [cluster.native_worker(1).await, cluster.native_worker(1).await];
     let client = cluster.client().await;
-    eventually("both workers are seen", || client.snapshot().workers == 2).await;
+    eventually("both workers are seen", || client.admin().snapshot().workers == 2).await;
     let calls = (0..20).map(|_| client.submit(add_up, (large(), 20)));
     let done = gather(calls).await.unwrap();
     assert!(done.iter().all(|(sum, _)| *sum == BYTES as u64));

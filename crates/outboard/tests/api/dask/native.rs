@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outboard::{Cause, Client, ErrorKind, Stage, gather, python};
+use outboard::dask::python;
+use outboard::error::{Cause, Stage};
+use outboard::{Client, ErrorKind, gather};
 
 use super::{Release, on_every_release};
 use crate::support::eventually;
@@ -97,7 +99,7 @@ async fn failures_are_as_on_one_machine(release: Release) {
     assert!(panic.location.contains("tasks.rs"), "{panic:?}");
     let scratch = Scratch::new();
     let error = client.submit(aborts_before, (scratch.path(), 9)).await.unwrap_err();
-    let lost = error.lost().unwrap();
+    let lost = error.worker_loss().unwrap();
     assert_eq!((lost.cause, lost.pid), (Some(Cause::Signal(6)), scratch.pid()), "{error}");
     assert!(lost.task.ends_with("aborts_before"), "{lost:?}");
     // The cluster does not run it again, for its worker lives.
@@ -190,7 +192,7 @@ async fn what_a_scheduler_cannot_tell_costs_no_task(release: Release) {
     // It tells all who listen of objects that it cannot serialize, and hangs up.
     cluster.python("client.scatter([7], broadcast=True)").await;
     let _third = cluster.native_worker(1).await;
-    eventually("it still hears of workers", || client.snapshot().workers == 3).await;
+    eventually("it still hears of workers", || client.admin().snapshot().workers == 3).await;
     scratch.release();
     assert_eq!(running.await.unwrap(), scratch.pid());
     client.shutdown().await;
@@ -234,7 +236,7 @@ async fn a_cluster_with_python_workers_is_refused_unless_mixed(release: Release)
     cluster.add_native("workers=1&spares=0&mixed=1");
     cluster.ready().await;
     let client = cluster.client().await;
-    eventually("both are there", || client.snapshot().workers == 2).await;
+    eventually("both are there", || client.admin().snapshot().workers == 2).await;
     let negate = python::<(i64,), i64>("operator:neg");
     let python = gather((0..60).map(|n| client.submit(negate, n)));
     assert_eq!(python.await.unwrap(), (0..60).map(|n: i64| -n).collect::<Vec<_>>());

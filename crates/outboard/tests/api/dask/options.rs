@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outboard::{Client, ErrorKind, Stage, python};
+use outboard::dask::python;
+use outboard::error::Stage;
+use outboard::{Client, ErrorKind};
 
 use super::{Release, on_every_release};
 use crate::support::eventually;
@@ -23,12 +25,12 @@ on_every_release!(
 );
 
 /// Holds its worker until the directory is released.
-fn hold() -> outboard::PythonFunction<(PathBuf,), u32> {
+fn hold() -> outboard::dask::PythonFunction<(PathBuf,), u32> {
     python("only_workers:hold")
 }
 
 /// Notes a line in the directory.
-fn note() -> outboard::PythonFunction<(PathBuf, String), ()> {
+fn note() -> outboard::dask::PythonFunction<(PathBuf, String), ()> {
     python("only_workers:note")
 }
 
@@ -57,7 +59,7 @@ async fn a_cancelled_task_makes_room_for_the_next(release: Release) {
     scratch.started(1).await;
     running.cancel();
     assert_eq!(running.await.unwrap_err().kind(), ErrorKind::Cancelled);
-    eventually("nothing is owed", || client.snapshot().running == 0).await;
+    eventually("nothing is owed", || client.admin().snapshot().running == 0).await;
     // The function goes on where it runs, as Dask cannot stop it, so others may
     // have to wait for it.
     scratch.release();
@@ -143,11 +145,11 @@ async fn an_exception_is_retried_if_that_was_asked(release: Release) {
 async fn the_snapshot_shows_the_cluster(release: Release) {
     let cluster = release.shared().await;
     let client = cluster.client().await;
-    let snapshot = client.snapshot();
+    let snapshot = client.admin().snapshot();
     assert_eq!((snapshot.engine, snapshot.workers), ("dask", 2));
     assert_eq!(snapshot.per_worker.len(), 2);
     assert!(snapshot.per_worker.iter().all(|worker| worker.memory_bytes > Some(1 << 20)));
-    assert!(client.scale(1).unwrap_err().is_unavailable());
-    assert_eq!(client.snapshot().workers, 2, "a cluster has the workers that it has");
+    assert!(client.admin().scale(1).unwrap_err().is_unavailable());
+    assert_eq!(client.admin().snapshot().workers, 2, "a cluster has the workers that it has");
     client.shutdown().await;
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outboard::{Cause, Client, Error, ErrorKind, Stage, gather, python};
+use outboard::dask::python;
+use outboard::error::{Cause, Stage};
+use outboard::{Client, Error, ErrorKind, gather};
 
 use tokio::sync::OnceCell;
 
@@ -80,7 +82,7 @@ fn parent(pid: u32) -> u32 {
 async fn values_and_errors_are_those_of_one_machine(release: Release) {
     let cluster = shared(release).await;
     let client = client(&cluster).await;
-    assert_eq!(client.snapshot().workers, 2);
+    assert_eq!(client.admin().snapshot().workers, 2);
     let pids = gather((0..300).map(|_| client.submit(pid, ()))).await.unwrap();
     let hosts: std::collections::BTreeSet<u32> = pids.into_iter().map(parent).collect();
     assert_eq!(hosts.len(), 2, "one program beside each worker");
@@ -88,7 +90,7 @@ async fn values_and_errors_are_those_of_one_machine(release: Release) {
     assert_eq!(error.panic().unwrap().message, "on purpose", "{error}");
     let scratch = Scratch::new();
     let error = client.submit(aborts_before, (scratch.path(), 9)).await.unwrap_err();
-    let lost = error.lost().unwrap();
+    let lost = error.worker_loss().unwrap();
     assert_eq!((lost.cause, lost.pid), (Some(Cause::Signal(6)), scratch.pid()), "{error}");
     assert_eq!(scratch.starts(), 1, "Dask runs nothing again");
     let again = Scratch::new();
@@ -143,7 +145,7 @@ async fn a_killed_program_is_lost_with_what_it_ran(client: &Client) {
     let (child, worker) = (Process::open(child.parse().unwrap()), Process::open(scratch.pid()));
     Process::open(parent(worker.pid)).kill();
     let error = running.await.unwrap_err();
-    assert_eq!(error.lost().unwrap().cause, Some(Cause::Cluster), "{error}");
+    assert_eq!(error.worker_loss().unwrap().cause, Some(Cause::Cluster), "{error}");
     worker.ends().await;
     child.ends().await;
     // Both workers have a program again.
@@ -235,7 +237,12 @@ async fn a_worker_that_has_the_plugin_needs_no_url(release: Release) {
     let client = cluster.client().await;
     let scratch = Scratch::new();
     let error = client.submit(aborts_before, (scratch.path(), 9)).await.unwrap_err();
-    assert_eq!(error.lost().unwrap().cause, Some(Cause::Signal(6)), "{error}; {}", cluster.log());
+    assert_eq!(
+        error.worker_loss().unwrap().cause,
+        Some(Cause::Signal(6)),
+        "{error}; {}",
+        cluster.log()
+    );
     assert!(client.submit(pid, ()).await.unwrap() > 0);
     client.shutdown().await;
 }
@@ -278,7 +285,7 @@ async fn what_ends_a_process_beside_a_worker_is_told_as_on_one_machine(release: 
         [("exit", Cause::Exited(7)), ("overflow", Cause::Signal(6)), ("time", Cause::Signal(24))]
     {
         let error = client.submit(ends, how.to_owned()).await.unwrap_err();
-        let lost = error.lost().unwrap_or_else(|| panic!("{how}: {error}"));
+        let lost = error.worker_loss().unwrap_or_else(|| panic!("{how}: {error}"));
         assert_eq!(lost.cause, Some(cause), "{how}: {error}");
         assert_eq!((lost.task, lost.attempt, lost.worker), ("tests.ends", 1, 1));
         let words = format!("last words before {how}");

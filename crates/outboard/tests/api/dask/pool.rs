@@ -97,6 +97,6 @@ pub(crate) async fn client(release: Release, options: &str) -> Client {
         std::future::pending::<()>().await;
     });
     let client = Client::connect(&format!("{address}?{}", rest.join("&"))).await.unwrap();
-    eventually("the native worker joins", || client.snapshot().per_worker.len() == 1).await;
+    eventually("the native worker joins", || client.admin().snapshot().per_worker.len() == 1).await;
     client
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use outboard::{ErrorKind, gather, python};
+use outboard::dask::python;
+use outboard::{ErrorKind, gather};
 use serde::{Deserialize, Serialize};
 
 use super::{Release, on_every_release};

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outboard::{Bytes, Client, ErrorKind, Scattered, gather, python};
+use outboard::dask::python;
+use outboard::{Bytes, Client, ErrorKind, Scattered, gather};
 use rustix::process::Signal;
 
 use super::cluster::Cluster;
@@ -129,7 +130,7 @@ async fn tasks_at_once_spread_the_value(release: Release) {
     let cluster = release.cluster(0).await;
     let _servers = [cluster.native_worker(1).await, cluster.native_worker(1).await];
     let client = cluster.client().await;
-    eventually("both workers are seen", || client.snapshot().workers == 2).await;
+    eventually("both workers are seen", || client.admin().snapshot().workers == 2).await;
     let scattered = client.scatter(value()).await.unwrap();
     let calls = (0..20).map(|_| client.submit(measure_slowly, (scattered.clone(), 20)));
     let done = gather(calls).await.unwrap();
@@ -142,7 +143,7 @@ async fn a_value_stays_where_it_was_used(release: Release) {
     let cluster = release.cluster(0).await;
     let _servers = [cluster.native_worker(1).await, cluster.native_worker(1).await];
     let client = cluster.client().await;
-    eventually("both workers are seen", || client.snapshot().workers == 2).await;
+    eventually("both workers are seen", || client.admin().snapshot().workers == 2).await;
     let scattered = client.scatter(value()).await.unwrap();
     let calls = (0..8).map(|_| client.submit(measure_slowly, (scattered.clone(), 20)));
     gather(calls).await.unwrap();
@@ -169,7 +170,7 @@ async fn a_value_outlives_the_worker_that_had_it(release: Release) {
     let cluster = release.cluster(0).await;
     let mut servers = [cluster.native_worker(1).await, cluster.native_worker(1).await];
     let client = cluster.client().await;
-    eventually("both workers are seen", || client.snapshot().workers == 2).await;
+    eventually("both workers are seen", || client.admin().snapshot().workers == 2).await;
     let scattered = client.scatter(value()).await.unwrap();
     let scratch = Scratch::new();
     let running = client.submit(hold_with, (scattered.clone(), scratch.path()));
@@ -216,7 +217,7 @@ async fn a_value_goes_to_each_scheduler_that_needs_it(release: Release) {
     let [a, b] = [0, 1].map(|at| clusters[at].port());
     let url = format!("dask://127.0.0.1:{a},127.0.0.1:{b}");
     let client = Client::connect(&url).await.unwrap();
-    eventually("both are seen", || client.snapshot().workers == 2).await;
+    eventually("both are seen", || client.admin().snapshot().workers == 2).await;
     let scattered = client.scatter(value()).await.unwrap();
     let scratches = [Scratch::new(), Scratch::new()];
     let running =
@@ -244,9 +245,9 @@ async fn a_value_is_gone_when_its_scheduler_was_started_again(release: Release) 
     let scattered = client.scatter(value()).await.unwrap();
     client.submit(where_it_lies, scattered.clone()).await.unwrap();
     cluster.kill_scheduler();
-    eventually("the client sees that", || client.snapshot().workers == 0).await;
+    eventually("the client sees that", || client.admin().snapshot().workers == 0).await;
     cluster.restart_scheduler();
-    eventually("worker and client come back", || client.snapshot().workers == 1).await;
+    eventually("worker and client come back", || client.admin().snapshot().workers == 1).await;
     let (_, sum, _) = client.submit(where_it_lies, scattered.clone()).await.unwrap();
     assert_eq!(sum, 3 * MEBIBYTE as u64);
     comes_to(&cluster, KEYS, 1, 1).await;

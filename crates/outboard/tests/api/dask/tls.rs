@@ -1,6 +1,7 @@
 //! Clusters that speak TLS, with certificates on both sides.
 
-use outboard::{Client, ErrorKind, python};
+use outboard::dask::python;
+use outboard::{Client, ErrorKind};
 use tempfile::tempdir;
 
 use super::cluster::Certificates;

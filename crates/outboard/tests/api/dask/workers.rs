@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use outboard::{Cause, Client, Error, ErrorKind, Stage, gather, python};
+use outboard::dask::python;
+use outboard::error::{Cause, Stage};
+use outboard::{Client, Error, ErrorKind, gather};
 use rustix::process::Signal;
 use serde_bytes::ByteBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -112,7 +114,7 @@ async fn a_crash_fails_one_task_and_is_never_run_again(release: Release) {
     let (_cluster, _server, client) = one_worker(release).await;
     let scratch = Scratch::new();
     let error = client.submit(aborts_before, (scratch.path(), usize::MAX)).await.unwrap_err();
-    let lost = error.lost().unwrap();
+    let lost = error.worker_loss().unwrap();
     assert_eq!(lost.cause, Some(Cause::Signal(6)), "{error}");
     assert_eq!(lost.pid, scratch.pid());
     assert!(lost.task.ends_with("aborts_before") && lost.memory_bytes > Some(1 << 20));
@@ -175,7 +177,7 @@ async fn what_no_worker_can_execute_any_more_is_lost(release: Release) {
     next.kill();
     let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
     let error = ended.expect("it ends").unwrap_err();
-    assert_eq!(error.lost().unwrap().cause, Some(Cause::Cluster), "{error}");
+    assert_eq!(error.worker_loss().unwrap().cause, Some(Cause::Cluster), "{error}");
     let _server = cluster.native_worker(1).await;
     assert_eq!(client.submit(double, 4).await.unwrap(), 8);
     assert_eq!(scratch.starts(), 2);
@@ -191,14 +193,14 @@ async fn a_native_worker_outlives_its_scheduler(release: Release) {
     cluster.kill_scheduler();
     // What it ran is not wanted any more.
     process.ends().await;
-    assert_eq!(running.await.unwrap_err().lost().unwrap().cause, Some(Cause::Scheduler));
+    assert_eq!(running.await.unwrap_err().worker_loss().unwrap().cause, Some(Cause::Scheduler));
     cluster.restart_scheduler();
     let joins = || {
         let events = server.scratch.notes("events");
         events.iter().filter(|event| event.starts_with("joined ")).count()
     };
     eventually("it joins again", || joins() == 2).await;
-    eventually("the client sees it", || client.snapshot().workers == 1).await;
+    eventually("the client sees it", || client.admin().snapshot().workers == 1).await;
     assert_eq!(client.submit(double, 4).await.unwrap(), 8);
     client.shutdown().await;
 }
@@ -369,7 +371,7 @@ pub(super) fn hungry(mebibytes: usize) -> usize {
 pub(super) async fn runs_out_of_memory(client: &Client, limit: u64) -> Error {
     let error = client.submit(hungry, 512).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
-    let lost = error.lost().unwrap();
+    let lost = error.worker_loss().unwrap();
     assert!(lost.shortage.is_some() && lost.pid > 0, "{lost:?}");
     assert_eq!((lost.task, lost.attempt, lost.worker), ("hungry", 1, 1));
     assert!(lost.memory_bytes.is_some_and(|bytes| bytes < 2 * limit), "{lost:?}");
@@ -384,14 +386,14 @@ async fn what_ends_a_process_is_told_as_on_one_machine(release: Release) {
     let client = cluster.client().await;
     for _ in 0..2 {
         let error = runs_out_of_memory(&client, limit).await;
-        let lost = error.lost().unwrap();
+        let lost = error.worker_loss().unwrap();
         assert!(lost.run_time.is_some() && lost.cpu_time.is_some(), "{lost:?}");
         assert!(error.to_string().contains("ran out of memory in `hungry`"), "{error}");
     }
     let error = client.submit(hungry, 512).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Quarantined, "{error}");
     assert_eq!(client.submit(hungry, 1).await.unwrap(), 1, "other arguments are not");
-    let snapshot = client.snapshot();
+    let snapshot = client.admin().snapshot();
     assert_eq!((snapshot.failed, snapshot.done), (3, 1));
     client.shutdown().await;
 }

@@ -36,7 +36,7 @@ impl Ahead {
             let running = client.submit(hold, scratch.path());
             let sent: Vec<_> = (0..SENT).map(line).collect();
             scratch.started(1).await;
-            if client.snapshot().running > 2 {
+            if client.admin().snapshot().running > 2 {
                 return Self { scratch, lines, running, sent };
             }
             scratch.release();
@@ -68,10 +68,10 @@ fn tasks_sent_ahead_move_on_when_their_worker_is_killed() {
         let lost = ahead.scratch.pid();
         Process::open(lost).kill();
         let error = (&mut ahead.running).await.unwrap_err();
-        assert_eq!(error.lost().unwrap().pid, lost);
+        assert_eq!(error.worker_loss().unwrap().pid, lost);
         ahead.running = client.submit(|| 0, ());
         ahead.moved_on(lost).await;
-        assert_eq!(client.snapshot().failed, 1);
+        assert_eq!(client.admin().snapshot().failed, 1);
     });
 }
 
@@ -97,7 +97,7 @@ fn a_task_sent_ahead_that_is_dropped_never_runs() {
         gather(ahead.sent).await.unwrap();
         client.drain().await;
         assert_eq!(ahead.lines.notes("lines").len(), SENT / 2);
-        assert_eq!(client.snapshot().cancelled as usize, SENT - SENT / 2);
+        assert_eq!(client.admin().snapshot().cancelled as usize, SENT - SENT / 2);
     });
 }
 

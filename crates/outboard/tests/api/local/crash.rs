@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use outboard::{Cause, Client, Error, Lost};
+use outboard::error::{Cause, WorkerLoss};
+use outboard::{Client, Error};
 use rustix::process::Signal;
 
 use super::{client, workers};
@@ -20,7 +21,7 @@ use crate::support::{DEADLINE, eventually, run};
 
 /// One of two workers runs a task that takes it down, and the other one a
 /// sibling, with more behind; only that task fails.
-async fn crash(crash: impl AsyncFnOnce(&Client) -> Error) -> (Error, Lost) {
+async fn crash(crash: impl AsyncFnOnce(&Client) -> Error) -> (Error, WorkerLoss) {
     let client = client(2).await;
     let sibling = Scratch::new();
     let held = client.submit(hold, sibling.path());
@@ -30,17 +31,17 @@ async fn crash(crash: impl AsyncFnOnce(&Client) -> Error) -> (Error, Lost) {
     sibling.release();
     let (at, report) = held.with_report().await.unwrap();
     assert_eq!((report.attempt, sibling.starts(), at), (1, 1, sibling.pid()));
-    let lost = error.lost().unwrap_or_else(|| panic!("{error}")).clone();
+    let lost = error.worker_loss().unwrap_or_else(|| panic!("{error}")).clone();
     assert_ne!(behind.await.unwrap(), lost.pid);
     assert!((1..=2).contains(&lost.worker), "{lost:?}");
     assert!(lost.memory_bytes.is_some_and(|bytes| bytes > 100_000), "{lost:?}");
-    eventually("it is replaced", || client.snapshot().per_worker.len() == 2).await;
-    assert_eq!(client.snapshot().failed, 1);
+    eventually("it is replaced", || client.admin().snapshot().per_worker.len() == 2).await;
+    assert_eq!(client.admin().snapshot().failed, 1);
     (error, lost)
 }
 
 /// The same, of a function that does it by itself.
-async fn crash_in<M, F>(f: F) -> (Error, Lost)
+async fn crash_in<M, F>(f: F) -> (Error, WorkerLoss)
 where
     F: outboard::TaskFunction<M, Args = ()>,
     F::Output: std::fmt::Debug,
@@ -195,7 +196,7 @@ fn stderr_of_earlier_tasks_is_not_put_down_to_a_later_one() {
         loop {
             client.submit(|| eprintln!("words of another task"), ()).await.unwrap();
             let error = client.submit(exit, "own words".into()).await.unwrap_err();
-            let said = &error.lost().unwrap().stderr;
+            let said = &error.worker_loss().unwrap().stderr;
             assert_eq!(said.last().unwrap(), "own words");
             // A line that is read late, when the next task runs, counts as its own.
             if said.len() == 1 {
@@ -311,7 +312,7 @@ fn a_lost_worker_tells_of_the_task_that_it_had() {
         let report = async |padding: u8| {
             let args = (30, vec![padding; 100]);
             let error = client.retries(1).submit(burn, args).await.unwrap_err();
-            error.lost().unwrap().clone()
+            error.worker_loss().unwrap().clone()
         };
         let (lost, same, other) = (report(1).await, report(1).await, report(2).await);
         assert_eq!((lost.task, lost.attempt), ("tests::burn", 2));

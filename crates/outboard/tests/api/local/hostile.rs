@@ -10,7 +10,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outboard::{Cause, Client, Error, ErrorKind};
+use outboard::error::Cause;
+use outboard::{Client, Error, ErrorKind};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use serde::{Deserialize, Serialize};
 
@@ -355,7 +356,7 @@ fn check(what: Attack, then: Then, result: &Result<u32, Error>) -> bool {
         Ok(value) => return *value == u32::from(FORGED) && what.forges(),
         Err(error) => error,
     };
-    match (error.kind(), error.lost().and_then(|lost| lost.cause)) {
+    match (error.kind(), error.worker_loss().and_then(|lost| lost.cause)) {
         (ErrorKind::WorkerLost, Some(Cause::Exited(3))) => matches!(then, Then::Exit),
         (ErrorKind::WorkerLost, cause) => cause == Some(Cause::Protocol) || !what.is_nonsense(),
         (ErrorKind::TimedOut, _) => !what.is_nonsense() && matches!(then, Then::Park),

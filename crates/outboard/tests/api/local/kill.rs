@@ -65,7 +65,7 @@ async fn ratio_holds(mib: usize) -> bool {
 async fn one(mib: usize, by_drop: bool) -> [Duration; 2] {
     let client = Client::local().workers(1).await.unwrap();
     let spare = found("a spare stands by", || {
-        let workers = client.snapshot().per_worker;
+        let workers = client.admin().snapshot().per_worker;
         workers.iter().find(|worker| workers.len() == 2 && worker.standby).map(|one| one.pid)
     })
     .await;

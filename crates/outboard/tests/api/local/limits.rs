@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use outboard::{Bytes, Cause, Client, LocalBuilder, Shortage};
+use outboard::error::{Cause, Shortage};
+use outboard::{Bytes, Client, LocalBuilder};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::run;
@@ -46,7 +47,7 @@ fn a_task_that_wants_too_much_memory_is_out_of_memory_and_no_other() {
         let behind: Vec<_> = (0..20).map(|_| client.submit(pid, ())).collect();
         let error = lost.await.unwrap_err();
         assert!(error.is_out_of_memory() && !error.is_worker_lost(), "{error}");
-        let lost = error.lost().unwrap();
+        let lost = error.worker_loss().unwrap();
         assert_eq!(lost.pid, hungry.pid());
         match lost.shortage {
             Some(Shortage::Allocation { bytes }) => {
@@ -67,7 +68,7 @@ fn a_task_that_wants_too_much_memory_is_out_of_memory_and_no_other() {
         outboard::gather(behind).await.unwrap();
         sibling.release();
         assert_eq!(held.await.unwrap(), sibling.pid());
-        assert_eq!(client.snapshot().failed, 1);
+        assert_eq!(client.admin().snapshot().failed, 1);
     });
 }
 
@@ -89,7 +90,7 @@ fn an_allocation_that_no_machine_has_is_out_of_memory_without_a_limit() {
         let huge = || black_box(Vec::<u8>::with_capacity(1 << 60)).capacity();
         let error = client.submit(huge, ()).await.unwrap_err();
         assert!(error.is_out_of_memory(), "{error}");
-        let shortage = error.lost().unwrap().shortage;
+        let shortage = error.worker_loss().unwrap().shortage;
         assert_eq!(shortage, Some(Shortage::Allocation { bytes: Some(1 << 60) }));
     });
 }
@@ -105,7 +106,7 @@ fn an_abort_after_other_words_is_a_lost_worker() {
         };
         let error = client.submit(abort, ()).await.unwrap_err();
         assert!(error.is_worker_lost(), "{error}");
-        assert_eq!(error.lost().unwrap().shortage, None);
+        assert_eq!(error.worker_loss().unwrap().shortage, None);
     });
 }
 
@@ -142,7 +143,13 @@ fn a_report_has_the_memory_before_a_task_and_after_it() {
         assert_eq!(short.memory_at_start_bytes.is_some(), short.memory_bytes.is_some());
         let exit = || -> u8 { std::process::exit(1) };
         let error = client.submit(exit, ()).await.unwrap_err();
-        assert!(error.lost().unwrap().memory_at_start_bytes.is_some_and(|bytes| bytes > 64 << 20));
+        assert!(
+            error
+                .worker_loss()
+                .unwrap()
+                .memory_at_start_bytes
+                .is_some_and(|bytes| bytes > 64 << 20)
+        );
     });
 }
 
@@ -159,7 +166,7 @@ fn a_worker_with_half_of_its_memory_gone_starts_no_other_task() {
         assert_eq!(client.submit(pid, ()).await.unwrap(), first);
         assert_eq!(client.submit(hoard, 80 << 20).await.unwrap(), first);
         assert_ne!(client.submit(pid, ()).await.unwrap(), first);
-        assert_eq!(client.snapshot().failed, 0);
+        assert_eq!(client.admin().snapshot().failed, 0);
     });
 }
 
@@ -190,7 +197,7 @@ fn cpu_time_is_limited_for_each_task_and_not_for_a_workers_life() {
         client.submit(std::thread::sleep, Duration::from_millis(2_100)).await.unwrap();
         let error = client.submit(burn, 100_000).await.unwrap_err();
         assert!(error.is_worker_lost(), "{error}");
-        let lost = error.lost().unwrap();
+        let lost = error.worker_loss().unwrap();
         assert_eq!((lost.cause, lost.pid), (Some(Cause::Signal(24)), first));
         assert!(error.to_string().contains("at its limit of CPU time"), "{error}");
         let cpu = lost.cpu_time.unwrap();
@@ -214,7 +221,7 @@ fn tasks_have_the_stack_that_was_asked_for() {
         let client = local().stack_size(128 << 20).await.unwrap();
         assert_eq!(client.submit(descend, deep).await.unwrap(), deep);
         let overflow = client.submit(descend, 10 * deep).await.unwrap_err();
-        let lost = overflow.lost().unwrap();
+        let lost = overflow.worker_loss().unwrap();
         assert!(matches!(lost.cause, Some(Cause::Signal(6 | 11))), "{lost:?}");
         assert!(lost.stderr.join("\n").contains("overflowed its stack"), "{lost:?}");
         // It counts beside the memory, and not as a part of it.
@@ -237,7 +244,7 @@ fn a_worker_with_a_stack_of_its_own_stops_and_ends_like_others() {
         worker.ends().await;
         let inside = async || {
             let inner = Client::from_env().await.map_err(|error| error.to_string())?;
-            Ok::<_, String>(inner.snapshot().engine.to_owned())
+            Ok::<_, String>(inner.admin().snapshot().engine.to_owned())
         };
         assert_eq!(client.submit(inside, ()).await.unwrap(), Ok("inline".into()));
         client.shutdown().await;

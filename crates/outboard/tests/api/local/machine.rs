@@ -8,7 +8,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use outboard::{Cause, Client, Shortage};
+use outboard::Client;
+use outboard::error::{Cause, Shortage};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::limits::fill;
@@ -119,12 +120,12 @@ const STARVED_BYTES: u64 = 256 << 20;
 /// A server whose control group has less memory than its task wants.
 pub(crate) async fn starved(at: PathBuf) {
     let client = Client::local().workers(1).spares(0).await.unwrap();
-    assert_eq!(client.snapshot().memory_bytes, STARVED_BYTES);
+    assert_eq!(client.admin().snapshot().memory_bytes, STARVED_BYTES);
     let before = client.submit(std::process::id, ()).await.unwrap();
     let error = client.submit(fill, 1 << 30).await.unwrap_err();
     note(&at, "error", &error.to_string());
     assert!(error.is_out_of_memory(), "{error}");
-    let lost = error.lost().unwrap();
+    let lost = error.worker_loss().unwrap();
     assert_eq!((lost.pid, lost.cause), (before, Some(Cause::Signal(9))));
     assert_eq!(lost.shortage, Some(Shortage::System));
     // A kill by someone else is not put down to what was counted before.

@@ -49,12 +49,13 @@ use crate::support::process::Process;
 /// A client with so many workers, all of them up, and none beside them.
 async fn client(workers: usize) -> Client {
     let client = Client::local().workers(workers).spares(0).await.unwrap();
-    eventually("all workers are up", || client.snapshot().per_worker.len() == workers).await;
+    eventually("all workers are up", || client.admin().snapshot().per_worker.len() == workers)
+        .await;
     client
 }
 
 /// The processes of the client's workers.
 fn workers(client: &Client) -> Vec<Process> {
-    let workers = client.snapshot().per_worker;
+    let workers = client.admin().snapshot().per_worker;
     workers.iter().filter_map(|worker| Process::find(worker.pid)).collect()
 }

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use outboard::{Bytes, Cause, Client, Scattered, gather};
+use outboard::error::Cause;
+use outboard::{Bytes, Client, Scattered, gather};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::Serialize;
@@ -125,7 +126,7 @@ fn a_lie_about_where_a_result_is_ends_its_worker_and_harms_nobody_else() {
         for number in 0..LIES {
             let client = client(1).await;
             let error = client.submit(lies, number).await.unwrap_err();
-            let cause = error.lost().unwrap_or_else(|| panic!("{number}: {error}")).cause;
+            let cause = error.worker_loss().unwrap_or_else(|| panic!("{number}: {error}")).cause;
             assert_eq!(cause, Some(Cause::Protocol), "{number}");
             client.submit(pid, ()).await.unwrap();
             client.shutdown().await;

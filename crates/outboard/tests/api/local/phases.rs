@@ -89,12 +89,12 @@ impl How {
     }
 
     /// What the error of a worker that ended so says.
-    fn cause(self) -> outboard::Cause {
+    fn cause(self) -> outboard::error::Cause {
         match self {
-            Abort => outboard::Cause::Signal(6),
-            Exit => outboard::Cause::Exited(7),
-            Segfault => outboard::Cause::Signal(11),
-            _ => outboard::Cause::Signal(9),
+            Abort => outboard::error::Cause::Signal(6),
+            Exit => outboard::error::Cause::Exited(7),
+            Segfault => outboard::error::Cause::Signal(11),
+            _ => outboard::error::Cause::Signal(9),
         }
     }
 }
@@ -224,7 +224,7 @@ fn check(plan: Plan, ended: &Ended) -> bool {
             !in_caller && error.panic().is_some_and(|panic| panic.message == "a trap")
         }
         (Ended::Typed(error), how) => {
-            let cause = error.lost().and_then(|lost| lost.cause);
+            let cause = error.worker_loss().and_then(|lost| lost.cause);
             cause == Some(how.cause())
         }
         // It had been written in time.
@@ -284,7 +284,7 @@ pub(crate) async fn play(at: PathBuf) {
             failed += all_delays(&client, phase, *how, &at).await;
         }
     }
-    let counted = client.snapshot().failed;
+    let counted = client.admin().snapshot().failed;
     assert!(counted <= failed, "{counted} tasks failed, {failed} were to");
     client.shutdown().await;
     drop(client);
@@ -335,7 +335,7 @@ fn a_worker_that_ends_while_large_arguments_are_on_their_way_costs_nothing() {
             assert_eq!(gather(behind).await.unwrap(), [1, 2, 3]);
             scratch.release();
             assert_eq!(sibling.await.unwrap(), scratch.pid());
-            assert_eq!(client.snapshot().failed, 0);
+            assert_eq!(client.admin().snapshot().failed, 0);
         }
     });
 }
@@ -364,7 +364,7 @@ fn a_panic_in_the_drop_of_arguments_submits_nothing() {
         let bomb = Bomb(scratch.path());
         let task = |bomb: Bomb| note(&bomb.0, "starts", "");
         assert!(catch_unwind(AssertUnwindSafe(|| client.submit(task, bomb))).is_err());
-        assert_eq!(client.snapshot().submitted, 0);
+        assert_eq!(client.admin().snapshot().submitted, 0);
         assert!(client.submit(pid, ()).await.is_ok());
         assert_eq!(scratch.starts(), 0);
     });

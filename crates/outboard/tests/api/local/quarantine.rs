@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use outboard::{Cause, Client, LocalBuilder};
+use outboard::error::Cause;
+use outboard::{Client, LocalBuilder};
 
 use crate::support::scratch::{Scratch, start};
 use crate::support::{DEADLINE, run};
@@ -37,10 +38,10 @@ fn deadly_arguments_are_refused_and_later_tried_again() {
         }
         let error = submit(true).await.unwrap_err();
         assert!(error.is_quarantined(), "{error}");
-        let lost = error.lost().unwrap();
+        let lost = error.worker_loss().unwrap();
         assert_eq!((lost.task, lost.cause), ("tests::poison", Some(Cause::Signal(6))));
         assert_eq!(lost.pid, scratch.pid(), "the report is that of the last crash");
-        assert_eq!((scratch.starts(), client.snapshot().refused), (2, 1));
+        assert_eq!((scratch.starts(), client.admin().snapshot().refused), (2, 1));
         assert_eq!(submit(false).await.ok(), Some(false), "others are innocent");
         let tenant = client.tenant("another").submit(poison, (scratch.path(), true)).await;
         assert!(tenant.unwrap_err().is_quarantined());
@@ -61,7 +62,7 @@ fn attempts_count_and_end_with_the_one_that_is_too_many() {
         let stubborn = client.retries(10).submit(poison, (scratch.path(), true));
         let error = stubborn.await.unwrap_err();
         assert!(error.is_worker_lost(), "{error}");
-        assert_eq!((error.lost().unwrap().attempt, scratch.starts()), (3, 3));
+        assert_eq!((error.worker_loss().unwrap().attempt, scratch.starts()), (3, 3));
         let again = client.retries(10).submit(poison, (scratch.path(), true)).await;
         assert!(again.unwrap_err().is_quarantined());
         assert_eq!(scratch.starts(), 3);
@@ -82,7 +83,7 @@ fn those_that_wait_already_are_refused_too() {
         assert_eq!(kinds.iter().filter(|refused| !**refused).count(), 1, "{kinds:?}");
         assert_eq!(harmless.await.ok(), Some(false));
         assert_eq!(scratch.starts(), 2);
-        assert_eq!(client.snapshot().failed, 20);
+        assert_eq!(client.admin().snapshot().failed, 20);
     });
 }
 

@@ -43,7 +43,7 @@ fn a_worker_killed_between_tasks_is_replaced() {
             }
             assert_ne!(client.submit(pid, ()).await.unwrap(), at);
         }
-        assert_eq!(client.snapshot().failed, 0);
+        assert_eq!(client.admin().snapshot().failed, 0);
     });
 }
 
@@ -68,8 +68,9 @@ fn a_replacement_keeps_the_number_of_its_predecessor() {
             worker.kill();
             worker.ends().await;
         }
-        eventually("both are replaced", || client.snapshot().per_worker.len() == 2).await;
-        let numbers: Vec<_> = client.snapshot().per_worker.iter().map(|w| w.number).collect();
+        eventually("both are replaced", || client.admin().snapshot().per_worker.len() == 2).await;
+        let numbers: Vec<_> =
+            client.admin().snapshot().per_worker.iter().map(|w| w.number).collect();
         assert_eq!(numbers, [1, 2]);
     });
 }

@@ -15,12 +15,12 @@ use crate::support::{eventually, found, run};
 /// A client of which so many workers are up or stand by.
 async fn client(builder: LocalBuilder, up: usize) -> Client {
     let client = builder.await.unwrap();
-    eventually("all are ready", || client.snapshot().per_worker.len() == up).await;
+    eventually("all are ready", || client.admin().snapshot().per_worker.len() == up).await;
     client
 }
 
 fn standby(client: &Client) -> Vec<u32> {
-    let workers = client.snapshot().per_worker;
+    let workers = client.admin().snapshot().per_worker;
     workers.iter().filter(|worker| worker.standby).map(|worker| worker.pid).collect()
 }
 
@@ -37,7 +37,7 @@ fn a_spare_takes_the_place_of_a_worker_that_is_killed() {
             drop(running);
             assert_eq!(client.submit(pid, ()).await.unwrap(), spare);
         }
-        assert_eq!(client.snapshot().failed, 0);
+        assert_eq!(client.admin().snapshot().failed, 0);
     });
 }
 
@@ -69,20 +69,20 @@ fn workers_can_be_more_and_fewer_while_tasks_run() {
         let scratch = Scratch::new();
         let held: Vec<_> = (0..3).map(|_| client.submit(hold, scratch.path())).collect();
         scratch.started(1).await;
-        client.scale(3).unwrap();
+        client.admin().scale(3).unwrap();
         scratch.started(3).await;
-        assert_eq!(client.snapshot().workers, 3);
-        client.scale(1).unwrap();
+        assert_eq!(client.admin().snapshot().workers, 3);
+        client.admin().scale(1).unwrap();
         let behind = client.submit(pid, ());
         scratch.release();
         gather(held).await.unwrap();
         behind.await.unwrap();
         let is_small = || {
-            let workers = client.snapshot().per_worker;
+            let workers = client.admin().snapshot().per_worker;
             workers.len() == 2 && workers.iter().filter(|worker| worker.standby).count() == 1
         };
         eventually("one is left, and its spare", is_small).await;
-        let now = client.snapshot();
+        let now = client.admin().snapshot();
         assert_eq!((now.workers, now.failed, now.done), (1, 0, 4));
     });
 }
@@ -103,7 +103,7 @@ fn a_worker_is_recycled_after_so_many_tasks_and_none_is_lost() {
             assert!(tasks >= 9 * 8, "{tasks} tasks are less than a fifth below the limit");
             let burst = (0..2000).map(|_| client.submit(pid, ()));
             gather(burst).await.unwrap();
-            assert_eq!(client.snapshot().failed, 0);
+            assert_eq!(client.admin().snapshot().failed, 0);
         });
     }
 }
@@ -113,8 +113,12 @@ fn a_replacement_is_ready_before_a_worn_worker_leaves() {
     run(async {
         let client = client(Client::local().workers(1).spares(0).recycle_after_tasks(1), 1).await;
         let first = Process::open(client.submit(pid, ()).await.unwrap());
-        let both =
-            || (client.snapshot().per_worker.iter().any(|w| w.pid != first.pid), first.has_ended());
+        let both = || {
+            (
+                client.admin().snapshot().per_worker.iter().any(|w| w.pid != first.pid),
+                first.has_ended(),
+            )
+        };
         loop {
             match both() {
                 (false, false) => tokio::task::yield_now().await,
@@ -134,7 +138,7 @@ fn an_old_worker_is_recycled_though_it_is_idle() {
         for worker in &before {
             worker.ends().await;
         }
-        eventually("all are replaced", || client.snapshot().per_worker.len() >= 3).await;
+        eventually("all are replaced", || client.admin().snapshot().per_worker.len() >= 3).await;
         assert!(client.submit(pid, ()).await.is_ok());
     });
 }
@@ -192,12 +196,13 @@ fn a_tenant_without_a_worker_starts_on_the_spare_while_others_hold_all() {
         scratch.started(2).await;
         let late = client.tenant("late").submit(pid, ()).await.unwrap();
         assert_eq!(scratch.starts(), 2);
-        let processes = client.snapshot().per_worker;
+        let processes = client.admin().snapshot().per_worker;
         assert!(processes.iter().any(|worker| worker.pid == late && worker.number <= 3));
         scratch.release();
         gather(held).await.unwrap();
-        let is_back = || client.snapshot().per_worker.iter().filter(|w| w.standby).count() == 1;
+        let is_back =
+            || client.admin().snapshot().per_worker.iter().filter(|w| w.standby).count() == 1;
         eventually("one stands by again", is_back).await;
-        assert_eq!(client.snapshot().per_worker.len(), 3, "none was started for it");
+        assert_eq!(client.admin().snapshot().per_worker.len(), 3, "none was started for it");
     });
 }

@@ -19,7 +19,7 @@ use super::ends::Opened;
 use crate::engine::dask::cluster::Cluster;
 use crate::engine::dask::connection::{Connection, Dialer};
 use crate::engine::dask::native::Failed;
-use crate::error::{self, Cause, Error, Lost, Oversized, Repr};
+use crate::error::{self, Cause, Error, Oversized, Repr, WorkerLoss};
 use crate::task::outcome::{Failure, RunError, Said};
 
 /// How many results are looked for, and asked of a worker, at once.
@@ -53,13 +53,13 @@ pub(super) enum Outcome {
     Said(Vec<Said>, usize, Box<Outcome>),
     /// A failure, and the number of the worker; 0 if that is not known.
     Failed(Failure, usize),
-    Lost(Lost),
+    Lost(WorkerLoss),
     Error(Error),
 }
 
 impl Outcome {
     pub(super) fn lost(cause: Cause) -> Self {
-        Self::Lost(Lost { cause: Some(cause), ..Lost::default() })
+        Self::Lost(WorkerLoss { cause: Some(cause), ..WorkerLoss::default() })
     }
 }
 
@@ -315,9 +315,9 @@ pub(super) fn raised(pickle: &[u8], traceback: Option<&[u8]>, cluster: &Cluster)
 fn failed_there(failed: Failed, worker: usize) -> Outcome {
     match failed {
         Failed::Failure(failure) => Outcome::Failed(failure, worker),
-        Failed::Lost(death) => Outcome::Lost(Lost { worker, ..death.into() }),
+        Failed::Lost(death) => Outcome::Lost(WorkerLoss { worker, ..death.into() }),
         Failed::Quarantined { crashes, left, death } => {
-            let lost = Lost { worker, ..death.into() };
+            let lost = WorkerLoss { worker, ..death.into() };
             Outcome::Error(Error::new(Repr::Quarantined { crashes, left, lost }))
         }
         Failed::TimedOut { stage, timeout } => {

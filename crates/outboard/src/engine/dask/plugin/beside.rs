@@ -25,7 +25,7 @@ use crate::engine::dask::native::{Death, Done, Failed};
 use crate::engine::option::find;
 use crate::engine::settings::{OPTIONS, Settings};
 use crate::engine::url::pairs;
-use crate::error::{Cause, Error, Lost};
+use crate::error::{Cause, Error, WorkerLoss};
 use crate::front::client::Client;
 use crate::local::process::die_with_parent;
 use crate::task::outcome::{Failure, Said};
@@ -128,7 +128,11 @@ fn settings(options: &str) -> Result<Settings, String> {
 fn hello(problem: &str, worker: &str) -> io::Result<Vec<u8>> {
     let build = build()?;
     let functions = registry().map_err(io::Error::other)?.all();
-    let lost = Lost { pid: std::process::id(), cause: Some(Cause::Cluster), ..Lost::default() };
+    let lost = WorkerLoss {
+        pid: std::process::id(),
+        cause: Some(Cause::Cluster),
+        ..WorkerLoss::default()
+    };
     let mut parts = vec![
         PROTOCOL.to_string().into_bytes(),
         problem.as_bytes().to_vec(),

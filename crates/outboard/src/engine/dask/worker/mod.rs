@@ -6,7 +6,6 @@
 //! `talk` reads, writes and leaves, `serve` answers those who connect, `peers` asks other
 //! workers, and `scattered` has the values that clients of Rust scattered.
 
-pub(crate) mod called;
 mod desk;
 mod outcome;
 mod settings;
@@ -50,7 +49,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// ```no_run
 /// fn main() -> Result<(), outboard::Error> {
 ///     outboard::init();
-///     outboard::ClusterWorker::new("dask://127.0.0.1:8786")?
+///     outboard::dask::ClusterWorker::new("dask://127.0.0.1:8786")?
 ///         .on_event(|event| println!("{event}"))
 ///         .run()
 /// }

@@ -89,7 +89,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::error::{Cause, Lost, Panic, Stage};
+    use crate::error::{Cause, Panic, Stage, WorkerLoss};
     use dask_protocol::exception::Exception;
 
     fn panicked() -> Error {
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_rust_client_gets_its_error_back() {
         let timed_out = Repr::TimedOut { stage: Stage::Running, timeout: Duration::from_secs(1) };
-        let lost = Lost { pid: 7, cause: Some(Cause::Signal(9)), ..Lost::default() };
+        let lost = WorkerLoss { pid: 7, cause: Some(Cause::Signal(9)), ..WorkerLoss::default() };
         for error in [panicked(), Error::new(timed_out), Error::new(Repr::WorkerLost(lost))] {
             let raised = Raised::for_rust(&error, "tcp://a:1", &[]);
             let read = Some(("tcp://a:1".to_owned(), Vec::new(), Failed::of(&error)));

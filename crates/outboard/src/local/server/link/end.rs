@@ -18,7 +18,7 @@ use rustix::time::ClockId;
 
 use super::life::{Life, Reason};
 use super::{Link, Vigil};
-use crate::error::{Cause, Lost};
+use crate::error::{Cause, WorkerLoss};
 use crate::local::process::{self, Reaped, Watched};
 use crate::local::server::cgroup::Group;
 use crate::local::server::output::{LastWords, Output};
@@ -90,7 +90,7 @@ impl Process {
 
     /// Reaps the process, which has ended, with the rest of its group, and says how it
     /// ended. `system` asks whether the system killed it for want of memory.
-    pub(crate) fn bury(self, system: impl FnOnce() -> bool) -> (Lost, Option<Group>) {
+    pub(crate) fn bury(self, system: impl FnOnce() -> bool) -> (WorkerLoss, Option<Group>) {
         let Self { link, group, stdout, stderr, vigil, .. } = self;
         // In this order: the rest of the group is killed while its number is taken, which
         // it is until the leader is reaped; what it wrote last is read; then it is reaped.
@@ -114,7 +114,7 @@ impl Process {
             true => None,
             false => shortage(cause, said, limit, system),
         };
-        let lost = Lost {
+        let lost = WorkerLoss {
             worker: link.number,
             pid: link.pid,
             cause,
@@ -126,7 +126,7 @@ impl Process {
             cpu_time: (reaped.and_then(|reaped| reaped.cpu_ns))
                 .filter(|_| since_ns > 0)
                 .map(|cpu_ns| since(link.page.cpu_before_ns(), cpu_ns)),
-            ..Lost::default()
+            ..WorkerLoss::default()
         };
         link.set_lost(lost.clone());
         (lost, group)
@@ -203,7 +203,7 @@ impl Link {
     }
 
     /// The supervisor's word on how the process ended, once it is reaped.
-    fn set_lost(&self, lost: Lost) {
+    fn set_lost(&self, lost: WorkerLoss) {
         let _ = self.lost.set(lost);
         // A child that the worker forked may hold the other end open: what was
         // written is still read, and then the stream ends.
@@ -211,7 +211,7 @@ impl Link {
     }
 
     /// How the process ended, once it has.
-    pub(super) async fn lost(&self) -> &Lost {
+    pub(super) async fn lost(&self) -> &WorkerLoss {
         self.lost.wait().await
     }
 

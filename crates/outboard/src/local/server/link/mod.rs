@@ -25,13 +25,13 @@ use tokio::sync::{Notify, SetOnce, watch};
 use tokio::time::timeout_at;
 
 use crate::engine::{Flush, Stopped, Work};
-use crate::error::{Cause, Lost};
+use crate::error::{Cause, WorkerLoss};
 use crate::ids::{SlotId, TaskId};
 use crate::local::process;
 use crate::local::shm::arena::{Arena, Half, Ring};
 use crate::local::shm::page::{Page, Word};
 use crate::local::wire::{Call, FunctionRef, Place};
-use crate::observe::event::Worn;
+use crate::observe::event::RecycleReason;
 use crate::task::system::now_ns;
 
 use life::{Life, Reason, Stage};
@@ -57,7 +57,7 @@ pub(super) struct Link {
     stage: watch::Sender<Stage>,
     /// Taken last of all: after the gate's mutex, and that of all links.
     locked: Mutex<Locked>,
-    lost: SetOnce<Lost>,
+    lost: SetOnce<WorkerLoss>,
 }
 
 /// What the reader of a worker's answers and those who look after it tell each other.
@@ -329,7 +329,7 @@ impl Link {
     }
 
     /// Why it is to be replaced, said once.
-    fn wore_out(&self, history: &mut History, own_bytes: u64) -> Option<Worn> {
+    fn wore_out(&self, history: &mut History, own_bytes: u64) -> Option<RecycleReason> {
         let now = self.wear.until.map_or(self.started, |_| Instant::now());
         let memory = (own_bytes, history.own_bytes_at_start);
         let out = self.wear.out(now, history.done, memory);
@@ -343,7 +343,7 @@ impl Link {
     }
 
     /// Why it is to be replaced now that it is too old, said once.
-    pub(super) fn grew_old(&self, now: Instant) -> Option<Worn> {
+    pub(super) fn grew_old(&self, now: Instant) -> Option<RecycleReason> {
         self.old_at().filter(|at| *at <= now)?;
         self.wore_out(&mut self.locked().history, 0)
     }

@@ -30,7 +30,7 @@ use crate::local::shm::arena::{HALF_BYTES, Half};
 use crate::local::shm::page::Word;
 use crate::local::shm::{passing, sealed};
 use crate::local::wire::{self, FromWorker, Inbox, MESSAGE_ROOM, Place, VERSION};
-use crate::observe::event::Worn;
+use crate::observe::event::RecycleReason;
 use crate::value::payload::Payload;
 
 /// Reads what one worker writes until it ends; lives on the client's runtime.
@@ -302,7 +302,7 @@ struct Answered {
     /// Resident memory before it, where that is known.
     memory_before_bytes: Option<u64>,
     /// Why the worker is to be replaced now.
-    worn: Option<Worn>,
+    worn: Option<RecycleReason>,
 }
 
 impl Link {

@@ -8,7 +8,7 @@ use futures_util::future::join;
 use tokio::time::{sleep, sleep_until};
 
 use super::{GRACE, Supervisor};
-use crate::error::Lost;
+use crate::error::WorkerLoss;
 use crate::local::server::link::{Link, Process};
 
 /// A worker that ends unasked, idle and younger than this failed at its start.
@@ -77,7 +77,7 @@ impl Supervisor {
     }
 
     /// Reaps a process that has ended, with its group.
-    fn bury(&self, process: Process) -> Lost {
+    fn bury(&self, process: Process) -> WorkerLoss {
         self.vigils.borrow_mut().retain(|vigil| !Rc::ptr_eq(vigil, process.vigil()));
         let system = || {
             let count = self.groups.borrow().kills();

@@ -12,7 +12,7 @@ use super::messages::unix_now;
 
 /// The metrics of this moment.
 pub(super) fn metrics(stay: &Stay) -> Metrics {
-    let snapshot = stay.client.snapshot();
+    let snapshot = stay.client.admin().snapshot();
     let times =
         snapshot.per_worker.iter().filter_map(|worker| Some((worker.pid, worker.cpu_time?)));
     let mut cpu = stay.cpu.lock().unwrap_or_else(PoisonError::into_inner);

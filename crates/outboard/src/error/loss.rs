@@ -1,22 +1,22 @@
-//! The report of a worker process that ended: how, with what last words, and
-//! what it was doing.
+//! The report of a worker process that ended: how, its last lines of stderr, and what
+//! it was doing.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How a worker process ended, and what was known of it.
+/// How a worker process ended, and what it was doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Lost {
+pub struct WorkerLoss {
     /// The number of the worker, as in its log lines.
     pub worker: usize,
     /// The process that it was.
     pub pid: u32,
     /// What ended it.
     pub cause: Option<Cause>,
-    /// What memory it wanted and could not have, if that ended it.
+    /// Which memory ran out, if that ended it.
     pub shortage: Option<Shortage>,
     /// The last lines that it wrote to stderr, oldest first.
     pub stderr: Vec<String>,
@@ -40,16 +40,15 @@ pub struct Lost {
     pub argument_digest: u64,
 }
 
-/// Which memory a worker process wanted and could not have.
+/// Which memory of a worker process ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Shortage {
     /// An allocation failed, at [`memory_limit`](crate::LocalBuilder::memory_limit)
     /// or because it is more than any machine has, and the program ended itself.
     ///
-    /// That is what Rust's runtime (or C++'s) wrote to stderr just before the
-    /// process was aborted. A task that writes the same line and then aborts is
-    /// taken at its word: it changes the kind of its own error.
+    /// Rust's runtime, or that of C++, wrote so to stderr just before the process
+    /// aborted. A task that writes the same line and then aborts gets this kind too.
     Allocation {
         /// How many bytes it asked for, where that was said.
         bytes: Option<u64>,
@@ -74,20 +73,19 @@ pub enum Cause {
     Silent,
     /// It came to `init`, but was not ready for a task in time, so it was killed.
     Unready,
-    /// It went on for a second with what nobody wanted any more, although it
-    /// had said that it was done, so it was killed.
+    /// It kept running for a second after its task was cancelled, although it had said
+    /// that the task was done; so it was killed.
     Stuck,
-    /// It wrote what no worker writes, so it was killed.
+    /// It violated the protocol between server and worker, so it was killed.
     Protocol,
-    /// The cluster's scheduler cannot be reached any more: what became of the
-    /// worker is not known.
+    /// The cluster's scheduler cannot be reached: what became of the worker is not known.
     Scheduler,
-    /// The cluster lost it, or has lost several workers that had the task, or has had
-    /// none for a while that knows its function.
+    /// The cluster lost it, or lost several workers that had the task, or has had no
+    /// worker for a while that knows the function.
     Cluster,
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for WorkerLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.shortage.is_some() { "ran out of memory" } else { "was lost" };
         match self.pid {
@@ -104,7 +102,7 @@ impl fmt::Display for Lost {
         let sign = if self.shortage.is_some() { "," } else { ":" };
         match self.cause {
             Some(cause) => write!(f, "{sign} {cause}")?,
-            None => write!(f, "{sign} how it ended is not known")?,
+            None => write!(f, "{sign} how it ended is unknown")?,
         }
         if let Some(bytes) = self.memory_bytes {
             write!(f, "; memory {:.1} MiB", bytes as f64 / f64::from(1 << 20))?;
@@ -116,7 +114,7 @@ impl fmt::Display for Lost {
     }
 }
 
-impl Lost {
+impl WorkerLoss {
     /// The line of stderr that says most: a last one of ours, or what a panic
     /// that aborted said, and otherwise the last one.
     fn last_words(&self) -> Option<&str> {
@@ -155,8 +153,8 @@ impl fmt::Display for Cause {
             Self::Stopped => f.write_str("was stopped by a signal for a second"),
             Self::Silent => f.write_str("did not come to `outboard::init()` in time"),
             Self::Unready => f.write_str("did not end its warm-up in time"),
-            Self::Stuck => f.write_str("did not let go of what nobody wanted"),
-            Self::Protocol => f.write_str("wrote what no worker writes"),
+            Self::Stuck => f.write_str("kept running for 1 s after its task was cancelled"),
+            Self::Protocol => f.write_str("violated the worker protocol"),
             Self::Scheduler => f.write_str("its scheduler cannot be reached"),
             Self::Cluster => f.write_str("the cluster does not have it any more"),
         }
@@ -196,14 +194,14 @@ mod tests {
 
     #[test]
     fn a_lost_worker_says_how_and_with_which_last_words() {
-        let lost = Lost {
+        let lost = WorkerLoss {
             worker: 2,
             pid: 7,
             cause: Some(Cause::Signal(11)),
             stderr: vec!["first".into(), "last".into()],
             memory_bytes: Some(3 << 20),
             task: "pages::render",
-            ..Lost::default()
+            ..WorkerLoss::default()
         };
         assert_eq!(
             lost.to_string(),
@@ -214,14 +212,14 @@ mod tests {
     #[test]
     fn a_worker_that_gave_up_says_so_itself() {
         let said = ["thread 'main' panicked at src/main.rs:3:5:", "no", "outboard: `load` failed"];
-        let lost = Lost { stderr: said.map(String::from).into(), ..Lost::default() };
+        let lost = WorkerLoss { stderr: said.map(String::from).into(), ..WorkerLoss::default() };
         assert!(lost.to_string().ends_with("on stderr: outboard: `load` failed"), "{lost}");
     }
 
     #[test]
     fn a_panic_that_aborted_says_more_than_the_end_of_its_backtrace() {
         let said = ["thread 'main' (7) panicked at src/main.rs:3:5:", "no such page", "  9: main"];
-        let lost = Lost { stderr: said.map(String::from).into(), ..Lost::default() };
+        let lost = WorkerLoss { stderr: said.map(String::from).into(), ..WorkerLoss::default() };
         assert!(lost.to_string().ends_with("on stderr: no such page"), "{lost}");
     }
 }
