@@ -101,7 +101,8 @@ pub enum WorkerToScheduler {
         run_id: i64,
         /// How many bytes the result has.
         nbytes: u64,
-        /// The class of the result, as [`Serialized::type_name`] gives it.
+        /// The class of the result, as [`Serialized::type_name`] gives it: dashboards show
+        /// it.
         type_name: Option<String>,
         /// Where and when it was computed.
         run: Run,
@@ -170,6 +171,9 @@ pub struct Run {
     /// Until when.
     pub stop: f64,
 }
+
+/// The name of a type that is not known.
+const UNKNOWN: &str = "object";
 
 impl SchedulerToWorker {
     /// Reads all that one message says.
@@ -289,7 +293,7 @@ impl WorkerToScheduler {
                 key: fields.key("key")?,
                 run_id: fields.int("run_id")?.unwrap_or_default(),
                 nbytes: fields.count("nbytes")?.unwrap_or_default(),
-                type_name: fields.text("typename")?,
+                type_name: fields.text("typename")?.filter(|name| name != UNKNOWN),
                 run: Run::read(&mut fields)?,
                 stimulus_id,
             },
@@ -333,7 +337,7 @@ impl WorkerToScheduler {
                     ("run_id", run_id.into()),
                     ("nbytes", nbytes.into()),
                     ("type", pickled.map_or(Value::Nil, Value::Binary)),
-                    ("typename", type_name.unwrap_or_else(|| "object".to_owned()).into()),
+                    ("typename", type_name.as_deref().unwrap_or(UNKNOWN).into()),
                     ("metadata", Value::Map(Vec::new())),
                     ("thread", run.thread.into()),
                     ("startstops", run.startstops()),
