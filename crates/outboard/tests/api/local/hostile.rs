@@ -60,6 +60,8 @@ enum Attack {
     Perfect,
     /// A panic whose message is said to be longer than the frame.
     LongString,
+    /// A failure with that number, which executing a task never has.
+    Claimed(u8),
     /// The socket is closed in both directions, or in one.
     Close,
     CloseWrite,
@@ -92,6 +94,11 @@ const FAILED: u8 = 3;
 const SKIPPED: u8 = 4;
 const BESIDE: u8 = 5;
 
+/// The numbers of the failures that only servers and clusters report: an exception, the
+/// codec's of arguments, arguments too large, a loss, a quarantine, a timeout, cancelled,
+/// unavailable.
+const CLAIMS: [u8; 8] = [1, 2, 3, 5, 6, 7, 8, 9];
+
 /// The places in the page of how far answers were written, and of whether the
 /// server sleeps; and where in the arena they lie.
 const SAID: u64 = 5;
@@ -113,7 +120,14 @@ impl Attack {
         let more = [Twice, Forged, Perfect, LongString, Close, CloseWrite, CloseRead];
         let random =
             (1..=4).flat_map(|seed| [Garbage(seed * 0x9e37_79b9), Page(seed * 0x9e37_79b9)]);
-        plain.into_iter().chain(wrong).chain(more).chain(random).chain((0..8).map(Word)).collect()
+        plain
+            .into_iter()
+            .chain(wrong)
+            .chain(more)
+            .chain(random)
+            .chain((0..8).map(Word))
+            .chain(CLAIMS.map(Claimed))
+            .collect()
     }
 
     /// Whether the server can tell at once that no worker writes that.
@@ -136,6 +150,7 @@ impl Attack {
                 | Twice
                 | Forged
                 | LongString
+                | Claimed(_)
         )
     }
 
@@ -198,6 +213,12 @@ fn act(attack: Attack) {
             let own = varint(own_number());
             let huge = varint(u64::from(u32::MAX));
             say(&frame(&[&[FAILED][..], &own, &[0, 0, 0, 0], &huge, b"short"].concat()));
+        }
+        Attack::Claimed(failure) => {
+            let own = varint(own_number());
+            // All its fields are zero or empty; what is left over is not looked at.
+            let (usage, fields) = ([0, 0, 0], [0; 16]);
+            say(&frame(&[&[FAILED][..], &own, &usage, &[failure], &fields].concat()));
         }
         Attack::Close => socket.shutdown(Shutdown::Both).unwrap(),
         Attack::CloseWrite => socket.shutdown(Shutdown::Write).unwrap(),
