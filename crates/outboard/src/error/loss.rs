@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// How a worker process ended, and what it was doing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Serialized without `task` and the fields after it, which only the server knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct WorkerLoss {
     /// The number of the worker, as in its log lines.
@@ -30,13 +32,17 @@ pub struct WorkerLoss {
     /// CPU time that the process used for the task.
     pub cpu_time: Option<Duration>,
     /// The task function.
+    #[serde(skip)]
     pub task: &'static str,
     /// Which execution of the task it was, counting from 1.
+    #[serde(skip)]
     pub attempt: u32,
     /// How many bytes the encoded arguments had.
+    #[serde(skip)]
     pub argument_bytes: usize,
     /// A digest of the encoded arguments, to recognise them by: equal for equal
     /// arguments within one build of a program, and not for security.
+    #[serde(skip)]
     pub argument_digest: u64,
 }
 

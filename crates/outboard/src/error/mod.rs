@@ -85,7 +85,7 @@ pub(crate) enum Repr {
     Overloaded { retry_after: Duration, bound: Bound },
     TooLarge { what: Oversized, bytes: u64, limit: u64 },
     UnknownTask { name: String, advice: &'static str },
-    Codec { what: &'static str, type_name: Cow<'static, str>, source: CodecError },
+    Codec { step: Step, type_name: Cow<'static, str>, source: CodecError },
     InvalidUrl { url: String, reason: String },
     Unavailable { reason: String },
     Closed { reason: &'static str },
@@ -108,6 +108,28 @@ impl fmt::Display for Oversized {
             Self::Result => "result",
             Self::Scattered => "a scattered value",
             Self::AllScattered => "scattered values, all together,",
+        })
+    }
+}
+
+/// Which step of a value's way between processes failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Step {
+    EncodeArguments,
+    DecodeArguments,
+    EncodeResult,
+    DecodeResult,
+    EncodeScattered,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EncodeArguments => "encode the arguments",
+            Self::DecodeArguments => "decode the arguments",
+            Self::EncodeResult => "encode the result",
+            Self::DecodeResult => "decode the result",
+            Self::EncodeScattered => "encode the scattered value",
         })
     }
 }
@@ -151,12 +173,12 @@ impl Error {
     }
 
     pub(crate) fn codec(
-        what: &'static str,
+        step: Step,
         type_name: impl Into<Cow<'static, str>>,
         source: impl fmt::Display,
     ) -> Self {
         let source = CodecError(source.to_string());
-        Self::new(Repr::Codec { what, type_name: type_name.into(), source })
+        Self::new(Repr::Codec { step, type_name: type_name.into(), source })
     }
 
     /// All that is known.
@@ -327,8 +349,8 @@ impl fmt::Display for Error {
             Repr::UnknownTask { name, advice } => {
                 write!(f, "task function `{name}` is not known here: {advice}")
             }
-            Repr::Codec { what, type_name, .. } => {
-                write!(f, "could not {what} `{type_name}`")
+            Repr::Codec { step, type_name, .. } => {
+                write!(f, "could not {step} `{type_name}`")
             }
             Repr::InvalidUrl { url, reason } => write!(f, "invalid URL `{url}`: {reason}"),
             Repr::Unavailable { reason } => write!(f, "engine is unavailable: {reason}"),
@@ -408,7 +430,7 @@ mod tests {
 
     #[test]
     fn display_is_one_lower_case_line_without_its_source() {
-        let error = Error::codec("decode the result", "u64", "unexpected end");
+        let error = Error::codec(Step::DecodeResult, "u64", "unexpected end");
         assert_eq!(error.to_string(), "could not decode the result `u64`");
         let source = std::error::Error::source(&error).map(ToString::to_string);
         assert_eq!(source.as_deref(), Some("unexpected end"));

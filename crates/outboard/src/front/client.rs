@@ -13,7 +13,7 @@ use crate::engine::owner::Owner;
 use crate::engine::registry;
 use crate::engine::settings::Settings;
 use crate::engine::url::Url;
-use crate::error::{Error, Repr};
+use crate::error::{Error, Repr, Step};
 use crate::front::admin::Admin;
 use crate::front::builder::LocalBuilder;
 use crate::front::future::TaskFuture;
@@ -198,7 +198,7 @@ impl Client {
                 known.0.takes(&args)?;
                 self.gate().submit(known.0, args, &self.options, Origin::current())
             }),
-            Err(error) => Err(Error::codec("encode the arguments", type_name::<F::Args>(), error)),
+            Err(error) => Err(Error::codec(Step::EncodeArguments, type_name::<F::Args>(), error)),
         };
         TaskFuture::new(self.owner.clone(), submitted, F::decode)
     }

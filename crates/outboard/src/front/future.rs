@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::engine::gate::Ticket;
 use crate::engine::owner::Owner;
-use crate::error::{Error, Stage};
+use crate::error::{Error, Stage, Step};
 use crate::ids::{TaskId, WaiterId};
 use crate::sched::ledger::{Reply, Report};
 use crate::value::payload::Payload;
@@ -244,7 +244,7 @@ impl<T> fmt::Debug for TaskFuture<T> {
 }
 
 fn decode<T>(decode: Decode<T>, payload: Payload) -> Result<T, Error> {
-    decode(payload).map_err(|error| Error::codec("decode the result", type_name::<T>(), error))
+    decode(payload).map_err(|error| Error::codec(Step::DecodeResult, type_name::<T>(), error))
 }
 
 /// The error of a future whose engine vanished without a word.

@@ -17,7 +17,7 @@ use crate::value::codec::encode_into;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
@@ -198,8 +198,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::error::{Oversized, Panic};
-    use crate::task::outcome::RunError;
+    use crate::error::{Oversized, Panic, Step};
+    use crate::task::outcome::OTHER_BUILD;
 
     fn run_message(seq: u64) -> ToWorker {
         let function = FunctionRef::Index(3);
@@ -279,7 +279,8 @@ mod tests {
             let [run_ns, cpu, memory] = numbers;
             let usage = Usage { run_ns, cpu_ns: Some(cpu), memory_before_bytes: None, memory_bytes: Some(memory) };
             let panic = Panic { message: text.clone(), location: text.clone(), backtrace: text.clone() };
-            let codec = RunError::Decode { type_name: text.clone(), source: text };
+            let step = Step::DecodeArguments;
+            let codec = Failure::Codec { step, type_name: text.clone(), source: text };
             let failed = |failure| FromWorker::Failed { seq, usage, failure };
             let message = [
                 FromWorker::Hello { version: cpu as u32, digest: seq },
@@ -287,9 +288,9 @@ mod tests {
                 FromWorker::Done { seq, usage, place: Place::Arena { offset: cpu, bytes: memory } },
                 FromWorker::Skipped { seq },
                 failed(Failure::Panicked(panic)),
-                failed(Failure::Codec(codec)),
+                failed(codec),
                 failed(Failure::TooLarge { what: Oversized::Result, bytes: cpu, limit: memory }),
-                failed(Failure::UnknownTask),
+                failed(Failure::UnknownTask { advice: OTHER_BUILD }),
             ].into_iter().nth(which).expect("there are eight");
             let mut bytes = Vec::new();
             append(&mut bytes, &message, b"payload");

@@ -89,8 +89,9 @@ pub(crate) mod address {
     #[cfg(test)]
     mod tests {
         use super::*;
+        use crate::error::Step;
         use crate::task::function::run;
-        use crate::task::outcome::RunError;
+        use crate::task::outcome::Failure;
         use crate::value::codec::Input;
 
         fn run_of<F: crate::task::function::TaskFunction<M>, M>(_: F) -> Run {
@@ -114,7 +115,10 @@ pub(crate) mod address {
         #[test]
         fn bad_arguments_are_an_error_of_the_codec() {
             let result = run_of(|x: String| x)(Input::Lent(&[200]));
-            assert!(matches!(result, Err(RunError::Decode { .. })), "{result:?}");
+            assert!(
+                matches!(result, Err(Failure::Codec { step: Step::DecodeArguments, .. })),
+                "{result:?}"
+            );
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn execute(run: Run, args: Input<'_>, max_payload: usize) -> Result<P
             let (bytes, limit) = (output.len() as u64, max_payload as u64);
             Err(Failure::TooLarge { what: Oversized::Result, bytes, limit })
         }
-        Ok(Err(error)) => Err(Failure::Codec(error)),
+        Ok(Err(failure)) => Err(failure),
         Err(panic) => Err(Failure::Panicked(caught(panic))),
     }
 }

@@ -7,9 +7,9 @@ use std::future::Future;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::outcome::RunError;
+use super::outcome::Failure;
 use super::registry::{Function, function};
-use crate::error::Error;
+use crate::error::{Error, Step};
 use crate::task::closure::conjure;
 use crate::value::codec::{Input, decode, encode};
 use crate::value::payload::Payload;
@@ -181,14 +181,19 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Decodes arguments, calls a function, and encodes its output.
-pub(crate) type Run = fn(Input<'_>) -> Result<Payload, RunError>;
+pub(crate) type Run = fn(Input<'_>) -> Result<Payload, Failure>;
 
 /// The [`Run`] of one function.
-pub(crate) fn run<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, RunError> {
+pub(crate) fn run<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, Failure> {
     let args = decode::<F::Args>(args)
-        .map_err(|source| RunError::Decode { type_name: type_name::<F::Args>().into(), source })?;
+        .map_err(|source| codec::<F::Args>(Step::DecodeArguments, source))?;
     encode(conjure::<F>().call(args))
-        .map_err(|source| RunError::Encode { type_name: type_name::<F::Output>().into(), source })
+        .map_err(|source| codec::<F::Output>(Step::EncodeResult, source))
+}
+
+/// A value of that type could not be encoded or decoded.
+pub(super) fn codec<T>(step: Step, source: String) -> Failure {
+    Failure::Codec { step, type_name: type_name::<T>().into(), source }
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
-//! How an execution went, as a worker tells it: what it used, and why it has no
-//! result.
+//! How an attempt went: what it used, what it said, and why it has no result.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Exception, Oversized, Panic};
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+use crate::error::{Error, Repr};
+use crate::error::{Exception, Oversized, Panic, Stage, Step, WorkerLoss};
 
 /// What one execution used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,38 +21,82 @@ pub(crate) struct Usage {
     pub(crate) memory_before_bytes: Option<u64>,
 }
 
-/// Why a task has no result although its worker lives.
+/// Why an attempt has no result. The gate makes the public error of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Failure {
     Panicked(Panic),
     /// A Python function raised it.
     Raised(Exception),
-    Codec(RunError),
+    /// The function could not be called, or its output not be sent.
+    Codec {
+        step: Step,
+        type_name: String,
+        source: String,
+    },
     TooLarge {
         /// The arguments, where a worker of a cluster takes less than its client.
         what: Oversized,
         bytes: u64,
         limit: u64,
     },
-    UnknownTask,
+    UnknownTask {
+        /// Not sent: the side that reports it knows why.
+        #[serde(skip, default = "other_build")]
+        advice: &'static str,
+    },
+    /// Its worker process died.
+    Lost(Box<WorkerLoss>),
+    /// A cluster's worker refuses the arguments for a while: they killed processes there.
+    Quarantined {
+        crashes: u32,
+        left: Duration,
+        lost: Box<WorkerLoss>,
+    },
+    /// A cluster's worker ended it.
+    TimedOut {
+        stage: Stage,
+        timeout: Duration,
+    },
+    Cancelled,
+    /// The cluster or its worker cannot execute it now, for that reason.
+    Unavailable(String),
 }
 
-/// Why a function could not be called, or its output not be sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum RunError {
-    Decode { type_name: String, source: String },
-    Encode { type_name: String, source: String },
+/// Why a worker does not know a function, if no more is known.
+pub(crate) const OTHER_BUILD: &str = "the worker is another program, or another build";
+
+fn other_build() -> &'static str {
+    OTHER_BUILD
 }
 
-impl From<RunError> for Error {
-    fn from(error: RunError) -> Self {
-        match error {
-            RunError::Decode { type_name, source } => {
-                Error::codec("decode the arguments", type_name, source)
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+impl Failure {
+    /// What this process's own engine ended a task with, to be sent to its client.
+    pub(crate) fn of(error: &Error) -> Self {
+        match error.repr() {
+            Repr::Panicked(panic) => Self::Panicked(panic.clone()),
+            Repr::Raised(exception) => Self::Raised(exception.clone()),
+            Repr::WorkerLost(lost) | Repr::OutOfMemory(lost) => Self::Lost(Box::new(lost.clone())),
+            Repr::Quarantined { crashes, left, lost } => {
+                let lost = Box::new(lost.clone());
+                Self::Quarantined { crashes: *crashes, left: *left, lost }
             }
-            RunError::Encode { type_name, source } => {
-                Error::codec("encode the result", type_name, source)
+            Repr::TimedOut { stage, timeout } => {
+                Self::TimedOut { stage: *stage, timeout: *timeout }
             }
+            Repr::Cancelled => Self::Cancelled,
+            Repr::TooLarge { what, bytes, limit } => {
+                Self::TooLarge { what: *what, bytes: *bytes, limit: *limit }
+            }
+            Repr::UnknownTask { advice, .. } => Self::UnknownTask { advice },
+            Repr::Codec { step, type_name, source } => {
+                let (type_name, source) = (type_name.to_string(), source.to_string());
+                Self::Codec { step: *step, type_name, source }
+            }
+            Repr::Overloaded { .. }
+            | Repr::InvalidUrl { .. }
+            | Repr::Unavailable { .. }
+            | Repr::Closed { .. } => Self::Unavailable(error.to_string()),
         }
     }
 }

@@ -15,7 +15,7 @@ use linkme::distributed_slice;
 mod named;
 
 use super::function::{Run, TaskFunction, run};
-use crate::error::{Error, Repr};
+use crate::error::{Error, Repr, Step};
 use crate::value::args::Args;
 
 /// One `#[task]` function, as its macro registers it.
@@ -104,7 +104,7 @@ impl Function {
     pub(crate) fn takes(&self, args: &Args) -> Result<(), Error> {
         if self.python && !args.scattered.is_empty() {
             let why = "a scattered value is nothing to Python: pass the value itself";
-            return Err(Error::codec("encode the arguments", self.name, why.to_owned()));
+            return Err(Error::codec(Step::EncodeArguments, self.name, why.to_owned()));
         }
         Ok(())
     }
@@ -235,7 +235,7 @@ pub(crate) fn python_function(id: TypeId, name: &'static str) -> Result<&'static
     let registry = registry().map_err(Error::unavailable)?;
     let run: Run = |_| {
         let (type_name, source) = ("a Python function".into(), "it is called by Python".into());
-        Err(super::outcome::RunError::Decode { type_name, source })
+        Err(super::outcome::Failure::Codec { step: Step::DecodeArguments, type_name, source })
     };
     Ok(registered((id, name), run, true, registry.count()))
 }

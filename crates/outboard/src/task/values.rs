@@ -1,27 +1,24 @@
 //! Calls Rust functions with Python's values, in a worker process.
 
-use std::any::type_name;
-
 use dask_protocol::pickle::{Node, Pickle, Symbols, from_symbols, write_value};
 use serde::de::DeserializeOwned;
 
+use crate::error::Step;
 use crate::task::closure::conjure;
-use crate::task::function::TaskFunction;
-use crate::task::outcome::RunError;
+use crate::task::function::{TaskFunction, codec};
+use crate::task::outcome::Failure;
 use crate::value::codec::Input;
 use crate::value::payload::Payload;
 
 /// Calls a Rust function with Python's values: a pickle of the tuple of its
 /// arguments, which gives a pickle of what it returns.
-pub(crate) fn run_values<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, RunError> {
+pub(crate) fn run_values<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, Failure> {
     let args = values_of::<F::Args>(&args, F::ARITY)
-        .map_err(|source| RunError::Decode { type_name: type_name::<F::Args>().into(), source })?;
+        .map_err(|source| codec::<F::Args>(Step::DecodeArguments, source))?;
     let output = conjure::<F>().call(args);
     let mut pickle = Pickle::new();
-    write_value(&output, &mut pickle).map_err(|error| RunError::Encode {
-        type_name: type_name::<F::Output>().into(),
-        source: error.to_string(),
-    })?;
+    write_value(&output, &mut pickle)
+        .map_err(|error| codec::<F::Output>(Step::EncodeResult, error.to_string()))?;
     Ok(pickle.finish().into())
 }
 
@@ -46,7 +43,7 @@ mod tests {
 
     #[test]
     fn rust_functions_take_pythons_values() {
-        fn called<F: TaskFunction<M>, M>(_: F, args: &[u8]) -> Result<Vec<u8>, RunError> {
+        fn called<F: TaskFunction<M>, M>(_: F, args: &[u8]) -> Result<Vec<u8>, Failure> {
             run_values::<F, M>(Input::Lent(args)).map(|output| output.to_vec())
         }
         let none = called(|| "nothing".to_owned(), b"\x80\x04).").unwrap();
@@ -56,6 +53,7 @@ mod tests {
         let two = called(|a: i64, b: f64| a as f64 * b, b"\x80\x04K\x02G\x3f\xf8\0\0\0\0\0\0\x86.");
         assert_eq!(two.unwrap(), b"\x80\x04G\x40\x08\0\0\0\0\0\0.");
         let wrong = called(|a: u8| a, b"\x80\x04K\x01K\x02\x86.").unwrap_err();
-        assert!(matches!(wrong, RunError::Decode { source, .. } if source.contains("takes 1")));
+        let Failure::Codec { step, source, .. } = wrong else { panic!("{wrong:?}") };
+        assert!(step == Step::DecodeArguments && source.contains("takes 1"), "{step}: {source}");
     }
 }

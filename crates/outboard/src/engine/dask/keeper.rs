@@ -35,7 +35,7 @@ use crate::engine::gate::Reports;
 use crate::error::{Cause, Error, WorkerLoss};
 use crate::task::registry::Function;
 
-use fetch::Outcome;
+use ends::Ended;
 
 /// How long what leaves for a busy scheduler waits for more, and how often.
 const MOMENT: Duration = Duration::from_millis(2);
@@ -249,6 +249,12 @@ impl Keeper {
         });
     }
 
+    /// Whether a key is that of a function of Python, whose result comes as it is. So
+    /// does one that nobody wants: it is not looked at.
+    fn is_python(&self, key: &str) -> bool {
+        self.shared.table().by_key(self.at, key).is_none_or(|entry| entry.python)
+    }
+
     /// The scheduler's workers have lost a value, or what a task needs.
     fn missed(&self, key: &str) -> Missed {
         let missed = self.shared.table().missed(self.at, key);
@@ -304,7 +310,7 @@ impl Talk<'_> {
             *offered.entry((function.name, function.signature, build)).or_insert_with(asked)
         };
         let stranded = shared.table().stranded(Instant::now(), at, known);
-        let lost = |key| (key, Outcome::lost(Cause::Cluster));
+        let lost = |key| (key, Ended::lost(Cause::Cluster));
         self.keeper.conclude(stranded.into_iter().map(lost).collect());
     }
 
@@ -325,7 +331,7 @@ impl Talk<'_> {
                 drop(self.uploads.send(upload));
             }
             let failed = std::mem::take(&mut batch.failed).into_iter();
-            let failed = failed.map(|(key, error)| (key, Outcome::Error(error)));
+            let failed = failed.map(|(key, failure)| (key, Ended::failed(failure)));
             self.keeper.conclude(failed.collect());
             for message in self.messages(batch).await? {
                 outgoing.send(message).await?;
@@ -370,7 +376,7 @@ impl Talk<'_> {
         }
     }
 
-    fn take(&self, one: SchedulerToClient, ended: &mut Vec<(String, Outcome)>) -> io::Result<()> {
+    fn take(&self, one: SchedulerToClient, ended: &mut Vec<(String, Ended)>) -> io::Result<()> {
         let keeper = self.keeper;
         // Ours are text: others are other clients'.
         match one {
@@ -391,14 +397,14 @@ impl Talk<'_> {
                 let outcome = |key| match if lost { keeper.missed(key) } else { Missed::Other } {
                     // What lost its values leaves again, after they did.
                     Missed::Again => None,
-                    Missed::TooOften => Some(Outcome::lost(Cause::Cluster)),
+                    Missed::TooOften => Some(Ended::lost(Cause::Cluster)),
                     Missed::Other => Some(fetch::cancelled(reason.as_deref())),
                 };
                 let keys = keys.iter().filter_map(|key| key.as_str());
                 ended.extend(keys.filter_map(|key| Some((key.to_owned(), outcome(key)?))));
             }
             SchedulerToClient::Restart => {
-                let lost = |key| (key, Outcome::lost(Cause::Cluster));
+                let lost = |key| (key, Ended::lost(Cause::Cluster));
                 ended.extend(keeper.shared.table().keys(keeper.at).into_iter().map(lost));
             }
             SchedulerToClient::Close | SchedulerToClient::StreamClosed => {

@@ -14,7 +14,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::error::Error;
+use crate::task::outcome::Failure;
 use crate::task::registry::Function;
 
 /// Before the number of a value, in the key by which a cluster knows it.
@@ -54,7 +54,7 @@ pub(crate) struct Upload {
 pub(crate) enum Found {
     There,
     Coming,
-    Failed(Error),
+    Failed(Failure),
 }
 
 /// See the module's documentation.
@@ -87,7 +87,7 @@ struct Held {
 enum State {
     Coming,
     There,
-    Failed(Error),
+    Failed(Failure),
 }
 
 /// The number of the scattered value that a key stands for, if it is one.
@@ -166,7 +166,7 @@ impl Shelf {
                 (_, Found::Failed(_)) | (State::There, _) => {}
                 (State::Coming, _) => found = Found::Coming,
                 (State::Failed(_), _) if held.kind == Kind::Arguments => value.key.clear(),
-                (State::Failed(error), _) => found = Found::Failed(error.clone()),
+                (State::Failed(failure), _) => found = Found::Failed(failure.clone()),
             }
         }
         for value in values {
@@ -227,11 +227,11 @@ impl Shelf {
     }
 
     /// An upload has ended; false if nobody wants the value any more.
-    pub(crate) fn arrived(&mut self, key: &str, result: Result<(), Error>) -> bool {
+    pub(crate) fn arrived(&mut self, key: &str, result: Result<(), Failure>) -> bool {
         let Some(held) = self.by_key(key) else { return false };
         held.state = match result {
             Ok(()) => State::There,
-            Err(error) => State::Failed(error),
+            Err(failure) => State::Failed(failure),
         };
         true
     }
@@ -353,7 +353,7 @@ mod tests {
     fn what_cannot_be_uploaded_fails_those_that_wait_and_nobody_after_them() {
         let mut shelf = Shelf::default();
         let key = look(&mut shelf, 1, 2).2.remove(0).key;
-        assert!(shelf.arrived(&key, Err(Error::unavailable("no room"))));
+        assert!(shelf.arrived(&key, Err(Failure::Unavailable("no room".into()))));
         assert!(matches!(look(&mut shelf, 1, 2).0, Found::Failed(_)));
         assert!(matches!(look(&mut shelf, 1, 1).0, Found::Coming));
     }
@@ -395,7 +395,7 @@ mod tests {
         assert!(matches!(third.0, Found::Coming) && third.2 == 2, "there is no room");
         assert_eq!(shelf.forget(1), None);
         assert_eq!(look(&mut shelf, 3).2, 3);
-        shelf.arrived(&second.1, Err(Error::unavailable("unreachable")));
+        shelf.arrived(&second.1, Err(Failure::Unavailable("unreachable".into())));
         let second = look(&mut shelf, 2);
         assert!(matches!(second.0, Found::There) && second.1.is_empty());
         assert_eq!(shelf.forget(3), None);

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use super::graph::Terms;
 use super::shelf::{Found, Kind, Named, Shelf, Upload};
 use super::window::Window;
-use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
+use crate::task::outcome::Failure;
 use crate::task::registry::Function;
 use crate::value::payload::Payload;
 
@@ -108,7 +108,7 @@ pub(crate) struct Batch {
     /// Scattered values that tasks wait for.
     pub(crate) uploads: Vec<Upload>,
     /// Keys of tasks whose values could not be uploaded.
-    pub(crate) failed: Vec<(String, Error)>,
+    pub(crate) failed: Vec<(String, Failure)>,
 }
 
 /// A task that a scheduler has, as it is known by its key.
@@ -313,7 +313,7 @@ impl Table {
                     match shelf.look(values, function, &mut batch.uploads) {
                         Found::There => batch.started.push(start),
                         Found::Coming => outbox.push(Outgoing::Start(start)),
-                        Found::Failed(error) => batch.failed.push((start.key, error)),
+                        Found::Failed(failure) => batch.failed.push((start.key, failure)),
                     }
                 }
                 Outgoing::Release(key, slot) => {
@@ -393,7 +393,7 @@ impl Table {
     }
 
     /// An upload for a scheduler's workers has ended.
-    pub(crate) fn arrived(&mut self, at: usize, key: &str, result: Result<(), Error>) {
+    pub(crate) fn arrived(&mut self, at: usize, key: &str, result: Result<(), Failure>) {
         let scheduler = &mut self.schedulers[at];
         if !scheduler.shelf.arrived(key, result) {
             scheduler.outbox.push(Outgoing::Release(key.to_owned(), None));

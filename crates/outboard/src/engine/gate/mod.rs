@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::gate::clock::Clock;
 use super::{Engine, Flush};
-use crate::error::{Error, Repr, Stage, WorkerLoss};
+use crate::error::{CodecError, Error, Repr, Stage, WorkerLoss};
 use crate::ids::{SlotId, TaskId, WaiterId};
 use crate::observe::event::EventKind;
 use crate::sched::admission::Admission;
@@ -431,19 +431,8 @@ impl Reports<'_> {
     ) {
         let echo = self.core.panicked(task, worker, &outcome);
         self.effects.echoes.extend(echo);
-        let outcome = outcome.map_err(|failure| self.core.error(task, failure));
-        self.concluded(slot, (task, attempt), outcome, (usage, worker));
-    }
-
-    /// A slot has ended an attempt, with an error of the engine's own making.
-    pub(crate) fn concluded(
-        &mut self,
-        slot: SlotId,
-        (task, attempt): (TaskId, u32),
-        outcome: Result<Payload, Error>,
-        (usage, worker): (Usage, usize),
-    ) {
         let core = &mut *self.core;
+        let outcome = outcome.map_err(|failure| core.error(task, failure));
         let held_ns = core.engine.held_ns(slot, task, self.now).unwrap_or(usage.run_ns);
         core.placement.freed(slot, task, self.now);
         core.stopping.over(slot, Some(task));
@@ -567,22 +556,27 @@ impl Core {
         self.ledger.check_agrees_with(&self.placement);
     }
 
+    /// What callers get: the one place where a failure becomes the public error.
     fn error(&self, task: TaskId, failure: Failure) -> Error {
-        match failure {
-            Failure::Panicked(panic) => Error::new(Repr::Panicked(panic)),
-            Failure::Raised(exception) => Error::new(Repr::Raised(exception)),
-            Failure::Codec(error) => error.into(),
-            Failure::TooLarge { what, bytes, limit } => {
-                Error::new(Repr::TooLarge { what, bytes, limit })
+        Error::new(match failure {
+            Failure::Panicked(panic) => Repr::Panicked(panic),
+            Failure::Raised(exception) => Repr::Raised(exception),
+            Failure::Codec { step, type_name, source } => {
+                Repr::Codec { step, type_name: type_name.into(), source: CodecError(source) }
             }
-            Failure::UnknownTask => {
+            Failure::TooLarge { what, bytes, limit } => Repr::TooLarge { what, bytes, limit },
+            Failure::UnknownTask { advice } => {
                 let name = self.ledger.task(task).map_or("", |task| task.function.name);
-                crate::task::registry::unknown(
-                    name,
-                    "the worker is another program, or another build",
-                )
+                Repr::UnknownTask { name: name.into(), advice }
             }
-        }
+            Failure::Lost(lost) => return Error::lost_worker(self.crash_report(task, &lost)),
+            Failure::Quarantined { crashes, left, lost } => {
+                Repr::Quarantined { crashes, left, lost: *lost }
+            }
+            Failure::TimedOut { stage, timeout } => Repr::TimedOut { stage, timeout },
+            Failure::Cancelled => Repr::Cancelled,
+            Failure::Unavailable(reason) => Repr::Unavailable { reason },
+        })
     }
 }
 

@@ -22,7 +22,7 @@ use crate::error::loss::OUR_WORDS;
 use crate::task::closure::address;
 use crate::task::execute::{execute, record_panics};
 use crate::task::function::Run;
-use crate::task::outcome::{Failure, Usage};
+use crate::task::outcome::{Failure, OTHER_BUILD, Usage};
 use crate::task::registry::registry;
 use crate::task::start;
 use crate::task::system::{OWN, memory};
@@ -367,7 +367,7 @@ fn attempt(
             let span = trace::remote(call.context.as_deref(), name, call.attempt);
             span.in_scope(|| execute(function, args, max_payload))
         }
-        None => Err(Failure::UnknownTask),
+        None => Err(Failure::UnknownTask { advice: OTHER_BUILD }),
     };
     // What the server reads of a task that is done is on the page before its word says so.
     let usage = meter.stop(page, seq);

@@ -279,7 +279,7 @@ fn other_errors_are_never_retried() {
     let mut fixture = Fixture::new(bounds(9, 100));
     let (_, task) = fixture.new_task(1, &Options { retries: 5, ..Options::default() });
     fixture.place(task);
-    fixture.finish(task, 1, Err(Error::codec("encode the result", "T", "no")));
+    fixture.finish(task, 1, Err(Error::codec(crate::error::Step::EncodeResult, "T", "no")));
     assert_eq!(fixture.given(), [(1, Err(ErrorKind::Codec))]);
 }
 

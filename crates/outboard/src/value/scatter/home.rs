@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Entry, Origin, Scattered};
-use crate::error::{Error, Oversized, Repr};
+use crate::error::{Error, Oversized, Repr, Step};
 use crate::value::codec;
 
 /// What all values of one client may take, in bytes.
@@ -87,9 +87,8 @@ impl Home {
         self: &Arc<Self>,
         value: T,
     ) -> Result<Scattered<T>, Error> {
-        let complain = |error: String| {
-            Error::codec("encode the scattered value", std::any::type_name::<T>(), error)
-        };
+        let complain =
+            |error: String| Error::codec(Step::EncodeScattered, std::any::type_name::<T>(), error);
         let bytes = codec::encode(value).map_err(complain)?.into_bytes();
         self.charge(bytes.len() as u64)?;
         let entry = Entry::new(next_id(), bytes, Origin::Home(self.clone()))?;

@@ -60,6 +60,8 @@ enum Attack {
     Perfect,
     /// A panic whose message is said to be longer than the frame.
     LongString,
+    /// A failure with that number, which executing a task never has; the page agrees.
+    Claimed(u8),
     /// The socket is closed in both directions, or in one.
     Close,
     CloseWrite,
@@ -90,14 +92,19 @@ const READY: u8 = 1;
 const DONE: u8 = 2;
 const FAILED: u8 = 3;
 const SKIPPED: u8 = 4;
-const BESIDE: u8 = 5;
+const BESIDE: u8 = 6;
+
+/// The numbers of the failures that only servers and clusters report: an exception, the
+/// codec's of arguments, arguments too large, a loss, a quarantine, a timeout, cancelled,
+/// unavailable.
+const CLAIMS: [u8; 8] = [1, 2, 3, 5, 6, 7, 8, 9];
 
 /// The places in the page of how far answers were written, and of whether the
 /// server sleeps; and where in the arena they lie.
 const SAID: u64 = 5;
 const HEARD: u64 = 6;
 const ASLEEP: u64 = 7;
-const ANSWERS: u64 = 64 << 20;
+const ANSWERS: u64 = 128 << 20;
 
 /// As many bits of a word are its state.
 const STATE_BITS: u32 = 3;
@@ -113,7 +120,14 @@ impl Attack {
         let more = [Twice, Forged, Perfect, LongString, Close, CloseWrite, CloseRead];
         let random =
             (1..=4).flat_map(|seed| [Garbage(seed * 0x9e37_79b9), Page(seed * 0x9e37_79b9)]);
-        plain.into_iter().chain(wrong).chain(more).chain(random).chain((0..8).map(Word)).collect()
+        plain
+            .into_iter()
+            .chain(wrong)
+            .chain(more)
+            .chain(random)
+            .chain((0..8).map(Word))
+            .chain(CLAIMS.map(Claimed))
+            .collect()
     }
 
     /// Whether the server can tell at once that no worker writes that.
@@ -136,6 +150,7 @@ impl Attack {
                 | Twice
                 | Forged
                 | LongString
+                | Claimed(_)
         )
     }
 
@@ -189,15 +204,21 @@ fn act(attack: Attack) {
         }
         Attack::Forged => say(&done(own_number())),
         Attack::Perfect => {
-            let (page, answer) = (Page::find(), done(own_number()));
-            let (place, word) = page.own();
-            page.set(place, word >> STATE_BITS << STATE_BITS | DONE_STATE);
+            let answer = done(own_number());
+            agree();
             say(&answer);
         }
         Attack::LongString => {
             let own = varint(own_number());
             let huge = varint(u64::from(u32::MAX));
             say(&frame(&[&[FAILED][..], &own, &[0, 0, 0, 0], &huge, b"short"].concat()));
+        }
+        Attack::Claimed(failure) => {
+            let own = varint(own_number());
+            // All its fields are zero or empty; what is left over is not looked at.
+            let (usage, fields) = ([0, 0, 0], [0; 16]);
+            agree();
+            say(&frame(&[&[FAILED][..], &own, &usage, &[failure], &fields].concat()));
         }
         Attack::Close => socket.shutdown(Shutdown::Both).unwrap(),
         Attack::CloseWrite => socket.shutdown(Shutdown::Write).unwrap(),
@@ -209,6 +230,13 @@ fn act(attack: Attack) {
             page.set(place, word >> STATE_BITS << STATE_BITS | state);
         }
     }
+}
+
+/// Has the page say that this task is done.
+fn agree() {
+    let page = Page::find();
+    let (place, word) = page.own();
+    page.set(place, word >> STATE_BITS << STATE_BITS | DONE_STATE);
 }
 
 /// Writes to where answers lie, and wakes the server, as a worker does. Waits
@@ -351,6 +379,10 @@ async fn one(client: &Client, what: Attack, then: Then) -> Result<u32, Error> {
 
 /// Whether an attack may end like that.
 fn check(what: Attack, then: Then, result: &Result<u32, Error>) -> bool {
+    // So that attacks are known to arrive where the server reads.
+    if let (Attack::Perfect, Then::Return | Then::Exit) = (what, then) {
+        return matches!(result, Ok(value) if *value == u32::from(FORGED));
+    }
     let error = match result {
         Ok(HONEST) => return !what.is_nonsense() && matches!(then, Then::Return),
         Ok(value) => return *value == u32::from(FORGED) && what.forges(),

@@ -8,14 +8,13 @@ use dask_protocol::key::Key;
 use dask_protocol::message::ClientToScheduler;
 
 use super::Talk;
-use super::fetch::Outcome;
+use super::ends::Ended;
 use crate::engine::dask::cluster::WITHOUT_PLUGIN;
 use crate::engine::dask::graph::{Graphs, is_known};
 use crate::engine::dask::plugin;
 use crate::engine::dask::table::{Batch, Start};
-use crate::error::Error;
-use crate::task::outcome::Failure;
-use crate::task::registry::{Function, unknown};
+use crate::task::outcome::{Failure, OTHER_BUILD};
+use crate::task::registry::Function;
 
 impl Talk<'_> {
     pub(super) async fn messages(&self, batch: Batch) -> io::Result<Vec<Frames>> {
@@ -37,7 +36,7 @@ impl Talk<'_> {
     }
 
     /// How tasks end whose functions no worker knows.
-    async fn unknown(&self, tasks: Vec<Start>) -> io::Result<Vec<(String, Outcome)>> {
+    async fn unknown(&self, tasks: Vec<Start>) -> io::Result<Vec<(String, Ended)>> {
         let mut why = None;
         if let (false, Some(_), Some(build)) =
             (tasks.is_empty(), &self.keeper.plugin, self.build.get())
@@ -46,13 +45,14 @@ impl Talk<'_> {
             why = Some(self.keeper.in_time(asked).await?);
         }
         let cluster = self.keeper.shared.cluster(self.keeper.at);
-        let outcome = |function: &Function| match &why {
-            _ if function.python => Outcome::Failed(Failure::UnknownTask, 0),
-            Some(why) => Outcome::Error(Error::unavailable(why.clone())),
-            None if cluster.is_python() => Outcome::Error(unknown(function.name, WITHOUT_PLUGIN)),
-            None => Outcome::Failed(Failure::UnknownTask, 0),
+        let failure = |function: &Function| match &why {
+            _ if function.python => Failure::UnknownTask { advice: OTHER_BUILD },
+            Some(why) => Failure::Unavailable(why.clone()),
+            None if cluster.is_python() => Failure::UnknownTask { advice: WITHOUT_PLUGIN },
+            None => Failure::UnknownTask { advice: OTHER_BUILD },
         };
-        Ok(tasks.into_iter().map(|start| (start.key, outcome(start.function))).collect())
+        let ended = |start: Start| (start.key, Ended::failed(failure(start.function)));
+        Ok(tasks.into_iter().map(ended).collect())
     }
 
     /// Sorts tasks by where they may run, apart from those that no worker knows.

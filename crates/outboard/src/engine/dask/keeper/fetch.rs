@@ -15,12 +15,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::Keeper;
-use super::ends::Opened;
+use super::ends::Ended;
 use crate::engine::dask::cluster::Cluster;
 use crate::engine::dask::connection::{Connection, Dialer};
-use crate::engine::dask::native::Failed;
-use crate::error::{self, Cause, Error, Oversized, Repr, WorkerLoss};
-use crate::task::outcome::{Failure, RunError, Said};
+use crate::engine::dask::native::read_exception;
+use crate::error::{self, Cause, Oversized};
+use crate::task::outcome::Failure;
 
 /// How many results are looked for, and asked of a worker, at once.
 const KEYS_AT_ONCE: usize = 1024;
@@ -42,32 +42,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 const KEPT: usize = 4;
 const RECOVERED_AT_ONCE: usize = 16;
 
-/// How a task ended, as the cluster says.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// The bytes that its result is, and the number of the worker.
-    Value(Vec<u8>, usize),
-    /// The same, taken apart.
-    Opened(Opened, usize),
-    /// It had said that, on that worker, and then ended.
-    Said(Vec<Said>, usize, Box<Outcome>),
-    /// A failure, and the number of the worker; 0 if that is not known.
-    Failed(Failure, usize),
-    Lost(WorkerLoss),
-    Error(Error),
-}
-
-impl Outcome {
-    pub(super) fn lost(cause: Cause) -> Self {
-        Self::Lost(WorkerLoss { cause: Some(cause), ..WorkerLoss::default() })
-    }
-}
-
 /// What came of asking.
 struct Got {
     /// The connection that is free again.
     connection: Option<(String, Connection)>,
-    ended: Vec<(String, Outcome)>,
+    ended: Vec<(String, Ended)>,
     /// Not to be had in this way.
     missing: Vec<String>,
 }
@@ -182,7 +161,7 @@ async fn get(
                 (Some(excess), [key]) => {
                     let (bytes, limit) = (excess.found(), keeper.gate.limits().payload as u64);
                     let failure = Failure::TooLarge { what: Oversized::Result, bytes, limit };
-                    let ended = vec![(key.clone(), Outcome::Failed(failure, 0))];
+                    let ended = vec![(key.clone(), Ended::failed(failure))];
                     Got { connection: None, ended, missing: Vec::new() }
                 }
                 _ => Got { connection: None, ended: Vec::new(), missing: keys },
@@ -196,7 +175,7 @@ async fn get_data(
     place: &str,
     connection: Option<Connection>,
     keys: &[String],
-) -> io::Result<(Connection, Vec<(String, Outcome)>)> {
+) -> io::Result<(Connection, Vec<(String, Ended)>)> {
     let mut connection = match connection {
         Some(connection) => connection,
         None => dialer(keeper).dial_place(place).await?,
@@ -207,7 +186,7 @@ async fn get_data(
         match connection.get_data(PATIENCE, question).await? {
             Data::Here(data) => {
                 let number = keeper.shared.cluster(keeper.at).number(place);
-                return Ok((connection, values(data, number, room(keeper))));
+                return Ok((connection, values(keeper, data, number)));
             }
             Data::Busy => tokio::time::sleep(PAUSE).await,
             Data::Missing => return Err(io::Error::other("it did not give its data")),
@@ -227,23 +206,18 @@ fn room(keeper: &Keeper) -> usize {
 }
 
 /// How tasks ended that gave these values.
-fn values(data: Vec<(Key, Serialized)>, number: usize, mut room: usize) -> Vec<(String, Outcome)> {
+fn values(keeper: &Keeper, data: Vec<(Key, Serialized)>, number: usize) -> Vec<(String, Ended)> {
+    let (limit, mut room) = (keeper.gate.limits().payload, room(keeper));
     let mut ended = Vec::new();
     for (key, value) in data {
         let Some(key) = key.as_str() else { continue };
-        let outcome = match value.into_bytes_within(&mut room) {
-            Ok(bytes) => Outcome::Value(bytes, number),
-            Err(malformed) => unreadable(malformed.problem()),
+        let one = match value.into_bytes_within(&mut room) {
+            Ok(bytes) => Ended::gave(bytes, keeper.is_python(key), limit, number),
+            Err(malformed) => Ended::unreadable("what the cluster sent", malformed.problem()),
         };
-        ended.push((key.to_owned(), outcome));
+        ended.push((key.to_owned(), one));
     }
     ended
-}
-
-fn unreadable(source: &str) -> Outcome {
-    let error =
-        RunError::Encode { type_name: "what the cluster sent".into(), source: source.into() };
-    Outcome::Failed(Failure::Codec(error), 0)
 }
 
 /// Gets a result through the scheduler, or finds out what has become of it.
@@ -255,20 +229,20 @@ async fn recover(keeper: &Keeper, room: &Semaphore, key: String) -> Got {
         }
         let _permit = room.acquire().await;
         match recover_once(keeper, &key).await {
-            Ok(Recovered::Ended(outcome)) => {
-                got.ended.push((key, outcome));
+            Ok(Recovered::Ended(ended)) => {
+                got.ended.push((key, ended));
                 return got;
             }
             Ok(Recovered::Later) => return got,
             Ok(Recovered::Again) | Err(_) => {}
         }
     }
-    got.ended.push((key, Outcome::lost(Cause::Cluster)));
+    got.ended.push((key, Ended::lost(Cause::Cluster)));
     got
 }
 
 enum Recovered {
-    Ended(Outcome),
+    Ended(Ended),
     /// It is being computed again, and the scheduler will say when it is there.
     Later,
     /// It is said to be there, but could not be had.
@@ -280,50 +254,30 @@ async fn recover_once(keeper: &Keeper, key: &str) -> io::Result<Recovered> {
     let keys = || as_keys(&[key.to_owned()]);
     let gathered = connection.ask_while_it_beats(PATIENCE, Gather { keys: keys() }).await?;
     if let Data::Here(data) = gathered
-        && let Some((_, outcome)) = values(data, 0, room(keeper)).pop()
+        && let Some((_, ended)) = values(keeper, data, 0).pop()
     {
-        return Ok(Recovered::Ended(outcome));
+        return Ok(Recovered::Ended(ended));
     }
     // From here on, what the scheduler says of this key is not missed.
     keeper.shared.table().unclaim(keeper.at, key);
     let answer = connection.ask_while_it_beats(PATIENCE, TaskStatus { keys: keys() }).await?;
     let status = answer.into_iter().find(|(of, _)| of.as_str() == Some(key));
     match status.and_then(|(_, status)| status).as_deref() {
-        None | Some("forgotten") => Ok(Recovered::Ended(Outcome::lost(Cause::Cluster))),
+        None | Some("forgotten") => Ok(Recovered::Ended(Ended::lost(Cause::Cluster))),
         Some("memory") if keeper.shared.table().claim(keeper.at, key) => Ok(Recovered::Again),
         Some(_) => Ok(Recovered::Later),
     }
 }
 
 /// What a task that raised an exception ended with.
-pub(super) fn raised(pickle: &[u8], traceback: Option<&[u8]>, cluster: &Cluster) -> Outcome {
-    if let Some((place, said, failed)) = Failed::from_exception(pickle) {
-        let worker = cluster.number(&place);
-        return Outcome::Said(said, worker, Box::new(failed_there(failed, worker)));
+pub(super) fn raised(pickle: &[u8], traceback: Option<&[u8]>, cluster: &Cluster) -> Ended {
+    if let Some((place, said, failure)) = read_exception(pickle) {
+        return Ended::failed_at(cluster.number(&place), failure, said);
     }
     let Exception { class, message, traceback } = Exception::read(pickle, traceback);
     match class.as_str() {
-        "distributed.scheduler.KilledWorker" => Outcome::lost(Cause::Cluster),
-        _ => {
-            let raised = error::Exception { class, message, traceback };
-            Outcome::Failed(Failure::Raised(raised), 0)
-        }
-    }
-}
-
-/// What a task ended with that failed at a native worker.
-fn failed_there(failed: Failed, worker: usize) -> Outcome {
-    match failed {
-        Failed::Failure(failure) => Outcome::Failed(failure, worker),
-        Failed::Lost(death) => Outcome::Lost(WorkerLoss { worker, ..death.into() }),
-        Failed::Quarantined { crashes, left, death } => {
-            let lost = WorkerLoss { worker, ..death.into() };
-            Outcome::Error(Error::new(Repr::Quarantined { crashes, left, lost }))
-        }
-        Failed::TimedOut { stage, timeout } => {
-            Outcome::Error(Error::new(Repr::TimedOut { stage, timeout }))
-        }
-        Failed::Refused(reason) => Outcome::Error(Error::unavailable(reason)),
+        "distributed.scheduler.KilledWorker" => Ended::lost(Cause::Cluster),
+        _ => Ended::failed(Failure::Raised(error::Exception { class, message, traceback })),
     }
 }
 
@@ -333,13 +287,13 @@ pub(super) fn is_lost(reason: Option<&str>) -> bool {
 }
 
 /// How a task ended that is wanted, and that the cluster let go of.
-pub(super) fn cancelled(reason: Option<&str>) -> Outcome {
-    match reason {
+pub(super) fn cancelled(reason: Option<&str>) -> Ended {
+    Ended::failed(match reason {
         Some("lost dependencies") => {
-            Outcome::Error(Error::unavailable("the cluster lost what the task needs"))
+            Failure::Unavailable("the cluster lost what the task needs".into())
         }
-        _ => Outcome::Error(Error::new(Repr::Cancelled)),
-    }
+        _ => Failure::Cancelled,
+    })
 }
 
 #[cfg(test)]

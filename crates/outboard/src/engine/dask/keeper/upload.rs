@@ -24,8 +24,8 @@ use crate::engine::dask::Flush;
 use crate::engine::dask::connection::Connection;
 use crate::engine::dask::graph::resource;
 use crate::engine::dask::shelf::{Kind, Upload};
-use crate::error::Error;
-use crate::task::registry::{Function, unknown};
+use crate::task::outcome::Failure;
+use crate::task::registry::Function;
 
 /// How many values are on their way at once.
 const AT_ONCE: usize = 4;
@@ -111,11 +111,11 @@ fn workers_now(talk: &Talk<'_>, function: &'static Function) -> Vec<WorkerInfo> 
 }
 
 /// The workers that can run tasks of a function, and take data.
-async fn workers(talk: &Talk<'_>, function: &'static Function) -> Result<Vec<WorkerInfo>, Error> {
+async fn workers(talk: &Talk<'_>, function: &'static Function) -> Result<Vec<WorkerInfo>, Failure> {
     let mut found = workers_now(talk, function);
     while found.is_empty() {
         // A worker may have come that we have not heard of.
-        talk.look().await.map_err(|error| Error::unavailable(error.to_string()))?;
+        talk.look().await.map_err(|error| Failure::Unavailable(error.to_string()))?;
         found = workers_now(talk, function);
         if !found.is_empty() || !talk.is_patient() {
             break;
@@ -125,8 +125,11 @@ async fn workers(talk: &Talk<'_>, function: &'static Function) -> Result<Vec<Wor
     if found.is_empty() {
         let cluster = talk.keeper.shared.cluster(talk.keeper.at);
         return Err(match cluster.has_python() {
-            true => Error::unavailable(NATIVE_ONLY),
-            false => unknown(function.name, "no worker of the cluster that takes data offers it"),
+            true => Failure::Unavailable(NATIVE_ONLY.into()),
+            false => {
+                let advice = "no worker of the cluster that takes data offers it";
+                Failure::UnknownTask { advice }
+            }
         });
     }
     Ok(found)
@@ -143,7 +146,7 @@ impl Courier<'_> {
         upload: &Upload,
         bytes: &Bytes,
         workers: &[WorkerInfo],
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         let key = upload.key.as_str();
         let mut why = None;
         let patience = PATIENCE + A_BYTE * u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -156,7 +159,7 @@ impl Courier<'_> {
         }
         let failed = |why: &Option<io::Error>, error: &str| {
             let why = why.as_ref().map_or_else(|| error.to_owned(), ToString::to_string);
-            Error::unavailable(format!("a value could not be given to a worker: {why}"))
+            Failure::Unavailable(format!("a value could not be given to a worker: {why}"))
         };
         if upload.kind == Kind::Scattered {
             let through = in_time(2 * patience, self.through_scheduler(key, bytes, workers));

@@ -21,14 +21,14 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use super::{Head, PROTOCOL, build, resource};
-use crate::engine::dask::native::{Death, Done, Failed};
+use crate::engine::dask::native::{Done, encode_failure};
 use crate::engine::option::find;
 use crate::engine::settings::{OPTIONS, Settings};
 use crate::engine::url::pairs;
 use crate::error::{Cause, Error, WorkerLoss};
 use crate::front::client::Client;
 use crate::local::process::die_with_parent;
-use crate::task::outcome::{Failure, Said};
+use crate::task::outcome::{Failure, OTHER_BUILD, Said};
 use crate::task::registry::registry;
 use crate::trace::Origin;
 
@@ -137,7 +137,7 @@ fn hello(problem: &str, worker: &str) -> io::Result<Vec<u8>> {
         PROTOCOL.to_string().into_bytes(),
         problem.as_bytes().to_vec(),
         build.as_bytes().to_vec(),
-        Failed::Lost(Death::from(&lost)).to_bytes(worker, &[]),
+        encode_failure(&Failure::Lost(Box::new(lost)), worker, &[]),
     ];
     let offered = functions.iter().map(|it| resource(build, it.name, it.signature).into_bytes());
     parts.extend(offered);
@@ -214,7 +214,7 @@ impl Beside {
                     "the program beside the worker takes {limit} bytes at most, not {length}: \
                      give it `plugin.max_payload` in the URL"
                 );
-                let refused = Failed::Refused(line.clone());
+                let refused = Failure::Unavailable(line.clone());
                 outgoing.write_all(&self.failed(&refused, &line, &[])).await?;
                 continue;
             }
@@ -234,10 +234,14 @@ impl Beside {
     async fn execute(&self, request: &[u8]) -> Vec<u8> {
         let Some((head, args)) = read(request) else {
             let line = "the request cannot be read: its client is of another build";
-            return self.failed(&Failed::Refused(line.into()), line, &[]);
+            return self.failed(&Failure::Unavailable(line.into()), line, &[]);
         };
         let Some(function) = registry().ok().and_then(|all| all.named(head.name, false)) else {
-            return self.failed(&Failed::Failure(Failure::UnknownTask), "no such function", &[]);
+            return self.failed(
+                &Failure::UnknownTask { advice: OTHER_BUILD },
+                "no such function",
+                &[],
+            );
         };
         let mut client = self.client.priority(head.priority);
         client = head.timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
@@ -259,15 +263,15 @@ impl Beside {
                     // Its client says so itself, unless it cannot.
                     tokio::time::sleep(BEHIND).await;
                 }
-                self.failed(&Failed::of(&error), &error.to_string(), &origin.take_said())
+                self.failed(&Failure::of(&error), &error.to_string(), &origin.take_said())
             }
         }
     }
 
     /// A line for those who read Python only, then all that is known.
-    fn failed(&self, failed: &Failed, line: &str, said: &[Said]) -> Vec<u8> {
+    fn failed(&self, failure: &Failure, line: &str, said: &[Said]) -> Vec<u8> {
         let length = (line.len() as u32).to_le_bytes();
-        answer(1, &[&length, line.as_bytes(), &failed.to_bytes(&self.worker, said)])
+        answer(1, &[&length, line.as_bytes(), &encode_failure(failure, &self.worker, said)])
     }
 }
 

@@ -4,10 +4,10 @@
 use dask_protocol::Serialized;
 use dask_protocol::pickle::{Node, Pickle, Symbols};
 
-use crate::engine::dask::native::{Done, Failed};
-use crate::error::{Error, Repr};
+use crate::engine::dask::native::{self, Done};
+use crate::error::{Error, Repr, Step};
 use crate::sched::ledger::Report;
-use crate::task::outcome::Said;
+use crate::task::outcome::{Failure, Said};
 
 /// An exception's pickle, and its line.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +39,7 @@ impl Raised {
     /// What a task of a Rust client raises, at the worker with that address.
     pub(super) fn for_rust(error: &Error, worker: &str, said: &[Said]) -> Self {
         let text = error.to_string();
-        Self { pickle: Failed::of(error).to_exception(&text, worker, said), text }
+        Self { pickle: native::exception(&Failure::of(error), &text, worker, said), text }
     }
 
     /// What a task of Python's raises.
@@ -52,7 +52,7 @@ impl Raised {
                 Self::new("RuntimeError", &line, Some(&panic.backtrace))
             }
             Repr::TimedOut { .. } => Self::new("TimeoutError", &line, None),
-            Repr::Codec { what: "decode the arguments", .. } => Self::new("TypeError", &line, None),
+            Repr::Codec { step: Step::DecodeArguments, .. } => Self::new("TypeError", &line, None),
             Repr::UnknownTask { .. } => Self::new("LookupError", &line, None),
             Repr::WorkerLost(lost) | Repr::OutOfMemory(lost) => {
                 let stderr = lost.stderr.join("\n");
@@ -89,7 +89,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::error::{Cause, Panic, Stage, WorkerLoss};
+    use crate::error::{Cause, Oversized, Panic, Stage, WorkerLoss};
     use dask_protocol::exception::Exception;
 
     fn panicked() -> Error {
@@ -105,16 +105,28 @@ mod tests {
         assert_eq!(read.class, "RuntimeError");
         assert_eq!(read.message, "task panicked at a.rs:1:2: oops");
         assert!(raised.pickle.windows(4).any(|part| part == b"0: f"));
+        let class = |step| {
+            let raised = Raised::for_python(&Error::codec(step, "T", "no"));
+            Exception::read(&raised.pickle, None).class
+        };
+        assert_eq!(class(Step::DecodeArguments), "TypeError");
+        assert_eq!(class(Step::EncodeResult), "RuntimeError");
     }
 
     #[test]
     fn a_rust_client_gets_its_error_back() {
         let timed_out = Repr::TimedOut { stage: Stage::Running, timeout: Duration::from_secs(1) };
         let lost = WorkerLoss { pid: 7, cause: Some(Cause::Signal(9)), ..WorkerLoss::default() };
-        for error in [panicked(), Error::new(timed_out), Error::new(Repr::WorkerLost(lost))] {
+        let refused = Repr::Quarantined { crashes: 3, left: Duration::MAX, lost: lost.clone() };
+        let lost = Repr::WorkerLost(lost);
+        let large = Repr::TooLarge { what: Oversized::Result, bytes: 2, limit: 1 };
+        let others = [timed_out, refused, lost, large, Repr::Cancelled].map(Error::new);
+        let codec = |step| Error::codec(step, "T", "no");
+        let codecs = [codec(Step::DecodeArguments), codec(Step::EncodeResult)];
+        for error in [panicked()].into_iter().chain(others).chain(codecs) {
             let raised = Raised::for_rust(&error, "tcp://a:1", &[]);
-            let read = Some(("tcp://a:1".to_owned(), Vec::new(), Failed::of(&error)));
-            assert_eq!(Failed::from_exception(&raised.pickle), read);
+            let read = Some(("tcp://a:1".to_owned(), Vec::new(), Failure::of(&error)));
+            assert_eq!(native::read_exception(&raised.pickle), read);
         }
     }
 }

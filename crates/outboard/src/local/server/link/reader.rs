@@ -18,7 +18,7 @@ use super::life::Reason;
 use super::{Link, Sent};
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
-use crate::error::{Cause, Error};
+use crate::error::{Cause, Error, Oversized, Step};
 use crate::ids::{SlotId, TaskId};
 use crate::local::process::Watched;
 use crate::local::program::digest;
@@ -31,6 +31,7 @@ use crate::local::shm::page::Word;
 use crate::local::shm::{passing, sealed};
 use crate::local::wire::{self, FromWorker, Inbox, MESSAGE_ROOM, Place, VERSION};
 use crate::observe::event::RecycleReason;
+use crate::task::outcome::Failure;
 use crate::value::payload::Payload;
 
 /// Reads what one worker writes until it ends; lives on the client's runtime.
@@ -257,7 +258,10 @@ impl Reader {
                 return Ok(());
             }
             FromWorker::Done { seq, usage, .. } => (seq, Ok(payload), usage),
-            FromWorker::Failed { seq, usage, failure } => (seq, Err(failure), usage),
+            FromWorker::Failed { seq, usage, failure } if is_of_an_execution(&failure) => {
+                (seq, Err(failure), usage)
+            }
+            FromWorker::Failed { .. } => return Err(Nonsense),
         };
         let answered = self.link.answered(seq, usage.memory_bytes).ok_or(Nonsense)?;
         if answered.first {
@@ -381,6 +385,22 @@ impl Drop for Reader {
         if !self.finished {
             self.gate.end(&Error::closed("its runtime ended"));
         }
+    }
+}
+
+/// Whether executing a task may fail like that in the worker. All else is for this process
+/// to say: a task that took its worker over could claim to be quarantined, or cancelled.
+fn is_of_an_execution(failure: &Failure) -> bool {
+    match failure {
+        Failure::Panicked(_) | Failure::UnknownTask { .. } => true,
+        Failure::Codec { step, .. } => matches!(step, Step::DecodeArguments | Step::EncodeResult),
+        Failure::TooLarge { what, .. } => *what == Oversized::Result,
+        Failure::Raised(_)
+        | Failure::Lost(_)
+        | Failure::Quarantined { .. }
+        | Failure::TimedOut { .. }
+        | Failure::Cancelled
+        | Failure::Unavailable(_) => false,
     }
 }
 
