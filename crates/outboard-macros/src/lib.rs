@@ -192,10 +192,10 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Limits
 ///
-/// - **A function in an `impl` block or a trait cannot be a task.** The entry in the registry has to
-///   name the function, and an attribute does not see the type that it belongs to. The compiler
-///   says that an "enum is not supported in `trait`s or `impl`s": the enum holds the entry. Write a
-///   free function that calls the associated one.
+/// - **A function in an `impl` block or a trait cannot be a task.** The registry's entry names
+///   the function, and an attribute does not see the type around it. The compiler says "enum is
+///   not supported in `trait`s or `impl`s", for an enum holds the entry. Write a free function
+///   that calls the associated one.
 /// - **Two functions of one name in one module need a `name`.** They can stand in two blocks, and
 ///   both go by the path of the module then. `outboard::init` ends the program, and says where
 ///   both of them stand. Functions of which a `#[cfg]` leaves only one are no such case.

@@ -25,9 +25,9 @@ use crate::value::payload::Payload;
 /// [`Bytes`](bytes::Bytes) and `Vec<u8>` travel as they are, without a codec,
 /// where they are the only argument or the whole output: the body of a request,
 /// an image. In a worker process on this machine, [`Bytes`](bytes::Bytes) of a
-/// mebibyte and more are not even copied: to have them as a vector is a copy, a
-/// task may keep them all the same, and a child that a task forks, and that
-/// does not `exec`, has to copy what it reads of them after the task has ended.
+/// mebibyte and more are not even copied. A task may keep them; a `Vec<u8>` is
+/// still a copy. A child that a task forks without `exec` must copy what it
+/// reads of them after the task has ended.
 /// Inside of something else `Bytes` are copied as one piece, and `Vec<u8>` is
 /// encoded byte by byte, as serde does it.
 ///

@@ -107,9 +107,9 @@ impl Vigil {
 }
 
 impl Link {
-    /// The number of the task that it owes the next answer to, if nobody wants
-    /// that or any other of its answers, and it is not one that goes on because
-    /// it was only asked to stop.
+    /// The number of the task whose answer is due next, if all of this worker's
+    /// tasks are cancelled. `None` while that task was only asked to stop, for
+    /// it may go on.
     fn stuck_at(&self) -> Option<u64> {
         let locked = self.locked();
         let outgoing = &locked.outgoing;

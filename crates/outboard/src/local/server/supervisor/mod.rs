@@ -1,10 +1,10 @@
 //! The one thread that starts workers, notices their end and reaps them.
 //!
 //! It lives as long as the engine: a worker's parent-death signal fires when
-//! the *thread* that started it ends. It has a runtime of its own, on which each worker's
-//! number is one async function (`seat`) that wakes for the process's end (its pidfd),
-//! for output, for an order, or for a timer; while workers are busy, one more looks four
-//! times a second whether one was stopped by a signal. When nothing is done nothing wakes.
+//! the *thread* that started it ends. It has a runtime of its own. On it, each worker's
+//! number is one async function (`seat`), which wakes for the process's end (its pidfd),
+//! for output, for an order, or for a timer. While workers are busy, one more looks four
+//! times a second for one that a signal has stopped. An idle engine wakes nothing.
 
 mod launch;
 mod seat;
