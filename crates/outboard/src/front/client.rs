@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::engine::Gate;
+use crate::engine::gate::Ticket;
 use crate::engine::owner::Owner;
 use crate::engine::registry;
 use crate::engine::settings::Settings;
@@ -21,9 +22,13 @@ use crate::front::map::Map;
 use crate::sched::ledger::Options;
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+use crate::task::function::Decoding;
 use crate::task::function::TaskFunction;
 use crate::trace::Origin;
-use crate::value::args::Args;
+use crate::value::args::{Args, ENCODED_AT_ONCE};
+use crate::value::codec::Refused;
+use crate::value::offload;
 use crate::value::scatter::Scattered;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 use crate::value::scatter::{self, Entry};
@@ -193,14 +198,36 @@ impl Client {
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
         let () = F::HAS_NO_SIZE;
-        let submitted = match Args::encode(|| F::encode(args), self.owner.home()) {
-            Ok(args) => f.known().and_then(|known| {
-                known.0.takes(&args)?;
-                self.gate().submit(known.0, args, &self.options, Origin::current())
-            }),
-            Err(error) => Err(Error::codec(Step::EncodeArguments, type_name::<F::Args>(), error)),
-        };
+        let home = self.owner.home();
+        let submitted =
+            match Args::encode(|| F::encode_within(args, ENCODED_AT_ONCE), home) {
+                Ok(args) => f.known().and_then(|known| {
+                    known.0.takes(&args)?;
+                    self.gate().submit(known.0, args, &self.options, Origin::current())
+                }),
+                Err(Refused::Overrun(args)) => self.submit_large(f, args),
+                Err(Refused::Failed(error)) => Err(not_encoded::<F::Args>(error)),
+            };
         TaskFuture::new(self.owner.clone(), submitted, F::decode)
+    }
+
+    /// Submits a task whose arguments take long to encode, which happens on a thread of
+    /// Outboard's own: this may be an event loop's.
+    fn submit_large<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> Result<Ticket, Error> {
+        let function = f.known()?.0;
+        let ticket = self.gate().announce(function, &self.options, Origin::current())?;
+        let (task, owner, options) = (ticket.1, self.owner.clone(), self.options.clone());
+        offload::spawn(move || {
+            // Cancelled before its turn came, or it shares the task of an earlier submit.
+            if !owner.gate().awaits(task) {
+                return;
+            }
+            let args = Args::encode(|| F::encode(args), owner.home())
+                .map_err(not_encoded::<F::Args>)
+                .and_then(|args| function.takes(&args).map(|()| args));
+            owner.gate().prepared(task, function, args, &options);
+        });
+        Ok(ticket)
     }
 
     /// The most bytes that arguments or a result may have.
@@ -227,7 +254,7 @@ impl Client {
         origin: Arc<Origin>,
     ) -> TaskFuture<()> {
         let submitted = self.gate().submit(function, args, &self.options, Some(origin));
-        TaskFuture::new(self.owner.clone(), submitted, |_| Ok(()))
+        TaskFuture::new(self.owner.clone(), submitted, |_| Decoding::Done(Ok(())))
     }
 
     /// Submits a task for every item, and gives the results in the items' order.
@@ -428,6 +455,10 @@ impl Client {
         self.gate().end(&Error::closed("it was shut down"));
         self.gate().ended().await;
     }
+}
+
+fn not_encoded<T>(why: String) -> Error {
+    Error::codec(Step::EncodeArguments, type_name::<T>(), why)
 }
 
 /// What the notebook's cell shows of its client: engine, workers, cores, memory.

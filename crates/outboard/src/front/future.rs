@@ -11,13 +11,14 @@ use std::time::Duration;
 use futures_util::future::TryFutureExt;
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::RecvError};
 
 use crate::engine::gate::Ticket;
 use crate::engine::owner::Owner;
 use crate::error::{Error, Stage, Step};
 use crate::ids::{TaskId, WaiterId};
 use crate::sched::ledger::{Reply, Report};
+use crate::task::function::Decoding;
 use crate::value::payload::Payload;
 
 /// The result of a submitted task, to be awaited.
@@ -49,14 +50,14 @@ use crate::value::payload::Payload;
 #[must_use = "dropping a TaskFuture cancels its task: await it, or call `.detach()`"]
 pub struct TaskFuture<T> {
     id: Option<TaskId>,
-    state: State,
+    state: State<T>,
     decode: Decode<T>,
 }
 
 /// Decodes what the task function returned.
-type Decode<T> = fn(Payload) -> Result<T, String>;
+type Decode<T> = fn(Payload) -> Decoding<T>;
 
-enum State {
+enum State<T> {
     Pending {
         receiver: oneshot::Receiver<Result<Reply, Error>>,
         waiter: WaiterId,
@@ -64,10 +65,12 @@ enum State {
     },
     /// Boxed: it is seldom kept, and futures that wait should be small.
     Finished(Box<Result<Reply, Error>>),
+    /// The result is large, and is decoded on another thread.
+    Decoding(oneshot::Receiver<Result<T, String>>),
     Taken,
 }
 
-impl State {
+impl<T> State<T> {
     fn finished(result: Result<Reply, Error>) -> Self {
         Self::Finished(Box::new(result))
     }
@@ -203,7 +206,11 @@ impl<T: DeserializeOwned> TaskFuture<T> {
             let receiver = std::mem::replace(receiver, oneshot::channel().1);
             self.state = State::finished(receiver.blocking_recv().unwrap_or_else(|_| Err(gone())));
         }
-        self.take().and_then(|reply| decode(self.decode, reply.payload))
+        let reply = self.take()?;
+        match (self.decode)(reply.payload) {
+            Decoding::Done(result) => decoded(result),
+            Decoding::Elsewhere(receiver) => decoded_elsewhere(receiver.blocking_recv()),
+        }
     }
 
     /// Awaits the result together with how the execution went: queue time, run
@@ -218,7 +225,11 @@ impl<T: DeserializeOwned> TaskFuture<T> {
     /// The future that is returned owns the task: dropping it cancels.
     pub async fn with_report(mut self) -> Result<(T, Report), Error> {
         let reply = poll_fn(|context| self.poll_reply(context)).await?;
-        Ok((decode(self.decode, reply.payload)?, reply.ran.into()))
+        let value = match (self.decode)(reply.payload) {
+            Decoding::Done(result) => decoded(result)?,
+            Decoding::Elsewhere(receiver) => decoded_elsewhere(receiver.await)?,
+        };
+        Ok((value, reply.ran.into()))
     }
 }
 
@@ -226,8 +237,17 @@ impl<T: DeserializeOwned> Future for TaskFuture<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let reply = ready!(self.poll_reply(context));
-        Poll::Ready(reply.and_then(|reply| decode(self.decode, reply.payload)))
+        if !matches!(self.state, State::Decoding(_)) {
+            let reply = ready!(self.poll_reply(context))?;
+            match (self.decode)(reply.payload) {
+                Decoding::Done(result) => return Poll::Ready(decoded(result)),
+                Decoding::Elsewhere(receiver) => self.state = State::Decoding(receiver),
+            }
+        }
+        let State::Decoding(receiver) = &mut self.state else { unreachable!("it was just made") };
+        let result = ready!(Pin::new(receiver).poll(context));
+        self.state = State::Taken;
+        Poll::Ready(decoded_elsewhere(result))
     }
 }
 
@@ -243,8 +263,12 @@ impl<T> fmt::Debug for TaskFuture<T> {
     }
 }
 
-fn decode<T>(decode: Decode<T>, payload: Payload) -> Result<T, Error> {
-    decode(payload).map_err(|error| Error::codec(Step::DecodeResult, type_name::<T>(), error))
+fn decoded<T>(result: Result<T, String>) -> Result<T, Error> {
+    result.map_err(|error| Error::codec(Step::DecodeResult, type_name::<T>(), error))
+}
+
+fn decoded_elsewhere<T>(result: Result<Result<T, String>, RecvError>) -> Result<T, Error> {
+    decoded(result.unwrap_or_else(|_| Err("decoding it panicked".to_owned())))
 }
 
 /// The error of a future whose engine vanished without a word.

@@ -9,6 +9,8 @@
 //!
 //! | state | event | next |
 //! |---|---|---|
+//! | `Preparing` (its arguments are still being encoded) | `prepared` | `Queued`, at the place that it has had since its submit; or gone, if its key leads to another task by now |
+//! | `Preparing` | `failed` (it cannot be encoded, or is refused) | gone |
 //! | `Queued` | `placed` | `Placed`, with a provisional attempt number |
 //! | `Placed` | `moved` (taken back before it started) | `Queued`; the attempt does not count |
 //! | `Placed` | `finished` with a result | gone; all waiters get it |
@@ -41,7 +43,7 @@ use crate::sched::stamp::Stamp;
 use crate::task::outcome::Usage;
 use crate::task::registry::Function;
 use crate::trace::Origin;
-use crate::value::args::Args;
+use crate::value::args::{Args, ENCODED_AT_ONCE};
 use crate::value::payload::Payload;
 
 pub(crate) use key::Key;
@@ -78,12 +80,20 @@ pub(crate) struct Options {
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) function: &'static Function,
-    pub(crate) args: Args,
+    /// `None` while they are still being encoded.
+    pub(crate) args: Option<Args>,
     pub(crate) options: &'a Options,
     /// How long the function runs, where that is steady and known.
     pub(crate) steady_ns: Option<NonZeroU64>,
     /// The span in which it was submitted.
     pub(crate) origin: Option<Arc<Origin>>,
+}
+
+impl Request<'_> {
+    /// How many bytes its arguments have at least.
+    pub(crate) fn bytes(&self) -> usize {
+        self.args.as_ref().map_or(ENCODED_AT_ONCE, |args| args.len())
+    }
 }
 
 /// The bounds of the queue.
@@ -184,6 +194,8 @@ struct Seldom {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Position {
+    /// Its arguments are being encoded; it counts as waiting, and cannot start.
+    Preparing(QueuePlace),
     Queued(QueuePlace),
     Placed(QueuePlace, SlotId),
 }
@@ -249,7 +261,8 @@ impl<W> Ledger<W> {
         }
     }
 
-    /// Takes a submit as a new task, which is to wait at that place.
+    /// Takes a submit as a new task, which is to wait at that place: at once, or once it
+    /// is `prepared`.
     pub(crate) fn insert(
         &mut self,
         now: Instant,
@@ -257,14 +270,16 @@ impl<W> Ledger<W> {
         key: Option<Arc<Key>>,
         place: QueuePlace,
         handle: W,
-    ) -> (WaiterId, Queued) {
+    ) -> (WaiterId, TaskId, Option<Queued>) {
         let tag = self.tag();
         let id = TaskId(Tagged::new(self.tasks.vacant_key(), tag));
         let waiter = self.enter(now, id, handle, request.options.timeout);
         if let Some(record) = &mut self.record {
             record.push_often(|| story::taken(id, &request, self.queued));
         }
-        self.bytes += request.args.len();
+        let prepared = request.args.is_some();
+        let args = request.args.unwrap_or_else(|| Vec::new().into());
+        self.bytes += args.len();
         self.queued += 1;
         self.counts.submitted += 1;
         self.book.note(request.function, place.tenant, |figures| figures.submitted += 1);
@@ -274,21 +289,64 @@ impl<W> Ledger<W> {
         let task = Task {
             tag,
             function: request.function,
-            args: request.args,
+            args,
             attempt: 1,
             retries: request.options.retries,
             doubts: 0,
             submitted: now.into(),
-            position: Position::Queued(place),
+            position: if prepared { Position::Queued(place) } else { Position::Preparing(place) },
             hurried: request.options.timeout.is_some(),
             steady_ns: request.steady_ns,
             origin: request.origin,
             waiters: Waiters::One(waiter),
             seldom: Seldom::of(key, request.options.grace),
         };
-        let queued = task.queued(id);
+        let queued = prepared.then(|| task.queued(id));
         self.tasks.insert(task);
-        (waiter, queued)
+        (waiter, id, queued)
+    }
+
+    /// A task whose arguments are still being encoded.
+    pub(crate) fn preparing(&self, id: TaskId) -> Option<&Task> {
+        self.task(id).filter(|task| matches!(task.position, Position::Preparing(_)))
+    }
+
+    /// The arguments of a task are encoded: it waits from now on. Those who wait for it
+    /// wait for another one instead, if that has the same key by now.
+    pub(crate) fn prepared(&mut self, id: TaskId, args: Args, key: Option<Arc<Key>>) -> Next {
+        let Some(Position::Preparing(place)) = self.task(id).map(|task| task.position) else {
+            return Next::Nothing;
+        };
+        if let Some(key) = key {
+            if let Some(other) = self.keys.get(&key).copied().filter(|other| *other != id) {
+                return self.merge(id, other);
+            }
+            self.keys.insert(key.clone(), id);
+            self.tasks[id.0.key()].seldom.get_or_insert_default().key = Some(key);
+        }
+        self.bytes += args.len();
+        let task = &mut self.tasks[id.0.key()];
+        task.args = args;
+        task.position = Position::Queued(place);
+        Next::Requeue(place, task.queued(id))
+    }
+
+    /// Those who wait for a task that is not prepared wait for another one instead.
+    fn merge(&mut self, id: TaskId, other: TaskId) -> Next {
+        let waiters = self.waiters(id);
+        let task = self.tasks.remove(id.0.key());
+        self.queued -= 1;
+        tell(&mut self.record, || EventKind::Joined { task: other });
+        let into = &mut self.tasks[other.0.key()];
+        into.retries = into.retries.max(task.retries);
+        if task.grace() > into.grace() {
+            into.seldom.get_or_insert_default().grace = task.grace();
+        }
+        for waiter in waiters {
+            self.waiters[waiter.0.key()].task = other;
+            self.tasks[other.0.key()].waiters.push(waiter);
+        }
+        Next::Ended(task.place())
     }
 
     /// Takes a submit that shares the task of an earlier one; gives the task's place, if
@@ -339,14 +397,14 @@ impl<W> Ledger<W> {
 
     /// The bound that one more task of that size would break, if it may fill so much.
     pub(crate) fn full(&self, bytes: usize, part: Part) -> Option<Bound> {
-        let Bounds { tasks, bytes: most } = self.bounds;
-        if self.queued >= part.of_all(tasks) {
-            Some(Bound::Tasks(tasks))
-        } else if self.bytes.saturating_add(bytes) > most {
-            Some(Bound::Bytes(most))
-        } else {
-            None
-        }
+        let Bounds { tasks, .. } = self.bounds;
+        if self.queued >= part.of_all(tasks) { Some(Bound::Tasks(tasks)) } else { self.over(bytes) }
+    }
+
+    /// The bound that so many more bytes would break.
+    pub(crate) fn over(&self, bytes: usize) -> Option<Bound> {
+        let most = self.bounds.bytes;
+        (self.bytes.saturating_add(bytes) > most).then_some(Bound::Bytes(most))
     }
 
     /// How many more small tasks the queue takes, if they may fill so much.
@@ -436,7 +494,9 @@ impl<W> Ledger<W> {
     pub(crate) fn replaced(&mut self, id: TaskId, place: QueuePlace) {
         if let Some(task) = self.task_mut(id) {
             match &mut task.position {
-                Position::Queued(old) | Position::Placed(old, _) => *old = place,
+                Position::Preparing(old) | Position::Queued(old) | Position::Placed(old, _) => {
+                    *old = place;
+                }
             }
         }
     }
@@ -631,7 +691,7 @@ impl<W> Ledger<W> {
             }
         }
         match task.position {
-            Position::Queued(place) => {
+            Position::Preparing(place) | Position::Queued(place) => {
                 self.queued -= 1;
                 Next::Ended(place)
             }
@@ -688,7 +748,7 @@ impl Task {
     /// The slot that has it, if it is placed.
     pub(crate) fn slot(&self) -> Option<SlotId> {
         match self.position {
-            Position::Queued(_) => None,
+            Position::Preparing(_) | Position::Queued(_) => None,
             Position::Placed(_, slot) => Some(slot),
         }
     }
@@ -696,7 +756,7 @@ impl Task {
     /// Its place in the queue, or the one that it would return to.
     pub(crate) fn place(&self) -> QueuePlace {
         match self.position {
-            Position::Queued(place) | Position::Placed(place, _) => place,
+            Position::Preparing(place) | Position::Queued(place) | Position::Placed(place, _) => place,
         }
     }
 }

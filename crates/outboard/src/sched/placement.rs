@@ -214,6 +214,11 @@ impl Placement {
         }
     }
 
+    /// A task is to wait at a place once its arguments are encoded.
+    pub(crate) fn prepare(&mut self, place: QueuePlace) {
+        self.shares.prepare(place);
+    }
+
     /// A task waits at a place.
     pub(crate) fn enqueue(&mut self, place: QueuePlace, queued: Queued) {
         self.shares.enqueue(place, queued);

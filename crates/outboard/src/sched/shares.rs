@@ -24,7 +24,7 @@
 //! A tenant without tasks is forgotten [`REMEMBERED`] after its last submit.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -126,6 +126,8 @@ pub(crate) struct Shares {
     leaving: VecDeque<(Instant, TenantId)>,
     next_order: u64,
     waiting: usize,
+    /// Places whose tasks are not prepared: they count, and are in no queue.
+    preparing: HashSet<u64>,
     /// How many tenants have tasks that wait, and hold no slot.
     without_slot: usize,
     /// Tenants forgotten since this was asked last.
@@ -169,6 +171,8 @@ struct Tenant {
     tasks: usize,
     /// Its tasks that wait.
     waiting: usize,
+    /// Its tasks that are not prepared.
+    preparing: usize,
     /// The slots with tasks of it.
     held: usize,
     seen: Instant,
@@ -193,6 +197,7 @@ impl Shares {
             leaving: VecDeque::new(),
             next_order: 0,
             waiting: 0,
+            preparing: HashSet::new(),
             without_slot: 0,
             forgotten: Vec::new(),
         }
@@ -230,6 +235,7 @@ impl Shares {
             classes: Vec::new(),
             tasks: 0,
             waiting: 0,
+            preparing: 0,
             held: 0,
             seen: now,
         });
@@ -311,6 +317,19 @@ impl Shares {
         QueuePlace { priority, tenant, order: self.next_order }
     }
 
+    /// The task of a place is to wait there once it is prepared.
+    pub(crate) fn prepare(&mut self, place: QueuePlace) {
+        self.preparing.insert(place.order);
+        self.tenants[place.tenant.index()].preparing += 1;
+    }
+
+    /// The task of a place is prepared, or has ended.
+    fn prepared(&mut self, place: QueuePlace) {
+        if !self.preparing.is_empty() && self.preparing.remove(&place.order) {
+            self.tenants[place.tenant.index()].preparing -= 1;
+        }
+    }
+
     /// A task of a tenant, for which a place was made, has ended; or a slot is
     /// through with one that was taken.
     pub(crate) fn released(&mut self, tenant: TenantId) {
@@ -319,6 +338,7 @@ impl Shares {
 
     /// A task waits at a place.
     pub(crate) fn enqueue(&mut self, place: QueuePlace, queued: Queued) {
+        self.prepared(place);
         let QueuePlace { priority, tenant: id, order } = place;
         let tenant = &mut self.tenants[id.index()];
         let class = self.classes.entry(Reverse(priority)).or_default();
@@ -336,6 +356,7 @@ impl Shares {
 
     /// What waited at a place no longer does.
     pub(crate) fn dequeue(&mut self, place: QueuePlace) -> Option<Queued> {
+        self.prepared(place);
         let QueuePlace { priority, tenant: id, order } = place;
         let class = self.classes.get_mut(&Reverse(priority))?;
         let queue = class.queues.get_mut(&id)?;
@@ -386,6 +407,9 @@ impl Shares {
     /// Moves a waiting task to another priority; gives its new place.
     pub(crate) fn promote(&mut self, place: QueuePlace, priority: i32) -> QueuePlace {
         let better = QueuePlace { priority, ..place };
+        if self.preparing.contains(&place.order) {
+            return better;
+        }
         if let Some(queued) = self.dequeue(place) {
             self.enqueue(better, queued);
         }
@@ -453,9 +477,10 @@ impl Shares {
         self.classes.values().map(|class| class.work.ns(plain_ns)).sum()
     }
 
-    /// How many tasks of a tenant wait.
+    /// How many tasks of a tenant wait, or will once they are prepared.
     pub(crate) fn waiting_of(&self, id: TenantId) -> usize {
-        self.tenants[id.index()].waiting
+        let tenant = &self.tenants[id.index()];
+        tenant.waiting + tenant.preparing
     }
 
     /// How many tasks wait.

@@ -6,12 +6,15 @@ use std::future::Future;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 
 use super::outcome::Failure;
 use super::registry::{Function, function};
 use crate::error::{Error, Step};
 use crate::task::closure::conjure;
-use crate::value::codec::{Input, decode, encode};
+use crate::value::args::ENCODED_AT_ONCE;
+use crate::value::codec::{Input, Refused, decode, encode, encode_within, is_bytes};
+use crate::value::offload;
 use crate::value::payload::Payload;
 
 /// A function that can be submitted: zero to eight owned arguments, `fn` or
@@ -46,14 +49,16 @@ use crate::value::payload::Payload;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a task function",
     note = "a task function is a `fn`, an `async fn` or a closure without captures",
-    note = "it takes up to eight owned arguments, each `Serialize + DeserializeOwned`",
-    note = "its output is `Serialize + DeserializeOwned` too"
+    note = "it takes up to eight owned arguments, each `Serialize + DeserializeOwned + Send`",
+    note = "its output is `Serialize + DeserializeOwned + Send` too"
 )]
 pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
     /// What is passed: nothing `()`, one argument bare, several as a tuple.
-    type Args: Serialize + DeserializeOwned + 'static;
+    ///
+    /// They are sent to another thread to be encoded, if they are large.
+    type Args: Serialize + DeserializeOwned + Send + 'static;
     /// What the function returns; of an `async fn`, what its future gives.
-    type Output: Serialize + DeserializeOwned + 'static;
+    type Output: Serialize + DeserializeOwned + Send + 'static;
 
     /// How many arguments it takes.
     #[doc(hidden)]
@@ -79,11 +84,28 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
         encode(args)
     }
 
-    /// Decodes what it returned.
+    /// Encodes the arguments, if they have at most so many bytes.
     #[doc(hidden)]
-    fn decode(output: Payload) -> Result<Self::Output, String> {
-        decode(Input::Owned(output))
+    fn encode_within(args: Self::Args, limit: usize) -> Result<Payload, Refused<Self::Args>> {
+        encode_within(args, limit)
     }
+
+    /// Decodes what it returned: at once, or elsewhere if it is large.
+    #[doc(hidden)]
+    fn decode(output: Payload) -> Decoding<Self::Output> {
+        if output.len() <= ENCODED_AT_ONCE || is_bytes::<Self::Output>() {
+            return Decoding::Done(decode(Input::Owned(output)));
+        }
+        Decoding::Elsewhere(offload::run(move || decode(Input::Owned(output))))
+    }
+}
+
+/// A result that is decoded, or is being decoded.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Decoding<T> {
+    Done(Result<T, String>),
+    Elsewhere(oneshot::Receiver<Result<T, String>>),
 }
 
 /// A function, to be passed on.
@@ -106,8 +128,8 @@ macro_rules! impl_task_function {
         impl<F, R, $($type),*> TaskFunction<(Returns, fn($($type),*) -> R)> for F
         where
             F: Fn($($type),*) -> R + Copy + Send + Sync + 'static,
-            R: Serialize + DeserializeOwned + 'static,
-            $($type: Serialize + DeserializeOwned + 'static,)*
+            R: Serialize + DeserializeOwned + Send + 'static,
+            $($type: Serialize + DeserializeOwned + Send + 'static,)*
         {
             type Args = $args;
             type Output = R;
@@ -127,8 +149,8 @@ macro_rules! impl_task_function {
         where
             F: Fn($($type),*) -> R + Copy + Send + Sync + 'static,
             R: Future,
-            R::Output: Serialize + DeserializeOwned + 'static,
-            $($type: Serialize + DeserializeOwned + 'static,)*
+            R::Output: Serialize + DeserializeOwned + Send + 'static,
+            $($type: Serialize + DeserializeOwned + Send + 'static,)*
         {
             type Args = $args;
             type Output = R::Output;

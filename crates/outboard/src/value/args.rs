@@ -8,6 +8,10 @@ use super::payload::Payload;
 use super::scatter::Entry;
 use super::scatter::home::Home;
 
+/// Up to so many bytes are encoded and decoded on the thread of the caller, which may be
+/// that of an event loop; a value of more is so on a thread of Outboard's own.
+pub(crate) const ENCODED_AT_ONCE: usize = 64 << 10;
+
 /// A task's arguments: encoded, and the values that they name.
 #[derive(Debug)]
 pub(crate) struct Args {
@@ -37,18 +41,20 @@ impl Args {
     }
 
     /// Encodes arguments for tasks of a client, which may have scattered values.
-    pub(crate) fn encode(
-        encode: impl FnOnce() -> Result<Payload, String>,
+    pub(crate) fn encode<E: From<String>>(
+        encode: impl FnOnce() -> Result<Payload, E>,
         home: Option<&Arc<Home>>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, E> {
         let met = Met { home: home.cloned(), entries: Vec::new(), foreign: false };
         // Encoding may submit tasks of its own, and it may panic.
         let _restore = Restore(MET.replace(Some(met)));
         let encoded = encode();
         match MET.take() {
-            Some(met) if met.foreign => Err("a scattered value belongs to another client".into()),
+            Some(met) if met.foreign => {
+                Err("a scattered value belongs to another client".to_owned().into())
+            }
             Some(met) => Ok(Self { payload: encoded?, scattered: met.entries.into() }),
-            None => Err("encoding the arguments went astray".into()),
+            None => Err("encoding the arguments went astray".to_owned().into()),
         }
     }
 }

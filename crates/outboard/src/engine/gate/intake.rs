@@ -27,11 +27,48 @@ impl Gate {
         if options.timeout.is_some() {
             self.clock.ready()?;
         }
-        if args.len() > self.limits.payload {
-            let (bytes, limit) = (args.len() as u64, self.limits.payload as u64);
-            return Err(Error::new(Repr::TooLarge { what: Oversized::Arguments, bytes, limit }));
+        let args = fitting(args, self.limits.payload)?;
+        self.submit_from(Instant::now(), function, Some(args), options, origin)
+    }
+
+    /// Takes a task whose arguments are still to be encoded: [`prepared`](Self::prepared)
+    /// brings them. It has its place in the queue, its timeout, and counts in the bounds.
+    pub(crate) fn announce(
+        &self,
+        function: &'static Function,
+        options: &Options,
+        origin: Option<Arc<Origin>>,
+    ) -> Result<Ticket, Error> {
+        if options.timeout.is_some() {
+            self.clock.ready()?;
         }
-        self.submit_from(Instant::now(), function, args, options, origin)
+        self.submit_from(Instant::now(), function, None, options, origin)
+    }
+
+    /// Whether someone still waits for a task that was announced.
+    pub(crate) fn awaits(&self, task: TaskId) -> bool {
+        self.lock().ledger.preparing(task).is_some()
+    }
+
+    /// The arguments of a task that was announced, or why it has none.
+    pub(crate) fn prepared(
+        &self,
+        task: TaskId,
+        function: &'static Function,
+        args: Result<Args, Error>,
+        options: &Options,
+    ) {
+        let limit = self.limits.payload;
+        let prepared = args.and_then(|args| fitting(args, limit)).map(|args| {
+            let (steady_ns, origin) = (None, None);
+            let request = Request { function, args: Some(args), options, steady_ns, origin };
+            let key = Key::of(&request).map(Arc::new);
+            (request, key)
+        });
+        self.report(|reports| {
+            let (core, effects) = (&mut *reports.core, &mut reports.effects);
+            core.prepared(reports.now, task, prepared, effects);
+        });
     }
 
     #[cfg(test)]
@@ -42,14 +79,14 @@ impl Gate {
         args: Args,
         options: &Options,
     ) -> Result<Ticket, Error> {
-        self.submit_from(now, function, args, options, None)
+        self.submit_from(now, function, Some(args), options, None)
     }
 
     fn submit_from(
         &self,
         now: Instant,
         function: &'static Function,
-        args: Args,
+        args: Option<Args>,
         options: &Options,
         origin: Option<Arc<Origin>>,
     ) -> Result<Ticket, Error> {
@@ -65,6 +102,15 @@ impl Gate {
         let (waiter, task) = taken?;
         Ok((waiter, task, receiver))
     }
+}
+
+/// Arguments of at most so many bytes.
+fn fitting(args: Args, limit: usize) -> Result<Args, Error> {
+    if args.len() <= limit {
+        return Ok(args);
+    }
+    let (bytes, limit) = (args.len() as u64, limit as u64);
+    Err(Error::new(Repr::TooLarge { what: Oversized::Arguments, bytes, limit }))
 }
 
 /// How a submit is taken.
@@ -103,12 +149,50 @@ impl Core {
             }
             Ok(Taken::New(key)) => {
                 let place = self.placement.place(options.priority, tenant);
-                let (waiter, queued) = self.ledger.insert(now, request, key, place, handle);
-                self.placement.enqueue(place, queued);
-                self.pump(now, effects);
-                Ok((waiter, queued.task))
+                let (waiter, task, queued) = self.ledger.insert(now, request, key, place, handle);
+                match queued {
+                    Some(queued) => {
+                        self.placement.enqueue(place, queued);
+                        self.pump(now, effects);
+                    }
+                    None => self.placement.prepare(place),
+                }
+                Ok((waiter, task))
             }
         }
+    }
+
+    /// A task has its arguments, or ends. It is asked again what could not be known without
+    /// them: whether they are quarantined, share a task, and fit into the queue.
+    fn prepared(
+        &mut self,
+        now: Instant,
+        id: TaskId,
+        prepared: Result<(Request<'_>, Option<Arc<Key>>), Error>,
+        effects: &mut Effects,
+    ) {
+        let Some(task) = self.ledger.preparing(id) else { return };
+        let tenant = task.place().tenant;
+        let taken = prepared.and_then(|(request, key)| {
+            let Request { function, args, options, .. } = request;
+            let args = args.unwrap_or_else(|| Vec::new().into());
+            if let Some(error) = self.quarantined(now, function, &args.payload) {
+                return Err(error);
+            }
+            let over = self.ledger.over(args.len()).filter(|_| {
+                // As in `admit`: who waited for room, or finds an idle worker, needs none.
+                !options.found_room && !self.placement.may_start(tenant, now)
+            });
+            match over {
+                Some(bound) => Err(self.overloaded(now, bound, options, tenant)),
+                None => Ok((args, key)),
+            }
+        });
+        let next = match taken {
+            Ok((args, key)) => self.ledger.prepared(id, args, key),
+            Err(error) => self.ledger.failed(id, error, None, &mut effects.settled),
+        };
+        self.apply(next);
     }
 
     /// How a submit is taken, or why it is refused.
@@ -119,7 +203,9 @@ impl Core {
         tenant: TenantId,
     ) -> Result<Taken, Error> {
         let Request { function, args, options, .. } = request;
-        if let Some(error) = self.quarantined(now, function, &args.payload) {
+        if let Some(args) = args
+            && let Some(error) = self.quarantined(now, function, &args.payload)
+        {
             return Err(error);
         }
         let key = Key::of(request).map(Arc::new);
@@ -130,7 +216,7 @@ impl Core {
         // Whoever waited for room, or finds an idle worker, needs no place in the queue.
         if !options.found_room && !self.placement.may_start(tenant, now) {
             let claim = self.admission.claim(now, options.tenant.as_ref());
-            let full = self.ledger.full(args.len(), claim.part);
+            let full = self.ledger.full(request.bytes(), claim.part);
             let who = (tenant, options.priority);
             let full = full.or_else(|| self.placement.full(who, claim.part, now));
             self.admission.settle(&claim, full.is_none());

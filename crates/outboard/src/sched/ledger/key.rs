@@ -34,7 +34,7 @@ impl Key {
     pub(crate) fn of(request: &Request<'_>) -> Option<Self> {
         let identity = match &request.options.key {
             Some(name) => Identity::Named(name.clone()),
-            None if request.function.pure => Identity::Args(request.args.to_vec()),
+            None if request.function.pure => Identity::Args(request.args.as_ref()?.to_vec()),
             None => return None,
         };
         let tenant = request.options.tenant.clone();

@@ -16,7 +16,7 @@ pub(super) fn taken(task: TaskId, request: &Request<'_>, waiting: usize) -> Fact
         tenant: request.options.tenant.clone(),
         priority: request.options.priority,
         waiting: short(waiting),
-        argument_bytes: short(request.args.len()),
+        argument_bytes: short(request.args.as_ref().map_or(0, |args| args.len())),
     }
 }
 

@@ -45,7 +45,7 @@ impl<W> Ledger<W> {
         assert_eq!(waiters, self.waiters.len(), "every waiter is listed once");
         assert_eq!(self.keys.len(), self.tasks.iter().filter(|(_, t)| t.key().is_some()).count());
         assert_eq!(self.bytes, self.tasks.iter().map(|(_, t)| t.args.len()).sum::<usize>());
-        let queued = |task: &Task| matches!(task.position, Position::Queued(_));
+        let queued = |task: &Task| !matches!(task.position, Position::Placed(..));
         assert_eq!(self.queued, self.tasks.iter().filter(|(_, task)| queued(task)).count());
         for (deadline, id) in &self.deadlines {
             let waiter = self.waiter(*id).expect("a deadline's waiter lives");
@@ -58,16 +58,22 @@ impl<W> Ledger<W> {
     /// Every task is where placement has it, and nowhere else.
     pub(crate) fn check_agrees_with(&self, placement: &crate::sched::placement::Placement) {
         let all: HashMap<_, _> = placement.all().collect();
+        let mut preparing = 0;
         for (key, task) in &self.tasks {
             let id = TaskId(Tagged::new(key, task.tag));
             let there = match task.position {
+                Position::Preparing(_) => {
+                    assert!(!all.contains_key(&id), "{id:?} has no arguments");
+                    preparing += 1;
+                    continue;
+                }
                 Position::Queued(place) => Ok(place),
                 Position::Placed(_, slot) => Err(slot),
             };
             assert_eq!(all.get(&id), Some(&there), "{id:?}");
         }
         let waiting = all.values().filter(|there| there.is_ok()).count();
-        assert_eq!(waiting, self.queued, "the queue holds dead tasks");
+        assert_eq!(waiting + preparing, self.queued, "the queue holds dead tasks");
     }
 }
 
@@ -114,6 +120,7 @@ impl Fixture {
         args: Args,
     ) -> Result<(WaiterId, TaskId, bool), Bound> {
         let function = known(|x: u8| x);
+        let args = Some(args);
         let request = Request { function, args, options, steady_ns: None, origin: None };
         let tenant = self.placement.seen(options.tenant.as_ref(), 1, self.now);
         let key = Key::of(&request).map(Arc::new);
@@ -122,12 +129,12 @@ impl Fixture {
             let (waiter, _) = self.ledger.join(self.now, task, options, handle);
             return Ok((waiter, task, false));
         }
-        if let Some(bound) = self.ledger.full(request.args.len(), Part::WHOLE) {
+        if let Some(bound) = self.ledger.full(request.bytes(), Part::WHOLE) {
             return Err(bound);
         }
         let place = self.placement.place(options.priority, tenant);
-        let (waiter, queued) = self.ledger.insert(self.now, request, key, place, handle);
-        Ok((waiter, queued.task, true))
+        let (waiter, task, _) = self.ledger.insert(self.now, request, key, place, handle);
+        Ok((waiter, task, true))
     }
 
     fn new_task(&mut self, handle: u32, options: &Options) -> (WaiterId, TaskId) {
