@@ -208,7 +208,7 @@ impl Client {
                 Err(Refused::Overrun(args)) => self.submit_large(f, args),
                 Err(Refused::Failed(error)) => Err(not_encoded::<F::Args>(error)),
             };
-        TaskFuture::new(self.owner.clone(), submitted, F::decode)
+        TaskFuture::new(self.owner.clone(), submitted, F::decoding)
     }
 
     /// Submits a task whose arguments take long to encode, which happens on a thread of

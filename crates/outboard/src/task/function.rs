@@ -90,13 +90,25 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
         encode_within(args, limit)
     }
 
-    /// Decodes what it returned: at once, or elsewhere if it is large.
+    /// Decodes what it returned.
     #[doc(hidden)]
-    fn decode(output: Payload) -> Decoding<Self::Output> {
-        if output.len() <= ENCODED_AT_ONCE || is_bytes::<Self::Output>() {
-            return Decoding::Done(decode(Input::Owned(output)));
+    fn decode(output: Payload) -> Result<Self::Output, String> {
+        decode(Input::Owned(output))
+    }
+
+    /// Whether what it returned is decoded in no time.
+    #[doc(hidden)]
+    fn is_quick(output: &Payload) -> bool {
+        output.len() <= ENCODED_AT_ONCE || is_bytes::<Self::Output>()
+    }
+
+    /// Decodes what it returned: at once, or on another thread if that takes long.
+    #[doc(hidden)]
+    fn decoding(output: Payload) -> Decoding<Self::Output> {
+        if Self::is_quick(&output) {
+            return Decoding::Done(Self::decode(output));
         }
-        Decoding::Elsewhere(offload::run(move || decode(Input::Owned(output))))
+        Decoding::Elsewhere(offload::run(move || Self::decode(output)))
     }
 }
 

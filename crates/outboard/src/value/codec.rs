@@ -4,7 +4,7 @@
 //! The short way is for exactly [`Bytes`] and `Vec<u8>`, alone: they are moved,
 //! not encoded. Which way a type goes follows from the type, so both ends agree.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::cell::Cell;
 use std::ops::Deref;
 
@@ -75,12 +75,22 @@ pub(crate) fn encode<T: Serialize + 'static>(value: T) -> Result<Payload, String
 
 /// Why a value was not encoded.
 #[derive(Debug)]
-pub(crate) enum Refused<T> {
+pub enum Refused<T> {
     /// It takes more bytes than it may; here it is back.
-    #[cfg_attr(not(test), expect(dead_code, reason = "who encodes elsewhere takes it"))]
     Overrun(T),
     /// The codec's complaint.
     Failed(String),
+}
+
+impl<T> From<String> for Refused<T> {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+/// Whether a value is nothing but bytes, which are neither encoded nor decoded.
+pub(crate) fn is_bytes<T: 'static>() -> bool {
+    [TypeId::of::<Bytes>(), TypeId::of::<Vec<u8>>()].contains(&TypeId::of::<T>())
 }
 
 /// The same, but stops as soon as more than `limit` bytes would be written. What is

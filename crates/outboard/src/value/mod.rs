@@ -2,7 +2,6 @@
 
 pub(crate) mod args;
 pub(crate) mod codec;
-pub(crate) mod offload;
 pub(crate) mod payload;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) mod room;

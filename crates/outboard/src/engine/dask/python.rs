@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use crate::error::Error;
 use crate::task::function::{Known, TaskFunction};
 use crate::task::registry::{python_function, unknown};
+use crate::value::args::ENCODED_AT_ONCE;
+use crate::value::codec::Refused;
 use crate::value::payload::Payload;
 
 /// A Python function by its import path, `module:name`, to be submitted to a
@@ -80,7 +82,7 @@ impl<A, R> fmt::Debug for PythonFunction<A, R> {
 pub trait PythonArgs: 'static {
     /// What is passed to [`submit`](crate::Client::submit): nothing as `()`, one
     /// argument bare, several as a tuple.
-    type Passed: Serialize + DeserializeOwned;
+    type Passed: Serialize + DeserializeOwned + Send + 'static;
 
     /// Whether there is one argument.
     #[doc(hidden)]
@@ -94,7 +96,7 @@ pub struct Calls;
 
 macro_rules! impl_python_args {
     ($($type:ident),*) => {
-        impl<$($type: Serialize + DeserializeOwned + 'static),*> PythonArgs for ($($type,)*) {
+        impl<$($type: Serialize + DeserializeOwned + Send + 'static),*> PythonArgs for ($($type,)*) {
             type Passed = ($($type,)*);
         }
     };
@@ -104,7 +106,7 @@ impl PythonArgs for () {
     type Passed = ();
 }
 
-impl<A: Serialize + DeserializeOwned + 'static> PythonArgs for (A,) {
+impl<A: Serialize + DeserializeOwned + Send + 'static> PythonArgs for (A,) {
     type Passed = A;
     const BARE: bool = true;
 }
@@ -120,7 +122,7 @@ impl_python_args!(A, B, C, D, E, G, H, I);
 impl<A, R> TaskFunction<Calls> for PythonFunction<A, R>
 where
     A: PythonArgs,
-    R: Serialize + DeserializeOwned + 'static,
+    R: Serialize + DeserializeOwned + Send + 'static,
 {
     type Args = A::Passed;
     type Output = R;
@@ -156,8 +158,16 @@ where
         Ok(pickle.into_part().into())
     }
 
+    fn encode_within(args: A::Passed, _: usize) -> Result<Payload, Refused<A::Passed>> {
+        Ok(Self::encode(args)?)
+    }
+
     fn decode(output: Payload) -> Result<R, String> {
         from_slice(&output).map_err(|error| error.to_string())
+    }
+
+    fn is_quick(output: &Payload) -> bool {
+        output.len() <= ENCODED_AT_ONCE
     }
 }
 
