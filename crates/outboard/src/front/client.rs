@@ -29,7 +29,6 @@ use crate::task::function::TaskFunction;
 use crate::trace::Origin;
 use crate::value::args::{Args, ENCODED_AT_ONCE};
 use crate::value::codec::Refused;
-use crate::value::offload;
 use crate::value::scatter::Scattered;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 use crate::value::scatter::{self, Entry};
@@ -200,15 +199,14 @@ impl Client {
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
         let () = F::HAS_NO_SIZE;
         let home = self.owner.home();
-        let submitted =
-            match Args::encode(|| F::encode_within(args, ENCODED_AT_ONCE), home) {
-                Ok(args) => f.known().and_then(|known| {
-                    known.0.takes(&args)?;
-                    self.gate().submit(known.0, args, &self.options, Origin::current())
-                }),
-                Err(Refused::Overrun(args)) => self.submit_large(f, args),
-                Err(Refused::Failed(error)) => Err(not_encoded::<F::Args>(error)),
-            };
+        let submitted = match Args::encode(|| F::encode_within(args, ENCODED_AT_ONCE), home) {
+            Ok(args) => f.known().and_then(|known| {
+                known.0.takes(&args)?;
+                self.gate().submit(known.0, args, &self.options, Origin::current())
+            }),
+            Err(Refused::Overrun(args)) => self.submit_large(f, args),
+            Err(Refused::Failed(error)) => Err(not_encoded::<F::Args>(error)),
+        };
         TaskFuture::new(self.owner.clone(), submitted, F::decoding)
     }
 

@@ -89,13 +89,6 @@ pub(crate) struct Request<'a> {
     pub(crate) origin: Option<Arc<Origin>>,
 }
 
-impl Request<'_> {
-    /// How many bytes its arguments have at least.
-    pub(crate) fn bytes(&self) -> usize {
-        self.args.as_ref().map_or(ENCODED_AT_ONCE, |args| args.len())
-    }
-}
-
 /// The bounds of the queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -395,8 +388,12 @@ impl<W> Ledger<W> {
         self.last_tag
     }
 
-    /// The bound that one more task of that size would break, if it may fill so much.
-    pub(crate) fn full(&self, bytes: usize, part: Part) -> Option<Bound> {
+    /// The bound that one more task with these arguments would break, if it may fill so
+    /// much. Those that are still being encoded have more than [`ENCODED_AT_ONCE`] bytes;
+    /// how many shows [`over`](Self::over) later.
+    pub(crate) fn full(&self, args: Option<&Args>, part: Part) -> Option<Bound> {
+        let unknown = ENCODED_AT_ONCE.min(self.bounds.bytes);
+        let bytes = args.map_or(unknown, |args| args.len());
         let Bounds { tasks, .. } = self.bounds;
         if self.queued >= part.of_all(tasks) { Some(Bound::Tasks(tasks)) } else { self.over(bytes) }
     }
@@ -409,7 +406,7 @@ impl<W> Ledger<W> {
 
     /// How many more small tasks the queue takes, if they may fill so much.
     pub(crate) fn places(&self, part: Part) -> usize {
-        match self.full(0, part) {
+        match self.full(Some(&Args::from(Vec::new())), part) {
             Some(_) => 0,
             None => part.of_all(self.bounds.tasks) - self.queued,
         }
@@ -756,7 +753,9 @@ impl Task {
     /// Its place in the queue, or the one that it would return to.
     pub(crate) fn place(&self) -> QueuePlace {
         match self.position {
-            Position::Preparing(place) | Position::Queued(place) | Position::Placed(place, _) => place,
+            Position::Preparing(place) | Position::Queued(place) | Position::Placed(place, _) => {
+                place
+            }
         }
     }
 }

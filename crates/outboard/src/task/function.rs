@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use super::outcome::Failure;
 use super::registry::{Function, function};
 use crate::error::{Error, Step};
+use crate::offload;
 use crate::task::closure::conjure;
 use crate::value::args::ENCODED_AT_ONCE;
 use crate::value::codec::{Input, Refused, decode, encode, encode_within, is_bytes};
-use crate::value::offload;
 use crate::value::payload::Payload;
 
 /// A function that can be submitted: zero to eight owned arguments, `fn` or
@@ -108,7 +108,14 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
         if Self::is_quick(&output) {
             return Decoding::Done(Self::decode(output));
         }
-        Decoding::Elsewhere(offload::run(move || Self::decode(output)))
+        let (sender, receiver) = oneshot::channel();
+        offload::spawn(move || {
+            // The future may have been dropped meanwhile.
+            if !sender.is_closed() {
+                let _ = sender.send(Self::decode(output));
+            }
+        });
+        Decoding::Elsewhere(receiver)
     }
 }
 

@@ -238,7 +238,10 @@ mod tests {
     fn a_value_that_takes_more_than_it_may_comes_back() {
         let Err(Refused::Overrun(back)) = encode_within("x".repeat(100), 100) else { panic!() };
         assert_eq!(back.len(), 100);
-        assert_eq!(encode_within("x".repeat(99), 200).unwrap().len(), encode("x".repeat(99)).unwrap().len());
+        assert_eq!(
+            encode_within("x".repeat(99), 200).unwrap().len(),
+            encode("x".repeat(99)).unwrap().len()
+        );
         assert_eq!(encode_within(vec![1_u8; 100], 9).unwrap().len(), 100, "it is not encoded");
     }
 

@@ -58,6 +58,17 @@ impl Gate {
         args: Result<Args, Error>,
         options: &Options,
     ) {
+        self.prepared_at(Instant::now(), task, function, args, options);
+    }
+
+    pub(super) fn prepared_at(
+        &self,
+        now: Instant,
+        task: TaskId,
+        function: &'static Function,
+        args: Result<Args, Error>,
+        options: &Options,
+    ) {
         let limit = self.limits.payload;
         let prepared = args.and_then(|args| fitting(args, limit)).map(|args| {
             let (steady_ns, origin) = (None, None);
@@ -65,7 +76,7 @@ impl Gate {
             let key = Key::of(&request).map(Arc::new);
             (request, key)
         });
-        self.report(|reports| {
+        self.report_at(now, |reports| {
             let (core, effects) = (&mut *reports.core, &mut reports.effects);
             core.prepared(reports.now, task, prepared, effects);
         });
@@ -76,10 +87,10 @@ impl Gate {
         &self,
         now: Instant,
         function: &'static Function,
-        args: Args,
+        args: Option<Args>,
         options: &Options,
     ) -> Result<Ticket, Error> {
-        self.submit_from(now, function, Some(args), options, None)
+        self.submit_from(now, function, args, options, None)
     }
 
     fn submit_from(
@@ -216,7 +227,7 @@ impl Core {
         // Whoever waited for room, or finds an idle worker, needs no place in the queue.
         if !options.found_room && !self.placement.may_start(tenant, now) {
             let claim = self.admission.claim(now, options.tenant.as_ref());
-            let full = self.ledger.full(request.bytes(), claim.part);
+            let full = self.ledger.full(args.as_ref(), claim.part);
             let who = (tenant, options.priority);
             let full = full.or_else(|| self.placement.full(who, claim.part, now));
             self.admission.settle(&claim, full.is_none());

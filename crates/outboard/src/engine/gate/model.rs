@@ -18,7 +18,7 @@ mod waking;
 use super::*;
 use crate::TaskFunction;
 use crate::engine::{Pool, Reserve, Stopped, Work};
-use crate::error::{ErrorKind, Panic};
+use crate::error::{ErrorKind, Panic, Step};
 use crate::observe::snapshot::WorkerSnapshot;
 use crate::sched::ledger::{Bounds, Options};
 use crate::sched::placement::Rules;
@@ -210,6 +210,13 @@ enum Event {
         retries: u32,
         key: Option<u8>,
         tenant: u8,
+        /// Whether its arguments come later.
+        later: bool,
+    },
+    /// The arguments of a task are encoded, or cannot be.
+    Prepare {
+        task: usize,
+        fails: bool,
     },
     Cancel(usize),
     Pass {
@@ -231,11 +238,13 @@ fn event() -> impl Strategy<Value = Event> {
     let timeout = prop::option::weighted(0.3, 0..50_u64);
     let key = prop::option::weighted(0.3, 0..3_u8);
     prop_oneof![
-        6 => (-1..2, timeout, 0..2_u32, key, 0..3_u8).prop_map(
-            |(priority, timeout_ms, retries, key, tenant)| {
-                Event::Submit { priority, timeout_ms, retries, key, tenant }
+        6 => (-1..2, timeout, 0..2_u32, key, 0..3_u8, prop::bool::weighted(0.3)).prop_map(
+            |(priority, timeout_ms, retries, key, tenant, later)| {
+                Event::Submit { priority, timeout_ms, retries, key, tenant, later }
             }
         ),
+        2 => (any::<usize>(), prop::bool::weighted(0.1))
+            .prop_map(|(task, fails)| Event::Prepare { task, fails }),
         2 => any::<usize>().prop_map(Event::Cancel),
         1 => (0..20_u64).prop_map(|ms| Event::Pass { ms }),
         10 => (any::<usize>(), prop::bool::weighted(0.1))
@@ -247,11 +256,18 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// What all tasks call.
+fn successor() -> &'static Function {
+    test_function(|x: u64| x + 1)
+}
+
 struct Play {
     model: Model,
     gate: Arc<Gate>,
     now: Instant,
     waiting: Vec<(u64, Ticket)>,
+    /// Tasks whose arguments are still to come.
+    announced: Vec<(TaskId, u64, Options)>,
     submitted: u64,
     ended: u64,
 }
@@ -270,12 +286,13 @@ impl Play {
         let gate = Gate::new(limits, (2, 1), Box::new(engine));
         gate.lock().timed = true;
         let now = Instant::now();
-        Self { model, gate, now, waiting: vec![], submitted: 0, ended: 0 }
+        let (waiting, announced) = (vec![], vec![]);
+        Self { model, gate, now, waiting, announced, submitted: 0, ended: 0 }
     }
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Submit { priority, timeout_ms, retries, key, tenant } => {
+            Event::Submit { priority, timeout_ms, retries, key, tenant, later } => {
                 let options = Options {
                     priority,
                     timeout: timeout_ms.map(Duration::from_millis),
@@ -284,7 +301,11 @@ impl Play {
                     tenant: (tenant > 0).then(|| tenant.to_string().into()),
                     ..Options::default()
                 };
-                self.submit(&options, key);
+                self.submit(&options, key, later);
+            }
+            Event::Prepare { task, fails } if !self.announced.is_empty() => {
+                let at = task % self.announced.len();
+                self.prepare(at, fails);
             }
             Event::Cancel(at) if !self.waiting.is_empty() => {
                 let at = at % self.waiting.len();
@@ -309,7 +330,7 @@ impl Play {
             Event::Scale(workers) => {
                 self.gate.report_at(self.now, |reports| reports.scale(workers));
             }
-            Event::Cancel(_) => {}
+            Event::Cancel(_) | Event::Prepare { .. } => {}
         }
         self.settle();
         self.collect();
@@ -340,18 +361,29 @@ impl Play {
         (!slots.is_empty()).then(|| slots[number % slots.len()])
     }
 
-    fn submit(&mut self, options: &Options, key: Option<u8>) {
-        let function = test_function(|x: u64| x + 1);
+    fn submit(&mut self, options: &Options, key: Option<u8>, later: bool) {
         // Submits with one key share a result, so they have one argument.
         let x = key.map_or(self.submitted + 10, u64::from);
-        let args = postcard::to_stdvec(&x).unwrap();
-        match self.gate.submit_at(self.now, function, args.into(), options) {
+        let args = (!later).then(|| postcard::to_stdvec(&x).unwrap().into());
+        match self.gate.submit_at(self.now, successor(), args, options) {
             Ok(ticket) => {
                 self.submitted += 1;
+                if later {
+                    self.announced.push((ticket.1, x, options.clone()));
+                }
                 self.waiting.push((x, ticket));
             }
             Err(error) => assert_eq!(error.kind(), ErrorKind::Overloaded),
         }
+    }
+
+    fn prepare(&mut self, at: usize, fails: bool) {
+        let (task, x, options) = self.announced.swap_remove(at);
+        let args = match fails {
+            true => Err(Error::codec(Step::EncodeArguments, "u64", "no")),
+            false => Ok(postcard::to_stdvec(&x).unwrap().into()),
+        };
+        self.gate.prepared_at(self.now, task, successor(), args, &options);
     }
 
     fn up(&mut self) {
@@ -424,7 +456,9 @@ impl Play {
                 }
                 Ok(Err(error)) => {
                     let known = error.is_cancelled() || error.is_timed_out() || error.is_panicked();
-                    assert!(known || error.is_worker_lost(), "{error}");
+                    // What came late and found the queue full, or was not encoded.
+                    let late = matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::Codec);
+                    assert!(known || late || error.is_worker_lost(), "{error}");
                 }
             }
             ended += 1;
@@ -440,6 +474,9 @@ impl Play {
                 break;
             }
             self.up();
+            if !self.announced.is_empty() {
+                self.prepare(0, false);
+            }
             for slot in self.slots() {
                 self.step(slot, false);
             }

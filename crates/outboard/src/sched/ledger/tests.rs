@@ -129,12 +129,24 @@ impl Fixture {
             let (waiter, _) = self.ledger.join(self.now, task, options, handle);
             return Ok((waiter, task, false));
         }
-        if let Some(bound) = self.ledger.full(request.bytes(), Part::WHOLE) {
+        if let Some(bound) = self.ledger.full(request.args.as_ref(), Part::WHOLE) {
             return Err(bound);
         }
         let place = self.placement.place(options.priority, tenant);
         let (waiter, task, _) = self.ledger.insert(self.now, request, key, place, handle);
         Ok((waiter, task, true))
+    }
+
+    /// Takes a submit whose arguments come later.
+    fn announce(&mut self, handle: u32, options: &Options) -> (WaiterId, TaskId) {
+        let function = known(|x: u8| x);
+        let request = Request { function, args: None, options, steady_ns: None, origin: None };
+        let tenant = self.placement.seen(options.tenant.as_ref(), 1, self.now);
+        let place = self.placement.place(options.priority, tenant);
+        let (waiter, task, queued) = self.ledger.insert(self.now, request, None, place, handle);
+        assert!(queued.is_none());
+        self.ledger.check_invariants();
+        (waiter, task)
     }
 
     fn new_task(&mut self, handle: u32, options: &Options) -> (WaiterId, TaskId) {
@@ -205,9 +217,41 @@ fn a_placed_task_leaves_room_in_the_queue_and_keeps_its_bytes() {
     let mut fixture = Fixture::new(bounds(1, 19));
     let (_, task) = fixture.new_task(1, &Options::default());
     fixture.place(task);
-    assert_eq!(fixture.ledger.full(9, Part::WHOLE), None);
-    assert_eq!(fixture.ledger.full(10, Part::WHOLE), Some(Bound::Bytes(19)));
+    let full = |bytes| fixture.ledger.full(Some(&Args::from(vec![0; bytes])), Part::WHOLE);
+    assert_eq!((full(9), full(10)), (None, Some(Bound::Bytes(19))));
     assert_eq!(fixture.ledger.places(Part::WHOLE), 1);
+}
+
+#[test]
+fn a_task_that_is_being_prepared_counts_and_cannot_start() {
+    let mut fixture = Fixture::new(bounds(2, 19));
+    let (first, task) = fixture.announce(1, &Options::default());
+    assert_eq!(fixture.submit(2, &Options::default()).map(|(.., new)| new), Ok(true));
+    assert_eq!(fixture.submit(3, &Options::default()), Err(Bound::Tasks(2)));
+    let next = fixture.ledger.prepared(task, vec![7; 12].into(), None);
+    assert!(requeues(&next, task));
+    fixture.ledger.check_invariants();
+    assert_eq!(fixture.ledger.over(1), Some(Bound::Bytes(19)));
+    assert!(matches!(fixture.ledger.prepared(task, vec![].into(), None), Next::Nothing), "once");
+    fixture.leave(first, Leave::Cancelled, Stage::Queued);
+    assert!(matches!(fixture.ledger.prepared(task, vec![].into(), None), Next::Nothing), "gone");
+}
+
+#[test]
+fn a_task_that_is_prepared_late_joins_the_one_that_has_its_key() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let (waiter, task) = fixture.announce(1, &Options::default());
+    let (_, other) = fixture.new_task(2, &keyed("a"));
+    let key = fixture.ledger.task(other).and_then(|task| task.seldom.as_ref()?.key.clone());
+    let next = fixture.ledger.prepared(task, vec![7].into(), key);
+    assert!(matches!(next, Next::Ended(_)));
+    fixture.ledger.check_invariants();
+    assert_eq!(fixture.ledger.waits_for(waiter), Some((other, false)));
+    fixture.place(other);
+    fixture.finish(other, 1, Ok(vec![7]));
+    let mut given = fixture.given();
+    given.sort_unstable_by_key(|(handle, _)| *handle);
+    assert_eq!(given, [(1, Ok(vec![7])), (2, Ok(vec![7]))]);
 }
 
 #[test]

@@ -151,7 +151,7 @@ impl Simulation {
         let tenant = self.load.tenants.then(|| format!("client {client}").into());
         let options = Options { tenant, weight: 1, ..Options::default() };
         let function = test_function(|x: u8| x);
-        let result = self.gate.submit_at(self.now, function, vec![0].into(), &options);
+        let result = self.gate.submit_at(self.now, function, Some(vec![0].into()), &options);
         self.returned += u64::from(returns);
         match result {
             Ok(ticket) => {

@@ -21,7 +21,7 @@ fn gate(tasks: usize) -> Arc<Gate> {
 
 fn submit(gate: &Gate, options: &Options) -> Result<Ticket, Error> {
     let function = test_function(|x: u8| x);
-    gate.submit_at(Instant::now(), function, vec![0].into(), options)
+    gate.submit_at(Instant::now(), function, Some(vec![0].into()), options)
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl Crowd {
 
     fn submit(&mut self, options: &Options) -> bool {
         let function = test_function(|x: u8| x);
-        let taken = self.gate.submit_at(self.now, function, vec![0].into(), options);
+        let taken = self.gate.submit_at(self.now, function, Some(vec![0].into()), options);
         taken.map(|ticket| self.tickets.push(ticket)).is_ok()
     }
 
