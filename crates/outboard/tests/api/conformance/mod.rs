@@ -28,6 +28,8 @@ mod client;
 mod ending;
 /// The future as a handle: status, detach, report, blocking wait.
 mod handle;
+/// 1, 6: values that take long to encode.
+mod large;
 /// 4, 5, 7, 8: panics, lost workers, retries.
 mod loss;
 /// Priorities, and map.
