@@ -66,6 +66,33 @@ fn copy(bytes: &[u8]) -> Vec<u8> {
 ///
 /// The codec's complaint.
 pub(crate) fn encode<T: Serialize + 'static>(value: T) -> Result<Payload, String> {
+    match encode_within(value, usize::MAX) {
+        Ok(payload) => Ok(payload),
+        Err(Refused::Failed(error)) => Err(error),
+        Err(Refused::Overrun(_)) => unreachable!("no value is larger than memory"),
+    }
+}
+
+/// Why a value was not encoded.
+#[derive(Debug)]
+pub(crate) enum Refused<T> {
+    /// It takes more bytes than it may; here it is back.
+    #[cfg_attr(not(test), expect(dead_code, reason = "who encodes elsewhere takes it"))]
+    Overrun(T),
+    /// The codec's complaint.
+    Failed(String),
+}
+
+/// The same, but stops as soon as more than `limit` bytes would be written. What is
+/// not encoded at all, a lone [`Bytes`] or `Vec<u8>`, may be of any size.
+///
+/// # Errors
+///
+/// `Overrun` with the value, or the codec's complaint.
+pub(crate) fn encode_within<T: Serialize + 'static>(
+    value: T,
+    limit: usize,
+) -> Result<Payload, Refused<T>> {
     let value = match cast::<T, Bytes>(value) {
         Ok(bytes) => return Ok(bytes.into()),
         Err(value) => value,
@@ -76,7 +103,11 @@ pub(crate) fn encode<T: Serialize + 'static>(value: T) -> Result<Payload, String
     };
     let mut out = SPARE.take();
     out.reserve(16);
-    encode_into(&value, &mut out).map_err(|error| error.to_string())?;
+    encode_into(&value, &mut out).map_err(|error| Refused::Failed(error.to_string()))?;
+    if out.len() > limit {
+        keep(out);
+        return Err(Refused::Overrun(value));
+    }
     if out.len() <= FEW_BYTES {
         let few = Payload::copy(&out);
         keep(out);
@@ -191,6 +222,14 @@ mod tests {
         assert_eq!(journey(pair.clone()), pair);
         assert_eq!(&*encode(Some(Bytes::new())).unwrap(), [1, 0]);
         assert_eq!(journey(vec![1_i8, -1]), [1, -1]);
+    }
+
+    #[test]
+    fn a_value_that_takes_more_than_it_may_comes_back() {
+        let Err(Refused::Overrun(back)) = encode_within("x".repeat(100), 100) else { panic!() };
+        assert_eq!(back.len(), 100);
+        assert_eq!(encode_within("x".repeat(99), 200).unwrap().len(), encode("x".repeat(99)).unwrap().len());
+        assert_eq!(encode_within(vec![1_u8; 100], 9).unwrap().len(), 100, "it is not encoded");
     }
 
     #[test]
