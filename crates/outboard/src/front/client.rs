@@ -1,6 +1,5 @@
 //! The handle of an engine: submits tasks, with options.
 
-use std::any::type_name;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use crate::front::map::Map;
 use crate::sched::ledger::Options;
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
-use crate::task::function::TaskFunction;
+use crate::task::function::{TaskFunction, subject_of};
 use crate::trace::Origin;
 use crate::value::args::Args;
 use crate::value::scatter::Scattered;
@@ -198,7 +197,11 @@ impl Client {
                 known.0.takes(&args)?;
                 self.gate().submit(known.0, args, &self.options, Origin::current())
             }),
-            Err(error) => Err(Error::codec(Step::EncodeArguments, type_name::<F::Args>(), error)),
+            Err(mut error) => {
+                let step = Step::EncodeArguments;
+                let subject = subject_of::<F, M>(step, &mut error);
+                Err(Error::codec(step, &subject, error))
+            }
         };
         TaskFuture::new(self.owner.clone(), submitted, F::decode)
     }

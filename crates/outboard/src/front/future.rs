@@ -18,6 +18,7 @@ use crate::engine::owner::Owner;
 use crate::error::{Error, Stage, Step};
 use crate::ids::{TaskId, WaiterId};
 use crate::sched::ledger::{Reply, Report};
+use crate::value::codec::ValueError;
 use crate::value::payload::Payload;
 
 /// The result of a submitted task, to be awaited.
@@ -54,7 +55,7 @@ pub struct TaskFuture<T> {
 }
 
 /// Decodes what the task function returned.
-type Decode<T> = fn(Payload) -> Result<T, String>;
+type Decode<T> = fn(Payload) -> Result<T, ValueError>;
 
 enum State {
     Pending {
@@ -244,7 +245,8 @@ impl<T> fmt::Debug for TaskFuture<T> {
 }
 
 fn decode<T>(decode: Decode<T>, payload: Payload) -> Result<T, Error> {
-    decode(payload).map_err(|error| Error::codec(Step::DecodeResult, type_name::<T>(), error))
+    let step = Step::DecodeResult;
+    decode(payload).map_err(|error| Error::codec(step, &step.subject(type_name::<T>()), error))
 }
 
 /// The error of a future whose engine vanished without a word.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::codec::ValueError;
 use super::payload::Payload;
 use super::scatter::Entry;
 use super::scatter::home::Home;
@@ -38,17 +39,19 @@ impl Args {
 
     /// Encodes arguments for tasks of a client, which may have scattered values.
     pub(crate) fn encode(
-        encode: impl FnOnce() -> Result<Payload, String>,
+        encode: impl FnOnce() -> Result<Payload, ValueError>,
         home: Option<&Arc<Home>>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, ValueError> {
         let met = Met { home: home.cloned(), entries: Vec::new(), foreign: false };
         // Encoding may submit tasks of its own, and it may panic.
         let _restore = Restore(MET.replace(Some(met)));
         let encoded = encode();
         match MET.take() {
-            Some(met) if met.foreign => Err("a scattered value belongs to another client".into()),
+            Some(met) if met.foreign => {
+                Err(ValueError::new("a scattered value belongs to another client"))
+            }
             Some(met) => Ok(Self { payload: encoded?, scattered: met.entries.into() }),
-            None => Err("encoding the arguments went astray".into()),
+            None => Err(ValueError::new("encoding the arguments went astray")),
         }
     }
 }
