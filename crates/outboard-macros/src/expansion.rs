@@ -5,7 +5,9 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::{Attribute, Error, FnArg, Ident, LitStr, ReturnType, Signature, Token, Type, Visibility};
+use syn::{
+    Attribute, Error, FnArg, Ident, LitStr, Pat, ReturnType, Signature, Token, Type, Visibility,
+};
 
 use crate::attribute::{self, Options};
 use crate::options::Library;
@@ -46,6 +48,17 @@ impl Function {
         self.signature.inputs.iter().filter_map(|input| match input {
             FnArg::Typed(argument) => Some(&*argument.ty),
             FnArg::Receiver(_) => None,
+        })
+    }
+
+    /// Their names, for errors; empty where one is a pattern.
+    fn argument_names(&self) -> impl Iterator<Item = String> {
+        self.signature.inputs.iter().map(|input| match input {
+            FnArg::Typed(argument) => match &*argument.pat {
+                Pat::Ident(name) => name.ident.unraw().to_string(),
+                _ => String::new(),
+            },
+            FnArg::Receiver(_) => String::new(),
         })
     }
 
@@ -102,6 +115,7 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
     let ident = &function.signature.ident;
     let (name, pure, library) = (name(options, ident), options.pure, &options.library);
     let steady = options.steady.then(|| quote!(.steady()));
+    let arguments: Vec<String> = function.argument_names().collect();
     let (types, traits) = types_and_traits(function, library);
     let parameters: Vec<Ident> = (0..types.len()).map(|n| format_ident!("__Type{n}")).collect();
     let entry = spanning(&function.signature, &quote!(::<#(#types),*>));
@@ -116,7 +130,9 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
                 #(#parameters: #library::__private::Is<Type = #types>,)*
                 #(<#parameters as #library::__private::Is>::Type: #traits,)*
             {
-                #library::__private::Entry::new(__OUTBOARD_NAME, #pure, #ident) #steady
+                #library::__private::Entry::new(__OUTBOARD_NAME, #pure, #ident)
+                    #steady
+                    .arguments(&[#(#arguments),*])
             }
 
             #[#library::__private::linkme::distributed_slice(#library::__private::TASKS)]
@@ -264,6 +280,15 @@ mod tests {
         );
         assert!(!expanded(quote!(), function.clone()).contains("steady"));
         assert!(expanded(quote!(steady), function).contains("(__OUTBOARD_NAME,false,f).steady()"));
+    }
+
+    #[test]
+    fn arguments_have_the_names_that_they_have_in_the_function() {
+        let function = quote!(
+            fn f(mut order: Order, (a, b): (u8, u8), r#type: u8) {}
+        );
+        let names = "(__OUTBOARD_NAME,false,f).arguments(&[\"order\",\"\",\"type\"])";
+        assert!(expanded(quote!(), function).contains(names));
     }
 
     #[test]

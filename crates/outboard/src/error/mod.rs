@@ -1,7 +1,7 @@
 //! Why a task gave no result: one [`Error`] with a [`kind`](Error::kind), and what is
 //! known beyond the kind.
 
-use std::borrow::Cow;
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub use loss::{Cause, Shortage, WorkerLoss};
 ///
 /// Every engine has this one type. [`kind`](Error::kind), or a predicate such as
 /// [`is_overloaded`](Error::is_overloaded), says what happened. `Display` is one
-/// lower-case line for a log. If a task function returns an `Err`, that is its
+/// lower-case line for a log, with the cause. If a task function returns an `Err`, that is its
 /// result and never becomes this type.
 ///
 /// Cloning is cheap: all callers that share a task get the same error.
@@ -85,7 +85,7 @@ pub(crate) enum Repr {
     Overloaded { retry_after: Duration, bound: Bound },
     TooLarge { what: Oversized, bytes: u64, limit: u64 },
     UnknownTask { name: String, advice: &'static str },
-    Codec { step: Step, type_name: Cow<'static, str>, source: CodecError },
+    Codec { step: Step, subject: String, source: CodecError },
     InvalidUrl { url: String, reason: String },
     Unavailable { reason: String },
     Closed { reason: &'static str },
@@ -125,12 +125,45 @@ pub(crate) enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::EncodeArguments => "encode the arguments",
-            Self::DecodeArguments => "decode the arguments",
-            Self::EncodeResult => "encode the result",
-            Self::DecodeResult => "decode the result",
-            Self::EncodeScattered => "encode the scattered value",
+            Self::EncodeArguments | Self::EncodeResult | Self::EncodeScattered => "encode",
+            Self::DecodeArguments | Self::DecodeResult => "decode",
         })
+    }
+}
+
+impl Step {
+    /// What could not be encoded or decoded, as a whole.
+    pub(crate) fn subject(self, type_name: &str) -> String {
+        let value = match self {
+            Self::EncodeArguments | Self::DecodeArguments => "the arguments",
+            Self::EncodeResult | Self::DecodeResult => "the result",
+            Self::EncodeScattered => "the scattered value",
+        };
+        format!("{value} ({})", short(type_name))
+    }
+}
+
+/// A type's name without the modules that it is in.
+pub(crate) fn short(type_name: &str) -> String {
+    let mut name = String::new();
+    for part in type_name.split_inclusive("::") {
+        let is_path = |c: char| c.is_alphanumeric() || c == '_';
+        match part.strip_suffix("::") {
+            Some(module) => name.push_str(module.trim_end_matches(is_path)),
+            None => name.push_str(part),
+        }
+    }
+    name
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "a value that is not a string"
     }
 }
 
@@ -149,7 +182,28 @@ pub(crate) enum Bound {
 
 /// A codec's complaint, kept as text because it may have crossed a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CodecError(pub(crate) String);
+pub(crate) struct CodecError(String);
+
+/// A text that quotes values of users, or comes from a worker that a task may have taken
+/// over, as one line of bounded length.
+pub(crate) fn one_line(text: &str) -> String {
+    /// The longest text that is kept, in characters.
+    const LONGEST: usize = 1_000;
+    let mut line: String = text.chars().take(LONGEST).flat_map(printable).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+/// A character, or what it is escaped as.
+fn printable(c: char) -> impl Iterator<Item = char> {
+    let (escaped, plain) = match c.is_control() {
+        true => (Some(c.escape_default()), None),
+        false => (None, Some(c)),
+    };
+    escaped.into_iter().flatten().chain(plain)
+}
 
 impl Error {
     pub(crate) fn new(repr: Repr) -> Self {
@@ -172,13 +226,9 @@ impl Error {
         Self::new(Repr::Closed { reason })
     }
 
-    pub(crate) fn codec(
-        step: Step,
-        type_name: impl Into<Cow<'static, str>>,
-        source: impl fmt::Display,
-    ) -> Self {
-        let source = CodecError(source.to_string());
-        Self::new(Repr::Codec { step, type_name: type_name.into(), source })
+    pub(crate) fn codec(step: Step, subject: &str, source: impl fmt::Display) -> Self {
+        let source = CodecError(one_line(&source.to_string()));
+        Self::new(Repr::Codec { step, subject: one_line(subject), source })
     }
 
     /// All that is known.
@@ -349,8 +399,8 @@ impl fmt::Display for Error {
             Repr::UnknownTask { name, advice } => {
                 write!(f, "task function `{name}` is not known here: {advice}")
             }
-            Repr::Codec { step, type_name, .. } => {
-                write!(f, "could not {step} `{type_name}`")
+            Repr::Codec { step, subject, source } => {
+                write!(f, "could not {step} {subject}: {source}")
             }
             Repr::InvalidUrl { url, reason } => write!(f, "invalid URL `{url}`: {reason}"),
             Repr::Unavailable { reason } => write!(f, "engine is unavailable: {reason}"),
@@ -429,11 +479,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn display_is_one_lower_case_line_without_its_source() {
-        let error = Error::codec(Step::DecodeResult, "u64", "unexpected end");
-        assert_eq!(error.to_string(), "could not decode the result `u64`");
+    fn a_value_that_does_not_travel_is_one_lower_case_line_with_its_cause() {
+        let step = Step::DecodeResult;
+        let error = Error::codec(step, &step.subject("a::B"), "no\u{1b}[31m\nsuch `field`");
+        assert_eq!(
+            error.to_string(),
+            "could not decode the result (B): no\\u{1b}[31m\\nsuch `field`"
+        );
         let source = std::error::Error::source(&error).map(ToString::to_string);
-        assert_eq!(source.as_deref(), Some("unexpected end"));
+        assert_eq!(source.as_deref(), Some("no\\u{1b}[31m\\nsuch `field`"));
+        let long = Error::codec(step, "x", "ß".repeat(100_000)).to_string();
+        assert!(long.len() < 3_000 && long.ends_with('…'));
+    }
+
+    #[test]
+    fn types_are_named_without_their_modules() {
+        let types = [
+            ("u64", "u64"),
+            ("alloc::vec::Vec<shop::order::Order>", "Vec<Order>"),
+            ("(a::B, [c::d::E<'_, f::G>; 2], &h::I)", "(B, [E<'_, G>; 2], &I)"),
+            ("<a::B as c::D>::e", "<B as D>e"),
+        ];
+        for (long, name) in types {
+            assert_eq!(short(long), name);
+        }
     }
 
     #[test]

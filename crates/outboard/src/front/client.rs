@@ -1,6 +1,5 @@
 //! The handle of an engine: submits tasks, with options.
 
-use std::any::type_name;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +24,10 @@ use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 use crate::task::function::Decoding;
-use crate::task::function::TaskFunction;
+use crate::task::function::{TaskFunction, subject_of};
 use crate::trace::Origin;
 use crate::value::args::{Args, ENCODED_AT_ONCE};
-use crate::value::codec::Refused;
+use crate::value::codec::{Refused, ValueError};
 use crate::value::scatter::Scattered;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 use crate::value::scatter::{self, Entry};
@@ -205,7 +204,7 @@ impl Client {
                 self.gate().submit(known.0, args, &self.options, Origin::current())
             }),
             Err(Refused::Overrun(args)) => self.submit_large(f, args),
-            Err(Refused::Failed(error)) => Err(not_encoded::<F::Args>(error)),
+            Err(Refused::Failed(error)) => Err(not_encoded::<F, M>(error)),
         };
         TaskFuture::new(self.owner.clone(), submitted, F::decoding)
     }
@@ -222,7 +221,7 @@ impl Client {
                 return;
             }
             let args = Args::encode(|| F::encode(args), owner.home())
-                .map_err(not_encoded::<F::Args>)
+                .map_err(not_encoded::<F, M>)
                 .and_then(|args| function.takes(&args).map(|()| args));
             owner.gate().prepared(task, function, args, &options);
         });
@@ -449,8 +448,10 @@ impl Client {
     }
 }
 
-fn not_encoded<T>(why: String) -> Error {
-    Error::codec(Step::EncodeArguments, type_name::<T>(), why)
+fn not_encoded<F: TaskFunction<M>, M>(mut error: ValueError) -> Error {
+    let step = Step::EncodeArguments;
+    let subject = subject_of::<F, M>(step, &mut error);
+    Error::codec(step, &subject, error)
 }
 
 /// What the notebook's cell shows of its client: engine, workers, cores, memory.

@@ -19,6 +19,7 @@ use crate::error::{Error, Stage, Step};
 use crate::ids::{TaskId, WaiterId};
 use crate::sched::ledger::{Reply, Report};
 use crate::task::function::Decoding;
+use crate::value::codec::ValueError;
 use crate::value::payload::Payload;
 
 /// The result of a submitted task, to be awaited.
@@ -66,7 +67,7 @@ enum State<T> {
     /// Boxed: it is seldom kept, and futures that wait should be small.
     Finished(Box<Result<Reply, Error>>),
     /// The result is large, and is decoded on another thread.
-    Decoding(oneshot::Receiver<Result<T, String>>),
+    Decoding(oneshot::Receiver<Result<T, ValueError>>),
     Taken,
 }
 
@@ -263,12 +264,13 @@ impl<T> fmt::Debug for TaskFuture<T> {
     }
 }
 
-fn decoded<T>(result: Result<T, String>) -> Result<T, Error> {
-    result.map_err(|error| Error::codec(Step::DecodeResult, type_name::<T>(), error))
+fn decoded<T>(result: Result<T, ValueError>) -> Result<T, Error> {
+    let step = Step::DecodeResult;
+    result.map_err(|error| Error::codec(step, &step.subject(type_name::<T>()), error))
 }
 
-fn decoded_elsewhere<T>(result: Result<Result<T, String>, RecvError>) -> Result<T, Error> {
-    decoded(result.unwrap_or_else(|_| Err("decoding it panicked".to_owned())))
+fn decoded_elsewhere<T>(result: Result<Result<T, ValueError>, RecvError>) -> Result<T, Error> {
+    decoded(result.unwrap_or_else(|_| Err(ValueError::new("its decoder ended"))))
 }
 
 /// The error of a future whose engine vanished without a word.

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::task::limits::WorkerLimits;
 use crate::task::outcome::{Failure, Said, Usage};
-use crate::value::codec::encode_into;
+use crate::value::message;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
@@ -116,7 +116,7 @@ pub(crate) fn append<M: Serialize>(out: &mut Vec<u8>, message: &M, payload: &[u8
 pub(crate) fn append_head<M: Serialize>(out: &mut Vec<u8>, message: &M, payload_bytes: usize) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
-    encode_into(message, out).expect("messages consist of what postcard can encode");
+    message::append(message, out);
     let length = out.len() - start - 4 + payload_bytes;
     let length = u32::try_from(length).expect("payloads are bounded below 4 GiB");
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
@@ -280,7 +280,7 @@ mod tests {
             let usage = Usage { run_ns, cpu_ns: Some(cpu), memory_before_bytes: None, memory_bytes: Some(memory) };
             let panic = Panic { message: text.clone(), location: text.clone(), backtrace: text.clone() };
             let step = Step::DecodeArguments;
-            let codec = Failure::Codec { step, type_name: text.clone(), source: text };
+            let codec = Failure::Codec { step, subject: text.clone(), source: text };
             let failed = |failure| FromWorker::Failed { seq, usage, failure };
             let message = [
                 FromWorker::Hello { version: cpu as u32, digest: seq },

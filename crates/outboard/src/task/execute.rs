@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
-use crate::error::{Oversized, Panic};
+use crate::error::{Oversized, Panic, panic_message};
 use crate::task::function::Run;
 use crate::task::outcome::Failure;
 use crate::value::codec::Input;
@@ -80,17 +80,6 @@ fn caught(payload: Box<dyn Any + Send>) -> Panic {
     }
     let record = CAUGHT.take().filter(|record| record.message == message);
     record.unwrap_or(Panic { message, location: String::new(), backtrace: String::new() })
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        text
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text
-    } else {
-        "a value that is not a string"
-    }
 }
 
 /// The text, or its beginning.

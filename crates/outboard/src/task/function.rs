@@ -1,6 +1,6 @@
 //! Task functions: what can be submitted, and the registry of those with a name.
 
-use std::any::type_name;
+use std::any::{TypeId, type_name};
 use std::cell::OnceCell;
 use std::future::Future;
 
@@ -9,12 +9,14 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::outcome::Failure;
-use super::registry::{Function, function};
-use crate::error::{Error, Step};
+use super::registry::{Function, argument_name, function};
+use crate::error::{Error, Step, one_line, short};
 use crate::offload;
 use crate::task::closure::conjure;
 use crate::value::args::ENCODED_AT_ONCE;
-use crate::value::codec::{Input, Refused, decode, encode, encode_within, is_bytes};
+use crate::value::codec::{
+    Input, Refused, ValueError, decode, encode, encode_result, encode_within, is_bytes,
+};
 use crate::value::payload::Payload;
 
 /// A function that can be submitted: zero to eight owned arguments, `fn` or
@@ -72,6 +74,12 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
     #[doc(hidden)]
     fn call(self, args: Self::Args) -> Self::Output;
 
+    /// The type of an argument, by its place.
+    #[doc(hidden)]
+    fn argument_type(_at: usize) -> Option<&'static str> {
+        None
+    }
+
     /// What this process knows of the function.
     #[doc(hidden)]
     fn known(&self) -> Result<Known, Error> {
@@ -80,7 +88,7 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
 
     /// Encodes the arguments.
     #[doc(hidden)]
-    fn encode(args: Self::Args) -> Result<Payload, String> {
+    fn encode(args: Self::Args) -> Result<Payload, ValueError> {
         encode(args)
     }
 
@@ -92,7 +100,7 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
 
     /// Decodes what it returned.
     #[doc(hidden)]
-    fn decode(output: Payload) -> Result<Self::Output, String> {
+    fn decode(output: Payload) -> Result<Self::Output, ValueError> {
         decode(Input::Owned(output))
     }
 
@@ -123,8 +131,8 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum Decoding<T> {
-    Done(Result<T, String>),
-    Elsewhere(oneshot::Receiver<Result<T, String>>),
+    Done(Result<T, ValueError>),
+    Elsewhere(oneshot::Receiver<Result<T, ValueError>>),
 }
 
 /// A function, to be passed on.
@@ -159,6 +167,11 @@ macro_rules! impl_task_function {
                  it, and pass what a closure captures as arguments"
             );
 
+            fn argument_type(at: usize) -> Option<&'static str> {
+                let types: &[&'static str] = &[$(type_name::<$type>()),*];
+                types.get(at).copied()
+            }
+
             fn call(self, $pattern: $args) -> R {
                 self($($arg),*)
             }
@@ -179,6 +192,11 @@ macro_rules! impl_task_function {
                 "a task function is the function itself: write its name instead of a pointer to \
                  it, and pass what a closure captures as arguments"
             );
+
+            fn argument_type(at: usize) -> Option<&'static str> {
+                let types: &[&'static str] = &[$(type_name::<$type>()),*];
+                types.get(at).copied()
+            }
 
             fn call(self, $pattern: $args) -> R::Output {
                 block_on(self($($arg),*))
@@ -227,14 +245,39 @@ pub(crate) type Run = fn(Input<'_>) -> Result<Payload, Failure>;
 /// The [`Run`] of one function.
 pub(crate) fn run<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, Failure> {
     let args = decode::<F::Args>(args)
-        .map_err(|source| codec::<F::Args>(Step::DecodeArguments, source))?;
-    encode(conjure::<F>().call(args))
-        .map_err(|source| codec::<F::Output>(Step::EncodeResult, source))
+        .map_err(|error| bad_arguments::<F, M>(Step::DecodeArguments, error))?;
+    encode_result(conjure::<F>().call(args)).map_err(bad_result::<F::Output>)
 }
 
-/// A value of that type could not be encoded or decoded.
-pub(super) fn codec<T>(step: Step, source: String) -> Failure {
-    Failure::Codec { step, type_name: type_name::<T>().into(), source }
+/// Arguments could not be encoded or decoded.
+pub(super) fn bad_arguments<F: TaskFunction<M>, M>(step: Step, mut error: ValueError) -> Failure {
+    let subject = subject_of::<F, M>(step, &mut error);
+    Failure::Codec { step, subject, source: one_line(&error.to_string()) }
+}
+
+/// A result could not be encoded.
+pub(super) fn bad_result<T>(error: ValueError) -> Failure {
+    let step = Step::EncodeResult;
+    let subject = one_line(&step.subject(type_name::<T>()));
+    Failure::Codec { step, subject, source: one_line(&error.to_string()) }
+}
+
+/// Which of a function's arguments an error is about, or all of them. If it is one, the
+/// error says only where in that one.
+pub(crate) fn subject_of<F: TaskFunction<M>, M>(step: Step, error: &mut ValueError) -> String {
+    let index = match F::ARITY {
+        0 => None,
+        1 => Some(0),
+        _ => error.take_index(),
+    };
+    let Some((index, of_type)) = index.and_then(|at| Some((at, F::argument_type(at)?))) else {
+        return step.subject(type_name::<F::Args>());
+    };
+    let name = match argument_name(TypeId::of::<F>(), index) {
+        Some(name) => format!("`{name}`"),
+        None => (index + 1).to_string(),
+    };
+    one_line(&format!("argument {name} ({})", short(of_type)))
 }
 
 #[cfg(test)]

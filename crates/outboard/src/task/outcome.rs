@@ -30,7 +30,8 @@ pub(crate) enum Failure {
     /// The function could not be called, or its output not be sent.
     Codec {
         step: Step,
-        type_name: String,
+        /// What: the arguments, one of them, the result.
+        subject: String,
         source: String,
     },
     TooLarge {
@@ -89,9 +90,8 @@ impl Failure {
                 Self::TooLarge { what: *what, bytes: *bytes, limit: *limit }
             }
             Repr::UnknownTask { advice, .. } => Self::UnknownTask { advice },
-            Repr::Codec { step, type_name, source } => {
-                let (type_name, source) = (type_name.to_string(), source.to_string());
-                Self::Codec { step: *step, type_name, source }
+            Repr::Codec { step, subject, source } => {
+                Self::Codec { step: *step, subject: subject.clone(), source: source.to_string() }
             }
             Repr::Overloaded { .. }
             | Repr::InvalidUrl { .. }

@@ -25,6 +25,8 @@ pub struct Entry {
     name: &'static str,
     /// Where the attribute stands.
     place: &'static Location<'static>,
+    /// The names of its arguments; empty where one is a pattern.
+    arguments: &'static [&'static str],
     pure: bool,
     steady: bool,
     id: fn() -> TypeId,
@@ -43,6 +45,7 @@ impl Entry {
         Self {
             name,
             place: Location::caller(),
+            arguments: &[],
             pure,
             steady: false,
             id,
@@ -57,6 +60,12 @@ impl Entry {
     #[must_use]
     pub const fn steady(self) -> Self {
         Self { steady: true, ..self }
+    }
+
+    /// The same, whose arguments have these names.
+    #[must_use]
+    pub const fn arguments(self, arguments: &'static [&'static str]) -> Self {
+        Self { arguments, ..self }
     }
 }
 
@@ -84,6 +93,8 @@ pub(crate) struct Function {
     pub(crate) id: TypeId,
     /// The stable name, or the type's name of a function without one.
     pub(crate) name: &'static str,
+    /// The names of its arguments; empty where one has none, or none is known.
+    arguments: &'static [&'static str],
     pub(crate) pure: bool,
     /// Whether it always runs about as long, whatever its arguments.
     pub(crate) steady: bool,
@@ -104,7 +115,8 @@ impl Function {
     pub(crate) fn takes(&self, args: &Args) -> Result<(), Error> {
         if self.python && !args.scattered.is_empty() {
             let why = "a scattered value is nothing to Python: pass the value itself";
-            return Err(Error::codec(Step::EncodeArguments, self.name, why.to_owned()));
+            let subject = format!("the arguments of `{}`", self.name);
+            return Err(Error::codec(Step::EncodeArguments, &subject, why));
         }
         Ok(())
     }
@@ -186,6 +198,7 @@ impl Entry {
         Function {
             id: (self.id)(),
             name: self.name,
+            arguments: self.arguments,
             pure: self.pure,
             steady: self.steady,
             number: index as usize,
@@ -229,13 +242,20 @@ pub(crate) fn function<F: TaskFunction<M>, M>() -> Result<&'static Function, Err
     }
 }
 
+/// The name of an argument of the function of that type, if it is registered with one.
+pub(super) fn argument_name(id: TypeId, index: usize) -> Option<&'static str> {
+    let registry = registry().ok()?;
+    let function = registry.get(*registry.by_type.get(&id)?)?;
+    function.arguments.get(index).copied().filter(|name| !name.is_empty())
+}
+
 /// A function of Python, by its name there.
 #[cfg(feature = "dask")]
 pub(crate) fn python_function(id: TypeId, name: &'static str) -> Result<&'static Function, Error> {
     let registry = registry().map_err(Error::unavailable)?;
     let run: Run = |_| {
-        let (type_name, source) = ("a Python function".into(), "it is called by Python".into());
-        Err(super::outcome::Failure::Codec { step: Step::DecodeArguments, type_name, source })
+        let (subject, source) = ("the arguments".into(), "Python is to call the function".into());
+        Err(super::outcome::Failure::Codec { step: Step::DecodeArguments, subject, source })
     };
     Ok(registered((id, name), run, true, registry.count()))
 }
@@ -266,6 +286,7 @@ fn registered(
         Box::leak(Box::new(Function {
             id: key.0,
             name: key.1,
+            arguments: &[],
             pure: false,
             steady: false,
             number,

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use linkme::distributed_slice;
 
-use crate::task::execute::panic_message;
+use crate::error::panic_message;
 
 /// One `#[on_start]` function, as its macro registers it.
 #[doc(hidden)]

@@ -1,40 +1,48 @@
 //! Calls Rust functions with Python's values, in a worker process.
 
+use std::fmt::Display;
+
 use dask_protocol::pickle::{Node, Pickle, Symbols, from_symbols, write_value};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Step;
 use crate::task::closure::conjure;
-use crate::task::function::{TaskFunction, codec};
+use crate::task::function::{TaskFunction, bad_arguments, bad_result};
 use crate::task::outcome::Failure;
-use crate::value::codec::Input;
+use crate::value::codec::{Input, ValueError, guarded};
 use crate::value::payload::Payload;
 
 /// Calls a Rust function with Python's values: a pickle of the tuple of its
 /// arguments, which gives a pickle of what it returns.
 pub(crate) fn run_values<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, Failure> {
-    let args = values_of::<F::Args>(&args, F::ARITY)
-        .map_err(|source| codec::<F::Args>(Step::DecodeArguments, source))?;
+    let args = guarded(|| values_of::<F::Args>(&args, F::ARITY))
+        .map_err(|error| bad_arguments::<F, M>(Step::DecodeArguments, error))?;
     let output = conjure::<F>().call(args);
+    guarded(|| pickle_of(&output)).map_err(bad_result::<F::Output>)
+}
+
+fn pickle_of<T: Serialize>(value: &T) -> Result<Payload, ValueError> {
     let mut pickle = Pickle::new();
-    write_value(&output, &mut pickle)
-        .map_err(|error| codec::<F::Output>(Step::EncodeResult, error.to_string()))?;
+    let written = write_value(value, &mut pickle);
+    written.map_err(|error| ValueError::new(error.to_string()))?;
     Ok(pickle.finish().into())
 }
 
 /// Arguments as a task function takes them: none, one bare, or a tuple.
-fn values_of<A: DeserializeOwned>(pickle: &[u8], arity: usize) -> Result<A, String> {
-    let symbols = Symbols::read(pickle, 0).map_err(|error| error.to_string())?;
-    let items = symbols.items(symbols.root()).ok_or("the arguments are no tuple")?;
+fn values_of<A: DeserializeOwned>(pickle: &[u8], arity: usize) -> Result<A, ValueError> {
+    let said = |error: &dyn Display| ValueError::new(error.to_string());
+    let symbols = Symbols::read(pickle, 0).map_err(|error| said(&error))?;
+    let items = symbols.items(symbols.root()).ok_or_else(|| said(&"they are no tuple"))?;
     if items.len() != arity {
-        return Err(format!("it takes {arity} arguments, and {} were given", items.len()));
+        return Err(said(&format!("it takes {arity} arguments, and {} were given", items.len())));
     }
     let node = match items {
         [] => Node::None,
         [one] => *one,
         _ => symbols.root(),
     };
-    from_symbols(&symbols, &[], node).map_err(|error| error.to_string())
+    from_symbols(&symbols, &[], node).map_err(|error| said(&error))
 }
 
 #[cfg(test)]

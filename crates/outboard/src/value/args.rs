@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::codec::ValueError;
 use super::payload::Payload;
 use super::scatter::Entry;
 use super::scatter::home::Home;
@@ -41,7 +42,7 @@ impl Args {
     }
 
     /// Encodes arguments for tasks of a client, which may have scattered values.
-    pub(crate) fn encode<E: From<String>>(
+    pub(crate) fn encode<E: From<ValueError>>(
         encode: impl FnOnce() -> Result<Payload, E>,
         home: Option<&Arc<Home>>,
     ) -> Result<Self, E> {
@@ -51,10 +52,10 @@ impl Args {
         let encoded = encode();
         match MET.take() {
             Some(met) if met.foreign => {
-                Err("a scattered value belongs to another client".to_owned().into())
+                Err(ValueError::new("a scattered value belongs to another client").into())
             }
             Some(met) => Ok(Self { payload: encoded?, scattered: met.entries.into() }),
-            None => Err("encoding the arguments went astray".to_owned().into()),
+            None => Err(ValueError::new("encoding the arguments went astray").into()),
         }
     }
 }

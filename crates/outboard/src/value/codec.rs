@@ -1,5 +1,9 @@
-//! Values as payloads: encoded by postcard, or, where a value is nothing but
-//! bytes, as they are.
+//! Values as payloads: one form that describes itself, on every engine; or, where a
+//! value is nothing but bytes, those.
+//!
+//! The form is MessagePack with fields and variants by name, so that versions of a type
+//! can differ, and serde's attributes work. What it would lose has types of ours
+//! ([`write`]): a value arrives as it was, or is an error.
 //!
 //! The short way is for exactly [`Bytes`] and `Vec<u8>`, alone: they are moved,
 //! not encoded. Which way a type goes follows from the type, so both ends agree.
@@ -13,6 +17,21 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::value::payload::{FEW_BYTES, Payload};
+
+mod error;
+mod head;
+mod number;
+mod read;
+mod write;
+#[cfg(test)]
+mod zoo;
+
+pub(crate) use error::{ValueError, guarded};
+
+/// How deep a value may be nested: sequences, maps, structs, `Some`, newtypes and
+/// variants that hold something count as a level each. Everything that reads and writes
+/// values recurses, on a stack that may have 2 MiB.
+pub(crate) const DEPTH: usize = 128;
 
 /// A payload that is to be decoded.
 #[derive(Debug)]
@@ -60,17 +79,39 @@ fn copy(bytes: &[u8]) -> Vec<u8> {
     bytes.to_vec()
 }
 
+/// Makes room for so many bytes more, and no more than that.
+fn grow(out: &mut Vec<u8>, more: usize) -> Result<(), ValueError> {
+    let grown = out.try_reserve_exact(more);
+    grown.map_err(|_| ValueError::new(format!("there is no memory for {more} bytes of it")))?;
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    super::room::advise(out);
+    Ok(())
+}
+
 /// What a value is as a payload.
 ///
 /// # Errors
 ///
-/// The codec's complaint.
-pub(crate) fn encode<T: Serialize + 'static>(value: T) -> Result<Payload, String> {
-    match encode_within(value, usize::MAX) {
-        Ok(payload) => Ok(payload),
-        Err(Refused::Failed(error)) => Err(error),
-        Err(Refused::Overrun(_)) => unreachable!("no value is larger than memory"),
+/// If it cannot be encoded, or its `Serialize` panics.
+pub(crate) fn encode<T: Serialize + 'static>(value: T) -> Result<Payload, ValueError> {
+    encoded(value, usize::MAX).map(|(payload, _)| payload).map_err(Refused::into_error)
+}
+
+/// The same, of what is to be decoded where an error comes too late, after the task's
+/// effects: what serde encodes, and cannot decode, is found here.
+///
+/// # Errors
+///
+/// As those of [`encode`], and if it could not be decoded.
+pub(crate) fn encode_result<T>(value: T) -> Result<Payload, ValueError>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    let (payload, doubtful) = encoded(value, usize::MAX).map_err(Refused::into_error)?;
+    if doubtful {
+        decode::<T>(Input::Lent(&payload))?;
     }
+    Ok(payload)
 }
 
 /// Why a value was not encoded.
@@ -78,13 +119,21 @@ pub(crate) fn encode<T: Serialize + 'static>(value: T) -> Result<Payload, String
 pub enum Refused<T> {
     /// It takes more bytes than it may; here it is back.
     Overrun(T),
-    /// The codec's complaint.
-    Failed(String),
+    Failed(ValueError),
 }
 
-impl<T> From<String> for Refused<T> {
-    fn from(why: String) -> Self {
-        Self::Failed(why)
+impl<T> Refused<T> {
+    fn into_error(self) -> ValueError {
+        match self {
+            Self::Overrun(_) => ValueError::new("it is too large"),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+impl<T> From<ValueError> for Refused<T> {
+    fn from(error: ValueError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -93,37 +142,45 @@ pub(crate) fn is_bytes<T: 'static>() -> bool {
     [TypeId::of::<Bytes>(), TypeId::of::<Vec<u8>>()].contains(&TypeId::of::<T>())
 }
 
-/// The same, but stops as soon as more than `limit` bytes would be written. What is
+/// As [`encode`], but stops as soon as more than `limit` bytes would be written. What is
 /// not encoded at all, a lone [`Bytes`] or `Vec<u8>`, may be of any size.
 ///
 /// # Errors
 ///
-/// `Overrun` with the value, or the codec's complaint.
+/// `Overrun` with the value, or as those of [`encode`].
 pub(crate) fn encode_within<T: Serialize + 'static>(
     value: T,
     limit: usize,
 ) -> Result<Payload, Refused<T>> {
+    encoded(value, limit).map(|(payload, _)| payload)
+}
+
+/// The payload, and whether it is doubtful that it can be decoded.
+fn encoded<T: Serialize + 'static>(value: T, limit: usize) -> Result<(Payload, bool), Refused<T>> {
     let value = match cast::<T, Bytes>(value) {
-        Ok(bytes) => return Ok(bytes.into()),
+        Ok(bytes) => return Ok((bytes.into(), false)),
         Err(value) => value,
     };
     let value = match cast::<T, Vec<u8>>(value) {
-        Ok(bytes) => return Ok(bytes.into()),
+        Ok(bytes) => return Ok((bytes.into(), false)),
         Err(value) => value,
     };
-    let mut out = SPARE.take();
-    out.reserve(16);
-    encode_into(&value, &mut out).map_err(|error| Refused::Failed(error.to_string()))?;
-    if out.len() > limit {
+    let mut writer = write::Writer::new(SPARE.take(), limit);
+    let written = guarded(|| value.serialize(&mut writer));
+    let write::Writer { out, overrun, wide, .. } = writer;
+    if overrun {
         keep(out);
         return Err(Refused::Overrun(value));
     }
-    if out.len() <= FEW_BYTES {
-        let few = Payload::copy(&out);
-        keep(out);
-        return Ok(few);
+    // Its drop is code of the user's as well.
+    let dropped = guarded(|| Ok(drop(value)));
+    written.and(dropped).map_err(Refused::Failed)?;
+    if out.len() > FEW_BYTES {
+        return Ok((out.into(), wide));
     }
-    Ok(out.into())
+    let few = Payload::copy(&out);
+    keep(out);
+    Ok((few, wide))
 }
 
 fn keep(mut buffer: Vec<u8>) {
@@ -156,17 +213,17 @@ pub(crate) fn recycle(payload: Payload) {
 ///
 /// # Errors
 ///
-/// The codec's complaint.
-pub(crate) fn decode<T: DeserializeOwned + 'static>(input: Input<'_>) -> Result<T, String> {
+/// If the bytes are no such value, or its `Deserialize` panics.
+pub(crate) fn decode<T: DeserializeOwned + 'static>(input: Input<'_>) -> Result<T, ValueError> {
     let mut value: Option<T> = None;
     if let Some(bytes) = as_option::<T, Bytes>(&mut value) {
         *bytes = Some(input.into_bytes());
     } else if let Some(bytes) = as_option::<T, Vec<u8>>(&mut value) {
         *bytes = Some(input.into_vec());
     } else {
-        return decode_all(&input);
+        return guarded(|| read::Reader::new(&input).read());
     }
-    value.ok_or_else(String::new)
+    value.ok_or_else(|| ValueError::new("there are no bytes"))
 }
 
 /// The same value by its other type, if `A` and `B` are one type.
@@ -182,27 +239,8 @@ fn as_option<A: 'static, B: 'static>(value: &mut Option<A>) -> Option<&mut Optio
     (value as &mut dyn Any).downcast_mut()
 }
 
-/// Decodes a value that takes up all the bytes. What a type with a lopsided
-/// serde implementation leaves over is an error, not a value.
-fn decode_all<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(format!("{} bytes are left over", rest.len())),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Appends the encoded value; on an error `out` may hold a part of it.
-pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> postcard::Result<()> {
-    let taken = std::mem::take(out);
-    *out = postcard::to_extend(value, taken)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
 
     fn journey<T: Serialize + DeserializeOwned + 'static>(value: T) -> T {
@@ -228,9 +266,9 @@ mod tests {
     #[test]
     fn bytes_inside_of_something_are_encoded() {
         let pair = (7_u8, Bytes::from_static(b"abc"));
-        assert_eq!(&*encode(pair.clone()).unwrap(), [7, 3, b'a', b'b', b'c']);
+        assert_eq!(&*encode(pair.clone()).unwrap(), b"\x92\x07\xc4\x03abc");
         assert_eq!(journey(pair.clone()), pair);
-        assert_eq!(&*encode(Some(Bytes::new())).unwrap(), [1, 0]);
+        assert_eq!(&*encode(Some(Bytes::new())).unwrap(), b"\xc4\0");
         assert_eq!(journey(vec![1_i8, -1]), [1, -1]);
     }
 
@@ -251,7 +289,7 @@ mod tests {
         let at = large.as_ptr();
         recycle(large);
         let small = encode("y".repeat(100)).unwrap();
-        assert_eq!((small.as_ptr(), small.len()), (at, 101));
+        assert_eq!((small.as_ptr(), small.len()), (at, 102));
         assert_ne!(encode("y".repeat(100)).unwrap().as_ptr(), at);
         let kept = Payload::from(Bytes::from(vec![1; 100_000]));
         recycle(kept.clone());
@@ -260,18 +298,7 @@ mod tests {
 
     #[test]
     fn what_is_left_over_is_an_error() {
-        let error = decode::<u8>(Input::Lent(&[1, 2])).unwrap_err();
+        let error = decode::<u8>(Input::Lent(&[1, 2])).unwrap_err().to_string();
         assert!(error.contains("1 bytes are left over"), "{error}");
-    }
-
-    #[test]
-    fn a_value_said_to_be_longer_than_its_bytes_is_an_error_at_once() {
-        const HUGE: [u8; 9] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
-        let long: Vec<u8> = HUGE.into_iter().chain(0..100).collect();
-        assert!(decode_all::<String>(&long).is_err());
-        assert!(decode_all::<Vec<u8>>(&long).is_err());
-        assert!(decode_all::<Vec<[u64; 32]>>(&long).is_err());
-        assert!(decode_all::<HashMap<u64, String>>(&long).is_err());
-        assert!(decode_all::<Vec<Vec<String>>>(&long).is_err());
     }
 }

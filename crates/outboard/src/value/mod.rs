@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 pub(crate) mod codec;
+pub(crate) mod message;
 pub(crate) mod payload;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) mod room;

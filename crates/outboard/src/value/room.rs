@@ -7,12 +7,19 @@ use rustix::mm::{Advice, madvise};
 /// From this size on, memory is asked for in huge pages.
 const HUGE_BYTES: usize = 4 << 20;
 
-/// An empty vector with room for so many bytes. Allocators give so much memory back
-/// to the system at once, so all of it is new to this process each time; in huge
-/// pages, where the system has them, that costs a fourth.
+/// An empty vector with room for so many bytes, as [`advise`] has it.
 pub(crate) fn room_for(bytes: usize) -> Vec<u8> {
-    const PAGE: usize = 4096;
     let mut room = Vec::<u8>::with_capacity(bytes);
+    advise(&mut room);
+    room
+}
+
+/// Asks for huge pages for what a vector has room for, if that is much. Allocators give
+/// so much memory back to the system at once, so all of it is new to this process each
+/// time; in huge pages, where the system has them, that costs a fourth.
+pub(crate) fn advise(room: &mut Vec<u8>) {
+    const PAGE: usize = 4096;
+    let bytes = room.capacity();
     if bytes >= HUGE_BYTES {
         let start = room.as_mut_ptr();
         let skipped = start.align_offset(PAGE);
@@ -21,7 +28,6 @@ pub(crate) fn room_for(bytes: usize) -> Vec<u8> {
         // changes nothing of what they hold.
         let _ = unsafe { madvise(start.add(skipped).cast(), whole, Advice::LinuxHugepage) };
     }
-    room
 }
 
 /// A copy of bytes.

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 #[cfg(all(feature = "local", target_os = "linux"))]
 use crate::sched::ledger::Report;
 use crate::task::outcome::{Failure, Said, Usage};
-use crate::value::codec::encode_into;
+use crate::value::message;
 
 /// The version of what is said here; it is the first byte of each.
-pub(crate) const VERSION: u8 = 5;
+pub(crate) const VERSION: u8 = 6;
 
 /// What an execution that gave a result used and said; the encoded result follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ impl Done {
     /// The bytes of a task's result.
     pub(crate) fn encode(&self, result: &[u8]) -> Vec<u8> {
         let mut out = vec![VERSION];
-        encode_into(self, &mut out).expect("it consists of what postcard can encode");
+        message::append(self, &mut out);
         out.extend_from_slice(result);
         out
     }
@@ -64,7 +64,7 @@ impl Done {
 pub(crate) fn encode_failure(failure: &Failure, worker: &str, said: &[Said]) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     let all = (worker, said, failure);
-    encode_into(&all, &mut bytes).expect("it consists of what postcard can encode");
+    message::append(&all, &mut bytes);
     bytes
 }
 

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::task::function::{Known, TaskFunction};
 use crate::task::registry::{python_function, unknown};
 use crate::value::args::ENCODED_AT_ONCE;
-use crate::value::codec::Refused;
+use crate::value::codec::{Refused, ValueError, guarded};
 use crate::value::payload::Payload;
 
 /// A Python function by its import path, `module:name`, to be submitted to a
@@ -145,12 +145,16 @@ where
     }
 
     /// The opcodes of the tuple of arguments.
-    fn encode(args: A::Passed) -> Result<Payload, String> {
+    fn encode(args: A::Passed) -> Result<Payload, ValueError> {
         let mut pickle = Pickle::part_of(Vec::new());
         if TypeId::of::<A>() == TypeId::of::<()>() {
             pickle.empty_tuple();
         } else {
-            write_value(&args, &mut pickle).map_err(|error| error.to_string())?;
+            let write = || {
+                let written = write_value(&args, &mut pickle);
+                written.map_err(|error| ValueError::new(error.to_string()))
+            };
+            guarded(write)?;
         }
         if A::BARE {
             pickle.tuple_of_one();
@@ -162,8 +166,9 @@ where
         Ok(Self::encode(args)?)
     }
 
-    fn decode(output: Payload) -> Result<R, String> {
-        from_slice(&output).map_err(|error| error.to_string())
+    fn decode(output: Payload) -> Result<R, ValueError> {
+        let read = || from_slice(&output).map_err(|error| ValueError::new(error.to_string()));
+        guarded(read)
     }
 
     fn is_quick(output: &Payload) -> bool {

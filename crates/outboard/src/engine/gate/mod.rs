@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::gate::clock::Clock;
 use super::{Engine, Flush};
-use crate::error::{CodecError, Error, Repr, Stage, WorkerLoss};
+use crate::error::{Error, Repr, Stage, WorkerLoss};
 use crate::ids::{SlotId, TaskId, WaiterId};
 use crate::observe::event::EventKind;
 use crate::sched::admission::Admission;
@@ -561,8 +561,8 @@ impl Core {
         Error::new(match failure {
             Failure::Panicked(panic) => Repr::Panicked(panic),
             Failure::Raised(exception) => Repr::Raised(exception),
-            Failure::Codec { step, type_name, source } => {
-                Repr::Codec { step, type_name: type_name.into(), source: CodecError(source) }
+            Failure::Codec { step, subject, source } => {
+                return Error::codec(step, &subject, source);
             }
             Failure::TooLarge { what, bytes, limit } => Repr::TooLarge { what, bytes, limit },
             Failure::UnknownTask { advice } => {

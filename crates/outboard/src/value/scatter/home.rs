@@ -87,8 +87,10 @@ impl Home {
         self: &Arc<Self>,
         value: T,
     ) -> Result<Scattered<T>, Error> {
-        let complain =
-            |error: String| Error::codec(Step::EncodeScattered, std::any::type_name::<T>(), error);
+        let complain = |error| {
+            let step = Step::EncodeScattered;
+            Error::codec(step, &step.subject(std::any::type_name::<T>()), error)
+        };
         let bytes = codec::encode(value).map_err(complain)?.into_bytes();
         self.charge(bytes.len() as u64)?;
         let entry = Entry::new(next_id(), bytes, Origin::Home(self.clone()))?;

@@ -22,7 +22,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::args;
-use super::codec::{self, Input};
+use super::codec::{self, Input, ValueError};
 use super::payload::Payload;
 use crate::error::Error;
 
@@ -147,14 +147,14 @@ impl Entry {
     }
 
     /// The value, decoded by the first who asks.
-    fn value<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<&T, String> {
+    fn value<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<&T, ValueError> {
         if self.decoded.get().is_none() {
             let payload = Payload::from(self.bytes.clone());
             let value: T = codec::decode(Input::Owned(payload))?;
             let _ = self.decoded.set(Box::new(value));
         }
         let value = self.decoded.get().and_then(|value| value.downcast_ref());
-        value.ok_or_else(|| "it is of another type".to_owned())
+        value.ok_or_else(|| ValueError::new("it is of another type"))
     }
 }
 

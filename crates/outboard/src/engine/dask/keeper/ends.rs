@@ -68,8 +68,8 @@ impl Ended {
 
     /// Its result cannot be read.
     pub(super) fn unreadable(what: &str, why: &str) -> Self {
-        let (type_name, source) = (what.into(), why.into());
-        Self::failed(Failure::Codec { step: Step::EncodeResult, type_name, source })
+        let (subject, source) = (what.into(), why.into());
+        Self::failed(Failure::Codec { step: Step::DecodeResult, subject, source })
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
         let python = gave(b"abc", true);
         assert_eq!((&python.result.unwrap()[..], python.usage), (&b"abc"[..], None));
         let foreign = gave(b"abc", false);
-        let step = Step::EncodeResult;
+        let step = Step::DecodeResult;
         assert!(matches!(foreign.result, Err(Failure::Codec { step: at, .. }) if at == step));
         let large = Failure::TooLarge { what: Oversized::Result, bytes: 4, limit: 3 };
         assert_eq!(gave(b"abcd", true).result.unwrap_err(), large);

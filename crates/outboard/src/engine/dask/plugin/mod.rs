@@ -24,7 +24,7 @@ use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use super::graph::Terms;
-use crate::value::codec::encode_into;
+use crate::value::message;
 
 /// The version of what is said between client, plugin and program.
 const PROTOCOL: u32 = 1;
@@ -69,7 +69,7 @@ pub(super) fn request(
     let Terms { timeout, grace, context, level } = terms.clone();
     let head = Head { name, key, priority, timeout, grace, context, level };
     let mut request = Vec::with_capacity(payload.len() + 128);
-    encode_into(&head, &mut request).expect("it consists of what postcard can encode");
+    message::append(&head, &mut request);
     request.extend_from_slice(payload);
     request
 }

@@ -45,8 +45,6 @@ impl Raised {
     /// What a task of Python's raises.
     pub(super) fn for_python(error: &Error) -> Self {
         let line = error.to_string();
-        let source = std::error::Error::source(error).map(|source| format!("{line}: {source}"));
-        let line = source.unwrap_or(line);
         match error.repr() {
             Repr::Panicked(panic) if !panic.backtrace.is_empty() => {
                 Self::new("RuntimeError", &line, Some(&panic.backtrace))
