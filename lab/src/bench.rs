@@ -15,6 +15,7 @@ mod http;
 mod idle;
 mod kill;
 mod load;
+mod pauses;
 mod payload;
 mod peer;
 mod plan;
@@ -122,6 +123,7 @@ fn measure(section: Section, plan: Plan, args: &Args) -> anyhow::Result<Vec<Row>
         Section::Throughput => throughput::measure(plan)?,
         Section::Http => http::measure(plan)?,
         Section::Payload => payload::measure(plan)?,
+        Section::Pauses => pauses::measure(plan)?,
         Section::FastUnderLoad => fast_under_load::measure(plan)?,
         Section::Scaling => scaling::measure(plan)?,
         Section::QueueGrowth => queue_growth::measure(plan)?,

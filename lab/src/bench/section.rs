@@ -16,6 +16,8 @@ pub(crate) enum Section {
     Http,
     /// Large arguments and results
     Payload,
+    /// How long large values hold up an event loop
+    Pauses,
     /// A quick page while all workers compute
     FastUnderLoad,
     /// 20 tasks on all workers
