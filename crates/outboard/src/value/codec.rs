@@ -19,12 +19,14 @@ use serde::de::DeserializeOwned;
 use crate::value::payload::{FEW_BYTES, Payload};
 
 mod error;
+#[cfg(test)]
+mod exact;
 mod head;
+#[cfg(test)]
+mod hostile;
 mod number;
 mod read;
 mod write;
-#[cfg(test)]
-mod zoo;
 
 pub(crate) use error::{ValueError, guarded};
 
@@ -132,7 +134,8 @@ impl<T> Refused<T> {
 }
 
 /// As [`encode`], but stops as soon as more than `limit` bytes would be written. What is
-/// not encoded at all, a lone [`Bytes`] or `Vec<u8>`, may be of any size.
+/// not encoded at all, a lone [`Bytes`] or `Vec<u8>`, may be of any size. (A sequence of
+/// numbers whose last is none is written twice, and its larger form counts.)
 ///
 /// # Errors
 ///
