@@ -18,6 +18,8 @@ use serde::de::DeserializeOwned;
 
 use crate::value::payload::{FEW_BYTES, Payload};
 
+#[cfg(any(fuzzing, test))]
+pub(crate) mod check;
 mod error;
 #[cfg(test)]
 mod exact;
@@ -32,7 +34,8 @@ pub(crate) use error::{ValueError, guarded};
 
 /// How deep a value may be nested: sequences, maps, structs, `Some`, newtypes and
 /// variants that hold something count as a level each. Everything that reads and writes
-/// values recurses, on a stack that may have 2 MiB.
+/// values recurses, on a stack that may have 2 MiB. In a debug build, a level of the
+/// types of the tests takes up to 3 KiB.
 pub(crate) const DEPTH: usize = 128;
 
 /// A payload that is to be decoded.
@@ -217,6 +220,27 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(input: Input<'_>) -> Result<
         return guarded(|| read::Reader::new(&input).read());
     }
     value.ok_or_else(|| ValueError::new("there are no bytes"))
+}
+
+/// Appends an encoded value: the codec alone, for benchmarks.
+///
+/// # Errors
+///
+/// If it cannot be encoded.
+pub fn write_to<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), impl std::error::Error> {
+    let mut writer = write::Writer::new(std::mem::take(out), usize::MAX);
+    let written = value.serialize(&mut writer);
+    *out = writer.out;
+    written
+}
+
+/// Reads what [`write_to`] wrote.
+///
+/// # Errors
+///
+/// If the bytes are no such value.
+pub fn read_from<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, impl std::error::Error> {
+    read::Reader::new(bytes).read::<T>()
 }
 
 /// The same value by its other type, if `A` and `B` are one type.

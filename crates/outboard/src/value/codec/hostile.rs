@@ -49,9 +49,10 @@ fn bytes_that_nothing_of_ours_writes_are_an_error() {
     }
 }
 
-/// Runs on the stack that threads of a runtime have.
-fn on_two_mebibytes(f: impl FnOnce() + Send + 'static) {
-    std::thread::Builder::new().stack_size(2 << 20).spawn(f).unwrap().join().unwrap();
+/// Runs on a quarter of the stack that threads of a runtime have: types of users may take
+/// more for a level than these.
+fn on_a_small_stack(f: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(512 << 10).spawn(f).unwrap().join().unwrap();
 }
 
 /// A value of so many levels, without the recursion of a drop.
@@ -111,7 +112,7 @@ where
 
 #[test]
 fn depth_is_bounded_where_a_value_is_encoded() {
-    on_two_mebibytes(|| {
+    on_a_small_stack(|| {
         is_bounded(1, || Value::Null, |inner| Value::from(vec![inner]));
         is_bounded(1, || Value::Null, |inner| serde_json::json!({ "a": inner }));
         is_bounded(2, || Node { children: vec![] }, |inner| Node { children: vec![inner] });
@@ -139,7 +140,7 @@ fn depth_is_bounded_where_a_value_is_decoded() {
         assert!(error.contains("it is nested more than 128 levels deep"), "{error}");
         assert!(error.len() < 2_000, "{error}");
     }
-    on_two_mebibytes(|| {
+    on_a_small_stack(|| {
         refused::<Value>(b"\x91");
         refused::<Value>(b"\x81\xa1a");
         refused::<Node>(b"\x81\xa8children\x91");
@@ -164,7 +165,7 @@ enum Buffered {
 
 #[test]
 fn a_type_that_sees_itself_in_a_number_is_bounded_too() {
-    on_two_mebibytes(|| {
+    on_a_small_stack(|| {
         let numbers = encode(vec![vec![1_u8, 2], vec![]]).unwrap();
         let error = read::<Vec<Vec<Wrapped>>>(&numbers).unwrap_err().to_string();
         assert!(error.contains("nested more than"), "{error}");

@@ -4,9 +4,9 @@
 use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use outboard::{Client, Error, ErrorKind, TaskFunction};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -48,7 +48,7 @@ zoo!(there_and_back);
 async fn arrives<F, M, T>(client: &Client, f: F, value: T)
 where
     F: TaskFunction<M, Args = T, Output = T>,
-    T: Clone + PartialEq + Debug,
+    T: Serialize + DeserializeOwned + Clone + PartialEq + Debug,
 {
     match client.submit(f, value.clone()).await {
         Ok(back) => assert_eq!(back, value),
@@ -100,7 +100,7 @@ fn said<T: Debug>(result: Result<T, Error>) -> String {
 
 /// serde writes it, and cannot read it.
 #[derive(Debug, Serialize, Deserialize)]
-struct Flat {
+struct FlatWide {
     #[serde(flatten)]
     inner: Wide,
 }
@@ -117,11 +117,11 @@ async fn a_result_that_cannot_travel_is_an_error_of_its_task(engine: Engine) {
     let place = "could not encode the result (Upload): path contains invalid UTF-8 characters at \
                  `files[0][1]`";
     assert_eq!(said(path.await), place);
-    let flat =
-        client.submit(named!("zoo.flat", || -> Flat { Flat { inner: Wide { wide: 1 } } }), ());
+    let flat = client
+        .submit(named!("zoo.flat", || -> FlatWide { FlatWide { inner: Wide { wide: 1 } } }), ());
     let flat = said(flat.await);
     assert!(
-        flat.starts_with("could not encode the result (Flat): ") && flat.contains("128"),
+        flat.starts_with("could not encode the result (FlatWide): ") && flat.contains("128"),
         "{flat}"
     );
 }
