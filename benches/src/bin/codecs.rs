@@ -80,6 +80,28 @@ struct Fixed;
 struct Varint;
 struct Bitcode;
 struct MessagePack;
+struct Cbor;
+struct Ours;
+
+impl Codec for Ours {
+    const NAME: &'static str = "outboard's";
+    fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
+        outboard::__private::write_to(value, out).map_err(|error| error.to_string())
+    }
+    fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+        outboard::__private::read_from(bytes).map_err(|error| error.to_string())
+    }
+}
+
+impl Codec for Cbor {
+    const NAME: &'static str = "ciborium 0.2";
+    fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
+        ciborium::into_writer(value, out).map_err(|error| error.to_string())
+    }
+    fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+        ciborium::from_reader(bytes).map_err(|error| error.to_string())
+    }
+}
 
 impl Codec for Postcard {
     const NAME: &'static str = "postcard 1";
@@ -214,6 +236,7 @@ fn rows<C: Codec>() {
             (format!("key {n}"), inner.collect())
         })
         .collect();
+    let floats: Vec<f32> = (0..262_144).map(|n| (n as f32).sqrt()).collect();
     let blob = Blob { name: "blob".into(), bytes: vec![7; 1 << 20] };
     let plain = Plain { bytes: vec![7; 1 << 20] };
     println!("\n{}", C::NAME);
@@ -224,27 +247,31 @@ fn rows<C: Codec>() {
     show("small struct", measure::<C, _>(&small));
     show("1,000 enums", measure::<C, _>(&shapes));
     show("struct with 1 MiB of f64", measure::<C, _>(&grid));
+    show("1 MiB of Vec<f32>", measure::<C, _>(&floats));
     show("4,000 strings", measure::<C, _>(&text));
     show("nested maps", measure::<C, _>(&maps));
     show("1 MiB of serde_bytes", measure::<C, _>(&blob));
     show("1 MiB of Vec<u8>", measure::<C, _>(&plain));
     let rest = BTreeMap::from([("a".to_owned(), 1)]);
     println!(
-        "  flatten {}, untagged {}, json value {}, skip_serializing_if {}",
+        "  flatten {}, untagged {}, json value {}, skip_serializing_if {}, Some(None) {}",
         travels::<C, _>(&Flattened { id: 1, rest }),
         travels::<C, _>(&Untagged::Text("x".into())),
         travels::<C, _>(&serde_json::json!({"a": [1, null, "b"]})),
         travels::<C, _>(&Skipping { first: None, second: 2 }),
+        travels::<C, _>(&(Some(None::<u8>), Some(()))),
     );
 }
 
 fn main() {
     std::panic::set_hook(Box::new(|_| ()));
+    rows::<Ours>();
     rows::<Postcard>();
     rows::<Bincode<Fixed>>();
     rows::<Bincode<Varint>>();
     rows::<Bitcode>();
     rows::<MessagePack>();
+    rows::<Cbor>();
     let (big, mut copy) = (vec![7_u8; 1 << 20], Vec::with_capacity(1 << 20));
     let mut times = [Duration::ZERO; 61];
     for time in &mut times {

@@ -9,6 +9,11 @@ pub fn wire(data: &[u8]) {
     crate::local::check_wire(data);
 }
 
+/// Bytes as values of arguments and results.
+pub fn value(data: &[u8]) {
+    crate::value::codec::check::check(data);
+}
+
 /// A URL, as each engine reads it: it is refused, or says something.
 pub fn url(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -49,6 +54,11 @@ mod tests {
     #[test]
     fn frames_hold_what_fuzzers_found() {
         replay("wire", super::wire);
+    }
+
+    #[test]
+    fn values_hold_what_fuzzers_found() {
+        replay("value", super::value);
     }
 
     #[test]

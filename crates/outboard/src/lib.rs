@@ -77,11 +77,26 @@
 //!
 //! # What arguments can be
 //!
-//! Whatever serde encodes without knowing the format: the codec, postcard, does
-//! not describe itself. `#[serde(untagged)]`, `#[serde(flatten)]` and
-//! `serde_json::Value` give an error of kind [`Codec`](ErrorKind::Codec); send
-//! such values as text. Do not use `skip_serializing_if` on a type that travels:
-//! the fields after the one left out would be read in its place.
+//! Whatever serde can encode and decode. A value arrives exactly as it was, or the task
+//! ends with an error of kind [`Codec`](ErrorKind::Codec) that names argument, field and
+//! cause.
+//!
+//! * All attributes of serde work (`skip_serializing_if`, `default`, `flatten`, `tag`,
+//!   `untagged`, ...), and so does `serde_json::Value`. Nested options, NaNs with their
+//!   payload, maps with keys of any type and integers of 128 bits arrive exactly.
+//! * Fields and variants travel by name. A field that is added with a `default`, or one
+//!   that the reader ignores, is compatible between two versions of a program on a
+//!   cluster. A missing field is an error that names it.
+//! * A value may be nested 128 levels deep: each sequence, map, struct, `Some`, newtype
+//!   and variant that holds something is a level.
+//! * What cannot travel is refused before the task is sent: `RawValue` of serde_json, a
+//!   path that is not UTF-8. A result is checked in the worker.
+//! * serde itself cannot read integers of 128 bits in a type that is `flatten`,
+//!   `untagged` or has a `tag`. That is an error, too.
+//! * A panic in `Serialize` or `Deserialize` is an error of kind `Codec`.
+//!
+//! A lone [`Bytes`] or `Vec<u8>` is not encoded at all. Sequences of plain numbers, such
+//! as `Vec<f32>`, are copied as they lie in memory, wherever they are in a value.
 //!
 //! # Features
 //!
@@ -160,6 +175,7 @@ pub mod __private {
         OUTBOARD_0_1_0_START_NAMES as START_NAMES, OUTBOARD_0_1_0_STARTS as STARTS, Start,
         StartOutput,
     };
+    pub use crate::value::codec::{read_from, write_to};
 
     /// Says that a type parameter is a certain type, in a `where` clause.
     pub trait Is {

@@ -110,7 +110,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
         &["engine", "error", "ids", "observe", "offload", "sched", "task", "trace", "value"],
     ),
     // What fuzzers and tests check.
-    ("fuzz", &["engine", "engine/dask", "local"]),
+    ("fuzz", &["engine", "engine/dask", "local", "value"]),
 ];
 
 /// Arrows that the layers do not allow: which file, what it imports, and why. This list

@@ -12,10 +12,7 @@ use serde::de::{
     SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 
-use super::{Node, Object, PickleError, Symbols, widen};
-
-/// How deep a value may be nested.
-const DEPTH: usize = 128;
+use super::{DEPTH, Node, Object, PickleError, Symbols, widen};
 
 /// How much larger a value may be than its pickle: bytes for each of its bytes,
 /// and bytes besides.
@@ -75,7 +72,8 @@ impl<'a> Part<'a> {
     /// What this part holds, one step deeper.
     fn inside(self) -> Result<Self, Mismatch> {
         let depth = self.depth.checked_sub(1);
-        let depth = depth.ok_or_else(|| Mismatch("nested too deeply".into()))?;
+        let depth =
+            depth.ok_or_else(|| Mismatch(format!("it is nested more than {DEPTH} levels deep")))?;
         Ok(Self { depth, ..self })
     }
 
@@ -384,7 +382,7 @@ mod tests {
     use proptest::prelude::*;
     use serde::{Deserialize, Serialize};
 
-    use super::super::{Pickle, from_slice, write_value};
+    use super::super::{DEPTH, Pickle, from_slice, write_value};
 
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     enum Shape {
@@ -438,6 +436,20 @@ mod tests {
     }
 
     #[test]
+    fn depth_is_bounded_both_ways() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        enum Link {
+            End,
+            Next(Option<Box<Link>>),
+        }
+        let chain =
+            |levels| (0..levels).fold(Link::End, |next, _| Link::Next(Some(Box::new(next))));
+        comes_back(chain(DEPTH / 2));
+        let error = pickled(&chain(DEPTH / 2 + 1)).unwrap_err();
+        assert!(error.contains("more than 128 levels"), "{error}");
+    }
+
+    #[test]
     fn bytes_are_read_as_a_list_of_numbers_too() {
         assert_eq!(from_slice::<Vec<u8>>(b"\x80\x04C\x02\0\xff."), Ok(vec![0, 255]));
         assert_eq!(from_slice::<(u8, u8)>(b"\x80\x04](K\x01K\x02e."), Ok((1, 2)));
@@ -462,7 +474,7 @@ mod tests {
         let error = from_slice::<serde::de::IgnoredAny>(&bomb).unwrap_err();
         assert!(error.0.contains("shares too much"), "{error}");
         let error = from_slice::<serde::de::IgnoredAny>(b"\x80\x04]\x94h\0a.").unwrap_err();
-        assert!(error.0.contains("nested too deeply"), "{error}");
+        assert!(error.0.contains("nested more than 128 levels"), "{error}");
     }
 
     proptest! {

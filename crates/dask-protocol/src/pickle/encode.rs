@@ -9,18 +9,19 @@ use std::fmt::{self, Display};
 use serde::Serialize;
 use serde::ser::{self, Serializer};
 
-use super::Pickle;
+use super::{DEPTH, Pickle};
 
 /// Appends the opcodes of a value.
 ///
 /// # Errors
 ///
-/// If it has an integer beyond 64 bits, or if serde cannot say what it is.
+/// If it has an integer beyond 64 bits, if it is nested more than 128 levels deep, or if
+/// serde cannot say what it is.
 pub fn write_value<T: Serialize + ?Sized>(
     value: &T,
     pickle: &mut Pickle,
 ) -> Result<(), Unsupported> {
-    value.serialize(Writer(pickle))
+    value.serialize(Writer { pickle, depth: DEPTH })
 }
 
 /// Why a value has no pickle.
@@ -42,11 +43,17 @@ impl ser::Error for Unsupported {
 }
 
 /// Writes one value.
-struct Writer<'a>(&'a mut Pickle);
+struct Writer<'a> {
+    pickle: &'a mut Pickle,
+    /// How much deeper it may go.
+    depth: usize,
+}
 
 /// Writes what a container holds, and its end.
 struct Inside<'a> {
     pickle: &'a mut Pickle,
+    /// How much deeper what it holds may go.
+    depth: usize,
     end: fn(&mut Pickle),
     /// It is the one item of a dict, which ends as well.
     in_variant: bool,
@@ -57,30 +64,42 @@ impl<'a> Writer<'a> {
         let fits = |value: &i128| i64::try_from(*value).is_ok() || u64::try_from(*value).is_ok();
         let value = value.filter(fits);
         let value = value.ok_or_else(|| Unsupported("an integer is beyond 64 bits".into()))?;
-        self.0.int(value);
+        self.pickle.int(value);
         Ok(())
     }
 
-    fn list(self) -> Inside<'a> {
-        self.0.begin_list();
-        Inside { pickle: self.0, end: Pickle::end_list, in_variant: false }
+    /// The writer of what this one holds, one step deeper.
+    fn inside(self) -> Result<Self, Unsupported> {
+        match self.depth.checked_sub(1) {
+            Some(depth) => Ok(Self { depth, ..self }),
+            None => Err(Unsupported(format!("it is nested more than {DEPTH} levels deep"))),
+        }
     }
 
-    fn tuple(self) -> Inside<'a> {
-        self.0.mark();
-        Inside { pickle: self.0, end: Pickle::end_tuple, in_variant: false }
+    fn list(self) -> Result<Inside<'a>, Unsupported> {
+        self.open(Pickle::begin_list, Pickle::end_list)
     }
 
-    fn dict(self) -> Inside<'a> {
-        self.0.begin_dict();
-        Inside { pickle: self.0, end: Pickle::end_dict, in_variant: false }
+    fn tuple(self) -> Result<Inside<'a>, Unsupported> {
+        self.open(Pickle::mark, Pickle::end_tuple)
+    }
+
+    fn dict(self) -> Result<Inside<'a>, Unsupported> {
+        self.open(Pickle::begin_dict, Pickle::end_dict)
+    }
+
+    fn open(self, begin: fn(&mut Pickle), end: fn(&mut Pickle)) -> Result<Inside<'a>, Unsupported> {
+        let Self { pickle, depth } = self.inside()?;
+        begin(pickle);
+        Ok(Inside { pickle, depth, end, in_variant: false })
     }
 
     /// Opens the dict around what a variant holds.
-    fn variant(self, name: &str) -> Self {
-        self.0.begin_dict();
-        self.0.str(name);
-        self
+    fn variant(self, name: &str) -> Result<Self, Unsupported> {
+        let inside = self.inside()?;
+        inside.pickle.begin_dict();
+        inside.pickle.str(name);
+        Ok(inside)
     }
 }
 
@@ -90,7 +109,7 @@ impl Inside<'_> {
     }
 
     fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsupported> {
-        write_value(value, self.pickle)
+        value.serialize(Writer { pickle: self.pickle, depth: self.depth })
     }
 
     fn close(self) -> Result<(), Unsupported> {
@@ -105,7 +124,7 @@ impl Inside<'_> {
 macro_rules! ints {
     ($($method:ident: $int:ty),*) => {
         $(fn $method(self, value: $int) -> Result<(), Unsupported> {
-            self.0.int(value.into());
+            self.pickle.int(value.into());
             Ok(())
         })*
     };
@@ -136,7 +155,7 @@ impl<'a> Serializer for Writer<'a> {
     }
 
     fn serialize_bool(self, value: bool) -> Result<(), Unsupported> {
-        self.0.bool(value);
+        self.pickle.bool(value);
         Ok(())
     }
 
@@ -145,7 +164,7 @@ impl<'a> Serializer for Writer<'a> {
     }
 
     fn serialize_f64(self, value: f64) -> Result<(), Unsupported> {
-        self.0.float(value);
+        self.pickle.float(value);
         Ok(())
     }
 
@@ -157,12 +176,12 @@ impl<'a> Serializer for Writer<'a> {
         if u32::try_from(value.len()).is_err() {
             return Err(Unsupported("a str has 4 GiB or more".into()));
         }
-        self.0.str(value);
+        self.pickle.str(value);
         Ok(())
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Unsupported> {
-        self.0.bytes(value);
+        self.pickle.bytes(value);
         Ok(())
     }
 
@@ -171,11 +190,11 @@ impl<'a> Serializer for Writer<'a> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Unsupported> {
-        value.serialize(self)
+        value.serialize(self.inside()?)
     }
 
     fn serialize_unit(self) -> Result<(), Unsupported> {
-        self.0.none();
+        self.pickle.none();
         Ok(())
     }
 
@@ -197,7 +216,7 @@ impl<'a> Serializer for Writer<'a> {
         _: &'static str,
         value: &T,
     ) -> Result<(), Unsupported> {
-        value.serialize(self)
+        value.serialize(self.inside()?)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -207,22 +226,22 @@ impl<'a> Serializer for Writer<'a> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Unsupported> {
-        let Self(pickle) = self.variant(variant);
-        write_value(value, pickle)?;
+        let Self { pickle, depth } = self.variant(variant)?;
+        value.serialize(Writer { pickle: &mut *pickle, depth })?;
         pickle.end_dict();
         Ok(())
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Inside<'a>, Unsupported> {
-        Ok(self.list())
+        self.list()
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Inside<'a>, Unsupported> {
-        Ok(self.tuple())
+        self.tuple()
     }
 
     fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Inside<'a>, Unsupported> {
-        Ok(self.tuple())
+        self.tuple()
     }
 
     fn serialize_tuple_variant(
@@ -232,15 +251,15 @@ impl<'a> Serializer for Writer<'a> {
         variant: &'static str,
         _: usize,
     ) -> Result<Inside<'a>, Unsupported> {
-        Ok(self.variant(variant).tuple().in_variant())
+        Ok(self.variant(variant)?.tuple()?.in_variant())
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Inside<'a>, Unsupported> {
-        Ok(self.dict())
+        self.dict()
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Inside<'a>, Unsupported> {
-        Ok(self.dict())
+        self.dict()
     }
 
     fn serialize_struct_variant(
@@ -250,7 +269,7 @@ impl<'a> Serializer for Writer<'a> {
         variant: &'static str,
         _: usize,
     ) -> Result<Inside<'a>, Unsupported> {
-        Ok(self.variant(variant).dict().in_variant())
+        Ok(self.variant(variant)?.dict()?.in_variant())
     }
 }
 

@@ -36,6 +36,9 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// How deep a value may be nested: what reads and writes it recurses.
+const DEPTH: usize = 128;
+
 /// Why bytes are no pickle, or none that can be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PickleError {

@@ -144,7 +144,7 @@ mod tests {
         let mut waitlist = Waitlist::default();
         let turns: Vec<_> = (0..5).map(|n| waitlist.enter(&wish(1), None, n)).collect();
         assert_eq!(call(&mut waitlist, 2, 9), [0, 1]);
-        assert_eq!(call(&mut waitlist, 2, 9), [], "two are on their way");
+        assert!(call(&mut waitlist, 2, 9).is_empty(), "two are on their way");
         assert!(waitlist.leave(&wish(1), turns[0]));
         assert_eq!(call(&mut waitlist, 2, 9), [2]);
         assert!(!waitlist.leave(&wish(1), turns[3]), "it still waited");

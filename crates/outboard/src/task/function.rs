@@ -33,8 +33,7 @@ use crate::value::payload::Payload;
 /// mebibyte and more are not even copied. A task may keep them; a `Vec<u8>` is
 /// still a copy. A child that a task forks without `exec` must copy what it
 /// reads of them after the task has ended.
-/// Inside of something else `Bytes` are copied as one piece, and `Vec<u8>` is
-/// encoded byte by byte, as serde does it.
+/// Inside of something else they are copied as one piece.
 ///
 /// # What cannot be submitted
 ///

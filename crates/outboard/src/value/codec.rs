@@ -18,19 +18,24 @@ use serde::de::DeserializeOwned;
 
 use crate::value::payload::{FEW_BYTES, Payload};
 
+#[cfg(any(fuzzing, test))]
+pub(crate) mod check;
 mod error;
+#[cfg(test)]
+mod exact;
 mod head;
+#[cfg(test)]
+mod hostile;
 mod number;
 mod read;
 mod write;
-#[cfg(test)]
-mod zoo;
 
 pub(crate) use error::{ValueError, guarded};
 
 /// How deep a value may be nested: sequences, maps, structs, `Some`, newtypes and
 /// variants that hold something count as a level each. Everything that reads and writes
-/// values recurses, on a stack that may have 2 MiB.
+/// values recurses, on a stack that may have 2 MiB. In a debug build, a level of the
+/// types of the tests takes up to 3 KiB.
 pub(crate) const DEPTH: usize = 128;
 
 /// A payload that is to be decoded.
@@ -143,7 +148,8 @@ pub(crate) fn is_bytes<T: 'static>() -> bool {
 }
 
 /// As [`encode`], but stops as soon as more than `limit` bytes would be written. What is
-/// not encoded at all, a lone [`Bytes`] or `Vec<u8>`, may be of any size.
+/// not encoded at all, a lone [`Bytes`] or `Vec<u8>`, may be of any size. (A sequence of
+/// numbers whose last is none is written twice, and its larger form counts.)
 ///
 /// # Errors
 ///
@@ -224,6 +230,27 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(input: Input<'_>) -> Result<
         return guarded(|| read::Reader::new(&input).read());
     }
     value.ok_or_else(|| ValueError::new("there are no bytes"))
+}
+
+/// Appends an encoded value: the codec alone, for benchmarks.
+///
+/// # Errors
+///
+/// If it cannot be encoded.
+pub fn write_to<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), impl std::error::Error> {
+    let mut writer = write::Writer::new(std::mem::take(out), usize::MAX);
+    let written = value.serialize(&mut writer);
+    *out = writer.out;
+    written
+}
+
+/// Reads what [`write_to`] wrote.
+///
+/// # Errors
+///
+/// If the bytes are no such value.
+pub fn read_from<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, impl std::error::Error> {
+    read::Reader::new(bytes).read::<T>()
 }
 
 /// The same value by its other type, if `A` and `B` are one type.

@@ -66,7 +66,7 @@ impl Display for ValueError {
         f.write_str(reason)?;
         let Some(outermost) = path.last() else { return Ok(()) };
         f.write_str(" at `")?;
-        for place in path.iter().rev() {
+        for place in path.iter().rev().take(SHOWN_STEPS) {
             match place {
                 Place::Name(name) if is_plain(name) => {
                     let dot = if std::ptr::eq(place, outermost) { "" } else { "." };
@@ -76,9 +76,12 @@ impl Display for ValueError {
                 Place::Index(index) => write!(f, "[{index}]")?,
             }
         }
-        f.write_str("`")
+        f.write_str(if path.len() > SHOWN_STEPS { "…`" } else { "`" })
     }
 }
+
+/// How many steps into a value are shown.
+const SHOWN_STEPS: usize = 12;
 
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_')
@@ -128,6 +131,12 @@ mod tests {
         assert_eq!(error.to_string(), "missing field `price` at `[1][\"a key\"].lines[2]`");
         let mut error = error;
         assert_eq!((error.take_index(), error.take_index()), (Some(1), None));
+    }
+
+    #[test]
+    fn a_long_way_is_shown_up_to_where_it_is_clear() {
+        let deep = (0..100).fold(ValueError::new("no"), |error, _| error.inside(Place::name("a")));
+        assert_eq!(deep.to_string(), format!("no at `{}…`", ["a"; SHOWN_STEPS].join(".")));
     }
 
     #[test]

@@ -54,6 +54,8 @@ mod tenants;
 mod timeout;
 /// Events, stories, snapshots; tasks by their names.
 mod watching;
+/// 1: values of every shape.
+mod zoo;
 
 use outboard::Client;
 

@@ -10,6 +10,8 @@ pub(crate) mod scratch;
 pub(crate) mod server;
 /// Task functions that several tests use.
 pub(crate) mod tasks;
+/// Values of every shape.
+pub(crate) mod zoo;
 
 use std::fmt::Display;
 use std::fs::File;
