@@ -21,16 +21,51 @@ pub fn write_value<T: Serialize + ?Sized>(
     value: &T,
     pickle: &mut Pickle,
 ) -> Result<(), Unsupported> {
-    value.serialize(Writer { pickle, depth: DEPTH })
+    write_value_within(value, pickle, usize::MAX)
+}
+
+/// As [`write_value`], of a value whose opcodes have at most so many bytes.
+///
+/// # Errors
+///
+/// Those of [`write_value`], and one that [is an overrun](Unsupported::is_overrun), as soon
+/// as it is seen that there are more bytes. The pickle then holds a part of the value.
+pub fn write_value_within<T: Serialize + ?Sized>(
+    value: &T,
+    pickle: &mut Pickle,
+    most: usize,
+) -> Result<(), Unsupported> {
+    let most = pickle.length().saturating_add(most);
+    value.serialize(Writer { pickle, depth: DEPTH, most })
 }
 
 /// Why a value has no pickle.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsupported(String);
+pub struct Unsupported(Why);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Why {
+    Overrun,
+    Other(String),
+}
+
+impl Unsupported {
+    /// Whether it has more bytes than it may have.
+    pub fn is_overrun(&self) -> bool {
+        self.0 == Why::Overrun
+    }
+
+    fn because(why: impl Into<String>) -> Self {
+        Self(Why::Other(why.into()))
+    }
+}
 
 impl Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match &self.0 {
+            Why::Overrun => f.write_str("it has more bytes than it may have"),
+            Why::Other(why) => f.write_str(why),
+        }
     }
 }
 
@@ -38,7 +73,7 @@ impl std::error::Error for Unsupported {}
 
 impl ser::Error for Unsupported {
     fn custom<T: Display>(message: T) -> Self {
-        Self(message.to_string())
+        Self::because(message.to_string())
     }
 }
 
@@ -47,6 +82,8 @@ struct Writer<'a> {
     pickle: &'a mut Pickle,
     /// How much deeper it may go.
     depth: usize,
+    /// How many bytes the pickle may have.
+    most: usize,
 }
 
 /// Writes what a container holds, and its end.
@@ -54,16 +91,25 @@ struct Inside<'a> {
     pickle: &'a mut Pickle,
     /// How much deeper what it holds may go.
     depth: usize,
+    most: usize,
     end: fn(&mut Pickle),
     /// It is the one item of a dict, which ends as well.
     in_variant: bool,
 }
 
 impl<'a> Writer<'a> {
+    /// Makes sure that so many more bytes may come.
+    fn has_room(&self, bytes: usize) -> Result<(), Unsupported> {
+        match self.pickle.length().saturating_add(bytes) > self.most {
+            true => Err(Unsupported(Why::Overrun)),
+            false => Ok(()),
+        }
+    }
+
     fn wide(self, value: Option<i128>) -> Result<(), Unsupported> {
         let fits = |value: &i128| i64::try_from(*value).is_ok() || u64::try_from(*value).is_ok();
         let value = value.filter(fits);
-        let value = value.ok_or_else(|| Unsupported("an integer is beyond 64 bits".into()))?;
+        let value = value.ok_or_else(|| Unsupported::because("an integer is beyond 64 bits"))?;
         self.pickle.int(value);
         Ok(())
     }
@@ -72,7 +118,9 @@ impl<'a> Writer<'a> {
     fn inside(self) -> Result<Self, Unsupported> {
         match self.depth.checked_sub(1) {
             Some(depth) => Ok(Self { depth, ..self }),
-            None => Err(Unsupported(format!("it is nested more than {DEPTH} levels deep"))),
+            None => {
+                Err(Unsupported::because(format!("it is nested more than {DEPTH} levels deep")))
+            }
         }
     }
 
@@ -89,9 +137,9 @@ impl<'a> Writer<'a> {
     }
 
     fn open(self, begin: fn(&mut Pickle), end: fn(&mut Pickle)) -> Result<Inside<'a>, Unsupported> {
-        let Self { pickle, depth } = self.inside()?;
+        let Self { pickle, depth, most } = self.inside()?;
         begin(pickle);
-        Ok(Inside { pickle, depth, end, in_variant: false })
+        Ok(Inside { pickle, depth, most, end, in_variant: false })
     }
 
     /// Opens the dict around what a variant holds.
@@ -109,7 +157,9 @@ impl Inside<'_> {
     }
 
     fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsupported> {
-        value.serialize(Writer { pickle: self.pickle, depth: self.depth })
+        let writer = Writer { pickle: self.pickle, depth: self.depth, most: self.most };
+        writer.has_room(1)?;
+        value.serialize(writer)
     }
 
     fn close(self) -> Result<(), Unsupported> {
@@ -174,13 +224,15 @@ impl<'a> Serializer for Writer<'a> {
 
     fn serialize_str(self, value: &str) -> Result<(), Unsupported> {
         if u32::try_from(value.len()).is_err() {
-            return Err(Unsupported("a str has 4 GiB or more".into()));
+            return Err(Unsupported::because("a str has 4 GiB or more"));
         }
+        self.has_room(value.len())?;
         self.pickle.str(value);
         Ok(())
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Unsupported> {
+        self.has_room(value.len())?;
         self.pickle.bytes(value);
         Ok(())
     }
@@ -226,8 +278,8 @@ impl<'a> Serializer for Writer<'a> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Unsupported> {
-        let Self { pickle, depth } = self.variant(variant)?;
-        value.serialize(Writer { pickle: &mut *pickle, depth })?;
+        let Self { pickle, depth, most } = self.variant(variant)?;
+        value.serialize(Writer { pickle: &mut *pickle, depth, most })?;
         pickle.end_dict();
         Ok(())
     }

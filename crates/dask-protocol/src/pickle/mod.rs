@@ -27,7 +27,7 @@ mod symbols;
 
 pub use decode::{Mismatch, from_symbols};
 pub use emit::Pickle;
-pub use encode::{Unsupported, write_value};
+pub use encode::{Unsupported, write_value, write_value_within};
 pub(crate) use symbols::widen;
 pub use symbols::{Call, Node, Object, Span, Symbols};
 

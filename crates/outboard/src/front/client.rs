@@ -181,6 +181,14 @@ impl Client {
     /// tuple, none as `()`. On `local` and `inline` it may be a closure that captures
     /// nothing.
     ///
+    /// # Event loops
+    ///
+    /// Submitting and awaiting never hold up an event loop for the sake of a value.
+    /// Arguments that take more than 64 KiB are encoded on threads of Outboard's own, and
+    /// larger results are decoded there. Meanwhile the task has its place in the queue, its
+    /// timeout runs, and it counts in the queue's bounds. A result is decoded when its future
+    /// is first polled after the task has ended.
+    ///
     /// # Errors
     ///
     /// All errors come through the future; see [`ErrorKind`](crate::ErrorKind). If the

@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 
-use dask_protocol::pickle::{Pickle, from_slice, write_value};
+use dask_protocol::pickle::{Pickle, from_slice, write_value_within};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -146,24 +146,34 @@ where
 
     /// The opcodes of the tuple of arguments.
     fn encode(args: A::Passed) -> Result<Payload, ValueError> {
+        match Self::encode_within(args, usize::MAX) {
+            Ok(payload) => Ok(payload),
+            Err(Refused::Failed(error)) => Err(error),
+            Err(Refused::Overrun(_)) => Err(ValueError::new("it is too large")),
+        }
+    }
+
+    fn encode_within(args: A::Passed, limit: usize) -> Result<Payload, Refused<A::Passed>> {
         let mut pickle = Pickle::part_of(Vec::new());
+        let mut overrun = false;
         if TypeId::of::<A>() == TypeId::of::<()>() {
             pickle.empty_tuple();
         } else {
-            let write = || {
-                let written = write_value(&args, &mut pickle);
-                written.map_err(|error| ValueError::new(error.to_string()))
-            };
-            guarded(write)?;
+            let written = guarded(|| {
+                write_value_within(&args, &mut pickle, limit).map_err(|error| {
+                    overrun = error.is_overrun();
+                    ValueError::new(error.to_string())
+                })
+            });
+            if overrun {
+                return Err(Refused::Overrun(args));
+            }
+            written?;
         }
         if A::BARE {
             pickle.tuple_of_one();
         }
         Ok(pickle.into_part().into())
-    }
-
-    fn encode_within(args: A::Passed, _: usize) -> Result<Payload, Refused<A::Passed>> {
-        Ok(Self::encode(args)?)
     }
 
     fn decode(output: Payload) -> Result<R, ValueError> {
@@ -191,6 +201,18 @@ mod tests {
         assert_eq!(encoded::<((),)>(()), b"N\x85");
         assert_eq!(encoded::<(u8, Option<bool>)>((7, None)), b"(K\x07Nt");
         assert_eq!(encoded::<((u8, u8),)>((1, 2)), b"(K\x01K\x02t\x85");
+    }
+
+    #[test]
+    fn arguments_that_take_too_many_bytes_come_back() {
+        let encode = |text: &str, limit| {
+            PythonFunction::<(String, u8), ()>::encode_within((text.to_owned(), 7), limit)
+        };
+        let Err(Refused::Overrun((text, 7))) = encode(&"x".repeat(100), 99) else { panic!() };
+        assert_eq!(text.len(), 100);
+        assert!(encode(&"x".repeat(80), 99).is_ok());
+        let many = PythonFunction::<(Vec<u32>,), ()>::encode_within(vec![7; 100], 99);
+        assert!(matches!(many, Err(Refused::Overrun(many)) if many.len() == 100));
     }
 
     #[test]
