@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use bytes::Bytes;
-use outboard::Client;
 use outboard::__private::{read_from, write_to};
+use outboard::Client;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
