@@ -53,7 +53,8 @@ kinds! {
     TooLarge = "too_large",
     /// No worker of this engine knows the function.
     UnknownTask = "unknown_task",
-    /// Arguments or result could not be encoded or decoded.
+    /// Arguments or result could not be encoded or decoded: a type's own error or panic,
+    /// a field that is missing, more than 128 levels.
     Codec = "codec",
     /// A URL names no engine, or an option of it is wrong.
     InvalidUrl = "invalid_url",

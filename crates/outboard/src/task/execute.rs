@@ -97,6 +97,9 @@ mod tests {
     use crate::TaskFunction;
     use crate::task::function::run;
 
+    /// What `()` is encoded as.
+    const NOTHING: &[u8] = &[0xc0];
+
     fn execute_fn<F: TaskFunction<M>, M>(_: F, args: &[u8]) -> Result<Vec<u8>, Failure> {
         record_panics();
         execute(run::<F, M>, Input::Lent(args), 100).map(|output| output.to_vec())
@@ -104,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_panic_comes_with_message_place_and_backtrace() {
-        let failure = execute_fn(|| -> u8 { panic!("no {}", 7) }, &[]).unwrap_err();
+        let failure = execute_fn(|| -> u8 { panic!("no {}", 7) }, NOTHING).unwrap_err();
         let Failure::Panicked(panic) = failure else { panic!("{failure:?}") };
         assert_eq!(panic.message, "no 7");
         assert!(panic.location.contains("execute.rs:"), "{}", panic.location);
@@ -117,7 +120,7 @@ mod tests {
             let _ = catch_unwind(|| panic!("caught and done with"));
             std::panic::resume_unwind(Box::new("resumed"))
         };
-        let failure = execute_fn(task, &[]).unwrap_err();
+        let failure = execute_fn(task, NOTHING).unwrap_err();
         let Failure::Panicked(panic) = failure else { panic!("{failure:?}") };
         assert_eq!((panic.message.as_str(), panic.location.as_str()), ("resumed", ""));
     }
@@ -130,14 +133,14 @@ mod tests {
                 panic!("dropped");
             }
         }
-        let failure = execute_fn(|| -> u8 { std::panic::panic_any(Bomb) }, &[]).unwrap_err();
+        let failure = execute_fn(|| -> u8 { std::panic::panic_any(Bomb) }, NOTHING).unwrap_err();
         let Failure::Panicked(panic) = failure else { panic!("{failure:?}") };
         assert_eq!(panic.message, "a value that is not a string");
     }
 
     #[test]
     fn a_result_above_the_limit_is_not_sent() {
-        let failure = execute_fn(|| "x".repeat(200), &[]).unwrap_err();
+        let failure = execute_fn(|| "x".repeat(200), NOTHING).unwrap_err();
         assert_eq!(failure, Failure::TooLarge { what: Oversized::Result, bytes: 202, limit: 100 });
     }
 

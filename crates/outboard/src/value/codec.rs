@@ -36,7 +36,7 @@ pub(crate) use error::{ValueError, guarded};
 /// variants that hold something count as a level each. Everything that reads and writes
 /// values recurses, on a stack that may have 2 MiB. In a debug build, a level of the
 /// types of the tests takes up to 3 KiB.
-pub(crate) const DEPTH: usize = 128;
+pub(crate) const DEPTH: u8 = 128;
 
 /// A payload that is to be decoded.
 #[derive(Debug)]
@@ -179,7 +179,10 @@ fn encoded<T: Serialize + 'static>(value: T, limit: usize) -> Result<(Payload, b
         return Err(Refused::Overrun(value));
     }
     // Its drop is code of the user's as well.
-    let dropped = guarded(|| Ok(drop(value)));
+    let dropped = guarded(|| {
+        drop(value);
+        Ok(())
+    });
     written.and(dropped).map_err(Refused::Failed)?;
     if out.len() > FEW_BYTES {
         return Ok((out.into(), wide));

@@ -32,7 +32,7 @@ use crate::value::payload::Payload;
 /// | enum | the variant's name, or a `dict` of one item from it to what it holds |
 ///
 /// A `Vec<u8>` is a list of numbers to serde, and is sent as one; what Python
-/// returns as `bytes` can be read as one.
+/// returns as `bytes` can be read as one. Values may be nested 128 levels deep.
 ///
 /// # Errors
 ///

@@ -10,7 +10,7 @@ use crate::error::panic_message;
 
 /// Why a value could not be encoded or decoded.
 ///
-/// `Display` is the reason, then where in the value: `missing field `price` at
+/// `Display` is the reason, then where in the value: `missing field `price`, at
 /// `lines[2]``.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueError(Box<Trouble>);
@@ -65,7 +65,7 @@ impl Display for ValueError {
         let Trouble { reason, path } = &*self.0;
         f.write_str(reason)?;
         let Some(outermost) = path.last() else { return Ok(()) };
-        f.write_str(" at `")?;
+        f.write_str(", at `")?;
         for place in path.iter().rev().take(SHOWN_STEPS) {
             match place {
                 Place::Name(name) if is_plain(name) => {
@@ -91,7 +91,12 @@ impl std::error::Error for ValueError {}
 
 impl ser::Error for ValueError {
     fn custom<T: Display>(message: T) -> Self {
-        Self::new(message.to_string())
+        /// What serde says of a path, with which it leaves its user alone.
+        const NOT_TEXT: &str = "path contains invalid UTF-8 characters";
+        match message.to_string() {
+            message if message == NOT_TEXT => Self::new(message + ": send its bytes instead"),
+            message => Self::new(message),
+        }
     }
 }
 
@@ -126,9 +131,9 @@ mod tests {
         let error = ValueError::new("missing field `price`");
         assert_eq!(error.to_string(), "missing field `price`");
         let error = error.inside(Place::Index(2)).inside(Place::name("lines"));
-        assert_eq!(error.to_string(), "missing field `price` at `lines[2]`");
+        assert_eq!(error.to_string(), "missing field `price`, at `lines[2]`");
         let error = error.inside(Place::name("a key")).inside(Place::Index(1));
-        assert_eq!(error.to_string(), "missing field `price` at `[1][\"a key\"].lines[2]`");
+        assert_eq!(error.to_string(), "missing field `price`, at `[1][\"a key\"].lines[2]`");
         let mut error = error;
         assert_eq!((error.take_index(), error.take_index()), (Some(1), None));
     }
@@ -136,7 +141,7 @@ mod tests {
     #[test]
     fn a_long_way_is_shown_up_to_where_it_is_clear() {
         let deep = (0..100).fold(ValueError::new("no"), |error, _| error.inside(Place::name("a")));
-        assert_eq!(deep.to_string(), format!("no at `{}…`", ["a"; SHOWN_STEPS].join(".")));
+        assert_eq!(deep.to_string(), format!("no, at `{}…`", ["a"; SHOWN_STEPS].join(".")));
     }
 
     #[test]

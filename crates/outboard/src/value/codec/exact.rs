@@ -285,7 +285,7 @@ fn versions_of_a_type_read_each_other_by_names() {
 fn what_another_version_does_not_have_is_an_error_that_names_it() {
     let payload = encode(order()).unwrap();
     let error = error(decode::<StricterOrder>(Input::Lent(&payload)));
-    assert_eq!(error, "missing field `price` at `lines[0]`");
+    assert_eq!(error, "missing field `price`, at `lines[0]`");
 }
 
 #[test]
@@ -335,13 +335,16 @@ fn what_is_a_value_only_in_another_format_is_refused_with_its_place_and_advice()
     let holder = |held| Holder { name: "n", held };
     let error_of = error(encode(BTreeMap::from([("key", holder(vec![raw()]))])));
     let advice = "a `RawValue` is a value only within JSON: send its text, or a \
-                  `serde_json::Value` at `key.held[0]`";
+                  `serde_json::Value`, at `key.held[0]`";
     assert_eq!(error_of, advice);
     let extension = rmpv::Value::Ext(1, vec![2]);
     let error_of = error(encode((1, Some(extension))));
-    assert!(error_of.contains("extension") && error_of.ends_with(" at `[1]`"), "{error_of}");
+    assert!(error_of.contains("extension") && error_of.ends_with(", at `[1]`"), "{error_of}");
     let error_of = error(encode(Holder { name: "n", held: vec![not_text()] }));
-    assert_eq!(error_of, "path contains invalid UTF-8 characters at `held[0]`");
+    assert_eq!(
+        error_of,
+        "path contains invalid UTF-8 characters: send its bytes instead, at `held[0]`"
+    );
 }
 
 #[test]

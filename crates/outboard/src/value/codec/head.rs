@@ -60,7 +60,6 @@ impl Head {
     }
 
     /// Takes one from the beginning of bytes.
-    #[inline]
     pub(super) fn read(rest: &mut &[u8]) -> Result<Self, Malformed> {
         Ok(match take(rest).map(u8::from_be_bytes)? {
             small @ 0..=0x7f => Self::Unsigned(small.into()),

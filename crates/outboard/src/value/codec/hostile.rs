@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::{DEPTH, Input, ValueError, decode, encode};
+use super::{Input, ValueError, decode, encode};
 
 fn read<T: DeserializeOwned + 'static>(bytes: &[u8]) -> Result<T, ValueError> {
     decode(Input::Lent(bytes))
@@ -54,6 +54,9 @@ fn bytes_that_nothing_of_ours_writes_are_an_error() {
 fn on_a_small_stack(f: impl FnOnce() + Send + 'static) {
     std::thread::Builder::new().stack_size(512 << 10).spawn(f).unwrap().join().unwrap();
 }
+
+/// How many levels there may be.
+const DEPTH: usize = super::DEPTH as usize;
 
 /// A value of so many levels, without the recursion of a drop.
 fn nest<T>(levels: usize, start: T, wrap: impl Fn(T) -> T) -> T {

@@ -79,14 +79,6 @@ impl Number {
         value.serialize(Probe).ok()
     }
 
-    /// Of bytes as a sequence has them.
-    #[inline]
-    fn read(kind: Kind, bytes: &[u8]) -> Self {
-        let mut all = [0; 8];
-        all[..bytes.len()].copy_from_slice(bytes);
-        Self { kind, bytes: all }
-    }
-
     /// What it is by itself, outside of a sequence of its kind.
     pub(super) fn head(self) -> Head {
         let wide = u64::from_le_bytes(self.bytes);
@@ -104,7 +96,11 @@ impl Number {
 
 /// The numbers that bytes of a sequence are.
 pub(super) fn numbers(kind: Kind, bytes: &[u8]) -> impl Iterator<Item = Number> {
-    bytes.chunks_exact(kind.size()).map(move |bytes| Number::read(kind, bytes))
+    bytes.chunks_exact(kind.size()).map(move |bytes| {
+        let mut all = [0; 8];
+        all[..bytes.len()].copy_from_slice(bytes);
+        Number { kind, bytes: all }
+    })
 }
 
 /// Takes a number, and refuses everything else before it is looked into.
@@ -220,35 +216,49 @@ impl Serializer for Probe {
     }
 }
 
-/// The numbers of a sequence, one by one.
-pub(super) struct Numbers<'de> {
+/// The numbers of a sequence, one by one; each takes so many bytes.
+struct Numbers<'de, const SIZE: usize> {
+    kind: Kind,
+    rest: std::slice::Iter<'de, [u8; SIZE]>,
+    total: usize,
+    /// How much deeper types may go that see themselves in a number.
+    depth: u8,
+}
+
+/// Gives the numbers of a sequence to a visitor, who has to take all.
+pub(super) fn visit<'de, V: Visitor<'de>>(
     kind: Kind,
     bytes: &'de [u8],
-    taken: usize,
-    /// How much deeper types may go that see themselves in a number.
-    depth: usize,
-}
-
-impl<'de> Numbers<'de> {
-    pub(super) fn new(kind: Kind, bytes: &'de [u8], depth: usize) -> Result<Self, ValueError> {
-        match bytes.len().is_multiple_of(kind.size()) {
-            true => Ok(Self { kind, bytes, taken: 0, depth }),
-            false => Err(ValueError::new("a sequence of numbers ends within one")),
-        }
-    }
-
-    /// Gives them to a visitor, who has to take all.
-    #[inline]
-    pub(super) fn visit<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
-        let value = visitor.visit_seq(&mut self)?;
-        match self.bytes.len() / self.kind.size() {
-            0 => Ok(value),
-            left => Err(left_over(self.taken + left, self.taken)),
-        }
+    depth: u8,
+    visitor: V,
+) -> Result<V::Value, ValueError> {
+    match kind.size() {
+        1 => visit_sized::<1, V>(kind, bytes, depth, visitor),
+        2 => visit_sized::<2, V>(kind, bytes, depth, visitor),
+        4 => visit_sized::<4, V>(kind, bytes, depth, visitor),
+        _ => visit_sized::<8, V>(kind, bytes, depth, visitor),
     }
 }
 
-impl<'de> SeqAccess<'de> for &mut Numbers<'de> {
+fn visit_sized<'de, const SIZE: usize, V: Visitor<'de>>(
+    kind: Kind,
+    bytes: &'de [u8],
+    depth: u8,
+    visitor: V,
+) -> Result<V::Value, ValueError> {
+    let (numbers, []) = bytes.as_chunks::<SIZE>() else {
+        return Err(ValueError::new("a sequence of numbers ends within one"));
+    };
+    let total = numbers.len();
+    let mut numbers = Numbers { kind, rest: numbers.iter(), total, depth };
+    let value = visitor.visit_seq(&mut numbers)?;
+    match numbers.rest.len() {
+        0 => Ok(value),
+        left => Err(left_over(total, total - left)),
+    }
+}
+
+impl<'de, const SIZE: usize> SeqAccess<'de> for &mut Numbers<'de, SIZE> {
     type Error = ValueError;
 
     #[inline]
@@ -256,54 +266,59 @@ impl<'de> SeqAccess<'de> for &mut Numbers<'de> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, ValueError> {
-        let Some((bytes, rest)) = self.bytes.split_at_checked(self.kind.size()) else {
-            return Ok(None);
-        };
-        self.bytes = rest;
-        self.taken += 1;
-        match seed.deserialize(Element { kind: self.kind, bytes, depth: self.depth }) {
+        let Some(bytes) = self.rest.next() else { return Ok(None) };
+        let number = Number::new(self.kind, *bytes);
+        match seed.deserialize(Element { number, depth: self.depth }) {
             Ok(value) => Ok(Some(value)),
-            Err(error) => Err(error.inside(Place::Index(self.taken - 1))),
+            Err(error) => Err(error.inside(Place::Index(self.total - self.rest.len() - 1))),
         }
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.bytes.len() / self.kind.size())
+        Some(self.rest.len())
     }
 }
 
 /// One number of a sequence.
-struct Element<'de> {
-    kind: Kind,
-    bytes: &'de [u8],
-    depth: usize,
+struct Element {
+    number: Number,
+    depth: u8,
 }
 
-impl Element<'_> {
+impl Element {
     fn inside(self) -> Result<Self, ValueError> {
         let depth = self.depth.checked_sub(1).ok_or_else(too_deep)?;
         Ok(Self { depth, ..self })
     }
+
+    /// For a type that is not of the kind of number that was written.
+    #[cold]
+    fn convert<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.deserialize_any(visitor)
+    }
 }
 
 macro_rules! direct {
-    ($($method:ident: $type:ident, $visit:ident, $kind:ident);* $(;)?) => {
+    ($($method:ident: $type:ident, $visit:ident, $kind:ident, $otherwise:expr);* $(;)?) => {
         $(#[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-            match self.bytes.try_into() {
-                Ok(bytes) if self.kind == Kind::$kind => visitor.$visit($type::from_le_bytes(bytes)),
-                _ => self.deserialize_any(visitor),
+            match self.number {
+                Number { kind: Kind::$kind, bytes } => {
+                    let (bytes, _) = bytes.split_first_chunk().expect("there are eight");
+                    visitor.$visit($type::from_le_bytes(*bytes))
+                }
+                _ => $otherwise(self, visitor),
             }
         })*
     };
 }
 
-impl<'de> Deserializer<'de> for Element<'de> {
+impl<'de> Deserializer<'de> for Element {
     type Error = ValueError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        let wide = u64::from_le_bytes(Number::read(self.kind, self.bytes).bytes);
-        match self.kind {
+        let wide = u64::from_le_bytes(self.number.bytes);
+        match self.number.kind {
             Kind::U8 => visitor.visit_u8(wide as u8),
             Kind::U16 => visitor.visit_u16(wide as u16),
             Kind::U32 => visitor.visit_u32(wide as u32),
@@ -318,30 +333,16 @@ impl<'de> Deserializer<'de> for Element<'de> {
     }
 
     direct! {
-        deserialize_u8: u8, visit_u8, U8;
-        deserialize_u16: u16, visit_u16, U16;
-        deserialize_u32: u32, visit_u32, U32;
-        deserialize_u64: u64, visit_u64, U64;
-        deserialize_i8: i8, visit_i8, I8;
-        deserialize_i16: i16, visit_i16, I16;
-        deserialize_i32: i32, visit_i32, I32;
-        deserialize_i64: i64, visit_i64, I64;
-    }
-
-    #[inline]
-    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self.bytes.try_into() {
-            Ok(bytes) if self.kind == Kind::F32 => visitor.visit_f32(f32::from_le_bytes(bytes)),
-            _ => to_f32(Number::read(self.kind, self.bytes).head(), visitor),
-        }
-    }
-
-    #[inline]
-    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self.bytes.try_into() {
-            Ok(bytes) if self.kind == Kind::F64 => visitor.visit_f64(f64::from_le_bytes(bytes)),
-            _ => to_f64(Number::read(self.kind, self.bytes).head(), visitor),
-        }
+        deserialize_u8: u8, visit_u8, U8, Self::convert;
+        deserialize_u16: u16, visit_u16, U16, Self::convert;
+        deserialize_u32: u32, visit_u32, U32, Self::convert;
+        deserialize_u64: u64, visit_u64, U64, Self::convert;
+        deserialize_i8: i8, visit_i8, I8, Self::convert;
+        deserialize_i16: i16, visit_i16, I16, Self::convert;
+        deserialize_i32: i32, visit_i32, I32, Self::convert;
+        deserialize_i64: i64, visit_i64, I64, Self::convert;
+        deserialize_f32: f32, visit_f32, F32, |it: Self, visitor| to_f32(it.number.head(), visitor);
+        deserialize_f64: f64, visit_f64, F64, |it: Self, visitor| to_f64(it.number.head(), visitor);
     }
 
     /// The sequence may have had no `Option` in the version that wrote it.

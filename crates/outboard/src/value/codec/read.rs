@@ -13,7 +13,7 @@ use serde::de::{
 use super::DEPTH;
 use super::error::{Place, ValueError};
 use super::head::{Head, Malformed};
-use super::number::{Kind, Numbers, to_f32, to_f64};
+use super::number::{Kind, to_f32, to_f64, visit};
 use super::write::{I128, SOMES, U128, place, too_deep};
 
 /// Reads one value.
@@ -21,7 +21,7 @@ use super::write::{I128, SOMES, U128, place, too_deep};
 pub(super) struct Reader<'de> {
     rest: &'de [u8],
     /// How much deeper it may go.
-    depth: usize,
+    depth: u8,
 }
 
 impl From<Malformed> for ValueError {
@@ -57,7 +57,6 @@ impl<'de> Reader<'de> {
     }
 
     /// What the next value begins with. All that it says to follow may be there.
-    #[inline]
     fn head(&mut self) -> Result<Head, ValueError> {
         let head = Head::read(&mut self.rest)?;
         let least = match head {
@@ -67,6 +66,34 @@ impl<'de> Reader<'de> {
             _ => 0,
         };
         if least > self.rest.len() as u64 { Err(Malformed.into()) } else { Ok(head) }
+    }
+
+    /// A byte of a marker that says all, if it is one.
+    #[inline]
+    fn one_byte(&mut self, is: impl Fn(u8) -> bool) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        is(*first).then(|| self.rest = rest)?;
+        Some(*first)
+    }
+
+    /// What follows a marker, if it is that one.
+    #[inline]
+    fn after<const N: usize>(&mut self, marker: u8) -> Option<[u8; N]> {
+        let (first, rest) = self.rest.split_first()?;
+        let (taken, rest) = rest.split_first_chunk()?;
+        (*first == marker).then(|| self.rest = rest)?;
+        Some(*taken)
+    }
+
+    /// A short text.
+    #[inline]
+    fn short_text(&mut self) -> Option<&'de str> {
+        let (first, rest) = self.rest.split_first()?;
+        let length = usize::from(*first).checked_sub(0xa0).filter(|length| *length < 32)?;
+        let (text, rest) = rest.split_at_checked(length)?;
+        let text = std::str::from_utf8(text).ok()?;
+        self.rest = rest;
+        Some(text)
     }
 
     #[inline]
@@ -107,14 +134,13 @@ impl<'de> Reader<'de> {
 
     /// One level deeper; gives the depth to return to.
     #[inline]
-    fn enter(&mut self) -> Result<usize, ValueError> {
+    fn enter(&mut self) -> Result<u8, ValueError> {
         let depth = self.depth;
         self.depth = depth.checked_sub(1).ok_or_else(too_deep)?;
         Ok(depth)
     }
 
     /// What holds no others.
-    #[inline]
     fn scalar<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ValueError> {
         let head = self.head()?;
         self.scalar_of(head, visitor)
@@ -205,7 +231,7 @@ impl<'de> Reader<'de> {
             _ => None,
         };
         match kind {
-            Some(kind) => Numbers::new(kind, self.take(bytes)?, self.depth)?.visit(visitor),
+            Some(kind) => visit(kind, self.take(bytes)?, self.depth, visitor),
             None => Err(mismatch(head, &visitor)),
         }
     }
@@ -259,11 +285,26 @@ pub(super) fn left_over(there: usize, taken: usize) -> ValueError {
     ValueError::new(format!("it has {there} items, and its type took {taken}"))
 }
 
-macro_rules! scalars {
+macro_rules! integers {
     ($($method:ident)*) => {
         $(#[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-            self.scalar(visitor)
+            match self.one_byte(|byte| byte < 0x80) {
+                Some(small) => visitor.visit_u64(small.into()),
+                None => self.scalar(visitor),
+            }
+        })*
+    };
+}
+
+macro_rules! texts {
+    ($($method:ident)*) => {
+        $(#[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+            match self.short_text() {
+                Some(text) => visitor.visit_borrowed_str(text),
+                None => self.scalar(visitor),
+            }
         })*
     };
 }
@@ -280,27 +321,39 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         }
     }
 
-    scalars! {
-        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
-        deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
-        deserialize_u128 deserialize_char deserialize_str deserialize_string
-        deserialize_identifier deserialize_unit
+    integers! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
+    }
+
+    texts! { deserialize_char deserialize_str deserialize_string deserialize_identifier }
+
+    #[inline]
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        match self.one_byte(|byte| byte | 1 == 0xc3) {
+            Some(byte) => visitor.visit_bool(byte == 0xc3),
+            None => self.scalar(visitor),
+        }
     }
 
     #[inline]
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self.head()? {
-            Head::F32(value) => visitor.visit_f32(value),
-            head => to_f32(head, visitor),
+        match self.after(0xca) {
+            Some(bytes) => visitor.visit_f32(f32::from_be_bytes(bytes)),
+            None => to_f32(self.head()?, visitor),
         }
     }
 
     #[inline]
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self.head()? {
-            Head::F64(value) => visitor.visit_f64(value),
-            head => to_f64(head, visitor),
+        match self.after(0xcb) {
+            Some(bytes) => visitor.visit_f64(f64::from_be_bytes(bytes)),
+            None => to_f64(self.head()?, visitor),
         }
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.scalar(visitor)
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
@@ -437,7 +490,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 struct Items<'a, 'de> {
     reader: &'a mut Reader<'de>,
     /// The depth of an item.
-    within: usize,
+    within: u8,
     left: u32,
     taken: usize,
     /// Where the item begins that could not be read, for it has no known end.
@@ -614,7 +667,7 @@ impl<'de> VariantAccess<'de> for Held<'_, 'de> {
 struct Somes {
     left: u8,
     /// How much deeper its type may go.
-    depth: usize,
+    depth: u8,
 }
 
 impl Somes {

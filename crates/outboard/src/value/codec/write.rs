@@ -34,7 +34,7 @@ pub(super) struct Writer {
     /// `flatten`, `untagged` or has a `tag`, and says so only when it is decoded.
     pub(super) wide: bool,
     /// How much deeper it may go.
-    depth: usize,
+    depth: u8,
 }
 
 type Done = Result<(), ValueError>;
@@ -56,22 +56,27 @@ impl Writer {
     fn check(&mut self, more: usize) -> Done {
         match self.limit.checked_sub(self.out.len()) {
             Some(left) if more <= left => Ok(()),
-            _ => {
-                self.overrun = true;
-                Err(ValueError::new(format!("it takes more than {} bytes", self.limit)))
-            }
+            _ => Err(self.too_large()),
         }
+    }
+
+    #[cold]
+    fn too_large(&mut self) -> ValueError {
+        self.overrun = true;
+        ValueError::new(format!("it takes more than {} bytes", self.limit))
     }
 
     /// Makes room for what is about to be copied, once, and for a little after it.
+    #[inline]
     fn reserve(&mut self, more: usize) -> Done {
         self.check(more)?;
-        if more >= LARGE && self.out.capacity() - self.out.len() < more {
-            super::grow(&mut self.out, more.saturating_add(LARGE))?;
+        match more >= LARGE && self.out.capacity() - self.out.len() < more {
+            true => super::grow(&mut self.out, more.saturating_add(LARGE)),
+            false => Ok(()),
         }
-        Ok(())
     }
 
+    #[inline]
     fn copy(&mut self, head: Head, bytes: &[u8]) -> Done {
         head.write(&mut self.out);
         self.reserve(bytes.len())?;
@@ -81,7 +86,7 @@ impl Writer {
 
     /// One level deeper; gives the depth to return to.
     #[inline]
-    fn enter(&mut self) -> Result<usize, ValueError> {
+    fn enter(&mut self) -> Result<u8, ValueError> {
         let depth = self.depth;
         self.depth = depth.checked_sub(1).ok_or_else(too_deep)?;
         Ok(depth)
@@ -98,14 +103,14 @@ impl Writer {
 
     /// Takes back what was written of a part that failed, for its type may go on.
     #[cold]
-    fn undo(&mut self, start: usize, depth: usize, error: ValueError, at: Place) -> Done {
+    fn undo(&mut self, start: usize, depth: u8, error: ValueError, at: Place) -> Done {
         self.out.truncate(start);
         self.depth = depth;
         Err(error.inside(at))
     }
 
     /// Opens the map of one item around what a variant holds.
-    fn variant(&mut self, name: &'static str) -> Result<usize, ValueError> {
+    fn variant(&mut self, name: &'static str) -> Result<u8, ValueError> {
         let depth = self.enter()?;
         refuse(name)?;
         self.put(Head::Map(1))?;
@@ -113,15 +118,17 @@ impl Writer {
         Ok(depth)
     }
 
+    #[inline]
     fn items(&mut self, shape: Shape, said: usize) -> Result<Items<'_>, ValueError> {
         let outside = self.enter()?;
         self.items_in(outside, shape, said)
     }
 
     /// The same, where one level was entered before.
+    #[inline]
     fn items_in(
         &mut self,
-        outside: usize,
+        outside: u8,
         shape: Shape,
         said: usize,
     ) -> Result<Items<'_>, ValueError> {
@@ -132,7 +139,7 @@ impl Writer {
             depth,
             shape,
             start,
-            inside: start,
+            head: 0,
             said,
             count: 0,
             key: None,
@@ -167,6 +174,7 @@ fn refuse(name: &'static str) -> Done {
     Err(ValueError::new(why))
 }
 
+#[inline]
 fn length(length: usize) -> Result<u32, ValueError> {
     let fits = u32::try_from(length);
     fits.map_err(|_| {
@@ -234,15 +242,18 @@ impl<'a> Serializer for &'a mut Writer {
         self.copy(Head::Text(length(value.len())?), value.as_bytes())
     }
 
+    #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Done {
         self.copy(Head::Binary(length(value.len())?), value)
     }
 
+    #[inline]
     fn serialize_none(self) -> Done {
         self.put(Head::Nil)
     }
 
     /// As what it holds. Where that is nothing too, how many `Some` are around it.
+    #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Done {
         let (start, depth) = (self.out.len(), self.enter()?);
         value.serialize(&mut *self)?;
@@ -256,18 +267,22 @@ impl<'a> Serializer for &'a mut Writer {
         self.copy(Head::Extension(SOMES, 1), &[somes])
     }
 
+    #[inline]
     fn serialize_unit(self) -> Done {
         self.put(Head::Nil)
     }
 
+    #[inline]
     fn serialize_unit_struct(self, _: &'static str) -> Done {
         self.put(Head::Nil)
     }
 
+    #[inline]
     fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Done {
         self.serialize_str(variant)
     }
 
+    #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         name: &'static str,
@@ -280,6 +295,7 @@ impl<'a> Serializer for &'a mut Writer {
         Ok(())
     }
 
+    #[inline]
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
         _: &'static str,
@@ -293,14 +309,17 @@ impl<'a> Serializer for &'a mut Writer {
         Ok(())
     }
 
+    #[inline]
     fn serialize_seq(self, length: Option<usize>) -> Result<Items<'a>, ValueError> {
         self.items(Shape::Undecided, length.unwrap_or(0))
     }
 
+    #[inline]
     fn serialize_tuple(self, length: usize) -> Result<Items<'a>, ValueError> {
         self.items(Shape::Array, length)
     }
 
+    #[inline]
     fn serialize_tuple_struct(
         self,
         _: &'static str,
@@ -309,6 +328,7 @@ impl<'a> Serializer for &'a mut Writer {
         self.items(Shape::Array, length)
     }
 
+    #[inline]
     fn serialize_tuple_variant(
         self,
         _: &'static str,
@@ -320,15 +340,18 @@ impl<'a> Serializer for &'a mut Writer {
         self.items_in(outside, Shape::Array, length)
     }
 
+    #[inline]
     fn serialize_map(self, length: Option<usize>) -> Result<Items<'a>, ValueError> {
         self.items(Shape::Map, length.unwrap_or(0))
     }
 
+    #[inline]
     fn serialize_struct(self, name: &'static str, length: usize) -> Result<Items<'a>, ValueError> {
         refuse(name)?;
         self.items(Shape::Map, length)
     }
 
+    #[inline]
     fn serialize_struct_variant(
         self,
         _: &'static str,
@@ -415,13 +438,13 @@ impl Shape {
 pub(super) struct Items<'a> {
     writer: &'a mut Writer,
     /// The depth to return to.
-    outside: usize,
+    outside: u8,
     /// That of the items.
-    depth: usize,
+    depth: u8,
     shape: Shape,
-    /// Where its head is, and where that ends.
+    /// Where its head is, and how long that is.
     start: usize,
-    inside: usize,
+    head: u8,
     /// How many items its type said to have. It may be wrong, or not know.
     said: usize,
     count: usize,
@@ -430,32 +453,24 @@ pub(super) struct Items<'a> {
 }
 
 impl Items<'_> {
+    /// Where its head ends.
+    fn inside(&self) -> usize {
+        self.start + usize::from(self.head)
+    }
+
+    #[inline]
     fn begin(&mut self) -> Done {
         let head = self.shape.head(self.said)?;
         self.writer.put(head)?;
-        self.inside = self.writer.out.len();
+        self.head = (self.writer.out.len() - self.start) as u8;
         Ok(())
     }
 
     /// Writes an item of a sequence.
+    #[inline]
     fn item<T: Serialize + ?Sized>(&mut self, item: &T) -> Done {
-        match self.shape {
-            Shape::Undecided => match Number::of(item) {
-                Some(number) => {
-                    self.shape = Shape::Numbers(number.kind);
-                    self.begin()?;
-                    return self.number(number);
-                }
-                None => {
-                    self.shape = Shape::Array;
-                    self.begin()?;
-                }
-            },
-            Shape::Numbers(kind) => match Number::of(item) {
-                Some(number) if number.kind == kind => return self.number(number),
-                _ => self.give_up(kind)?,
-            },
-            Shape::Array | Shape::Map => {}
+        if self.shape != Shape::Array && self.took(Number::of(item))? {
+            return Ok(());
         }
         let start = self.writer.out.len();
         if let Err(error) = item.serialize(&mut *self.writer) {
@@ -463,6 +478,24 @@ impl Items<'_> {
         }
         self.count += 1;
         Ok(())
+    }
+
+    /// Takes an item of a sequence that may be one of numbers, if it is one like those
+    /// before. If not, the sequence is an array from now on.
+    fn took(&mut self, number: Option<Number>) -> Result<bool, ValueError> {
+        match (self.shape, number) {
+            (Shape::Undecided, Some(number)) => {
+                self.shape = Shape::Numbers(number.kind);
+                self.begin()?;
+            }
+            (Shape::Numbers(kind), Some(number)) if number.kind == kind => {}
+            (Shape::Numbers(kind), _) => return self.give_up(kind).map(|()| false),
+            _ => {
+                self.shape = Shape::Array;
+                return self.begin().map(|()| false);
+            }
+        }
+        self.number(number.expect("it is one like those before")).map(|()| true)
     }
 
     fn number(&mut self, number: Number) -> Done {
@@ -512,13 +545,14 @@ impl Items<'_> {
     /// Not all are numbers of one kind: writes those that were as an array.
     #[cold]
     fn give_up(&mut self, kind: Kind) -> Done {
-        let bytes = self.writer.out.split_off(self.inside);
+        let bytes = self.writer.out.split_off(self.inside());
         self.writer.out.truncate(self.start);
         self.shape = Shape::Array;
         self.begin()?;
         numbers(kind, &bytes).try_for_each(|number| self.writer.put(number.head()))
     }
 
+    #[inline]
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Done {
         let start = self.writer.out.len();
         self.writer.serialize_str(name)?;
@@ -529,17 +563,20 @@ impl Items<'_> {
         Ok(())
     }
 
-    fn close(mut self) -> Done {
-        if self.shape == Shape::Undecided {
-            self.said = 0;
-            self.begin()?;
-        }
-        if self.count != self.said {
-            let head = self.shape.head(self.count)?;
-            self.writer.rehead(self.start, self.inside, head)?;
-        }
+    #[inline]
+    fn close(self) -> Done {
         self.writer.depth = self.outside;
-        Ok(())
+        match self.count == self.said && self.shape != Shape::Undecided {
+            true => Ok(()),
+            false => self.correct(),
+        }
+    }
+
+    /// Writes the head that the items have, instead of what their type said.
+    #[cold]
+    fn correct(self) -> Done {
+        let head = self.shape.head(self.count)?;
+        self.writer.rehead(self.start, self.inside(), head)
     }
 }
 
@@ -554,6 +591,7 @@ macro_rules! items {
                 self.item(item)
             }
 
+            #[inline]
             fn end(self) -> Done {
                 self.close()
             }
@@ -583,6 +621,7 @@ macro_rules! fields {
                 self.field(name, value)
             }
 
+            #[inline]
             fn end(self) -> Done {
                 self.close()
             }
@@ -596,6 +635,7 @@ impl ser::SerializeMap for Items<'_> {
     type Ok = ();
     type Error = ValueError;
 
+    #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Done {
         let start = self.writer.out.len();
         if let Err(error) = key.serialize(&mut *self.writer) {
@@ -607,6 +647,7 @@ impl ser::SerializeMap for Items<'_> {
         }
     }
 
+    #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Done {
         let key = self.key.take().ok_or_else(|| ValueError::new("a value of a map has no key"))?;
         if let Err(error) = value.serialize(&mut *self.writer) {
@@ -617,6 +658,7 @@ impl ser::SerializeMap for Items<'_> {
         Ok(())
     }
 
+    #[inline]
     fn end(self) -> Done {
         match self.key {
             None => self.close(),

@@ -66,6 +66,7 @@ struct Upload {
 }
 
 #[outboard::task]
+#[expect(clippy::boxed_local, reason = "it has no size")]
 fn raw(value: Box<RawValue>) -> usize {
     value.get().len()
 }
@@ -85,7 +86,7 @@ async fn what_cannot_travel_is_refused_before_its_task_is_sent(engine: Engine) {
                   within JSON: send its text, or a `serde_json::Value`";
     assert_eq!(said, advice);
     let place = "could not encode argument `upload` (Upload): path contains invalid UTF-8 \
-                 characters at `files[0][1]`";
+                 characters: send its bytes instead, at `files[0][1]`";
     assert_eq!(self::said(file.await), place);
     assert_eq!(client.submit(same_byte, 1).await.unwrap(), 1);
 }
@@ -114,8 +115,8 @@ async fn a_result_that_cannot_travel_is_an_error_of_its_task(engine: Engine) {
     let client = engine.client("workers=1").await;
     let path = client
         .submit(named!("zoo.path", || -> Upload { Upload { files: vec![(1, not_text())] } }), ());
-    let place = "could not encode the result (Upload): path contains invalid UTF-8 characters at \
-                 `files[0][1]`";
+    let place = "could not encode the result (Upload): path contains invalid UTF-8 characters: \
+                 send its bytes instead, at `files[0][1]`";
     assert_eq!(said(path.await), place);
     let flat = client
         .submit(named!("zoo.flat", || -> FlatWide { FlatWide { inner: Wide { wide: 1 } } }), ());
@@ -157,7 +158,7 @@ async fn deep_values_are_an_error_of_their_task(engine: Engine) {
     let deep = client.submit(depth, Node::chain(60_000));
     assert!(deep.is_finished(), "it was never sent");
     let (argument, result) = (said(deep.await), said(client.submit(nested, 60_000).await));
-    let reason = "it is nested more than 128 levels deep at `children[0].";
+    let reason = "it is nested more than 128 levels deep, at `children[0].";
     assert!(
         argument.starts_with(&format!("could not encode argument `tree` (Node): {reason}")),
         "{argument}"
@@ -207,7 +208,7 @@ async fn a_panic_of_a_type_is_an_error_of_its_task(engine: Engine) {
 }
 
 /// As if its reader were of another version.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Line {
     name: String,
     #[serde(skip_serializing)]
@@ -225,14 +226,14 @@ async fn an_error_says_which_argument_and_where_in_it(engine: Engine) {
     let two = named!("zoo.two", |count: u8, order: Order| -> usize {
         usize::from(count) + order.lines.len()
     });
-    let says = "could not decode argument `order` (Order): missing field `price` at `lines[0]`";
+    let says = "could not decode argument `order` (Order): missing field `price`, at `lines[0]`";
     assert_eq!(said(client.submit(two, (1, order())).await), says);
-    let one = named!("zoo.one", |order: Order| -> usize { order.lines.len() });
+    let one = named!("zoo.one", |order: Order| -> u16 { order.lines[0].price });
     assert_eq!(said(client.submit(one, order()).await), says);
     let result = named!("zoo.result", || -> Line { Line::default() });
     let says = "could not decode the result (Line): missing field `price`";
     assert_eq!(said(client.submit(result, ()).await), says);
     let error = client.submit(one, order()).await.unwrap_err();
     let source = std::error::Error::source(&error).map(ToString::to_string);
-    assert_eq!(source.as_deref(), Some("missing field `price` at `lines[0]`"));
+    assert_eq!(source.as_deref(), Some("missing field `price`, at `lines[0]`"));
 }
