@@ -104,6 +104,7 @@ mod ids;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod local;
 mod observe;
+mod offload;
 mod sched;
 mod task;
 pub mod trace;

@@ -18,6 +18,7 @@ use crate::front::admin::Admin;
 use crate::front::builder::LocalBuilder;
 use crate::front::future::TaskFuture;
 use crate::front::map::Map;
+use crate::offload::{self, Panicked};
 use crate::sched::ledger::Options;
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
@@ -298,17 +299,10 @@ impl Client {
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
         let home = self.owner.open_home()?.clone();
-        let keep = move || home.keep(value);
         // Encoding and copying much would keep an event loop from its other work.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => match runtime.spawn_blocking(keep).await {
-                Ok(kept) => kept,
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => Err(Error::closed("its runtime ended")),
-                },
-            },
-            Err(_) => keep(),
+        match offload::run(move || home.keep(value)).await {
+            Ok(kept) => kept,
+            Err(Panicked(panic)) => std::panic::resume_unwind(panic),
         }
     }
 

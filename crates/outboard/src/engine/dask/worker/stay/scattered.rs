@@ -14,6 +14,7 @@ use super::super::store::Held;
 use super::Stay;
 use super::messages::{copied, saves_memory};
 use crate::engine::dask::shelf;
+use crate::offload;
 use crate::value::scatter::Entry;
 
 /// How long the scheduler may not know of a value that a client has brought: the
@@ -67,8 +68,8 @@ impl Stay {
         let bytes = value.into_bytes()?.into();
         let client = self.client.clone();
         // Much is copied: meanwhile others are answered.
-        let lent = tokio::task::spawn_blocking(move || client.lend(id, bytes)).await;
-        lent.map_err(io::Error::other)?.map_err(io::Error::other)
+        let lent = offload::run(move || client.lend(id, bytes)).await;
+        lent.map_err(|_| io::Error::other("placing it panicked"))?.map_err(io::Error::other)
     }
 
     /// Holds a value for the cluster, if there is room.
