@@ -134,7 +134,7 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         example: "64MiB",
         kind: Kind::Bytes(ANY_SIZE, |settings, bytes| settings.limits.queue.bytes = bytes as usize),
         engines: EVERY_ENGINE,
-        says: "How many bytes of encoded arguments may be held; by default 256MiB.",
+        says: "How many bytes of encoded arguments, keys and names of tenants may be held; by default 256MiB.",
     },
     EngineOption {
         name: "max_payload",

@@ -59,7 +59,8 @@ impl LocalBuilder {
         self.with("queue_tasks", Value::Number(tasks as u64))
     }
 
-    /// How many bytes of encoded arguments may be held; by default 256 MiB.
+    /// How many bytes of encoded arguments, keys and names of tenants may be held; by
+    /// default 256 MiB.
     pub fn queue_bytes(self, bytes: usize) -> Self {
         self.with("queue_bytes", Value::Number(bytes as u64))
     }

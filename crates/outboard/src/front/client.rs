@@ -129,7 +129,7 @@ impl Client {
     /// | `workers=4` | a whole number, at least 1 | How many workers, or threads of `inline`; by default one for each core. | `inline`, `local` |
     /// | `spares=2` | a whole number | How many more workers stand by; by default 1. | `local` |
     /// | `queue_tasks=1000` | a whole number | How many tasks may wait; by default 16384. | `inline`, `local`, `dask` |
-    /// | `queue_bytes=64MiB` | a size | How many bytes of encoded arguments may be held; by default 256MiB. | `inline`, `local`, `dask` |
+    /// | `queue_bytes=64MiB` | a size | How many bytes of encoded arguments, keys and names of tenants may be held; by default 256MiB. | `inline`, `local`, `dask` |
     /// | `max_payload=16MiB` | a size, at most 2GiB | The most bytes of one task's arguments, and of its result; by default 128MiB. | `inline`, `local`, `dask` |
     /// | `max_wait=1s` | a duration; or `max_wait_ms` | The longest that a task may be expected to wait; by default unbounded. | `inline`, `local`, `dask` |
     /// | `lifo_above=100` | a whole number | How many tasks of a tenant must wait before the newest goes first; by default never. | `inline`, `local`, `dask` |
@@ -327,6 +327,9 @@ impl Client {
     /// Tenants share the workers' time fairly, however many or long the tasks of one are;
     /// [priority](Self::priority) goes before. All submits without a tenant are one
     /// tenant. Equal calls of two tenants are never coalesced.
+    ///
+    /// The name counts among the bytes that the queue may hold. With one of more than 4 KiB
+    /// each submit is `TooLarge`.
     #[must_use = "options are set on the client that this returns"]
     pub fn tenant(&self, tenant: impl fmt::Display) -> Self {
         self.with(|options| options.tenant = Some(tenant.to_string().into()))
@@ -382,6 +385,9 @@ impl Client {
     ///
     /// That holds while the first of them is in flight, within one tenant, and whatever
     /// the arguments are.
+    ///
+    /// The key counts among the bytes that the queue may hold. With one of more than 4 KiB
+    /// each submit is `TooLarge`: use a digest of it.
     #[must_use = "options are set on the client that this returns"]
     pub fn key(&self, key: impl fmt::Display) -> Self {
         self.with(|options| options.key = Some(key.to_string().into()))

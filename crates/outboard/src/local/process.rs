@@ -58,10 +58,29 @@ pub(super) fn watch<T: Owning>(owner: Arc<T>, interest: Interest) -> io::Result<
 
 /// Whether a thread of a process waits for something; `false` if it is not there.
 pub(super) fn is_asleep(pid: u32, thread: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat"));
-    let stat = stat.unwrap_or_default();
-    // The thread's name before it is in brackets, and may hold anything.
-    stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('S'))
+    let fields = stat(&format!("/proc/{pid}/task/{thread}/stat"));
+    fields.is_some_and(|fields| fields.starts_with('S'))
+}
+
+/// What the first thread of a process does, as a letter (proc_pid_stat(5)).
+pub(super) fn state(pid: u32) -> Option<char> {
+    stat(&format!("/proc/{pid}/stat"))?.chars().next()
+}
+
+/// Whether a process is on its way out, by whatever; `None` if that is not known.
+pub(super) fn is_exiting(pid: u32) -> Option<bool> {
+    /// `PF_EXITING` of the kernel's flags, which are the 7th field from the state on.
+    const EXITING: u64 = 0x4;
+    let fields = stat(&format!("/proc/{pid}/stat"))?;
+    let flags = fields.split_ascii_whitespace().nth(6)?.parse::<u64>().ok()?;
+    Some(flags & EXITING != 0)
+}
+
+/// The fields of a `stat` file from the state on.
+fn stat(file: &str) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    // The name before it is in brackets, and may hold anything.
+    text.rsplit_once(')').map(|(_, fields)| fields.trim_start().to_owned())
 }
 
 /// Has the whole process group of this worker killed when its parent ends.

@@ -2,13 +2,16 @@
 //! both ends have to agree on before they talk.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::linux::fs::MetadataExt;
 use std::sync::OnceLock;
 
 use rustix::net::SocketType;
 
+use code::Code;
+
 use super::wire::VERSION;
 use crate::task::registry::registry;
+
+mod code;
 
 /// Set for worker processes: the number of the process that started it.
 pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER_OF";
@@ -49,8 +52,6 @@ fn make_digest() -> u64 {
     let mut hasher = DefaultHasher::new();
     VERSION.hash(&mut hasher);
     registry().map_or(0, |registry| registry.digest()).hash(&mut hasher);
-    if let Ok(file) = std::fs::metadata("/proc/self/exe") {
-        (file.st_dev(), file.st_ino(), file.st_size(), file.st_mtime()).hash(&mut hasher);
-    }
+    Code::running().hash(&mut hasher);
     hasher.finish()
 }

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::error::{Bound, Error, Repr, Stage};
+use crate::error::{Bound, Error, Oversized, Repr, Stage};
 use crate::ids::{SlotId, Tagged, TaskId, TenantId, WaiterId};
 use crate::observe::event::{EventKind, RunUsage};
 use crate::observe::figures::{Book, Sums};
@@ -92,6 +92,9 @@ pub(crate) struct Bounds {
     pub(crate) tasks: usize,
     pub(crate) bytes: usize,
 }
+
+/// The longest key of a task, and the longest name of a tenant, in bytes.
+pub(crate) const NAME_BYTES: usize = 4 << 10;
 
 /// The most submits, of all tasks together, that wait for the task of another.
 const MAX_SHARERS: usize = 1 << 16;
@@ -166,6 +169,8 @@ pub(crate) struct Task {
     position: Position,
     /// Whether its first waiter has a timeout.
     hurried: bool,
+    /// Of the name of its tenant: no more than [`NAME_BYTES`].
+    tenant_bytes: u16,
     /// How long its function ran of late, where that is steady.
     steady_ns: Option<NonZeroU64>,
     /// The span of its first submit.
@@ -209,6 +214,27 @@ struct Waiter<W> {
 struct Timeout {
     length: Duration,
     deadline: Instant,
+}
+
+impl Options {
+    /// The name that is too long, if one is.
+    pub(crate) fn oversized(&self) -> Option<Repr> {
+        let key = self.key.as_ref().map_or(0, |key| key.len());
+        let names = [(Oversized::Key, key), (Oversized::Tenant, self.tenant_bytes())];
+        let (what, bytes) = names.into_iter().find(|(_, bytes)| *bytes > NAME_BYTES)?;
+        Some(Repr::TooLarge { what, bytes: bytes as u64, limit: NAME_BYTES as u64 })
+    }
+
+    fn tenant_bytes(&self) -> usize {
+        self.tenant.as_ref().map_or(0, |name| name.len())
+    }
+}
+
+impl Request<'_> {
+    /// What it takes of the queue's bound in bytes: arguments, key, name of the tenant.
+    pub(crate) fn held_bytes(&self, key: Option<&Key>) -> usize {
+        self.args.len() + key.map_or(0, Key::held_bytes) + self.options.tenant_bytes()
+    }
 }
 
 impl<W> Ledger<W> {
@@ -264,7 +290,7 @@ impl<W> Ledger<W> {
         if let Some(record) = &mut self.record {
             record.push_often(|| story::taken(id, &request, self.queued));
         }
-        self.bytes += request.args.len();
+        self.bytes += request.held_bytes(key.as_deref());
         self.queued += 1;
         self.counts.submitted += 1;
         self.book.note(request.function, place.tenant, |figures| figures.submitted += 1);
@@ -282,6 +308,7 @@ impl<W> Ledger<W> {
             position: Position::Queued(place),
             hurried: request.options.timeout.is_some(),
             steady_ns: request.steady_ns,
+            tenant_bytes: request.options.tenant_bytes() as u16,
             origin: request.origin,
             waiters: Waiters::One(waiter),
             seldom: Seldom::of(key, request.options.grace),
@@ -615,7 +642,7 @@ impl<W> Ledger<W> {
             let all_ns = record.ns_since(task.submitted.at());
             record.push_often(|| story::ended(id, &task, &result, used, all_ns));
         }
-        self.bytes -= task.args.len();
+        self.bytes -= task.held_bytes();
         if let Some(key) = task.key() {
             self.keys.remove(key);
         }
@@ -673,6 +700,12 @@ impl Task {
             hurried: self.hurried,
             steady_ns: self.steady_ns,
         }
+    }
+
+    /// What it takes of the queue's bound in bytes.
+    fn held_bytes(&self) -> usize {
+        let key = self.key().map_or(0, Key::held_bytes);
+        self.args.len() + key + usize::from(self.tenant_bytes)
     }
 
     /// What it shares with other submits of the same.

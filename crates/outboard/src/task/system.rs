@@ -1,5 +1,8 @@
-//! What the system says of time and memory.
+//! What the system says of time and memory, and what it refuses.
 
+use std::io;
+
+use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 /// What a worker has of memory.
@@ -8,6 +11,24 @@ pub(crate) struct Memory {
     pub(crate) resident_bytes: u64,
     /// Of that, what is neither of a file nor shared.
     pub(crate) own_bytes: u64,
+}
+
+/// An error that names the call which the system refused, and what to do about it.
+pub(crate) fn refused(call: &str, error: impl Into<io::Error>) -> io::Error {
+    let error: io::Error = error.into();
+    let advice = match Errno::from_io_error(&error) {
+        Some(Errno::PERM | Errno::NOSYS | Errno::ACCESS) => {
+            "; a seccomp profile, the container or an old kernel refuses it: allow it there"
+        }
+        Some(Errno::MFILE) => "; raise the limit of open files (`ulimit -n`, `LimitNOFILE=`)",
+        Some(Errno::NFILE) => "; the machine has too many files open (`fs.file-max`)",
+        Some(Errno::AGAIN) => {
+            "; raise the limit of processes (`ulimit -u`, `TasksMax=`, `pids.max`)"
+        }
+        Some(Errno::NOENT) => "; it has to be mounted or made there",
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("{call}: {error}{advice}"))
 }
 
 /// A clock, in nanoseconds.

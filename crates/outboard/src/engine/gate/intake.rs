@@ -27,6 +27,9 @@ impl Gate {
         if options.timeout.is_some() {
             self.clock.ready()?;
         }
+        if let Some(repr) = options.oversized() {
+            return Err(Error::new(repr));
+        }
         if args.len() > self.limits.payload {
             let (bytes, limit) = (args.len() as u64, self.limits.payload as u64);
             return Err(Error::new(Repr::TooLarge { what: Oversized::Arguments, bytes, limit }));
@@ -130,7 +133,7 @@ impl Core {
         // Whoever waited for room, or finds an idle worker, needs no place in the queue.
         if !options.found_room && !self.placement.may_start(tenant, now) {
             let claim = self.admission.claim(now, options.tenant.as_ref());
-            let full = self.ledger.full(args.len(), claim.part);
+            let full = self.ledger.full(request.held_bytes(key.as_deref()), claim.part);
             let who = (tenant, options.priority);
             let full = full.or_else(|| self.placement.full(who, claim.part, now));
             self.admission.settle(&claim, full.is_none());

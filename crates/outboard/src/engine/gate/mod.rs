@@ -337,18 +337,19 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// `Unavailable` if its workers are not for this client to start; `Closed` if it
-    /// has none any more.
+    /// `Unavailable` if its workers are not for this client to start, or there cannot be so
+    /// many; `Closed` if it has none any more.
     pub(crate) fn scale(&self, workers: usize) -> Result<(), Error> {
         self.report(|reports| {
             if let Phase::Ending(error) | Phase::Ended(error) = &reports.core.phase {
                 return Err(error.clone());
             }
-            if reports.core.engine.pool().is_none() {
+            let Some(pool) = reports.core.engine.pool() else {
                 return Err(Error::unavailable(
                     "a cluster has the workers that it has: add or remove them there",
                 ));
-            }
+            };
+            pool.fit(workers)?;
             reports.scale(workers);
             Ok(())
         })
@@ -472,6 +473,13 @@ impl Reports<'_> {
         self.core.placement.freed(slot, task, self.now);
         self.core.turned(slot);
         self.core.freed(slot);
+    }
+
+    /// The worker of a slot is dead, or about to be; `lost` comes when all that it wrote is
+    /// read. Until then another one may have a slot in its place.
+    pub(crate) fn closing(&mut self, slot: SlotId) {
+        self.core.placement.slot_closing(slot);
+        self.core.strength.closing(slot);
     }
 
     /// A slot died. `running` is what it had started and not ended; `suspect`,

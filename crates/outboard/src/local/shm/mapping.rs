@@ -15,15 +15,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-use rustix::fs::{
-    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
-    memfd_create,
-};
+use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat};
 use rustix::mm::{
     Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mremap_fixed, munmap,
 };
 
 use super::handover::Handover;
+use super::memfd;
 use crate::value::room::room_for;
 
 /// Pages of this process that a file backs; unmapped when dropped.
@@ -81,7 +79,7 @@ impl Shared {
     /// Makes the file, and the descriptor to hand to the worker. Its size is
     /// sealed: a worker cannot shrink it under the server's mapping.
     pub(crate) fn create(name: &CStr, bytes: usize) -> io::Result<(Self, OwnedFd)> {
-        let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let fd = memfd::create(name, bytes)?;
         rustix::fs::ftruncate(&fd, bytes as u64)?;
         fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok((Self::map(&fd, bytes)?, fd))
@@ -253,6 +251,8 @@ impl AsRef<[u8]> for Sealed {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{MemfdFlags, memfd_create};
+
     use super::*;
 
     #[test]

@@ -19,14 +19,13 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use rustix::fs::{
-    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create,
-};
+use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 pub(crate) use word::{TaskWord, Word};
 
 use crate::local::shm::answers::bell::Bell;
+use crate::local::shm::memfd;
 use crate::task::system::Memory;
 
 const BYTES: usize = 4096;
@@ -62,8 +61,7 @@ impl Page {
     /// Makes a page, and the descriptor to hand to the worker. The size is
     /// sealed: a worker cannot shrink the file under the server's mapping.
     pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let fd = memfd_create(c"outboard-page", flags)?;
+        let fd = memfd::create(c"outboard-page", BYTES)?;
         ftruncate(&fd, BYTES as u64)?;
         fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok((Self::map(&fd)?, fd))
@@ -182,6 +180,8 @@ impl Drop for Page {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{MemfdFlags, memfd_create};
+
     use super::*;
 
     /// A server's and a worker's view of the same page.

@@ -44,7 +44,7 @@ impl<W> Ledger<W> {
         }
         assert_eq!(waiters, self.waiters.len(), "every waiter is listed once");
         assert_eq!(self.keys.len(), self.tasks.iter().filter(|(_, t)| t.key().is_some()).count());
-        assert_eq!(self.bytes, self.tasks.iter().map(|(_, t)| t.args.len()).sum::<usize>());
+        assert_eq!(self.bytes, self.tasks.iter().map(|(_, t)| t.held_bytes()).sum::<usize>());
         let queued = |task: &Task| matches!(task.position, Position::Queued(_));
         assert_eq!(self.queued, self.tasks.iter().filter(|(_, task)| queued(task)).count());
         for (deadline, id) in &self.deadlines {
@@ -122,7 +122,8 @@ impl Fixture {
             let (waiter, _) = self.ledger.join(self.now, task, options, handle);
             return Ok((waiter, task, false));
         }
-        if let Some(bound) = self.ledger.full(request.args.len(), Part::WHOLE) {
+        let bytes = request.held_bytes(Key::of(&request).as_ref());
+        if let Some(bound) = self.ledger.full(bytes, Part::WHOLE) {
             return Err(bound);
         }
         let place = self.placement.place(options.priority, tenant);

@@ -1,6 +1,7 @@
-//! A handler that blocks a thread of the runtime holds up no answers of workers:
-//! the runtime's other threads take them.
+//! What blocks threads of the runtime holds up no answers of workers: the runtime's
+//! other threads take them, and Outboard's own copy what is large.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use outboard::{Status, as_completed};
@@ -8,7 +9,7 @@ use outboard::{Status, as_completed};
 use super::client;
 use crate::support::scratch::Scratch;
 use crate::support::tasks::hold;
-use crate::support::{DEADLINE, run};
+use crate::support::{DEADLINE, run, run_on};
 
 /// Blocks this thread until a condition holds.
 fn block_until(what: &str, condition: impl Fn() -> bool) {
@@ -40,6 +41,29 @@ fn answers_are_taken_while_a_handler_blocks_its_thread() {
             });
             handler.await.unwrap();
         }
+        client.shutdown().await;
+    });
+}
+
+#[test]
+fn large_payloads_need_no_blocking_thread_of_the_runtime() {
+    const BYTES: usize = 8 << 20;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).max_blocking_threads(1).enable_all().build().unwrap();
+    let (release, released) = mpsc::channel::<()>();
+    let busy = runtime.spawn_blocking(move || drop(released.recv()));
+    run_on(&runtime, async {
+        let client = client(1).await;
+        let made = client.submit(|bytes: usize| vec![7_u8; bytes], BYTES).await.unwrap();
+        assert!(made == vec![7; BYTES]);
+        let length = client.submit(|bytes: Vec<u8>| bytes.len(), made).await.unwrap();
+        assert_eq!(length, BYTES);
+        let kept = client.scatter(vec![7_u8; BYTES]).await.unwrap();
+        let count = |kept: outboard::Scattered<Vec<u8>>| kept.len();
+        assert_eq!(client.submit(count, kept).await.unwrap(), BYTES);
+        assert!(!busy.is_finished(), "the only blocking thread is in use");
+        drop(release);
+        busy.await.unwrap();
         client.shutdown().await;
     });
 }

@@ -145,7 +145,7 @@ fn a_worker_stopped_for_a_second_is_lost() {
         })
         .await;
         assert_eq!(lost.cause, Some(Cause::Stopped));
-        assert!(error.to_string().contains("was stopped by a signal for a second"), "{error}");
+        assert!(error.to_string().contains("a signal stopped it for 1 s"), "{error}");
     });
 }
 

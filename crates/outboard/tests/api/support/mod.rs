@@ -25,7 +25,12 @@ const HUNG: Duration = Duration::from_secs(180);
 
 /// Runs an async test; what never ends fails it.
 pub(crate) fn run(test: impl Future<Output = ()>) {
-    let (runtime, start) = (runtime(), Instant::now());
+    run_on(&runtime(), test);
+}
+
+/// As `run`, on a runtime of the test's own.
+pub(crate) fn run_on(runtime: &tokio::runtime::Runtime, test: impl Future<Output = ()>) {
+    let start = Instant::now();
     runtime.block_on(async {
         tokio::time::timeout(HUNG, test).await.expect("the test does not hang");
     });

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join3, select};
+use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid,
@@ -143,12 +144,33 @@ impl Link {
     ///
     /// It is reaped under the same mutex ([`reap`](Self::reap)), so the number cannot be
     /// another process's yet.
+    ///
+    /// A server that gave up privileges after the worker's start may not signal it. The end
+    /// of the socket then has the worker kill its own group, as it does when the server is
+    /// gone.
     pub(super) fn end(&self, reason: Reason) {
         let mut locked = self.locked();
         if locked.life.kill(reason) {
             self.kill_group();
-            let _ = pidfd_send_signal(&*self.pidfd, Signal::KILL);
+            if pidfd_send_signal(&*self.pidfd, Signal::KILL) == Err(Errno::PERM) {
+                self.shutdown();
+            }
         }
+    }
+
+    /// Says that the worker does not end although it was killed.
+    pub(crate) fn say_it_is_left(&self) {
+        let state = process::state(self.pid).unwrap_or('?');
+        let refused = pidfd_send_signal(&*self.pidfd, Signal::KILL).err();
+        let why = match (state, refused) {
+            (_, Some(error)) => format!("kill: {error}; end it as the user that it runs as"),
+            ('D', None) => "it is in an uninterruptible system call".into(),
+            (_, None) => "the system has not ended it yet".into(),
+        };
+        tracing::error!(
+            worker = self.number, pid = self.pid, state = %state, why,
+            "worker did not end although it was killed"
+        );
     }
 
     /// Kills what is left of the worker's process group.
@@ -161,6 +183,11 @@ impl Link {
     /// What was done to it.
     pub(super) fn life(&self) -> Life {
         self.locked().life
+    }
+
+    /// Whether nothing is left of it in the system.
+    pub(crate) fn is_reaped(&self) -> bool {
+        matches!(self.life(), Life::Reaped(_))
     }
 
     /// Whether its end was wanted.
@@ -176,11 +203,17 @@ impl Link {
         !self.is_ready() || (unasked && self.started.elapsed() < young)
     }
 
-    /// Its stream ended: kills it, unless it is on its way out.
+    /// Its stream ended: kills it, unless it is on its way out. A process that ends by
+    /// itself closes its socket while it does; one that lives on has closed it.
     pub(super) fn hung_up(&self) {
-        if self.life() != Life::Leaving {
-            self.end(Reason::Broken);
-        }
+        let reason = match self.life() {
+            Life::Leaving => return,
+            Life::Up if !self.has_ended() && process::is_exiting(self.pid) == Some(false) => {
+                Reason::Blame(Cause::HungUp)
+            }
+            _ => Reason::Broken,
+        };
+        self.end(reason);
     }
 
     /// Becomes readable when the process has ended.
@@ -286,6 +319,7 @@ mod tests {
         let memory = (Page::create().unwrap().0, Arena::create().unwrap().0);
         let wear = Wear::of(Default::default(), None, Instant::now());
         let (pid, pidfd, stream) = (child.id(), Arc::new(pidfd), Arc::new(stream));
+        let stream = [stream.clone(), stream];
         let ended = watch(pidfd.clone(), Interest::READABLE).unwrap();
         let link = Link::new(1, pid, pidfd, memory, stream, Handle::current(), wear);
         let stderr = child.stderr.take().unwrap().into();

@@ -33,6 +33,10 @@ struct Seen {
     stuck: Option<(u64, Instant)>,
     /// Which task it has owed a step to since when, while it sleeps.
     mute: Option<(u64, Instant)>,
+    /// How often its reader had looked.
+    looks: u64,
+    /// Since when it is killed and has not ended; it was said if there is none.
+    killed: Option<Option<Instant>>,
     /// The most resident memory.
     most_bytes: u64,
 }
@@ -46,11 +50,27 @@ impl Vigil {
         self.link.is_busy()
     }
 
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
     /// Notices a stop by a signal, work that nobody wants and that does not end,
-    /// a worker that sleeps instead, and how much memory there is.
-    pub(crate) fn look(&self, now: Instant) {
+    /// a worker that sleeps instead, and how much memory there is. Whether it is killed.
+    pub(crate) fn look(&self, now: Instant) -> bool {
+        self.judge(now);
+        let killed = matches!(self.link.life(), Life::Killed(_));
+        if killed {
+            self.see_it_end(now);
+        }
+        killed
+    }
+
+    fn judge(&self, now: Instant) {
         let seen = &mut *self.seen.borrow_mut();
-        if lasts(&mut seen.stuck, self.link.stuck_at(), now) {
+        // What is not read yet may be the answer: the client's runtime may be blocked.
+        let looks = self.link.heard.looks.load(Relaxed);
+        let read = std::mem::replace(&mut seen.looks, looks) != looks || !self.link.has_unread();
+        if lasts(&mut seen.stuck, self.link.stuck_at().filter(|_| read), now) {
             self.link.end(Reason::Blame(Cause::Stuck));
         }
         if lasts(&mut seen.mute, self.link.mute_at(), now) {
@@ -66,6 +86,16 @@ impl Vigil {
         let since = *seen.stopped_since.get_or_insert(now);
         if now.saturating_duration_since(since) >= STOPPED {
             self.link.end(Reason::Blame(Cause::Stopped));
+        }
+    }
+
+    /// Says, once, of a worker that is killed that it does not end.
+    fn see_it_end(&self, now: Instant) {
+        let killed = &mut self.seen.borrow_mut().killed;
+        let since = *killed.get_or_insert(Some(now));
+        if since.is_some_and(|since| now.saturating_duration_since(since) >= STOPPED) {
+            *killed = Some(None);
+            self.link.say_it_is_left();
         }
     }
 
@@ -136,8 +166,7 @@ impl Link {
         if mute {
             self.heard.poked.notify_one();
         }
-        let read = self.page.bell().said() == self.heard.bytes.load(Relaxed);
-        (mute && read && rustix::io::ioctl_fionread(&*self.stream) == Ok(0)).then_some(first)
+        (mute && !self.has_unread()).then_some(first)
     }
 }
 

@@ -24,6 +24,7 @@ use crate::local::shm::arena::Arena;
 use crate::local::shm::page::Page;
 use crate::local::shm::passing;
 use crate::local::wire::{self, ToWorker};
+use crate::task::system::refused;
 
 /// Where libraries look for how many threads they may start.
 const THREADS: [&str; 9] = [
@@ -41,12 +42,14 @@ const THREADS: [&str; 9] = [
 impl Supervisor {
     /// Starts a process, from this thread: its parent-death signal fires when that ends.
     pub(super) fn spawn(&self, number: usize) -> io::Result<Process> {
-        let (ours, theirs) = StdUnixStream::pair()?;
+        let pair = StdUnixStream::pair();
+        let (ours, theirs) = pair.map_err(|error| refused("socketpair", error))?;
         let (page, page_fd) = Page::create()?;
         let (arena, arena_fd) = Arena::create()?;
         // The first message is in the socket before its reader exists.
         self.welcome(&ours, number, [page_fd.as_fd(), arena_fd.as_fd()])?;
-        let mut child = self.command(number).stdin(OwnedFd::from(theirs)).spawn()?;
+        let spawned = self.command(number).stdin(OwnedFd::from(theirs)).spawn();
+        let mut child = spawned.map_err(|error| refused("execute /proc/self/exe", error))?;
         let adopted = self.adopt(number, &mut child, ours, (page, arena));
         if adopted.is_err() {
             child.kill()?;
@@ -64,18 +67,19 @@ impl Supervisor {
         memory: (Page, Arena),
     ) -> io::Result<Process> {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pidfd = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty())?;
-        let pidfd = Arc::new(pidfd);
+        let pidfd = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty());
+        let pidfd = Arc::new(pidfd.map_err(|error| refused("pidfd_open", error))?);
         let ended = watch(pidfd.clone(), Interest::READABLE)?;
         let stdout = child.stdout.take().map(|out| self.output(out.into(), Stream::Stdout, number));
         let stdout = stdout.transpose()?;
         let stderr = child.stderr.take().ok_or(io::ErrorKind::InvalidData)?;
         let stderr = self.output(stderr.into(), Stream::Stderr, number)?;
-        let stream = Arc::new(stream);
-        let read = self.register(stream.clone())?;
+        let streams = [Arc::new(stream.try_clone()?), Arc::new(stream)];
+        let read = self.register(streams[0].clone())?;
         let Settings { recycling, worker, .. } = self.settings;
         let wear = Wear::of(recycling, worker.memory_bytes, Instant::now());
-        let link = Link::new(number, child.id(), pidfd, memory, stream, self.runtime.clone(), wear);
+        let link =
+            Link::new(number, child.id(), pidfd, memory, streams, self.runtime.clone(), wear);
         self.read(&link, read);
         let group = self.groups.borrow_mut().add(number, child.id());
         Ok(Process::new(link, ended, group, stdout, stderr))

@@ -21,7 +21,7 @@ use std::sync::mpsc::Receiver;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use futures_util::future::select;
+use futures_util::future::{join, pending, select};
 use futures_util::stream::{FuturesUnordered, Stream};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -43,6 +43,10 @@ const BEAT: Duration = Duration::from_millis(250);
 /// How long an idle worker may take to exit by itself when the engine ends, and
 /// its last lines to be written.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How long the engine waits, when it ends, for workers that were killed. One in an
+/// uninterruptible system call may take for ever.
+const END: Duration = Duration::from_secs(5);
 
 /// After how many failed starts in a row nothing more is expected of the next.
 const BROKEN_AFTER: u32 = 3;
@@ -175,7 +179,7 @@ impl Supervisor {
     async fn run(&self) {
         let mut orders = self.control.orders.subscribe();
         let (mut seats, mut numbers) = (FuturesUnordered::new(), 0);
-        let mut beat = pin!(self.beat());
+        let mut aside = pin!(join(self.beat(), self.end_in_time()));
         loop {
             let Orders { wanted, ending } = *orders.borrow_and_update();
             if ending && seats.is_empty() {
@@ -190,7 +194,7 @@ impl Supervisor {
                 Poll::Ready(Some(())) => Poll::Ready(()),
                 _ => Poll::Pending,
             });
-            select(pin!(orders.changed()), pin!(select(end, beat.as_mut()))).await;
+            select(pin!(orders.changed()), pin!(select(end, aside.as_mut()))).await;
         }
     }
 
@@ -211,18 +215,33 @@ impl Supervisor {
         }
     }
 
-    /// The pause before the next start, after one that led to nothing.
-    fn pause(&self) -> Duration {
-        let failures = self.control.failures.fetch_add(1, Relaxed);
-        FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE)
+    /// The pause before the next start, after one that led to nothing; and how many in a
+    /// row there were.
+    fn pause(&self) -> (Duration, u32) {
+        let before = self.control.failures.fetch_add(1, Relaxed);
+        (pause_after(before), before.saturating_add(1))
+    }
+
+    /// Reports the end of the engine, once that was asked for, although workers are left
+    /// that were killed. They are waited for all the same: whoever ended may not.
+    async fn end_in_time(&self) {
+        self.control.ending().await;
+        sleep(END).await;
+        for vigil in &*self.vigils.borrow() {
+            vigil.link().say_it_is_left();
+        }
+        self.gate.report(|reports| reports.ended());
+        pending().await
     }
 
     /// A worker did not come up; gives the pause before the next start.
     fn failed(&self, reason: &str) -> Duration {
-        let pause = self.pause();
-        let failures = self.control.failures.load(Relaxed);
+        let (pause, failures) = self.pause();
         if failures >= BROKEN_AFTER {
-            tracing::error!(failures, reason, "workers failed at their start");
+            // Once: they go on to be started, and nothing is new until one comes up.
+            if failures == BROKEN_AFTER {
+                tracing::error!(failures, reason, "workers failed at their start");
+            }
             let error = Error::unavailable(format!(
                 "{failures} workers in a row failed at their start; the last: {reason}"
             ));
@@ -239,7 +258,13 @@ impl Supervisor {
                 sleep(BEAT).await;
                 let (now, vigils) = (Instant::now(), self.vigils.borrow().clone());
                 self.kills.borrow_mut().look(now, self.groups.borrow().kills());
-                vigils.iter().filter(|vigil| vigil.is_busy()).for_each(|it| it.look(now));
+                let busy = vigils.iter().filter(|vigil| vigil.is_busy());
+                let killed: Vec<_> = busy.filter(|vigil| vigil.look(now)).collect();
+                if !killed.is_empty() {
+                    self.gate.report(|reports| {
+                        killed.iter().for_each(|it| self.links.close(it.link(), reports));
+                    });
+                }
                 // In this order: who submits after the store wakes us again.
                 self.control.beating.store(false, SeqCst);
                 // All are asked, and those that were busy until now once more.
@@ -251,6 +276,11 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// The pause after so many starts in a row, and one more, that led to nothing.
+fn pause_after(starts: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << starts.min(16)).min(LONGEST_PAUSE)
 }
 
 /// Also where a panic of ours ends: nobody may wait for what will not come.

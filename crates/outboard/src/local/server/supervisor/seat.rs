@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 use tokio::time::{sleep, sleep_until};
 
-use super::{GRACE, Supervisor};
-use crate::error::WorkerLoss;
+use super::{GRACE, Supervisor, pause_after};
+use crate::error::{Cause, WorkerLoss};
 use crate::local::server::link::{Link, Process};
 
 /// A worker that ends unasked, idle and younger than this failed at its start.
@@ -18,34 +18,43 @@ impl Supervisor {
     /// Has a process serve under this number, and another one after its end, until the
     /// engine ends.
     pub(super) async fn seat(&self, number: usize) {
-        let mut pause = Duration::ZERO;
+        let (mut pause, mut vain) = (Duration::ZERO, 0);
         while self.may_start(pause).await {
-            pause = match self.spawn(number) {
+            let next = match self.spawn(number) {
                 Ok(process) => self.serve(process).await,
-                Err(error) => self.failed(&format!("no worker process can be started: {error}")),
+                Err(error) => {
+                    Next::After(self.failed(&format!("no worker can be started: {error}")))
+                }
+            };
+            (pause, vain) = match next {
+                Next::After(pause) => (pause, 0),
+                Next::AfterVain => (pause_after(vain), vain.saturating_add(1)),
             };
         }
     }
 
-    /// Looks after a process to its end, and gives the pause before the next start.
-    async fn serve(&self, process: Process) -> Duration {
+    /// Looks after a process to its end, and gives when the next one may start.
+    async fn serve(&self, process: Process) -> Next {
         self.vigils.borrow_mut().push(process.vigil().clone());
         let mut served = Served { supervisor: self, process: Some(process) };
         if let Some(process) = &mut served.process {
             let link = process.link().clone();
             process.lives(self.attend(&link)).await;
         }
-        let Some(process) = served.process.take() else { return Duration::ZERO };
-        let (failed, came_up) = (process.link().failed_at_start(START), process.link().is_ready());
-        if !failed && process.link().started.elapsed() >= START {
+        let Some(process) = served.process.take() else { return Next::After(Duration::ZERO) };
+        let link = process.link().clone();
+        let (failed, vain) = (link.failed_at_start(START), link.started_in_vain(START));
+        let (came_to_init, came_up) = (link.came_to_init(), link.is_ready());
+        if !failed && link.started.elapsed() >= START {
             self.control.succeeded();
         }
         let lost = self.bury(process);
         tracing::debug!(worker = lost.worker, pid = lost.pid, "worker was reaped");
         match (failed && !self.control.orders().ending, came_up) {
-            (false, _) => Duration::ZERO,
-            (true, true) => self.pause(),
-            (true, false) => self.failed(&lost.to_string()),
+            (false, _) if vain => Next::AfterVain,
+            (false, _) => Next::After(Duration::ZERO),
+            (true, true) => Next::After(self.pause().0),
+            (true, false) => Next::After(self.failed(&why_not_up(&lost, came_to_init))),
         }
     }
 
@@ -79,6 +88,8 @@ impl Supervisor {
     /// Reaps a process that has ended, with its group.
     fn bury(&self, process: Process) -> WorkerLoss {
         self.vigils.borrow_mut().retain(|vigil| !Rc::ptr_eq(vigil, process.vigil()));
+        // Its reader may be long in coming to the end.
+        self.gate.report(|reports| self.links.close(process.link(), reports));
         let system = || {
             let count = self.groups.borrow().kills();
             self.kills.borrow_mut().claim(Instant::now(), count)
@@ -87,6 +98,23 @@ impl Supervisor {
         self.groups.borrow_mut().remove(group);
         self.left.notify_waiters();
         lost
+    }
+}
+
+/// When the next process may start.
+enum Next {
+    After(Duration),
+    /// After a pause that grows: the last one was sent away before it had anything to do.
+    AfterVain,
+}
+
+/// Why a worker did not come up.
+fn why_not_up(lost: &WorkerLoss, came_to_init: bool) -> String {
+    match lost.cause {
+        Some(Cause::Exited(_) | Cause::Signal(_)) if !came_to_init => {
+            format!("{lost}; it never came to `outboard::init()`: call that first in `main`")
+        }
+        _ => lost.to_string(),
     }
 }
 
