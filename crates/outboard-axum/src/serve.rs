@@ -393,3 +393,21 @@ async fn count(State(requests): State<InFlight>, mut request: Request, next: Nex
     drop(unfinished);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Cut;
+
+    #[test]
+    fn everything_finished_only_if_nothing_is_left() {
+        let cut = |requests, tasks, workers| Cut { requests, tasks, workers }.to_string();
+        assert_eq!(cut(0, 0, 0), "everything finished in time");
+        assert_eq!(cut(0, 0, 1), "1 worker could not be ended");
+        assert_eq!(cut(1, 0, 0), "1 request did not finish in time, and was cut");
+        assert_eq!(
+            cut(1, 2, 2),
+            "1 request and 2 tasks did not finish in time, and were cut; \
+             2 workers could not be ended"
+        );
+    }
+}

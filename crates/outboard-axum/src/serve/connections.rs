@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,7 +15,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tower_service::Service;
 
 /// A peer that is silent for so long is asked whether it is there, and that again and
@@ -58,12 +60,15 @@ async fn connection(
     head: Duration,
     closed: watch::Receiver<bool>,
 ) {
-    let app = TowerToHyperService::new(app);
+    let begun = Arc::new(Notify::new());
+    let app = TowerToHyperService::new(Noted { app, begun: begun.clone() });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(head);
     let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), app));
     let served = tokio::select! {
         served = serving.as_mut() => served,
+        // Before that hyper looks which version it is, and takes its time.
+        () = no_request(&begun, head) => return,
         () = wait(closed) => {
             serving.as_mut().graceful_shutdown();
             serving.await
@@ -71,6 +76,35 @@ async fn connection(
     };
     if let Err(error) = served {
         tracing::trace!(%error, "connection ended");
+    }
+}
+
+/// Completes when no request has begun for so long.
+async fn no_request(begun: &Notify, head: Duration) {
+    if tokio::time::timeout(head, begun.notified()).await.is_ok() {
+        std::future::pending().await
+    }
+}
+
+/// An application that says when a request has begun.
+#[derive(Clone)]
+struct Noted<S> {
+    app: S,
+    begun: Arc<Notify>,
+}
+
+impl<S: Service<R>, R> Service<R> for Noted<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.app.poll_ready(context)
+    }
+
+    fn call(&mut self, request: R) -> S::Future {
+        self.begun.notify_one();
+        self.app.call(request)
     }
 }
 

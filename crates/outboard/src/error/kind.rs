@@ -50,7 +50,7 @@ kinds! {
     /// The queue is full; see [`Error::retry_after`](super::Error::retry_after).
     Overloaded = "overloaded",
     /// The arguments, or the result, exceed the engine's bound, or a key or the name of a
-    /// tenant is longer than 4 KiB.
+    /// tenant is longer than 8 KiB.
     TooLarge = "too_large",
     /// No worker of this engine knows the function.
     UnknownTask = "unknown_task",

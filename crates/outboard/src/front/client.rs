@@ -328,7 +328,7 @@ impl Client {
     /// [priority](Self::priority) goes before. All submits without a tenant are one
     /// tenant. Equal calls of two tenants are never coalesced.
     ///
-    /// The name counts among the bytes that the queue may hold. With one of more than 4 KiB
+    /// The name counts among the bytes that the queue may hold. With one of more than 8 KiB
     /// each submit is `TooLarge`.
     #[must_use = "options are set on the client that this returns"]
     pub fn tenant(&self, tenant: impl fmt::Display) -> Self {
@@ -386,7 +386,7 @@ impl Client {
     /// That holds while the first of them is in flight, within one tenant, and whatever
     /// the arguments are.
     ///
-    /// The key counts among the bytes that the queue may hold. With one of more than 4 KiB
+    /// The key counts among the bytes that the queue may hold. With one of more than 8 KiB
     /// each submit is `TooLarge`: use a digest of it.
     #[must_use = "options are set on the client that this returns"]
     pub fn key(&self, key: impl fmt::Display) -> Self {

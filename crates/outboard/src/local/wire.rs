@@ -17,7 +17,7 @@ use crate::value::codec::encode_into;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
@@ -277,7 +277,7 @@ mod tests {
             flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         ) {
             let [run_ns, cpu, memory] = numbers;
-            let usage = Usage { run_ns, cpu_ns: Some(cpu), memory_before_bytes: None, memory_bytes: Some(memory) };
+            let usage = Usage { run_ns, cpu_ns: Some(cpu), memory_bytes: Some(memory), ..Usage::default() };
             let panic = Panic { message: text.clone(), location: text.clone(), backtrace: text.clone() };
             let step = Step::DecodeArguments;
             let codec = Failure::Codec { step, type_name: text.clone(), source: text };

@@ -94,7 +94,7 @@ pub(crate) struct Bounds {
 }
 
 /// The longest key of a task, and the longest name of a tenant, in bytes.
-pub(crate) const NAME_BYTES: usize = 4 << 10;
+pub(crate) const NAME_BYTES: usize = 8 << 10;
 
 /// The most submits, of all tasks together, that wait for the task of another.
 const MAX_SHARERS: usize = 1 << 16;

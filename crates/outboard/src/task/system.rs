@@ -1,6 +1,8 @@
 //! What the system says of time and memory, and what it refuses.
 
 use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
@@ -39,6 +41,21 @@ pub(crate) fn now_ns(clock: ClockId) -> u64 {
 
 /// The `statm` file of this process.
 pub(crate) const OWN: &str = "/proc/self/statm";
+
+/// The most resident memory of this process since this was asked last, in bytes; `None` if
+/// the system does not tell.
+pub(crate) fn take_peak_bytes() -> Option<u64> {
+    /// The last one, where the system could not begin to count anew.
+    static BEFORE: AtomicU64 = AtomicU64::new(0);
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    let peak = kib * 1024;
+    // proc_pid_clear_refs(5)
+    let anew = std::fs::write("/proc/self/clear_refs", "5").is_ok();
+    let before = BEFORE.swap(if anew { 0 } else { peak }, Relaxed);
+    (peak > before).then_some(peak)
+}
 
 /// What a `statm` file says (proc_pid_statm(5), fields 2 and 3).
 pub(crate) fn memory(statm: &str) -> Option<Memory> {

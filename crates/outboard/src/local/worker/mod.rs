@@ -25,7 +25,7 @@ use crate::task::function::Run;
 use crate::task::outcome::{Failure, OTHER_BUILD, Usage};
 use crate::task::registry::registry;
 use crate::task::start;
-use crate::task::system::{OWN, memory};
+use crate::task::system::{OWN, memory, take_peak_bytes};
 use crate::trace;
 use crate::value::codec::{self, Input};
 use crate::value::payload::Payload;
@@ -201,6 +201,8 @@ impl Worker {
             give_up(&why);
         }
         self.current.page.set_memory(memory(OWN).unwrap_or_default());
+        // What the start took is no task's.
+        let _ = take_peak_bytes();
         // Of whatever thread this is: a server looks whether it sleeps.
         let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
         let result = self.say(&FromWorker::Ready { thread }).and_then(|()| self.serve_all());

@@ -134,6 +134,52 @@ fn a_kill_from_outside_is_a_lost_worker() {
 }
 
 #[test]
+fn what_a_task_says_last_is_one_line_of_a_log() {
+    run(async {
+        let client = client(1).await;
+        let panics = || -> u8 { panic!("\x1b[2J line one\nERROR a forged line\u{2028}") };
+        let aborts = || -> u8 {
+            eprintln!("\x1b]0;a new title\x07\r[worker 9] all is well");
+            std::process::abort()
+        };
+        for error in [client.submit(panics, ()).await, client.submit(aborts, ()).await] {
+            let error = error.unwrap_err();
+            let mut texts = vec![error.to_string()];
+            texts.extend(error.panic().map(ToString::to_string));
+            texts.extend(error.worker_loss().map(ToString::to_string));
+            assert_eq!(texts.len(), 2);
+            for text in texts {
+                assert!(!text.contains(|it: char| it.is_control() || it == '\u{2028}'), "{text:?}");
+                assert!(text.contains("\\u{1b}"), "{text:?}");
+            }
+        }
+        client.shutdown().await;
+    });
+}
+
+#[test]
+fn a_worker_that_hangs_up_and_lives_on_is_killed_and_said_to_have() {
+    run(async {
+        let scratch = Scratch::new();
+        let (error, lost) = crash(async |client: &Client| {
+            client.submit(hang_up, scratch.path()).await.unwrap_err()
+        })
+        .await;
+        assert_eq!(lost.cause, Some(Cause::HungUp));
+        assert!(error.to_string().contains("killed by us: it closed its connection"), "{error}");
+    });
+}
+
+/// Closes all that its worker has open, and goes on.
+#[outboard::task]
+#[expect(unsafe_code, reason = "descriptors of others are closed")]
+fn hang_up(at: PathBuf) -> u32 {
+    // SAFETY: the call takes integers. Whoever uses the descriptors gets errors.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    hold(at)
+}
+
+#[test]
 fn a_worker_stopped_for_a_second_is_lost() {
     run(async {
         let scratch = Scratch::new();

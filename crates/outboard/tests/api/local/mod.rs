@@ -3,7 +3,7 @@
 /// Tasks sent ahead to a worker that dies.
 mod ahead;
 /// A thread of the runtime that is blocked.
-mod blocked;
+pub(crate) mod blocked;
 /// Every way in which a task can take its worker down.
 mod crash;
 /// A worker whose task took over its socket and its page.
@@ -32,6 +32,8 @@ mod replacement;
 mod start;
 /// Spares, scaling, recycling.
 mod strength;
+/// What the server lacks: descriptors, calls, rights.
+pub(crate) mod wants;
 /// What runs once in each worker before its first task.
 mod warm_up;
 /// Events of workers, and what a snapshot says of them.

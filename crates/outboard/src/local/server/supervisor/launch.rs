@@ -1,5 +1,6 @@
 //! How a worker process is started: what it is told, and what is watched of it.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -48,7 +49,7 @@ impl Supervisor {
         let (arena, arena_fd) = Arena::create()?;
         // The first message is in the socket before its reader exists.
         self.welcome(&ours, number, [page_fd.as_fd(), arena_fd.as_fd()])?;
-        let spawned = self.command(number).stdin(OwnedFd::from(theirs)).spawn();
+        let spawned = self.command(number)?.stdin(OwnedFd::from(theirs)).spawn();
         let mut child = spawned.map_err(|error| refused("execute /proc/self/exe", error))?;
         let adopted = self.adopt(number, &mut child, ours, (page, arena));
         if adopted.is_err() {
@@ -129,7 +130,7 @@ impl Supervisor {
     }
 
     /// This very binary: a deploy may have replaced the file at its path.
-    fn command(&self, number: usize) -> Command {
+    fn command(&self, number: usize) -> io::Result<Command> {
         let mut command = Command::new("/proc/self/exe");
         let mut name = std::env::args_os().next().unwrap_or_default();
         name.push(format!(" (outboard worker {number})"));
@@ -149,8 +150,9 @@ impl Supervisor {
         }
         if let Restart::Test(name) = self.restart {
             let args = [name, "--exact", "--nocapture", "--test-threads=1"];
-            command.args(args).stdout(Stdio::null());
+            let nowhere = File::options().write(true).open("/dev/null");
+            command.args(args).stdout(nowhere.map_err(|error| refused("open /dev/null", error))?);
         }
-        command
+        Ok(command)
     }
 }
