@@ -298,11 +298,12 @@ impl Reader {
 
     /// The first message, once.
     fn greeted(&self, version: u32, theirs: u64) -> Result<(), Nonsense> {
-        if version != VERSION || theirs != digest() {
+        let due = self.link.greet();
+        let ours = version == VERSION && theirs == digest();
+        if due && !ours {
             self.link.end(Reason::Blame(Cause::OtherBuild));
-            return Err(Nonsense);
         }
-        if self.link.greet() { Ok(()) } else { Err(Nonsense) }
+        if due && ours { Ok(()) } else { Err(Nonsense) }
     }
 
     /// The second message, once.
