@@ -1,8 +1,15 @@
 //! System calls about processes that no safe crate offers: what a worker does
 //! to itself at its start, how the server reaps it, and what it watches a
 //! worker's socket for.
+//!
+//! `end` has how a worker ends with its server, `signals` and `environment` what else of
+//! a process can be had back as it was, `reaping` what the server adopts.
 
 #![expect(unsafe_code, reason = "this module owns the raw system calls about processes")]
+
+pub(crate) mod end;
+pub(crate) mod environment;
+pub(crate) mod signals;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -64,33 +71,12 @@ pub(super) fn is_asleep(pid: u32, thread: u32) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('S'))
 }
 
-/// Has the whole process group of this worker killed when its parent ends.
-///
-/// The signal is handled, not SIGKILL itself, so that processes which a task
-/// started die too. If this worker is stopped when its parent dies, its group is
-/// orphaned, and the kernel hangs up and continues it, which ends it; only where
-/// a subreaper adopts it that keeps the group from being orphaned, it stays until
-/// it is continued.
-///
-/// # Errors
-///
-/// The system's; the signal is then not armed.
-pub(crate) fn die_with_parent() -> io::Result<()> {
-    let signal = libc::SIGRTMIN() + 11;
-    // SAFETY: an all-zero sigaction is a valid value: no flags, an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = kill_own_group as extern "C" fn(c_int) as libc::sighandler_t;
-    action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
-    // SAFETY: the handler only calls `kill`, which is async-signal-safe, and
-    // `action` outlives the call.
-    check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) })?;
-    // SAFETY: PR_SET_PDEATHSIG takes one integer and touches no memory.
-    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) })
-}
-
-extern "C" fn kill_own_group(_: c_int) {
-    // SAFETY: `kill` takes integers only, and 0 is the caller's own group.
-    unsafe { libc::kill(0, libc::SIGKILL) };
+/// Has something called on each thread of this process that is about to fork, before it
+/// does: through the C library, which neither `posix_spawn` nor `vfork` counts as.
+pub(crate) fn before_forks(call: extern "C" fn()) {
+    // SAFETY: the function is code of this program, which stays. Without memory for that
+    // the library does without, and so do we: a child then has nothing of what is shared.
+    unsafe { libc::pthread_atfork(Some(call as unsafe extern "C" fn()), None, None) };
 }
 
 /// How a process ended, and what it used.

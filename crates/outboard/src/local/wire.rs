@@ -17,7 +17,7 @@ use crate::value::codec::encode_into;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
@@ -54,6 +54,8 @@ pub(crate) enum FromWorker {
     Said { seq: u64, said: Said },
     /// The next answer is the next frame in the socket that is none of the above.
     Beside,
+    /// The task before has changed this process, and that was set back, or lasts.
+    Changed { lasting: bool },
 }
 
 /// A task to execute, without its arguments.

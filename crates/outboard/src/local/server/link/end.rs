@@ -61,12 +61,12 @@ impl Process {
         let Self { link, ended, stdout, stderr, .. } = self;
         let stdout = async {
             if let Some(stdout) = stdout {
-                stdout.pass().await;
+                stdout.pass(&link.page).await;
             }
         };
         // A worker that closed both streams, and of which nothing is due, is not dead yet.
         let meanwhile = async {
-            join3(stdout, stderr.pass(), due).await;
+            join3(stdout, stderr.pass(&link.page), due).await;
             pending::<()>().await;
         };
         let ended = async {
@@ -102,10 +102,12 @@ impl Process {
             link.kill_group();
         }
         if let Some(stdout) = stdout {
-            stdout.finish(0);
+            stdout.finish(&link.page, 0);
         }
         let since_ns = link.running_since();
-        let LastWords { lines, shortage: said } = stderr.finish(since_ns);
+        // What it wrote before that was another task, and maybe another tenant.
+        let before = if link.is_ready() { link.page.stderr_before() } else { 0 };
+        let LastWords { lines, shortage: said } = stderr.finish(&link.page, before);
         let limit = group.as_ref().is_some_and(Group::was_killed);
         let (reaped, life) = link.reap();
         // What reads files comes after that: the gate waits for the mutex.

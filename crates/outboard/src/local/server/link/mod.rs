@@ -336,6 +336,12 @@ impl Link {
         out.filter(|_| !std::mem::replace(&mut history.worn, true))
     }
 
+    /// Why it is to be replaced after a task that changed its process, said once.
+    fn was_changed(&self, lasting: bool) -> Option<RecycleReason> {
+        let out = (lasting || self.wear.if_changed).then_some(RecycleReason::Changed);
+        out.filter(|_| !std::mem::replace(&mut self.locked().history.worn, true))
+    }
+
     /// When it is too old, unless it is to be replaced already.
     pub(super) fn old_at(&self) -> Option<Instant> {
         let until = self.wear.until?;

@@ -16,7 +16,7 @@ use super::Supervisor;
 use crate::engine::restart::Restart;
 use crate::engine::settings::Settings;
 use crate::local::process::{Watched, watch};
-use crate::local::program::{VARIABLE, VERSION_VARIABLE};
+use crate::local::program::{SOCKET_VARIABLE, VARIABLE, VERSION_VARIABLE, socket_inode};
 use crate::local::server::link::{Link, Process, Reader};
 use crate::local::server::output::{Output, Stream};
 use crate::local::server::wear::Wear;
@@ -46,7 +46,9 @@ impl Supervisor {
         let (arena, arena_fd) = Arena::create()?;
         // The first message is in the socket before its reader exists.
         self.welcome(&ours, number, [page_fd.as_fd(), arena_fd.as_fd()])?;
-        let mut child = self.command(number).stdin(OwnedFd::from(theirs)).spawn()?;
+        let mut command = self.command(number);
+        command.env(SOCKET_VARIABLE, socket_inode(&theirs)?.to_string());
+        let mut child = command.stdin(OwnedFd::from(theirs)).spawn()?;
         let adopted = self.adopt(number, &mut child, ours, (page, arena));
         if adopted.is_err() {
             child.kill()?;
