@@ -9,6 +9,7 @@
 
 pub(crate) mod end;
 pub(crate) mod environment;
+pub(super) mod reaping;
 pub(crate) mod signals;
 
 use std::io;
@@ -52,6 +53,33 @@ pub(super) trait Owning: AsRawFd {}
 
 impl Owning for OwnedFd {}
 impl Owning for UnixStream {}
+
+/// CPU time that the threads of a process have used, or have waited for: on a machine
+/// that is busy, one that computes has little of it. `None` if the process is not there.
+pub(super) fn wanted_cpu_ns(pid: u32) -> Option<u64> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let wanted = threads.filter_map(|thread| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        // How long it ran, and how long it waited to run.
+        let mut ns = text.split_ascii_whitespace().map(str::parse::<u64>);
+        Some(ns.next()?.ok()? + ns.next()?.ok()?)
+    });
+    // Not every kernel says it.
+    Some(wanted.sum()).filter(|ns| *ns > 0).or_else(|| cpu_ns(pid))
+}
+
+/// CPU time that a process has used; `None` if it is not there.
+fn cpu_ns(pid: u32) -> Option<u64> {
+    let mut clock: libc::clockid_t = 0;
+    // SAFETY: the pointer is to a live value of the right type.
+    if unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) } != 0 {
+        return None;
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: as above. The process may have ended meanwhile: then the call fails.
+    let known = unsafe { libc::clock_gettime(clock, &mut time) } == 0;
+    known.then_some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
 
 /// Has the current runtime watch a descriptor. For one interest only: tokio's own socket
 /// always has both, and then each task that a worker reads wakes this process, for

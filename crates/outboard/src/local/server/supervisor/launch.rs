@@ -15,6 +15,7 @@ use tokio::io::Interest;
 use super::Supervisor;
 use crate::engine::restart::Restart;
 use crate::engine::settings::Settings;
+use crate::local::process::reaping::Reaper;
 use crate::local::process::{Watched, watch};
 use crate::local::program::{SOCKET_VARIABLE, VARIABLE, VERSION_VARIABLE, socket_inode};
 use crate::local::server::link::{Link, Process, Reader};
@@ -79,8 +80,9 @@ impl Supervisor {
         let wear = Wear::of(recycling, worker.memory_bytes, Instant::now());
         let link = Link::new(number, child.id(), pidfd, memory, stream, self.runtime.clone(), wear);
         self.read(&link, read);
+        let reaper = Reaper::start(child.id())?;
         let group = self.groups.borrow_mut().add(number, child.id());
-        Ok(Process::new(link, ended, group, stdout, stderr))
+        Ok(Process::new(link, ended, (group, reaper), stdout, stderr))
     }
 
     /// Has the client's runtime watch the socket, which its reader lives on.
