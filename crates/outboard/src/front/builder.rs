@@ -326,7 +326,7 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 24] {
+    fn examples() -> [(&'static str, LocalBuilder); 25] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
         [

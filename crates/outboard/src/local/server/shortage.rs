@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn what_an_earlier_task_said_does_not_count() {
         let mut last = LastAllocation::default();
-        last.take(7, "memory allocation of 5 bytes failed");
+        last.take(7, 0, "memory allocation of 5 bytes failed");
         assert_eq!(last.since(8), None);
     }
 
