@@ -25,6 +25,7 @@ fn play() {
     let Ok(scenario) = std::env::var(SCENARIO) else { return };
     let at = directory();
     match scenario.as_str() {
+        "adopts" => play_async(crate::local::adopted::play(at)),
         "abort_in_a_task" => play_async(abort_in_a_task()),
         "chaos" => crate::chaos::play(&at),
         #[cfg(feature = "dask")]
@@ -36,14 +37,18 @@ fn play() {
         "come_and_go" => play_async(come_and_go()),
         "deaf" => play_async(deaf()),
         "fails_to_start" => play_async(crate::local::fails_to_start(at)),
+        "forks" => crate::local::forks::play(&at),
         "from_env" => play_async(from_env(at)),
         "held" => play_async(held(at)),
         "hostile" => play_async(crate::local::hostile::play(at)),
         "idle" => play_async(idle()),
+        "ignores_signals" => play_async(crate::local::signals::play(at)),
+        "leaves_a_child" => play_async(crate::local::orphans::leaves_a_child(at)),
         "leaks" => crate::leaks::play(&at),
         "loud" => play_async(loud()),
         "memory" => play_async(memory(at)),
         "note_variables" => play_async(crate::local::note_variables(at)),
+        "out_of_reach" => play_async(crate::local::orphans::out_of_reach(at)),
         "output" => play_async(output()),
         "phases" => play_async(crate::local::phases::play(at)),
         "starved" => play_async(crate::local::starved(at)),
