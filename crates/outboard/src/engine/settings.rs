@@ -45,6 +45,8 @@ pub(crate) struct Recycling {
     pub(crate) age: Option<Duration>,
     /// Memory of its own between tasks.
     pub(crate) memory_bytes: Option<u64>,
+    /// A change of its process that was set back.
+    pub(crate) changed: bool,
 }
 
 impl Settings {
@@ -221,6 +223,13 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         }),
         engines: PROCESSES,
         says: "Above how much memory of its own a worker is replaced; by default never.",
+    },
+    EngineOption {
+        name: "recycle_changed",
+        example: "1",
+        kind: Kind::Flag(|settings, changed| settings.recycling.changed = changed),
+        engines: PROCESSES,
+        says: "Whether a worker is replaced whose process a task has changed; by default 0.",
     },
     EngineOption {
         name: "niceness",

@@ -166,6 +166,23 @@ impl LocalBuilder {
         self.with("recycle_above", Value::Number(memory_bytes))
     }
 
+    /// Replaces a worker after a task that changed its process; by default not, for most of
+    /// that is set back before the next task.
+    ///
+    /// Set back are `alarm` and the timers of CPU time, the signal mask, umask, working
+    /// directory, environment, limits, and what the process does at signals. The last two
+    /// may reach a task that was sent ahead to the same worker, if it and the one before it
+    /// run for less than 0.2 ms. A worker whose task has changed its user, or lowered a hard
+    /// limit, is replaced in any case.
+    ///
+    /// Not noticed and not set back are threads, processes and open descriptors that a task
+    /// leaves, timers made by `timer_create`, the root directory, namespaces, niceness, the
+    /// locale, statics, and handlers for faults such as SIGSEGV. What tasks share, such as a
+    /// handler for a signal, belongs into `#[on_start]`: that stays.
+    pub fn recycle_changed(self, recycle: bool) -> Self {
+        self.with("recycle_changed", Value::Flag(recycle))
+    }
+
     /// The workers' niceness: how far they stand back for other processes,
     /// from 0 to 19; by default 10.
     ///
@@ -310,7 +327,7 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 24] {
+    fn examples() -> [(&'static str, LocalBuilder); 25] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
         [
@@ -328,6 +345,7 @@ mod tests {
             ("recycle_after_tasks", local().recycle_after_tasks(1_000)),
             ("recycle_after", local().recycle_after(12 * 3_600 * second)),
             ("recycle_above", local().recycle_above(256 << 20)),
+            ("recycle_changed", local().recycle_changed(true)),
             ("niceness", local().niceness(5)),
             ("memory_limit", local().memory_limit(512 << 20)),
             ("cpu_limit", local().cpu_limit(9 * second)),

@@ -140,6 +140,7 @@ impl Client {
     /// | `recycle_after_tasks=1000` | a whole number, at least 1 | After how many tasks a worker is replaced; by default never. | `local` |
     /// | `recycle_after=12h` | a duration, at least 1s | At which age a worker is replaced; by default never. | `local` |
     /// | `recycle_above=256MiB` | a size | Above how much memory of its own a worker is replaced; by default never. | `local` |
+    /// | `recycle_changed=1` | 0 or 1 | Whether a worker is replaced whose process a task has changed; by default 0. | `local` |
     /// | `niceness=5` | a whole number, at most 19 | How far workers stand back for other processes; by default 10. | `local` |
     /// | `memory_limit=512MiB` | a size, at least 16MiB | The most memory of a worker; by default unlimited. | `local` |
     /// | `cpu_limit=9s` | a duration, greater than 0; or `cpu_limit_s` | The most CPU time of one task, rounded up to whole seconds; by default unlimited. | `local` |

@@ -54,6 +54,8 @@ pub(crate) enum FromWorker {
     Said { seq: u64, said: Said },
     /// The next answer is the next frame in the socket that is none of the above.
     Beside,
+    /// The task before has changed this process, and that was set back, or lasts.
+    Changed { lasting: bool },
 }
 
 /// A task to execute, without its arguments.

@@ -24,6 +24,7 @@ impl Gate {
         options: &Options,
         origin: Option<Arc<Origin>>,
     ) -> Result<Ticket, Error> {
+        self.refuse_if_forked()?;
         if options.timeout.is_some() {
             self.clock.ready()?;
         }

@@ -9,7 +9,7 @@
 use std::mem::{Discriminant, discriminant};
 #[cfg(test)]
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
@@ -26,6 +26,7 @@ use crate::sched::quarantine::{Quarantine, Terms};
 use crate::sched::stopping::Stopping;
 use crate::sched::strength::Strength;
 use crate::sched::waitlist::Waitlist;
+use crate::task::fork::Home;
 use crate::task::outcome::{Failure, Usage};
 use crate::task::registry::Function;
 use crate::trace::Echo;
@@ -38,6 +39,8 @@ use observe::Watchers;
 mod clock;
 /// What follows from a worker's death.
 mod crash;
+/// What there is of it in a process that was forked.
+mod forked;
 /// What a submit goes through.
 mod intake;
 #[cfg(test)]
@@ -75,6 +78,10 @@ const EXPIRED_AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Gate {
     core: Mutex<Core>,
+    /// The process that has it.
+    home: Home,
+    /// In its place in a process that was forked from that one.
+    forked: OnceLock<Mutex<Core>>,
     clock: Clock,
     limits: Limits,
     /// A [`Milestone`] was reached.
@@ -159,26 +166,9 @@ impl Gate {
         engine: Box<dyn Engine>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|weak| Self {
-            core: Mutex::new(Core {
-                ledger: Ledger::new(limits.queue),
-                placement: Placement::new(limits.tenants),
-                admission: Admission::default(),
-                watchers: Watchers::new(Instant::now()),
-                quarantine: limits.quarantine.map(Quarantine::new),
-                engine,
-                stopping: Stopping::new(limits.tenant_kills),
-                strength: Strength::new(workers, spares),
-                timed: false,
-                waitlist: Waitlist::default(),
-                phase: Phase::Open,
-                broken: None,
-                milestone: Milestone {
-                    phase: discriminant(&Phase::Open),
-                    any_slot: false,
-                    broken: false,
-                    drained: false,
-                },
-            }),
+            core: Mutex::new(Core::new(limits, (workers, spares), engine)),
+            home: Home::here(),
+            forked: OnceLock::new(),
             clock: Clock::new(weak.clone()),
             limits,
             changed: Notify::new(),
@@ -193,9 +183,10 @@ impl Gate {
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
+        let core = if self.home.is_here() { &self.core } else { self.forked() };
         // A panic under the mutex is a bug of ours; the state is as the last
         // whole step left it or worse, but futures must still end.
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts the clock, so that a kill can wait. Without it, where the system
@@ -357,6 +348,29 @@ impl Gate {
 }
 
 impl Core {
+    fn new(limits: Limits, (workers, spares): (usize, usize), engine: Box<dyn Engine>) -> Self {
+        Self {
+            ledger: Ledger::new(limits.queue),
+            placement: Placement::new(limits.tenants),
+            admission: Admission::default(),
+            watchers: Watchers::new(Instant::now()),
+            quarantine: limits.quarantine.map(Quarantine::new),
+            engine,
+            stopping: Stopping::new(limits.tenant_kills),
+            strength: Strength::new(workers, spares),
+            timed: false,
+            waitlist: Waitlist::default(),
+            phase: Phase::Open,
+            broken: None,
+            milestone: Milestone {
+                phase: discriminant(&Phase::Open),
+                any_slot: false,
+                broken: false,
+                drained: false,
+            },
+        }
+    }
+
     /// Whether tasks are taken.
     fn open(&self) -> Result<(), Error> {
         match (&self.phase, &self.broken) {

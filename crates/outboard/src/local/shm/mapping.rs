@@ -46,7 +46,16 @@ impl Pages {
         let pointer =
             unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, 0)? };
         let start = NonNull::new(pointer.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
-        Ok(Self { start, bytes, left: OnceLock::new() })
+        let pages = Self { start, bytes, left: OnceLock::new() };
+        // Payloads are no business of whoever reads a core dump, which is small without.
+        pages.advise(Advice::LinuxDontDump);
+        Ok(pages)
+    }
+
+    /// Tells the system how they are used. What it cannot do is done without.
+    fn advise(&self, advice: Advice) {
+        // SAFETY: all advice of this module leaves what they hold as it is, in this process.
+        let _ = unsafe { madvise(self.start.as_ptr().cast(), self.bytes, advice) };
     }
 
     fn left(&self) -> Range<usize> {
@@ -91,14 +100,17 @@ impl Shared {
         if !sealed || fstat(fd)?.st_size != bytes as i64 {
             return Err(io::Error::other("shared memory has not the size that it must have"));
         }
-        Self::map(fd, bytes)
+        let shared = Self::map(fd, bytes)?;
+        // A child of a worker has no part in what its server writes there later.
+        shared.0.advise(Advice::LinuxDontFork);
+        Ok(shared)
     }
 
     fn map(fd: &OwnedFd, bytes: usize) -> io::Result<Self> {
         let pages = Pages::map(fd, bytes, ProtFlags::READ | ProtFlags::WRITE)?;
-        // SAFETY: the advice changes nothing of what they hold. Of a huge page no part
-        // could be taken from the file while a device reads it (`set_apart`).
-        let _ = unsafe { madvise(pages.at(&(0..0)).cast(), bytes, Advice::LinuxNoHugepage) };
+        // Of a huge page no part could be taken from the file while a device reads it
+        // (`set_apart`).
+        pages.advise(Advice::LinuxNoHugepage);
         Ok(Self(pages, Handover::default()))
     }
 
@@ -192,6 +204,7 @@ impl Shared {
         // in one step, as `mremap` says, with the same bytes.
         unsafe {
             let copy = mmap_anonymous(std::ptr::null_mut(), bytes, protection, flags)?;
+            let _ = madvise(copy, bytes, Advice::LinuxDontDump);
             std::ptr::copy_nonoverlapping(place, copy.cast(), bytes);
             mremap_fixed(copy, bytes, bytes, MremapFlags::MAYMOVE, place.cast())?;
         }

@@ -44,6 +44,8 @@ const SAID: usize = 5;
 const HEARD: usize = 6;
 const ASLEEP: usize = 7;
 const OWN_MEMORY: usize = 8;
+const STDERR_READ: usize = 9;
+const STDERR_BEFORE: usize = 10;
 
 /// One mapped page.
 #[derive(Debug)]
@@ -167,6 +169,45 @@ impl Page {
         let [resident_bytes, own_bytes] =
             [MEMORY, OWN_MEMORY].map(|word| self.words()[word].load(Relaxed));
         Memory { resident_bytes, own_bytes }
+    }
+}
+
+/// How much of a worker's stderr its server has read, and whether it is reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StderrRead(u64);
+
+impl StderrRead {
+    /// So many bytes.
+    pub(crate) fn bytes(self) -> u64 {
+        self.0 >> 1
+    }
+
+    /// More may have been read than it says.
+    pub(crate) fn is_going_on(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+impl Page {
+    /// Server: it has read so many bytes of stderr, and is about to read more or not.
+    pub(crate) fn set_stderr_read(&self, bytes: u64, goes_on: bool) {
+        self.words()[STDERR_READ].store(bytes << 1 | u64::from(goes_on), Release);
+    }
+
+    /// Worker: what the server has read.
+    pub(crate) fn stderr_read(&self) -> StderrRead {
+        StderrRead(self.words()[STDERR_READ].load(Acquire))
+    }
+
+    /// Worker: so many bytes were written before the task that it has now, or since the
+    /// last one.
+    pub(crate) fn set_stderr_before(&self, bytes: u64) {
+        self.words()[STDERR_BEFORE].store(bytes, Release);
+    }
+
+    /// Server: how many bytes are not of the task that the worker has now.
+    pub(crate) fn stderr_before(&self) -> u64 {
+        self.words()[STDERR_BEFORE].load(Acquire)
     }
 }
 

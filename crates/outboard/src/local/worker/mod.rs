@@ -11,7 +11,9 @@ use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use super::process::{close_inherited, die_with_parent};
+use super::process::close_inherited;
+use super::process::end::{die_with_parent, leave_group, outlive_requests};
+use super::process::signals::stop_ignoring;
 use super::program::{digest, named_parent};
 use super::shm::answers::{BELL, LONGEST_BYTES, Speaker};
 use super::shm::arena::{Arena, Half, IN_PLACE_BYTES, Ring};
@@ -35,16 +37,26 @@ use crate::value::scatter;
 mod current;
 /// What tasks keep of their arguments.
 mod kept;
+/// Arguments that are lent to a task while it forks.
+mod lending;
 /// The limits that this worker sets itself.
 mod limits;
 /// What a task took.
 mod meter;
 /// What a task says, on its way to the server.
 mod relay;
+/// Where in stderr a task begins.
+mod stderr;
+/// What a task changes of this process.
+mod traces;
+/// The thread that notices the end of the server.
+mod watch;
 
 use current::InWorker;
 use limits::CpuLimit;
 use meter::Meter;
+use stderr::Stderr;
+use traces::{ALL_FROM_NS, Found, Traces};
 
 /// Up to this size a result goes along with the answer.
 const SMALL_BYTES: usize = LONGEST_BYTES - 100;
@@ -54,6 +66,7 @@ pub(crate) fn run_as_worker(setup: impl FnOnce(), in_test: bool) -> ! {
     current::become_worker();
     let ready = Worker::start(in_test).and_then(|worker| {
         setup();
+        worker.current.exit_if_forked(Ok(()));
         record_panics();
         // Again: the system forgets it when `setup` gives up privileges.
         die_with(named_parent())?;
@@ -69,14 +82,22 @@ pub(crate) fn run_as_worker(setup: impl FnOnce(), in_test: bool) -> ! {
 /// up.
 fn leave(what: &str, error: &io::Error) -> ! {
     match error.kind() {
-        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => exit(0),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => depart(),
         _ => give_up(&format!("{what}: {error}")),
     }
+}
+
+/// Ends this process because its server hung up, and what tasks left in its group: the
+/// server may be gone, and nobody else would.
+fn depart() -> ! {
+    leave_group();
+    exit(0)
 }
 
 /// Says why in one line, which is the last, and ends this process.
 fn give_up(why: &str) -> ! {
     say_last(why);
+    leave_group();
     exit(1)
 }
 
@@ -88,7 +109,7 @@ fn say_last(why: &str) {
 fn die_with(parent: Option<u32>) -> io::Result<()> {
     die_with_parent()?;
     if parent != Some(std::os::unix::process::parent_id()) {
-        exit(0);
+        depart();
     }
     Ok(())
 }
@@ -119,7 +140,7 @@ struct Worker {
     current: &'static InWorker,
     /// Beyond this, whoever keeps arguments that lie there.
     arena: Arc<Arena>,
-    arena_fd: OwnedFd,
+    arena_fd: Arc<OwnedFd>,
     /// What of the arena is in use for results.
     results: Ring,
     speaker: Speaker,
@@ -133,14 +154,22 @@ struct Worker {
     out: Vec<u8>,
     /// The task that has just run has written to the socket.
     spoke: bool,
+    stderr: Stderr,
+    /// This process as it was before its first task; from then on.
+    traces: Option<Traces>,
+    /// A task has run since all of them were looked at.
+    untidy: bool,
 }
 
 impl Worker {
     /// Sets this process apart from its parent, and greets it.
     fn start(in_test: bool) -> io::Result<Self> {
+        stop_ignoring();
         close_inherited();
         let socket = take_socket(in_test)?;
         die_with(named_parent())?;
+        outlive_requests()?;
+        watch::start(&socket, current::leaves_by_itself)?;
         let mut inbox = Inbox::default();
         let (welcome, [page, arena]) = receive_welcome(&socket, &mut inbox)?;
         let ToWorker::Welcome { number, max_payload, niceness, level, limits } = welcome else {
@@ -153,7 +182,7 @@ impl Worker {
             socket,
             current: InWorker::install(Page::open(&page)?),
             arena: Arc::new(Arena::open(&arena)?),
-            arena_fd: arena,
+            arena_fd: Arc::new(arena),
             results: Ring::default(),
             speaker: Speaker::default(),
             max_payload: max_payload as usize,
@@ -163,6 +192,9 @@ impl Worker {
             files: Vec::new(),
             out: Vec::new(),
             spoke: false,
+            stderr: Stderr::take()?,
+            traces: None,
+            untidy: false,
         };
         worker.say(&FromWorker::Hello { version: VERSION, digest: digest() })?;
         Ok(worker)
@@ -197,17 +229,25 @@ impl Worker {
 
     /// Executes tasks until the server ends the conversation.
     fn serve(&mut self) -> ! {
-        if let Err(why) = start::run_all() {
+        let started = start::run_all();
+        self.current.exit_if_forked(started.as_ref().map(drop).map_err(drop));
+        if let Err(why) = started {
             give_up(&why);
         }
+        if let Err(error) = self.cpu.disarm() {
+            give_up(&format!("the limit of CPU time cannot be set: {error}"));
+        }
+        self.traces = Some(Traces::before());
+        self.stderr.mark(&self.current.page);
         self.current.page.set_memory(memory(OWN).unwrap_or_default());
         // What the start took is no task's.
         let _ = take_peak_bytes();
         // Of whatever thread this is: a server looks whether it sleeps.
         let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        current::serves();
         let result = self.say(&FromWorker::Ready { thread }).and_then(|()| self.serve_all());
         match result {
-            Ok(()) => exit(0),
+            Ok(()) => depart(),
             Err(error) => leave("this worker lost its server", &error),
         }
     }
@@ -221,6 +261,7 @@ impl Worker {
                 let (message, args) = wire::decode(frame).map_err(other)?;
                 self.obey(message, args)?;
             }
+            self.rest()?;
             match passing::receive(&self.socket, inbox.room(), &mut self.files) {
                 Ok(0) => return Ok(()),
                 Ok(bytes) => inbox.arrived(bytes),
@@ -261,6 +302,7 @@ impl Worker {
         let args = match (place, file) {
             (Place::Arena { offset, bytes }, _) if bytes >= IN_PLACE_BYTES => {
                 let lent = self.arena.lend(offset, bytes).ok_or_else(nonsense)?;
+                lending::lend(&self.arena, &self.arena_fd, offset, bytes);
                 Input::Owned(Bytes::from_owner(lent).into())
             }
             (Place::Arena { offset, bytes }, _) => {
@@ -271,15 +313,46 @@ impl Worker {
         };
         self.cpu.arm()?;
         relay::open(seq);
+        self.stderr.mark(&self.current.page);
         let (outcome, usage) = attempt(self.current, self.max_payload, call, args);
         // What it said is in the socket; its answer comes after that.
         self.spoke = relay::close();
         self.cpu.disarm()?;
+        self.take_back(place)?;
         let answer = match outcome {
             Ok(output) => self.lay_down(seq, usage, output),
             Err(failure) => FromWorker::Failed { seq, usage, failure }.into(),
         };
-        self.answer(owed, answer)
+        self.answer(owed, answer)?;
+        self.untidy = true;
+        self.tidy(usage.run_ns >= ALL_FROM_NS)
+    }
+
+    /// Sets back what the task has changed of this process. After its answer, which
+    /// nobody waits longer for.
+    fn tidy(&mut self, all: bool) -> io::Result<()> {
+        let Some(traces) = &self.traces else { return Ok(()) };
+        let mut found = traces.undo();
+        if all {
+            found = found.max(traces.undo_rest());
+            self.untidy = false;
+        }
+        if found == Found::Nothing {
+            return Ok(());
+        }
+        let mut frame = Vec::new();
+        wire::append(&mut frame, &FromWorker::Changed { lasting: found == Found::Lasting }, &[]);
+        self.tell(&frame)
+    }
+
+    /// Nothing is left to be done for now: what takes a while is done, for then it keeps
+    /// no task waiting.
+    fn rest(&mut self) -> io::Result<()> {
+        if self.untidy {
+            self.tidy(true)?;
+            self.stderr.mark(&self.current.page);
+        }
+        Ok(())
     }
 
     /// The answer with a result, which is put where there is room for it. Unless that is
@@ -371,6 +444,7 @@ fn attempt(
         }
         None => Err(Failure::UnknownTask { advice: OTHER_BUILD }),
     };
+    current.exit_if_forked(outcome.as_ref().map(drop).map_err(drop));
     // What the server reads of a task that is done is on the page before its word says so.
     let usage = meter.stop(page, seq);
     current.leave();

@@ -3,6 +3,9 @@
 /// Processes: signals to them, and their end.
 #[cfg(target_os = "linux")]
 pub(crate) mod process;
+/// What C libraries do in tasks: forks, signals, alarms.
+#[cfg(target_os = "linux")]
+pub(crate) mod raw;
 /// A directory through which a test and its tasks, wherever they run, talk.
 pub(crate) mod scratch;
 /// Another server process: this binary, playing a scenario.

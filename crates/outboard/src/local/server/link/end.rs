@@ -20,6 +20,7 @@ use rustix::time::ClockId;
 use super::life::{Life, Reason};
 use super::{Link, Vigil};
 use crate::error::{Cause, WorkerLoss};
+use crate::local::process::reaping::Reaper;
 use crate::local::process::{self, Reaped, Watched};
 use crate::local::server::cgroup::Group;
 use crate::local::server::output::{LastWords, Output};
@@ -31,6 +32,7 @@ pub(crate) struct Process {
     link: Arc<Link>,
     ended: Watched<OwnedFd>,
     group: Option<Group>,
+    reaper: Option<Reaper>,
     stdout: Option<Output>,
     stderr: Output,
     vigil: Rc<Vigil>,
@@ -40,12 +42,12 @@ impl Process {
     pub(crate) fn new(
         link: Arc<Link>,
         ended: Watched<OwnedFd>,
-        group: Option<Group>,
+        (group, reaper): (Option<Group>, Option<Reaper>),
         stdout: Option<Output>,
         stderr: Output,
     ) -> Self {
         let vigil = Rc::new(Vigil::new(link.clone()));
-        Self { link, ended, group, stdout, stderr, vigil }
+        Self { link, ended, group, reaper, stdout, stderr, vigil }
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
@@ -62,12 +64,12 @@ impl Process {
         let Self { link, ended, stdout, stderr, .. } = self;
         let stdout = async {
             if let Some(stdout) = stdout {
-                stdout.pass().await;
+                stdout.pass(&link.page).await;
             }
         };
         // A worker that closed both streams, and of which nothing is due, is not dead yet.
         let meanwhile = async {
-            join3(stdout, stderr.pass(), due).await;
+            join3(stdout, stderr.pass(&link.page), due).await;
             pending::<()>().await;
         };
         let ended = async {
@@ -92,7 +94,7 @@ impl Process {
     /// Reaps the process, which has ended, with the rest of its group, and says how it
     /// ended. `system` asks whether the system killed it for want of memory.
     pub(crate) fn bury(self, system: impl FnOnce() -> bool) -> (WorkerLoss, Option<Group>) {
-        let Self { link, group, stdout, stderr, vigil, .. } = self;
+        let Self { link, group, reaper, stdout, stderr, vigil, .. } = self;
         // In this order: the rest of the group is killed while its number is taken, which
         // it is until the leader is reaped; what it wrote last is read; then it is reaped.
         // Someone else may have reaped it, where SIGCHLD is ignored.
@@ -103,12 +105,17 @@ impl Process {
             link.kill_group();
         }
         if let Some(stdout) = stdout {
-            stdout.finish(0);
+            stdout.finish(&link.page, 0);
         }
         let since_ns = link.running_since();
-        let LastWords { lines, shortage: said } = stderr.finish(since_ns);
+        // What it wrote before that was another task, and maybe another tenant.
+        let before = if link.is_ready() { link.page.stderr_before() } else { 0 };
+        let LastWords { lines, shortage: said } = stderr.finish(&link.page, before);
         let limit = group.as_ref().is_some_and(Group::was_killed);
         let (reaped, life) = link.reap();
+        if let Some(reaper) = reaper {
+            reaper.finish();
+        }
         // What reads files comes after that: the gate waits for the mutex.
         let cause = life.blame().or_else(|| cause(reaped));
         let shortage = match life.is_unwanted() {
@@ -326,7 +333,7 @@ mod tests {
         let stderr = Output::new(stderr, Stream::Stderr, 1, printer).unwrap();
         link.end(Reason::Broken);
         waitid(WaitId::PidFd(link.pidfd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
-        Process::new(link, ended, None, None, stderr)
+        Process::new(link, ended, (None, None), None, stderr)
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ mod vigil;
 
 pub(super) use end::Process;
 pub(super) use reader::Reader;
-pub(super) use vigil::Vigil;
+pub(super) use vigil::{Rest, Vigil};
 
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::OwnedFd;
@@ -365,6 +365,18 @@ impl Link {
         let memory = (own_bytes, history.own_bytes_at_start);
         let out = self.wear.out(now, history.done, memory);
         out.filter(|_| !std::mem::replace(&mut history.worn, true))
+    }
+
+    /// Why it is to be replaced after a task that changed its process, said once.
+    fn was_changed(&self, lasting: bool) -> Option<RecycleReason> {
+        let out = (lasting || self.wear.if_changed).then_some(RecycleReason::Changed);
+        out.filter(|_| !std::mem::replace(&mut self.locked().history.worn, true))
+    }
+
+    /// Why it is to be replaced that computes between tasks, said once.
+    pub(super) fn computes(&self) -> Option<RecycleReason> {
+        let first = !std::mem::replace(&mut self.locked().history.worn, true);
+        first.then_some(RecycleReason::Computing)
     }
 
     /// When it is too old, unless it is to be replaced already.

@@ -267,6 +267,12 @@ impl Reader {
             FromWorker::Hello { version, digest } => return self.greeted(version, digest),
             FromWorker::Ready { thread } => return self.ready(thread, reports),
             FromWorker::Beside => return Err(Nonsense),
+            FromWorker::Changed { lasting } => {
+                if let Some(why) = self.link.was_changed(lasting) {
+                    self.links.replace(&self.link, why, reports);
+                }
+                return Ok(());
+            }
             FromWorker::Skipped { seq } => {
                 let (slot, task) = self.link.skipped(seq).ok_or(Nonsense)?;
                 reports.skipped(slot, task);

@@ -16,8 +16,9 @@ use tokio::io::Interest;
 use super::Supervisor;
 use crate::engine::restart::Restart;
 use crate::engine::settings::Settings;
+use crate::local::process::reaping::Reaper;
 use crate::local::process::{Watched, watch};
-use crate::local::program::{VARIABLE, VERSION_VARIABLE};
+use crate::local::program::{SOCKET_VARIABLE, VARIABLE, VERSION_VARIABLE, socket_inode};
 use crate::local::server::link::{Link, Process, Reader};
 use crate::local::server::output::{Output, Stream};
 use crate::local::server::wear::Wear;
@@ -49,7 +50,9 @@ impl Supervisor {
         let (arena, arena_fd) = Arena::create()?;
         // The first message is in the socket before its reader exists.
         self.welcome(&ours, number, [page_fd.as_fd(), arena_fd.as_fd()])?;
-        let spawned = self.command(number)?.stdin(OwnedFd::from(theirs)).spawn();
+        let mut command = self.command(number)?;
+        command.env(SOCKET_VARIABLE, socket_inode(&theirs)?.to_string());
+        let spawned = command.stdin(OwnedFd::from(theirs)).spawn();
         let mut child = spawned.map_err(|error| refused("execute /proc/self/exe", error))?;
         let adopted = self.adopt(number, &mut child, ours, (page, arena));
         if adopted.is_err() {
@@ -82,8 +85,9 @@ impl Supervisor {
         let link =
             Link::new(number, child.id(), pidfd, memory, streams, self.runtime.clone(), wear);
         self.read(&link, read);
+        let reaper = Reaper::start(child.id())?;
         let group = self.groups.borrow_mut().add(number, child.id());
-        Ok(Process::new(link, ended, group, stdout, stderr))
+        Ok(Process::new(link, ended, (group, reaper), stdout, stderr))
     }
 
     /// Has the client's runtime watch the socket, which its reader lives on.

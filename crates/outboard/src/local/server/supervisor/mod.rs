@@ -9,7 +9,7 @@
 mod launch;
 mod seat;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -29,7 +29,7 @@ use tokio::time::sleep;
 
 use super::Links;
 use super::cgroup::Groups;
-use super::link::Vigil;
+use super::link::{Rest, Vigil};
 use super::output::Printer;
 use super::shortage::Kills;
 use crate::engine::Gate;
@@ -54,6 +54,10 @@ const BROKEN_AFTER: u32 = 3;
 /// The pause after the first failed start; it doubles up to `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Workers that compute so often before their first task do so by themselves: what they
+/// do between tasks then says nothing.
+const RESTLESS_AFTER: u32 = 4;
 
 /// What others tell the supervisor.
 #[derive(Debug)]
@@ -147,6 +151,7 @@ pub(super) fn start(
             settings,
             restart,
             vigils: RefCell::default(),
+            restless: Cell::new(0),
             left: Notify::new(),
         };
         own.block_on(supervisor.run());
@@ -171,6 +176,8 @@ struct Supervisor {
     restart: Restart,
     /// All processes that were started and not reaped.
     vigils: RefCell<Vec<Rc<Vigil>>>,
+    /// How often a worker was seen to compute before its first task.
+    restless: Cell<u32>,
     /// One of them was reaped.
     left: Notify,
 }
@@ -265,16 +272,49 @@ impl Supervisor {
                         killed.iter().for_each(|it| self.links.close(it.link(), reports));
                     });
                 }
+                let rests = vigils.iter().filter(|vigil| self.look_at_rest(vigil, now));
+                let unknown = rests.count();
                 // In this order: who submits after the store wakes us again.
                 self.control.beating.store(false, SeqCst);
                 // All are asked, and those that were busy until now once more.
                 let used = vigils.iter().filter(|vigil| vigil.give_back(now)).count();
-                if used == 0 && !vigils.iter().any(|vigil| vigil.is_busy()) {
+                if used + unknown == 0 && !vigils.iter().any(|vigil| vigil.is_busy()) {
                     break;
                 }
                 self.control.beating.store(true, SeqCst);
             }
         }
+    }
+}
+
+impl Supervisor {
+    /// Has an idle worker replaced that computes all the same: a task has left a thread.
+    /// Whether it is to be looked at again.
+    fn look_at_rest(&self, vigil: &Vigil, now: Instant) -> bool {
+        let link = vigil.link();
+        match vigil.rest(now) {
+            Rest::Unknown => return true,
+            Rest::Quiet => return false,
+            Rest::Computing => {}
+        }
+        if link.done() == 0 {
+            self.restless.set(self.restless.get().saturating_add(1));
+        }
+        if self.restless.get() >= RESTLESS_AFTER {
+            // No task did that, so another worker would do the same.
+            return false;
+        }
+        if link.done() > 0
+            && let Some(why) = link.computes()
+        {
+            tracing::warn!(
+                worker = link.number,
+                pid = link.pid,
+                "an idle worker that used the CPU is replaced: a task left a thread behind"
+            );
+            self.gate.report(|reports| self.links.replace(link, why, reports));
+        }
+        true
     }
 }
 
