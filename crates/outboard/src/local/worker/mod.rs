@@ -27,7 +27,7 @@ use crate::task::function::Run;
 use crate::task::outcome::{Failure, OTHER_BUILD, Usage};
 use crate::task::registry::registry;
 use crate::task::start;
-use crate::task::system::{OWN, memory, take_peak_bytes};
+use crate::task::system::{OWN, memory, refused, take_peak_bytes};
 use crate::trace;
 use crate::value::codec::{self, Input};
 use crate::value::payload::Payload;
@@ -474,7 +474,8 @@ fn find(function: FunctionRef) -> Option<(&'static str, Run)> {
 /// Takes the socket from stdin, which becomes empty for the tasks.
 fn take_socket(in_test: bool) -> io::Result<UnixStream> {
     let socket: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    let nothing = std::fs::File::open("/dev/null");
+    rustix::stdio::dup2_stdin(nothing.map_err(|error| refused("open /dev/null", error))?)?;
     if in_test {
         // The harness has written to stdout already, which was /dev/null then.
         rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;

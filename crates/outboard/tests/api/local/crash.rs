@@ -158,28 +158,6 @@ fn what_a_task_says_last_is_one_line_of_a_log() {
 }
 
 #[test]
-fn a_worker_that_hangs_up_and_lives_on_is_killed_and_said_to_have() {
-    run(async {
-        let scratch = Scratch::new();
-        let (error, lost) = crash(async |client: &Client| {
-            client.submit(hang_up, scratch.path()).await.unwrap_err()
-        })
-        .await;
-        assert_eq!(lost.cause, Some(Cause::HungUp));
-        assert!(error.to_string().contains("killed by us: it closed its connection"), "{error}");
-    });
-}
-
-/// Closes all that its worker has open, and goes on.
-#[outboard::task]
-#[expect(unsafe_code, reason = "descriptors of others are closed")]
-fn hang_up(at: PathBuf) -> u32 {
-    // SAFETY: the call takes integers. Whoever uses the descriptors gets errors.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
-    hold(at)
-}
-
-#[test]
 fn a_worker_stopped_for_a_second_is_lost() {
     run(async {
         let scratch = Scratch::new();

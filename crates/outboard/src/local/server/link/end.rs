@@ -315,8 +315,21 @@ mod tests {
     use crate::local::shm::page::Page;
 
     /// A worker that was killed and not reaped.
-    #[expect(clippy::zombie_processes, reason = "`bury` reaps it")]
     fn killed() -> Process {
+        let process = started();
+        process.link.end(Reason::Broken);
+        wait_for(&process);
+        process
+    }
+
+    /// Waits until it has ended.
+    fn wait_for(process: &Process) {
+        let pidfd = WaitId::PidFd(process.link.pidfd());
+        waitid(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+    }
+
+    #[expect(clippy::zombie_processes, reason = "`bury` reaps it")]
+    fn started() -> Process {
         let (printer, _) = Printer::start().unwrap();
         let mut command = Command::new("sleep");
         let command = command.arg("1000").stderr(Stdio::piped()).process_group(0);
@@ -331,9 +344,22 @@ mod tests {
         let link = Link::new(1, pid, pidfd, memory, stream, Handle::current(), wear);
         let stderr = child.stderr.take().unwrap().into();
         let stderr = Output::new(stderr, Stream::Stderr, 1, printer).unwrap();
-        link.end(Reason::Broken);
-        waitid(WaitId::PidFd(link.pidfd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
         Process::new(link, ended, (None, None), None, stderr)
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_hung_up_is_blamed_only_if_it_lives() {
+        let lives = started();
+        lives.link.hung_up();
+        assert_eq!(lives.link.life().blame(), Some(Cause::HungUp));
+        wait_for(&lives);
+        assert_eq!(lives.bury(|| false).0.cause, Some(Cause::HungUp));
+        let dead = started();
+        let pid = Pid::from_raw(dead.link.pid as i32).unwrap();
+        rustix::process::kill_process(pid, Signal::SEGV).unwrap();
+        wait_for(&dead);
+        dead.link.hung_up();
+        assert_eq!(dead.bury(|| false).0.cause, Some(Cause::Signal(11)));
     }
 
     #[tokio::test]
