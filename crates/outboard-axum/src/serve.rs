@@ -5,7 +5,7 @@ use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -93,6 +93,9 @@ pub struct Cut {
     pub requests: usize,
     /// Tasks that waited or ran.
     pub tasks: usize,
+    /// Tasks that ended because their worker was lost, after the server was told to end:
+    /// they did finish, but not well.
+    pub lost: usize,
 }
 
 impl Serve {
@@ -140,8 +143,10 @@ impl Serve {
         let (close, closed) = watch::channel(false);
         let mut finished =
             std::pin::pin!(finish(listener, app, closed, requests.clone(), client.clone()));
+        let lost_before = OnceLock::new();
         let patience = async {
             stop.await;
+            let _ = lost_before.set(lost(client.as_ref()));
             draining.set();
             let graceful = async {
                 tokio::time::sleep(notice).await;
@@ -157,7 +162,8 @@ impl Serve {
             ended = &mut finished => ended.map(|()| Cut::default()),
             () = patience => {
                 let _ = close.send(true);
-                let cut = Cut { requests: requests.count(), tasks: tasks(client.as_ref()) };
+                let (requests, tasks) = (requests.count(), tasks(client.as_ref()));
+                let cut = Cut { requests, tasks, ..Cut::default() };
                 if let Some(client) = &client {
                     client.shutdown().await;
                 }
@@ -166,10 +172,11 @@ impl Serve {
                 Ok(cut)
             }
         };
+        let lost = lost_before.get().map_or(0, |before| lost(client.as_ref()) - before);
         if let Some(client) = client {
             client.shutdown().await;
         }
-        outcome
+        outcome.map(|cut| Cut { lost: lost as usize, ..cut })
     }
 }
 
@@ -214,7 +221,7 @@ impl fmt::Debug for Serve {
 }
 
 impl Cut {
-    /// Whether everything finished in time.
+    /// Whether everything finished in time, and no task was lost with its worker.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
@@ -222,24 +229,32 @@ impl Cut {
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = |count: usize| if count == 1 { "" } else { "s" };
-        let requests = format!("{} request{}", self.requests, plural(self.requests));
-        let tasks = format!("{} task{}", self.tasks, plural(self.tasks));
-        let what = match (self.requests, self.tasks) {
-            (0, 0) => return f.write_str("everything finished in time"),
-            (_, 0) => requests,
-            (0, _) => tasks,
-            _ => format!("{requests} and {tasks}"),
+        if self.is_nothing() {
+            return f.write_str("everything finished in time");
+        }
+        let counted = [(self.requests, "request"), (self.tasks, "task")];
+        let counted = counted.into_iter().filter(|(count, _)| *count > 0);
+        let cut: Vec<_> = counted.map(|(count, what)| plural(count, what)).collect();
+        if !cut.is_empty() {
+            let were = if self.requests + self.tasks == 1 { "was" } else { "were" };
+            write!(f, "{} did not finish in time, and {were} cut", cut.join(" and "))?;
+        }
+        match self.lost {
+            0 => return Ok(()),
+            _ if !cut.is_empty() => f.write_str("; ")?,
+            _ => {}
+        }
+        let whose = if self.lost == 1 {
+            "was lost with its worker"
+        } else {
+            "were lost with their workers"
         };
-        write!(
-            f,
-            "{what} did not finish in time, and {} cut",
-            match self.requests + self.tasks {
-                1 => "was",
-                _ => "were",
-            }
-        )
+        write!(f, "{} {whose}", plural(self.lost, "task"))
     }
+}
+
+fn plural(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What ends the server in order, and what cuts it: the first and the second
@@ -305,6 +320,12 @@ impl Signals {
 fn tasks(client: Option<&Client>) -> usize {
     let now = client.map(|client| client.admin().snapshot());
     now.map_or(0, |now| now.queued + now.running)
+}
+
+/// How many tasks were lost with their worker so far.
+fn lost(client: Option<&Client>) -> u64 {
+    let now = client.map(|client| client.admin().snapshot());
+    now.map_or(0, |now| now.per_function.iter().map(|row| row.figures.lost).sum())
 }
 
 /// Whether the server has been told to end; in the extensions of requests.

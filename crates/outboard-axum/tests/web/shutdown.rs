@@ -80,6 +80,26 @@ fn what_runs_finishes_and_nothing_new_is_taken() {
 }
 
 #[test]
+fn a_task_that_is_lost_meanwhile_has_not_finished() {
+    run(async {
+        let server = Server::start(LONG, Duration::ZERO).await;
+        let running = send(server.address, "/", "").await;
+        server.scratch.started().await;
+        server.stop.send(()).unwrap();
+        while tokio::net::TcpStream::connect(server.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        let worker = i32::try_from(server.scratch.pid()).ok().and_then(Pid::from_raw).unwrap();
+        kill_process(worker, Signal::KILL).unwrap();
+        assert_eq!(receive(running).await.unwrap().status, 500);
+        let cut = server.ended.await.unwrap().unwrap();
+        assert_eq!((cut.requests, cut.tasks, cut.lost), (0, 0, 1));
+        assert_eq!(cut.to_string(), "1 task was lost with its worker");
+        assert!(!cut.is_nothing());
+    });
+}
+
+#[test]
 fn what_does_not_finish_in_time_is_cut_and_told_so() {
     run(async {
         let server = Server::start(Duration::from_millis(100), Duration::ZERO).await;
