@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::routing::get as route;
 use outboard::Client;
 use outboard_axum::{Compute, Cut, FinishOnDisconnect, Health, Offload, Problem};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
