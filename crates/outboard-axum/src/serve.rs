@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -105,6 +105,9 @@ pub struct Cut {
     pub requests: usize,
     /// Tasks that waited or ran.
     pub tasks: usize,
+    /// Tasks that ended because their worker was lost, after the server was told to end:
+    /// they did finish, but not well.
+    pub lost: usize,
     /// Workers that could not be ended: processes in an uninterruptible system call, or of
     /// another user, or threads of `inline://` whose task goes on.
     pub workers: usize,
@@ -162,8 +165,10 @@ impl Serve {
         let (close, closed) = watch::channel(false);
         let connections = connections::serve(listener, app, header_timeout, closed);
         let mut finished = std::pin::pin!(finish(connections, requests.clone(), client.clone()));
+        let lost_before = OnceLock::new();
         let patience = async {
             stop.await;
+            let _ = lost_before.set(lost(client.as_ref()));
             draining.set();
             let graceful = async {
                 tokio::time::sleep(notice).await;
@@ -175,19 +180,23 @@ impl Serve {
                 () = cut => {}
             }
         };
-        let mut outcome = tokio::select! {
-            () = &mut finished => Cut::default(),
+        let (cut, left) = tokio::select! {
+            () = &mut finished => (Cut::default(), None),
             () = patience => {
                 let _ = close.send(true);
                 let (requests, tasks) = (requests.count(), tasks(client.as_ref()));
-                let workers = end(client.as_ref()).await;
+                let left = end(client.as_ref()).await;
                 // Those that were cut are told so.
                 let _ = tokio::time::timeout(LAST_WORDS, finished).await;
-                return Ok(Cut { requests, tasks, workers });
+                (Cut { requests, tasks, ..Cut::default() }, Some(left))
             }
         };
-        outcome.workers = end(client.as_ref()).await;
-        Ok(outcome)
+        let lost = lost_before.get().map_or(0, |before| lost(client.as_ref()) - before) as usize;
+        let workers = match left {
+            Some(left) => left,
+            None => end(client.as_ref()).await,
+        };
+        Ok(Cut { lost, workers, ..cut })
     }
 }
 
@@ -228,7 +237,7 @@ impl fmt::Debug for Serve {
 }
 
 impl Cut {
-    /// Whether everything finished in time.
+    /// Whether everything finished in time, and no task was lost with its worker.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
@@ -236,29 +245,33 @@ impl Cut {
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counted = |count: usize, what: &str| match count {
-            1 => format!("1 {what}"),
-            _ => format!("{count} {what}s"),
-        };
-        let requests = counted(self.requests, "request");
-        let tasks = counted(self.tasks, "task");
-        let what = match (self.requests, self.tasks) {
-            (0, 0) if self.workers == 0 => return f.write_str("everything finished in time"),
-            (0, 0) => String::new(),
-            (_, 0) => requests,
-            (0, _) => tasks,
-            _ => format!("{requests} and {tasks}"),
-        };
-        if !what.is_empty() {
+        if self.is_nothing() {
+            return f.write_str("everything finished in time");
+        }
+        let counted = [(self.requests, "request"), (self.tasks, "task")];
+        let counted = counted.into_iter().filter(|(count, _)| *count > 0);
+        let cut: Vec<_> = counted.map(|(count, what)| plural(count, what)).collect();
+        let mut said = Vec::new();
+        if !cut.is_empty() {
             let were = if self.requests + self.tasks == 1 { "was" } else { "were" };
-            write!(f, "{what} did not finish in time, and {were} cut")?;
+            said.push(format!("{} did not finish in time, and {were} cut", cut.join(" and ")));
         }
-        match (self.workers, what.as_str()) {
-            (0, _) => Ok(()),
-            (left, "") => write!(f, "{} could not be ended", counted(left, "worker")),
-            (left, _) => write!(f, "; {} could not be ended", counted(left, "worker")),
+        if self.lost > 0 {
+            let how = match self.lost {
+                1 => "was lost with its worker",
+                _ => "were lost with their workers",
+            };
+            said.push(format!("{} {how}", plural(self.lost, "task")));
         }
+        if self.workers > 0 {
+            said.push(format!("{} could not be ended", plural(self.workers, "worker")));
+        }
+        f.write_str(&said.join("; "))
     }
+}
+
+fn plural(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What ends the server in order, and what cuts it: the first and the second
@@ -324,6 +337,12 @@ impl Signals {
 fn tasks(client: Option<&Client>) -> usize {
     let now = client.map(|client| client.admin().snapshot());
     now.map_or(0, |now| now.queued + now.running)
+}
+
+/// How many tasks were lost with their worker so far.
+fn lost(client: Option<&Client>) -> u64 {
+    let now = client.map(|client| client.admin().snapshot());
+    now.map_or(0, |now| now.per_function.iter().map(|row| row.figures.lost).sum())
 }
 
 /// Whether the server has been told to end; in the extensions of requests.
@@ -400,7 +419,9 @@ mod tests {
 
     #[test]
     fn everything_finished_only_if_nothing_is_left() {
-        let cut = |requests, tasks, workers| Cut { requests, tasks, workers }.to_string();
+        let cut = |requests, tasks, workers| {
+            Cut { requests, tasks, workers, ..Cut::default() }.to_string()
+        };
         assert_eq!(cut(0, 0, 0), "everything finished in time");
         assert_eq!(cut(0, 0, 1), "1 worker could not be ended");
         assert_eq!(cut(1, 0, 0), "1 request did not finish in time, and was cut");

@@ -170,10 +170,11 @@ impl LocalBuilder {
     /// that is set back before the next task.
     ///
     /// Set back are `alarm` and the timers of CPU time, the signal mask, umask, working
-    /// directory, environment, limits, and what the process does at signals. The last two
-    /// may reach a task that was sent ahead to the same worker, if it and the one before it
-    /// run for less than 0.2 ms. A worker whose task has changed its user, or lowered a hard
-    /// limit, is replaced in any case.
+    /// directory, environment, limits, and what the process does at signals. A worker looks
+    /// after each task that runs for 0.2 ms or longer, and at least once in a millisecond;
+    /// after shorter ones until their function has left the process as it was 64 times. A
+    /// worker whose task has changed its user, or lowered a hard limit, is replaced in any
+    /// case.
     ///
     /// Not noticed and not set back are threads, processes and open descriptors that a task
     /// leaves, timers made by `timer_create`, the root directory, namespaces, niceness, the

@@ -82,7 +82,7 @@ pub(crate) enum Place {
 }
 
 /// How a worker finds a function in its own process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum FunctionRef {
     /// By its place in the registry.
     Index(u32),

@@ -32,7 +32,7 @@ fn action(signal: c_int) -> Option<libc::sigaction> {
 /// Signals whose actions tasks are not to pass on. Not those that say of a fault: a
 /// runtime in this process, such as that of WebAssembly or of Java, installs its handlers
 /// for them when it is first used, and once.
-const PASSED_ON: [c_int; 19] = [
+const PASSED_ON: [c_int; 12] = [
     libc::SIGHUP,
     libc::SIGINT,
     libc::SIGQUIT,
@@ -42,16 +42,9 @@ const PASSED_ON: [c_int; 19] = [
     libc::SIGUSR1,
     libc::SIGUSR2,
     libc::SIGCHLD,
-    libc::SIGTSTP,
-    libc::SIGTTIN,
-    libc::SIGTTOU,
     libc::SIGVTALRM,
     libc::SIGPROF,
-    libc::SIGWINCH,
-    libc::SIGIO,
-    libc::SIGPWR,
     libc::SIGXCPU,
-    libc::SIGXFSZ,
 ];
 
 /// What a process does at signals.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+use rustix::time::ClockId;
 
 use super::process::close_inherited;
 use super::process::end::{die_with_parent, leave_group, outlive_requests};
@@ -27,7 +28,7 @@ use crate::task::function::Run;
 use crate::task::outcome::{Failure, OTHER_BUILD, Usage};
 use crate::task::registry::registry;
 use crate::task::start;
-use crate::task::system::{OWN, memory, refused, take_peak_bytes};
+use crate::task::system::{OWN, memory, now_ns, refused, take_peak_bytes};
 use crate::trace;
 use crate::value::codec::{self, Input};
 use crate::value::payload::Payload;
@@ -56,7 +57,7 @@ use current::InWorker;
 use limits::CpuLimit;
 use meter::Meter;
 use stderr::Stderr;
-use traces::{ALL_FROM_NS, Found, Traces};
+use traces::{Found, Traces, Trust};
 
 /// Up to this size a result goes along with the answer.
 const SMALL_BYTES: usize = LONGEST_BYTES - 100;
@@ -157,8 +158,7 @@ struct Worker {
     stderr: Stderr,
     /// This process as it was before its first task; from then on.
     traces: Option<Traces>,
-    /// A task has run since all of them were looked at.
-    untidy: bool,
+    trust: Trust,
 }
 
 impl Worker {
@@ -194,7 +194,7 @@ impl Worker {
             spoke: false,
             stderr: Stderr::take()?,
             traces: None,
-            untidy: false,
+            trust: Trust::default(),
         };
         worker.say(&FromWorker::Hello { version: VERSION, digest: digest() })?;
         Ok(worker)
@@ -261,7 +261,6 @@ impl Worker {
                 let (message, args) = wire::decode(frame).map_err(other)?;
                 self.obey(message, args)?;
             }
-            self.rest()?;
             match passing::receive(&self.socket, inbox.room(), &mut self.files) {
                 Ok(0) => return Ok(()),
                 Ok(bytes) => inbox.arrived(bytes),
@@ -313,7 +312,6 @@ impl Worker {
         };
         self.cpu.arm()?;
         relay::open(seq);
-        self.stderr.mark(&self.current.page);
         let (outcome, usage) = attempt(self.current, self.max_payload, call, args);
         // What it said is in the socket; its answer comes after that.
         self.spoke = relay::close();
@@ -324,35 +322,26 @@ impl Worker {
             Err(failure) => FromWorker::Failed { seq, usage, failure }.into(),
         };
         self.answer(owed, answer)?;
-        self.untidy = true;
-        self.tidy(usage.run_ns >= ALL_FROM_NS)
+        // What it wrote is its own, and what is written from now on the next one's.
+        self.stderr.mark(&self.current.page);
+        self.tidy(call.function, usage.run_ns)
     }
 
-    /// Sets back what the task has changed of this process. After its answer, which
-    /// nobody waits longer for.
-    fn tidy(&mut self, all: bool) -> io::Result<()> {
+    /// Sets back what the task has changed of this process.
+    fn tidy(&mut self, function: FunctionRef, run_ns: u64) -> io::Result<()> {
+        let now_ns = now_ns(ClockId::Monotonic);
         let Some(traces) = &self.traces else { return Ok(()) };
-        let mut found = traces.undo();
-        if all {
-            found = found.max(traces.undo_rest());
-            self.untidy = false;
+        if !self.trust.looks(function, run_ns, now_ns) {
+            return Ok(());
         }
+        let found = traces.undo();
+        self.trust.found(function, found, now_ns);
         if found == Found::Nothing {
             return Ok(());
         }
         let mut frame = Vec::new();
         wire::append(&mut frame, &FromWorker::Changed { lasting: found == Found::Lasting }, &[]);
         self.tell(&frame)
-    }
-
-    /// Nothing is left to be done for now: what takes a while is done, for then it keeps
-    /// no task waiting.
-    fn rest(&mut self) -> io::Result<()> {
-        if self.untidy {
-            self.tidy(true)?;
-            self.stderr.mark(&self.current.page);
-        }
-        Ok(())
     }
 
     /// The answer with a result, which is put where there is room for it. Unless that is

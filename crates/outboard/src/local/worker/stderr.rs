@@ -16,8 +16,10 @@ use crate::local::shm::page::Page;
 /// How often the page is looked at before others get the core.
 const SPINS: u32 = 100;
 
-/// How long it takes then, each time.
+/// How long is waited then each time, and how often at most: a task may have written to
+/// the page.
 const PAUSE: Duration = Duration::from_micros(20);
+const PAUSES: u32 = 500;
 
 /// The worker's end of the pipe, whatever a task does to its stderr.
 pub(super) struct Stderr(OwnedFd);
@@ -28,20 +30,22 @@ impl Stderr {
         Ok(Self(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3)?))
     }
 
-    /// What is written from now on is another's than what was written before.
+    /// What is written from now on is another's than what was written before. If that
+    /// cannot be told apart, a report will have nothing at all.
     pub(super) fn mark(&self, page: &Page) {
-        for turn in 0_u32.. {
+        for turn in 0..SPINS + PAUSES {
             let read = page.stderr_read();
             // It is no pipe only where this program was not started by a server of ours.
             let Ok(unread) = ioctl_fionread(&self.0) else { return };
             // Nothing was read meanwhile, so all that was written is one or the other.
             if !read.is_going_on() && page.stderr_read() == read {
-                return page.set_stderr_before(read.bytes() + unread);
+                return page.set_stderr_before(read.bytes().saturating_add(unread));
             }
             match turn {
                 0..SPINS => std::hint::spin_loop(),
                 _ => std::thread::sleep(PAUSE),
             }
         }
+        page.set_stderr_before(u64::MAX);
     }
 }

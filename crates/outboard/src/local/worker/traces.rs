@@ -1,38 +1,42 @@
 //! What a task changes of its process, set back before another task runs.
 //!
-//! Set back are the signal mask, `alarm`, umask, working directory, environment, limits,
-//! what the process does at signals, and the timers of CPU time. What costs next to nothing
-//! is looked at after each task, by four system calls of about 0.1 µs; the rest, by some
-//! forty, after a task that ran for longer, and whenever this worker has nothing to do. Tasks
-//! that were sent ahead of each other, and run for less than that, may find the rest as the
-//! one before them left it.
+//! Set back are `alarm` and the timers of CPU time, the signal mask, umask, working
+//! directory, environment, limits, and what the process does at signals. To look costs
+//! some thirty system calls, a few µs, after the answer, which nobody waits longer for. A
+//! worker that answers many thousand tasks in a second would feel it: it looks once in a
+//! millisecond, and after each task that ran for longer or whose function is not known to
+//! leave the process alone ([`Trust`]).
 //!
 //! Not set back are threads and processes that a task leaves, open descriptors, timers made
 //! by `timer_create`, the root directory, namespaces, niceness, locale, statics, and the
 //! handlers for faults, which runtimes install once. A worker whose task has changed its
 //! user, or lowered a limit that it may not raise, is replaced.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
-use rustix::process::{
-    Resource, Rlimit, Uid, fchdir, geteuid, getrlimit, getuid, setrlimit, umask,
-};
+use rustix::process::{Resource, Rlimit, Uid, fchdir, geteuid, getrlimit, setrlimit, umask};
 
 use crate::local::process::environment::Environment;
 use crate::local::process::signals::{Actions, Mask, stop_alarm, stop_cpu_timers};
+use crate::local::wire::FunctionRef;
 
-/// From how long a task has run on all is looked at after it: that takes a few µs.
-pub(super) const ALL_FROM_NS: u64 = 200_000;
+/// How long a task runs at least whose cost the look is no part of, and how often is looked
+/// in any case.
+const LONG_NS: u64 = 200_000;
+const INTERVAL_NS: u64 = 1_000_000;
 
-const LIMITS: [Resource; 9] = [
+/// How often a function leaves the process as it was until that is taken for granted.
+const TRUSTED_AFTER: u32 = 64;
+
+const LIMITS: [Resource; 8] = [
     Resource::As,
     Resource::Core,
     Resource::Cpu,
     Resource::Data,
     Resource::Fsize,
-    Resource::Memlock,
     Resource::Nofile,
     Resource::Nproc,
     Resource::Stack,
@@ -63,7 +67,7 @@ pub(super) struct Traces {
     environment: Environment,
     limits: [Rlimit; LIMITS.len()],
     actions: Actions,
-    user: (Uid, Uid),
+    user: Uid,
 }
 
 impl Traces {
@@ -78,31 +82,54 @@ impl Traces {
             environment: Environment::keep(),
             limits: LIMITS.map(getrlimit),
             actions: Actions::now(),
-            user: (getuid(), geteuid()),
+            user: geteuid(),
         }
     }
 
-    /// Sets back what is looked at after each task. The timer first: its signal may be
-    /// what the mask holds back.
+    /// Sets back what has changed. The timer first: its signal may be what the mask holds
+    /// back.
     pub(super) fn undo(&self) -> Found {
         let changed = [
             stop_alarm(),
+            stop_cpu_timers(),
             self.mask.set(),
+            self.actions.restore(),
             umask(self.umask) != self.umask,
             self.environment.restore(),
         ];
         let directory = self.directory.as_ref().map_or(Found::Nothing, Directory::return_to);
-        Found::undone(changed.contains(&true)).max(directory)
-    }
-
-    /// Sets back the rest.
-    pub(super) fn undo_rest(&self) -> Found {
-        let changed = [stop_cpu_timers(), self.actions.restore()];
         let limits =
             LIMITS.into_iter().zip(&self.limits).map(|(limit, before)| raise(limit, before));
         let limits = limits.max().unwrap_or_default();
-        let user = if self.user == (getuid(), geteuid()) { Found::Nothing } else { Found::Lasting };
-        Found::undone(changed.contains(&true)).max(limits).max(user)
+        let user = if self.user == geteuid() { Found::Nothing } else { Found::Lasting };
+        Found::undone(changed.contains(&true)).max(directory).max(limits).max(user)
+    }
+}
+
+/// After which tasks is looked: pure.
+#[derive(Debug, Default)]
+pub(super) struct Trust {
+    /// How often each function has left the process as it was; `None` from the time on
+    /// when one did not.
+    functions: HashMap<FunctionRef, Option<u32>>,
+    looked_ns: u64,
+}
+
+impl Trust {
+    /// Whether to look after a task of this function that ran for so long, at a time in
+    /// nanoseconds.
+    pub(super) fn looks(&self, function: FunctionRef, run_ns: u64, now_ns: u64) -> bool {
+        let known = self.functions.get(&function).copied().unwrap_or(Some(0));
+        run_ns >= LONG_NS
+            || known.is_none_or(|times| times < TRUSTED_AFTER)
+            || now_ns.saturating_sub(self.looked_ns) >= INTERVAL_NS
+    }
+
+    /// What a look after a task of this function found.
+    pub(super) fn found(&mut self, function: FunctionRef, found: Found, now_ns: u64) {
+        self.looked_ns = now_ns;
+        let known = self.functions.entry(function).or_insert(Some(0));
+        *known = known.filter(|_| found == Found::Nothing).map(|times| times.saturating_add(1));
     }
 }
 
@@ -148,5 +175,29 @@ impl Directory {
             Ok(()) => Found::Undone,
             Err(_) => Found::Lasting,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLEAN: FunctionRef = FunctionRef::Index(1);
+    const DIRTY: FunctionRef = FunctionRef::Index(2);
+
+    #[test]
+    fn functions_are_trusted_that_leave_the_process_alone() {
+        let mut trust = Trust::default();
+        for now in 0..TRUSTED_AFTER.into() {
+            assert!(trust.looks(CLEAN, 0, now) && trust.looks(DIRTY, 0, now));
+            trust.found(CLEAN, Found::Nothing, now);
+            let undone = if now == 7 { Found::Undone } else { Found::Nothing };
+            trust.found(DIRTY, undone, now);
+        }
+        let now = u64::from(TRUSTED_AFTER);
+        assert!(!trust.looks(CLEAN, LONG_NS - 1, now));
+        assert!(trust.looks(CLEAN, LONG_NS, now), "a long task pays for it");
+        assert!(trust.looks(CLEAN, 0, now + INTERVAL_NS), "once in a while");
+        assert!((0..100).all(|_| trust.looks(DIRTY, 0, now)), "it did once");
     }
 }

@@ -147,6 +147,12 @@ fn a_client_in_a_process_that_its_server_forked_is_closed() {
     });
 }
 
+fn wait_to_be_cancelled() {
+    while !outboard::cancelled() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// The scenario: clients that are there before a fork, on both sides of it.
 pub(crate) fn play(at: &Path) {
     let runtime = runtime();
@@ -154,7 +160,7 @@ pub(crate) fn play(at: &Path) {
         let client = runtime.block_on(Client::connect(url)).unwrap();
         let engine = client.admin().snapshot().engine;
         assert_eq!(runtime.block_on(client.submit(|n: u64| n + 1, 1)).unwrap(), 2);
-        let [pending, waited] = [0; 2].map(|_| client.submit(std::thread::park, ()));
+        let [pending, waited] = [0; 2].map(|_| client.submit(wait_to_be_cancelled, ()));
         let child = fork();
         if child == 0 {
             let own = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

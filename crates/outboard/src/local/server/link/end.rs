@@ -255,6 +255,16 @@ impl Link {
         self.lost.wait().await
     }
 
+    /// Its reader is through with it.
+    pub(super) fn set_reported(&self) {
+        let _ = self.reported.set(());
+    }
+
+    /// Completes when its reader is through with it.
+    pub(crate) async fn reported(&self) {
+        self.reported.wait().await;
+    }
+
     /// Sends an idle worker away: it exits by itself.
     pub(crate) fn dismiss(&self) {
         self.locked().life.dismiss();

@@ -63,6 +63,8 @@ pub(super) struct Link {
     /// Taken last of all: after the gate's mutex, and that of all links.
     locked: Mutex<Locked>,
     lost: SetOnce<WorkerLoss>,
+    /// Its reader has said so to the gate.
+    reported: SetOnce<()>,
 }
 
 /// What the reader of a worker's answers and those who look after it tell each other.
@@ -155,6 +157,7 @@ impl Link {
             stage: watch::Sender::default(),
             locked: Mutex::default(),
             lost: SetOnce::new(),
+            reported: SetOnce::new(),
         })
     }
 

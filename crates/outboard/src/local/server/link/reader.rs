@@ -98,8 +98,6 @@ impl Reader {
             Ok(()) => self.link.hung_up(),
             Err(Nonsense) => self.link.end(Reason::Blame(Cause::Protocol)),
         }
-        // Another worker has its slot, however long the process takes to end.
-        self.gate.report(|reports| self.links.close(&self.link, reports));
         let lost = self.link.lost().await.clone();
         if conversed.is_ok() {
             // What it answered before its end counts.
@@ -437,6 +435,7 @@ impl Link {
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        self.link.set_reported();
         if !self.finished {
             self.gate.end(&Error::closed("its runtime ended"));
         }

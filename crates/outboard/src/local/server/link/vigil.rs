@@ -85,14 +85,15 @@ impl Vigil {
     }
 
     /// Notices a stop by a signal, work that nobody wants and that does not end,
-    /// a worker that sleeps instead, and how much memory there is. Whether it is killed.
+    /// a worker that sleeps instead, and how much memory there is. Whether it was killed
+    /// before, and lives.
     pub(crate) fn look(&self, now: Instant) -> bool {
-        self.judge(now);
-        let killed = matches!(self.link.life(), Life::Killed(_));
-        if killed {
+        let late = matches!(self.link.life(), Life::Killed(_));
+        if late {
             self.see_it_end(now);
         }
-        killed
+        self.judge(now);
+        late
     }
 
     fn judge(&self, now: Instant) {

@@ -266,10 +266,11 @@ impl Supervisor {
                 let (now, vigils) = (Instant::now(), self.vigils.borrow().clone());
                 self.kills.borrow_mut().look(now, self.groups.borrow().kills());
                 let busy = vigils.iter().filter(|vigil| vigil.is_busy());
-                let killed: Vec<_> = busy.filter(|vigil| vigil.look(now)).collect();
-                if !killed.is_empty() {
+                // Another worker has the slot of one that was killed and does not end.
+                let late: Vec<_> = busy.filter(|vigil| vigil.look(now)).collect();
+                if !late.is_empty() {
                     self.gate.report(|reports| {
-                        killed.iter().for_each(|it| self.links.close(it.link(), reports));
+                        late.iter().for_each(|it| self.links.close(it.link(), reports));
                     });
                 }
                 let rests = vigils.iter().filter(|vigil| self.look_at_rest(vigil, now));

@@ -1,13 +1,14 @@
 //! One worker's number, and the processes that have it one after the other.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join;
+use futures_util::future::{Either, join, select};
 use tokio::time::{sleep, sleep_until};
 
-use super::{GRACE, Supervisor, pause_after};
+use super::{BEAT, GRACE, Supervisor, pause_after};
 use crate::error::{Cause, WorkerLoss};
 use crate::local::server::link::{Link, Process};
 
@@ -49,12 +50,24 @@ impl Supervisor {
             self.control.succeeded();
         }
         let lost = self.bury(process);
+        self.see_it_reported(&link).await;
         tracing::debug!(worker = lost.worker, pid = lost.pid, "worker was reaped");
         match (failed && !self.control.orders().ending, came_up) {
             (false, _) if vain => Next::AfterVain,
             (false, _) => Next::After(Duration::ZERO),
             (true, true) => Next::After(self.pause().0),
             (true, false) => Next::After(self.failed(&why_not_up(&lost, came_to_init))),
+        }
+    }
+
+    /// Waits until the reader of a worker that was reaped has reported its end, as it does
+    /// at once where the client's runtime runs: a crash counts before another worker has
+    /// the slot. Where that runtime is blocked, the slot closes without it.
+    async fn see_it_reported(&self, link: &Arc<Link>) {
+        let (beat, ending) = (pin!(sleep(BEAT)), pin!(self.control.ending()));
+        let hurry = select(beat, ending);
+        if let Either::Right(_) = select(pin!(link.reported()), pin!(hurry)).await {
+            self.gate.report(|reports| self.links.close(link, reports));
         }
     }
 
@@ -88,8 +101,6 @@ impl Supervisor {
     /// Reaps a process that has ended, with its group.
     fn bury(&self, process: Process) -> WorkerLoss {
         self.vigils.borrow_mut().retain(|vigil| !Rc::ptr_eq(vigil, process.vigil()));
-        // Its reader may be long in coming to the end.
-        self.gate.report(|reports| self.links.close(process.link(), reports));
         let system = || {
             let count = self.groups.borrow().kills();
             self.kills.borrow_mut().claim(Instant::now(), count)
