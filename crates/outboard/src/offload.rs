@@ -170,7 +170,9 @@ mod tests {
         let (done, all) = mpsc::channel();
         for _ in 0..MOST {
             let gate = gate.clone();
-            pool.spawn(Box::new(move || drop(gate.wait())));
+            pool.spawn(Box::new(move || {
+                gate.wait();
+            }));
         }
         for n in 0..100 {
             let done = done.clone();
@@ -198,7 +200,9 @@ mod tests {
         let (begun, done) = (Arc::new(Barrier::new(MOST + 1)), Arc::new(AtomicUsize::new(0)));
         for _ in 0..MOST {
             let begun = begun.clone();
-            spawn(move || drop(begun.wait()));
+            spawn(move || {
+                begun.wait();
+            });
         }
         let count = || {
             let done = done.clone();
