@@ -11,10 +11,10 @@ mod word;
 
 /// A process, as it knows itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Home(u64);
+pub(crate) struct Identity(u64);
 
 #[cfg(all(feature = "local", target_os = "linux"))]
-impl Home {
+impl Identity {
     /// This process.
     pub(crate) fn here() -> Self {
         Self(word::here())
@@ -27,7 +27,7 @@ impl Home {
 }
 
 #[cfg(not(all(feature = "local", target_os = "linux")))]
-impl Home {
+impl Identity {
     /// This process.
     pub(crate) fn here() -> Self {
         Self(std::process::id().into())

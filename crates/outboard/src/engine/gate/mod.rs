@@ -26,7 +26,7 @@ use crate::sched::quarantine::{Quarantine, Terms};
 use crate::sched::stopping::Stopping;
 use crate::sched::strength::Strength;
 use crate::sched::waitlist::Waitlist;
-use crate::task::fork::Home;
+use crate::task::fork::Identity;
 use crate::task::outcome::{Failure, Usage};
 use crate::task::registry::Function;
 use crate::trace::Echo;
@@ -79,7 +79,7 @@ const EXPIRED_AT_ONCE: usize = 256;
 pub(crate) struct Gate {
     core: Mutex<Core>,
     /// The process that has it.
-    home: Home,
+    home: Identity,
     /// In its place in a process that was forked from that one.
     forked: OnceLock<Mutex<Core>>,
     clock: Clock,
@@ -167,7 +167,7 @@ impl Gate {
     ) -> Arc<Self> {
         Arc::new_cyclic(|weak| Self {
             core: Mutex::new(Core::new(limits, (workers, spares), engine)),
-            home: Home::here(),
+            home: Identity::here(),
             forked: OnceLock::new(),
             clock: Clock::new(weak.clone()),
             limits,

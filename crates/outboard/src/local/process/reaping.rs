@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A thread that reaps what is left of one worker's group.
 #[derive(Debug)]
-pub(in crate::local) struct Reaper {
+pub(crate) struct Reaper {
     /// Says that the worker itself is reaped.
     reaped: SyncSender<()>,
     /// Disconnected when nothing of the group is left.
@@ -32,7 +32,7 @@ impl Reaper {
     /// # Errors
     ///
     /// The system's.
-    pub(in crate::local) fn start(worker: u32) -> io::Result<Option<Self>> {
+    pub(crate) fn start(worker: u32) -> io::Result<Option<Self>> {
         if !adopts() {
             return Ok(None);
         }
@@ -50,7 +50,7 @@ impl Reaper {
 
     /// The worker was killed with its group, and reaped: waits a little until all of that
     /// is gone. What takes longer is reaped later.
-    pub(in crate::local) fn finish(self) {
+    pub(crate) fn finish(self) {
         let _ = self.reaped.send(());
         let _ = self.done.recv_timeout(PATIENCE);
     }

@@ -11,7 +11,7 @@ use rustix::time::ClockId;
 use crate::local::process::end::exit_at_once;
 use crate::local::shm::page::Page;
 use crate::task::current::{self, Asks};
-use crate::task::fork::Home;
+use crate::task::fork::Identity;
 use crate::task::system::now_ns;
 
 static WORKER: OnceLock<InWorker> = OnceLock::new();
@@ -46,7 +46,7 @@ pub(super) fn is_forked() -> bool {
 /// The task of a worker process, which has one at a time.
 #[derive(Debug)]
 pub(super) struct InWorker {
-    home: Home,
+    home: Identity,
     pub(super) page: Page,
     /// The number of the task that runs; 0 between tasks.
     seq: AtomicU64,
@@ -66,7 +66,7 @@ impl InWorker {
     pub(super) fn install(page: Page) -> &'static Self {
         let (seq, deadline_ns) = (AtomicU64::new(0), AtomicU64::new(0));
         let cpu = [AtomicU64::new(0), AtomicU64::new(0)];
-        WORKER.get_or_init(|| Self { home: Home::here(), page, seq, deadline_ns, cpu })
+        WORKER.get_or_init(|| Self { home: Identity::here(), page, seq, deadline_ns, cpu })
     }
 
     /// Ends a process that a task has forked, and that has come back from it: only the
