@@ -6,6 +6,7 @@
 
 mod hit;
 mod leftover;
+mod raw;
 mod report;
 mod storm;
 mod verdict;

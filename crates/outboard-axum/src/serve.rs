@@ -1,11 +1,12 @@
 //! Serves until a signal, then finishes what runs, and says what it cut.
 
+mod connections;
+
 use std::fmt;
 use std::future::IntoFuture;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,6 +20,10 @@ use tokio::sync::{Mutex, watch};
 /// How long responses may take that are sent because their tasks were cut.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How long the client's end may take. Worker processes end in less, as far as the system
+/// can end them; a task on a thread of `inline://` may go on for ever.
+const END: Duration = Duration::from_secs(10);
+
 /// Serves an application until SIGTERM or SIGINT (Ctrl-C), then ends in order.
 ///
 /// On the first signal no connection is taken any more, `/readyz` of
@@ -28,7 +33,12 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// [detached](outboard::TaskFuture::detach). What runs after the
 /// [grace](Serve::grace) is cut: the client is shut down, its tasks are
 /// killed, and their requests get 503. A second signal cuts at once. In the end no
-/// worker is left.
+/// worker is left, unless the system cannot end one: [`Cut::workers`] says how many are,
+/// and the log which.
+///
+/// A connection that does not send the head of a request in time
+/// ([`header_timeout`](Serve::header_timeout)) is closed, and so is one whose peer is gone
+/// without a word, by TCP's keep-alive.
 ///
 /// Handlers see the peer's address, as with
 /// `into_make_service_with_connect_info::<SocketAddr>()`.
@@ -39,8 +49,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 ///
 /// # Cancel safety
 ///
-/// Dropping the future stops accepting connections; those that are open end with
-/// the runtime.
+/// Dropping the future stops accepting connections; those that are open end after the
+/// request that they have, or with the runtime.
 ///
 /// # Examples
 ///
@@ -65,6 +75,7 @@ pub fn serve(listener: TcpListener, app: Router) -> Serve {
         client: None,
         grace: Duration::from_secs(10),
         notice: Duration::ZERO,
+        header_timeout: Duration::from_secs(30),
         stop: None,
         cut: None,
     }
@@ -80,6 +91,7 @@ pub struct Serve {
     client: Option<Client>,
     grace: Duration,
     notice: Duration,
+    header_timeout: Duration,
     stop: Option<Signal>,
     cut: Option<Signal>,
 }
@@ -93,6 +105,12 @@ pub struct Cut {
     pub requests: usize,
     /// Tasks that waited or ran.
     pub tasks: usize,
+    /// Tasks that ended because their worker was lost, after the server was told to end:
+    /// they did finish, but not well.
+    pub lost: usize,
+    /// Workers that could not be ended: processes in an uninterruptible system call, or of
+    /// another user, or threads of `inline://` whose task goes on.
+    pub workers: usize,
 }
 
 impl Serve {
@@ -117,6 +135,13 @@ impl Serve {
         self
     }
 
+    /// How long a client may take to send the head of a request, and how long its connection
+    /// may be idle; by default 30 seconds. It is for HTTP/1.
+    pub fn header_timeout(mut self, timeout: Duration) -> Self {
+        self.header_timeout = timeout;
+        self
+    }
+
     /// Ends in order when this future does, instead of on a signal.
     pub fn stop_on(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
         self.stop = Some(Box::pin(stop));
@@ -131,17 +156,19 @@ impl Serve {
     }
 
     async fn run(self) -> io::Result<Cut> {
-        let Self { listener, app, client, grace, notice, stop, cut } = self;
+        let Self { listener, app, client, grace, notice, header_timeout, stop, cut } = self;
         let (stop, cut) = signals(stop, cut)?;
         let (draining, requests) = (Draining::default(), InFlight::default());
         let app = app
             .layer(Extension(draining.clone()))
             .layer(from_fn_with_state(requests.clone(), count));
         let (close, closed) = watch::channel(false);
-        let mut finished =
-            std::pin::pin!(finish(listener, app, closed, requests.clone(), client.clone()));
+        let connections = connections::serve(listener, app, header_timeout, closed);
+        let mut finished = std::pin::pin!(finish(connections, requests.clone(), client.clone()));
+        let lost_before = OnceLock::new();
         let patience = async {
             stop.await;
+            let _ = lost_before.set(lost(client.as_ref()));
             draining.set();
             let graceful = async {
                 tokio::time::sleep(notice).await;
@@ -153,45 +180,41 @@ impl Serve {
                 () = cut => {}
             }
         };
-        let outcome = tokio::select! {
-            ended = &mut finished => ended.map(|()| Cut::default()),
+        let (cut, left) = tokio::select! {
+            () = &mut finished => (Cut::default(), None),
             () = patience => {
                 let _ = close.send(true);
-                let cut = Cut { requests: requests.count(), tasks: tasks(client.as_ref()) };
-                if let Some(client) = &client {
-                    client.shutdown().await;
-                }
+                let (requests, tasks) = (requests.count(), tasks(client.as_ref()));
+                let left = end(client.as_ref()).await;
                 // Those that were cut are told so.
                 let _ = tokio::time::timeout(LAST_WORDS, finished).await;
-                Ok(cut)
+                (Cut { requests, tasks, ..Cut::default() }, Some(left))
             }
         };
-        if let Some(client) = client {
-            client.shutdown().await;
-        }
-        outcome
+        let lost = lost_before.get().map_or(0, |before| lost(client.as_ref()) - before) as usize;
+        let workers = match left {
+            Some(left) => left,
+            None => end(client.as_ref()).await,
+        };
+        Ok(Cut { lost, workers, ..cut })
     }
 }
 
-/// Serves until it is `closed`, and until nothing that was begun is left.
-async fn finish(
-    listener: TcpListener,
-    app: Router,
-    mut closed: watch::Receiver<bool>,
-    requests: InFlight,
-    client: Option<Client>,
-) -> io::Result<()> {
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    let closing = async move {
-        // An error means that nobody is left to say so.
-        let _ = closed.wait_for(|closed| *closed).await;
-    };
-    axum::serve(listener, app).with_graceful_shutdown(closing).await?;
+/// Serves to the end of all connections, and until nothing that was begun is left.
+async fn finish(connections: impl Future<Output = ()>, requests: InFlight, client: Option<Client>) {
+    connections.await;
     requests.none().await;
     if let Some(client) = client {
         client.drain().await;
     }
-    Ok(())
+}
+
+/// Ends the client, if there is one; gives how many of its workers could not be ended.
+async fn end(client: Option<&Client>) -> usize {
+    let Some(client) = client else { return 0 };
+    let ended = tokio::time::timeout(END, client.shutdown()).await.is_ok();
+    let left = client.admin().snapshot().per_worker.len();
+    left.max(usize::from(!ended))
 }
 
 impl IntoFuture for Serve {
@@ -214,7 +237,7 @@ impl fmt::Debug for Serve {
 }
 
 impl Cut {
-    /// Whether everything finished in time.
+    /// Whether everything finished in time, and no task was lost with its worker.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
@@ -222,24 +245,33 @@ impl Cut {
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = |count: usize| if count == 1 { "" } else { "s" };
-        let requests = format!("{} request{}", self.requests, plural(self.requests));
-        let tasks = format!("{} task{}", self.tasks, plural(self.tasks));
-        let what = match (self.requests, self.tasks) {
-            (0, 0) => return f.write_str("everything finished in time"),
-            (_, 0) => requests,
-            (0, _) => tasks,
-            _ => format!("{requests} and {tasks}"),
-        };
-        write!(
-            f,
-            "{what} did not finish in time, and {} cut",
-            match self.requests + self.tasks {
-                1 => "was",
-                _ => "were",
-            }
-        )
+        if self.is_nothing() {
+            return f.write_str("everything finished in time");
+        }
+        let counted = [(self.requests, "request"), (self.tasks, "task")];
+        let counted = counted.into_iter().filter(|(count, _)| *count > 0);
+        let cut: Vec<_> = counted.map(|(count, what)| plural(count, what)).collect();
+        let mut said = Vec::new();
+        if !cut.is_empty() {
+            let were = if self.requests + self.tasks == 1 { "was" } else { "were" };
+            said.push(format!("{} did not finish in time, and {were} cut", cut.join(" and ")));
+        }
+        if self.lost > 0 {
+            let how = match self.lost {
+                1 => "was lost with its worker",
+                _ => "were lost with their workers",
+            };
+            said.push(format!("{} {how}", plural(self.lost, "task")));
+        }
+        if self.workers > 0 {
+            said.push(format!("{} could not be ended", plural(self.workers, "worker")));
+        }
+        f.write_str(&said.join("; "))
     }
+}
+
+fn plural(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What ends the server in order, and what cuts it: the first and the second
@@ -305,6 +337,12 @@ impl Signals {
 fn tasks(client: Option<&Client>) -> usize {
     let now = client.map(|client| client.admin().snapshot());
     now.map_or(0, |now| now.queued + now.running)
+}
+
+/// How many tasks were lost with their worker so far.
+fn lost(client: Option<&Client>) -> u64 {
+    let now = client.map(|client| client.admin().snapshot());
+    now.map_or(0, |now| now.per_function.iter().map(|row| row.figures.lost).sum())
 }
 
 /// Whether the server has been told to end; in the extensions of requests.
@@ -373,4 +411,24 @@ async fn count(State(requests): State<InFlight>, mut request: Request, next: Nex
     let response = next.run(request).await;
     drop(unfinished);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cut;
+
+    #[test]
+    fn everything_finished_only_if_nothing_is_left() {
+        let cut = |requests, tasks, workers| {
+            Cut { requests, tasks, workers, ..Cut::default() }.to_string()
+        };
+        assert_eq!(cut(0, 0, 0), "everything finished in time");
+        assert_eq!(cut(0, 0, 1), "1 worker could not be ended");
+        assert_eq!(cut(1, 0, 0), "1 request did not finish in time, and was cut");
+        assert_eq!(
+            cut(1, 2, 2),
+            "1 request and 2 tasks did not finish in time, and were cut; \
+             2 workers could not be ended"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 mod alert;
 mod control;
 mod fold;
+mod host;
 mod page;
 mod reading;
 pub mod view;
@@ -11,7 +12,7 @@ mod viewer;
 use axum::Router;
 use axum::extract::{Extension, OriginalUri, State};
 use axum::http::{HeaderMap, header};
-use axum::middleware::{from_fn, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use outboard::Client;
@@ -56,6 +57,11 @@ pub fn status<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
 /// # }
 /// ```
 ///
+/// It answers to addresses, and to names that nobody can register: without a dot, or below
+/// `localhost`. Other names the application has to give ([`hosts`](Self::hosts)). Otherwise
+/// a site whose name its owner has lead to this server could read the page in the browser
+/// of whoever visits it (DNS rebinding).
+///
 /// # Routes
 ///
 /// Relative to where it is nested, and the page's links are relative too, so a
@@ -86,6 +92,7 @@ pub fn status<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
 pub struct Status {
     client: Client,
     controls: bool,
+    hosts: Vec<String>,
 }
 
 /// What the handlers share.
@@ -99,7 +106,7 @@ struct Shown {
 impl Status {
     /// The status page of a client, on which one can look and do nothing.
     pub fn new(client: Client) -> Self {
-        Self { client, controls: false }
+        Self { client, controls: false, hosts: Vec::new() }
     }
 
     /// Whether the page can cancel a task, replace a worker, and have the client take
@@ -114,9 +121,18 @@ impl Status {
         Self { controls, ..self }
     }
 
+    /// The names under which the page is served besides addresses and local names:
+    /// `ops.example.com`, without a port. A request for another one gets 421.
+    ///
+    /// A proxy that keeps the browser's `Host` needs the name that browsers use.
+    pub fn hosts<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.hosts.extend(names.into_iter().map(Into::into));
+        self
+    }
+
     /// The routes, to nest into an application.
     pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
-        let Self { client, controls } = self;
+        let Self { client, controls, hosts } = self;
         let shown = Shown { client, controls, readings: Readings::default() };
         let mut router = Router::new()
             .route("/", get(look))
@@ -133,7 +149,10 @@ impl Status {
                 .route_layer(from_fn(control::guard));
             router = router.merge(posts);
         }
-        router.route_layer(map_response(async |response| page::bound(response))).with_state(shown)
+        router
+            .route_layer(from_fn_with_state(host::Names::from(hosts), host::check))
+            .route_layer(map_response(async |response| page::bound(response)))
+            .with_state(shown)
     }
 }
 

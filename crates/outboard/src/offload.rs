@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -47,29 +47,37 @@ pub(crate) fn run<T: Send + 'static>(
 
 /// As [`run`], for work that nobody waits for. What it panics with is lost.
 pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) {
-    POOL.spawn(Box::new(work));
+    match own_pool() {
+        Some(pool) => pool.spawn(Box::new(work)),
+        None => perform(Box::new(work)),
+    }
 }
 
 type Work = Box<dyn FnOnce() + Send>;
 
-static POOL: Pool = Pool { state: Mutex::new(State::new()), added: Condvar::new() };
+/// The threads of this process, and those of the ones that it was forked from, which it
+/// does not have: who knows which of them held a mutex.
+static POOLS: [OnceLock<(u32, Pool)>; 4] = [const { OnceLock::new() }; 4];
 
+/// The pool of this process; `None` if it was forked too often.
+fn own_pool() -> Option<&'static Pool> {
+    let own = std::process::id();
+    let pools = POOLS.iter().map(|pool| pool.get_or_init(|| (own, Pool::default())));
+    pools.into_iter().find(|(process, _)| *process == own).map(|(_, pool)| pool)
+}
+
+#[derive(Default)]
 struct Pool {
     state: Mutex<State>,
     /// Work was added.
     added: Condvar,
 }
 
+#[derive(Default)]
 struct State {
     waiting: VecDeque<Work>,
     threads: usize,
     idle: usize,
-}
-
-impl State {
-    const fn new() -> Self {
-        Self { waiting: VecDeque::new(), threads: 0, idle: 0 }
-    }
 }
 
 impl Pool {
@@ -145,7 +153,7 @@ mod tests {
     use super::*;
 
     fn pool() -> &'static Pool {
-        Box::leak(Box::new(Pool { state: Mutex::new(State::new()), added: Condvar::new() }))
+        Box::leak(Box::default())
     }
 
     #[tokio::test]
@@ -162,7 +170,9 @@ mod tests {
         let (done, all) = mpsc::channel();
         for _ in 0..MOST {
             let gate = gate.clone();
-            pool.spawn(Box::new(move || drop(gate.wait())));
+            pool.spawn(Box::new(move || {
+                gate.wait();
+            }));
         }
         for n in 0..100 {
             let done = done.clone();
@@ -190,7 +200,9 @@ mod tests {
         let (begun, done) = (Arc::new(Barrier::new(MOST + 1)), Arc::new(AtomicUsize::new(0)));
         for _ in 0..MOST {
             let begun = begun.clone();
-            spawn(move || drop(begun.wait()));
+            spawn(move || {
+                begun.wait();
+            });
         }
         let count = || {
             let done = done.clone();

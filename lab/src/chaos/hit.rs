@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Path;
@@ -13,7 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
-use super::leftover;
+use super::verdict::Expected;
+use super::{leftover, raw};
 
 /// One way to hit a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +29,9 @@ pub(super) enum Outside {
     Sigkill,
     Sigsegv,
     Sigstop,
+    /// SIGTERM, SIGINT and SIGHUP to all workers, as a service manager or a terminal sends
+    /// them to a group.
+    Requests,
 }
 
 /// By a task.
@@ -38,10 +42,16 @@ pub(super) enum Inside {
     StackOverflow,
     MemoryExhaustion,
     Exit,
+    /// Comes back twice.
+    Fork,
+    /// Gives root up, where the server has it.
+    User,
+    /// Leaves a thread that computes.
+    Thread,
 }
 
 impl Hit {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Outside(Outside::Sigkill),
         Self::Outside(Outside::Sigsegv),
         Self::Outside(Outside::Sigstop),
@@ -49,6 +59,10 @@ impl Hit {
         Self::Inside(Inside::StackOverflow),
         Self::Inside(Inside::MemoryExhaustion),
         Self::Inside(Inside::Exit),
+        Self::Outside(Outside::Requests),
+        Self::Inside(Inside::Fork),
+        Self::Inside(Inside::User),
+        Self::Inside(Inside::Thread),
     ];
 
     /// As reports have it.
@@ -57,6 +71,7 @@ impl Hit {
             Self::Outside(Outside::Sigkill) => "sigkill",
             Self::Outside(Outside::Sigsegv) => "sigsegv",
             Self::Outside(Outside::Sigstop) => "sigstop",
+            Self::Outside(Outside::Requests) => "requests_to_end",
             Self::Inside(inside) => inside.name(),
         }
     }
@@ -72,19 +87,25 @@ impl Hit {
 }
 
 impl Outside {
-    fn signal(self) -> Signal {
+    fn signals(self) -> &'static [Signal] {
         match self {
-            Self::Sigkill => Signal::KILL,
-            Self::Sigsegv => Signal::SEGV,
-            Self::Sigstop => Signal::STOP,
+            Self::Sigkill => &[Signal::KILL],
+            Self::Sigsegv => &[Signal::SEGV],
+            Self::Sigstop => &[Signal::STOP],
+            Self::Requests => &[Signal::TERM, Signal::INT, Signal::HUP],
         }
+    }
+
+    /// Whether it is for all workers, and none is to be harmed by it.
+    pub(super) fn is_for_all(self) -> bool {
+        self == Self::Requests
     }
 
     /// Hits a worker of ours; `false` if there is none with that number (any
     /// more).
     pub(super) async fn strike(self, pid: u32) -> bool {
         let Some(process) = Worker::find(pid) else { return false };
-        if !process.signal(self.signal()) {
+        if !self.signals().iter().all(|signal| process.signal(*signal)) {
             return false;
         }
         // Rust's own handler takes the first one, and leaves the next to the system.
@@ -130,6 +151,19 @@ impl Inside {
             Self::StackOverflow => "stack_overflow",
             Self::MemoryExhaustion => "memory_exhaustion",
             Self::Exit => "exit",
+            Self::Fork => "fork",
+            Self::User => "user",
+            Self::Thread => "thread",
+        }
+    }
+
+    /// What the page has to say.
+    pub(super) fn expected(self) -> Expected {
+        match self {
+            Self::Fork | Self::User | Self::Thread => Expected::Body(UNHARMED.to_string()),
+            Self::Abort | Self::StackOverflow | Self::MemoryExhaustion | Self::Exit => {
+                Expected::Error
+            }
         }
     }
 
@@ -148,7 +182,13 @@ async fn page(compute: Compute, Path(hit): Path<Inside>) -> Result<String, Probl
     Ok(compute.submit(crash, hit).await?.to_string())
 }
 
-/// Ends its worker, and leaves a process behind for others to clear away.
+/// What a task gives that does not end its worker.
+const UNHARMED: u64 = 7;
+
+/// How long a thread that a task leaves computes, if nobody ends it.
+const COMPUTES: Duration = Duration::from_secs(2);
+
+/// Harms or ends its worker, and leaves a process behind for others to clear away.
 #[outboard::task]
 fn crash(hit: Inside) -> u64 {
     leave_a_child();
@@ -157,6 +197,22 @@ fn crash(hit: Inside) -> u64 {
         Inside::StackOverflow => dig(0),
         Inside::MemoryExhaustion => hoard(),
         Inside::Exit => std::process::exit(3),
+        Inside::Fork => UNHARMED + u64::from(raw::fork()),
+        Inside::User => {
+            raw::become_nobody();
+            UNHARMED
+        }
+        Inside::Thread => {
+            std::thread::spawn(compute);
+            UNHARMED
+        }
+    }
+}
+
+fn compute() {
+    let start = Instant::now();
+    while start.elapsed() < COMPUTES {
+        black_box(start);
     }
 }
 

@@ -12,7 +12,7 @@ use outboard::Client;
 use outboard::admin::Snapshot;
 use tokio::task::JoinSet;
 
-use super::hit::{Hit, Outside};
+use super::hit::{Hit, Inside, Outside};
 use super::verdict::{Expected, Verdict};
 use crate::browser::Browser;
 use crate::site::FAST;
@@ -142,7 +142,7 @@ impl Storm {
                         // Each is another tenant: one alone would wait for its share.
                         let name = format!("vandal {}", hits.values().sum::<usize>());
                         let vandal = Browser::new(self.address, &name, PATIENCE);
-                        vandals.spawn(vandalise(vandal, inside.page(), shared.clone()));
+                        vandals.spawn(vandalise(vandal, inside, shared.clone()));
                         true
                     }
                 };
@@ -167,6 +167,13 @@ impl Storm {
         let workers = self.client.admin().snapshot().per_worker;
         let stopped = shared.stopped().clone();
         let pids: Vec<u32> = workers.iter().map(|worker| worker.pid).collect();
+        if hit.is_for_all() {
+            let mut any = false;
+            for pid in pids {
+                any |= hit.strike(pid).await;
+            }
+            return any;
+        }
         let moving: Vec<u32> = pids.into_iter().filter(|pid| !stopped.contains(pid)).collect();
         let Some(pid) = random.choice(moving) else { return false };
         let happened = hit.strike(pid).await;
@@ -245,8 +252,8 @@ async fn browse(mut browser: Browser, mut random: fastrand::Rng, shared: Arc<Sha
     }
 }
 
-async fn vandalise(mut browser: Browser, path: String, shared: Arc<Shared>) {
-    shared.ask(&mut browser, &path, &Expected::Error).await;
+async fn vandalise(mut browser: Browser, what: Inside, shared: Arc<Shared>) {
+    shared.ask(&mut browser, &what.page(), &what.expected()).await;
 }
 
 /// Adds up how long fewer workers could work than there should be.

@@ -24,14 +24,16 @@ use crate::tour::Choice;
 /// How many experiments may wait.
 const MOST_QUEUED: usize = 20;
 
-/// The stream, and the buttons.
+/// The stream of what happens, and the buttons.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let buttons = Router::new()
         .route("/live/run", post(run))
         .route("/live/send", post(send))
         .route("/live/leave", post(leave))
         .route_layer(middleware::from_fn(guard::same_site));
-    Router::new().route("/live/events", get(events)).merge(buttons).with_state(shared)
+    let events = Router::new().route("/live/events", get(events));
+    let events = events.route_layer(middleware::from_fn(guard::own_name));
+    events.merge(buttons).with_state(shared)
 }
 
 /// What a visitor sees: the board whenever it changes, and the frames.

@@ -18,6 +18,17 @@ pub(super) async fn same_site(request: Request, next: Next) -> Response {
         .into_response()
 }
 
+/// Refuses who asks under a name that its owner has made lead here: such a site is of the
+/// same origin, and would read what this page is told.
+pub(super) async fn own_name(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST);
+    if host.is_none_or(|host| is_this_machine(host.to_str().unwrap_or_default())) {
+        return next.run(request).await;
+    }
+    Problem::new(StatusCode::MISDIRECTED_REQUEST, "ask under an address, or as localhost")
+        .into_response()
+}
+
 /// Whether a request comes from this server's page, or from no page at all.
 ///
 /// Browsers say where a request comes from; older ones do so by the origin

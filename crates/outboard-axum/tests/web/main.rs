@@ -5,6 +5,8 @@
 
 /// The status page as it is seen, in Chromium.
 mod browser;
+/// Connections that are left half done.
+mod connections;
 /// A client that leaves: its work stops, or goes on.
 mod disconnect;
 /// The example, run as a reader would.

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::routing::get as route;
 use outboard::Client;
 use outboard_axum::{Compute, Cut, FinishOnDisconnect, Health, Offload, Problem};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -76,6 +77,26 @@ fn what_runs_finishes_and_nothing_new_is_taken() {
         assert!(cut.is_nothing(), "{cut}");
         assert!(!lives(server.scratch.pid()), "no worker is left");
         assert!(server.client.submit(|| 1_u8, ()).await.unwrap_err().is_closed());
+    });
+}
+
+#[test]
+fn a_task_that_is_lost_meanwhile_has_not_finished() {
+    run(async {
+        let server = Server::start(LONG, Duration::ZERO).await;
+        let running = send(server.address, "/", "").await;
+        server.scratch.started().await;
+        server.stop.send(()).unwrap();
+        while tokio::net::TcpStream::connect(server.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        let worker = i32::try_from(server.scratch.pid()).ok().and_then(Pid::from_raw).unwrap();
+        kill_process(worker, Signal::KILL).unwrap();
+        assert_eq!(receive(running).await.unwrap().status, 500);
+        let cut = server.ended.await.unwrap().unwrap();
+        assert_eq!((cut.requests, cut.tasks, cut.lost), (0, 0, 1));
+        assert_eq!(cut.to_string(), "1 task was lost with its worker");
+        assert!(!cut.is_nothing());
     });
 }
 

@@ -415,3 +415,41 @@ fn every_engine_has_one() {
         assert!(view.workers.iter().all(|worker| worker.memory_bytes.is_none()));
     });
 }
+
+#[test]
+fn a_site_whose_name_leads_here_reads_nothing() {
+    run(async {
+        let client = local().await;
+        let hosts = ["ops.example.com"];
+        let named = Status::new(client.clone()).controls(true).hosts(hosts).router();
+        let app = Router::new()
+            .nest("/status", Status::new(client).controls(true).router())
+            .nest("/named", named);
+        let address = start(app).await;
+        let asked = async |method: &str, path: &str, host: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+            let rest = "content-length: 0\r\nx-outboard-status: 1\r\n\r\n";
+            stream.write_all(format!("{head}{rest}").as_bytes()).await.unwrap();
+            receive(stream).await.unwrap()
+        };
+        for (method, path) in [
+            ("GET", "/status"),
+            ("GET", "/status/status.json"),
+            ("GET", "/status/events"),
+            ("GET", "/named/status.json"),
+            ("POST", "/status/recycle/1"),
+        ] {
+            let answer = asked(method, path, "evil.example:9000").await;
+            assert_eq!(answer.status, 421, "{path}: {answer:?}");
+            assert!(answer.body.contains("Status::hosts"), "{answer:?}");
+        }
+        for host in ["127.0.0.1:1", "[::1]:1", "localhost:1", "server"] {
+            assert_eq!(asked("GET", "/status/status.json", host).await.status, 200, "{host}");
+        }
+        assert_eq!(asked("GET", "/named/status.json", "OPS.example.com:443").await.status, 200);
+        // Worker 1 may be the one that stands by.
+        let answer = asked("POST", "/named/recycle/1", "ops.example.com").await;
+        assert!([200, 404].contains(&answer.status), "{answer:?}");
+    });
+}

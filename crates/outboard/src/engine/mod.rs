@@ -96,6 +96,15 @@ pub(crate) trait Engine: Debug + Send {
 /// Workers that this client starts and ends. Each has a queue of tasks that were sent
 /// ahead to it.
 pub(crate) trait Pool {
+    /// Whether there can be so many.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, with the number that there can be.
+    fn fit(&self, _workers: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// How many workers there are to be from now on, slot or not.
     fn keep(&mut self, workers: usize);
 

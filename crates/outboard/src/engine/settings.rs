@@ -45,6 +45,8 @@ pub(crate) struct Recycling {
     pub(crate) age: Option<Duration>,
     /// Memory of its own between tasks.
     pub(crate) memory_bytes: Option<u64>,
+    /// A change of its process that was set back.
+    pub(crate) changed: bool,
 }
 
 impl Settings {
@@ -134,7 +136,7 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         example: "64MiB",
         kind: Kind::Bytes(ANY_SIZE, |settings, bytes| settings.limits.queue.bytes = bytes as usize),
         engines: EVERY_ENGINE,
-        says: "How many bytes of encoded arguments may be held; by default 256MiB.",
+        says: "How many bytes of encoded arguments, keys and names of tenants may be held; by default 256MiB.",
     },
     EngineOption {
         name: "max_payload",
@@ -221,6 +223,13 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         }),
         engines: PROCESSES,
         says: "Above how much memory of its own a worker is replaced; by default never.",
+    },
+    EngineOption {
+        name: "recycle_changed",
+        example: "1",
+        kind: Kind::Flag(|settings, changed| settings.recycling.changed = changed),
+        engines: PROCESSES,
+        says: "Whether a worker is replaced whose process a task has changed; by default 0.",
     },
     EngineOption {
         name: "niceness",

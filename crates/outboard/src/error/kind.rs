@@ -49,7 +49,8 @@ kinds! {
     Cancelled = "cancelled",
     /// The queue is full; see [`Error::retry_after`](super::Error::retry_after).
     Overloaded = "overloaded",
-    /// The arguments, or the result, exceed the engine's bound.
+    /// The arguments, or the result, exceed the engine's bound, or a key or the name of a
+    /// tenant is longer than 8 KiB.
     TooLarge = "too_large",
     /// No worker of this engine knows the function.
     UnknownTask = "unknown_task",

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::line::write_line;
+
 /// How a worker process ended, and what it was doing.
 ///
 /// Serialized without `task` and the fields after it, which only the server knows.
@@ -84,6 +86,10 @@ pub enum Cause {
     Stuck,
     /// It violated the protocol between server and worker, so it was killed.
     Protocol,
+    /// It closed its connection to the server and lived on, so it was killed.
+    HungUp,
+    /// It is another build of this program than the server, so it was killed.
+    OtherBuild,
     /// The cluster's scheduler cannot be reached: what became of the worker is not known.
     Scheduler,
     /// The cluster lost it, or lost several workers that had the task, or has had no
@@ -114,7 +120,7 @@ impl fmt::Display for WorkerLoss {
             write!(f, "; memory {:.1} MiB", bytes as f64 / f64::from(1 << 20))?;
         }
         match self.last_words() {
-            Some(line) => write!(f, "; on stderr: {line}"),
+            Some(line) => write_line(f, format_args!("; on stderr: {line}")),
             None => Ok(()),
         }
     }
@@ -156,11 +162,19 @@ impl fmt::Display for Cause {
                 None => write!(f, "killed by signal {number}"),
             },
             Self::Exited(code) => write!(f, "exited with code {code}"),
-            Self::Stopped => f.write_str("was stopped by a signal for a second"),
-            Self::Silent => f.write_str("did not come to `outboard::init()` in time"),
-            Self::Unready => f.write_str("did not end its warm-up in time"),
-            Self::Stuck => f.write_str("kept running for 1 s after its task was cancelled"),
-            Self::Protocol => f.write_str("violated the worker protocol"),
+            Self::Stopped => f.write_str("killed by us: a signal stopped it for 1 s"),
+            Self::Silent => {
+                f.write_str("killed by us: it did not come to `outboard::init()` in time")
+            }
+            Self::Unready => f.write_str("killed by us: it did not end its warm-up in time"),
+            Self::Stuck => {
+                f.write_str("killed by us: it kept running for 1 s after its task was cancelled")
+            }
+            Self::Protocol => f.write_str("killed by us: it violated the worker protocol"),
+            Self::HungUp => f.write_str("killed by us: it closed its connection to the server"),
+            Self::OtherBuild => {
+                f.write_str("killed by us: it is another build of this program; restart the server")
+            }
             Self::Scheduler => f.write_str("its scheduler cannot be reached"),
             Self::Cluster => f.write_str("the cluster does not have it any more"),
         }

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use line::write_line;
+
 mod kind;
+mod line;
 pub(crate) mod loss;
 
 pub use kind::ErrorKind;
@@ -18,7 +21,8 @@ pub use loss::{Cause, Shortage, WorkerLoss};
 ///
 /// Every engine has this one type. [`kind`](Error::kind), or a predicate such as
 /// [`is_overloaded`](Error::is_overloaded), says what happened. `Display` is one
-/// lower-case line for a log, with the cause. If a task function returns an `Err`, that is its
+/// lower-case line for a log, with the cause and without control characters: what a task
+/// said is escaped. If a task function returns an `Err`, that is its
 /// result and never becomes this type.
 ///
 /// Cloning is cheap: all callers that share a task get the same error.
@@ -99,6 +103,10 @@ pub(crate) enum Oversized {
     Scattered,
     /// All scattered values that are held.
     AllScattered,
+    /// The key of a task.
+    Key,
+    /// The name of its tenant.
+    Tenant,
 }
 
 impl fmt::Display for Oversized {
@@ -108,6 +116,8 @@ impl fmt::Display for Oversized {
             Self::Result => "result",
             Self::Scattered => "a scattered value",
             Self::AllScattered => "scattered values, all together,",
+            Self::Key => "key",
+            Self::Tenant => "name of the tenant",
         })
     }
 }
@@ -308,9 +318,11 @@ impl Error {
         self.kind() == ErrorKind::TooLarge
     }
 
-    /// Whether it was the arguments that were too large, and not the result.
+    /// Whether it was what was submitted that was too large, and not the result:
+    /// the arguments, the key or the name of the tenant.
     pub fn is_arguments_too_large(&self) -> bool {
-        matches!(&*self.0, Repr::TooLarge { what: Oversized::Arguments, .. })
+        let submitted = [Oversized::Arguments, Oversized::Key, Oversized::Tenant];
+        matches!(&*self.0, Repr::TooLarge { what, .. } if submitted.contains(what))
     }
 
     /// Whether the engine could not be reached or started.
@@ -376,35 +388,41 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
-            Repr::Panicked(panic) => write!(f, "task {panic}"),
-            Repr::Raised(exception) => write!(f, "task raised {exception}"),
-            Repr::WorkerLost(lost) | Repr::OutOfMemory(lost) => lost.fmt(f),
-            Repr::Quarantined { crashes, left, lost } => {
+        write_line(f, format_args!("{}", self.0))
+    }
+}
+
+impl fmt::Display for Repr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked(panic) => write!(f, "task {panic}"),
+            Self::Raised(exception) => write!(f, "task raised {exception}"),
+            Self::WorkerLost(lost) | Self::OutOfMemory(lost) => lost.fmt(f),
+            Self::Quarantined { crashes, left, lost } => {
                 write!(f, "arguments are refused for {left:.0?} after crash {crashes}: {lost}")
             }
-            Repr::TimedOut { stage: Stage::Queued, timeout } => {
+            Self::TimedOut { stage: Stage::Queued, timeout } => {
                 write!(f, "timed out in the queue after {timeout:?}")
             }
-            Repr::TimedOut { stage: Stage::Running, timeout } => {
+            Self::TimedOut { stage: Stage::Running, timeout } => {
                 write!(f, "timed out while running, {timeout:?} after submit")
             }
-            Repr::Cancelled => f.write_str("task was cancelled"),
-            Repr::Overloaded { retry_after, bound } => {
+            Self::Cancelled => f.write_str("task was cancelled"),
+            Self::Overloaded { retry_after, bound } => {
                 write!(f, "{bound}; retry after {retry_after:?}")
             }
-            Repr::TooLarge { what, bytes, limit } => {
+            Self::TooLarge { what, bytes, limit } => {
                 write!(f, "{what} too large: {bytes} bytes, limit {limit}")
             }
-            Repr::UnknownTask { name, advice } => {
+            Self::UnknownTask { name, advice } => {
                 write!(f, "task function `{name}` is not known here: {advice}")
             }
-            Repr::Codec { step, subject, source } => {
+            Self::Codec { step, subject, source } => {
                 write!(f, "could not {step} {subject}: {source}")
             }
-            Repr::InvalidUrl { url, reason } => write!(f, "invalid URL `{url}`: {reason}"),
-            Repr::Unavailable { reason } => write!(f, "engine is unavailable: {reason}"),
-            Repr::Closed { reason } => write!(f, "client is closed: {reason}"),
+            Self::InvalidUrl { url, reason } => write!(f, "invalid URL `{url}`: {reason}"),
+            Self::Unavailable { reason } => write!(f, "engine is unavailable: {reason}"),
+            Self::Closed { reason } => write!(f, "client is closed: {reason}"),
         }
     }
 }
@@ -426,10 +444,9 @@ impl std::error::Error for Error {
 
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.location.is_empty() {
-            write!(f, "panicked: {}", self.message)
-        } else {
-            write!(f, "panicked at {}: {}", self.location, self.message)
+        match self.location.as_str() {
+            "" => write_line(f, format_args!("panicked: {}", self.message)),
+            place => write_line(f, format_args!("panicked at {place}: {}", self.message)),
         }
     }
 }
@@ -437,8 +454,8 @@ impl fmt::Display for Panic {
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.message.as_str() {
-            "" => f.write_str(&self.class),
-            message => write!(f, "{}: {message}", self.class),
+            "" => write_line(f, format_args!("{}", self.class)),
+            message => write_line(f, format_args!("{}: {message}", self.class)),
         }
     }
 }
@@ -456,7 +473,9 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tasks(limit) => write!(f, "queue is full (limit {limit} tasks)"),
-            Self::Bytes(limit) => write!(f, "queue is full (limit {limit} bytes of arguments)"),
+            Self::Bytes(limit) => {
+                write!(f, "queue is full (limit {limit} bytes of arguments and names)")
+            }
             Self::Sharers(limit) => {
                 write!(f, "queue is full (limit {limit} callers that share a task)")
             }

@@ -119,7 +119,8 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// `Unavailable` on a cluster, which has the workers that it has; `Closed` after
+    /// `Unavailable` on a cluster, which has the workers that it has, and for more workers
+    /// than the limit of open files has room for, with the number that fits; `Closed` after
     /// [`shutdown`](crate::Client::shutdown).
     ///
     /// # Panics

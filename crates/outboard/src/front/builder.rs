@@ -59,7 +59,8 @@ impl LocalBuilder {
         self.with("queue_tasks", Value::Number(tasks as u64))
     }
 
-    /// How many bytes of encoded arguments may be held; by default 256 MiB.
+    /// How many bytes of encoded arguments, keys and names of tenants may be held; by
+    /// default 256 MiB.
     pub fn queue_bytes(self, bytes: usize) -> Self {
         self.with("queue_bytes", Value::Number(bytes as u64))
     }
@@ -163,6 +164,24 @@ impl LocalBuilder {
     /// [`recycle_after_tasks`](Self::recycle_after_tasks).
     pub fn recycle_above(self, memory_bytes: u64) -> Self {
         self.with("recycle_above", Value::Number(memory_bytes))
+    }
+
+    /// Replaces a worker after a task that changed its process; by default not, for most of
+    /// that is set back before the next task.
+    ///
+    /// Set back are `alarm` and the timers of CPU time, the signal mask, umask, working
+    /// directory, environment, limits, and what the process does at signals. A worker looks
+    /// after each task that runs for 0.2 ms or longer, and at least once in a millisecond;
+    /// after shorter ones until their function has left the process as it was 64 times. A
+    /// worker whose task has changed its user, or lowered a hard limit, is replaced in any
+    /// case.
+    ///
+    /// Not noticed and not set back are threads, processes and open descriptors that a task
+    /// leaves, timers made by `timer_create`, the root directory, namespaces, niceness, the
+    /// locale, statics, and handlers for faults such as SIGSEGV. What tasks share, such as a
+    /// handler for a signal, belongs into `#[on_start]`: that stays.
+    pub fn recycle_changed(self, recycle: bool) -> Self {
+        self.with("recycle_changed", Value::Flag(recycle))
     }
 
     /// The workers' niceness: how far they stand back for other processes,
@@ -309,7 +328,7 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 24] {
+    fn examples() -> [(&'static str, LocalBuilder); 25] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
         [
@@ -327,6 +346,7 @@ mod tests {
             ("recycle_after_tasks", local().recycle_after_tasks(1_000)),
             ("recycle_after", local().recycle_after(12 * 3_600 * second)),
             ("recycle_above", local().recycle_above(256 << 20)),
+            ("recycle_changed", local().recycle_changed(true)),
             ("niceness", local().niceness(5)),
             ("memory_limit", local().memory_limit(512 << 20)),
             ("cpu_limit", local().cpu_limit(9 * second)),

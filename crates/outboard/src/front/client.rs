@@ -132,7 +132,7 @@ impl Client {
     /// | `workers=4` | a whole number, at least 1 | How many workers, or threads of `inline`; by default one for each core. | `inline`, `local` |
     /// | `spares=2` | a whole number | How many more workers stand by; by default 1. | `local` |
     /// | `queue_tasks=1000` | a whole number | How many tasks may wait; by default 16384. | `inline`, `local`, `dask` |
-    /// | `queue_bytes=64MiB` | a size | How many bytes of encoded arguments may be held; by default 256MiB. | `inline`, `local`, `dask` |
+    /// | `queue_bytes=64MiB` | a size | How many bytes of encoded arguments, keys and names of tenants may be held; by default 256MiB. | `inline`, `local`, `dask` |
     /// | `max_payload=16MiB` | a size, at most 2GiB | The most bytes of one task's arguments, and of its result; by default 128MiB. | `inline`, `local`, `dask` |
     /// | `max_wait=1s` | a duration; or `max_wait_ms` | The longest that a task may be expected to wait; by default unbounded. | `inline`, `local`, `dask` |
     /// | `lifo_above=100` | a whole number | How many tasks of a tenant must wait before the newest goes first; by default never. | `inline`, `local`, `dask` |
@@ -143,6 +143,7 @@ impl Client {
     /// | `recycle_after_tasks=1000` | a whole number, at least 1 | After how many tasks a worker is replaced; by default never. | `local` |
     /// | `recycle_after=12h` | a duration, at least 1s | At which age a worker is replaced; by default never. | `local` |
     /// | `recycle_above=256MiB` | a size | Above how much memory of its own a worker is replaced; by default never. | `local` |
+    /// | `recycle_changed=1` | 0 or 1 | Whether a worker is replaced whose process a task has changed; by default 0. | `local` |
     /// | `niceness=5` | a whole number, at most 19 | How far workers stand back for other processes; by default 10. | `local` |
     /// | `memory_limit=512MiB` | a size, at least 16MiB | The most memory of a worker; by default unlimited. | `local` |
     /// | `cpu_limit=9s` | a duration, greater than 0; or `cpu_limit_s` | The most CPU time of one task, rounded up to whole seconds; by default unlimited. | `local` |
@@ -359,6 +360,9 @@ impl Client {
     /// Tenants share the workers' time fairly, however many or long the tasks of one are;
     /// [priority](Self::priority) goes before. All submits without a tenant are one
     /// tenant. Equal calls of two tenants are never coalesced.
+    ///
+    /// The name counts among the bytes that the queue may hold. With one of more than 8 KiB
+    /// each submit is `TooLarge`.
     #[must_use = "options are set on the client that this returns"]
     pub fn tenant(&self, tenant: impl fmt::Display) -> Self {
         self.with(|options| options.tenant = Some(tenant.to_string().into()))
@@ -414,6 +418,9 @@ impl Client {
     ///
     /// That holds while the first of them is in flight, within one tenant, and whatever
     /// the arguments are.
+    ///
+    /// The key counts among the bytes that the queue may hold. With one of more than 8 KiB
+    /// each submit is `TooLarge`: use a digest of it.
     #[must_use = "options are set on the client that this returns"]
     pub fn key(&self, key: impl fmt::Display) -> Self {
         self.with(|options| options.key = Some(key.to_string().into()))
@@ -444,7 +451,9 @@ impl Client {
     /// Ends the engine, for all clones of this client.
     ///
     /// Every task that has not ended is `Closed`. Workers are killed, and none is left when
-    /// this returns. Threads of `inline` cannot be killed: it waits until their tasks end.
+    /// this returns. One that the system cannot end, or not in some six seconds, is left: the
+    /// log says which, and a [snapshot](Admin::snapshot) lists it while it is there. Threads
+    /// of `inline` cannot be killed: it waits until their tasks end.
     /// To let tasks finish, [`drain`](Self::drain) first.
     ///
     /// # Cancel safety

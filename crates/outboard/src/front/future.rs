@@ -151,9 +151,10 @@ impl<T> TaskFuture<T> {
     /// Waits until the task has ended, and takes its result.
     fn poll_reply(&mut self, context: &mut Context<'_>) -> Poll<Result<Reply, Error>> {
         let result = match &mut self.state {
-            State::Pending { receiver, .. } => {
-                ready!(Pin::new(receiver).poll(context)).unwrap_or_else(|_| Err(gone()))
-            }
+            State::Pending { receiver, owner, .. } => match owner.gate().refuse_if_forked() {
+                Ok(()) => ready!(Pin::new(receiver).poll(context)).unwrap_or_else(|_| Err(gone())),
+                Err(error) => Err(error),
+            },
             _ => self.take(),
         };
         self.state = State::Taken;
@@ -202,7 +203,8 @@ impl<T: DeserializeOwned> TaskFuture<T> {
     ///
     /// Inside an async runtime, whose thread it would block: await there.
     pub fn wait(mut self) -> Result<T, Error> {
-        if let State::Pending { receiver, .. } = &mut self.state {
+        if let State::Pending { receiver, owner, .. } = &mut self.state {
+            owner.gate().refuse_if_forked()?;
             // The state stays as it is: should blocking panic, the drop cancels.
             let receiver = std::mem::replace(receiver, oneshot::channel().1);
             self.state = State::finished(receiver.blocking_recv().unwrap_or_else(|_| Err(gone())));

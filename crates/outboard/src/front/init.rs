@@ -11,6 +11,13 @@ use crate::task;
 /// are this very program, started again, and whatever comes before `init` runs
 /// in each of them. It never returns in a worker.
 ///
+/// A worker leads a process group of its own, which is killed with it, and ends with its
+/// server however that ends. SIGTERM, SIGINT and SIGHUP do not end it while the server
+/// lives: who stops a service sends them to all its processes, and the server finishes what
+/// runs. Programs that a task starts have the default actions. No signal that the server
+/// ignores is ignored in a worker, and of its descriptors a worker has only stdout and
+/// stderr. A process that a task forks and that returns from the task function exits there.
+///
 /// With the feature `dask`, and `OUTBOARD_WORKER=dask://host:port` in the
 /// environment, the process works for that cluster instead, and never returns
 /// either: see [`ClusterWorker`](crate::dask::ClusterWorker).

@@ -1,8 +1,16 @@
 //! System calls about processes that no safe crate offers: what a worker does
 //! to itself at its start, how the server reaps it, and what it watches a
 //! worker's socket for.
+//!
+//! `end` has how a worker ends with its server, `signals` and `environment` what else of
+//! a process can be had back as it was, `reaping` what the server adopts.
 
 #![expect(unsafe_code, reason = "this module owns the raw system calls about processes")]
+
+pub(crate) mod end;
+pub(crate) mod environment;
+pub(super) mod reaping;
+pub(crate) mod signals;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -46,6 +54,33 @@ pub(super) trait Owning: AsRawFd {}
 impl Owning for OwnedFd {}
 impl Owning for UnixStream {}
 
+/// CPU time that the threads of a process have used, or have waited for: on a machine
+/// that is busy, one that computes has little of it. `None` if the process is not there.
+pub(super) fn wanted_cpu_ns(pid: u32) -> Option<u64> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let wanted = threads.filter_map(|thread| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        // How long it ran, and how long it waited to run.
+        let mut ns = text.split_ascii_whitespace().map(str::parse::<u64>);
+        Some(ns.next()?.ok()? + ns.next()?.ok()?)
+    });
+    // Not every kernel says it.
+    Some(wanted.sum()).filter(|ns| *ns > 0).or_else(|| cpu_ns(pid))
+}
+
+/// CPU time that a process has used; `None` if it is not there.
+fn cpu_ns(pid: u32) -> Option<u64> {
+    let mut clock: libc::clockid_t = 0;
+    // SAFETY: the pointer is to a live value of the right type.
+    if unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) } != 0 {
+        return None;
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: as above. The process may have ended meanwhile: then the call fails.
+    let known = unsafe { libc::clock_gettime(clock, &mut time) } == 0;
+    known.then_some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
 /// Has the current runtime watch a descriptor. For one interest only: tokio's own socket
 /// always has both, and then each task that a worker reads wakes this process, for
 /// there is room again.
@@ -58,39 +93,37 @@ pub(super) fn watch<T: Owning>(owner: Arc<T>, interest: Interest) -> io::Result<
 
 /// Whether a thread of a process waits for something; `false` if it is not there.
 pub(super) fn is_asleep(pid: u32, thread: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat"));
-    let stat = stat.unwrap_or_default();
-    // The thread's name before it is in brackets, and may hold anything.
-    stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('S'))
+    let fields = stat(&format!("/proc/{pid}/task/{thread}/stat"));
+    fields.is_some_and(|fields| fields.starts_with('S'))
 }
 
-/// Has the whole process group of this worker killed when its parent ends.
-///
-/// The signal is handled, not SIGKILL itself, so that processes which a task
-/// started die too. If this worker is stopped when its parent dies, its group is
-/// orphaned, and the kernel hangs up and continues it, which ends it; only where
-/// a subreaper adopts it that keeps the group from being orphaned, it stays until
-/// it is continued.
-///
-/// # Errors
-///
-/// The system's; the signal is then not armed.
-pub(crate) fn die_with_parent() -> io::Result<()> {
-    let signal = libc::SIGRTMIN() + 11;
-    // SAFETY: an all-zero sigaction is a valid value: no flags, an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = kill_own_group as extern "C" fn(c_int) as libc::sighandler_t;
-    action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
-    // SAFETY: the handler only calls `kill`, which is async-signal-safe, and
-    // `action` outlives the call.
-    check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) })?;
-    // SAFETY: PR_SET_PDEATHSIG takes one integer and touches no memory.
-    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) })
+/// What the first thread of a process does, as a letter (proc_pid_stat(5)).
+pub(super) fn state(pid: u32) -> Option<char> {
+    stat(&format!("/proc/{pid}/stat"))?.chars().next()
 }
 
-extern "C" fn kill_own_group(_: c_int) {
-    // SAFETY: `kill` takes integers only, and 0 is the caller's own group.
-    unsafe { libc::kill(0, libc::SIGKILL) };
+/// Whether a process is on its way out, by whatever; `None` if that is not known.
+pub(super) fn is_exiting(pid: u32) -> Option<bool> {
+    /// `PF_EXITING` of the kernel's flags, which are the 7th field from the state on.
+    const EXITING: u64 = 0x4;
+    let fields = stat(&format!("/proc/{pid}/stat"))?;
+    let flags = fields.split_ascii_whitespace().nth(6)?.parse::<u64>().ok()?;
+    Some(flags & EXITING != 0)
+}
+
+/// The fields of a `stat` file from the state on.
+fn stat(file: &str) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    // The name before it is in brackets, and may hold anything.
+    text.rsplit_once(')').map(|(_, fields)| fields.trim_start().to_owned())
+}
+
+/// Has something called on each thread of this process that is about to fork, before it
+/// does: through the C library, which neither `posix_spawn` nor `vfork` counts as.
+pub(crate) fn before_forks(call: extern "C" fn()) {
+    // SAFETY: the function is code of this program, which stays. Without memory for that
+    // the library does without, and so do we: a child then has nothing of what is shared.
+    unsafe { libc::pthread_atfork(Some(call as unsafe extern "C" fn()), None, None) };
 }
 
 /// How a process ended, and what it used.

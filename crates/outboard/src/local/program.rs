@@ -2,13 +2,18 @@
 //! both ends have to agree on before they talk.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::linux::fs::MetadataExt;
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
-use rustix::net::SocketType;
+use rustix::fs::{FileType, fstat};
+
+use code::Code;
 
 use super::wire::VERSION;
 use crate::task::registry::registry;
+
+mod code;
 
 /// Set for worker processes: the number of the process that started it.
 pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER_OF";
@@ -17,25 +22,38 @@ pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER_OF";
 /// the same program has an `init` of its own, and leaves that worker alone.
 pub(crate) const VERSION_VARIABLE: &str = "OUTBOARD_WORKER_VERSION";
 
+/// Set beside it: the inode of the worker's socket, which is its stdin.
+pub(crate) const SOCKET_VARIABLE: &str = "OUTBOARD_WORKER_SOCKET";
+
 /// Whether this process was started as a worker. Programs that a task starts
-/// inherit the variable, but not the parent.
+/// inherit the variables, but not the socket: a worker takes that from its stdin
+/// before it runs anything. Their parent proves nothing, for it may be the server,
+/// where that adopts processes.
 pub(crate) fn is_worker() -> bool {
     let version = std::env::var(VERSION_VARIABLE);
     if version.is_ok_and(|version| version != env!("CARGO_PKG_VERSION")) {
         return false;
     }
-    named_parent().is_some_and(|parent| parent == std::os::unix::process::parent_id() || orphaned())
+    let named: Option<u64> = std::env::var(SOCKET_VARIABLE).ok().and_then(|it| it.parse().ok());
+    let stdin = || socket_inode(rustix::stdio::stdin()).ok();
+    named_parent().is_some() && named.is_some_and(|socket| stdin() == Some(socket))
 }
 
 pub(super) fn named_parent() -> Option<u32> {
     std::env::var(VARIABLE).ok()?.parse().ok()
 }
 
-/// Whether the process that started this worker is already gone: the socket is
-/// there, which no program that a task starts inherits.
-fn orphaned() -> bool {
-    let socket_type = rustix::net::sockopt::socket_type(rustix::stdio::stdin());
-    socket_type == Ok(SocketType::STREAM)
+/// The number by which the system knows a socket.
+///
+/// # Errors
+///
+/// The system's; or it is no socket.
+pub(crate) fn socket_inode(socket: impl AsFd) -> io::Result<u64> {
+    let stat = fstat(socket)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Socket => Ok(stat.st_ino),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
 }
 
 /// A digest of this binary and its task functions: equal in every process that
@@ -49,8 +67,6 @@ fn make_digest() -> u64 {
     let mut hasher = DefaultHasher::new();
     VERSION.hash(&mut hasher);
     registry().map_or(0, |registry| registry.digest()).hash(&mut hasher);
-    if let Ok(file) = std::fs::metadata("/proc/self/exe") {
-        (file.st_dev(), file.st_ino(), file.st_size(), file.st_mtime()).hash(&mut hasher);
-    }
+    Code::running().hash(&mut hasher);
     hasher.finish()
 }

@@ -54,6 +54,8 @@ pub(crate) enum FromWorker {
     Said { seq: u64, said: Said },
     /// The next answer is the next frame in the socket that is none of the above.
     Beside,
+    /// The task before has changed this process, and that was set back, or lasts.
+    Changed { lasting: bool },
 }
 
 /// A task to execute, without its arguments.
@@ -80,7 +82,7 @@ pub(crate) enum Place {
 }
 
 /// How a worker finds a function in its own process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum FunctionRef {
     /// By its place in the registry.
     Index(u32),
@@ -277,7 +279,7 @@ mod tests {
             flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         ) {
             let [run_ns, cpu, memory] = numbers;
-            let usage = Usage { run_ns, cpu_ns: Some(cpu), memory_before_bytes: None, memory_bytes: Some(memory) };
+            let usage = Usage { run_ns, cpu_ns: Some(cpu), memory_bytes: Some(memory), ..Usage::default() };
             let panic = Panic { message: text.clone(), location: text.clone(), backtrace: text.clone() };
             let step = Step::DecodeArguments;
             let codec = Failure::Codec { step, subject: text.clone(), source: text };

@@ -221,6 +221,11 @@ pub enum RecycleReason {
     Memory,
     /// [`Admin::recycle`](crate::admin::Admin::recycle) asked for it.
     Asked,
+    /// A task changed its process, as
+    /// [`recycle_changed`](crate::LocalBuilder::recycle_changed) says.
+    Changed,
+    /// It went on using the CPU between tasks, in a thread that a task left.
+    Computing,
 }
 
 /// Why a worker's process ended without a fault.

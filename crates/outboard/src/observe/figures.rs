@@ -51,8 +51,8 @@ pub struct Figures {
     pub cpu_time: Duration,
     /// The longest measured CPU time.
     pub max_cpu_time: Duration,
-    /// The most resident memory, in bytes, that a worker had at the end of a
-    /// measured task.
+    /// The most resident memory, in bytes, that a worker had while it ran a measured
+    /// task.
     pub peak_memory_bytes: Option<u64>,
 }
 
@@ -135,7 +135,7 @@ impl Sums {
             self.measured += 1;
             self.cpu_ns = self.cpu_ns.saturating_add(cpu_ns);
             self.max_cpu_ns = self.max_cpu_ns.max(cpu_ns);
-            self.peak_memory_bytes = self.peak_memory_bytes.max(usage.memory_bytes);
+            self.peak_memory_bytes = self.peak_memory_bytes.max(usage.peak_bytes);
         }
     }
 

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::error::{Bound, Error, Repr, Stage};
+use crate::error::{Bound, Error, Oversized, Repr, Stage};
 use crate::ids::{SlotId, Tagged, TaskId, TenantId, WaiterId};
 use crate::observe::event::{EventKind, RunUsage};
 use crate::observe::figures::{Book, Sums};
@@ -95,6 +95,9 @@ pub(crate) struct Bounds {
     pub(crate) tasks: usize,
     pub(crate) bytes: usize,
 }
+
+/// The longest key of a task, and the longest name of a tenant, in bytes.
+pub(crate) const NAME_BYTES: usize = 8 << 10;
 
 /// The most submits, of all tasks together, that wait for the task of another.
 const MAX_SHARERS: usize = 1 << 16;
@@ -169,6 +172,8 @@ pub(crate) struct Task {
     position: Position,
     /// Whether its first waiter has a timeout.
     hurried: bool,
+    /// Of the name of its tenant: no more than [`NAME_BYTES`].
+    tenant_bytes: u16,
     /// How long its function ran of late, where that is steady.
     steady_ns: Option<NonZeroU64>,
     /// The span of its first submit.
@@ -214,6 +219,20 @@ struct Waiter<W> {
 struct Timeout {
     length: Duration,
     deadline: Instant,
+}
+
+impl Options {
+    /// The name that is too long, if one is.
+    pub(crate) fn oversized(&self) -> Option<Repr> {
+        let key = self.key.as_ref().map_or(0, |key| key.len());
+        let names = [(Oversized::Key, key), (Oversized::Tenant, self.tenant_bytes())];
+        let (what, bytes) = names.into_iter().find(|(_, bytes)| *bytes > NAME_BYTES)?;
+        Some(Repr::TooLarge { what, bytes: bytes as u64, limit: NAME_BYTES as u64 })
+    }
+
+    fn tenant_bytes(&self) -> usize {
+        self.tenant.as_ref().map_or(0, |name| name.len())
+    }
 }
 
 impl<W> Ledger<W> {
@@ -272,7 +291,6 @@ impl<W> Ledger<W> {
         }
         let prepared = request.args.is_some();
         let args = request.args.unwrap_or_else(|| Vec::new().into());
-        self.bytes += args.len();
         self.queued += 1;
         self.counts.submitted += 1;
         self.book.note(request.function, place.tenant, |figures| figures.submitted += 1);
@@ -290,10 +308,12 @@ impl<W> Ledger<W> {
             position: if prepared { Position::Queued(place) } else { Position::Preparing(place) },
             hurried: request.options.timeout.is_some(),
             steady_ns: request.steady_ns,
+            tenant_bytes: request.options.tenant_bytes() as u16,
             origin: request.origin,
             waiters: Waiters::One(waiter),
             seldom: Seldom::of(key, request.options.grace),
         };
+        self.bytes += task.held_bytes();
         let queued = prepared.then(|| task.queued(id));
         self.tasks.insert(task);
         (waiter, id, queued)
@@ -315,10 +335,13 @@ impl<W> Ledger<W> {
                 return self.merge(id, other);
             }
             self.keys.insert(key.clone(), id);
-            self.tasks[id.0.key()].seldom.get_or_insert_default().key = Some(key);
+            let task = &mut self.tasks[id.0.key()];
+            self.bytes -= task.held_bytes();
+            task.seldom.get_or_insert_default().key = Some(key);
+            self.bytes += task.held_bytes();
         }
-        self.bytes += args.len();
         let task = &mut self.tasks[id.0.key()];
+        self.bytes += args.len();
         task.args = args;
         task.position = Position::Queued(place);
         Next::Requeue(place, task.queued(id))
@@ -328,6 +351,7 @@ impl<W> Ledger<W> {
     fn merge(&mut self, id: TaskId, other: TaskId) -> Next {
         let waiters = self.waiters(id);
         let task = self.tasks.remove(id.0.key());
+        self.bytes -= task.held_bytes();
         self.queued -= 1;
         tell(&mut self.record, || EventKind::Joined { task: other });
         let into = &mut self.tasks[other.0.key()];
@@ -388,12 +412,19 @@ impl<W> Ledger<W> {
         self.last_tag
     }
 
-    /// The bound that one more task with these arguments would break, if it may fill so
-    /// much. Those that are still being encoded have more than [`ENCODED_AT_ONCE`] bytes;
-    /// how many shows [`over`](Self::over) later.
-    pub(crate) fn full(&self, args: Option<&Args>, part: Part) -> Option<Bound> {
-        let unknown = ENCODED_AT_ONCE.min(self.bounds.bytes);
-        let bytes = args.map_or(unknown, |args| args.len());
+    /// What a submit takes of the bound in bytes: arguments, key, name of the tenant.
+    /// Arguments that are still being encoded have more than [`ENCODED_AT_ONCE`] bytes; how
+    /// many is asked for once they are there.
+    pub(crate) fn asks_for(&self, request: &Request<'_>, key: Option<&Key>) -> usize {
+        let named = key.map_or(0, Key::held_bytes) + request.options.tenant_bytes();
+        match &request.args {
+            Some(args) => args.len() + named,
+            None => (ENCODED_AT_ONCE + named).min(self.bounds.bytes),
+        }
+    }
+
+    /// The bound that one more task of that size would break, if it may fill so much.
+    pub(crate) fn full(&self, bytes: usize, part: Part) -> Option<Bound> {
         let Bounds { tasks, .. } = self.bounds;
         if self.queued >= part.of_all(tasks) { Some(Bound::Tasks(tasks)) } else { self.over(bytes) }
     }
@@ -406,7 +437,7 @@ impl<W> Ledger<W> {
 
     /// How many more small tasks the queue takes, if they may fill so much.
     pub(crate) fn places(&self, part: Part) -> usize {
-        match self.full(Some(&Args::from(Vec::new())), part) {
+        match self.full(0, part) {
             Some(_) => 0,
             None => part.of_all(self.bounds.tasks) - self.queued,
         }
@@ -672,7 +703,7 @@ impl<W> Ledger<W> {
             let all_ns = record.ns_since(task.submitted.at());
             record.push_often(|| story::ended(id, &task, &result, used, all_ns));
         }
-        self.bytes -= task.args.len();
+        self.bytes -= task.held_bytes();
         if let Some(key) = task.key() {
             self.keys.remove(key);
         }
@@ -730,6 +761,12 @@ impl Task {
             hurried: self.hurried,
             steady_ns: self.steady_ns,
         }
+    }
+
+    /// What it takes of the queue's bound in bytes.
+    fn held_bytes(&self) -> usize {
+        let key = self.key().map_or(0, Key::held_bytes);
+        self.args.len() + key + usize::from(self.tenant_bytes)
     }
 
     /// What it shares with other submits of the same.

@@ -21,7 +21,8 @@
 //! count among the longest: while it is far above what tasks take by now, tenants
 //! get workers by number, and weights are made good only as it falls.
 //!
-//! A tenant without tasks is forgotten [`REMEMBERED`] after its last submit.
+//! A tenant without tasks is forgotten [`REMEMBERED`] after its last submit, or sooner
+//! while the names of all take more than [`NAMES_BYTES`].
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -55,6 +56,10 @@ impl QueuePlace {
 
 /// How long a tenant counts as present after its last submit.
 const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// What the names of all tenants may take, in bytes, before those without tasks are
+/// forgotten: whoever is refused leaves its name behind.
+const NAMES_BYTES: usize = 16 << 20;
 
 /// How many tenants are looked at in one submit, to forget them.
 const FORGOTTEN_AT_ONCE: usize = 16;
@@ -116,6 +121,7 @@ pub(crate) struct Shares {
     classes: BTreeMap<Reverse<i32>, Class>,
     tenants: Slab<Tenant>,
     names: HashMap<Arc<str>, TenantId>,
+    names_bytes: usize,
     /// The tenant of submits that name none.
     unnamed: Option<TenantId>,
     /// The virtual time of the task that was handed out last.
@@ -191,6 +197,7 @@ impl Shares {
             classes: BTreeMap::new(),
             tenants: Slab::new(),
             names: HashMap::new(),
+            names_bytes: 0,
             unnamed: None,
             virtual_now: 0,
             recent: [None; 2],
@@ -241,7 +248,10 @@ impl Shares {
         });
         let id = TenantId::at(key);
         match name {
-            Some(name) => drop(self.names.insert(name, id)),
+            Some(name) => {
+                self.names_bytes += name.len();
+                self.names.insert(name, id);
+            }
             None => self.unnamed = Some(id),
         }
         self.leaving.push_back((now, id));
@@ -253,17 +263,22 @@ impl Shares {
     fn forget(&mut self, now: Instant) {
         for _ in 0..FORGOTTEN_AT_ONCE {
             let Some((noted, id)) = self.leaving.front().copied() else { return };
-            if now.saturating_duration_since(noted) < REMEMBERED {
+            let crowded = self.names_bytes > NAMES_BYTES;
+            let is_of_late = |at| !crowded && now.saturating_duration_since(at) < REMEMBERED;
+            if is_of_late(noted) {
                 return;
             }
             self.leaving.pop_front();
             let tenant = &self.tenants[id.index()];
-            if tenant.tasks > 0 || now.saturating_duration_since(tenant.seen) < REMEMBERED {
+            if tenant.tasks > 0 || is_of_late(tenant.seen) {
                 self.leaving.push_back((now, id));
                 continue;
             }
             match self.tenants.remove(id.index()).name {
-                Some(name) => drop(self.names.remove(&name)),
+                Some(name) => {
+                    self.names_bytes -= name.len();
+                    self.names.remove(&name);
+                }
                 None => self.unnamed = None,
             }
             self.recent = self.recent.map(|one| one.filter(|(recent, _)| *recent != id));

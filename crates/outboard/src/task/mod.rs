@@ -5,6 +5,7 @@ pub(crate) mod cgroup;
 pub(crate) mod closure;
 pub(crate) mod current;
 pub(crate) mod execute;
+pub(crate) mod fork;
 pub(crate) mod function;
 pub(crate) mod limits;
 pub(crate) mod outcome;

@@ -16,6 +16,8 @@ pub(crate) struct Usage {
     pub(crate) cpu_ns: Option<u64>,
     /// Resident memory when the task ended, where it was measured.
     pub(crate) memory_bytes: Option<u64>,
+    /// The most of it since the task before that was measured.
+    pub(crate) peak_bytes: Option<u64>,
     /// Resident memory before, which the server knows.
     #[serde(skip)]
     pub(crate) memory_before_bytes: Option<u64>,

@@ -10,6 +10,7 @@ use outboard::Client;
 use outboard::error::Cause;
 
 use crate::chaos::Left;
+use crate::local::wants;
 use crate::support::process::children;
 use crate::support::scratch::{is_held, note};
 use crate::support::server::{SCENARIO, directory};
@@ -25,7 +26,9 @@ fn play() {
     let Ok(scenario) = std::env::var(SCENARIO) else { return };
     let at = directory();
     match scenario.as_str() {
+        "adopts" => play_async(crate::local::adopted::play(at)),
         "abort_in_a_task" => play_async(abort_in_a_task()),
+        "blocked_start" => crate::local::blocked::blocked_start(),
         "chaos" => crate::chaos::play(&at),
         #[cfg(feature = "dask")]
         "cluster_client" => play_async(cluster_client(at)),
@@ -35,17 +38,27 @@ fn play() {
         "scattering_client" => play_async(scattering_client(at)),
         "come_and_go" => play_async(come_and_go()),
         "deaf" => play_async(deaf()),
+        "few_descriptors" => play_async(wants::few_descriptors()),
         "fails_to_start" => play_async(crate::local::fails_to_start(at)),
+        "forks" => crate::local::forks::play(&at),
         "from_env" => play_async(from_env(at)),
         "held" => play_async(held(at)),
         "hostile" => play_async(crate::local::hostile::play(at)),
         "idle" => play_async(idle()),
+        "ignores_signals" => play_async(crate::local::signals::play(at)),
+        "leaves_a_child" => play_async(crate::local::orphans::leaves_a_child(at)),
         "leaks" => crate::leaks::play(&at),
+        "left" => play_async(wants::left(at)),
         "loud" => play_async(loud()),
         "memory" => play_async(memory(at)),
+        "no_descriptor" => play_async(wants::no_descriptor()),
         "note_variables" => play_async(crate::local::note_variables(at)),
+        "out_of_reach" => play_async(crate::local::orphans::out_of_reach(at)),
         "output" => play_async(output()),
         "phases" => play_async(crate::local::phases::play(at)),
+        "rights" => play_async(wants::rights()),
+        "small_files" => play_async(wants::small_files()),
+        "smaller_files" => play_async(wants::smaller_files()),
         "starved" => play_async(crate::local::starved(at)),
         "replaced" => play_async(replaced(at)),
         _ => panic!("no scenario is named `{scenario}`"),

@@ -134,6 +134,8 @@ fn worn(why: RecycleReason) -> &'static str {
         RecycleReason::Age => "age",
         RecycleReason::Memory => "memory",
         RecycleReason::Asked => "asked",
+        RecycleReason::Changed => "changed",
+        RecycleReason::Computing => "computing",
         _ => "unknown",
     }
 }

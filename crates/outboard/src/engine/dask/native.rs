@@ -38,6 +38,7 @@ impl Done {
             run_ns: nanoseconds(report.run_time),
             cpu_ns: report.cpu_time.map(nanoseconds),
             memory_bytes: report.memory_bytes,
+            peak_bytes: report.peak_memory_bytes,
             memory_before_bytes: None,
         };
         let memory_before_bytes = report.memory_at_start_bytes;
@@ -96,8 +97,7 @@ mod tests {
 
     #[test]
     fn a_result_comes_with_what_it_used() {
-        let usage =
-            Usage { run_ns: 7, cpu_ns: Some(8), memory_before_bytes: None, memory_bytes: None };
+        let usage = Usage { run_ns: 7, cpu_ns: Some(8), ..Usage::default() };
         let said = vec![Said { level: 3, message: "hm".into(), ..Said::default() }];
         let done = Done { usage, memory_before_bytes: Some(6), said };
         assert_eq!(Done::decode(&done.encode(b"abc")), Some((done, &b"abc"[..])));

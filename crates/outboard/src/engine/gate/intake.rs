@@ -24,8 +24,12 @@ impl Gate {
         options: &Options,
         origin: Option<Arc<Origin>>,
     ) -> Result<Ticket, Error> {
+        self.refuse_if_forked()?;
         if options.timeout.is_some() {
             self.clock.ready()?;
+        }
+        if let Some(repr) = options.oversized() {
+            return Err(Error::new(repr));
         }
         let args = fitting(args, self.limits.payload)?;
         self.submit_from(Instant::now(), function, Some(args), options, origin)
@@ -41,6 +45,9 @@ impl Gate {
     ) -> Result<Ticket, Error> {
         if options.timeout.is_some() {
             self.clock.ready()?;
+        }
+        if let Some(repr) = options.oversized() {
+            return Err(Error::new(repr));
         }
         self.submit_from(Instant::now(), function, None, options, origin)
     }
@@ -227,7 +234,8 @@ impl Core {
         // Whoever waited for room, or finds an idle worker, needs no place in the queue.
         if !options.found_room && !self.placement.may_start(tenant, now) {
             let claim = self.admission.claim(now, options.tenant.as_ref());
-            let full = self.ledger.full(args.as_ref(), claim.part);
+            let bytes = self.ledger.asks_for(request, key.as_deref());
+            let full = self.ledger.full(bytes, claim.part);
             let who = (tenant, options.priority);
             let full = full.or_else(|| self.placement.full(who, claim.part, now));
             self.admission.settle(&claim, full.is_none());

@@ -9,7 +9,7 @@
 use std::mem::{Discriminant, discriminant};
 #[cfg(test)]
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
@@ -26,6 +26,7 @@ use crate::sched::quarantine::{Quarantine, Terms};
 use crate::sched::stopping::Stopping;
 use crate::sched::strength::Strength;
 use crate::sched::waitlist::Waitlist;
+use crate::task::fork::Identity;
 use crate::task::outcome::{Failure, Usage};
 use crate::task::registry::Function;
 use crate::trace::Echo;
@@ -38,6 +39,8 @@ use observe::Watchers;
 mod clock;
 /// What follows from a worker's death.
 mod crash;
+/// What there is of it in a process that was forked.
+mod forked;
 /// What a submit goes through.
 mod intake;
 #[cfg(test)]
@@ -75,6 +78,10 @@ const EXPIRED_AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Gate {
     core: Mutex<Core>,
+    /// The process that has it.
+    home: Identity,
+    /// In its place in a process that was forked from that one.
+    forked: OnceLock<Mutex<Core>>,
     clock: Clock,
     limits: Limits,
     /// A [`Milestone`] was reached.
@@ -159,26 +166,9 @@ impl Gate {
         engine: Box<dyn Engine>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|weak| Self {
-            core: Mutex::new(Core {
-                ledger: Ledger::new(limits.queue),
-                placement: Placement::new(limits.tenants),
-                admission: Admission::default(),
-                watchers: Watchers::new(Instant::now()),
-                quarantine: limits.quarantine.map(Quarantine::new),
-                engine,
-                stopping: Stopping::new(limits.tenant_kills),
-                strength: Strength::new(workers, spares),
-                timed: false,
-                waitlist: Waitlist::default(),
-                phase: Phase::Open,
-                broken: None,
-                milestone: Milestone {
-                    phase: discriminant(&Phase::Open),
-                    any_slot: false,
-                    broken: false,
-                    drained: false,
-                },
-            }),
+            core: Mutex::new(Core::new(limits, (workers, spares), engine)),
+            home: Identity::here(),
+            forked: OnceLock::new(),
             clock: Clock::new(weak.clone()),
             limits,
             changed: Notify::new(),
@@ -193,9 +183,10 @@ impl Gate {
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
+        let core = if self.home.is_here() { &self.core } else { self.forked() };
         // A panic under the mutex is a bug of ours; the state is as the last
         // whole step left it or worse, but futures must still end.
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts the clock, so that a kill can wait. Without it, where the system
@@ -337,18 +328,19 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// `Unavailable` if its workers are not for this client to start; `Closed` if it
-    /// has none any more.
+    /// `Unavailable` if its workers are not for this client to start, or there cannot be so
+    /// many; `Closed` if it has none any more.
     pub(crate) fn scale(&self, workers: usize) -> Result<(), Error> {
         self.report(|reports| {
             if let Phase::Ending(error) | Phase::Ended(error) = &reports.core.phase {
                 return Err(error.clone());
             }
-            if reports.core.engine.pool().is_none() {
+            let Some(pool) = reports.core.engine.pool() else {
                 return Err(Error::unavailable(
                     "a cluster has the workers that it has: add or remove them there",
                 ));
-            }
+            };
+            pool.fit(workers)?;
             reports.scale(workers);
             Ok(())
         })
@@ -356,6 +348,29 @@ impl Gate {
 }
 
 impl Core {
+    fn new(limits: Limits, (workers, spares): (usize, usize), engine: Box<dyn Engine>) -> Self {
+        Self {
+            ledger: Ledger::new(limits.queue),
+            placement: Placement::new(limits.tenants),
+            admission: Admission::default(),
+            watchers: Watchers::new(Instant::now()),
+            quarantine: limits.quarantine.map(Quarantine::new),
+            engine,
+            stopping: Stopping::new(limits.tenant_kills),
+            strength: Strength::new(workers, spares),
+            timed: false,
+            waitlist: Waitlist::default(),
+            phase: Phase::Open,
+            broken: None,
+            milestone: Milestone {
+                phase: discriminant(&Phase::Open),
+                any_slot: false,
+                broken: false,
+                drained: false,
+            },
+        }
+    }
+
     /// Whether tasks are taken.
     fn open(&self) -> Result<(), Error> {
         match (&self.phase, &self.broken) {
@@ -472,6 +487,13 @@ impl Reports<'_> {
         self.core.placement.freed(slot, task, self.now);
         self.core.turned(slot);
         self.core.freed(slot);
+    }
+
+    /// The worker of a slot is dead, or about to be; `lost` comes when all that it wrote is
+    /// read. Until then another one may have a slot in its place.
+    pub(crate) fn closing(&mut self, slot: SlotId) {
+        self.core.placement.slot_closing(slot);
+        self.core.strength.closing(slot);
     }
 
     /// A slot died. `running` is what it had started and not ended; `suspect`,

@@ -15,7 +15,7 @@ use crate::value::payload::{Payload, SHARED_BYTES};
 /// A buffer above this capacity is given back when it is empty.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// From this size on a payload is copied by a thread that may block.
+/// From this size on a payload is copied on a thread of [`offload`](crate::offload).
 pub(super) const HUGE_BYTES: usize = 4 << 20;
 
 /// Bytes to be written.

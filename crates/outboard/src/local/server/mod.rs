@@ -6,6 +6,7 @@
 
 mod cgroup;
 mod chunk;
+mod descriptors;
 mod link;
 mod outbox;
 mod output;
@@ -43,6 +44,8 @@ use supervisor::Control;
 pub(super) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
     refuse_in_a_worker()?;
     let restart = restart().map_err(Error::unavailable)?;
+    refuse_a_loader()?;
+    descriptors::fit(settings.workers, settings.spares)?;
     crate::task::registry::registry().map_err(Error::unavailable)?;
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
         Error::unavailable("worker processes need a tokio runtime: start the client inside one")
@@ -51,7 +54,7 @@ pub(super) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
     tokio::net::UnixStream::pair().map_err(|error| Error::unavailable(error.to_string()))?;
     let control = Control::new(settings.workers + settings.spares);
     let links = Links::default();
-    let engine = Local { links: links.clone(), control: control.clone() };
+    let engine = Local { links: links.clone(), control: control.clone(), spares: settings.spares };
     let strength = (settings.workers, settings.spares);
     let gate = Gate::new(settings.limits, strength, Box::new(engine));
     gate.start_clock();
@@ -81,11 +84,27 @@ fn refuse_in_a_worker() -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses a program that the dynamic loader was told to execute: the file that workers are
+/// started from is the loader then.
+fn refuse_a_loader() -> Result<(), Error> {
+    let file = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if !["ld-linux", "ld-musl", "ld.so", "ld64.so"].iter().any(|loader| name.starts_with(loader)) {
+        return Ok(());
+    }
+    Err(Error::unavailable(format!(
+        "this program was started through the dynamic loader {}, from which no worker can be \
+         started: execute the program itself",
+        file.display()
+    )))
+}
+
 /// The engine, as the gate calls it.
 #[derive(Debug)]
 struct Local {
     links: Links,
     control: Arc<Control>,
+    spares: usize,
 }
 
 /// The workers that are ready; the gate's mutex is always taken before this one.
@@ -123,6 +142,16 @@ impl Links {
                 self.leave(link);
                 link.dismiss();
             }
+        }
+    }
+
+    /// Its slot gets no more tasks, if it still has one: the worker is dead, or will be.
+    fn close(&self, link: &Arc<Link>, reports: &mut Reports<'_>) {
+        // Slots are taken from links under the gate's mutex, which the reports hold.
+        let slot = link.slot();
+        let own = |slot: &SlotId| self.get(*slot).is_some_and(|one| Arc::ptr_eq(&one, link));
+        if let Some(slot) = slot.filter(own) {
+            reports.closing(slot);
         }
     }
 
@@ -216,7 +245,8 @@ impl Engine for Local {
     }
 
     fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
-        let mut rows: Vec<_> = self.links.lock().all().map(|link| row(link)).collect();
+        let links = self.links.lock();
+        let mut rows: Vec<_> = links.all().filter(|it| !it.is_reaped()).map(|it| row(it)).collect();
         rows.sort_unstable_by_key(|(_, row)| row.number);
         rows
     }
@@ -235,6 +265,10 @@ impl Engine for Local {
 }
 
 impl Pool for Local {
+    fn fit(&self, workers: usize) -> Result<(), Error> {
+        descriptors::fit_alone(workers, self.spares)
+    }
+
     fn keep(&mut self, workers: usize) {
         self.control.keep(workers);
     }

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use rustix::time::ClockId;
 use tokio::io::Interest;
 use tokio::time::sleep;
 
 use super::shortage::LastAllocation;
 use crate::error::Shortage;
 use crate::local::process::{Watched, watch};
-use crate::task::system::now_ns;
+use crate::local::shm::page::Page;
 
 /// How long output gathers after some was passed on: a worker that writes many
 /// short lines must not keep the supervisor awake.
@@ -114,11 +113,12 @@ impl Output {
         Ok(Self { pipe: Pipe::new(Unblocked(pipe), stream, worker, printer), watched })
     }
 
-    /// Passes on what comes, to its end.
-    pub(super) async fn pass(&mut self) {
+    /// Passes on what comes, to its end. The worker's page is told what was read of
+    /// stderr, and says where in that its task begins.
+    pub(super) async fn pass(&mut self, page: &Page) {
         while !self.pipe.closed {
             let Ok(mut readable) = self.watched.readable().await else { return };
-            let any = self.pipe.drain();
+            let any = self.pipe.drain(page);
             if self.pipe.dry {
                 readable.clear_ready();
             }
@@ -129,8 +129,8 @@ impl Output {
     }
 
     /// See [`Pipe::finish`].
-    pub(super) fn finish(self, since_ns: u64) -> LastWords {
-        self.pipe.finish(since_ns)
+    pub(super) fn finish(self, page: &Page, since: u64) -> LastWords {
+        self.pipe.finish(page, since)
     }
 }
 
@@ -142,13 +142,16 @@ struct Pipe<R> {
     /// What each line begins with.
     prefix: String,
     printer: Printer,
-    /// A line that has not ended.
+    /// How many bytes were read.
+    read: u64,
+    /// A line that has not ended, and where in all that is read it begins.
     partial: Vec<u8>,
+    begins: u64,
     /// Lines to be printed, and how many they are.
     batch: Vec<u8>,
     batched: u64,
-    /// The last lines, with the monotonic clock, in nanoseconds, when they came.
-    tail: VecDeque<(u64, String)>,
+    /// The last lines, and where each begins.
+    tail: VecDeque<(u64, Vec<u8>)>,
     allocation: LastAllocation,
     dropped: u64,
     /// All was read that was there.
@@ -172,7 +175,9 @@ impl<R: Read> Pipe<R> {
             stream,
             prefix: format!("[worker {worker}] "),
             printer,
+            read: 0,
             partial: Vec::new(),
+            begins: 0,
             batch: Vec::new(),
             batched: 0,
             tail: VecDeque::new(),
@@ -184,24 +189,24 @@ impl<R: Read> Pipe<R> {
     }
 
     /// Passes on what can be read without waiting; whether that was a line.
-    fn drain(&mut self) -> bool {
-        self.read();
+    fn drain(&mut self, page: &Page) -> bool {
+        self.read(page);
         let any = self.batched > 0;
         self.print();
         any
     }
 
     /// Takes lines for one turn; gives how many bytes that were.
-    fn read(&mut self) -> usize {
+    fn read(&mut self, page: &Page) -> usize {
         let mut buffer = [0; 4 << 10];
         let mut read = 0;
         self.dry = false;
         while !self.closed && read < TURN_BYTES && self.batched < TURN_LINES {
-            match self.reader.read(&mut buffer) {
+            match self.read_some(page, &mut buffer) {
                 Ok(0) => self.closed = true,
                 Ok(bytes) => {
                     read += bytes;
-                    self.take(&buffer[..bytes]);
+                    self.take(page, &buffer[..bytes]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -214,65 +219,85 @@ impl<R: Read> Pipe<R> {
         read
     }
 
-    /// The last lines that came since then, by the monotonic clock; what is
-    /// left is taken as a line.
-    fn finish(mut self, since_ns: u64) -> LastWords {
+    /// Reads without waiting, and has the worker know how much it was: that adds what the
+    /// pipe still holds, which it must not do in between.
+    fn read_some(&mut self, page: &Page, buffer: &mut [u8]) -> io::Result<usize> {
+        let told = self.stream == Stream::Stderr;
+        if told {
+            page.set_stderr_read(self.read, true);
+        }
+        let result = self.reader.read(buffer);
+        self.read += *result.as_ref().unwrap_or(&0) as u64;
+        if told {
+            page.set_stderr_read(self.read, false);
+        }
+        result
+    }
+
+    /// The last lines, but for the first so many bytes of all that came; what is left is
+    /// taken as a line.
+    fn finish(mut self, page: &Page, since: u64) -> LastWords {
         // What the pipe can hold is read; a process that was left behind may go
         // on writing, and is not waited for.
         for _ in 0..LAST_TURNS {
-            if self.read() == 0 {
+            if self.read(page) == 0 {
                 break;
             }
             self.print();
         }
         if !self.partial.is_empty() {
-            self.end_line();
+            self.end_line(page);
         }
         self.print();
-        let tail = self.tail.into_iter().filter(|(ns, _)| *ns >= since_ns);
-        let lines = tail.map(|(_, line)| line).collect();
-        LastWords { lines, shortage: self.allocation.since(since_ns) }
+        let tail =
+            self.tail.iter().filter_map(|(begins, line)| written_since(since, *begins, line));
+        let lines = tail.map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+        LastWords { lines, shortage: self.allocation.since(since) }
     }
 
-    fn take(&mut self, mut bytes: &[u8]) {
+    fn take(&mut self, page: &Page, mut bytes: &[u8]) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.append(&bytes[..end]);
-            self.end_line();
+            self.append(page, &bytes[..end]);
+            self.end_line(page);
+            self.begins += 1;
             bytes = &bytes[end + 1..];
         }
-        self.append(bytes);
+        self.append(page, bytes);
     }
 
-    fn append(&mut self, mut bytes: &[u8]) {
+    fn append(&mut self, page: &Page, mut bytes: &[u8]) {
         while self.partial.len() + bytes.len() > LINE_BYTES {
             let (now, later) = bytes.split_at(LINE_BYTES - self.partial.len());
             self.partial.extend_from_slice(now);
-            self.end_line();
+            self.end_line(page);
             bytes = later;
         }
         self.partial.extend_from_slice(bytes);
     }
 
-    fn end_line(&mut self) {
+    fn end_line(&mut self, page: &Page) {
         self.batch.extend_from_slice(self.prefix.as_bytes());
         self.batch.extend_from_slice(&self.partial);
         self.batch.push(b'\n');
         self.batched += 1;
         if self.stream == Stream::Stderr {
-            self.remember();
+            self.remember(page);
         }
+        self.begins += self.partial.len() as u64;
         self.partial.clear();
     }
 
     /// Keeps the line for `WorkerLost`, in the place of the oldest.
-    fn remember(&mut self) {
+    fn remember(&mut self, page: &Page) {
+        // What a worker writes, it writes after it has said where its task begins.
+        let since = page.stderr_before();
+        if let Some(line) = written_since(since, self.begins, &self.partial) {
+            self.allocation.take(self.begins.max(since), since, &String::from_utf8_lossy(line));
+        }
         let full = self.tail.len() == TAIL_LINES;
-        let (_, mut text) = full.then(|| self.tail.pop_front()).flatten().unwrap_or_default();
-        text.clear();
-        text.push_str(&String::from_utf8_lossy(&self.partial));
-        let ns = now_ns(ClockId::Monotonic);
-        self.allocation.take(ns, &text);
-        self.tail.push_back((ns, text));
+        let (_, mut line) = full.then(|| self.tail.pop_front()).flatten().unwrap_or_default();
+        line.clone_from(&self.partial);
+        self.tail.push_back((self.begins, line));
     }
 
     /// Hands the lines to the printer, or counts them as dropped.
@@ -295,6 +320,14 @@ impl<R: Read> Pipe<R> {
     }
 }
 
+/// What of a line comes after the first so many bytes of all, if anything does.
+fn written_since(since: u64, begins: u64, line: &[u8]) -> Option<&[u8]> {
+    let before = usize::try_from(since.saturating_sub(begins)).ok()?;
+    // Of a line that another task began, the end alone may be left, which says nothing.
+    let rest = line.get(before..)?;
+    (before == 0 || !rest.is_empty()).then_some(rest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,6 +337,10 @@ mod tests {
         (Pipe::new(bytes, Stream::Stderr, 2, Printer { lines }), received)
     }
 
+    fn page() -> Page {
+        Page::create().unwrap().0
+    }
+
     fn text(lines: &Receiver<Batch>) -> String {
         lines.try_iter().map(|batch| String::from_utf8_lossy(&batch.text).into_owned()).collect()
     }
@@ -311,25 +348,57 @@ mod tests {
     #[test]
     fn lines_carry_the_workers_number_and_are_kept() {
         let (pipe, lines) = pipe(b"one\ntwo\nrest");
-        assert_eq!(pipe.finish(0).lines, ["one", "two", "rest"]);
+        assert_eq!(pipe.finish(&page(), 0).lines, ["one", "two", "rest"]);
         assert_eq!(text(&lines), "[worker 2] one\n[worker 2] two\n[worker 2] rest\n");
     }
 
     #[test]
-    fn lines_from_before_are_left_out() {
+    fn what_came_before_is_left_out_to_the_byte() {
+        for (since, lines) in [
+            (0, vec!["old", "begun, new", "x"]),
+            (3, vec!["begun, new", "x"]),
+            (4, vec!["begun, new", "x"]),
+            (11, vec!["new", "x"]),
+            (14, vec!["x"]),
+            (15, vec!["x"]),
+            (16, vec![]),
+        ] {
+            let (pipe, _lines) = pipe(b"old\nbegun, new\nx");
+            assert_eq!(pipe.finish(&page(), since).lines, lines, "{since}");
+        }
+    }
+
+    #[test]
+    fn a_failed_allocation_of_another_task_is_not_this_ones() {
+        const FAILED: &[u8] = b"memory allocation of 77 bytes failed\n";
+        for (before, shortage) in [(0, Some(77)), (FAILED.len() as u64, None)] {
+            let (pipe, _lines) = pipe(FAILED);
+            let shortage = shortage.map(|bytes| Shortage::Allocation { bytes: Some(bytes) });
+            assert_eq!(pipe.finish(&page(), before).shortage, shortage);
+        }
         let (mut pipe, _lines) = pipe(b"");
-        pipe.take(b"old\n");
-        let since = now_ns(ClockId::Monotonic) + 1;
-        while now_ns(ClockId::Monotonic) < since {}
-        pipe.take(b"new\n");
-        assert_eq!(pipe.finish(since).lines, ["new"]);
+        let page = page();
+        pipe.take(&page, FAILED);
+        page.set_stderr_before(FAILED.len() as u64);
+        pipe.take(&page, b"memory allocation of 8 bytes failed\n");
+        let shortage = pipe.finish(&page, FAILED.len() as u64).shortage;
+        assert_eq!(shortage, Some(Shortage::Allocation { bytes: Some(8) }));
+    }
+
+    #[test]
+    fn the_worker_knows_what_was_read() {
+        let (mut pipe, _lines) = pipe(b"one\ntwo");
+        let page = page();
+        pipe.drain(&page);
+        let read = page.stderr_read();
+        assert_eq!((read.bytes(), read.is_going_on()), (7, false));
     }
 
     #[test]
     fn the_tail_is_bounded() {
         let text: String = (0..1000).map(|n| format!("{n}\n")).collect();
         let (pipe, _lines) = pipe(text.as_bytes());
-        let tail = pipe.finish(0).lines;
+        let tail = pipe.finish(&page(), 0).lines;
         assert_eq!((tail.len(), tail[0].as_str()), (TAIL_LINES, "900"));
     }
 
@@ -338,7 +407,7 @@ mod tests {
         let trace = "  99: main\n".repeat(TAIL_LINES + 1);
         let text = format!("memory allocation of 8 bytes failed\n{trace}");
         let (pipe, _lines) = pipe(text.as_bytes());
-        let words = pipe.finish(0);
+        let words = pipe.finish(&page(), 0);
         assert_eq!(words.lines.len(), TAIL_LINES);
         assert_eq!(words.shortage, Some(Shortage::Allocation { bytes: Some(8) }));
     }
@@ -347,7 +416,7 @@ mod tests {
     fn a_line_without_end_is_cut() {
         let text = vec![b'x'; LINE_BYTES * 2 + 1];
         let (pipe, _lines) = pipe(&text);
-        let lengths: Vec<_> = pipe.finish(0).lines.iter().map(String::len).collect();
+        let lengths: Vec<_> = pipe.finish(&page(), 0).lines.iter().map(String::len).collect();
         assert_eq!(lengths, [LINE_BYTES, LINE_BYTES, 1]);
     }
 
@@ -355,11 +424,11 @@ mod tests {
     fn dropped_lines_are_counted_and_said() {
         let (mut pipe, lines) = pipe(b"");
         for line in [b"1\n", b"2\n", b"3\n", b"4\n", b"5\n"] {
-            pipe.take(line);
+            pipe.take(&page(), line);
             pipe.print();
         }
         assert_eq!(text(&lines), "[worker 2] 1\n[worker 2] 2\n[worker 2] 3\n");
-        pipe.take(b"6\n");
+        pipe.take(&page(), b"6\n");
         pipe.print();
         assert_eq!(text(&lines), "[worker 2] 6\n[worker 2] (2 lines dropped before these)\n");
     }

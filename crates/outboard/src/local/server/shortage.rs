@@ -47,19 +47,21 @@ pub(super) struct LastAllocation {
 }
 
 impl LastAllocation {
-    /// A line came, at a time in nanoseconds.
-    pub(super) fn take(&mut self, ns: u64, line: &str) {
+    /// A line came, which begins at a place in all that came. What begins before `since`
+    /// is no longer of interest.
+    pub(super) fn take(&mut self, begins: u64, since: u64, line: &str) {
+        self.failed = self.failed.filter(|(begins, _)| *begins >= since);
         match Line::of(line) {
             // The one that failed while the first was told of says less.
-            Line::Failed { bytes } => drop(self.failed.get_or_insert((ns, bytes))),
+            Line::Failed { bytes } => drop(self.failed.get_or_insert((begins, bytes))),
             Line::Trace => {}
             Line::Other => self.failed = None,
         }
     }
 
-    /// The allocation that failed since then.
-    pub(super) fn since(self, since_ns: u64) -> Option<Shortage> {
-        let (_, bytes) = self.failed.filter(|(ns, _)| *ns >= since_ns)?;
+    /// The allocation that failed since that place.
+    pub(super) fn since(self, since: u64) -> Option<Shortage> {
+        let (_, bytes) = self.failed.filter(|(begins, _)| *begins >= since)?;
         Some(Shortage::Allocation { bytes })
     }
 }
@@ -126,7 +128,7 @@ mod tests {
 
     fn last(lines: &[&str]) -> Option<Shortage> {
         let mut last = LastAllocation::default();
-        lines.iter().for_each(|line| last.take(7, line));
+        lines.iter().for_each(|line| last.take(7, 0, line));
         last.since(7)
     }
 
@@ -162,7 +164,7 @@ mod tests {
     #[test]
     fn what_an_earlier_task_said_does_not_count() {
         let mut last = LastAllocation::default();
-        last.take(7, "memory allocation of 5 bytes failed");
+        last.take(7, 0, "memory allocation of 5 bytes failed");
         assert_eq!(last.since(8), None);
     }
 

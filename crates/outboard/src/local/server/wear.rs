@@ -19,6 +19,9 @@ pub(super) struct Wear {
     memory_bytes: Option<u64>,
     /// The most memory that it may have, if that is limited.
     memory_limit: Option<u64>,
+    /// Whether it is replaced after a task that changed its process, though that was set
+    /// back.
+    pub(super) if_changed: bool,
 }
 
 impl Wear {
@@ -32,13 +35,14 @@ impl Wear {
     /// `random` is from 0 to 1.
     fn with_jitter(recycling: Recycling, now: Instant, random: f64) -> Self {
         let part = 1.0 - JITTER * random;
-        let Recycling { tasks, age, memory_bytes } = recycling;
+        let Recycling { tasks, age, memory_bytes, changed } = recycling;
         Self {
             tasks: tasks.map_or(u64::MAX, |tasks| ((tasks as f64 * part) as u64).max(1)),
             until: age.and_then(|age| now.checked_add(age.mul_f64(part))),
             // The memory that a worker may have is not a matter of when.
             memory_bytes,
             memory_limit: None,
+            if_changed: changed,
         }
     }
 
@@ -78,7 +82,12 @@ mod tests {
     fn each_limit_alone_is_enough() {
         let now = Instant::now();
         let second = Duration::from_secs(1);
-        let all = Recycling { tasks: Some(100), age: Some(second), memory_bytes: Some(1000) };
+        let all = Recycling {
+            tasks: Some(100),
+            age: Some(second),
+            memory_bytes: Some(1000),
+            ..Recycling::default()
+        };
         let wear = Wear::with_jitter(all, now, 0.0);
         assert_eq!(wear.out(now, 99, (1000, 0)), None);
         assert_eq!(wear.out(now, 100, (0, 0)), Some(RecycleReason::Tasks));

@@ -121,17 +121,16 @@ impl Arena {
     }
 
     /// Keeps what was lent there, apart from all that the server will do. The rest of
-    /// this mapping is gone after that; gives another.
+    /// this mapping is gone after that: whoever needs it [opens](Self::open) another.
     ///
     /// # Errors
     ///
     /// See [`Shared::set_apart`].
-    pub(crate) fn set_apart(&self, file: &OwnedFd, offset: u64, bytes: u64) -> io::Result<Self> {
-        if let Some(place) = place(Half::Arguments, offset, bytes) {
-            let end = place.end.next_multiple_of(rustix::param::page_size());
-            self.0.set_apart(file, place.start..end)?;
-        }
-        Self::open(file)
+    pub(crate) fn set_apart(&self, file: &OwnedFd, offset: u64, bytes: u64) -> io::Result<()> {
+        let place = place(Half::Arguments, offset, bytes);
+        let place = place.ok_or_else(|| io::Error::other("arguments cannot lie there"))?;
+        let end = place.end.next_multiple_of(rustix::param::page_size());
+        self.0.set_apart(file, place.start..end)
     }
 
     /// Gives back the last of the pages up to `used`, while nobody uses them;
@@ -253,8 +252,9 @@ mod tests {
             let worker = Arc::new(Arena::open(&fd).unwrap());
             let kept = worker.lend(offset as u64, bytes as u64).unwrap();
             assert!(*kept.as_ref() == vec![7; bytes]);
-            let next = worker.set_apart(&fd, offset as u64, bytes as u64).unwrap();
+            worker.set_apart(&fd, offset as u64, bytes as u64).unwrap();
             drop(worker);
+            let next = Arena::open(&fd).unwrap();
             server.write(Half::Arguments, offset, &vec![8; bytes]);
             assert!(*kept.as_ref() == vec![7; bytes]);
             assert!(next.arguments(offset as u64, bytes as u64).unwrap() == vec![8; bytes]);

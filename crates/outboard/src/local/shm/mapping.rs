@@ -15,15 +15,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-use rustix::fs::{
-    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
-    memfd_create,
-};
+use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat};
 use rustix::mm::{
     Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mremap_fixed, munmap,
 };
 
 use super::handover::Handover;
+use super::memfd;
 use crate::value::room::room_for;
 
 /// Pages of this process that a file backs; unmapped when dropped.
@@ -48,7 +46,16 @@ impl Pages {
         let pointer =
             unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, 0)? };
         let start = NonNull::new(pointer.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
-        Ok(Self { start, bytes, left: OnceLock::new() })
+        let pages = Self { start, bytes, left: OnceLock::new() };
+        // Payloads are no business of whoever reads a core dump, which is small without.
+        pages.advise(Advice::LinuxDontDump);
+        Ok(pages)
+    }
+
+    /// Tells the system how they are used. What it cannot do is done without.
+    fn advise(&self, advice: Advice) {
+        // SAFETY: all advice of this module leaves what they hold as it is, in this process.
+        let _ = unsafe { madvise(self.start.as_ptr().cast(), self.bytes, advice) };
     }
 
     fn left(&self) -> Range<usize> {
@@ -81,7 +88,7 @@ impl Shared {
     /// Makes the file, and the descriptor to hand to the worker. Its size is
     /// sealed: a worker cannot shrink it under the server's mapping.
     pub(crate) fn create(name: &CStr, bytes: usize) -> io::Result<(Self, OwnedFd)> {
-        let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let fd = memfd::create(name, bytes)?;
         rustix::fs::ftruncate(&fd, bytes as u64)?;
         fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok((Self::map(&fd, bytes)?, fd))
@@ -93,14 +100,17 @@ impl Shared {
         if !sealed || fstat(fd)?.st_size != bytes as i64 {
             return Err(io::Error::other("shared memory has not the size that it must have"));
         }
-        Self::map(fd, bytes)
+        let shared = Self::map(fd, bytes)?;
+        // A child of a worker has no part in what its server writes there later.
+        shared.0.advise(Advice::LinuxDontFork);
+        Ok(shared)
     }
 
     fn map(fd: &OwnedFd, bytes: usize) -> io::Result<Self> {
         let pages = Pages::map(fd, bytes, ProtFlags::READ | ProtFlags::WRITE)?;
-        // SAFETY: the advice changes nothing of what they hold. Of a huge page no part
-        // could be taken from the file while a device reads it (`set_apart`).
-        let _ = unsafe { madvise(pages.at(&(0..0)).cast(), bytes, Advice::LinuxNoHugepage) };
+        // Of a huge page no part could be taken from the file while a device reads it
+        // (`set_apart`).
+        pages.advise(Advice::LinuxNoHugepage);
         Ok(Self(pages, Handover::default()))
     }
 
@@ -194,6 +204,7 @@ impl Shared {
         // in one step, as `mremap` says, with the same bytes.
         unsafe {
             let copy = mmap_anonymous(std::ptr::null_mut(), bytes, protection, flags)?;
+            let _ = madvise(copy, bytes, Advice::LinuxDontDump);
             std::ptr::copy_nonoverlapping(place, copy.cast(), bytes);
             mremap_fixed(copy, bytes, bytes, MremapFlags::MAYMOVE, place.cast())?;
         }
@@ -253,6 +264,8 @@ impl AsRef<[u8]> for Sealed {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{MemfdFlags, memfd_create};
+
     use super::*;
 
     #[test]

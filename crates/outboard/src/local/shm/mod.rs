@@ -5,6 +5,7 @@ pub(crate) mod answers;
 pub(crate) mod arena;
 mod handover;
 mod mapping;
+mod memfd;
 pub(crate) mod page;
 pub(crate) mod passing;
 pub(crate) mod sealed;

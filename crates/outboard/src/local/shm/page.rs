@@ -19,14 +19,13 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use rustix::fs::{
-    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create,
-};
+use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 pub(crate) use word::{TaskWord, Word};
 
 use crate::local::shm::answers::bell::Bell;
+use crate::local::shm::memfd;
 use crate::task::system::Memory;
 
 const BYTES: usize = 4096;
@@ -45,6 +44,8 @@ const SAID: usize = 5;
 const HEARD: usize = 6;
 const ASLEEP: usize = 7;
 const OWN_MEMORY: usize = 8;
+const STDERR_READ: usize = 9;
+const STDERR_BEFORE: usize = 10;
 
 /// One mapped page.
 #[derive(Debug)]
@@ -62,8 +63,7 @@ impl Page {
     /// Makes a page, and the descriptor to hand to the worker. The size is
     /// sealed: a worker cannot shrink the file under the server's mapping.
     pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let fd = memfd_create(c"outboard-page", flags)?;
+        let fd = memfd::create(c"outboard-page", BYTES)?;
         ftruncate(&fd, BYTES as u64)?;
         fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok((Self::map(&fd)?, fd))
@@ -172,6 +172,45 @@ impl Page {
     }
 }
 
+/// How much of a worker's stderr its server has read, and whether it is reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StderrRead(u64);
+
+impl StderrRead {
+    /// So many bytes.
+    pub(crate) fn bytes(self) -> u64 {
+        self.0 >> 1
+    }
+
+    /// More may have been read than it says.
+    pub(crate) fn is_going_on(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+impl Page {
+    /// Server: it has read so many bytes of stderr, and is about to read more or not.
+    pub(crate) fn set_stderr_read(&self, bytes: u64, goes_on: bool) {
+        self.words()[STDERR_READ].store(bytes << 1 | u64::from(goes_on), Release);
+    }
+
+    /// Worker: what the server has read.
+    pub(crate) fn stderr_read(&self) -> StderrRead {
+        StderrRead(self.words()[STDERR_READ].load(Acquire))
+    }
+
+    /// Worker: so many bytes were written before the task that it has now, or since the
+    /// last one.
+    pub(crate) fn set_stderr_before(&self, bytes: u64) {
+        self.words()[STDERR_BEFORE].store(bytes, Release);
+    }
+
+    /// Server: how many bytes are not of the task that the worker has now.
+    pub(crate) fn stderr_before(&self) -> u64 {
+        self.words()[STDERR_BEFORE].load(Acquire)
+    }
+}
+
 impl Drop for Page {
     fn drop(&mut self) {
         // SAFETY: mapped with this length in `map`, and no reference from
@@ -182,6 +221,8 @@ impl Drop for Page {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{MemfdFlags, memfd_create};
+
     use super::*;
 
     /// A server's and a worker's view of the same page.

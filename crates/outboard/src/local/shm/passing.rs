@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
@@ -34,14 +34,24 @@ pub(crate) fn receive(
     room: &mut [u8],
     fds: &mut Vec<OwnedFd>,
 ) -> Result<usize, Errno> {
+    receive_all(socket, room, fds).map(|(bytes, _)| bytes)
+}
+
+/// As [`receive`], with whether descriptors lay there that were lost: this process has as
+/// many open as it may have.
+pub(crate) fn receive_all(
+    socket: impl AsFd,
+    room: &mut [u8],
+    fds: &mut Vec<OwnedFd>,
+) -> Result<(usize, bool), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(room)];
-    let bytes = recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
+    let received = recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(passed) = message {
             fds.extend(passed);
         }
     }
-    Ok(bytes)
+    Ok((received.bytes, received.flags.contains(ReturnFlags::CTRUNC)))
 }

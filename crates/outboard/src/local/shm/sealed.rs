@@ -9,12 +9,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
-use rustix::fs::{
-    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, memfd_create,
-};
+use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs};
 use rustix::io::{Errno, pwrite};
 
 use crate::local::shm::mapping::Sealed;
+use crate::local::shm::memfd;
 
 /// What the file system says that it is (`TMPFS_MAGIC`).
 const TMPFS: i64 = 0x0102_1994;
@@ -24,8 +23,7 @@ const SEALS: SealFlags =
 
 /// Makes a file of these bytes.
 pub(crate) fn create(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let fd = memfd_create(c"outboard-payload", flags)?;
+    let fd = memfd::create(c"outboard-payload", bytes.len())?;
     let mut written = 0;
     while written < bytes.len() {
         match pwrite(&fd, &bytes[written..], written as u64) {
@@ -68,6 +66,8 @@ pub(crate) fn open(fd: &OwnedFd, bytes: u64) -> io::Result<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{MemfdFlags, memfd_create};
+
     use super::*;
 
     #[test]

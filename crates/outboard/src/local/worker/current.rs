@@ -2,17 +2,22 @@
 //! wanted, and until when.
 
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use rustix::time::ClockId;
 
+use crate::local::process::end::exit_at_once;
 use crate::local::shm::page::Page;
 use crate::task::current::{self, Asks};
+use crate::task::fork::Identity;
 use crate::task::system::now_ns;
 
 static WORKER: OnceLock<InWorker> = OnceLock::new();
+
+/// Whether this worker has come to executing tasks.
+static SERVES: AtomicBool = AtomicBool::new(false);
 
 /// From now on this process is a worker: what its tasks ask is answered here.
 pub(super) fn become_worker() {
@@ -22,9 +27,26 @@ pub(super) fn become_worker() {
     });
 }
 
+/// From now on this worker executes tasks.
+pub(super) fn serves() {
+    SERVES.store(true, Relaxed);
+}
+
+/// Whether this worker ends by itself when its server hangs up: it is between tasks.
+pub(super) fn leaves_by_itself() -> bool {
+    let between = |worker: &InWorker| worker.seq.load(Acquire) == 0;
+    SERVES.load(Relaxed) && WORKER.get().is_some_and(between)
+}
+
+/// Whether this process was forked by a task.
+pub(super) fn is_forked() -> bool {
+    WORKER.get().is_some_and(|worker| !worker.home.is_here())
+}
+
 /// The task of a worker process, which has one at a time.
 #[derive(Debug)]
 pub(super) struct InWorker {
+    home: Identity,
     pub(super) page: Page,
     /// The number of the task that runs; 0 between tasks.
     seq: AtomicU64,
@@ -44,7 +66,16 @@ impl InWorker {
     pub(super) fn install(page: Page) -> &'static Self {
         let (seq, deadline_ns) = (AtomicU64::new(0), AtomicU64::new(0));
         let cpu = [AtomicU64::new(0), AtomicU64::new(0)];
-        WORKER.get_or_init(|| Self { page, seq, deadline_ns, cpu })
+        WORKER.get_or_init(|| Self { home: Identity::here(), page, seq, deadline_ns, cpu })
+    }
+
+    /// Ends a process that a task has forked, and that has come back from it: only the
+    /// worker itself answers, and goes on to the next task.
+    pub(super) fn exit_if_forked(&self, outcome: Result<(), ()>) {
+        if !self.home.is_here() {
+            // As a program ends that panics in its `main`, or does not.
+            exit_at_once(if outcome.is_ok() { 0 } else { 101 });
+        }
     }
 
     /// The CPU time of this process now, or a moment ago.
@@ -71,7 +102,8 @@ impl InWorker {
     fn is_asked(&self) -> bool {
         match self.seq.load(Acquire) {
             0 => false,
-            seq => self.page.is_stopping(seq),
+            // The page has the worker's word, not that of a process forked from it.
+            seq => self.home.is_here() && self.page.is_stopping(seq),
         }
     }
 

@@ -5,7 +5,7 @@ use rustix::time::ClockId;
 use super::current::InWorker;
 use crate::local::shm::page::Page;
 use crate::task::outcome::Usage;
-use crate::task::system::{OWN, memory, now_ns};
+use crate::task::system::{OWN, memory, now_ns, take_peak_bytes};
 
 /// How long a task has to run for its memory to be measured: that reads a file.
 const MEASURED_NS: u64 = 1_000_000;
@@ -36,6 +36,8 @@ impl Meter {
         page.set_memory(memory.unwrap_or_default());
         let memory_bytes = memory.map(|memory| memory.resident_bytes);
         let cpu_ns = Some(now_ns(ClockId::ProcessCPUTime) - self.cpu_ns);
-        Usage { run_ns, cpu_ns, memory_bytes, ..Usage::default() }
+        // No less than there is now: the system counts in two ways.
+        let peak_bytes = take_peak_bytes().map(|peak| peak.max(memory_bytes.unwrap_or(0)));
+        Usage { run_ns, cpu_ns, memory_bytes, peak_bytes, ..Usage::default() }
     }
 }

@@ -10,8 +10,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+use rustix::time::ClockId;
 
-use super::process::{close_inherited, die_with_parent};
+use super::process::close_inherited;
+use super::process::end::{die_with_parent, leave_group, outlive_requests};
+use super::process::signals::stop_ignoring;
 use super::program::{digest, named_parent};
 use super::shm::answers::{BELL, LONGEST_BYTES, Speaker};
 use super::shm::arena::{Arena, Half, IN_PLACE_BYTES, Ring};
@@ -25,7 +28,7 @@ use crate::task::function::Run;
 use crate::task::outcome::{Failure, OTHER_BUILD, Usage};
 use crate::task::registry::registry;
 use crate::task::start;
-use crate::task::system::{OWN, memory};
+use crate::task::system::{OWN, memory, now_ns, refused, take_peak_bytes};
 use crate::trace;
 use crate::value::codec::{self, Input};
 use crate::value::payload::Payload;
@@ -35,16 +38,26 @@ use crate::value::scatter;
 mod current;
 /// What tasks keep of their arguments.
 mod kept;
+/// Arguments that are lent to a task while it forks.
+mod lending;
 /// The limits that this worker sets itself.
 mod limits;
 /// What a task took.
 mod meter;
 /// What a task says, on its way to the server.
 mod relay;
+/// Where in stderr a task begins.
+mod stderr;
+/// What a task changes of this process.
+mod traces;
+/// The thread that notices the end of the server.
+mod watch;
 
 use current::InWorker;
 use limits::CpuLimit;
 use meter::Meter;
+use stderr::Stderr;
+use traces::{Found, Traces, Trust};
 
 /// Up to this size a result goes along with the answer.
 const SMALL_BYTES: usize = LONGEST_BYTES - 100;
@@ -54,6 +67,7 @@ pub(crate) fn run_as_worker(setup: impl FnOnce(), in_test: bool) -> ! {
     current::become_worker();
     let ready = Worker::start(in_test).and_then(|worker| {
         setup();
+        worker.current.exit_if_forked(Ok(()));
         record_panics();
         // Again: the system forgets it when `setup` gives up privileges.
         die_with(named_parent())?;
@@ -69,14 +83,22 @@ pub(crate) fn run_as_worker(setup: impl FnOnce(), in_test: bool) -> ! {
 /// up.
 fn leave(what: &str, error: &io::Error) -> ! {
     match error.kind() {
-        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => exit(0),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => depart(),
         _ => give_up(&format!("{what}: {error}")),
     }
+}
+
+/// Ends this process because its server hung up, and what tasks left in its group: the
+/// server may be gone, and nobody else would.
+fn depart() -> ! {
+    leave_group();
+    exit(0)
 }
 
 /// Says why in one line, which is the last, and ends this process.
 fn give_up(why: &str) -> ! {
     say_last(why);
+    leave_group();
     exit(1)
 }
 
@@ -88,7 +110,7 @@ fn say_last(why: &str) {
 fn die_with(parent: Option<u32>) -> io::Result<()> {
     die_with_parent()?;
     if parent != Some(std::os::unix::process::parent_id()) {
-        exit(0);
+        depart();
     }
     Ok(())
 }
@@ -119,7 +141,7 @@ struct Worker {
     current: &'static InWorker,
     /// Beyond this, whoever keeps arguments that lie there.
     arena: Arc<Arena>,
-    arena_fd: OwnedFd,
+    arena_fd: Arc<OwnedFd>,
     /// What of the arena is in use for results.
     results: Ring,
     speaker: Speaker,
@@ -133,14 +155,21 @@ struct Worker {
     out: Vec<u8>,
     /// The task that has just run has written to the socket.
     spoke: bool,
+    stderr: Stderr,
+    /// This process as it was before its first task; from then on.
+    traces: Option<Traces>,
+    trust: Trust,
 }
 
 impl Worker {
     /// Sets this process apart from its parent, and greets it.
     fn start(in_test: bool) -> io::Result<Self> {
+        stop_ignoring();
         close_inherited();
         let socket = take_socket(in_test)?;
         die_with(named_parent())?;
+        outlive_requests()?;
+        watch::start(&socket, current::leaves_by_itself)?;
         let mut inbox = Inbox::default();
         let (welcome, [page, arena]) = receive_welcome(&socket, &mut inbox)?;
         let ToWorker::Welcome { number, max_payload, niceness, level, limits } = welcome else {
@@ -153,7 +182,7 @@ impl Worker {
             socket,
             current: InWorker::install(Page::open(&page)?),
             arena: Arc::new(Arena::open(&arena)?),
-            arena_fd: arena,
+            arena_fd: Arc::new(arena),
             results: Ring::default(),
             speaker: Speaker::default(),
             max_payload: max_payload as usize,
@@ -163,6 +192,9 @@ impl Worker {
             files: Vec::new(),
             out: Vec::new(),
             spoke: false,
+            stderr: Stderr::take()?,
+            traces: None,
+            trust: Trust::default(),
         };
         worker.say(&FromWorker::Hello { version: VERSION, digest: digest() })?;
         Ok(worker)
@@ -197,15 +229,25 @@ impl Worker {
 
     /// Executes tasks until the server ends the conversation.
     fn serve(&mut self) -> ! {
-        if let Err(why) = start::run_all() {
+        let started = start::run_all();
+        self.current.exit_if_forked(started.as_ref().map(drop).map_err(drop));
+        if let Err(why) = started {
             give_up(&why);
         }
+        if let Err(error) = self.cpu.disarm() {
+            give_up(&format!("the limit of CPU time cannot be set: {error}"));
+        }
+        self.traces = Some(Traces::before());
+        self.stderr.mark(&self.current.page);
         self.current.page.set_memory(memory(OWN).unwrap_or_default());
+        // What the start took is no task's.
+        let _ = take_peak_bytes();
         // Of whatever thread this is: a server looks whether it sleeps.
         let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        current::serves();
         let result = self.say(&FromWorker::Ready { thread }).and_then(|()| self.serve_all());
         match result {
-            Ok(()) => exit(0),
+            Ok(()) => depart(),
             Err(error) => leave("this worker lost its server", &error),
         }
     }
@@ -259,6 +301,7 @@ impl Worker {
         let args = match (place, file) {
             (Place::Arena { offset, bytes }, _) if bytes >= IN_PLACE_BYTES => {
                 let lent = self.arena.lend(offset, bytes).ok_or_else(nonsense)?;
+                lending::lend(&self.arena, &self.arena_fd, offset, bytes);
                 Input::Owned(Bytes::from_owner(lent).into())
             }
             (Place::Arena { offset, bytes }, _) => {
@@ -273,11 +316,32 @@ impl Worker {
         // What it said is in the socket; its answer comes after that.
         self.spoke = relay::close();
         self.cpu.disarm()?;
+        self.take_back(place)?;
         let answer = match outcome {
             Ok(output) => self.lay_down(seq, usage, output),
             Err(failure) => FromWorker::Failed { seq, usage, failure }.into(),
         };
-        self.answer(owed, answer)
+        self.answer(owed, answer)?;
+        // What it wrote is its own, and what is written from now on the next one's.
+        self.stderr.mark(&self.current.page);
+        self.tidy(call.function, usage.run_ns)
+    }
+
+    /// Sets back what the task has changed of this process.
+    fn tidy(&mut self, function: FunctionRef, run_ns: u64) -> io::Result<()> {
+        let now_ns = now_ns(ClockId::Monotonic);
+        let Some(traces) = &self.traces else { return Ok(()) };
+        if !self.trust.looks(function, run_ns, now_ns) {
+            return Ok(());
+        }
+        let found = traces.undo();
+        self.trust.found(function, found, now_ns);
+        if found == Found::Nothing {
+            return Ok(());
+        }
+        let mut frame = Vec::new();
+        wire::append(&mut frame, &FromWorker::Changed { lasting: found == Found::Lasting }, &[]);
+        self.tell(&frame)
     }
 
     /// The answer with a result, which is put where there is room for it. Unless that is
@@ -369,6 +433,7 @@ fn attempt(
         }
         None => Err(Failure::UnknownTask { advice: OTHER_BUILD }),
     };
+    current.exit_if_forked(outcome.as_ref().map(drop).map_err(drop));
     // What the server reads of a task that is done is on the page before its word says so.
     let usage = meter.stop(page, seq);
     current.leave();
@@ -398,7 +463,8 @@ fn find(function: FunctionRef) -> Option<(&'static str, Run)> {
 /// Takes the socket from stdin, which becomes empty for the tasks.
 fn take_socket(in_test: bool) -> io::Result<UnixStream> {
     let socket: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    let nothing = std::fs::File::open("/dev/null");
+    rustix::stdio::dup2_stdin(nothing.map_err(|error| refused("open /dev/null", error))?)?;
     if in_test {
         // The harness has written to stdout already, which was /dev/null then.
         rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;

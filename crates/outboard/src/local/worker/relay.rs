@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::current::is_forked;
 use crate::local::wire::{self, FromWorker};
 use crate::task::outcome::Said;
 use crate::trace;
@@ -65,7 +66,8 @@ pub(super) fn close() -> bool {
 /// Sends an event, if a task runs and has not said too much. It is made
 /// without the mutex: making it calls the user's code, which may say things.
 fn send(said: &mut dyn FnMut() -> Said) {
-    if !lock().as_mut().is_some_and(Sink::admits) {
+    // A process that a task has forked has no say: the socket is the worker's.
+    if is_forked() || !lock().as_mut().is_some_and(Sink::admits) {
         return;
     }
     let said = said();

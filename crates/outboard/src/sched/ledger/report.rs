@@ -29,12 +29,13 @@ struct Measured {
     cpu_ns: Option<u64>,
     memory_bytes: Option<u64>,
     memory_before_bytes: Option<u64>,
+    peak_bytes: Option<u64>,
 }
 
 impl Ran {
     pub(super) fn new(attempt: u32, worker: usize, all: Duration, usage: Usage) -> Self {
-        let Usage { run_ns, cpu_ns, memory_bytes, memory_before_bytes } = usage;
-        let measured = Measured { cpu_ns, memory_bytes, memory_before_bytes };
+        let Usage { run_ns, cpu_ns, memory_bytes, memory_before_bytes, peak_bytes } = usage;
+        let measured = Measured { cpu_ns, memory_bytes, memory_before_bytes, peak_bytes };
         let any = cpu_ns.is_some() || memory_bytes.is_some();
         let queue_ns = u64::try_from(all.as_nanos()).unwrap_or(u64::MAX).saturating_sub(run_ns);
         let worker = u32::try_from(worker).unwrap_or(u32::MAX);
@@ -52,6 +53,7 @@ impl From<Ran> for Report {
             cpu_time: measured.and_then(|it| it.cpu_ns).map(Duration::from_nanos),
             memory_bytes: measured.and_then(|it| it.memory_bytes),
             memory_at_start_bytes: measured.and_then(|it| it.memory_before_bytes),
+            peak_memory_bytes: measured.and_then(|it| it.peak_bytes),
             worker: ran.worker as usize,
         }
     }
@@ -78,6 +80,10 @@ pub struct Report {
     /// last measured task, or at the worker's start. Known where `memory_bytes`
     /// is.
     pub memory_at_start_bytes: Option<u64>,
+    /// The most resident memory of the worker, in bytes, while it ran this attempt and what
+    /// short tasks it had just before. Known where `memory_bytes` is, unless the system
+    /// does not tell.
+    pub peak_memory_bytes: Option<u64>,
     /// The number of the worker.
     pub worker: usize,
 }

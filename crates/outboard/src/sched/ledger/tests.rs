@@ -44,7 +44,7 @@ impl<W> Ledger<W> {
         }
         assert_eq!(waiters, self.waiters.len(), "every waiter is listed once");
         assert_eq!(self.keys.len(), self.tasks.iter().filter(|(_, t)| t.key().is_some()).count());
-        assert_eq!(self.bytes, self.tasks.iter().map(|(_, t)| t.args.len()).sum::<usize>());
+        assert_eq!(self.bytes, self.tasks.iter().map(|(_, t)| t.held_bytes()).sum::<usize>());
         let queued = |task: &Task| !matches!(task.position, Position::Placed(..));
         assert_eq!(self.queued, self.tasks.iter().filter(|(_, task)| queued(task)).count());
         for (deadline, id) in &self.deadlines {
@@ -129,7 +129,8 @@ impl Fixture {
             let (waiter, _) = self.ledger.join(self.now, task, options, handle);
             return Ok((waiter, task, false));
         }
-        if let Some(bound) = self.ledger.full(request.args.as_ref(), Part::WHOLE) {
+        let bytes = self.ledger.asks_for(&request, Key::of(&request).as_ref());
+        if let Some(bound) = self.ledger.full(bytes, Part::WHOLE) {
             return Err(bound);
         }
         let place = self.placement.place(options.priority, tenant);
@@ -217,7 +218,7 @@ fn a_placed_task_leaves_room_in_the_queue_and_keeps_its_bytes() {
     let mut fixture = Fixture::new(bounds(1, 19));
     let (_, task) = fixture.new_task(1, &Options::default());
     fixture.place(task);
-    let full = |bytes| fixture.ledger.full(Some(&Args::from(vec![0; bytes])), Part::WHOLE);
+    let full = |bytes| fixture.ledger.full(bytes, Part::WHOLE);
     assert_eq!((full(9), full(10)), (None, Some(Bound::Bytes(19))));
     assert_eq!(fixture.ledger.places(Part::WHOLE), 1);
 }

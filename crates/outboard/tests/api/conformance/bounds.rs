@@ -16,6 +16,8 @@ on_every_engine! {
     a_full_queue_refuses_at_once,
     a_full_queue_has_room_again_when_a_task_leaves,
     the_queue_is_bounded_in_bytes_too,
+    keys_and_tenants_count_too,
+    names_that_are_too_long_are_errors,
     an_idle_worker_always_accepts,
     ready_waits_for_room,
     ready_can_be_left,
@@ -72,6 +74,36 @@ async fn the_queue_is_bounded_in_bytes_too(engine: Engine) {
     assert_eq!(small.await.unwrap(), 50);
     eventually("the bytes are given back", || !length(400).is_finished()).await;
     assert_eq!(length(400).await.unwrap(), 400);
+}
+
+async fn keys_and_tenants_count_too(engine: Engine) {
+    let scratch = Scratch::new();
+    let (client, running) = busy(engine, "queue_bytes=1000", &scratch).await;
+    let named = |n: usize| format!("{n}{}", "n".repeat(400));
+    let waiting = [
+        client.key(named(1)).submit(same, 1),
+        client.tenant(named(2)).submit(same, 2),
+        client.submit(same, 3),
+    ];
+    for client in [client.key(named(4)), client.tenant(named(5))] {
+        let error = client.submit(same, 4).await.unwrap_err();
+        assert!(error.to_string().contains("limit 1000 bytes of arguments and names"), "{error}");
+    }
+    scratch.release();
+    running.await.unwrap();
+    assert_eq!(gather(waiting).await.unwrap(), [1, 2, 3]);
+}
+
+async fn names_that_are_too_long_are_errors(engine: Engine) {
+    let client = engine.client("workers=1&window=1").await;
+    let named = |bytes: usize| "n".repeat(bytes);
+    for client in [client.key(named(8193)), client.tenant(named(8193))] {
+        let error = client.submit(same, 1).await.unwrap_err();
+        assert!(error.is_too_large() && error.is_arguments_too_large(), "{error}");
+        assert!(error.to_string().contains("8193 bytes, limit 8192"), "{error}");
+    }
+    let client = client.key(named(8192)).tenant(named(8192));
+    assert_eq!(client.submit(same, 7).await.unwrap(), 7);
 }
 
 async fn an_idle_worker_always_accepts(engine: Engine) {

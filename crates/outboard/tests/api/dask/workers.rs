@@ -213,6 +213,8 @@ async fn a_native_worker_finishes_what_runs_before_it_leaves(release: Release) {
     scratch.started(1).await;
     let waiting = client.submit(write, (notes.path(), "x".into()));
     let _stays = cluster.native_worker(1).await;
+    // To all its processes, as a service manager sends it.
+    Process::open(scratch.pid()).signal(Signal::TERM);
     leaves.process().signal(Signal::TERM);
     // What has not started goes elsewhere at once.
     let elsewhere = waiting.await.unwrap();

@@ -134,6 +134,30 @@ fn a_kill_from_outside_is_a_lost_worker() {
 }
 
 #[test]
+fn what_a_task_says_last_is_one_line_of_a_log() {
+    run(async {
+        let client = client(1).await;
+        let panics = || -> u8 { panic!("\x1b[2J line one\nERROR a forged line\u{2028}") };
+        let aborts = || -> u8 {
+            eprintln!("\x1b]0;a new title\x07\r[worker 9] all is well");
+            std::process::abort()
+        };
+        for error in [client.submit(panics, ()).await, client.submit(aborts, ()).await] {
+            let error = error.unwrap_err();
+            let mut texts = vec![error.to_string()];
+            texts.extend(error.panic().map(ToString::to_string));
+            texts.extend(error.worker_loss().map(ToString::to_string));
+            assert_eq!(texts.len(), 2);
+            for text in texts {
+                assert!(!text.contains(|it: char| it.is_control() || it == '\u{2028}'), "{text:?}");
+                assert!(text.contains("\\u{1b}"), "{text:?}");
+            }
+        }
+        client.shutdown().await;
+    });
+}
+
+#[test]
 fn a_worker_stopped_for_a_second_is_lost() {
     run(async {
         let scratch = Scratch::new();
@@ -145,7 +169,7 @@ fn a_worker_stopped_for_a_second_is_lost() {
         })
         .await;
         assert_eq!(lost.cause, Some(Cause::Stopped));
-        assert!(error.to_string().contains("was stopped by a signal for a second"), "{error}");
+        assert!(error.to_string().contains("a signal stopped it for 1 s"), "{error}");
     });
 }
 

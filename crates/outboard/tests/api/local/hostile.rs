@@ -211,12 +211,12 @@ fn act(attack: Attack) {
         Attack::LongString => {
             let own = varint(own_number());
             let huge = varint(u64::from(u32::MAX));
-            say(&frame(&[&[FAILED][..], &own, &[0, 0, 0, 0], &huge, b"short"].concat()));
+            say(&frame(&[&[FAILED][..], &own, &[0, 0, 0, 0, 0], &huge, b"short"].concat()));
         }
         Attack::Claimed(failure) => {
             let own = varint(own_number());
             // All its fields are zero or empty; what is left over is not looked at.
-            let (usage, fields) = ([0, 0, 0], [0; 16]);
+            let (usage, fields) = ([0; 4], [0; 16]);
             agree();
             say(&frame(&[&[FAILED][..], &own, &usage, &[failure], &fields].concat()));
         }
@@ -310,7 +310,7 @@ fn varint(mut number: u64) -> Vec<u8> {
 
 /// The answer that a task is done, in no time, with a value.
 fn done(seq: u64) -> Vec<u8> {
-    let (usage, in_the_frame) = ([0, 0, 0], 0);
+    let (usage, in_the_frame) = ([0; 4], 0);
     frame(&[&[DONE][..], &varint(seq), &usage, &[in_the_frame, FORGED]].concat())
 }
 

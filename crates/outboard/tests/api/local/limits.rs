@@ -154,6 +154,30 @@ fn a_report_has_the_memory_before_a_task_and_after_it() {
 }
 
 #[test]
+fn a_peak_of_memory_is_that_of_the_task() {
+    const TAKEN: usize = 64 << 20;
+    run(async {
+        let client = local().await.unwrap();
+        let take = |bytes: usize| {
+            std::hint::black_box(vec![1_u8; bytes]);
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let peak = async |bytes: usize| {
+            let (_, report) = client.submit(take, bytes).with_report().await.unwrap();
+            let (peak, after) = (report.peak_memory_bytes.unwrap(), report.memory_bytes.unwrap());
+            assert!(peak >= after, "{report:?}");
+            (peak - after) as usize
+        };
+        let (much, little) = (peak(TAKEN).await, peak(1).await);
+        assert!(much > TAKEN / 2, "{much} bytes more than at the end");
+        assert!(little < TAKEN / 4, "{little} bytes of the task before");
+        let figures = &client.admin().snapshot().per_function[0].figures;
+        assert!(figures.peak_memory_bytes.is_some_and(|bytes| bytes as usize > TAKEN / 2));
+        client.shutdown().await;
+    });
+}
+
+#[test]
 fn a_worker_with_half_of_its_memory_gone_starts_no_other_task() {
     run(async {
         let client = Client::local().workers(1).memory_limit(LIMIT).await.unwrap();

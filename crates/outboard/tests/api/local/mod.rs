@@ -1,11 +1,15 @@
 //! What only worker processes have.
 
+/// Processes that the server adopts.
+pub(crate) mod adopted;
 /// Tasks sent ahead to a worker that dies.
 mod ahead;
 /// A thread of the runtime that is blocked.
-mod blocked;
+pub(crate) mod blocked;
 /// Every way in which a task can take its worker down.
 mod crash;
+/// Tasks, and servers, that fork.
+pub(crate) mod forks;
 /// A worker whose task took over its socket and its page.
 pub(crate) mod hostile;
 /// How workers stand apart from the server.
@@ -19,7 +23,7 @@ mod machine;
 /// Tasks that submit tasks.
 mod nested;
 /// No worker outlives its server.
-mod orphans;
+pub(crate) mod orphans;
 /// Payloads through shared memory.
 mod payloads;
 /// A bad end in every phase of a call.
@@ -28,10 +32,18 @@ pub(crate) mod phases;
 mod quarantine;
 /// Workers that are replaced: killed idle, stopped, or after a deploy.
 mod replacement;
+/// What a lost worker's report quotes.
+mod reports;
+/// Signals to workers, and what workers do at them.
+pub(crate) mod signals;
 /// The start of an engine, and what is left when it is over.
 mod start;
 /// Spares, scaling, recycling.
 mod strength;
+/// What a task changes of its process, and the next one finds.
+mod traces;
+/// What the server lacks: descriptors, calls, rights.
+pub(crate) mod wants;
 /// What runs once in each worker before its first task.
 mod warm_up;
 /// Events of workers, and what a snapshot says of them.

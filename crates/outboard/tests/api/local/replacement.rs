@@ -61,6 +61,22 @@ fn an_idle_worker_that_is_stopped_holds_up_no_task_for_ever() {
 }
 
 #[test]
+fn a_binary_that_was_touched_is_still_the_same() {
+    run(async {
+        let place = Scratch::new();
+        let copy = place.path().join("server");
+        fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+        let mut server = Server::start_as("replaced", Command::new(&copy));
+        let workers = server.processes("workers").await;
+        let file = fs::File::open(&copy).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        workers.iter().for_each(|worker| worker.kill());
+        server.scratch.release();
+        server.succeeds().await;
+    });
+}
+
+#[test]
 fn a_replacement_keeps_the_number_of_its_predecessor() {
     run(async {
         let client = client(2).await;

@@ -3,6 +3,9 @@
 /// Processes: signals to them, and their end.
 #[cfg(target_os = "linux")]
 pub(crate) mod process;
+/// What C libraries do in tasks: forks, signals, alarms.
+#[cfg(target_os = "linux")]
+pub(crate) mod raw;
 /// A directory through which a test and its tasks, wherever they run, talk.
 pub(crate) mod scratch;
 /// Another server process: this binary, playing a scenario.
@@ -27,7 +30,12 @@ const HUNG: Duration = Duration::from_secs(180);
 
 /// Runs an async test; what never ends fails it.
 pub(crate) fn run(test: impl Future<Output = ()>) {
-    let (runtime, start) = (runtime(), Instant::now());
+    run_on(&runtime(), test);
+}
+
+/// As `run`, on a runtime of the test's own.
+pub(crate) fn run_on(runtime: &tokio::runtime::Runtime, test: impl Future<Output = ()>) {
+    let start = Instant::now();
     runtime.block_on(async {
         tokio::time::timeout(HUNG, test).await.expect("the test does not hang");
     });

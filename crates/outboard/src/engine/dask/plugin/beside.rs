@@ -27,7 +27,7 @@ use crate::engine::settings::{OPTIONS, Settings};
 use crate::engine::url::pairs;
 use crate::error::{Cause, Error, WorkerLoss};
 use crate::front::client::Client;
-use crate::local::process::die_with_parent;
+use crate::local::process::end::die_with_parent;
 use crate::task::outcome::{Failure, OTHER_BUILD, Said};
 use crate::task::registry::registry;
 use crate::trace::Origin;

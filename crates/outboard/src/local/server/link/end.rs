@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join3, select};
+use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid,
@@ -19,6 +20,7 @@ use rustix::time::ClockId;
 use super::life::{Life, Reason};
 use super::{Link, Vigil};
 use crate::error::{Cause, WorkerLoss};
+use crate::local::process::reaping::Reaper;
 use crate::local::process::{self, Reaped, Watched};
 use crate::local::server::cgroup::Group;
 use crate::local::server::output::{LastWords, Output};
@@ -30,6 +32,7 @@ pub(crate) struct Process {
     link: Arc<Link>,
     ended: Watched<OwnedFd>,
     group: Option<Group>,
+    reaper: Option<Reaper>,
     stdout: Option<Output>,
     stderr: Output,
     vigil: Rc<Vigil>,
@@ -39,12 +42,12 @@ impl Process {
     pub(crate) fn new(
         link: Arc<Link>,
         ended: Watched<OwnedFd>,
-        group: Option<Group>,
+        (group, reaper): (Option<Group>, Option<Reaper>),
         stdout: Option<Output>,
         stderr: Output,
     ) -> Self {
         let vigil = Rc::new(Vigil::new(link.clone()));
-        Self { link, ended, group, stdout, stderr, vigil }
+        Self { link, ended, group, reaper, stdout, stderr, vigil }
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
@@ -61,12 +64,12 @@ impl Process {
         let Self { link, ended, stdout, stderr, .. } = self;
         let stdout = async {
             if let Some(stdout) = stdout {
-                stdout.pass().await;
+                stdout.pass(&link.page).await;
             }
         };
         // A worker that closed both streams, and of which nothing is due, is not dead yet.
         let meanwhile = async {
-            join3(stdout, stderr.pass(), due).await;
+            join3(stdout, stderr.pass(&link.page), due).await;
             pending::<()>().await;
         };
         let ended = async {
@@ -91,7 +94,7 @@ impl Process {
     /// Reaps the process, which has ended, with the rest of its group, and says how it
     /// ended. `system` asks whether the system killed it for want of memory.
     pub(crate) fn bury(self, system: impl FnOnce() -> bool) -> (WorkerLoss, Option<Group>) {
-        let Self { link, group, stdout, stderr, vigil, .. } = self;
+        let Self { link, group, reaper, stdout, stderr, vigil, .. } = self;
         // In this order: the rest of the group is killed while its number is taken, which
         // it is until the leader is reaped; what it wrote last is read; then it is reaped.
         // Someone else may have reaped it, where SIGCHLD is ignored.
@@ -102,12 +105,17 @@ impl Process {
             link.kill_group();
         }
         if let Some(stdout) = stdout {
-            stdout.finish(0);
+            stdout.finish(&link.page, 0);
         }
         let since_ns = link.running_since();
-        let LastWords { lines, shortage: said } = stderr.finish(since_ns);
+        // What it wrote before that was another task, and maybe another tenant.
+        let before = if link.is_ready() { link.page.stderr_before() } else { 0 };
+        let LastWords { lines, shortage: said } = stderr.finish(&link.page, before);
         let limit = group.as_ref().is_some_and(Group::was_killed);
         let (reaped, life) = link.reap();
+        if let Some(reaper) = reaper {
+            reaper.finish();
+        }
         // What reads files comes after that: the gate waits for the mutex.
         let cause = life.blame().or_else(|| cause(reaped));
         let shortage = match life.is_unwanted() {
@@ -143,12 +151,33 @@ impl Link {
     ///
     /// It is reaped under the same mutex ([`reap`](Self::reap)), so the number cannot be
     /// another process's yet.
+    ///
+    /// A server that gave up privileges after the worker's start may not signal it. The end
+    /// of the socket then has the worker kill its own group, as it does when the server is
+    /// gone.
     pub(super) fn end(&self, reason: Reason) {
         let mut locked = self.locked();
         if locked.life.kill(reason) {
             self.kill_group();
-            let _ = pidfd_send_signal(&*self.pidfd, Signal::KILL);
+            if pidfd_send_signal(&*self.pidfd, Signal::KILL) == Err(Errno::PERM) {
+                self.shutdown();
+            }
         }
+    }
+
+    /// Says that the worker does not end although it was killed.
+    pub(crate) fn say_it_is_left(&self) {
+        let state = process::state(self.pid).unwrap_or('?');
+        let refused = pidfd_send_signal(&*self.pidfd, Signal::KILL).err();
+        let why = match (state, refused) {
+            (_, Some(error)) => format!("kill: {error}; end it as the user that it runs as"),
+            ('D', None) => "it is in an uninterruptible system call".into(),
+            (_, None) => "the system has not ended it yet".into(),
+        };
+        tracing::error!(
+            worker = self.number, pid = self.pid, state = %state, why,
+            "worker did not end although it was killed"
+        );
     }
 
     /// Kills what is left of the worker's process group.
@@ -161,6 +190,11 @@ impl Link {
     /// What was done to it.
     pub(super) fn life(&self) -> Life {
         self.locked().life
+    }
+
+    /// Whether nothing is left of it in the system.
+    pub(crate) fn is_reaped(&self) -> bool {
+        matches!(self.life(), Life::Reaped(_))
     }
 
     /// Whether its end was wanted.
@@ -176,11 +210,17 @@ impl Link {
         !self.is_ready() || (unasked && self.started.elapsed() < young)
     }
 
-    /// Its stream ended: kills it, unless it is on its way out.
+    /// Its stream ended: kills it, unless it is on its way out. A process that ends by
+    /// itself closes its socket while it does; one that lives on has closed it.
     pub(super) fn hung_up(&self) {
-        if self.life() != Life::Leaving {
-            self.end(Reason::Broken);
-        }
+        let reason = match self.life() {
+            Life::Leaving => return,
+            Life::Up if !self.has_ended() && process::is_exiting(self.pid) == Some(false) => {
+                Reason::Blame(Cause::HungUp)
+            }
+            _ => Reason::Broken,
+        };
+        self.end(reason);
     }
 
     /// Becomes readable when the process has ended.
@@ -213,6 +253,16 @@ impl Link {
     /// How the process ended, once it has.
     pub(super) async fn lost(&self) -> &WorkerLoss {
         self.lost.wait().await
+    }
+
+    /// Its reader is through with it.
+    pub(super) fn set_reported(&self) {
+        let _ = self.reported.set(());
+    }
+
+    /// Completes when its reader is through with it.
+    pub(crate) async fn reported(&self) {
+        self.reported.wait().await;
     }
 
     /// Sends an idle worker away: it exits by itself.
@@ -275,8 +325,21 @@ mod tests {
     use crate::local::shm::page::Page;
 
     /// A worker that was killed and not reaped.
-    #[expect(clippy::zombie_processes, reason = "`bury` reaps it")]
     fn killed() -> Process {
+        let process = started();
+        process.link.end(Reason::Broken);
+        wait_for(&process);
+        process
+    }
+
+    /// Waits until it has ended.
+    fn wait_for(process: &Process) {
+        let pidfd = WaitId::PidFd(process.link.pidfd());
+        waitid(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+    }
+
+    #[expect(clippy::zombie_processes, reason = "`bury` reaps it")]
+    fn started() -> Process {
         let (printer, _) = Printer::start().unwrap();
         let mut command = Command::new("sleep");
         let command = command.arg("1000").stderr(Stdio::piped()).process_group(0);
@@ -286,13 +349,27 @@ mod tests {
         let memory = (Page::create().unwrap().0, Arena::create().unwrap().0);
         let wear = Wear::of(Default::default(), None, Instant::now());
         let (pid, pidfd, stream) = (child.id(), Arc::new(pidfd), Arc::new(stream));
+        let stream = [stream.clone(), stream];
         let ended = watch(pidfd.clone(), Interest::READABLE).unwrap();
         let link = Link::new(1, pid, pidfd, memory, stream, Handle::current(), wear);
         let stderr = child.stderr.take().unwrap().into();
         let stderr = Output::new(stderr, Stream::Stderr, 1, printer).unwrap();
-        link.end(Reason::Broken);
-        waitid(WaitId::PidFd(link.pidfd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
-        Process::new(link, ended, None, None, stderr)
+        Process::new(link, ended, (None, None), None, stderr)
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_hung_up_is_blamed_only_if_it_lives() {
+        let lives = started();
+        lives.link.hung_up();
+        assert_eq!(lives.link.life().blame(), Some(Cause::HungUp));
+        wait_for(&lives);
+        assert_eq!(lives.bury(|| false).0.cause, Some(Cause::HungUp));
+        let dead = started();
+        let pid = Pid::from_raw(dead.link.pid as i32).unwrap();
+        rustix::process::kill_process(pid, Signal::SEGV).unwrap();
+        wait_for(&dead);
+        dead.link.hung_up();
+        assert_eq!(dead.bury(|| false).0.cause, Some(Cause::Signal(11)));
     }
 
     #[tokio::test]

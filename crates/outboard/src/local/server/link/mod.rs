@@ -8,12 +8,13 @@ mod vigil;
 
 pub(super) use end::Process;
 pub(super) use reader::Reader;
-pub(super) use vigil::Vigil;
+pub(super) use vigil::{Rest, Vigil};
 
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,7 @@ use crate::local::shm::arena::{Arena, Half, Ring};
 use crate::local::shm::page::{Page, Word};
 use crate::local::wire::{Call, FunctionRef, Place};
 use crate::observe::event::RecycleReason;
+use crate::offload;
 use crate::task::system::now_ns;
 
 use life::{Life, Reason, Stage};
@@ -52,12 +54,17 @@ pub(super) struct Link {
     page: Page,
     arena: Arena,
     stream: Arc<UnixStream>,
+    /// The same, to be watched for room while the other is watched for answers: made at
+    /// the start, for later there may be no descriptor left.
+    writes: Arc<UnixStream>,
     runtime: Handle,
     heard: Heard,
     stage: watch::Sender<Stage>,
     /// Taken last of all: after the gate's mutex, and that of all links.
     locked: Mutex<Locked>,
     lost: SetOnce<WorkerLoss>,
+    /// Its reader has said so to the gate.
+    reported: SetOnce<()>,
 }
 
 /// What the reader of a worker's answers and those who look after it tell each other.
@@ -65,6 +72,8 @@ pub(super) struct Link {
 struct Heard {
     /// How many bytes of its answers were read.
     bytes: AtomicU64,
+    /// How often the reader looked; it may be on a runtime that is blocked.
+    looks: AtomicU64,
     /// Its answers are to be looked at, bell or no bell.
     poked: Notify,
 }
@@ -128,7 +137,7 @@ impl Link {
         pid: u32,
         pidfd: Arc<OwnedFd>,
         (page, arena): (Page, Arena),
-        stream: Arc<UnixStream>,
+        [stream, writes]: [Arc<UnixStream>; 2],
         runtime: Handle,
         wear: Wear,
     ) -> Arc<Self> {
@@ -142,11 +151,13 @@ impl Link {
             page,
             arena,
             stream,
+            writes,
             runtime,
             heard: Heard::default(),
             stage: watch::Sender::default(),
             locked: Mutex::default(),
             lost: SetOnce::new(),
+            reported: SetOnce::new(),
         })
     }
 
@@ -245,6 +256,11 @@ impl Link {
                 continue;
             };
             if timeout_at(at.into(), stages.changed()).await.is_err() {
+                // What it said in time counts, whenever the client's runtime comes to it.
+                if self.has_unread() {
+                    let _ = stages.changed().await;
+                    continue;
+                }
                 // It may be killed already, and its end be on its way.
                 if !matches!(self.life(), Life::Killed(_)) {
                     self.end(Reason::Blame(cause));
@@ -252,6 +268,24 @@ impl Link {
                 return;
             }
         }
+    }
+
+    /// Whether it has written what was not read yet.
+    fn has_unread(&self) -> bool {
+        let heard = self.page.bell().said() == self.heard.bytes.load(Relaxed);
+        !heard || rustix::io::ioctl_fionread(&*self.stream) != Ok(0)
+    }
+
+    /// Whether it has come as far as `init`.
+    pub(super) fn came_to_init(&self) -> bool {
+        self.stage() != Stage::Starting || self.has_unread()
+    }
+
+    /// Whether it was sent away, younger than that, without ever having had a task: another
+    /// one now would hardly fare better.
+    pub(super) fn started_in_vain(&self, young: Duration) -> bool {
+        let idle = self.locked().outgoing.last_seq == 0;
+        idle && self.was_unwanted() && self.started.elapsed() < young
     }
 
     /// Whether it executes tasks.
@@ -336,6 +370,18 @@ impl Link {
         out.filter(|_| !std::mem::replace(&mut history.worn, true))
     }
 
+    /// Why it is to be replaced after a task that changed its process, said once.
+    fn was_changed(&self, lasting: bool) -> Option<RecycleReason> {
+        let out = (lasting || self.wear.if_changed).then_some(RecycleReason::Changed);
+        out.filter(|_| !std::mem::replace(&mut self.locked().history.worn, true))
+    }
+
+    /// Why it is to be replaced that computes between tasks, said once.
+    pub(super) fn computes(&self) -> Option<RecycleReason> {
+        let first = !std::mem::replace(&mut self.locked().history.worn, true);
+        first.then_some(RecycleReason::Computing)
+    }
+
     /// When it is too old, unless it is to be replaced already.
     pub(super) fn old_at(&self) -> Option<Instant> {
         let until = self.wear.until?;
@@ -366,9 +412,7 @@ impl Link {
         self.runtime.spawn(async move {
             // Only while it is full: a socket that is watched for room wakes this
             // process each time that the worker reads a task.
-            let watched = link.stream.try_clone();
-            let watched =
-                watched.and_then(|stream| process::watch(Arc::new(stream), Interest::WRITABLE));
+            let watched = process::watch(link.writes.clone(), Interest::WRITABLE);
             let Ok(watched) = watched else { return link.wrote(Err(Unsent::Broken)) };
             while let Ok(mut room) = watched.writable().await {
                 match outbox::resume(&*link) {
@@ -382,7 +426,7 @@ impl Link {
     /// Copying that much would keep an event loop from its other work.
     fn write_elsewhere(&self) {
         let Some(link) = self.weak.upgrade() else { return };
-        self.runtime.spawn_blocking(move || {
+        offload::spawn(move || {
             outbox::change_rest(&*link, |chunk| link.lay(chunk));
             link.wrote(outbox::resume(&*link));
         });

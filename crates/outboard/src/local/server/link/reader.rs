@@ -31,6 +31,7 @@ use crate::local::shm::page::Word;
 use crate::local::shm::{passing, sealed};
 use crate::local::wire::{self, FromWorker, Inbox, MESSAGE_ROOM, Place, VERSION};
 use crate::observe::event::RecycleReason;
+use crate::offload;
 use crate::task::outcome::Failure;
 use crate::value::payload::Payload;
 
@@ -45,7 +46,7 @@ pub(crate) struct Reader {
     answers: Inbox,
     /// What came through the socket, with descriptors beside it.
     inbox: Inbox,
-    files: Vec<OwnedFd>,
+    files: Files,
     /// The answer that came through the socket, and has no place in the order yet.
     beside: Option<(FromWorker, Payload)>,
     /// The next answer comes through the socket.
@@ -54,6 +55,17 @@ pub(crate) struct Reader {
     hears: bool,
     finished: bool,
 }
+
+/// Descriptors that came and were not asked for yet.
+#[derive(Default)]
+struct Files {
+    here: Vec<OwnedFd>,
+    /// One was lost, because this process has as many open as it may have.
+    lost: bool,
+}
+
+/// A message with its payload, or with why this process does not have that.
+type Arrived = (FromWorker, Result<Payload, Failure>);
 
 impl Reader {
     pub(crate) fn new(
@@ -71,7 +83,7 @@ impl Reader {
             listener: Listener::default(),
             answers: Inbox::default(),
             inbox: Inbox::default(),
-            files: Vec::new(),
+            files: Files::default(),
             beside: None,
             awaits_beside: false,
             hears,
@@ -162,25 +174,27 @@ impl Reader {
         // the frame that needs it, and all else that was not asked for is too short to
         // come in pieces.
         let unexpected = !self.awaits_beside && !self.hears && self.inbox.has_begun_a_frame();
-        if self.beside.is_some() || !self.files.is_empty() || unexpected {
+        if self.beside.is_some() || !self.files.here.is_empty() || unexpected {
             return Err(Nonsense);
         }
         let taken = messages.len();
         if taken > 0 {
             self.gate.report(|reports| {
                 let mut messages = messages.into_iter();
-                messages.try_for_each(|(message, payload)| self.receive(reports, message, payload))
+                messages.try_for_each(|(message, output)| self.receive(reports, message, output))
             })?;
         }
         // Only now: a worker is not mute while a large result is copied.
-        self.link.heard.bytes.store(self.listener.heard_bytes(), Relaxed);
+        let heard = &self.link.heard;
+        heard.bytes.store(self.listener.heard_bytes(), Relaxed);
+        heard.looks.store(heard.looks.load(Relaxed) + 1, Relaxed);
         Ok(taken)
     }
 
     /// Takes what came through the socket: bells, what is said before the first
     /// task and by tasks, and one answer; what follows that waits until it has its
     /// place.
-    fn take_socket(&mut self, messages: &mut Vec<(FromWorker, Payload)>) -> Result<(), Nonsense> {
+    fn take_socket(&mut self, messages: &mut Vec<Arrived>) -> Result<(), Nonsense> {
         let limit = self.gate.limits().payload + MESSAGE_ROOM;
         while self.beside.is_none() {
             let frame = self.inbox.next_frame(limit).map_err(|_| Nonsense)?;
@@ -192,7 +206,7 @@ impl Reader {
             let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
             match message {
                 FromWorker::Hello { .. } | FromWorker::Ready { .. } | FromWorker::Said { .. } => {
-                    messages.push((message, Payload::copy(&[])));
+                    messages.push((message, Ok(Payload::copy(&[]))));
                 }
                 _ => self.beside = Some((message, Payload::copy(payload))),
             }
@@ -206,34 +220,38 @@ impl Reader {
         message: FromWorker,
         payload: Payload,
         room: &mut u64,
-    ) -> Result<(FromWorker, Payload), Nonsense> {
+    ) -> Result<Arrived, Nonsense> {
         match message {
             FromWorker::Done { seq, place, .. } if place != Place::Frame => {
-                let payload = self.fetch(seq, place, room).await.ok_or(Nonsense)?;
-                Ok((message, payload))
+                let output = self.fetch(seq, place, room).await?;
+                Ok((message, output))
             }
-            _ => Ok((message, payload)),
+            _ => Ok((message, Ok(payload))),
         }
     }
 
     /// Takes a result from where the worker says that it is. What lies in the
     /// arena at one time is no larger than that, so no more is copied at once.
-    async fn fetch(&mut self, seq: u64, place: Place, room: &mut u64) -> Option<Payload> {
+    async fn fetch(
+        &mut self,
+        seq: u64,
+        place: Place,
+        room: &mut u64,
+    ) -> Result<Result<Payload, Failure>, Nonsense> {
         let limit = self.gate.limits().payload as u64;
         match place {
             Place::Arena { offset, bytes } if bytes <= limit => {
-                *room = room.checked_sub(bytes)?;
+                *room = room.checked_sub(bytes).ok_or(Nonsense)?;
                 let link = self.link.clone();
                 let copy = move || link.read_result(seq, offset, bytes);
-                match bytes as usize >= HUGE_BYTES {
-                    true => tokio::task::spawn_blocking(copy).await.ok()?,
+                let copied = match bytes as usize >= HUGE_BYTES {
+                    true => offload::run(copy).await.ok().flatten(),
                     false => copy(),
-                }
+                };
+                copied.map(Ok).ok_or(Nonsense)
             }
-            Place::File { bytes } if bytes <= limit => {
-                sealed::open(&self.files.pop()?, bytes).ok().map(Payload::from)
-            }
-            _ => None,
+            Place::File { bytes } if bytes <= limit => self.files.open(bytes),
+            _ => Err(Nonsense),
         }
     }
 
@@ -241,12 +259,18 @@ impl Reader {
         &self,
         reports: &mut Reports<'_>,
         message: FromWorker,
-        payload: Payload,
+        output: Result<Payload, Failure>,
     ) -> Result<(), Nonsense> {
         let (seq, outcome, mut usage) = match message {
             FromWorker::Hello { version, digest } => return self.greeted(version, digest),
             FromWorker::Ready { thread } => return self.ready(thread, reports),
             FromWorker::Beside => return Err(Nonsense),
+            FromWorker::Changed { lasting } => {
+                if let Some(why) = self.link.was_changed(lasting) {
+                    self.links.replace(&self.link, why, reports);
+                }
+                return Ok(());
+            }
             FromWorker::Skipped { seq } => {
                 let (slot, task) = self.link.skipped(seq).ok_or(Nonsense)?;
                 reports.skipped(slot, task);
@@ -257,7 +281,7 @@ impl Reader {
                 reports.said((sent.task, sent.attempt), self.link.number, said);
                 return Ok(());
             }
-            FromWorker::Done { seq, usage, .. } => (seq, Ok(payload), usage),
+            FromWorker::Done { seq, usage, .. } => (seq, output, usage),
             FromWorker::Failed { seq, usage, failure } if is_of_an_execution(&failure) => {
                 (seq, Err(failure), usage)
             }
@@ -279,7 +303,11 @@ impl Reader {
     /// The first message, once.
     fn greeted(&self, version: u32, theirs: u64) -> Result<(), Nonsense> {
         let due = self.link.greet();
-        if due && version == VERSION && theirs == digest() { Ok(()) } else { Err(Nonsense) }
+        let ours = version == VERSION && theirs == digest();
+        if due && !ours {
+            self.link.end(Reason::Blame(Cause::OtherBuild));
+        }
+        if due && ours { Ok(()) } else { Err(Nonsense) }
     }
 
     /// The second message, once.
@@ -293,6 +321,30 @@ impl Reader {
         reports.ready(took);
         Ok(())
     }
+}
+
+impl Files {
+    /// What the next one holds, which must have so many bytes. What this process lacks to
+    /// have it is no fault of the worker's.
+    fn open(&mut self, bytes: u64) -> Result<Result<Payload, Failure>, Nonsense> {
+        let Some(file) = self.here.pop() else {
+            let lost = std::mem::take(&mut self.lost);
+            return if lost { Ok(Err(no_descriptor(bytes))) } else { Err(Nonsense) };
+        };
+        if sealed::size(&file).ok() != usize::try_from(bytes).ok() {
+            return Err(Nonsense);
+        }
+        Ok(sealed::open(&file, bytes).map(Payload::from).map_err(|error| {
+            Failure::Unavailable(format!("a result of {bytes} bytes cannot be mapped: {error}"))
+        }))
+    }
+}
+
+fn no_descriptor(bytes: u64) -> Failure {
+    Failure::Unavailable(format!(
+        "this process had no free descriptor for a result of {bytes} bytes: raise its limit \
+         of open files (`ulimit -n`, `LimitNOFILE=`)"
+    ))
 }
 
 /// An answer to a task, with what it says of its worker.
@@ -372,7 +424,8 @@ impl Link {
     /// started, or for what it wrote.
     fn suspect(&self) -> Option<TaskId> {
         let locked = self.locked();
-        let asked = locked.life.is_unwanted() && locked.life.blame() != Some(Cause::Protocol);
+        let own = matches!(locked.life.blame(), Some(Cause::Protocol | Cause::HungUp));
+        let asked = locked.life.is_unwanted() && !own;
         if asked || locked.outgoing.unanswered(&self.page).next().is_some() {
             return None;
         }
@@ -382,6 +435,7 @@ impl Link {
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        self.link.set_reported();
         if !self.finished {
             self.gate.end(&Error::closed("its runtime ended"));
         }
@@ -422,16 +476,17 @@ async fn step_back() {
 async fn read(
     stream: &Watched<UnixStream>,
     inbox: &mut Inbox,
-    files: &mut Vec<OwnedFd>,
+    files: &mut Files,
 ) -> io::Result<usize> {
     loop {
         let mut ready = stream.readable().await?;
         let room = inbox.room();
-        match passing::receive(stream.get_ref(), room, files) {
-            Ok(bytes) => {
+        match passing::receive_all(stream.get_ref(), room, &mut files.here) {
+            Ok((bytes, lost)) => {
+                files.lost |= lost;
                 // Less than there was room for: nothing is left, so wait next time
                 // without trying first. Descriptors end a read earlier.
-                if bytes > 0 && bytes < room.len() && files.is_empty() {
+                if bytes > 0 && bytes < room.len() && files.here.is_empty() && !lost {
                     ready.clear_ready();
                 }
                 inbox.arrived(bytes);

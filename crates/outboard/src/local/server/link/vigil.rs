@@ -33,9 +33,43 @@ struct Seen {
     stuck: Option<(u64, Instant)>,
     /// Which task it has owed a step to since when, while it sleeps.
     mute: Option<(u64, Instant)>,
+    /// How often its reader had looked.
+    looks: u64,
+    /// Since when it is killed and has not ended; it was said if there is none.
+    killed: Option<Option<Instant>>,
     /// The most resident memory.
     most_bytes: u64,
+    idle: Option<Idle>,
 }
+
+/// A worker with nothing to do, and what it does nevertheless.
+#[derive(Clone, Copy, Debug)]
+struct Idle {
+    /// The last task that it had.
+    last_seq: u64,
+    since: Instant,
+    /// CPU time that it has wanted, and when that was read.
+    cpu_ns: u64,
+    read: Instant,
+}
+
+/// How an idle worker goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// It is busy, or has not been idle for long enough to say.
+    Unknown,
+    Quiet,
+    /// A thread of it computes.
+    Computing,
+}
+
+/// How long an idle worker is looked at after its last task, and how much of that has to
+/// pass before its CPU time says something.
+const RESTING: Duration = Duration::from_secs(1);
+const READ_AFTER: Duration = Duration::from_millis(450);
+
+/// An idle worker computes that wants one of so many parts of a core.
+const PART_OF_A_CORE: u64 = 2;
 
 impl Vigil {
     pub(super) fn new(link: Arc<Link>) -> Self {
@@ -46,11 +80,28 @@ impl Vigil {
         self.link.is_busy()
     }
 
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
     /// Notices a stop by a signal, work that nobody wants and that does not end,
-    /// a worker that sleeps instead, and how much memory there is.
-    pub(crate) fn look(&self, now: Instant) {
+    /// a worker that sleeps instead, and how much memory there is. Whether it was killed
+    /// before, and lives.
+    pub(crate) fn look(&self, now: Instant) -> bool {
+        let late = matches!(self.link.life(), Life::Killed(_));
+        if late {
+            self.see_it_end(now);
+        }
+        self.judge(now);
+        late
+    }
+
+    fn judge(&self, now: Instant) {
         let seen = &mut *self.seen.borrow_mut();
-        if lasts(&mut seen.stuck, self.link.stuck_at(), now) {
+        // What is not read yet may be the answer: the client's runtime may be blocked.
+        let looks = self.link.heard.looks.load(Relaxed);
+        let read = std::mem::replace(&mut seen.looks, looks) != looks || !self.link.has_unread();
+        if lasts(&mut seen.stuck, self.link.stuck_at().filter(|_| read), now) {
             self.link.end(Reason::Blame(Cause::Stuck));
         }
         if lasts(&mut seen.mute, self.link.mute_at(), now) {
@@ -66,6 +117,49 @@ impl Vigil {
         let since = *seen.stopped_since.get_or_insert(now);
         if now.saturating_duration_since(since) >= STOPPED {
             self.link.end(Reason::Blame(Cause::Stopped));
+        }
+    }
+
+    /// Says, once, of a worker that is killed that it does not end.
+    fn see_it_end(&self, now: Instant) {
+        let killed = &mut self.seen.borrow_mut().killed;
+        let since = *killed.get_or_insert(Some(now));
+        if since.is_some_and(|since| now.saturating_duration_since(since) >= STOPPED) {
+            *killed = Some(None);
+            self.link.say_it_is_left();
+        }
+    }
+
+    /// What an idle worker does; to be asked again while that is not known.
+    pub(crate) fn rest(&self, now: Instant) -> Rest {
+        let idle = &mut self.seen.borrow_mut().idle;
+        let link = &self.link;
+        let (last_seq, busy) = {
+            let outgoing = &link.locked().outgoing;
+            (outgoing.last_seq, !outgoing.sent.is_empty())
+        };
+        // Before its first task nothing was left behind.
+        let idles = !busy && link.is_ready() && link.life() == Life::Up;
+        let Some(cpu_ns) = idles.then(|| process::wanted_cpu_ns(link.pid)).flatten() else {
+            *idle = None;
+            return if busy { Rest::Unknown } else { Rest::Quiet };
+        };
+        let fresh = Idle { last_seq, since: now, cpu_ns, read: now };
+        let seen = idle.get_or_insert(fresh);
+        if seen.last_seq != last_seq {
+            *seen = fresh;
+        }
+        let passed = now.saturating_duration_since(seen.read);
+        if passed >= READ_AFTER {
+            let used_ns = cpu_ns.saturating_sub(seen.cpu_ns);
+            (seen.cpu_ns, seen.read) = (cpu_ns, now);
+            if used_ns * PART_OF_A_CORE >= passed.as_nanos() as u64 {
+                return Rest::Computing;
+            }
+        }
+        match now.saturating_duration_since(seen.since) >= RESTING {
+            true => Rest::Quiet,
+            false => Rest::Unknown,
         }
     }
 
@@ -136,8 +230,7 @@ impl Link {
         if mute {
             self.heard.poked.notify_one();
         }
-        let read = self.page.bell().said() == self.heard.bytes.load(Relaxed);
-        (mute && read && rustix::io::ioctl_fionread(&*self.stream) == Ok(0)).then_some(first)
+        (mute && !self.has_unread()).then_some(first)
     }
 }
 

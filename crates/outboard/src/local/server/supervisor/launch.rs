@@ -1,5 +1,6 @@
 //! How a worker process is started: what it is told, and what is watched of it.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -15,8 +16,9 @@ use tokio::io::Interest;
 use super::Supervisor;
 use crate::engine::restart::Restart;
 use crate::engine::settings::Settings;
+use crate::local::process::reaping::Reaper;
 use crate::local::process::{Watched, watch};
-use crate::local::program::{VARIABLE, VERSION_VARIABLE};
+use crate::local::program::{SOCKET_VARIABLE, VARIABLE, VERSION_VARIABLE, socket_inode};
 use crate::local::server::link::{Link, Process, Reader};
 use crate::local::server::output::{Output, Stream};
 use crate::local::server::wear::Wear;
@@ -24,6 +26,7 @@ use crate::local::shm::arena::Arena;
 use crate::local::shm::page::Page;
 use crate::local::shm::passing;
 use crate::local::wire::{self, ToWorker};
+use crate::task::system::refused;
 
 /// Where libraries look for how many threads they may start.
 const THREADS: [&str; 9] = [
@@ -41,12 +44,16 @@ const THREADS: [&str; 9] = [
 impl Supervisor {
     /// Starts a process, from this thread: its parent-death signal fires when that ends.
     pub(super) fn spawn(&self, number: usize) -> io::Result<Process> {
-        let (ours, theirs) = StdUnixStream::pair()?;
+        let pair = StdUnixStream::pair();
+        let (ours, theirs) = pair.map_err(|error| refused("socketpair", error))?;
         let (page, page_fd) = Page::create()?;
         let (arena, arena_fd) = Arena::create()?;
         // The first message is in the socket before its reader exists.
         self.welcome(&ours, number, [page_fd.as_fd(), arena_fd.as_fd()])?;
-        let mut child = self.command(number).stdin(OwnedFd::from(theirs)).spawn()?;
+        let mut command = self.command(number)?;
+        command.env(SOCKET_VARIABLE, socket_inode(&theirs)?.to_string());
+        let spawned = command.stdin(OwnedFd::from(theirs)).spawn();
+        let mut child = spawned.map_err(|error| refused("execute /proc/self/exe", error))?;
         let adopted = self.adopt(number, &mut child, ours, (page, arena));
         if adopted.is_err() {
             child.kill()?;
@@ -64,21 +71,23 @@ impl Supervisor {
         memory: (Page, Arena),
     ) -> io::Result<Process> {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pidfd = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty())?;
-        let pidfd = Arc::new(pidfd);
+        let pidfd = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty());
+        let pidfd = Arc::new(pidfd.map_err(|error| refused("pidfd_open", error))?);
         let ended = watch(pidfd.clone(), Interest::READABLE)?;
         let stdout = child.stdout.take().map(|out| self.output(out.into(), Stream::Stdout, number));
         let stdout = stdout.transpose()?;
         let stderr = child.stderr.take().ok_or(io::ErrorKind::InvalidData)?;
         let stderr = self.output(stderr.into(), Stream::Stderr, number)?;
-        let stream = Arc::new(stream);
-        let read = self.register(stream.clone())?;
+        let streams = [Arc::new(stream.try_clone()?), Arc::new(stream)];
+        let read = self.register(streams[0].clone())?;
         let Settings { recycling, worker, .. } = self.settings;
         let wear = Wear::of(recycling, worker.memory_bytes, Instant::now());
-        let link = Link::new(number, child.id(), pidfd, memory, stream, self.runtime.clone(), wear);
+        let link =
+            Link::new(number, child.id(), pidfd, memory, streams, self.runtime.clone(), wear);
         self.read(&link, read);
+        let reaper = Reaper::start(child.id())?;
         let group = self.groups.borrow_mut().add(number, child.id());
-        Ok(Process::new(link, ended, group, stdout, stderr))
+        Ok(Process::new(link, ended, (group, reaper), stdout, stderr))
     }
 
     /// Has the client's runtime watch the socket, which its reader lives on.
@@ -125,7 +134,7 @@ impl Supervisor {
     }
 
     /// This very binary: a deploy may have replaced the file at its path.
-    fn command(&self, number: usize) -> Command {
+    fn command(&self, number: usize) -> io::Result<Command> {
         let mut command = Command::new("/proc/self/exe");
         let mut name = std::env::args_os().next().unwrap_or_default();
         name.push(format!(" (outboard worker {number})"));
@@ -145,8 +154,9 @@ impl Supervisor {
         }
         if let Restart::Test(name) = self.restart {
             let args = [name, "--exact", "--nocapture", "--test-threads=1"];
-            command.args(args).stdout(Stdio::null());
+            let nowhere = File::options().write(true).open("/dev/null");
+            command.args(args).stdout(nowhere.map_err(|error| refused("open /dev/null", error))?);
         }
-        command
+        Ok(command)
     }
 }

@@ -9,7 +9,7 @@
 mod launch;
 mod seat;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -21,7 +21,7 @@ use std::sync::mpsc::Receiver;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use futures_util::future::select;
+use futures_util::future::{join, pending, select};
 use futures_util::stream::{FuturesUnordered, Stream};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -29,7 +29,7 @@ use tokio::time::sleep;
 
 use super::Links;
 use super::cgroup::Groups;
-use super::link::Vigil;
+use super::link::{Rest, Vigil};
 use super::output::Printer;
 use super::shortage::Kills;
 use crate::engine::Gate;
@@ -44,12 +44,20 @@ const BEAT: Duration = Duration::from_millis(250);
 /// its last lines to be written.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// How long the engine waits, when it ends, for workers that were killed. One in an
+/// uninterruptible system call may take for ever.
+const END: Duration = Duration::from_secs(5);
+
 /// After how many failed starts in a row nothing more is expected of the next.
 const BROKEN_AFTER: u32 = 3;
 
 /// The pause after the first failed start; it doubles up to `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Workers that compute so often before their first task do so by themselves: what they
+/// do between tasks then says nothing.
+const RESTLESS_AFTER: u32 = 4;
 
 /// What others tell the supervisor.
 #[derive(Debug)]
@@ -143,6 +151,7 @@ pub(super) fn start(
             settings,
             restart,
             vigils: RefCell::default(),
+            restless: Cell::new(0),
             left: Notify::new(),
         };
         own.block_on(supervisor.run());
@@ -167,6 +176,8 @@ struct Supervisor {
     restart: Restart,
     /// All processes that were started and not reaped.
     vigils: RefCell<Vec<Rc<Vigil>>>,
+    /// How often a worker was seen to compute before its first task.
+    restless: Cell<u32>,
     /// One of them was reaped.
     left: Notify,
 }
@@ -175,7 +186,7 @@ impl Supervisor {
     async fn run(&self) {
         let mut orders = self.control.orders.subscribe();
         let (mut seats, mut numbers) = (FuturesUnordered::new(), 0);
-        let mut beat = pin!(self.beat());
+        let mut aside = pin!(join(self.beat(), self.end_in_time()));
         loop {
             let Orders { wanted, ending } = *orders.borrow_and_update();
             if ending && seats.is_empty() {
@@ -190,7 +201,7 @@ impl Supervisor {
                 Poll::Ready(Some(())) => Poll::Ready(()),
                 _ => Poll::Pending,
             });
-            select(pin!(orders.changed()), pin!(select(end, beat.as_mut()))).await;
+            select(pin!(orders.changed()), pin!(select(end, aside.as_mut()))).await;
         }
     }
 
@@ -211,18 +222,33 @@ impl Supervisor {
         }
     }
 
-    /// The pause before the next start, after one that led to nothing.
-    fn pause(&self) -> Duration {
-        let failures = self.control.failures.fetch_add(1, Relaxed);
-        FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE)
+    /// The pause before the next start, after one that led to nothing; and how many in a
+    /// row there were.
+    fn pause(&self) -> (Duration, u32) {
+        let before = self.control.failures.fetch_add(1, Relaxed);
+        (pause_after(before), before.saturating_add(1))
+    }
+
+    /// Reports the end of the engine, once that was asked for, although workers are left
+    /// that were killed. They are waited for all the same: whoever ended may not.
+    async fn end_in_time(&self) {
+        self.control.ending().await;
+        sleep(END).await;
+        for vigil in &*self.vigils.borrow() {
+            vigil.link().say_it_is_left();
+        }
+        self.gate.report(|reports| reports.ended());
+        pending().await
     }
 
     /// A worker did not come up; gives the pause before the next start.
     fn failed(&self, reason: &str) -> Duration {
-        let pause = self.pause();
-        let failures = self.control.failures.load(Relaxed);
+        let (pause, failures) = self.pause();
         if failures >= BROKEN_AFTER {
-            tracing::error!(failures, reason, "workers failed at their start");
+            // Once: they go on to be started, and nothing is new until one comes up.
+            if failures == BROKEN_AFTER {
+                tracing::error!(failures, reason, "workers failed at their start");
+            }
             let error = Error::unavailable(format!(
                 "{failures} workers in a row failed at their start; the last: {reason}"
             ));
@@ -239,18 +265,63 @@ impl Supervisor {
                 sleep(BEAT).await;
                 let (now, vigils) = (Instant::now(), self.vigils.borrow().clone());
                 self.kills.borrow_mut().look(now, self.groups.borrow().kills());
-                vigils.iter().filter(|vigil| vigil.is_busy()).for_each(|it| it.look(now));
+                let busy = vigils.iter().filter(|vigil| vigil.is_busy());
+                // Another worker has the slot of one that was killed and does not end.
+                let late: Vec<_> = busy.filter(|vigil| vigil.look(now)).collect();
+                if !late.is_empty() {
+                    self.gate.report(|reports| {
+                        late.iter().for_each(|it| self.links.close(it.link(), reports));
+                    });
+                }
+                let rests = vigils.iter().filter(|vigil| self.look_at_rest(vigil, now));
+                let unknown = rests.count();
                 // In this order: who submits after the store wakes us again.
                 self.control.beating.store(false, SeqCst);
                 // All are asked, and those that were busy until now once more.
                 let used = vigils.iter().filter(|vigil| vigil.give_back(now)).count();
-                if used == 0 && !vigils.iter().any(|vigil| vigil.is_busy()) {
+                if used + unknown == 0 && !vigils.iter().any(|vigil| vigil.is_busy()) {
                     break;
                 }
                 self.control.beating.store(true, SeqCst);
             }
         }
     }
+}
+
+impl Supervisor {
+    /// Has an idle worker replaced that computes all the same: a task has left a thread.
+    /// Whether it is to be looked at again.
+    fn look_at_rest(&self, vigil: &Vigil, now: Instant) -> bool {
+        let link = vigil.link();
+        match vigil.rest(now) {
+            Rest::Unknown => return true,
+            Rest::Quiet => return false,
+            Rest::Computing => {}
+        }
+        if link.done() == 0 {
+            self.restless.set(self.restless.get().saturating_add(1));
+        }
+        if self.restless.get() >= RESTLESS_AFTER {
+            // No task did that, so another worker would do the same.
+            return false;
+        }
+        if link.done() > 0
+            && let Some(why) = link.computes()
+        {
+            tracing::warn!(
+                worker = link.number,
+                pid = link.pid,
+                "an idle worker that used the CPU is replaced: a task left a thread behind"
+            );
+            self.gate.report(|reports| self.links.replace(link, why, reports));
+        }
+        true
+    }
+}
+
+/// The pause after so many starts in a row, and one more, that led to nothing.
+fn pause_after(starts: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << starts.min(16)).min(LONGEST_PAUSE)
 }
 
 /// Also where a panic of ours ends: nobody may wait for what will not come.

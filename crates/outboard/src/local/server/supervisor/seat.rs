@@ -1,14 +1,15 @@
 //! One worker's number, and the processes that have it one after the other.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join;
+use futures_util::future::{Either, join, select};
 use tokio::time::{sleep, sleep_until};
 
-use super::{GRACE, Supervisor};
-use crate::error::WorkerLoss;
+use super::{BEAT, GRACE, Supervisor, pause_after};
+use crate::error::{Cause, WorkerLoss};
 use crate::local::server::link::{Link, Process};
 
 /// A worker that ends unasked, idle and younger than this failed at its start.
@@ -18,34 +19,55 @@ impl Supervisor {
     /// Has a process serve under this number, and another one after its end, until the
     /// engine ends.
     pub(super) async fn seat(&self, number: usize) {
-        let mut pause = Duration::ZERO;
+        let (mut pause, mut vain) = (Duration::ZERO, 0);
         while self.may_start(pause).await {
-            pause = match self.spawn(number) {
+            let next = match self.spawn(number) {
                 Ok(process) => self.serve(process).await,
-                Err(error) => self.failed(&format!("no worker process can be started: {error}")),
+                Err(error) => {
+                    Next::After(self.failed(&format!("no worker can be started: {error}")))
+                }
+            };
+            (pause, vain) = match next {
+                Next::After(pause) => (pause, 0),
+                Next::AfterVain => (pause_after(vain), vain.saturating_add(1)),
             };
         }
     }
 
-    /// Looks after a process to its end, and gives the pause before the next start.
-    async fn serve(&self, process: Process) -> Duration {
+    /// Looks after a process to its end, and gives when the next one may start.
+    async fn serve(&self, process: Process) -> Next {
         self.vigils.borrow_mut().push(process.vigil().clone());
         let mut served = Served { supervisor: self, process: Some(process) };
         if let Some(process) = &mut served.process {
             let link = process.link().clone();
             process.lives(self.attend(&link)).await;
         }
-        let Some(process) = served.process.take() else { return Duration::ZERO };
-        let (failed, came_up) = (process.link().failed_at_start(START), process.link().is_ready());
-        if !failed && process.link().started.elapsed() >= START {
+        let Some(process) = served.process.take() else { return Next::After(Duration::ZERO) };
+        let link = process.link().clone();
+        let (failed, vain) = (link.failed_at_start(START), link.started_in_vain(START));
+        let (came_to_init, came_up) = (link.came_to_init(), link.is_ready());
+        if !failed && link.started.elapsed() >= START {
             self.control.succeeded();
         }
         let lost = self.bury(process);
+        self.see_it_reported(&link).await;
         tracing::debug!(worker = lost.worker, pid = lost.pid, "worker was reaped");
         match (failed && !self.control.orders().ending, came_up) {
-            (false, _) => Duration::ZERO,
-            (true, true) => self.pause(),
-            (true, false) => self.failed(&lost.to_string()),
+            (false, _) if vain => Next::AfterVain,
+            (false, _) => Next::After(Duration::ZERO),
+            (true, true) => Next::After(self.pause().0),
+            (true, false) => Next::After(self.failed(&why_not_up(&lost, came_to_init))),
+        }
+    }
+
+    /// Waits until the reader of a worker that was reaped has reported its end, as it does
+    /// at once where the client's runtime runs: a crash counts before another worker has
+    /// the slot. Where that runtime is blocked, the slot closes without it.
+    async fn see_it_reported(&self, link: &Arc<Link>) {
+        let (beat, ending) = (pin!(sleep(BEAT)), pin!(self.control.ending()));
+        let hurry = select(beat, ending);
+        if let Either::Right(_) = select(pin!(link.reported()), pin!(hurry)).await {
+            self.gate.report(|reports| self.links.close(link, reports));
         }
     }
 
@@ -87,6 +109,23 @@ impl Supervisor {
         self.groups.borrow_mut().remove(group);
         self.left.notify_waiters();
         lost
+    }
+}
+
+/// When the next process may start.
+enum Next {
+    After(Duration),
+    /// After a pause that grows: the last one was sent away before it had anything to do.
+    AfterVain,
+}
+
+/// Why a worker did not come up.
+fn why_not_up(lost: &WorkerLoss, came_to_init: bool) -> String {
+    match lost.cause {
+        Some(Cause::Exited(_) | Cause::Signal(_)) if !came_to_init => {
+            format!("{lost}; it never came to `outboard::init()`: call that first in `main`")
+        }
+        _ => lost.to_string(),
     }
 }
 

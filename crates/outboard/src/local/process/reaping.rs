@@ -1,0 +1,93 @@
+//! Processes that this one adopts: whatever the tasks of a worker started, and outlived
+//! their parent. They are this one's children where it is process 1, or a subreaper, and
+//! nobody else reaps them.
+//!
+//! They are told from the application's own children by their process group, which is the
+//! worker's.
+
+#![expect(unsafe_code, reason = "waiting for a process of a group is a raw system call")]
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use libc::{c_int, id_t, pid_t};
+
+/// How long a worker's supervisor waits for the rest of its group, which was killed.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// A thread that reaps what is left of one worker's group.
+#[derive(Debug)]
+pub(crate) struct Reaper {
+    /// Says that the worker itself is reaped.
+    reaped: SyncSender<()>,
+    /// Disconnected when nothing of the group is left.
+    done: Receiver<()>,
+}
+
+impl Reaper {
+    /// Starts one, if this process adopts others. `worker` is its child, which leads its
+    /// group and is not reaped.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(crate) fn start(worker: u32) -> io::Result<Option<Self>> {
+        if !adopts() {
+            return Ok(None);
+        }
+        let (reaped, is_reaped) = sync_channel(1);
+        let (done, is_done) = sync_channel::<()>(0);
+        std::thread::Builder::new().name("outboard-reaper".into()).spawn(move || {
+            reap_others(worker as pid_t);
+            // From here on the number may be another process's, unless it is a group's.
+            let _ = is_reaped.recv();
+            reap_others(worker as pid_t);
+            drop(done);
+        })?;
+        Ok(Some(Self { reaped, done: is_done }))
+    }
+
+    /// The worker was killed with its group, and reaped: waits a little until all of that
+    /// is gone. What takes longer is reaped later.
+    pub(crate) fn finish(self) {
+        let _ = self.reaped.send(());
+        let _ = self.done.recv_timeout(PATIENCE);
+    }
+}
+
+/// Whether processes whose parent ends become this one's children.
+fn adopts() -> bool {
+    let mut subreaper: c_int = 0;
+    // SAFETY: the call writes one integer to where the pointer leads.
+    let asked = unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut subreaper) };
+    std::process::id() == 1 || (asked == 0 && subreaper != 0)
+}
+
+/// Reaps children of that group as they end, but not its leader: returns when that has
+/// ended, or when none is left.
+fn reap_others(group: pid_t) {
+    while let Some(ended) = wait(libc::P_PGID, group, libc::WNOWAIT) {
+        if ended == group {
+            return;
+        }
+        wait(libc::P_PID, ended, libc::WNOHANG);
+    }
+}
+
+/// Waits for the end of a child; gives its number, or `None` if there is no such child.
+fn wait(what: libc::idtype_t, id: pid_t, options: c_int) -> Option<pid_t> {
+    loop {
+        // SAFETY: all-zero is a valid value of this structure; the call fills it in.
+        let mut ended: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the pointer is to a live value of the right type.
+        let result = unsafe { libc::waitid(what, id as id_t, &mut ended, options | libc::WEXITED) };
+        if result == 0 {
+            // SAFETY: the call has filled in what is said of a child, or left zeros.
+            return Some(unsafe { ended.si_pid() });
+        }
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return None;
+        }
+    }
+}

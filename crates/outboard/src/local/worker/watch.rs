@@ -1,0 +1,67 @@
+//! The thread of a worker that notices the end of its server, whatever its tasks do to the
+//! signal that says so.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::thread::Builder;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, getppid, pidfd_open};
+
+use crate::local::process::end::{kill_own_group, parent_has_ended};
+use crate::local::process::signals::Mask;
+
+/// How long an idle worker may take to leave after its server has hung up.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// How often is looked whether the server lives, where nothing tells it.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// It calls nothing deep.
+const STACK_BYTES: usize = 128 << 10;
+
+/// Starts the thread. `is_idle` says whether this worker is on its way out by itself when
+/// its server hangs up.
+///
+/// # Errors
+///
+/// The system's.
+pub(super) fn start(socket: &UnixStream, is_idle: fn() -> bool) -> io::Result<()> {
+    let socket = socket.try_clone()?;
+    // Where the server is in another namespace, the socket's end has to do.
+    let server = getppid().and_then(|server| pidfd_open(server, PidfdFlags::empty()).ok());
+    // The thread is born with its mask: signals that tasks have use for are not for it.
+    let mask = Mask::now();
+    Mask::all_but_parents_end().set();
+    let thread =
+        Builder::new().name("outboard-watch".into()).stack_size(STACK_BYTES).spawn(move || {
+            wait_for_the_end(&socket, server.as_ref());
+            linger(is_idle);
+        });
+    mask.set();
+    thread.map(drop)
+}
+
+/// Waits until the server hangs up, or its process ends.
+fn wait_for_the_end(socket: &UnixStream, server: Option<&OwnedFd>) {
+    let mut watched = vec![PollFd::new(socket, PollFlags::RDHUP)];
+    watched.extend(server.map(|server| PollFd::new(server, PollFlags::IN)));
+    while poll(&mut watched, None) == Err(Errno::INTR) {}
+}
+
+/// The server has ended or hung up: ends this process if it does not end by itself.
+///
+/// A server that lives has sent an idle worker away, which exits as programs do. It wants
+/// nothing more of a busy one, and may not be able to kill it: it may have given up the
+/// right to.
+fn linger(is_idle: fn() -> bool) {
+    let mut left = LINGER;
+    while is_idle() && !parent_has_ended() && !left.is_zero() {
+        std::thread::sleep(INTERVAL);
+        left = left.saturating_sub(INTERVAL);
+    }
+    kill_own_group();
+}
