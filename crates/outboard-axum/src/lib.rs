@@ -62,3 +62,18 @@ pub use offload::{Offload, OffloadFuture, OffloadService};
 pub use problem::{Exposure, Problem};
 pub use serve::{Cut, Serve, serve};
 pub use status::{Status, status, view};
+
+/// Chapters of the guide, whose examples have to compile.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../../docs/book/src/overload.md")]
+    struct Overload;
+    #[doc = include_str!("../../../docs/book/src/axum.md")]
+    struct Axum;
+    #[doc = include_str!("../../../docs/book/src/seeing.md")]
+    struct Seeing;
+    #[doc = include_str!("../../../docs/book/src/containers.md")]
+    struct Containers;
+    #[doc = include_str!("../../../docs/book/src/deploys.md")]
+    struct Deploys;
+}
