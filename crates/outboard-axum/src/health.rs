@@ -70,7 +70,7 @@ impl Health {
     fn objection(&self, now: &Snapshot) -> Option<&'static str> {
         let up = now.per_worker.iter().any(|worker| !worker.standby);
         if !now.open {
-            Some("it takes no tasks")
+            Some("no tasks are accepted")
         } else if !up {
             Some("no worker is up")
         } else if now.queued as f64 > self.max_fill * now.queue_limit as f64 {

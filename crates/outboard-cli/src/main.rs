@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Operates servers that use Outboard: shows their status, adds workers to a cluster
+/// Shows the status of servers that use Outboard, and starts workers of a cluster
 #[derive(Debug, Parser)]
 #[command(name = "outboard", version)]
 enum Command {

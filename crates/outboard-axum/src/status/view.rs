@@ -54,7 +54,7 @@ pub struct View {
     /// How many more lines there are.
     pub more_lines: usize,
     /// The [`LINES`] tenants that took most of the workers' time, of those that were
-    /// seen of late.
+    /// active recently.
     pub tenants: Vec<Tenant>,
     /// How many more tenants there are.
     pub more_tenants: usize,
