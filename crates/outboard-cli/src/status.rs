@@ -63,8 +63,7 @@ fn page(text: &str) -> Result<Uri, String> {
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("write it as Name: value")?;
     let name = name.trim().parse().map_err(|_| "not the name of a header")?;
-    let mut value: HeaderValue =
-        value.trim().parse().map_err(|_| "not the value of a header")?;
+    let mut value: HeaderValue = value.trim().parse().map_err(|_| "not the value of a header")?;
     // It may be a secret, which no log has to show.
     value.set_sensitive(true);
     Ok((name, value))
