@@ -19,16 +19,16 @@ use tokio::sync::{Mutex, watch};
 /// How long responses may take that are sent because their tasks were cut.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Serves an application until SIGTERM or SIGINT (Ctrl-C), then ends in order.
+/// Serves an application until SIGTERM or SIGINT (Ctrl-C), then ends gracefully.
 ///
-/// On the first signal no connection is taken any more, `/readyz` of
-/// [`Health`](crate::Health) fails, and requests that run may finish, with those
-/// that go on without a browser
-/// ([`FinishOnDisconnect`](crate::FinishOnDisconnect)) and tasks that were
-/// [detached](outboard::TaskFuture::detach). What runs after the
-/// [grace](Serve::grace) is cut: the client is shut down, its tasks are
-/// killed, and their requests get 503. A second signal cuts at once. In the end no
-/// worker is left.
+/// On the first signal it takes no more connections, and `/readyz` of
+/// [`Health`](crate::Health) fails. Running requests may finish, for the
+/// [grace](Serve::grace). So may handlers that go on without a browser
+/// ([`FinishOnDisconnect`](crate::FinishOnDisconnect)), and
+/// [detached](outboard::TaskFuture::detach) tasks.
+///
+/// What runs after the grace is cut: the client is shut down, its tasks are killed, and
+/// their requests get 503. A second signal cuts at once. In the end no worker is left.
 ///
 /// Handlers see the peer's address, as with
 /// `into_make_service_with_connect_info::<SocketAddr>()`.
@@ -96,35 +96,37 @@ pub struct Cut {
 }
 
 impl Serve {
-    /// The client that the application submits to: shut down in the end.
+    /// Sets the client that the application submits to; it is shut down in the end.
     pub fn client(mut self, client: Client) -> Self {
         self.client = Some(client);
         self
     }
 
-    /// How long requests may go on after the first signal; by default ten
-    /// seconds.
+    /// Sets how long requests may go on after the first signal; by default ten seconds.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// How long connections are still taken after the first signal, while
-    /// `/readyz` fails already, so that a load balancer has time to notice; by
-    /// default not at all. The grace begins after it.
+    /// Sets how long connections are still accepted after the first signal; by default not at
+    /// all.
+    ///
+    /// During that time `/readyz` fails already, so that a load balancer notices. The grace
+    /// begins after it.
     pub fn notice(mut self, notice: Duration) -> Self {
         self.notice = notice;
         self
     }
 
-    /// Ends in order when this future does, instead of on a signal.
+    /// Ends gracefully when this future completes, instead of on a signal.
     pub fn stop_on(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
         self.stop = Some(Box::pin(stop));
         self
     }
 
-    /// Cuts what runs when this future ends after the server was told to end,
-    /// instead of on a second signal.
+    /// Cuts what runs when this future completes, instead of on a second signal.
+    ///
+    /// It is polled after the server was told to end.
     pub fn cut_on(mut self, cut: impl Future<Output = ()> + Send + 'static) -> Self {
         self.cut = Some(Box::pin(cut));
         self

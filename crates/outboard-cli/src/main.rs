@@ -2,9 +2,8 @@
 //! programs started as workers of a cluster.
 //!
 //! Exit codes: 0 for success, 1 for a failure, 2 for arguments that make no sense.
-//! `outboard worker` becomes the program that it starts and ends with that
-//! program's code; 127 means that the program was not found, 126 that it could not
-//! be started.
+//! `outboard worker` becomes the program that it starts, and ends with its code.
+//! 127 means that the program was not found, 126 that it could not be started.
 
 mod status;
 mod worker;

@@ -9,15 +9,18 @@ use crate::engine::settings::{MOST_PAYLOAD, Settings};
 use crate::error::Error;
 use crate::front::client::Client;
 
-/// Sets up worker processes on this machine; await it to start them.
+/// Configures worker processes on this machine; await it to start them.
 ///
-/// Made by [`Client::local`]. Awaiting returns when the first worker is up.
+/// Made by [`Client::local`]. Awaiting returns a [`Client`] when the first worker is up.
 ///
 /// # Errors
 ///
-/// Awaiting gives `Unavailable` if [`init`](crate::init) did not run in this
-/// process, if the platform has no worker processes (use `inline://`), outside
-/// a tokio runtime, or if workers die at their start; the error says which.
+/// Awaiting gives `Unavailable`, and says which of these it is:
+///
+/// - [`init`](crate::init) did not run in this process.
+/// - The platform has no worker processes: use `inline://`.
+/// - There is no tokio runtime.
+/// - Workers die at their start.
 ///
 /// # Panics
 ///
