@@ -9,6 +9,9 @@ use crate::support::{eventually, get, get_with, receive, run, send};
 /// Takes any machine longer than any test.
 const ENDLESS: &str = "/fib/93";
 
+/// What cargo says of a test's own package.
+const PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+
 /// The example of this crate as its readers run it; killed when dropped.
 struct Example {
     child: Child,
@@ -22,7 +25,14 @@ impl Example {
         let profile = own.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
         let target = profile.parent().expect("a profile's directory lies in target");
         let mut build = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-        build.args(["build", "--quiet", "--package", "outboard-axum", "--example", "server"]);
+        // What cargo has set for this test would have build scripts run again.
+        for (variable, _) in
+            std::env::vars().filter(|(name, _)| PACKAGE.iter().any(|one| name.starts_with(one)))
+        {
+            build.env_remove(variable);
+        }
+        // With the features that the whole workspace was built with.
+        build.args(["build", "--quiet", "--workspace", "--example", "server"]);
         build.arg("--target-dir").arg(target);
         build.args(profile.ends_with("release").then_some("--release"));
         let built = build.output().unwrap();

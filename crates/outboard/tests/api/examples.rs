@@ -5,15 +5,24 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// An example, built beside this test.
+/// What cargo says of a test's own package.
+const PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+
+/// An example, built beside this test: of the whole workspace, so that the features of its
+/// dependencies are those that the tests were built with, and nothing is built twice.
 pub(crate) fn example(name: &str) -> Command {
     let own = std::env::current_exe().unwrap();
     let profile = own.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
     let target = profile.parent().expect("a profile's directory lies in target");
     let mut build = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-    build.args(["build", "--quiet", "--package", "outboard", "--example", name, "--target-dir"]);
+    // What cargo has set for this test would have build scripts run again.
+    for (variable, _) in
+        std::env::vars().filter(|(name, _)| PACKAGE.iter().any(|one| name.starts_with(one)))
+    {
+        build.env_remove(variable);
+    }
+    build.args(["build", "--quiet", "--workspace", "--example", name, "--target-dir"]);
     build.arg(target).args(profile.ends_with("release").then_some("--release"));
-    build.args(cfg!(feature = "dask").then_some("--features=dask"));
     let built = build.output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let mut command = Command::new(profile.join("examples").join(Path::new(name)));

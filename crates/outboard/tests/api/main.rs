@@ -19,8 +19,6 @@ mod leaks;
 /// What only worker processes have: crashes, orphans, isolation.
 #[cfg(target_os = "linux")]
 mod local;
-/// What `#[task]` accepts, and how it refuses the rest.
-mod macros;
 /// Users' own crates, outside this workspace.
 #[cfg(target_os = "linux")]
 mod outside;

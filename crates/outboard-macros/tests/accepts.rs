@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[test]
 fn what_task_accepts_and_refuses() {
     let cases = trybuild::TestCases::new();
-    let files = std::fs::read_dir("tests/macros").unwrap().flatten().map(|entry| entry.path());
+    let files = std::fs::read_dir("tests/cases").unwrap().flatten().map(|entry| entry.path());
     let sources = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let passes = |path: &PathBuf| {
         path.file_name()
