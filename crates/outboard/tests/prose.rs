@@ -73,6 +73,16 @@ fn the_guide_lists_all_chapters_and_compiles_their_code() {
 }
 
 #[test]
+fn the_guides_tests_are_those_that_are_run() {
+    let chapter = read(&format!("{GUIDE}/testing.md"));
+    let shown = chapter.split("```").nth(1).expect("the chapter begins with them");
+    let run = read("crates/outboard/tests/guide.rs");
+    let run = run.lines().skip_while(|line| line.starts_with("//!")).collect::<Vec<_>>();
+    let shown = shown.trim_start_matches("rust\n").trim();
+    assert_eq!(shown, run.join("\n").trim(), "testing.md differs from tests/guide.rs");
+}
+
+#[test]
 fn sentences_are_short() {
     let mut long = BTreeSet::new();
     let listed = read(LONG);

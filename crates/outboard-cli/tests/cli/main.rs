@@ -33,7 +33,10 @@ fn arguments_that_make_no_sense_are_said_on_stderr_with_exit_code_2() {
         (&["status", "https://localhost/status", "--json"], "only http:// URLs"),
         (&["status", "http://localhost:99999/status", "--json"], "not a number up to 65535"),
         (&["status", "http://localhost/status", "--json", "-H", "no colon"], "as Name: value"),
-        (&["status", "http://localhost/status", "--json", "-H", "a b: c"], "not the name of a header"),
+        (
+            &["status", "http://localhost/status", "--json", "-H", "a b: c"],
+            "not the name of a header",
+        ),
         (&["worker"], "<URL> <PROGRAM>"),
         (&["worker", "local://", "true"], "local:// has no cluster to join"),
         (&["worker", "10.0.0.7:8786", "true"], "write it as dask://host:port"),
