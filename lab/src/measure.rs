@@ -54,7 +54,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let requests: usize = reports.iter().map(|report| report.measurement.requests).sum();
     match reports.iter().map(|report| report.measurement.errors()).sum::<usize>() {
         0 => Ok(()),
-        errors => Err(anyhow!("{errors} of {requests} requests failed").into()),
+        errors => {
+            let requests = figure::counted(requests, "request");
+            Err(anyhow!("{errors} of {requests} failed").into())
+        }
     }
 }
 
