@@ -30,8 +30,8 @@ pub(crate) enum Command {
     Peer(bench::PeerArgs),
 }
 
-/// Outboard's demo servers, a load measurement, a tour of the experiments, a
-/// benchmark, and trials of crashes and of one who floods
+/// The demo of Outboard: three servers, a tour of the experiments, a benchmark, and
+/// tests of crashes and fairness
 #[derive(Debug, Parser)]
 #[command(name = "lab", version, args_conflicts_with_subcommands = true)]
 struct CommandLine {
