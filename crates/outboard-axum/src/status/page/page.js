@@ -106,7 +106,7 @@ function tiles() {
   const all = [
     ["Workers busy", `${busy} of ${up}`, spare ? `and ${spare} standing by` : "", up < view.wanted_workers ? "warn" : ""],
     ["Waiting", count(tasks.queued), `of ${count(admission.queue_limit)} at most`, full > 0.75 ? "bad" : full > 0.5 ? "warn" : ""],
-    ["Predicted wait", duration(admission.predicted_wait_ms), "until all that waits has started", admission.predicted_wait_ms > 10000 ? "warn" : ""],
+    ["Predicted wait", duration(admission.predicted_wait_ms), "for the whole queue", admission.predicted_wait_ms > 10000 ? "warn" : ""],
     ["Done in a second", rate(), `${count(tasks.done)} since the start`, ""],
     ["Failed", count(tasks.failed), `${count(tasks.cancelled)} cancelled, ${count(tasks.timed_out)} timed out`, ""],
     ["Refused", count(admission.refused), `${plural(tasks.coalesced, "submit")} shared a task`, ""],
