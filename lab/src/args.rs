@@ -14,13 +14,13 @@ pub(crate) enum Command {
     Measure(measure::Args),
     /// Run every experiment on all three servers and print one table (the default)
     Tour(tour::Args),
-    /// Work for a Dask cluster, with worker processes on this machine
+    /// Join a Dask cluster, with worker processes on this machine
     Worker(worker::Args),
-    /// Hit the workers of `after` at random while browsers ask, and check every answer
+    /// Crash the workers of `after` at random under load, and check every answer
     Chaos(chaos::Args),
-    /// Time short tasks of nine tenants while a tenth floods, by fair shares and without
+    /// Time short tasks of nine tenants while a tenth floods, with fair shares and without
     Fairness(fairness::Args),
-    /// Measure what Outboard costs, beside what this machine can do at best
+    /// Measure what Outboard costs, compared with the best this machine can do
     Bench(bench::Args),
     /// Be the process of `before` or `threads`, which serve starts
     #[command(hide = true)]
@@ -30,8 +30,8 @@ pub(crate) enum Command {
     Peer(bench::PeerArgs),
 }
 
-/// Outboard's demo servers, a load measurement, a tour of the experiments, a
-/// benchmark, and trials of crashes and of one who floods
+/// The demo of Outboard: three servers, a tour of the experiments, a benchmark, and
+/// tests of crashes and fairness
 #[derive(Debug, Parser)]
 #[command(name = "lab", version, args_conflicts_with_subcommands = true)]
 struct CommandLine {

@@ -61,7 +61,7 @@ pub(crate) struct Args {
     /// Measure this Dask cluster instead: dask://host:port of a scheduler without workers
     #[arg(long, value_name = "URL", conflicts_with = "only")]
     url: Option<String>,
-    /// A Python that has distributed (otherwise target/python/newest, otherwise python3)
+    /// A Python that has distributed (default: target/python/newest, then python3)
     #[arg(long, value_name = "PATH", requires = "url")]
     python: Option<PathBuf>,
 }

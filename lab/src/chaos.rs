@@ -44,10 +44,10 @@ const RECOVERY: Duration = Duration::from_secs(20);
 /// The arguments of `lab chaos`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How long the storm lasts (plain seconds, or 2m); longer until every kind of hit happened
+    /// How long it runs (seconds, or 2m); longer if a kind of crash has not happened yet
     #[arg(long, value_name = "TIME", default_value = "20", value_parser = figure::parse_time)]
     seconds: Duration,
-    /// Repeats the hits and pages of another run, as far as the machine does
+    /// Repeat the crashes and requests of an earlier run
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Print one JSON object instead of the table

@@ -3,10 +3,10 @@
 /// Which engine carries tasks to workers.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct EngineArgs {
-    /// Engine of `after`: local://, inline:// … (otherwise OUTBOARD_URL, otherwise local://)
+    /// Engine of `after`: local://, inline:// … (default: OUTBOARD_URL, then local://)
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// Worker processes on this machine (one per core unless told otherwise)
+    /// Worker processes on this machine (default: one for each core)
     #[arg(long, value_name = "N", conflicts_with = "url",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) workers: Option<u16>,

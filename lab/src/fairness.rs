@@ -25,17 +25,17 @@ use slice::Plan;
 /// The arguments of `lab fairness`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How often each arrangement is measured without and with the flood
+    /// Rounds: how often each setup is measured, without and with the flood
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// How long each measurement lasts (2s, 500ms)
     #[arg(long, value_name = "TIME", default_value = "1500ms", value_parser = figure::parse_time)]
     slice: Duration,
-    /// Worker processes on this machine, two or more (one per core unless told otherwise)
+    /// Worker processes on this machine, two or more (default: one for each core)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
     workers: Option<u16>,
-    /// Print one JSON object instead of the table; goals that are not met are no failure
+    /// Print one JSON object instead of the table; a missed goal is not a failure
     #[arg(long)]
     json: bool,
 }

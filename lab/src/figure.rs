@@ -21,6 +21,11 @@ pub(crate) fn count(number: usize) -> String {
     HumanCount(number as u64).to_string()
 }
 
+/// So many of something, as `1 task` or `10,000 tasks`.
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// A duration that is not zero: `30s`, `500ms`, `1m 30s`, or plain seconds: `30`, `0.5`.
 pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     let parsed = match text.parse() {
@@ -47,7 +52,13 @@ fn three_digits(number: f64) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{count, parse_time, time};
+    use super::{count, counted, parse_time, time};
+
+    #[test]
+    fn one_task_is_no_tasks() {
+        let told = [0, 1, 10_000].map(|number| counted(number, "task"));
+        assert_eq!(told, ["0 tasks", "1 task", "10,000 tasks"]);
+    }
 
     #[test]
     fn three_digits_and_the_unit_that_suits_them() {

@@ -25,17 +25,17 @@ const BAR_AFTER: Duration = Duration::from_secs(1);
 /// The arguments of `lab measure`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to get: an http:// URL
+    /// The page to request: an http:// URL
     #[arg(value_parser = Target::parse)]
     url: Target,
     /// How many requests to send at the same instant
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..))]
     requests: u32,
-    /// A slow page to request just before, and to report as well
+    /// A slow page to request just before; its time is reported too
     #[arg(long = "while", value_name = "URL2", value_parser = Target::parse)]
     slow: Option<Target>,
-    /// When to give a request up (30s, 2m)
+    /// Timeout of each request (30s, 2m)
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = figure::parse_time)]
     timeout: Duration,
     /// Print one JSON object instead of text
@@ -54,7 +54,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let requests: usize = reports.iter().map(|report| report.measurement.requests).sum();
     match reports.iter().map(|report| report.measurement.errors()).sum::<usize>() {
         0 => Ok(()),
-        errors => Err(anyhow!("{errors} of {requests} requests failed").into()),
+        errors => {
+            let requests = figure::counted(requests, "request");
+            Err(anyhow!("{errors} of {requests} failed").into())
+        }
     }
 }
 

@@ -93,7 +93,7 @@ impl Demo {
 /// Ends the servers in order when a signal comes; at a second one, at once.
 async fn end(demo: Demo, mut signals: Signals) -> Result<(), Failure> {
     signals.next().await;
-    eprintln!("lab: finishing what runs; another signal ends it at once");
+    eprintln!("lab: finishing what runs; a second signal ends it at once");
     let Demo { mut before, mut threads, after, client: _, live } = demo;
     // Its streams have no end of their own.
     drop(live);
@@ -130,6 +130,6 @@ fn announce(demo: &Demo) -> io::Result<()> {
     }
     writeln!(out, "{}", demo.client)?;
     let (page, fast) = (demo.after.url("/"), demo.after.url("/fast"));
-    writeln!(out, "see it live at {page}; or try {fast} and {}", demo.after.url("/fib/42"))?;
+    writeln!(out, "see it live at {page}, or try {fast} and {}", demo.after.url("/fib/42"))?;
     out.flush()
 }

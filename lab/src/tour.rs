@@ -35,7 +35,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// The arguments of `lab tour`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Do a fifth of the work in the rows at equal work: under 20 seconds in all
+    /// Do a fifth of the work in the rows at equal work: under 20 s in all
     #[arg(long)]
     quick: bool,
     /// Print one JSON object instead of the table

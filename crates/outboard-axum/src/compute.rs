@@ -15,12 +15,11 @@ use axum::response::{IntoResponse, Response};
 use outboard::{Client, Error, Report, TaskFunction};
 use serde_json::json;
 
-/// The client of a request: with the tenant and the timeout that the layer
+/// The client of a request, with the tenant and timeout that the layer
 /// [`Offload`](crate::Offload) found for it.
 ///
-/// Everything that a [`Client`] can do it can do as well, on a client with that
-/// tenant and timeout. Only what is submitted by
-/// [its own `submit`](Self::submit) has its times told in `Server-Timing`.
+/// It can do everything that a [`Client`] can. Only tasks that are submitted by
+/// [its own `submit`](Self::submit) appear in `Server-Timing`.
 ///
 /// # Rejection
 ///
@@ -37,8 +36,10 @@ impl Compute {
         Self { client, timings: Timings::default() }
     }
 
-    /// As [`Client::submit`]: the task starts at once. Its queue time, run time
-    /// and worker go into the response's `Server-Timing`.
+    /// Submits a task as [`Client::submit`] does, and records its times.
+    ///
+    /// The task starts at once. Its queue time, run time and worker go into the response's
+    /// `Server-Timing`.
     ///
     /// # Errors
     ///
@@ -61,7 +62,7 @@ impl Compute {
         }
     }
 
-    /// The same with other options: `compute.with(|client| client.priority(5))`.
+    /// Returns the same with other options: `compute.with(|client| client.priority(5))`.
     pub fn with(&self, options: impl FnOnce(&Client) -> Client) -> Self {
         Self { client: options(&self.client), timings: self.timings.clone() }
     }
@@ -96,7 +97,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for Compute {
     }
 }
 
-/// A handler asked for [`Compute`] on a route without the layer
+/// The rejection of a handler that takes [`Compute`] on a route without the layer
 /// [`Offload`](crate::Offload).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -11,16 +11,16 @@ use tower_service::Service;
 
 use crate::serve::Unfinished;
 
-/// A layer for routes whose handlers go on when the client has left: an upload
-/// that is to be stored, a payment.
+/// A layer for routes whose handlers finish when the client has left, such as an upload or a
+/// payment.
 ///
-/// Without it a browser that leaves cancels: hyper notices, axum drops the
-/// handler, and a task whose future is dropped is stopped. Behind a proxy that
-/// depends on the proxy's closing its connection.
+/// Without it a browser that leaves cancels: hyper notices, axum drops the handler, and a
+/// task whose future is dropped is stopped. Behind a proxy, the proxy has to close its
+/// connection.
 ///
-/// The handler then runs as a task of its own on the runtime. A panic in it ends
-/// the request as it would have without the layer. A server that ends waits for
-/// it as for all others, if it is served by [`serve`](fn@crate::serve).
+/// The handler runs as a task of its own on the runtime. A panic in it ends the request as
+/// it would without the layer. A server that ends waits for it, if it is served by
+/// [`serve`](fn@crate::serve).
 ///
 /// # Examples
 ///
@@ -45,7 +45,7 @@ impl<S> Layer<S> for FinishOnDisconnect {
     }
 }
 
-/// What [`FinishOnDisconnect`] makes of a service.
+/// The service that [`FinishOnDisconnect`] makes of another one.
 #[derive(Clone, Debug)]
 pub struct FinishOnDisconnectService<S> {
     inner: S,

@@ -15,13 +15,17 @@ use crate::serve::Draining;
 
 /// The probes `/healthz` and `/readyz`.
 ///
-/// `/healthz` answers 200 as long as the event loop does, however busy the
-/// workers are: a server under load must not be restarted for that. `/readyz`
-/// answers 503 before submits are refused, so that a load balancer turns to
-/// another server first: when no worker is up, when the client was drained or
-/// shut down or [`serve`](fn@crate::serve) has been told to end, when three
-/// quarters of the queue are full, or when a task would wait too long for its
-/// start.
+/// `/healthz` answers 200 as long as the event loop does, however busy the workers are: a
+/// server under load must not be restarted for that.
+///
+/// `/readyz` answers 503 before submits are refused, so that a load balancer uses another
+/// server first. It does so in these cases:
+///
+/// - No worker is up.
+/// - The client was drained or shut down.
+/// - [`serve`](fn@crate::serve) was told to end.
+/// - Three quarters of the queue are full.
+/// - A task would wait too long for its start.
 ///
 /// # Examples
 ///
@@ -41,27 +45,27 @@ pub struct Health {
 }
 
 impl Health {
-    /// Ready while a task would start within ten seconds, and a quarter of the
+    /// Probes that are ready while a task would start within ten seconds and a quarter of the
     /// queue is free.
     pub fn new(client: Client) -> Self {
         Self { client, max_wait: Duration::from_secs(10), max_fill: 0.75 }
     }
 
-    /// How long a task may have to wait for its start, as far as can be
-    /// predicted; by default ten seconds. Set it below what you set for
-    /// [`LocalBuilder::max_wait`](outboard::LocalBuilder::max_wait).
+    /// Sets the predicted wait above which the server is not ready; by default ten seconds.
+    ///
+    /// Set it below [`LocalBuilder::max_wait`](outboard::LocalBuilder::max_wait).
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = wait;
         self
     }
 
-    /// Which part of the queue may be full, from 0 to 1; by default 0.75.
+    /// Sets which part of the queue may be full, from 0 to 1; by default 0.75.
     pub fn max_fill(mut self, part: f64) -> Self {
         self.max_fill = part;
         self
     }
 
-    /// The routes `/healthz` and `/readyz`, to merge into an application.
+    /// Returns the routes `/healthz` and `/readyz`, to merge into an application.
     pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
         Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(self)
     }
@@ -70,7 +74,7 @@ impl Health {
     fn objection(&self, now: &Snapshot) -> Option<&'static str> {
         let up = now.per_worker.iter().any(|worker| !worker.standby);
         if !now.open {
-            Some("it takes no tasks")
+            Some("no tasks are accepted")
         } else if !up {
             Some("no worker is up")
         } else if now.queued as f64 > self.max_fill * now.queue_limit as f64 {

@@ -1,4 +1,5 @@
-//! Outboard in axum: what a web server has to do around `client.submit`.
+//! What an axum server needs around `client.submit`: errors as responses, tenants, probes,
+//! metrics, a status page, a graceful end.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -34,15 +35,15 @@
 //!
 //! | you want | you use |
 //! |---|---|
-//! | an error of Outboard as a response | [`Problem`]: 503 with `Retry-After`, 429, 504, 413, 500, as RFC 9457 says |
-//! | tenant and timeout of each request | [`Offload`], a layer, with the rules in [`tenant`]; [`Compute`] in the handler |
+//! | errors as responses | [`Problem`]: 503 with `Retry-After`, 429, 504, 413, 500, as RFC 9457 says |
+//! | tenant and timeout for each request | [`Offload`], a layer, with the rules in [`tenant`]; [`Compute`] in the handler |
 //! | times in the browser's developer tools | [`Offload::server_timing`], on unless you say no |
-//! | a computation to stop when its browser leaves | nothing: axum drops the handler, and that cancels |
-//! | a computation to go on when its browser leaves | [`FinishOnDisconnect`], a layer for such routes |
+//! | a task to stop when its browser leaves | nothing: axum drops the handler, and that cancels |
+//! | a handler to finish when its browser has left | [`FinishOnDisconnect`], a layer for such routes |
 //! | probes of an orchestrator | [`Health`]: `/healthz` and `/readyz` |
 //! | graphs and alerts | [`metrics`](fn@metrics): `/metrics` for Prometheus |
-//! | to see what it does, live | [`status`](fn@status), to nest; its JSON is a [`view`] |
-//! | to end without losing what runs | [`serve`](fn@serve) |
+//! | to see live what it does | [`status`](fn@status), to nest; its JSON is a [`view`] |
+//! | a graceful end | [`serve`](fn@serve) |
 
 mod compute;
 mod disconnect;
@@ -62,3 +63,18 @@ pub use offload::{Offload, OffloadFuture, OffloadService};
 pub use problem::{Exposure, Problem};
 pub use serve::{Cut, Serve, serve};
 pub use status::{Status, status, view};
+
+/// Chapters of the guide, whose examples have to compile.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../../docs/book/src/overload.md")]
+    struct Overload;
+    #[doc = include_str!("../../../docs/book/src/axum.md")]
+    struct Axum;
+    #[doc = include_str!("../../../docs/book/src/seeing.md")]
+    struct Seeing;
+    #[doc = include_str!("../../../docs/book/src/containers.md")]
+    struct Containers;
+    #[doc = include_str!("../../../docs/book/src/deploys.md")]
+    struct Deploys;
+}

@@ -15,8 +15,9 @@ use outboard::{Client, ErrorKind};
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
-/// The route `/metrics`, for a monitoring system that scrapes it: [`Metrics`] as it
-/// is by default.
+/// Returns the route `/metrics` for Prometheus.
+///
+/// It is [`Metrics`] with its defaults.
 ///
 /// # Examples
 ///
@@ -56,29 +57,32 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The metrics of a client, without tenants.
+    /// Metrics of a client, without tenants.
     pub fn new(client: Client) -> Self {
         Self { client, tenants: Arc::default() }
     }
 
-    /// Has metrics of tenants, too: of the first `most` that take workers' time, each
-    /// with its name as a label; all others together are `other`. By default there
-    /// are none: each label is a time series for good, and names may be personal.
+    /// Adds metrics of tenants: of the first `most` that use worker time, each with its name as
+    /// a label.
     ///
-    /// Between two scrapes a tenant has to submit, or be remembered (ten seconds), to
-    /// be counted; scrape at least so often.
+    /// All others together are `other`. By default there are none: each label is a time series
+    /// for good, and names may be personal.
+    ///
+    /// A tenant is counted if it submits between two scrapes, or is remembered (ten seconds).
+    /// Scrape at least that often.
     pub fn tenants(self, most: usize) -> Self {
         let tenants = Tenants { most, ..Tenants::default() };
         Self { tenants: Arc::new(Mutex::new(tenants)), ..self }
     }
 
-    /// The route `/metrics`, to merge into an application. Whoever may call it sees
-    /// names of task functions, and of tenants if you asked for them.
+    /// Returns the route `/metrics`, to merge into an application.
+    ///
+    /// Whoever may call it sees names of task functions, and of tenants if you asked for them.
     pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
         Router::new().route("/metrics", get(scrape)).with_state(self)
     }
 
-    /// The metrics now, as text.
+    /// Returns the metrics as text.
     pub fn text(&self) -> String {
         let now = self.client.admin().snapshot();
         let mut families = of_tasks(&now);

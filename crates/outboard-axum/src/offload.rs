@@ -50,7 +50,7 @@ pub struct Offload {
 }
 
 impl Offload {
-    /// With that client's own options: no tenant, and its own timeout.
+    /// A layer with the client's own options: no tenant, and its own timeout.
     pub fn new(client: Client) -> Self {
         Self {
             client,
@@ -62,8 +62,10 @@ impl Offload {
         }
     }
 
-    /// Finds the tenant of a request; rules are asked in the order in which they
-    /// were added, until one finds a name. See [`tenant`](crate::tenant).
+    /// Adds a rule that finds the tenant of a request.
+    ///
+    /// Rules are tried in the order in which they were added, until one finds a name. See
+    /// [`tenant`](crate::tenant).
     pub fn tenant(
         mut self,
         rule: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
@@ -72,14 +74,15 @@ impl Offload {
         self
     }
 
-    /// How long the tasks of a request may take, each from its submit on.
+    /// Sets the timeout of each task of a request, from its submit on.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Lets clients ask for less time by a header, in whole milliseconds; more
-    /// than [`timeout`](Self::timeout) they do not get.
+    /// Lets clients ask for a shorter timeout by a header, in whole milliseconds.
+    ///
+    /// They do not get more than [`timeout`](Self::timeout).
     ///
     /// # Panics
     ///
@@ -89,15 +92,16 @@ impl Offload {
         self
     }
 
-    /// What clients are told of errors; by default only their kind.
+    /// Sets how much of an error clients are told; by default only its kind.
     pub fn exposure(mut self, exposure: Exposure) -> Self {
         self.exposure = exposure;
         self
     }
 
-    /// Whether responses say in `Server-Timing` how long the tasks of the
-    /// request waited and ran, in milliseconds, and on which workers; by default
-    /// yes. Browsers show it in their developer tools.
+    /// Sets whether responses have a `Server-Timing` header; by default yes.
+    ///
+    /// It says how long the tasks of the request waited and ran, in milliseconds, and on which
+    /// workers. Browsers show it in their developer tools.
     pub fn server_timing(mut self, shown: bool) -> Self {
         self.server_timing = shown;
         self
@@ -158,7 +162,7 @@ impl<S> Layer<S> for Offload {
     }
 }
 
-/// What [`Offload`] makes of a service.
+/// The service that [`Offload`] makes of another one.
 #[derive(Clone, Debug)]
 pub struct OffloadService<S> {
     offload: Arc<Offload>,

@@ -56,7 +56,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// The status that the response will have.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         match self.error.kind() {
             ErrorKind::Overloaded if self.error.is_tenant_limited() => {
@@ -69,12 +69,12 @@ impl Problem {
         }
     }
 
-    /// The error itself.
+    /// Returns the error.
     pub fn error(&self) -> &Error {
         &self.error
     }
 
-    /// The response, with what the client may be told.
+    /// Returns the response, with as much of the error as `exposure` allows.
     pub fn response(&self, exposure: Exposure) -> Response {
         let status = self.status();
         let mut body = json!({

@@ -24,21 +24,20 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// can end them; a task on a thread of `inline://` may go on for ever.
 const END: Duration = Duration::from_secs(10);
 
-/// Serves an application until SIGTERM or SIGINT (Ctrl-C), then ends in order.
+/// Serves an application until SIGTERM or SIGINT (Ctrl-C), then ends gracefully.
 ///
-/// On the first signal no connection is taken any more, `/readyz` of
-/// [`Health`](crate::Health) fails, and requests that run may finish, with those
-/// that go on without a browser
-/// ([`FinishOnDisconnect`](crate::FinishOnDisconnect)) and tasks that were
-/// [detached](outboard::TaskFuture::detach). What runs after the
-/// [grace](Serve::grace) is cut: the client is shut down, its tasks are
-/// killed, and their requests get 503. A second signal cuts at once. In the end no
-/// worker is left, unless the system cannot end one: [`Cut::workers`] says how many are,
-/// and the log which.
+/// On the first signal it takes no more connections, and `/readyz` of
+/// [`Health`](crate::Health) fails. Running requests may finish, for the
+/// [grace](Serve::grace). So may handlers that go on without a browser
+/// ([`FinishOnDisconnect`](crate::FinishOnDisconnect)), and
+/// [detached](outboard::TaskFuture::detach) tasks.
 ///
-/// A connection that does not send the head of a request in time
-/// ([`header_timeout`](Serve::header_timeout)) is closed, and so is one whose peer is gone
-/// without a word, by TCP's keep-alive.
+/// What runs after the grace is cut: the client is shut down, its tasks are killed, and
+/// their requests get 503. A second signal cuts at once. In the end no worker is left,
+/// unless the system cannot end one: [`Cut::workers`] says how many are, and the log which.
+///
+/// A connection is closed if it does not send the head of a request in time
+/// ([`header_timeout`](Serve::header_timeout)). TCP keep-alive closes one whose peer vanished.
 ///
 /// Handlers see the peer's address, as with
 /// `into_make_service_with_connect_info::<SocketAddr>()`.
@@ -114,42 +113,44 @@ pub struct Cut {
 }
 
 impl Serve {
-    /// The client that the application submits to: shut down in the end.
+    /// Sets the client that the application submits to; it is shut down in the end.
     pub fn client(mut self, client: Client) -> Self {
         self.client = Some(client);
         self
     }
 
-    /// How long requests may go on after the first signal; by default ten
-    /// seconds.
+    /// Sets how long requests may go on after the first signal; by default ten seconds.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// How long connections are still taken after the first signal, while
-    /// `/readyz` fails already, so that a load balancer has time to notice; by
-    /// default not at all. The grace begins after it.
+    /// Sets how long connections are still accepted after the first signal; by default not at
+    /// all.
+    ///
+    /// During that time `/readyz` fails already, so that a load balancer notices. The grace
+    /// begins after it.
     pub fn notice(mut self, notice: Duration) -> Self {
         self.notice = notice;
         self
     }
 
-    /// How long a client may take to send the head of a request, and how long its connection
-    /// may be idle; by default 30 seconds. It is for HTTP/1.
+    /// Sets how long a client may take to send the head of a request, and how long its
+    /// connection may be idle; by default 30 seconds. It is for HTTP/1.
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout;
         self
     }
 
-    /// Ends in order when this future does, instead of on a signal.
+    /// Ends gracefully when this future completes, instead of on a signal.
     pub fn stop_on(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
         self.stop = Some(Box::pin(stop));
         self
     }
 
-    /// Cuts what runs when this future ends after the server was told to end,
-    /// instead of on a second signal.
+    /// Cuts what runs when this future completes, instead of on a second signal.
+    ///
+    /// It is polled after the server was told to end.
     pub fn cut_on(mut self, cut: impl Future<Output = ()> + Send + 'static) -> Self {
         self.cut = Some(Box::pin(cut));
         self

@@ -21,8 +21,9 @@ use crate::serve::Draining;
 use reading::Readings;
 use view::View;
 
-/// The status page of a client, read-only, to nest into an application:
-/// [`Status`] as it is by default.
+/// Returns a read-only status page of a client, to nest into an application.
+///
+/// It is [`Status`] with its defaults.
 ///
 /// # Examples
 ///
@@ -35,15 +36,15 @@ pub fn status<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
     Status::new(client).router()
 }
 
-/// A page that shows, live, what a client and its engine do: what wants attention,
-/// the workers with what they execute, a stream of tasks, the queue, times by task
-/// function, and the last crashes in full.
+/// A live page that shows what a client and its engine do.
 ///
-/// **Put it behind the application's own login.** Whoever may call it sees names of
-/// task functions and of tenants, what crashed workers wrote to stderr, and messages
-/// of panics with their backtraces. Arguments and results of tasks are not shown: the
-/// library does not keep them. (What a task itself writes to stderr or panics with
-/// may quote them.)
+/// It shows what needs attention, the workers with what they execute, a stream of tasks,
+/// the queue, times by task function, and the last crashes in full.
+///
+/// **Put it behind the application's own login.** It shows names of task functions and of
+/// tenants, stderr of crashed workers, and panic messages with their backtraces. It does
+/// not show arguments and results: the library does not keep them. (What a task writes to
+/// stderr or panics with may quote them.)
 ///
 /// ```
 /// # async fn login(request: axum::extract::Request, next: axum::middleware::Next)
@@ -64,8 +65,8 @@ pub fn status<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
 ///
 /// # Routes
 ///
-/// Relative to where it is nested, and the page's links are relative too, so a
-/// proxy may strip what comes before.
+/// They are relative to where the page is nested. The page's links are relative too, so a
+/// proxy may strip a prefix.
 ///
 /// | route | what it is |
 /// |---|---|
@@ -76,18 +77,18 @@ pub fn status<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
 ///
 /// # Cost
 ///
-/// Nothing while nobody looks. All who look share one reading of
-/// [events](outboard::admin::Admin::watch), five times a second, which ends with the last of them;
-/// however many tasks there are, it tells at most some hundred bars at a time, in
-/// which short runs share one, and says what it left out. One who is slow to read
-/// misses some, and holds up nobody. `benches/src/bin/status_cost.rs` measures it: about 1 % of
-/// the server's CPU time at 365,000 tasks in a second, and what cannot be told from nothing
-/// in how many go through.
+/// It costs nothing while nobody looks. All viewers share one reading of
+/// [events](outboard::admin::Admin::watch), five times a second, which ends with the last
+/// viewer. A reading has at most some hundred bars: short runs share one, and the page says
+/// what is left out. A slow viewer misses events, and delays nobody.
+///
+/// `benches/src/bin/status_cost.rs` measures it: about 1 % of the server's CPU time at
+/// 365,000 tasks a second. No effect on throughput could be measured.
 ///
 /// # End
 ///
-/// Streams end when [`serve`](fn@crate::serve) is told to end. With `axum::serve`
-/// and its graceful shutdown they would not, and it waits for them.
+/// Streams end when [`serve`](fn@crate::serve) is told to end. With `axum::serve` and its
+/// graceful shutdown they would not, and it waits for them.
 #[derive(Clone, Debug)]
 pub struct Status {
     client: Client,
@@ -104,24 +105,25 @@ struct Shown {
 }
 
 impl Status {
-    /// The status page of a client, on which one can look and do nothing.
+    /// A read-only status page of a client.
     pub fn new(client: Client) -> Self {
         Self { client, controls: false, hosts: Vec::new() }
     }
 
-    /// Whether the page can cancel a task, replace a worker, and have the client take
-    /// no more tasks; by default it cannot, and there are no such routes.
+    /// Sets whether the page can cancel a task, replace a worker and drain the client; by
+    /// default it cannot.
     ///
-    /// A request of another site is refused: they are `POST`s, with a header
-    /// (`x-outboard-status: 1`) that no form can send, and where a browser says by
-    /// `Sec-Fetch-Site` or `Origin` that it comes from elsewhere, it is not let
-    /// through. A proxy must keep the `Host` that the browser sent, if it has no TLS.
-    /// Who may press the buttons is for the application's login to say.
+    /// Without it there are no such routes. With it, requests from other sites are refused: they
+    /// need `POST` and a header (`x-outboard-status: 1`) that no form can send. Browsers that
+    /// say by `Sec-Fetch-Site` or `Origin` that a request comes from elsewhere are refused too.
+    /// A proxy without TLS must keep the browser's `Host`.
+    ///
+    /// Your login decides who may press the buttons.
     pub fn controls(self, controls: bool) -> Self {
         Self { controls, ..self }
     }
 
-    /// The names under which the page is served besides addresses and local names:
+    /// Sets the names under which the page is served besides addresses and local names:
     /// `ops.example.com`, without a port. A request for another one gets 421.
     ///
     /// A proxy that keeps the browser's `Host` needs the name that browsers use.
@@ -130,7 +132,7 @@ impl Status {
         self
     }
 
-    /// The routes, to nest into an application.
+    /// Returns the routes, to nest into an application.
     pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
         let Self { client, controls, hosts } = self;
         let shown = Shown { client, controls, readings: Readings::default() };

@@ -12,20 +12,22 @@ use axum::http::request::Parts;
 /// The longest name of a tenant that a request can choose, in bytes.
 pub const LONGEST: usize = 128;
 
-/// The address that the connection came from: an IPv4 address, or the first 64
-/// bits of an IPv6 one, which is what one household or machine has.
+/// The address of the connection: an IPv4 address, or the first 64 bits of an IPv6 address.
 ///
-/// Behind a proxy that is the proxy: see [`forwarded_for`]. Needs what
-/// [`serve`](fn@crate::serve) does, or
-/// `into_make_service_with_connect_info::<SocketAddr>()`; without that no request
-/// has a peer, and all are one tenant.
+/// Those 64 bits are what one household or machine has. Behind a proxy this is the proxy:
+/// see [`forwarded_for`].
+///
+/// It needs [`serve`](fn@crate::serve), or
+/// `into_make_service_with_connect_info::<SocketAddr>()`. Without that no request has a
+/// peer, and all are one tenant.
 pub fn peer(request: &Parts) -> Option<String> {
     let ConnectInfo(address) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
     Some(network(address.ip()))
 }
 
-/// What a header says, for example an API key that a layer before this one has
-/// checked. Whoever can choose it can be as many tenants as they like.
+/// The value of a header, for example an API key that a layer before this one has checked.
+///
+/// Whoever can choose the value can be as many tenants as they like.
 ///
 /// # Panics
 ///
@@ -38,9 +40,10 @@ pub fn header(name: &str) -> impl Fn(&Parts) -> Option<String> + Clone + Send + 
     }
 }
 
-/// The address that the outermost of so many trusted proxies saw, by
-/// `X-Forwarded-For`: with one proxy of yours in front, the last entry. Entries
-/// before that are the client's own words, and are not looked at.
+/// The address that the outermost of so many trusted proxies saw, by `X-Forwarded-For`.
+///
+/// With one proxy of yours in front, that is the last entry. Earlier entries are the
+/// client's own words, and are ignored.
 ///
 /// # Panics
 ///

@@ -2,9 +2,8 @@
 //! programs started as workers of a cluster.
 //!
 //! Exit codes: 0 for success, 1 for a failure, 2 for arguments that make no sense.
-//! `outboard worker` becomes the program that it starts and ends with that
-//! program's code; 127 means that the program was not found, 126 that it could not
-//! be started.
+//! `outboard worker` becomes the program that it starts, and ends with its code.
+//! 127 means that the program was not found, 126 that it could not be started.
 
 mod status;
 mod worker;
@@ -14,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Operates servers that use Outboard: shows their status, adds workers to a cluster
+/// Shows the status of servers that use Outboard, and starts workers of a cluster
 #[derive(Debug, Parser)]
 #[command(name = "outboard", version)]
 enum Command {

@@ -18,13 +18,13 @@ use shown::Shown;
 /// The arguments of `outboard status`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where the page is: an http:// URL, as http://127.0.0.1:9000/status
+    /// The status page, such as http://127.0.0.1:9000/status
     #[arg(value_parser = page)]
     url: Uri,
-    /// Print one snapshot as JSON, and end
+    /// Print one snapshot as JSON and exit
     #[arg(long)]
     json: bool,
-    /// A header to send, for a login that wants one ("Authorization: Bearer …")
+    /// A header to send, for example for a login ("Authorization: Bearer …")
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let visible = io::stdout().is_terminal() && io::stdin().is_terminal();
     if !args.json && !visible {
-        let line = "status needs a terminal: with --json it prints one snapshot instead\n";
+        let line = "status needs a terminal: use --json to print one snapshot\n";
         clap::Error::raw(ErrorKind::MissingRequiredArgument, line).exit();
     }
     let page = Page::new(args.url.clone(), args.headers.iter().cloned().collect());
@@ -48,13 +48,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// An `http://` URL.
 fn page(text: &str) -> Result<Uri, String> {
-    let uri: Uri = text.parse().map_err(|error| format!("it is no URL: {error}"))?;
+    let uri: Uri = text.parse().map_err(|error| format!("not a URL: {error}"))?;
     let Some(authority) = uri.authority().filter(|_| uri.scheme_str() == Some("http")) else {
         return Err("only http:// URLs can be asked".to_owned());
     };
     // What is no port would be taken for the default one.
     if authority.port().is_none() && !authority.as_str().ends_with(authority.host()) {
-        return Err("its port is no number up to 65535".to_owned());
+        return Err("the port is not a number up to 65535".to_owned());
     }
     Ok(uri)
 }
@@ -62,9 +62,8 @@ fn page(text: &str) -> Result<Uri, String> {
 /// `Name: value`.
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("write it as Name: value")?;
-    let name = name.trim().parse().map_err(|_| "that is no name of a header")?;
-    let mut value: HeaderValue =
-        value.trim().parse().map_err(|_| "that is no value of a header")?;
+    let name = name.trim().parse().map_err(|_| "not the name of a header")?;
+    let mut value: HeaderValue = value.trim().parse().map_err(|_| "not the value of a header")?;
     // It may be a secret, which no log has to show.
     value.set_sensitive(true);
     Ok((name, value))

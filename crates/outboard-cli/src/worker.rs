@@ -17,9 +17,9 @@ const NOT_FOUND: u8 = 127;
 const NOT_STARTED: u8 = 126;
 
 const EXPLANATION: &str = "\
-PROGRAM must call outboard::init() first in its main, and be built with outboard's
-feature `dask`. Its task functions are then offered to the cluster. The program replaces
-this one, so signals reach it and its exit code is the command's.
+PROGRAM must use #[outboard::main] or call outboard::init() first, and be built with
+the feature `dask`. Its task functions are offered to the cluster. It replaces this
+process, so signals reach it, and its exit code is the command's.
 
 Example: outboard worker 'dask://10.0.0.7:8786?workers=4' ./my-server";
 
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// The cluster's scheduler: dask://host:port, with options such as ?workers=2
     #[arg(value_name = "URL", value_parser = cluster)]
     url: String,
-    /// The program that has the task functions, and its arguments
+    /// The program with the task functions, and its arguments
     #[arg(value_name = "PROGRAM", required = true, num_args = 1..,
           trailing_var_arg = true, allow_hyphen_values = true)]
     program: Vec<OsString>,

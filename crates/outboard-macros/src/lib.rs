@@ -1,5 +1,4 @@
-//! The attributes of Outboard: `#[main]` starts a program, `#[task]` registers a function under a
-//! stable name, `#[on_start]` has one run at the start of each worker.
+//! The attributes of Outboard: `#[main]`, `#[task]` and `#[on_start]`.
 //!
 //! Use them as `outboard::main`, `outboard::task` and `outboard::on_start`. The code that they
 //! write refers to the crate `outboard`. Where that has another name, `crate` says which:
@@ -17,7 +16,7 @@ use proc_macro::TokenStream;
 /// Runs an `async fn main` on a tokio runtime, in a program that has worker processes.
 ///
 /// Worker processes are this program, started again. The attribute writes a `main` that first
-/// calls `outboard::init`, where a worker stays to serve tasks; the server goes on, builds the
+/// calls `outboard::init`, where a worker stays and serves tasks. The server goes on, builds the
 /// runtime and runs the body. In all else it is `#[tokio::main]`.
 ///
 /// ```
@@ -79,7 +78,7 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
     entry::expand(attribute.into(), item.into()).into()
 }
 
-/// Makes a function a *task function*: one that any worker process finds by its name.
+/// Makes a function a *task function*: a worker process finds it by its name.
 ///
 /// The function itself stays as it is written, so it can still be called, tested and documented
 /// like any other. Beside it, the attribute registers the function at link time; nothing runs
@@ -99,9 +98,8 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// # The function
 ///
 /// A `fn` or an `async fn` of zero to eight arguments. Arguments and result travel between
-/// processes, so their types own what they hold and implement serde's `Serialize` and
-/// `Deserialize`: `String` rather than `&str`, `Vec<u8>` rather than `&[u8]`. The patterns of
-/// the arguments are free.
+/// processes. So their types are owned, and implement serde's `Serialize` and `Deserialize`:
+/// `String` rather than `&str`, `Vec<u8>` rather than `&[u8]`. Arguments may be patterns.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -126,8 +124,8 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// # The name
 ///
 /// A task function goes by the path of its module and its own name, such as
-/// `shop::images::resize`. A function that moves to another module changes its name then; give
-/// it one to stay with where old and new programs meet, as on a cluster. It has letters, digits
+/// `shop::images::resize`. A function that moves to another module changes its name then. Give
+/// it a fixed name where old and new programs meet, as on a cluster. A name has letters, digits
 /// and `_ . : -`, and is checked to be unique when the program starts.
 ///
 /// ```
@@ -155,10 +153,10 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Steady functions
 ///
-/// `steady` promises that runs take about the same time, whatever the arguments. How long a
-/// task will wait is then predicted from this function's own run times, and a task is not
-/// started if less than half of its usual run time is left of its timeout. It is not the
-/// default: `fib(5)` says nothing about `fib(50)`.
+/// `steady` promises that runs take about the same time, whatever the arguments. The wait of a
+/// task is then predicted from this function's own run times. A task is not started if less than
+/// half of its usual run time is left until its timeout. It is not the default: `fib(5)` says
+/// nothing about `fib(50)`.
 ///
 /// ```
 /// #[outboard::task(steady)]
@@ -192,22 +190,19 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Limits
 ///
-/// - **A function in an `impl` block or a trait cannot be a task.** The registry's entry names
-///   the function, and an attribute does not see the type around it. The compiler says "enum is
-///   not supported in `trait`s or `impl`s", for an enum holds the entry. Write a free function
-///   that calls the associated one.
-/// - **Two functions of one name in one module need a `name`.** They can stand in two blocks, and
-///   both go by the path of the module then. `outboard::init` ends the program, and says where
-///   both of them stand. Functions of which a `#[cfg]` leaves only one are no such case.
-/// - **A pointer to a task function is no task function**, and neither is a closure that captures
+/// - A function in an `impl` block or a trait cannot be a task, because an attribute does not see
+///   the type around it. The compiler says "enum is not supported in `trait`s or `impl`s". Write a
+///   free function that calls the associated one.
+/// - Two functions of one name in one module need a `name`. (They can stand in two blocks.)
+///   Otherwise `outboard::init` ends the program, and says where both of them stand.
+/// - A pointer to a task function is not a task function, and neither is a closure that captures
 ///   something: see [`TaskFunction`](../outboard/trait.TaskFunction.html).
 #[proc_macro_attribute]
 pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
     expansion::expand(attribute.into(), item.into()).into()
 }
 
-/// Has a function run once in each worker, before its first task: to load a model, to fill a
-/// table, to open what all tasks use.
+/// Runs a function once in each worker, before its first task: to load a model or fill a table.
 ///
 /// ```
 /// use std::sync::OnceLock;
@@ -249,14 +244,17 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// # The function
 ///
 /// A `fn` without arguments that returns `()` or `Result<(), E>`, where `E` implements
-/// `Display`. An `Err`, a panic, a crash, or too little time: the worker's start has failed. The
-/// next one is started after a pause, and after three in a row what waits and what is submitted
-/// is `Unavailable`, with what the last one said; so is a client that is being started.
+/// `Display`. After an `Err`, a panic, a crash or a timeout, the worker's start has failed. The
+/// next one starts after a pause. After three failures in a row, tasks that wait or are submitted
+/// are `Unavailable`, with the message of the last one. So is a client that is being started.
 ///
 /// # Errors
 ///
-/// These do not compile: arguments, generic parameters, `async fn`, `unsafe fn` and `extern fn`,
-/// another return type, a function in an `impl` block or a trait, and what is no function.
+/// These do not compile:
+///
+/// - arguments, generic parameters, or another return type;
+/// - `async fn`, `unsafe fn` and `extern fn`;
+/// - a function in an `impl` block or a trait, and what is not a function.
 ///
 /// `crate = "…"` says where the library is, as for `#[task]`.
 #[proc_macro_attribute]

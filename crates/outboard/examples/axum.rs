@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::{Router, extract::Path, http::StatusCode, routing::get};
-use outboard::{Client, Error};
+use outboard::{Client, Error, ErrorKind};
 use tokio::net::TcpListener;
 
 #[outboard::task]
@@ -31,14 +31,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// What a browser is told when there is no result.
+/// The response when there is no result.
 fn answer(error: Error) -> (StatusCode, String) {
-    let status = if error.is_timed_out() {
-        StatusCode::GATEWAY_TIMEOUT
-    } else if error.is_overloaded() {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else {
-        StatusCode::INTERNAL_SERVER_ERROR
+    let status = match error.kind() {
+        ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        ErrorKind::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     (status, error.to_string())
 }

@@ -1,9 +1,16 @@
-//! Off-process compute for async Rust servers.
+//! Run the CPU-heavy functions of an async Rust server in worker processes, and stop them
+//! when nobody waits any more.
 //!
-//! A handler writes `client.submit(fib, n).await`; the function runs in another
-//! process on this machine, and the web server stays as quick as if nothing
-//! were happening. A browser that leaves, a timeout or a cancel really stops
-//! the work; a panic, abort, segfault or stack overflow costs one request.
+//! - **The event loop stays free.** A handler awaits [`client.submit(f, args)`](Client::submit),
+//!   and `f` runs in another process.
+//! - **Cancelled work stops.** When the browser leaves or the timeout expires, the worker is
+//!   killed, even inside native code.
+//! - **A crash fails one request.** A panic, segfault, stack overflow or (with
+//!   [`memory_limit`](LocalBuilder::memory_limit)) out-of-memory ends that task alone.
+//! - **Overload is bounded.** The queue has a limit, [tenants](Client::tenant) share the
+//!   workers fairly, and a refusal says [when to retry](Error::retry_after).
+//! - **Nothing else to deploy.** Workers are your own binary, started again. There is no
+//!   broker and no open port.
 //!
 //! ```no_run
 //! use axum::{Router, extract::Path, routing::get};
@@ -16,7 +23,7 @@
 //!
 //! #[outboard::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let client = Client::from_env().await?; // OUTBOARD_URL, or processes on this machine
+//!     let client = Client::from_env().await?; // OUTBOARD_URL, or worker processes on this machine
 //!     let app = Router::new()
 //!         .route("/fast", get(|| async { "Hello, world" }))
 //!         .route("/fib/{n}", get(move |Path(n): Path<u64>| async move {
@@ -29,57 +36,91 @@
 //!
 //! # What happens
 //!
-//! Worker processes are this very program, started again. [`#[main]`](macro@main)
-//! calls [`init`] before it starts a tokio runtime, and a worker goes no further
-//! than that: it serves tasks there. A `main` that builds its own runtime calls
-//! `init` itself, as the first thing. A [`Client`] is a
-//! cheap handle to an engine; [`submit`](Client::submit) encodes the arguments,
-//! starts the task and gives a [`TaskFuture`]. Awaiting it gives exactly what
-//! the function returns, or one [`Error`] with a [`kind`](Error::kind).
-//! **Dropping it stops the task**, even inside native code.
+//! [`#[main]`](macro@main) calls [`init`] before it starts a tokio runtime. A worker is this
+//! program, started again: it stays in `init` and serves tasks. A `main` that builds its own
+//! runtime calls `init` itself, as the first thing.
 //!
-//! | you write | it means |
+//! A [`Client`] is a cheap handle. [`submit`](Client::submit) encodes the arguments, starts the
+//! task and returns a [`TaskFuture`]. Awaiting it gives exactly what the function returns, or
+//! one [`Error`] with a [`kind`](Error::kind). **Dropping it stops the task.**
+//!
+//! # What you get
+//!
+//! | you write | you get |
 //! |---|---|
-//! | `#[outboard::main] async fn main()` | `main` on a tokio runtime, in a program with workers |
+//! | `#[outboard::main] async fn main()` | a tokio runtime, in a program that has workers |
 //! | `#[outboard::task] fn f(..)` | a task function with a stable name |
-//! | `client.submit(f, args)` | start a task: one argument bare, several as a tuple |
-//! | `#[outboard::on_start] fn f()` | runs once in each worker, before its first task |
-//! | `client.timeout(SEC).priority(1).submit(..)` | options, on a cheap derived client |
+//! | `client.submit(f, args)` | a task; pass one argument bare, several as a tuple |
+//! | `client.timeout(SEC).priority(1).submit(..)` | options, on a cheap clone of the client |
 //! | `future.await`, `.wait()`, `.with_report()` | the result; blocking; with times and memory |
-//! | `drop(future)`, `.cancel()`, `.detach()` | stop it; stop it; let it go on |
-//! | `client.map(f, items)` | a stream of results, submitted as there is room |
-//! | `client.scatter(value)` | put it where all workers have it; pass the handle to tasks |
-//! | [`gather`], [`as_completed`], [`wait`] | await several futures |
-//! | `client.admin()` | for operators: snapshots, events, one task's story; replace a worker, [and more](admin::Admin) |
-//! | `client.drain()`, `.shutdown()` | finish what runs, take nothing new; end at once |
+//! | `drop(future)`, `.cancel()`, `.detach()` | stop the task; stop it; let it finish without a caller |
+//! | `client.map(f, items)` | a stream of results, submitted as the queue has room |
+//! | [`gather`], [`as_completed`], [`wait`] | several futures awaited together |
+//! | `client.scatter(value)` | a large value that is sent to each worker once |
+//! | `#[outboard::on_start] fn f()` | a function that runs once in each worker, before its first task |
+//! | `client.admin()` | [for operators](admin::Admin): a snapshot, live events, one task's history, the number of workers |
+//! | `client.drain()`, `.shutdown()` | finish what runs and take nothing new; end at once |
 //!
 //! # Engines
 //!
-//! A URL chooses: `local://` runs worker processes on this machine (Linux),
-//! `inline://` threads of this process, for tests and other platforms. On both
-//! a closure that captures nothing can be submitted as well. With the feature
-//! `dask`, `dask://host:port` runs tasks on a Dask cluster: those with a name on
-//! any program with [`init`] that was started with `OUTBOARD_WORKER=dask://host:port`,
-//! and functions of Python on ordinary Dask workers.
+//! A URL chooses the engine: `local://` runs worker processes on this machine (Linux),
+//! `inline://` threads of this process, for tests and other platforms. With the feature `dask`,
+//! `dask://host:port` runs tasks on a Dask cluster. [`Client::connect`] lists the options.
+//!
+//! # The guide
+//!
+//! The guide is part of the repository.
+//!
+//! | chapter | about |
+//! |---|---|
+//! | [The first task][first] | a program, many tasks, engines |
+//! | [Cancelling and timeouts][cancelling] | what drop, cancel and timeout stop, and how to end gently |
+//! | [Errors and retries][errors] | each kind of error, and what to do |
+//! | [Overload and fairness][overload] | bounds, 503 with `Retry-After`, tenants, priorities |
+//! | [Memory and crashes][memory] | limits, crash reports, leaks, quarantine |
+//! | [Data][data] | which types can travel, bytes, scattered values |
+//! | [Models][models] | load once in each worker |
+//! | [axum and other frameworks][axum] | errors as responses, tenants, disconnects |
+//! | [Seeing it][seeing] | status page, metrics, logs, traces |
+//! | [Testing][testing] | workers in tests |
+//! | [A cluster][cluster] | Dask: native workers, the plugin, Python |
+//! | [systemd][systemd], [containers][containers], [deploys][deploys] | for operators |
+//! | [Guarantees][guarantees], [limits][limits] | what each engine promises, and what it does not do |
+//!
+//! [first]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/first-task.md
+//! [cancelling]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/cancelling.md
+//! [errors]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/errors.md
+//! [overload]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/overload.md
+//! [memory]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/memory.md
+//! [data]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/data.md
+//! [models]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/models.md
+//! [axum]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/axum.md
+//! [seeing]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/seeing.md
+//! [testing]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/testing.md
+//! [cluster]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/cluster.md
+//! [systemd]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/systemd.md
+//! [containers]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/containers.md
+//! [deploys]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/deploys.md
+//! [guarantees]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/guarantees.md
+//! [limits]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/limits.md
 //!
 //! # Bounds
 //!
-//! The queue holds 16,384 tasks and 256 MiB of arguments, one payload 128 MiB,
-//! unless the [builder](LocalBuilder) says otherwise. A full queue refuses at
-//! once, with an error that says when to come back.
+//! The queue holds 16,384 tasks and 256 MiB of arguments, and one payload has at most 128 MiB.
+//! The [builder](LocalBuilder) sets other bounds. A full queue refuses at once.
 //!
-//! What a worker may use has no bound unless the builder sets one:
-//! [`memory_limit`](LocalBuilder::memory_limit), [`cpu_limit`](LocalBuilder::cpu_limit)
-//! of each task, [`stack_size`](LocalBuilder::stack_size) and
-//! [`open_files`](LocalBuilder::open_files). There are as many workers as cores, by
-//! the server's affinity and the quota of its control group, and libraries in them are
-//! told to start [no more threads](LocalBuilder::library_threads) than that.
+//! A worker may use all memory and CPU time unless the builder sets a limit:
+//! [`memory_limit`](LocalBuilder::memory_limit), [`cpu_limit`](LocalBuilder::cpu_limit),
+//! [`stack_size`](LocalBuilder::stack_size), [`open_files`](LocalBuilder::open_files).
+//!
+//! There is one worker for each core that the server may use: its affinity and the CPU quota of
+//! its control group count.
 //!
 //! # What arguments can be
 //!
-//! Whatever serde can encode and decode. A value arrives exactly as it was, or the task
-//! ends with an error of kind [`Codec`](ErrorKind::Codec) that names argument, field and
-//! cause.
+//! Types that implement serde's `Serialize` and `Deserialize`. A value arrives exactly as it
+//! was, or the task ends with an error of kind [`Codec`](ErrorKind::Codec) that names
+//! argument, field and cause.
 //!
 //! * All attributes of serde work (`skip_serializing_if`, `default`, `flatten`, `tag`,
 //!   `untagged`, ...), and so does `serde_json::Value`. Nested options, NaNs with their
@@ -103,9 +144,9 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
-//! | `local` | yes | worker processes on this machine; only on Linux, elsewhere it adds nothing |
-//! | `macros` | yes | the [`#[main]`](macro@main), [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) attributes |
-//! | `trace` | no | `trace::relay`: a layer for `tracing-subscriber` that sends events of tasks back, beside others |
+//! | `local` | yes | worker processes on this machine; on Linux only, elsewhere it adds nothing |
+//! | `macros` | yes | the attributes [`#[main]`](macro@main), [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) |
+//! | `trace` | no | `trace::relay`: a layer for `tracing-subscriber` that sends events of tasks to the server |
 
 #![cfg_attr(
     not(all(feature = "local", target_os = "linux")),
@@ -152,12 +193,13 @@ pub mod dask {
     pub use crate::engine::dask::worker::{ClusterEvent, ClusterWorker};
 }
 
-/// What the macros' output refers to; not for use by hand.
+/// What fuzz targets check.
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 #[path = "fuzz.rs"]
 pub mod __fuzz;
 
+/// What the macros' output refers to; not for use by hand.
 #[doc(hidden)]
 pub mod __private {
     pub use linkme;
@@ -210,7 +252,27 @@ pub mod __private {
     impl<T: Serialize + DeserializeOwned> TaskOutput for T {}
 }
 
-/// README.md, whose examples have to compile.
+/// README.md and the guide, whose examples have to compile. What needs the web crate is
+/// in that crate.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/book/src/first-task.md")]
+    struct FirstTask;
+    #[doc = include_str!("../../../docs/book/src/cancelling.md")]
+    struct Cancelling;
+    #[doc = include_str!("../../../docs/book/src/errors.md")]
+    struct Errors;
+    #[doc = include_str!("../../../docs/book/src/memory.md")]
+    struct Memory;
+    #[doc = include_str!("../../../docs/book/src/data.md")]
+    struct Data;
+    #[doc = include_str!("../../../docs/book/src/models.md")]
+    struct Models;
+    #[doc = include_str!("../../../docs/book/src/testing.md")]
+    struct Testing;
+    #[cfg(feature = "dask")]
+    #[doc = include_str!("../../../docs/book/src/cluster.md")]
+    struct Cluster;
+}

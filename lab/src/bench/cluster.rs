@@ -18,6 +18,7 @@ use super::plan::Plan;
 use super::process::wait_until;
 use super::row::{Goal, Row, Unit};
 use super::slices::{Subject, take_turns, time_each_future};
+use crate::figure;
 use crate::tasks::add_one;
 
 /// How many tasks, one after the other, a slice of round trips has; a quick one.
@@ -46,7 +47,8 @@ pub(super) fn measure(plan: Plan, url: &str, python: Option<&Path>) -> anyhow::R
     let found = ours.admin().snapshot().workers;
     ensure!(
         found == 0,
-        "the cluster has {found} workers: the bench needs one without, for its own"
+        "the cluster has {}: start a scheduler without workers, for the bench brings its own",
+        figure::counted(found, "worker")
     );
     let mut cluster = Cluster::start(url, find_python(python)?, &ours)?;
     let beside = runtime.block_on(Client::connect(&cluster.with_plugin()?))?;

@@ -86,7 +86,7 @@ impl Report {
         let mut failures: Vec<_> = some.map(|(name, count)| format!("{count} {name}")).collect();
         let sum = self.right + self.typed_errors + self.lost + self.wrong;
         if sum != self.requests {
-            failures.push(format!("{} requests, but {sum} of them accounted for", self.requests));
+            failures.push(format!("{} requests, but {sum} are accounted for", self.requests));
         }
         if !self.full_again {
             failures.push("not back at full strength".to_owned());
@@ -123,8 +123,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { workers, seed, .. } = self;
         let (length, below) = (figure::time(self.seconds), figure::time(self.seconds_below_full));
-        let total = figure::count(self.hits.values().sum());
-        writeln!(f, "{total} hits on {workers} workers in {length} (--seed {seed})")?;
+        let total = figure::counted(self.hits.values().sum(), "hit");
+        let workers = figure::counted(*workers, "worker");
+        writeln!(f, "{total} on {workers} in {length} (--seed {seed})")?;
         writeln!(f, "  {}", listed(&self.hits))?;
         writeln!(f, "\n{}\n", self.table().trim_fmt())?;
         writeln!(f, "errors: {}", listed(&self.errors_by_kind))?;

@@ -158,8 +158,8 @@ impl Storm {
 
     fn show(&self, bar: &ProgressBar, start: Instant, hits: usize, requests: usize) {
         bar.set_position(start.elapsed().min(self.length).as_millis() as u64);
-        let (hits, requests) = (figure::count(hits), figure::count(requests));
-        bar.set_message(format!("{hits} hits, {requests} requests"));
+        let hits = figure::counted(hits, "hit");
+        bar.set_message(format!("{hits}, {}", figure::counted(requests, "request")));
     }
 
     /// Hits any worker that is not stopped already.

@@ -157,9 +157,9 @@ impl fmt::Display for Report {
         let Self { workers, rounds, flood_depth, tenants, gap_ms, .. } = self;
         writeln!(
             f,
-            "{rounds} round{} on {workers} workers and {} cores:",
-            if *rounds == 1 { "" } else { "s" },
-            self.cores
+            "{} on {workers} workers and {}:",
+            figure::counted(*rounds, "round"),
+            figure::counted(self.cores, "core")
         )?;
         writeln!(f, "  {tenants} tenants send fib({}) every {gap_ms} ms in turn,", self.short_n)?;
         writeln!(f, "  a tenth keeps {flood_depth} × fib({}) waiting", self.long_n)?;

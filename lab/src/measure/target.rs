@@ -22,7 +22,7 @@ impl Target {
         let Some(("http", _)) = url.split_once("://") else {
             return Err("only http:// URLs can be asked".to_owned());
         };
-        let uri: Uri = url.parse().map_err(|error| format!("it is no URL: {error}"))?;
+        let uri: Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
         let authority = uri.authority().ok_or("it names no host")?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() {
@@ -31,7 +31,7 @@ impl Target {
         let port = match authority.port() {
             Some(port) => port.as_u16(),
             None if authority.as_str().ends_with(authority.host()) => 80,
-            None => return Err("its port is no number up to 65535".to_owned()),
+            None => return Err("the port is not a number up to 65535".to_owned()),
         };
         Ok(Self {
             url: url.to_owned(),

@@ -1,4 +1,4 @@
-//! `lab worker`, and the README's way from one machine to a cluster, on real
+//! `lab worker`, and the guide's way from one machine to a cluster, on real
 //! schedulers of Dask.
 
 use std::fs;
@@ -74,7 +74,7 @@ impl Drop for Shell {
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// A directory with `dask`, as README.md has it installed.
+/// A directory with `dask`, as the guide has it installed.
 fn directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().expect("it is writable");
     let installed = Path::new(ROOT).join("target/python/newest");
@@ -88,11 +88,11 @@ fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
-/// The commands of README.md's chapter, with that port in the place of Dask's, and
+/// The commands of the guide's chapter, with that port in the place of Dask's, and
 /// the binary in that of `cargo run --release --`.
 fn commands(port: u16) -> Vec<String> {
-    let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).expect("it is there");
-    let chapter = readme.split_once("## From one machine to a cluster").expect("the chapter").1;
+    let chapter = Path::new(ROOT).join("docs/book/src/cluster.md");
+    let chapter = fs::read_to_string(chapter).expect("it is there");
     let block = chapter.split_once("```sh\n").expect("its commands").1.split("```").next();
     let port = port.to_string();
     let line = |line: &str| {
@@ -104,12 +104,12 @@ fn commands(port: u16) -> Vec<String> {
 }
 
 fn scheduler(directory: &Path, port: u16) -> Shell {
-    // Dask's own port is not written in README.md: it is the default.
+    // Dask's own port is not written there: it is the default.
     Shell::start(directory, &format!("{} --port {port}", commands(port)[1]))
 }
 
 #[test]
-fn the_readmes_way_to_a_cluster_can_be_followed() {
+fn the_guides_way_to_a_cluster_can_be_followed() {
     let (directory, port) = (directory(), free_port());
     let commands = commands(port);
     let [install, _, worker, tour] = &commands[..] else { panic!("{commands:?}") };

@@ -8,7 +8,7 @@ use crate::program::Serving;
 /// Where the documents have their pictures.
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/live");
 
-/// Makes the pictures of docs/web.md and README.md again:
+/// Makes the pictures of the guide and README.md again:
 /// `cargo test -p lab --test lab screenshots -- --ignored`.
 #[test]
 #[ignore = "it writes the pictures in docs/live"]

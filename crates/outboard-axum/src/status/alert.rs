@@ -48,8 +48,9 @@ fn mild(text: String) -> Alert {
 fn closed(view: &View) -> Option<Alert> {
     let left = view.tasks.running + view.tasks.queued;
     let text = match left {
-        0 => "It takes no tasks: it was drained or shut down.".to_owned(),
-        _ => format!("It takes no tasks, and finishes {left} that it has."),
+        0 => "No tasks are accepted: the client was drained or shut down.".to_owned(),
+        1 => "No tasks are accepted; 1 task is left to finish.".to_owned(),
+        _ => format!("No tasks are accepted; {left} tasks are left to finish."),
     };
     (!view.open).then(|| severe(text))
 }
@@ -72,10 +73,10 @@ fn queue(view: &View) -> Option<Alert> {
         let part = 100 * queued / limit;
         let refused = view.admission.refused;
         return Some(severe(format!(
-            "The queue is {part} % full: {queued} of {limit} wait; {refused} were refused so far."
+            "The queue is {part} % full: {queued} of {limit} tasks; {refused} refused so far."
         )));
     }
-    let text = || format!("What waits needs {} to start.", time(wait_ms));
+    let text = || format!("A new task would wait {}.", time(wait_ms));
     (wait_ms > LONG_WAIT_MS).then(|| mild(text()))
 }
 
@@ -112,7 +113,7 @@ fn crashed(view: &View) -> Option<Alert> {
     let last = crashes.last()?;
     let ago = time(view.uptime_ms - last.at_ms);
     let cause = last.shortage.as_ref().or(last.cause.as_ref());
-    let cause = cause.map_or("it is not known how", String::as_str);
+    let cause = cause.map_or("the cause is not known", String::as_str);
     let whose = match last.function.as_str() {
         "" => "without a task".to_owned(),
         function => format!("in {function}"),
@@ -176,7 +177,7 @@ mod tests {
             texts(&view),
             [
                 "No worker is up: nothing is computed.",
-                "The queue is 80 % full: 80 of 100 wait; 0 were refused so far.",
+                "The queue is 80 % full: 80 of 100 tasks; 0 refused so far.",
                 "A task has waited for 11 s.",
             ]
         );

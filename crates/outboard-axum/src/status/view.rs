@@ -1,4 +1,4 @@
-//! What the status page shows, as JSON has it: made of a snapshot, read by the
+//! What the status page shows, as JSON. It is made of a snapshot, and read by the
 //! page, by `outboard status` and by whatever else asks for it.
 //!
 //! Times end in `_ms` and are milliseconds with three decimals; instants are
@@ -26,7 +26,7 @@ pub struct View {
     pub engine: String,
     /// Time since the engine was started.
     pub uptime_ms: f64,
-    /// Whether tasks are taken.
+    /// Whether tasks are accepted.
     pub open: bool,
     /// Whether this page may cancel, recycle and drain.
     pub controls: bool,
@@ -36,11 +36,11 @@ pub struct View {
     pub cores: usize,
     /// The memory that the server may use; 0 where that is not known.
     pub memory_bytes: u64,
-    /// What wants somebody's attention, the worst first; empty if all is well.
+    /// What needs attention, the worst first; empty if all is well.
     pub alerts: Vec<Alert>,
     /// How many tasks there are and were.
     pub tasks: Tasks,
-    /// Who is let in.
+    /// Bounds of the queue, and refusals.
     pub admission: Admission,
     /// How often workers' processes came to an end, and why.
     pub restarts: Ends,
@@ -54,7 +54,7 @@ pub struct View {
     /// How many more lines there are.
     pub more_lines: usize,
     /// The [`LINES`] tenants that took most of the workers' time, of those that were
-    /// seen of late.
+    /// active recently.
     pub tenants: Vec<Tenant>,
     /// How many more tenants there are.
     pub more_tenants: usize,
@@ -67,7 +67,7 @@ pub struct View {
     pub panics: Vec<Panic>,
 }
 
-/// Something that wants somebody's attention.
+/// Something that needs attention.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Alert {
@@ -99,7 +99,7 @@ pub struct Tasks {
     pub timed_out: u64,
 }
 
-/// Who is let in.
+/// Bounds of the queue, and refusals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Admission {
@@ -115,11 +115,11 @@ pub struct Admission {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Ends {
-    /// It was killed for a task that nobody wanted.
+    /// It was killed because its task was cancelled.
     pub killed: u64,
     /// It crashed, or did something that it was killed for.
     pub lost: u64,
-    /// It was worn.
+    /// It was recycled.
     pub recycled: u64,
     /// It was not needed any more.
     pub dismissed: u64,
@@ -133,10 +133,10 @@ pub struct Worker {
     pub number: usize,
     /// Its process.
     pub pid: u32,
-    /// `idle`, `busy`, `stopping` (it executes what nobody wants any more) or
+    /// `idle`, `busy`, `stopping` (its task was cancelled) or
     /// `standby` (ready to take the place of another).
     pub state: String,
-    /// What it executes, unless nobody wants that any more.
+    /// The task that it executes, unless that was cancelled.
     pub task: Option<Current>,
     /// How many tasks were sent ahead to it.
     pub next_in_line: usize,

@@ -110,7 +110,7 @@ fn it_shows_a_task_run_and_end_then_a_kill_and_a_crash_in_full() {
     let scratch = Scratch::new();
     drop(scene.hold(&scratch));
     scene.pictures("1 killed");
-    scene.sees("the kill is told", "log", "killed: nobody wanted it");
+    scene.sees("the kill is told", "log", "killed after its cancel");
 
     let crash = scene.client.tenant(HOSTILE).submit(decode, ());
     assert!(scene.runtime.block_on(crash).unwrap_err().is_worker_lost());

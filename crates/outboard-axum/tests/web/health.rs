@@ -49,7 +49,10 @@ fn a_long_wait_or_a_closed_client_is_not_ready() {
         outboard::gather(held).await.unwrap();
         client.drain().await;
         let answer = get(address, "/readyz").await;
-        assert!(answer.status == 503 && answer.body.contains("takes no tasks"), "{answer:?}");
+        assert!(
+            answer.status == 503 && answer.body.contains("no tasks are accepted"),
+            "{answer:?}"
+        );
         assert_eq!(get(address, "/healthz").await.status, 200);
     });
 }

@@ -105,15 +105,15 @@ impl fmt::Display for Problem {
         match self {
             Self::Silent(why) => f.write_str(why),
             Self::Status(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
-                write!(f, "http {} (it wants to know who asks: see --header)", status.as_u16())
+                write!(f, "http {} (a login is required: see --header)", status.as_u16())
             }
             Self::Status(status) if status.is_redirection() => {
-                write!(f, "http {}: it is somewhere else, or wants a login", status.as_u16())
+                write!(f, "http {}: the page has moved, or a login is required", status.as_u16())
             }
             Self::Status(status) => {
                 write!(f, "http {}: there is no status page", status.as_u16())
             }
-            Self::Other => f.write_str("that is no status page of Outboard"),
+            Self::Other => f.write_str("this is not a status page of Outboard"),
         }
     }
 }

@@ -55,7 +55,7 @@ fn title(shown: &Shown) -> Line<'static> {
     let severe = view.alerts.iter().any(|alert| alert.severe);
     let (word, style) = match (&shown.lost, view.open, severe, view.alerts.is_empty()) {
         (Some(_), ..) => ("no connection", BAD),
-        (_, false, ..) => ("takes no tasks", BAD),
+        (_, false, ..) => ("accepts no tasks", BAD),
         (.., true, _) => ("in trouble", BAD),
         (.., true) => ("all well", GOOD),
         _ => ("needs a look", WARN),

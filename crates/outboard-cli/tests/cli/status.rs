@@ -193,7 +193,7 @@ fn without_a_page_it_is_one_line_that_says_why() {
     drop(free);
     for (url, why) in [
         (format!("http://{closed}/status"), "onnection refused"),
-        (site.url("/fast"), "that is no status page of Outboard"),
+        (site.url("/fast"), "this is not a status page of Outboard"),
         (site.url("/nothing"), "http 404: there is no status page"),
         ("http://no.such.host.invalid/status".to_owned(), "failed to lookup address"),
     ] {

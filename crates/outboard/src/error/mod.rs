@@ -342,8 +342,11 @@ impl Error {
     /// [tenant](crate::Client::tenant), so late callers without a tenant compete with
     /// newcomers.
     ///
-    /// No room is kept in three cases: the bound was that in bytes, the queue has fewer
-    /// places than there are workers, or the caller would share another one's task.
+    /// No room is kept in three cases:
+    ///
+    /// - The bound was that in bytes.
+    /// - The queue has fewer places than there are workers.
+    /// - The caller would share another one's task.
     pub fn retry_after(&self) -> Option<Duration> {
         match &*self.0 {
             Repr::Overloaded { retry_after, .. } => Some(*retry_after),

@@ -9,15 +9,18 @@ use crate::engine::settings::{MOST_PAYLOAD, Settings};
 use crate::error::Error;
 use crate::front::client::Client;
 
-/// Sets up worker processes on this machine; await it to start them.
+/// Configures worker processes on this machine; await it to start them.
 ///
-/// Made by [`Client::local`]. Awaiting returns when the first worker is up.
+/// Made by [`Client::local`]. Awaiting returns a [`Client`] when the first worker is up.
 ///
 /// # Errors
 ///
-/// Awaiting gives `Unavailable` if [`init`](crate::init) did not run in this
-/// process, if the platform has no worker processes (use `inline://`), outside
-/// a tokio runtime, or if workers die at their start; the error says which.
+/// Awaiting gives `Unavailable`, and says which of these it is:
+///
+/// - [`init`](crate::init) did not run in this process.
+/// - The platform has no worker processes: use `inline://`.
+/// - There is no tokio runtime.
+/// - Workers die at their start.
 ///
 /// # Panics
 ///
@@ -37,7 +40,7 @@ impl LocalBuilder {
         self
     }
 
-    /// How many workers; by default one for each core.
+    /// Sets the number of workers; by default one for each core.
     ///
     /// # Panics
     ///
@@ -46,32 +49,35 @@ impl LocalBuilder {
         self.with("workers", Value::Number(workers as u64))
     }
 
-    /// How many more workers stand by, ready to take the place of one that is
-    /// killed, lost or recycled; by default one. A spare costs what a worker
-    /// costs while it is idle: a whole model, if workers load one.
+    /// Sets the number of spares: workers that stand by; by default one.
+    ///
+    /// A spare takes the place of a worker that is killed, lost or recycled. It costs what an
+    /// idle worker costs: a whole model, if workers load one.
     pub fn spares(self, spares: usize) -> Self {
         self.with("spares", Value::Number(spares as u64))
     }
 
-    /// How many tasks may wait; by default 16,384. An idle worker always
-    /// accepts.
+    /// Sets how many tasks may wait; by default 16,384.
+    ///
+    /// An idle worker always accepts a task.
     pub fn queue_tasks(self, tasks: usize) -> Self {
         self.with("queue_tasks", Value::Number(tasks as u64))
     }
 
-    /// How many bytes of encoded arguments, keys and names of tenants may be held; by
+    /// Sets how many bytes of encoded arguments, keys and names of tenants may be held; by
     /// default 256 MiB.
     pub fn queue_bytes(self, bytes: usize) -> Self {
         self.with("queue_bytes", Value::Number(bytes as u64))
     }
 
-    /// The most bytes of the encoded arguments of one task, and of its encoded
-    /// result; by default 128 MiB, at most 2 GiB.
+    /// Bounds the encoded arguments of one task, and its encoded result; by default 128 MiB.
+    ///
+    /// At most 2 GiB.
     pub fn max_payload(self, bytes: usize) -> Self {
         self.with("max_payload", Value::Number(bytes.min(MOST_PAYLOAD) as u64))
     }
 
-    /// How many workers one tenant may hold at once; by default all.
+    /// Sets how many workers one tenant may hold at once; by default all.
     ///
     /// # Panics
     ///
@@ -80,52 +86,55 @@ impl LocalBuilder {
         self.with("tenant_limit", Value::Number(workers as u64))
     }
 
-    /// How many tasks of one tenant may wait; by default as many as there is
-    /// room for. Beyond that its submits are `Overloaded`, and
+    /// Sets how many tasks of one tenant may wait; by default as many as the queue holds.
+    ///
+    /// Beyond that the tenant's submits are `Overloaded`, and
     /// [`is_tenant_limited`](Error::is_tenant_limited).
     pub fn tenant_queue(self, tasks: usize) -> Self {
         self.with("tenant_queue", Value::Number(tasks as u64))
     }
 
-    /// The longest that a task may be expected to wait for a worker; by default
-    /// there is no such bound. Beyond that its submit is `Overloaded`. Unlike a
-    /// timeout, this refuses before anyone has waited; an idle worker always
-    /// accepts.
+    /// Refuses tasks whose predicted wait for a worker is longer; by default never.
     ///
-    /// Expected is: what is left of what runs, and the work that goes before this
-    /// task by priority and fair share, spread over the workers. A waiting task
-    /// counts as long as tasks ran of late: those of its function where that is
-    /// `#[task(steady)]`, and otherwise all that are not. A run time loses half
-    /// its weight in ten seconds.
+    /// The error is `Overloaded`. Unlike a timeout, this refuses before anyone has waited. An
+    /// idle worker always accepts a task.
+    ///
+    /// The prediction adds what is left of the running tasks to the waiting work that goes
+    /// before this task by priority and fair share. It spreads that over the workers. A
+    /// waiting task counts as long as recent ones took: those of its function if that is
+    /// `#[task(steady)]`, otherwise all that are not. A run time loses half its weight in ten
+    /// seconds.
     pub fn max_wait(self, wait: Duration) -> Self {
         self.with("max_wait", Value::Time(wait))
     }
 
-    /// Answers newest first while more than so many tasks of a tenant wait and
-    /// its oldest has waited for more than 100 ms; by default never.
+    /// Runs the newest task of a tenant first while more than so many of its tasks wait; by
+    /// default never.
     ///
-    /// In an overload that lasts, first in, first out gives every answer late, to
-    /// people who have mostly gone; newest first gives some of them in time.
-    /// Tasks without a [timeout](Client::timeout) keep their order. Tenants'
-    /// shares are as before.
+    /// It also requires that the tenant's oldest task has waited for more than 100 ms. In an
+    /// overload that lasts, first in, first out answers everybody late; newest first answers
+    /// some in time. Tasks without a [timeout](Client::timeout) keep their order. Shares of
+    /// tenants do not change.
     pub fn lifo_above(self, tasks: usize) -> Self {
         self.with("lifo_above", Value::Number(tasks as u64))
     }
 
-    /// Whether one worker is kept free of a tenant's tasks while another tenant
-    /// was seen in the last ten seconds; by default yes. A long task of one then
-    /// never keeps a short one of another waiting, and a tenant alone still has
-    /// all workers.
+    /// Sets whether one worker is kept free of a tenant's tasks while others are active; by
+    /// default yes.
+    ///
+    /// Active means seen in the last ten seconds. A short task of one tenant then never waits
+    /// for the long tasks of another. A tenant that is alone has all workers.
     pub fn tenant_reserve(self, reserve: bool) -> Self {
         self.with("tenant_reserve", Value::Flag(reserve))
     }
 
-    /// How many workers one tenant may cost in a second by tasks that were
-    /// stopped while they ran. By default as many as take no more than a quarter
-    /// of the workers' time to replace, by the start-up times measured: hundreds,
-    /// where a worker is up in milliseconds, and one in a while where it loads a
-    /// model first. What is beyond that runs on, its result is thrown away, and
-    /// it is stopped when the tenant has a kill left again.
+    /// Sets how many workers one tenant may cost in a second by tasks that are stopped while
+    /// they run.
+    ///
+    /// By default as many as take a quarter of the workers' time to replace, by the start-up
+    /// times measured. That is hundreds where a worker starts in milliseconds, and few where it
+    /// loads a model. A task beyond that runs on, and its result is thrown away. It is stopped
+    /// when the tenant may cost a worker again.
     ///
     /// # Panics
     ///
@@ -134,10 +143,11 @@ impl LocalBuilder {
         self.with("tenant_kills", Value::Number(per_second.into()))
     }
 
-    /// Replaces a worker after it has executed so many tasks, or up to a fifth
-    /// fewer, so that workers which started together are not replaced together;
-    /// by default never. A replacement is ready before the old worker leaves,
-    /// and what that one runs is finished.
+    /// Replaces a worker after it has executed so many tasks; by default never.
+    ///
+    /// The number varies by up to a fifth downwards, so that workers are not replaced together.
+    /// The replacement is ready before the old worker leaves, and what that one runs is
+    /// finished.
     ///
     /// # Panics
     ///
@@ -146,21 +156,23 @@ impl LocalBuilder {
         self.with("recycle_after_tasks", Value::Number(tasks))
     }
 
-    /// Replaces a worker that is so old, or up to a fifth younger; by default
-    /// never. As [`recycle_after_tasks`](Self::recycle_after_tasks).
+    /// Replaces a worker at this age, or up to a fifth younger; by default never.
+    ///
+    /// It happens as with [`recycle_after_tasks`](Self::recycle_after_tasks).
     ///
     /// # Panics
     ///
-    /// If it is under a second: then workers would do little but start.
+    /// If it is under a second: workers would do little but start.
     pub fn recycle_after(self, age: Duration) -> Self {
         self.with("recycle_after", Value::Time(age))
     }
 
-    /// Replaces a worker that has more memory of its own than this, in bytes,
-    /// after a task; by default never. That is what is resident, without what a
-    /// file backs and what is shared: neither the program's code nor payloads
-    /// count. It is measured after tasks that ran for a millisecond or more, and
-    /// after every 1024th. As
+    /// Replaces a worker that has more memory of its own than this after a task, in bytes; by
+    /// default never.
+    ///
+    /// That is resident memory without what is shared or backed by a file: neither the
+    /// program's code nor payloads count. It is measured after tasks that ran for a millisecond
+    /// or more, and after every 1024th. It happens as with
     /// [`recycle_after_tasks`](Self::recycle_after_tasks).
     pub fn recycle_above(self, memory_bytes: u64) -> Self {
         self.with("recycle_above", Value::Number(memory_bytes))
@@ -170,11 +182,10 @@ impl LocalBuilder {
     /// that is set back before the next task.
     ///
     /// Set back are `alarm` and the timers of CPU time, the signal mask, umask, working
-    /// directory, environment, limits, and what the process does at signals. A worker looks
-    /// after each task that runs for 0.2 ms or longer, and at least once in a millisecond;
-    /// after shorter ones until their function has left the process as it was 64 times. A
-    /// worker whose task has changed its user, or lowered a hard limit, is replaced in any
-    /// case.
+    /// directory, environment, limits, and signal handlers. A worker looks after each task
+    /// that runs for 0.2 ms or longer, and at least once in a millisecond. After shorter tasks
+    /// it looks until their function has left the process as it was 64 times. A worker whose
+    /// task has changed its user, or lowered a hard limit, is replaced in any case.
     ///
     /// Not noticed and not set back are threads, processes and open descriptors that a task
     /// leaves, timers made by `timer_create`, the root directory, namespaces, niceness, the
@@ -184,8 +195,9 @@ impl LocalBuilder {
         self.with("recycle_changed", Value::Flag(recycle))
     }
 
-    /// The workers' niceness: how far they stand back for other processes,
-    /// from 0 to 19; by default 10.
+    /// Sets the workers' niceness, from 0 to 19; by default 10.
+    ///
+    /// A higher niceness gives way to other processes, and so to the server.
     ///
     /// # Panics
     ///
@@ -194,23 +206,23 @@ impl LocalBuilder {
         self.with("niceness", Value::Number(niceness.into()))
     }
 
-    /// The most memory that a worker may have, in bytes; by default there is no
-    /// such limit. A task that wants more ends as
-    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory), and no other with it.
+    /// Limits the memory of each worker, in bytes; by default there is no limit.
     ///
-    /// What counts is memory that the worker's process can write to and has to
-    /// itself (`RLIMIT_DATA`), whether it has touched it or not: its heap, but not
-    /// what wasmtime or jemalloc only reserve. An allocation beyond it fails, which
-    /// ends a Rust program unless that asked for it (`try_reserve`). Where the
-    /// server may make control groups (version 2, beside its own one: systemd's
-    /// `Delegate=memory` with `DelegateSubgroup=`), each worker has one with the
-    /// same limit and without swap: it also covers processes that a task starts,
-    /// and shared memory.
+    /// A task that needs more ends as [`OutOfMemory`](crate::ErrorKind::OutOfMemory), and no
+    /// other task with it.
     ///
-    /// A worker is replaced, as with [`recycle_after_tasks`](Self::recycle_after_tasks),
-    /// when half of what it had left before its first task is gone after another one,
-    /// so that none pays for what others left behind. Where
-    /// [`recycle_above`](Self::recycle_above) is set, that decides instead.
+    /// What counts is private writable memory (`RLIMIT_DATA`), touched or not: the heap, but
+    /// not what wasmtime or jemalloc only reserve. An allocation beyond the limit fails, which
+    /// aborts a Rust program unless it used `try_reserve`.
+    ///
+    /// Where the server may make control groups, each worker also has one with the same limit
+    /// and without swap. That covers shared memory and processes that a task starts. It needs
+    /// version 2 and a group beside the server's own: systemd's `Delegate=memory` with
+    /// `DelegateSubgroup=`.
+    ///
+    /// A worker is replaced when tasks have left behind half of what was free at its start, so
+    /// that none pays for others. Where [`recycle_above`](Self::recycle_above) is set, that
+    /// decides instead.
     ///
     /// # Panics
     ///
@@ -219,14 +231,15 @@ impl LocalBuilder {
         self.with("memory_limit", Value::Number(bytes))
     }
 
-    /// The most CPU time of one task, on all threads of its worker together; by
-    /// default there is no such limit. A task that wants more is `WorkerLost` by
-    /// SIGXCPU, unless it handles that signal.
+    /// Limits the CPU time of each task, on all threads of its worker; by default there is no
+    /// limit.
     ///
-    /// The system counts whole seconds (`RLIMIT_CPU`), so this is rounded up, and
-    /// a task may have up to a second more. Processes that it starts count for
-    /// themselves. Unlike a [timeout](Client::timeout) it does not tick while a
-    /// task waits: for a core, a disk or a lock.
+    /// A task that needs more is `WorkerLost` by SIGXCPU, unless it handles that signal. Unlike
+    /// a [timeout](Client::timeout), the limit does not count while a task waits for a core, a
+    /// disk or a lock.
+    ///
+    /// The system counts whole seconds (`RLIMIT_CPU`). So the limit is rounded up, and a task
+    /// may have up to a second more. Processes that it starts have the limit for themselves.
     ///
     /// # Panics
     ///
@@ -235,13 +248,15 @@ impl LocalBuilder {
         self.with("cpu_limit", Value::Time(time))
     }
 
-    /// The size of the stack that tasks run on, in bytes; by default that of the
-    /// worker's main thread (`ulimit -s`, mostly 8 MiB). A task that wants more
-    /// takes its worker down, by a signal that is said in `WorkerLost`.
+    /// Sets the size of the stack that tasks run on, in bytes; by default that of the worker's
+    /// main thread.
     ///
-    /// Tasks then have a thread of their own, for the system fixes where the main
-    /// thread's stack ends when a program starts. What the setup of
-    /// [`init_with`](crate::init_with) left in thread-locals is not seen there.
+    /// The default is `ulimit -s`, mostly 8 MiB. A task that needs more crashes its worker, and
+    /// `WorkerLost` names the signal.
+    ///
+    /// Tasks then run on a thread of their own, because the main thread's stack is fixed when a
+    /// program starts. Thread-locals that [`init_with`](crate::init_with) set are not seen
+    /// there.
     ///
     /// # Panics
     ///
@@ -250,10 +265,11 @@ impl LocalBuilder {
         self.with("stack_size", Value::Number(bytes as u64))
     }
 
-    /// How many files and sockets a worker may have open (`RLIMIT_NOFILE`), with
-    /// a handful that it needs for itself; by default as many as the server. A
-    /// task that wants more gets the system's error. No more than the server may
-    /// have at most.
+    /// Limits the files and sockets that a worker may have open; by default as many as the
+    /// server.
+    ///
+    /// It is `RLIMIT_NOFILE`, and includes a handful that the worker needs for itself. A task
+    /// that opens more gets the system's error. It cannot exceed the server's hard limit.
     ///
     /// # Panics
     ///
@@ -262,11 +278,13 @@ impl LocalBuilder {
         self.with("open_files", Value::Number(files))
     }
 
-    /// How many threads a library may start for itself in each worker; by default
-    /// as many as there are cores for a worker, at least one, so that all workers
-    /// together do not start cores x workers. 0 leaves that to the libraries.
+    /// Sets how many threads a library may start in each worker; by default the worker's share
+    /// of the cores, at least one.
     ///
-    /// It is said in the variables that they read: `OMP_NUM_THREADS`,
+    /// Without it, all workers together would start cores x workers threads. 0 leaves the
+    /// number to the libraries.
+    ///
+    /// It sets the variables that they read: `OMP_NUM_THREADS`,
     /// `OPENBLAS_NUM_THREADS`, `MKL_NUM_THREADS`, `BLIS_NUM_THREADS`,
     /// `NUMEXPR_NUM_THREADS`, `VECLIB_MAXIMUM_THREADS`, `RAYON_NUM_THREADS`,
     /// `POLARS_MAX_THREADS` and `TOKIO_WORKER_THREADS`. One that is set in the
@@ -275,18 +293,17 @@ impl LocalBuilder {
         self.with("library_threads", Value::Number(threads as u64))
     }
 
-    /// Refuses arguments that took down so many workers, for so long; by default
-    /// nothing is refused.
+    /// Refuses arguments that have crashed so many workers, for so long; by default never.
     ///
-    /// A crash counts whoever submitted the task, and so does that of each of its
-    /// attempts. Once there were so many of one function with the same arguments,
-    /// each within `time` of the one before, the task is not tried again, and
-    /// others like it are [`Quarantined`](crate::ErrorKind::Quarantined) until
-    /// `time` has passed; the error has the report of the last crash. After that
-    /// all is forgotten. A worker that a signal stopped does not count.
+    /// Crashes of one function with the same arguments count together, whoever submitted them,
+    /// and each attempt counts. Each has to be within `time` of the one before. Once there are
+    /// `crashes`, the task is not tried again. Others like it are
+    /// [`Quarantined`](crate::ErrorKind::Quarantined) until `time` has passed, with the report
+    /// of the last crash. After that all is forgotten. A worker that a signal stopped does not
+    /// count.
     ///
-    /// Arguments are compared by their bytes. Those of the last 1,024 crashes are
-    /// kept, and 64 MiB in all; larger ones are never refused.
+    /// Arguments are compared by their bytes. Those of the last 1,024 crashes are kept, and
+    /// 64 MiB in all; larger ones are never refused.
     ///
     /// # Panics
     ///
@@ -296,17 +313,19 @@ impl LocalBuilder {
         builder.with("quarantine_time", Value::Time(time))
     }
 
-    /// How long a worker may take from its start to [`init`](crate::init); by
-    /// default ten seconds. It is killed after that: most likely `init` is not
-    /// the first thing that `main` does.
+    /// Sets how long a worker may take from its start to [`init`](crate::init); by default ten
+    /// seconds.
+    ///
+    /// It is killed after that. Most likely `init` is not the first thing that `main` does.
     pub fn start_timeout(self, timeout: Duration) -> Self {
         self.with("start_timeout", Value::Time(timeout))
     }
 
-    /// How long a worker may take from [`init`](crate::init) to its first task:
-    /// for the setup of [`init_with`](crate::init_with), and what runs
-    /// `#[on_start]`. By default five minutes, for models that are loaded from a
-    /// slow disk. It is killed after that, and its start has failed.
+    /// Sets how long a worker may take from [`init`](crate::init) to its first task; by default
+    /// five minutes.
+    ///
+    /// That is the time for the setup of [`init_with`](crate::init_with) and for functions
+    /// marked `#[on_start]`. The worker is killed after that, and its start has failed.
     pub fn warm_up_timeout(self, timeout: Duration) -> Self {
         self.with("warm_up_timeout", Value::Time(timeout))
     }

@@ -72,7 +72,7 @@ impl Client {
         Ok(Self::of((local.connect)(url, Some(settings)).await?))
     }
 
-    /// Worker processes on this machine.
+    /// Configures worker processes on this machine.
     ///
     /// There are as many as cores, unless the builder says otherwise. Await the builder
     /// to start them.
@@ -86,7 +86,7 @@ impl Client {
         LocalBuilder::default()
     }
 
-    /// The engine that `OUTBOARD_URL` names, or worker processes on this
+    /// Connects to the engine that `OUTBOARD_URL` names, or starts worker processes on this
     /// machine if it is not set.
     ///
     /// Inside a task it is `inline://`, whatever the variable says, so that a
@@ -109,7 +109,7 @@ impl Client {
         }
     }
 
-    /// The engine that a URL names:
+    /// Connects to the engine that a URL names.
     ///
     /// | URL | engine |
     /// |---|---|
@@ -295,15 +295,15 @@ impl Client {
     /// Each worker is sent the value once, and decodes it once.
     /// [`Bytes`](crate::Bytes) are mapped by all of them, without a copy.
     ///
-    /// On a cluster the value is uploaded when the first task that names it starts,
-    /// once for each scheduler: straight to a native worker, or through the scheduler
-    /// if no worker can be reached from here. Native workers get it from each other.
-    /// If all are lost that had it, it is uploaded again, and tasks that need it run
-    /// again, as Dask runs those of a lost worker again: three times at most. Functions
-    /// beside Python workers, and those of Python, cannot have it.
+    /// On a cluster the value is uploaded when the first task that names it starts, once
+    /// for each scheduler. It goes straight to a native worker, or through the scheduler if
+    /// no worker can be reached from here. Native workers get it from each other. If all
+    /// workers that had it are lost, it is uploaded again and tasks that need it run again,
+    /// three times at most. Functions beside Python workers, and those of Python, cannot
+    /// have it.
     ///
-    /// All values of a client may take 4 GiB, where each counts 16 MiB at least; on a
-    /// cluster, one may take what a payload may (`max_payload`, here and at the workers).
+    /// All values of a client may take 4 GiB; each counts at least 16 MiB. On a cluster, one
+    /// value may take what a payload may (`max_payload`, here and at the workers).
     ///
     /// # Errors
     ///
@@ -432,7 +432,7 @@ impl Client {
         Self { owner: self.owner.clone(), options: Arc::new(options) }
     }
 
-    /// The handle for operators: snapshots, events, workers.
+    /// Returns the handle for operators: snapshots, events, workers.
     pub fn admin(&self) -> Admin {
         Admin::new(self.owner.clone())
     }

@@ -112,9 +112,10 @@ impl<T> TaskFuture<T> {
 }
 
 impl<T> TaskFuture<T> {
-    /// Cancels the task, as dropping the future does; awaiting it then gives an
-    /// error of kind [`Cancelled`](crate::ErrorKind::Cancelled), unless the
-    /// task had ended before.
+    /// Cancels the task, as dropping the future does.
+    ///
+    /// Awaiting it then gives an error of kind [`Cancelled`](crate::ErrorKind::Cancelled),
+    /// unless the task had ended before.
     pub fn cancel(&self) {
         if let State::Pending { waiter, owner, .. } = &self.state {
             owner.gate().cancel(*waiter);
@@ -191,9 +192,9 @@ impl<T> TaskFuture<T> {
 impl<T: DeserializeOwned> TaskFuture<T> {
     /// Blocks this thread until the task has ended, for code that is not async.
     ///
-    /// Results arrive on the runtime that made the client, so that has to be
-    /// running meanwhile: a current-thread runtime runs only while some other
-    /// thread is inside its `block_on`.
+    /// Results arrive on the runtime that made the client, so that runtime has to run
+    /// meanwhile. A current-thread runtime runs only while some other thread is inside its
+    /// `block_on`.
     ///
     /// # Errors
     ///

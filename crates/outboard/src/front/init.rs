@@ -3,29 +3,28 @@
 use crate::engine::{registry, restart};
 use crate::task;
 
-/// Turns this process into a worker if it was started as one; otherwise returns
-/// at once. [`#[main]`](macro@crate::main) calls it; a program with a `main` of
-/// another form calls it itself.
+/// Turns this process into a worker if it was started as one; otherwise returns at once.
 ///
-/// Call it as the first thing in `main`, before any runtime: worker processes
-/// are this very program, started again, and whatever comes before `init` runs
-/// in each of them. It never returns in a worker.
+/// [`#[main]`](macro@crate::main) calls it. A program with a `main` of another form calls it
+/// as the first thing in `main`, before any runtime. Worker processes are this program,
+/// started again, so whatever comes before `init` runs in each of them. It never returns in
+/// a worker.
 ///
 /// A worker leads a process group of its own, which is killed with it, and ends with its
 /// server however that ends. SIGTERM, SIGINT and SIGHUP do not end it while the server
-/// lives: who stops a service sends them to all its processes, and the server finishes what
-/// runs. Programs that a task starts have the default actions. No signal that the server
-/// ignores is ignored in a worker, and of its descriptors a worker has only stdout and
-/// stderr. A process that a task forks and that returns from the task function exits there.
+/// lives: a service manager sends them to all processes, and the server finishes what runs.
+/// Programs that a task starts have the default actions. A worker ignores no signal because
+/// the server does, and of its descriptors it has only stdout and stderr. A process that a
+/// task forks and that returns from the task function exits there.
 ///
-/// With the feature `dask`, and `OUTBOARD_WORKER=dask://host:port` in the
-/// environment, the process works for that cluster instead, and never returns
-/// either: see [`ClusterWorker`](crate::dask::ClusterWorker).
+/// With the feature `dask`, and `OUTBOARD_WORKER=dask://host:port` in the environment, the
+/// process becomes a worker of that cluster. Then it never returns either: see
+/// [`ClusterWorker`](crate::dask::ClusterWorker).
 ///
 /// # Panics
 ///
-/// Inside an async runtime; and if two task functions have the same name, or
-/// the entry of one was lost when the program was linked.
+/// Inside an async runtime. Also if two task functions have the same name, or if the linker
+/// dropped the entry of one.
 ///
 /// # Examples
 ///
@@ -49,15 +48,15 @@ pub fn init() {
     init_with(|| {});
 }
 
-/// As [`init`]; in a worker, `setup` runs before the first task, for example to
-/// set up logging. What a worker writes to stdout and stderr appears in the
-/// server's, line by line, with the worker's number. What tasks need is better
-/// loaded by a function marked `#[on_start]`, which runs after it.
+/// Does what [`init`] does, and runs `setup` in each worker before its first task.
+///
+/// Use it to set up logging. What a worker writes to stdout and stderr appears in the
+/// server's output, line by line, with the worker's number. What tasks need is better
+/// loaded by a function marked `#[on_start]`, which runs after the setup.
 ///
 /// # Panics
 ///
-/// As [`init`]. If `setup` panics, the worker ends and counts as failed at its
-/// start.
+/// As [`init`]. If `setup` panics, the worker ends and counts as failed at its start.
 pub fn init_with(setup: impl FnOnce()) {
     assert!(
         tokio::runtime::Handle::try_current().is_err(),
@@ -71,9 +70,10 @@ pub fn init_with(setup: impl FnOnce()) {
     registry::become_worker(setup, false);
 }
 
-/// Whether this process is a worker: for code that both the server and its tasks
-/// run, such as a pool of connections that a worker need not open. The answer is
-/// the same before [`init`].
+/// Says whether this process is a worker.
+///
+/// Use it in code that both the server and its tasks run, for example to skip a pool of
+/// connections. The answer is the same before [`init`].
 pub fn is_worker() -> bool {
     task::current::in_worker() || (!restart::is_initialised() && registry::is_worker())
 }
@@ -112,12 +112,12 @@ pub fn test_worker() {
     registry::become_worker(|| {}, true);
 }
 
-/// Lets tests use worker processes: put it once into a test binary, at the root
-/// of an integration test or in any module of a crate's unit tests.
+/// Lets tests use worker processes.
 ///
-/// It makes a `#[test]` that becomes the worker in a worker process, and passes
-/// at once otherwise. Workers of a test binary are that binary, told to run
-/// this one test. Works with `cargo test` and with nextest.
+/// Put it once into a test binary: at the root of an integration test, or in any module of
+/// a crate's unit tests. It makes a `#[test]` that becomes the worker in a worker process,
+/// and passes at once otherwise. Workers of a test binary are that binary, told to run this
+/// one test. It works with `cargo test` and with nextest.
 ///
 /// # Examples
 ///

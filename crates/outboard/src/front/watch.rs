@@ -70,7 +70,8 @@ impl Watch {
         self
     }
 
-    /// The events since the last batch, once there is one and the period is over;
+    /// Waits for the next batch of events, at least one period after the last.
+    ///
     /// `None` when the engine has ended and all events were given.
     ///
     /// # Cancel safety
@@ -103,7 +104,7 @@ impl Watch {
         }
     }
 
-    /// The events since the last batch, without waiting; perhaps none.
+    /// Returns the events since the last batch without waiting; perhaps none.
     pub fn take(&mut self) -> Batch {
         self.read(false).0
     }

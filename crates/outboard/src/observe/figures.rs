@@ -90,7 +90,7 @@ pub struct FunctionSnapshot {
 /// The figures of one tenant.
 ///
 /// A tenant without tasks is forgotten ten seconds or more after its last
-/// submit, and its figures with it; if it comes back, it starts from zero.
+/// submit, and its figures with it. If it comes back, it starts from zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TenantSnapshot {

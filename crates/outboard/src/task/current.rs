@@ -10,13 +10,12 @@ use std::time::Instant;
 /// The state of a task of `inline` that nobody wants any more.
 pub(crate) const STOPPING: u8 = 3;
 
-/// Whether nobody wants the task that runs here any more: its future was
-/// dropped or cancelled, or its time has run out.
+/// Says whether the running task was cancelled: its future was dropped or cancelled, or its
+/// time is over.
 ///
-/// A task that asks now and then can tidy up and return; what it returns is
-/// thrown away. It has 2 ms for that after it was cancelled, or the
-/// [`grace`](crate::Client::grace) that its client gave it; then its worker is
-/// killed. A task that never asks is killed at once, unless it was given a
+/// A task that asks now and then can tidy up and return; what it returns is thrown away. It
+/// has 2 ms for that, or the [`grace`](crate::Client::grace) that its client gave it. Then
+/// its worker is killed. A task that never asks is killed at once, unless it was given a
 /// grace.
 ///
 /// In a worker any thread may ask, on `inline` the task's own. It costs a few
@@ -41,9 +40,10 @@ pub fn cancelled() -> bool {
         || WORKER.get().is_some_and(|asks| (asks.cancelled)())
 }
 
-/// When the time of the task that runs here runs out: that of the most patient
-/// of those who waited for it when it started. `None` where there is no timeout,
-/// and outside a task.
+/// Returns the instant at which the running task's time is over.
+///
+/// If several callers share the task, it is the latest of theirs when it started. `None`
+/// where there is no timeout, and outside a task.
 pub fn deadline() -> Option<Instant> {
     let inline = INLINE.with_borrow(|one| one.as_ref().map(|one| one.deadline));
     inline.or_else(|| WORKER.get().map(|asks| (asks.deadline)())).flatten()

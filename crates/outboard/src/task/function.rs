@@ -27,9 +27,8 @@ use crate::value::payload::Payload;
 /// tuple, none as `()`. The parameter `M` tells the shapes of functions apart;
 /// it is always inferred.
 ///
-/// [`Bytes`](bytes::Bytes) and `Vec<u8>` travel as they are, without a codec,
-/// where they are the only argument or the whole output: the body of a request,
-/// an image. In a worker process on this machine, [`Bytes`](bytes::Bytes) of a
+/// [`Bytes`](bytes::Bytes) and `Vec<u8>` travel without a codec where they are the
+/// only argument or the whole output: the body of a request, an image. In a worker process on this machine, [`Bytes`](bytes::Bytes) of a
 /// mebibyte and more are not even copied. A task may keep them; a `Vec<u8>` is
 /// still a copy. A child that a task forks without `exec` must copy what it
 /// reads of them after the task has ended.
@@ -42,9 +41,7 @@ use crate::value::payload::Payload;
 /// function by its name, and pass what a closure would capture as arguments.
 ///
 /// Either is an error of `cargo build`, which shows the call. `cargo check` does
-/// not find it: the size of a type is known only when generic code is compiled
-/// for it, and stable Rust has no trait that tells functions from pointers to
-/// them.
+/// not find it, because it does not compile generic code for each type.
 ///
 /// Implemented for every function that fits; there is no need to implement it.
 #[diagnostic::on_unimplemented(

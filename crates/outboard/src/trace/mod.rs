@@ -2,38 +2,34 @@
 //!
 //! A task belongs to the span in which it was submitted. Two things travel:
 //!
-//! - **The context goes along.** A span `task` is open while a task runs, on the
-//!   engine `inline` as a child of the caller's span; in a worker process as a
-//!   child of the caller's trace, where [`propagate`] has said how a span's context
-//!   is written down (for OpenTelemetry as a W3C `traceparent`).
-//! - **Events come back.** What a task in a worker process says by `tracing`
-//!   appears in the server, inside the caller's span, while the task runs; so
-//!   what it said before a crash is there. A worker does so where its setup
-//!   calls [`init_worker`], or, with layers of its own, installs `relay` (feature
-//!   `trace`) beside them:
+//! - **The context**, to the task. A span `task` is open while a task runs. On the engine
+//!   `inline` it is a child of the caller's span. In a worker process it is a child of the
+//!   caller's trace, if [`propagate`] was told how a span's context is written down. For
+//!   OpenTelemetry that is a W3C `traceparent`.
+//! - **Events**, back to the caller. What a task in a worker process logs with `tracing`
+//!   appears in the server while the task runs, inside the caller's span. So what it logged
+//!   before a crash is there. Workers need a relay for that: their setup calls
+//!   [`init_worker`] or, with layers of its own, adds `relay` (feature `trace`):
 //!
 //! ```no_run
 //! outboard::init_with(outboard::trace::init_worker);
 //! ```
 //!
-//! Events come back with the target `outboard::task`, at their own level, with the
-//! fields `task`, `worker`, `attempt`, `target` (the original one) and `fields`
-//! (`name=value`, as text). The server's own level is the workers': what it would
-//! not show is not sent. Of one task at most 1,000 events and 256 KiB come back;
-//! a last event says how many did not.
+//! Events have the target `outboard::task` and their own level. Their fields are `task`,
+//! `worker`, `attempt`, `target` (the original one) and `fields` (`name=value`, as text).
+//! Levels that the server does not show are not sent. One task may send 1,000 events and
+//! 256 KiB; a last event says how many were dropped.
 //!
-//! On a cluster they come back with the task's end, the last 32 KiB of them, from
-//! native workers and from programs beside Python workers alike; so none of a task
-//! that was cancelled, timed out, or was lost with its whole worker. The process of
-//! the native worker shows them while the task runs, in a span `cluster_task` with
-//! the fields `function`, `key` (the cluster's) and `context` (the caller's trace).
-//! What is sent there is what that process shows, and at least `INFO`.
+//! On a cluster events arrive with the task's end, the last 32 KiB of them. So there are
+//! none of a task that was cancelled, timed out, or lost with its whole worker. The process
+//! of the native worker shows them while the task runs, in a span `cluster_task`. Its
+//! fields are `function`, `key` (the cluster's) and `context` (the caller's trace). What is
+//! sent is what that process shows, and at least `INFO`.
 //!
-//! A panic, and the loss of a worker, is an event of level error in the caller's
-//! span, on every engine and without any setup of workers.
+//! A panic and a lost worker are events of level error in the caller's span. That holds on
+//! every engine, without any setup of workers.
 //!
-//! Where the server has no subscriber, nothing of this is done: a submit asks for
-//! the current span, of which there is none, and that is all.
+//! Without a subscriber in the server, all this costs a submit one look for a span.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -64,9 +60,9 @@ struct Propagator {
 
 static PROPAGATOR: OnceLock<Propagator> = OnceLock::new();
 
-/// Says how the context of a span is written down for a worker process, and how it
-/// becomes the parent of a span there. Call it once, before
-/// [`init`](crate::init), so that the server and its workers have it.
+/// Sets how the context of a span is written down, and how it becomes a span's parent.
+///
+/// Call it once, before [`init`](crate::init), so that the server and its workers have it.
 ///
 /// `inject` is called at each submit inside a span, and `extract` in the worker
 /// with the span of the task, which is not entered yet. A later call changes

@@ -42,7 +42,7 @@ const hear = {
   },
   crash: (report) => (view ? reports.crash(report) : early.push(["crash", report])),
   panic: (report) => (view ? reports.panic(report) : early.push(["panic", report])),
-  missed: ({ messages }) => reports.line(stream.now(), `This page was too slow: ${plural(messages, "message")} were missed.`, "warn"),
+  missed: ({ messages }) => reports.line(stream.now(), `This page was too slow and missed ${plural(messages, "message")}.`, "warn"),
   end: () => {},
 };
 
@@ -54,7 +54,7 @@ function connected(state, since) {
     live: "live",
     lost: `no connection since ${since && clock(since)}; trying again`,
     ended: `the server is ending; no connection since ${since && clock(since)}`,
-    asleep: "asleep while nobody looked",
+    asleep: "paused while the tab was hidden",
   };
   setText(byId("connection"), words[state]);
   document.body.classList.toggle("stale", lost);
@@ -106,7 +106,7 @@ function tiles() {
   const all = [
     ["Workers busy", `${busy} of ${up}`, spare ? `and ${spare} standing by` : "", up < view.wanted_workers ? "warn" : ""],
     ["Waiting", count(tasks.queued), `of ${count(admission.queue_limit)} at most`, full > 0.75 ? "bad" : full > 0.5 ? "warn" : ""],
-    ["Predicted wait", duration(admission.predicted_wait_ms), "for all that waits to start", admission.predicted_wait_ms > 10000 ? "warn" : ""],
+    ["Predicted wait", duration(admission.predicted_wait_ms), "for the whole queue", admission.predicted_wait_ms > 10000 ? "warn" : ""],
     ["Done in a second", rate(), `${count(tasks.done)} since the start`, ""],
     ["Failed", count(tasks.failed), `${count(tasks.cancelled)} cancelled, ${count(tasks.timed_out)} timed out`, ""],
     ["Refused", count(admission.refused), `${plural(tasks.coalesced, "submit")} shared a task`, ""],
@@ -168,7 +168,7 @@ byId("later").onclick = () => stream.move(0.5);
 byId("in").onclick = () => stream.zoomBy(-1);
 byId("out").onclick = () => stream.zoomBy(1);
 byId("drain").onclick = () =>
-  ask("Drain this client?", "It takes no more tasks, for good: until the server is started again, every submit is refused.", "Drain it", "drain");
+  ask("Drain this client?", "Every submit is refused until the server is restarted.", "Drain it", "drain");
 
 setInterval(() => {
   if (!document.hidden && stream.frozen === null) stream.draw();

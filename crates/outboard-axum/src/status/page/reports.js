@@ -25,7 +25,7 @@ export class Reports {
       ["Worker", `${report.worker}, pid ${report.pid}`],
       ["Task function", report.function || "none"],
       ["Ended by", report.cause ?? "not known"],
-      ["Memory it wanted", report.shortage],
+      ["Memory shortage", report.shortage],
       ["Attempt", report.function ? report.attempt : null],
       ["Ran", report.run_ms === null ? null : duration(report.run_ms)],
       ["CPU time", report.cpu_ms === null ? null : duration(report.cpu_ms)],
@@ -36,7 +36,7 @@ export class Reports {
     const where = report.function ? ` in ${short(report.function)}` : "";
     const key = `crash ${report.at_ms} ${report.worker}`;
     this.add(key, report, `${title}${where}, worker ${report.worker}`, facts, [
-      ["The last that it wrote to stderr", report.stderr.join("\n")],
+      ["Last lines of stderr", report.stderr.join("\n")],
     ]);
   }
 

@@ -16,8 +16,8 @@ const COLOURS = 8;
 const WORDS = {
   done: "done",
   failed: "failed",
-  unwanted: "ran on after nobody wanted it",
-  killed: "killed: nobody wanted it",
+  unwanted: "ran on after its cancel",
+  killed: "killed after its cancel",
   lost: "its worker crashed",
 };
 
@@ -332,9 +332,9 @@ export class Stream {
   sampled() {
     const sum = (key) => this.left.reduce((sum, left) => sum + left[key], 0);
     const parts = [];
-    if (sum("untold") > 0) parts.push(`${plural(sum("untold"), "event")} were too many to tell`);
-    if (sum("left_out") > 0) parts.push(`${plural(sum("left_out"), "bar")} too many to draw`);
-    return parts.length ? `The bars are a sample: in the last minute ${parts.join(" and ")}. Counts and histograms have all.` : "";
+    if (sum("untold") > 0) parts.push(`${plural(sum("untold"), "event")} not recorded`);
+    if (sum("left_out") > 0) parts.push(`${plural(sum("left_out"), "bar")} not drawn`);
+    return parts.length ? `The bars are a sample: in the last minute ${parts.join(" and ")}. Counts and histograms are complete.` : "";
   }
 }
 
@@ -359,7 +359,7 @@ export function legend(list, stream) {
   const swatch = (fill) => [svg("rect", { width: 12, height: 12, rx: 2, fill })];
   const rows = names.slice(0, COLOURS).map((name) => [swatch(stream.colour(name)), short(name), name]);
   if (names.length > COLOURS) rows.push([swatch(several), `and ${names.length - COLOURS} more`, ""]);
-  rows.push([[svg("path", { d: "M1 1h10l-5 9z", fill: warn })], "killed: nobody wanted its task", ""]);
+  rows.push([[svg("path", { d: "M1 1h10l-5 9z", fill: warn })], "killed: its task was cancelled", ""]);
   rows.push([[svg("path", { d: "M1 1l10 10M11 1l-10 10", stroke: bad, "stroke-width": 2 })], "crashed", ""]);
   rows.push([[svg("rect", { y: 8, width: 12, height: 3, fill: bad })], "failed", ""]);
   rows.push([[svg("rect", { x: 5, width: 2, height: 12, fill: ok })], "a worker is up", ""]);

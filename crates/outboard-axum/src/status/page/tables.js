@@ -113,7 +113,7 @@ function offer(cell, worker) {
   const buttons = [];
   if (task) {
     buttons.push(button("Cancel", `Cancel task ${task}`, () =>
-      ask(`Cancel task ${task}?`, `${worker.task.function} on worker ${worker.number}: all who wait for it get an error.`,
+      ask(`Cancel task ${task}?`, `${worker.task.function} on worker ${worker.number}: all its callers get an error.`,
         "Cancel it", `cancel/${task}`)));
   }
   if (worker.state !== "standby") {
@@ -124,7 +124,7 @@ function offer(cell, worker) {
   cell.replaceChildren(...buttons);
 }
 
-const QUEUE = [["Priority", ""], ["Tenant", ""], ["Waiting", "number"], ["The oldest for", "number"]];
+const QUEUE = [["Priority", ""], ["Tenant", ""], ["Waiting", "number"], ["Oldest waits for", "number"]];
 
 const named = (tenant) => tenant ?? "(none named)";
 

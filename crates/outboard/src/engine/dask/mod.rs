@@ -56,7 +56,7 @@ use table::{Start, Table};
 
 pub(crate) use url::Settings;
 
-/// From this size on arguments go straight to a worker. docs/dask.md has the
+/// From this size on arguments go straight to a worker. docs/book/src/inside-dask.md has the
 /// figures.
 const STRAIGHT_BYTES: usize = 1 << 20;
 

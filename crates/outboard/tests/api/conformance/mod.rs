@@ -128,8 +128,7 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
 const CONDITIONS: &[(&str, &str, &str)] = &[(
     "dask",
     "window=",
-    "what a scheduler was given counts as running, and bounds, order and shares hold for what \
-     waits here: with `window` as large as there are worker processes, that is all that waits",
+    "bounds, order and shares hold for what waits here; what a scheduler was given counts as running",
 )];
 
 impl Engine {

@@ -155,7 +155,8 @@ impl fmt::Display for ClusterEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Joined { scheduler, address, workers } => {
-                write!(f, "joined {scheduler} as {address}, {workers} tasks at once")
+                let plural = if *workers == 1 { "" } else { "s" };
+                write!(f, "joined {scheduler} as {address}, {workers} task{plural} at once")
             }
             Self::Lost { scheduler, reason } => {
                 write!(f, "{scheduler} cannot be joined: {reason}; trying again")
