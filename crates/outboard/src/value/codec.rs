@@ -240,7 +240,7 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(input: Input<'_>) -> Result<
 /// # Errors
 ///
 /// If it cannot be encoded.
-pub fn write_to<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), impl std::error::Error> {
+pub fn write_to<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let mut writer = write::Writer::new(std::mem::take(out), usize::MAX);
     let written = value.serialize(&mut writer);
     *out = writer.out;
@@ -252,7 +252,7 @@ pub fn write_to<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), impl s
 /// # Errors
 ///
 /// If the bytes are no such value.
-pub fn read_from<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, impl std::error::Error> {
+pub fn read_from<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError> {
     read::Reader::new(bytes).read::<T>()
 }
 

@@ -38,8 +38,7 @@ fn arrives<T: Serialize + DeserializeOwned + Clone + PartialEq + Debug + 'static
 
 macro_rules! each_arrives {
     ($($name:ident: $type:ty = [$($value:expr),* $(,)?];)*) => {
-        $(#[test]
-        fn $name() {
+        $(#[test] fn $name() {
             let values: Vec<$type> = vec![$($value),*];
             for value in &values {
                 arrives(value);

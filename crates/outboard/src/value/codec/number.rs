@@ -126,8 +126,7 @@ impl ser::Error for Other {
 
 macro_rules! take {
     ($($method:ident($type:ty) = $kind:ident),* $(,)?) => {
-        $(#[inline]
-        fn $method(self, value: $type) -> Result<Number, Other> {
+        $(#[inline] fn $method(self, value: $type) -> Result<Number, Other> {
             Ok(Number::new(Kind::$kind, value.to_le_bytes()))
         })*
     };
@@ -135,8 +134,7 @@ macro_rules! take {
 
 macro_rules! refuse {
     ($($method:ident($($type:ty),*) -> $ok:ty),* $(,)?) => {
-        $(#[inline]
-        fn $method(self, $(_: $type),*) -> Result<$ok, Other> {
+        $(#[inline] fn $method(self, $(_: $type),*) -> Result<$ok, Other> {
             Err(Other)
         })*
     };
@@ -300,8 +298,7 @@ impl Element {
 
 macro_rules! direct {
     ($($method:ident: $type:ident, $visit:ident, $kind:ident, $otherwise:expr);* $(;)?) => {
-        $(#[inline]
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        $(#[inline] fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
             match self.number {
                 Number { kind: Kind::$kind, bytes } => {
                     let (bytes, _) = bytes.split_first_chunk().expect("there are eight");

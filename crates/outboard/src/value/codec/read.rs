@@ -287,8 +287,7 @@ pub(super) fn left_over(there: usize, taken: usize) -> ValueError {
 
 macro_rules! integers {
     ($($method:ident)*) => {
-        $(#[inline]
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        $(#[inline] fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
             match self.one_byte(|byte| byte < 0x80) {
                 Some(small) => visitor.visit_u64(small.into()),
                 None => self.scalar(visitor),
@@ -299,8 +298,7 @@ macro_rules! integers {
 
 macro_rules! texts {
     ($($method:ident)*) => {
-        $(#[inline]
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        $(#[inline] fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
             match self.short_text() {
                 Some(text) => visitor.visit_borrowed_str(text),
                 None => self.scalar(visitor),

@@ -184,8 +184,7 @@ fn length(length: usize) -> Result<u32, ValueError> {
 
 macro_rules! heads {
     ($($method:ident($type:ty) = $head:ident),* $(,)?) => {
-        $(#[inline]
-        fn $method(self, value: $type) -> Done {
+        $(#[inline] fn $method(self, value: $type) -> Done {
             self.put(Head::$head(value.into()))
         })*
     };
