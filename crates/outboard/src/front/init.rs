@@ -13,7 +13,8 @@ use crate::task;
 ///
 /// With the feature `dask`, and `OUTBOARD_WORKER=dask://host:port` in the
 /// environment, the process works for that cluster instead, and never returns
-/// either: see [`ClusterWorker`](crate::dask::ClusterWorker).
+/// either: see [`ClusterWorker`](crate::dask::ClusterWorker). It says on stderr that it
+/// has joined, or why it cannot.
 ///
 /// # Panics
 ///
