@@ -3,7 +3,8 @@
 /// Which engine carries tasks to workers.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct EngineArgs {
-    /// Engine of `after`: local://, inline:// … (otherwise OUTBOARD_URL, otherwise local://)
+    /// Engine of `after`: local://, inline:// or dask://host:port (otherwise OUTBOARD_URL,
+    /// otherwise local://)
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// Worker processes on this machine (one per core unless told otherwise)
