@@ -3,7 +3,8 @@
 /// Which engine carries tasks to workers.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct EngineArgs {
-    /// Engine of `after`: local://, inline:// … (default: OUTBOARD_URL, then local://)
+    /// Engine of `after`: local://, inline:// or dask://host:port (default: OUTBOARD_URL, then
+    /// local://)
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// Worker processes on this machine (default: one for each core)

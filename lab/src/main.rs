@@ -67,6 +67,7 @@ fn log_to_stderr(command: &Command) {
         _ => LevelFilter::WARN,
     };
     let targets = wanted.unwrap_or_else(|| Targets::new().with_default(level));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     tracing_subscriber::registry().with(lines).with(targets).init();
 }

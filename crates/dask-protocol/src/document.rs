@@ -66,6 +66,16 @@ impl Document {
         std::mem::replace(&mut self.value, Value::Nil)
     }
 
+    /// All that lies beside the message, once.
+    pub(crate) fn take_frames(&mut self) -> Frames {
+        std::mem::take(&mut self.frames)
+    }
+
+    /// Puts what lay beside another message beside this one.
+    pub(crate) fn set_frames(&mut self, frames: Frames) {
+        self.frames = frames;
+    }
+
     /// Puts an object beside the message; gives what stands for it.
     pub(crate) fn attach(&mut self, object: Serialized) -> Value {
         let place = self.frames.len() + 1;

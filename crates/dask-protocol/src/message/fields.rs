@@ -63,6 +63,11 @@ impl<'d> Fields<'d> {
         Some(std::mem::replace(&mut found.1, Value::Nil)).filter(|value| !value.is_nil())
     }
 
+    /// All that lies beside the message.
+    pub(crate) fn take_frames(&mut self) -> Frames {
+        self.document.take_frames()
+    }
+
     /// Whether there is a field.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.pairs.iter().any(|(key, value)| key.as_str() == Some(name) && !value.is_nil())
@@ -192,6 +197,17 @@ impl<'d> Fields<'d> {
     pub(crate) fn object(&mut self, name: &'static str) -> Result<Option<Serialized>, Malformed> {
         let Some(value) = self.value(name) else { return Ok(None) };
         self.taken(name, &value).map(Some)
+    }
+
+    /// How many bytes a text, or a value of bytes, has; 0 if it is absent.
+    pub(crate) fn length(&mut self, name: &'static str) -> Result<u64, Malformed> {
+        let Some(value) = self.value(name) else { return Ok(0) };
+        let length = match &value {
+            Value::Binary(bytes) => bytes.len(),
+            Value::String(text) => text.as_bytes().len(),
+            other => self.taken(name, other)?.frames.iter().map(Vec::len).sum(),
+        };
+        Ok(length as u64)
     }
 
     /// Values by their keys.

@@ -33,7 +33,7 @@ pub use question::{
     Ran, RegisterClient, RegisterWorker, RegisterWorkerPlugin, Registered, RetireWorkers,
     RunOnWorkers, Scatter, TaskStatus, TellData, Unregister, UpdateData, Versions, WhoHas,
 };
-pub use request::{Failed, Opaque, Reply, Request, Subject};
+pub use request::{Failed, Observed, Opaque, Reply, Request, Subject};
 pub use worker::{ComputeTask, Run, SchedulerToWorker, WorkerToScheduler};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use rmpv::Value;
 
-use super::fields::{Fields, Places, keys, objects, places, sizes};
+use super::fields::{Fields, Places, into_map, keys, objects, places, sizes};
 use super::identity::{ClusterIdentity, Packages, WorkerIdentity};
 use crate::document::{Document, map};
 use crate::frames::Frames;
@@ -89,19 +89,65 @@ pub enum Subject {
     Close,
     /// To take a plugin, or to let go of one.
     Plugin,
-    /// For lines of its log, or what it has profiled.
+    /// To take a file of so many bytes.
+    UploadFile {
+        /// How many.
+        bytes: u64,
+    },
+    /// For lines of its log.
     Logs,
-    /// For profiles, by names.
+    /// For what it has profiled.
     Profile,
+    /// For when it has profiled how much.
+    ProfileTimes {
+        /// Whether those of this moment are meant, too.
+        recent: bool,
+    },
+    /// For the Python frames of what it executes.
+    CallStack {
+        /// Of which keys; all of them if that is not said.
+        keys: Option<Vec<Key>>,
+    },
+    /// For what it has observed of its machine.
+    MonitorInfo {
+        /// The latest figures alone.
+        recent: bool,
+        /// From which figure on.
+        start: u64,
+    },
+    /// For what became of keys.
+    Story,
+    /// For all that is known of it, for who looks for a fault.
+    State,
+    /// To measure a disk, memory, or the way to another worker.
+    Benchmark,
     /// To call a Python function.
     Run,
+    /// To have an actor do something.
+    Actor,
     /// Something else, by its name.
     Unknown(String),
 }
 
-/// Part of a message that is passed on as it is.
+/// Part of a message that is passed on as it is, with what lies beside the message.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Opaque(Value);
+pub struct Opaque {
+    value: Value,
+    frames: Frames,
+}
+
+/// A figure of a worker, at some time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observed {
+    /// When, in seconds since 1970.
+    pub time: f64,
+    /// How busy it is, in percent of one core.
+    pub cpu: f64,
+    /// How many bytes of memory it takes.
+    pub memory: u64,
+    /// How many files it has open.
+    pub num_fds: u64,
+}
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,6 +167,37 @@ pub enum Reply {
     NoList,
     /// A map of nothing.
     NoMap,
+    /// To [`Subject::Profile`]: nothing was profiled.
+    NoProfile,
+    /// To [`Subject::ProfileTimes`]: nothing was profiled, as of that time, if it is of
+    /// interest.
+    NoProfileTimes(Option<f64>),
+    /// To [`Subject::CallStack`]: what each key executes.
+    CallStacks(Vec<(Key, String)>),
+    /// To [`Subject::MonitorInfo`].
+    Monitor {
+        /// What is so now.
+        now: Observed,
+        /// Whether the figures stand alone, and not in lists.
+        recent: bool,
+        /// Whether this figure is known to who asks.
+        known: bool,
+    },
+    /// To [`Subject::UploadFile`]: so many bytes were taken.
+    Uploaded(u64),
+    /// To [`Subject::Run`]: `None`.
+    RanNothing,
+    /// To [`Subject::State`].
+    State {
+        /// Who it is.
+        worker: WorkerIdentity,
+        /// Where it listens.
+        address: String,
+        /// Which tasks it executes.
+        executing: Vec<Key>,
+        /// Which values it holds.
+        in_memory: Vec<Key>,
+    },
     /// To [`Subject::Keys`].
     Keys(Vec<Key>),
     /// To [`Subject::Identity`], of a scheduler.
@@ -177,7 +254,10 @@ impl Subject {
             "identity" => Self::Identity,
             "versions" => Self::Versions,
             "ping" => Self::Ping,
-            "echo" => Self::Echo(Opaque(fields.value("data").unwrap_or(Value::Nil))),
+            "echo" => {
+                let value = fields.value("data").unwrap_or(Value::Nil);
+                Self::Echo(Opaque { value, frames: fields.take_frames() })
+            }
             "keys" => Self::Keys,
             "register-client" => Self::RegisterClient { client: fields.name("client")? },
             "who_has" => Self::WhoHas { keys: fields.keys("keys")? },
@@ -191,12 +271,67 @@ impl Subject {
             "terminate" => Self::Terminate,
             "close" => Self::Close,
             "plugin-add" | "plugin-remove" => Self::Plugin,
-            "get_logs" | "profile_metadata" => Self::Logs,
-            "profile" | "call_stack" => Self::Profile,
+            "upload_file" => Self::UploadFile { bytes: fields.length("data")? },
+            "get_logs" => Self::Logs,
+            "profile" => Self::Profile,
+            "profile_metadata" => Self::ProfileTimes { recent: !fields.has("stop") },
+            "call_stack" => {
+                let some = fields.has("keys");
+                let keys = fields.keys("keys")?;
+                Self::CallStack { keys: some.then_some(keys) }
+            }
+            "get_monitor_info" => Self::MonitorInfo {
+                recent: fields.bool("recent")?.unwrap_or(false),
+                start: fields.count("start")?.unwrap_or(0),
+            },
+            "get_story" => Self::Story,
+            "dump_state" => Self::State,
+            "benchmark_disk" | "benchmark_memory" | "benchmark_network" => Self::Benchmark,
             "run" | "run_coroutine" => Self::Run,
+            "actor_execute" | "actor_attribute" => Self::Actor,
             other => Self::Unknown(other.to_owned()),
         })
     }
+}
+
+impl Observed {
+    fn write(self, recent: bool, known: bool) -> Value {
+        let figures = [
+            ("cpu", Value::from(self.cpu)),
+            ("memory", self.memory.into()),
+            ("time", self.time.into()),
+            ("host_net_io.read_bps", 0.0.into()),
+            ("host_net_io.write_bps", 0.0.into()),
+            ("host_disk_io.read_bps", 0.0.into()),
+            ("host_disk_io.write_bps", 0.0.into()),
+            ("num_fds", self.num_fds.into()),
+        ];
+        let figures = figures.map(|(name, figure)| {
+            let figure = match (recent, known) {
+                (true, _) => figure,
+                (false, true) => Value::Array(Vec::new()),
+                (false, false) => Value::Array(vec![figure]),
+            };
+            (name, figure)
+        });
+        map([("range_query", map(figures)), ("count", 1.into()), ("last_time", self.time.into())])
+    }
+}
+
+/// What `distributed.profile.create` makes.
+fn no_profile() -> Value {
+    let described = map([
+        ("filename", "".into()),
+        ("name", "".into()),
+        ("line_number", 0.into()),
+        ("line", "".into()),
+    ]);
+    map([
+        ("count", 0.into()),
+        ("children", Value::Map(Vec::new())),
+        ("identifier", "root".into()),
+        ("description", described),
+    ])
 }
 
 impl Reply {
@@ -208,10 +343,46 @@ impl Reply {
             Self::Nil => Value::Nil,
             Self::Ok => "OK".into(),
             Self::Status => map([ok()]),
-            Self::Echo(Opaque(value)) => value,
+            Self::Echo(Opaque { value, frames }) => {
+                // What the value refers to is where it was.
+                document.set_frames(frames);
+                value
+            }
             Self::Pong => Value::Binary(b"pong".to_vec()),
             Self::NoList => Value::Array(Vec::new()),
             Self::NoMap => Value::Map(Vec::new()),
+            Self::NoProfile => no_profile(),
+            Self::NoProfileTimes(now) => {
+                let with = |value: Value| now.map(|now| Value::Array(vec![now.into(), value]));
+                let list = |value| Value::Array(with(value).into_iter().collect());
+                map([("counts", list(0.into())), ("keys", list(Value::Map(Vec::new())))])
+            }
+            Self::CallStacks(stacks) => {
+                let stacks = stacks.into_iter();
+                let stacks =
+                    stacks.map(|(key, line)| (key.value(), Value::Array(vec![line.into()])));
+                Value::Map(stacks.collect())
+            }
+            Self::Monitor { now, recent, known } => now.write(recent, known),
+            Self::Uploaded(bytes) => map([ok(), ("nbytes", bytes.into())]),
+            Self::RanNothing => map([ok(), ("result", Value::Nil)]),
+            Self::State { worker, address, executing, in_memory } => {
+                let state = |name: &'static str| {
+                    move |key: Key| (key.value(), map([("state", name.into())]))
+                };
+                let tasks = executing.into_iter().map(state("executing"));
+                let tasks = tasks.chain(in_memory.into_iter().map(state("memory")));
+                let mut all = vec![
+                    ("address".into(), address.into()),
+                    ("status".into(), "running".into()),
+                    ("logs".into(), Value::Array(Vec::new())),
+                    ("log".into(), Value::Array(Vec::new())),
+                    ("config".into(), Value::Map(Vec::new())),
+                    ("tasks".into(), Value::Map(tasks.collect())),
+                ];
+                all.extend(into_map(worker.write()).unwrap_or_default());
+                Value::Map(all)
+            }
             Self::Keys(all) => keys(all),
             Self::Cluster(identity) => identity.write(),
             Self::Worker(identity) => identity.write(),

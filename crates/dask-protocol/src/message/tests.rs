@@ -313,3 +313,70 @@ fn a_registration_is_answered_with_an_interval() {
     assert_eq!(RegisterClient::answer(start), Ok(()));
     assert!(RegisterClient::answer(Reply::Nil.encode()).is_err());
 }
+
+/// A question with these fields.
+fn asked(operation: &str, fields: Vec<(Value, Value)>) -> Subject {
+    let mut all = vec![("op".into(), operation.into())];
+    all.extend(fields);
+    Request::parse(Document::new(Value::Map(all)).into_frames()).unwrap().subject
+}
+
+#[test]
+fn what_dasks_tools_ask_a_worker_is_known_by_its_name() {
+    // All that `distributed.worker.Worker` and its `Server` answer, but `connection_stream`.
+    for name in [
+        "identity",
+        "echo",
+        "dump_state",
+        "gather",
+        "run",
+        "run_coroutine",
+        "get_data",
+        "update_data",
+        "free_keys",
+        "terminate",
+        "ping",
+        "upload_file",
+        "call_stack",
+        "profile",
+        "profile_metadata",
+        "get_logs",
+        "keys",
+        "versions",
+        "actor_execute",
+        "actor_attribute",
+        "plugin-add",
+        "plugin-remove",
+        "get_monitor_info",
+        "benchmark_disk",
+        "benchmark_memory",
+        "benchmark_network",
+        "get_story",
+    ] {
+        let subject = asked(name, Vec::new());
+        assert!(!matches!(subject, Subject::Unknown(_)), "{name}: {subject:?}");
+    }
+    let keys = Value::Array(vec!["a".into()]);
+    let stack = asked("call_stack", vec![("keys".into(), keys)]);
+    assert_eq!(stack, Subject::CallStack { keys: Some(vec!["a".into()]) });
+    assert_eq!(asked("call_stack", Vec::new()), Subject::CallStack { keys: None });
+    let data = Value::Binary(vec![0; 5]);
+    let upload = asked("upload_file", vec![("data".into(), data)]);
+    assert_eq!(upload, Subject::UploadFile { bytes: 5 });
+    let until = asked("profile_metadata", vec![("stop".into(), 1.5.into())]);
+    assert_eq!(until, Subject::ProfileTimes { recent: false });
+}
+
+#[test]
+fn an_echo_has_what_lay_beside_the_question() {
+    let mut document = Document::new(Value::Nil);
+    let data = document.attach(Serialized::from_bytes(b"abc".to_vec()));
+    document.value = map([("op", "echo".into()), ("data", data)]);
+    let Subject::Echo(data) = Request::parse(document.into_frames()).unwrap().subject else {
+        panic!("it is an echo");
+    };
+    let mut document = Document::from_frames(Reply::Echo(data).encode()).unwrap();
+    let value = document.take_value();
+    let echoed = document.object(&value).unwrap().unwrap();
+    assert_eq!(echoed.into_bytes().unwrap(), b"abc");
+}

@@ -133,6 +133,9 @@ pub struct Worker {
     pub number: usize,
     /// Its process.
     pub pid: u32,
+    /// Where it listens, if it is a cluster's.
+    #[serde(default)]
+    pub address: Option<String>,
     /// `idle`, `busy`, `stopping` (its task was cancelled) or
     /// `standby` (ready to take the place of another).
     pub state: String,

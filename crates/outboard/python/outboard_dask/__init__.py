@@ -4,12 +4,15 @@ made with Outboard running beside its worker, and passes tasks on to it.
 A client in Rust ships this very file (`dask://host:8786?plugin=/path`). Installed,
 it is used without: `client.register_plugin(outboard_dask.Plugin("/path"))`, or
 `dask worker --preload outboard_dask` with OUTBOARD_PLUGIN=/path.
+
+For clients in Python, `function` names a function of native workers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import operator
 import os
 import select
 import signal
@@ -20,8 +23,9 @@ import threading
 import time
 
 from distributed import Reschedule, WorkerPlugin, get_worker
+from distributed.core import Status
 
-__all__ = ["Plugin", "TaskFailed", "call", "dask_setup", "report"]
+__all__ = ["Plugin", "TaskFailed", "call", "dask_setup", "function", "report", "resources"]
 
 # What is said between plugin and program, and between client and plugin; also
 # in the name by which tasks know this module, whichever copy was loaded first.
@@ -94,6 +98,36 @@ async def report(build, wait_s, dask_worker):
     if plugin is None:
         return b"the plugin is not there"
     return ((await plugin._program.known(wait_s)) or "").encode()
+
+
+class function:
+    """A function of native workers, by its name in Rust: `function("app::fib")`.
+
+    Native workers and schedulers see what every Python has, an `operator.attrgetter`;
+    Dask's dashboard shows the name.
+    """
+
+    def __init__(self, name):
+        self.__name__ = self.__qualname__ = name
+
+    def __reduce__(self):
+        return operator.attrgetter, (f"outboard::{self.__name__}",)
+
+    def __dask_tokenize__(self):
+        return "outboard", self.__name__
+
+    def __call__(self, *args):
+        raise TypeError(f"{self.__name__} runs on native workers: submit it with `resources`")
+
+
+def resources(client, function):
+    """What a worker must have to run a function: for `resources` of `client.submit`."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    offered = {name for worker in workers for name in worker["resources"]}
+    needed = [name for name in offered if name.startswith(f"outboard:{function.__name__}:")]
+    if len(needed) != 1:
+        raise LookupError(f"{len(needed)} kinds of workers offer {function.__name__}")
+    return {needed[0]: 1}
 
 
 class TaskFailed(RuntimeError):
@@ -379,8 +413,18 @@ class _Program:
         try:
             telling = self.worker.set_resources(**amounts)
             asyncio.run_coroutine_threadsafe(telling, self.loop).result(READY)
+            if resources:
+                self.loop.call_soon_threadsafe(self._take_tasks)
         except Exception as error:
             logger.warning("the scheduler was not told of %s: %r", self.path, error)
+
+    def _take_tasks(self):
+        """Has the scheduler look at tasks that wait for what is offered now: it does so
+        when a worker takes tasks again, and not when one offers more."""
+        if self.worker.status == Status.running:
+            for status in ("paused", "running"):
+                operation = {"op": "worker-status-change", "status": status}
+                self.worker.batched_send({**operation, "stimulus_id": f"outboard-{status}"})
 
 
 def _receive(connection, length):

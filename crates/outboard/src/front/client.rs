@@ -159,6 +159,7 @@ impl Client {
     /// | `tls_key=/etc/app/key.pem` | a file | Its key; by default as for `tls_ca`. | `dask` |
     /// | `silence=1m` | a duration, at least 1s; or `silence_ms` | How long a scheduler may be silent before it counts as lost; by default 30s. | `dask` |
     /// | `window=8` | a whole number, at least 1 | How many tasks a scheduler is given at once; by default as the cluster keeps up. | `dask` |
+    /// | `direct=0` | 0 or 1 | Whether data goes straight to and from workers that can be reached from here; if 0, all goes through the scheduler; by default 1. | `dask` |
     /// | `plugin=/opt/app/program` | an absolute path | This program's path on the machines of Python workers, beside which it is kept; if empty, what `OUTBOARD_PLUGIN` of a worker says. | `dask` |
     ///
     /// `plugin.NAME` is an option of `local`, by its name, for the programs beside Python

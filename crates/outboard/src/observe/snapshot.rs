@@ -125,7 +125,10 @@ pub struct WorkerSnapshot {
     pub number: usize,
     /// The process.
     pub pid: u32,
-    /// Tasks that this process has executed.
+    /// Where it listens, if it is a cluster's.
+    pub address: Option<String>,
+    /// Tasks that this process has executed; of a cluster's worker, those of this client
+    /// whose results came straight from it, or that failed there.
     pub done: u64,
     /// Whether it has a task.
     pub busy: bool,
@@ -154,6 +157,7 @@ impl WorkerSnapshot {
         Self {
             number,
             pid,
+            address: None,
             done,
             busy,
             standby: false,

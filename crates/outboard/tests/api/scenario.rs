@@ -122,6 +122,11 @@ async fn scattering_client(at: PathBuf) {
     let large = (outboard::Bytes::from(vec![1; 3 << 20]), 0);
     let ended = client.submit(crate::dask::large::add_up, large).await;
     note(&at, "third", &ended.map_or_else(|error| error.to_string(), |(sum, _)| sum.to_string()));
+    let start = std::time::Instant::now();
+    for n in 0..5 {
+        assert_eq!(client.submit(double, n).await.unwrap(), 2 * n);
+    }
+    note(&at, "took", &start.elapsed().as_secs_f64().to_string());
     client.shutdown().await;
 }
 

@@ -78,14 +78,17 @@ function restarts({ killed, lost, recycled, dismissed }) {
 }
 
 export function workers(view) {
-  const columns = view.controls ? WORKERS : WORKERS.slice(0, -1);
+  // A cluster's workers are not this server's to replace, nor known by their tasks.
+  const acts = view.controls && view.engine !== "dask";
+  const columns = acts ? WORKERS : WORKERS.slice(0, -1);
   const body = table("workers", columns);
   const shown = rows("workers", view.workers, view.more_workers);
   keyed(body, shown, (worker) => worker.number, () => row(columns), (node, worker) => {
     const [name, state, task, age, used, memory, done, ends, action] = node.cells;
     const current = worker.task;
     setClass(node, `${worker.state}${current && current.run_ms > LONG_MS ? " long" : ""}`);
-    fill(name, String(worker.number), `pid ${worker.pid}`);
+    const pid = worker.pid ? `pid ${worker.pid}` : "";
+    fill(name, String(worker.number), [worker.address, pid].filter(Boolean).join(", "));
     if (!state.firstElementChild) state.append(el("i", { class: "dot", "aria-hidden": "true" }), el("span"));
     fill(state.lastChild, worker.state, worker.worn ? `to be replaced: ${worker.worn}` : "");
     fill(task, current?.function ?? "", current ? described(current) : "");

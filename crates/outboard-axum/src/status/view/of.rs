@@ -106,6 +106,7 @@ impl From<&WorkerSnapshot> for Worker {
         Self {
             number: row.number,
             pid: row.pid,
+            address: row.address.clone(),
             state: state(row.state).to_owned(),
             task: row.task.as_ref().map(Current::from),
             next_in_line: row.next_in_line,

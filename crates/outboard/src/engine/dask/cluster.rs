@@ -4,12 +4,17 @@ use std::collections::HashSet;
 
 use dask_protocol::message::{ClusterIdentity, WorkerInfo};
 
+use super::table::Offered;
+
 /// What a scheduler knows of its workers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Cluster {
     workers: Vec<WorkerInfo>,
     /// Those of all workers together that are Rust functions.
     resources: HashSet<String>,
+    /// Of those, what workers have that take tasks, and that execute some.
+    open: HashSet<String>,
+    busy: HashSet<String>,
 }
 
 /// The most threads that a worker is believed to have.
@@ -34,9 +39,18 @@ impl From<ClusterIdentity> for Cluster {
     fn from(identity: ClusterIdentity) -> Self {
         let mut workers = identity.workers;
         workers.iter_mut().for_each(|worker| worker.nthreads = worker.nthreads.min(THREADS));
-        let resources = workers.iter().flat_map(offered).map(str::to_owned).collect();
-        Self { workers, resources }
+        let of = |which: fn(&&WorkerInfo) -> bool| {
+            workers.iter().filter(which).flat_map(offered).map(str::to_owned).collect()
+        };
+        let resources = of(|_| true);
+        let (open, busy) = (of(|worker| takes_tasks(worker)), of(|worker| worker.executing > 0));
+        Self { workers, resources, open, busy }
     }
+}
+
+/// Whether a worker takes tasks.
+fn takes_tasks(worker: &WorkerInfo) -> bool {
+    worker.status.as_deref().is_none_or(|status| status == "running")
 }
 
 /// The resources of a worker that are Rust functions.
@@ -68,11 +82,32 @@ impl Cluster {
         self.resources.contains(resource)
     }
 
+    /// All that is offered.
+    pub(super) fn resources(&self) -> impl Iterator<Item = &str> {
+        self.resources.iter().map(String::as_str)
+    }
+
+    /// Who offers a resource.
+    pub(super) fn offered(&self, resource: &str) -> Offered {
+        match () {
+            () if self.open.contains(resource) => Offered::Here,
+            () if self.busy.contains(resource) => Offered::Busy,
+            () if self.resources.contains(resource) => Offered::Paused,
+            () if self.workers.is_empty() => Offered::Empty,
+            () => Offered::Nobody,
+        }
+    }
+
+    /// Who offers to execute functions of Python.
+    pub(super) fn offered_python(&self) -> Offered {
+        let mut python = self.workers.iter().filter(|worker| !is_native(worker));
+        if python.any(takes_tasks) { Offered::Here } else { Offered::Nobody }
+    }
+
     /// The native workers that have a resource, and take tasks.
     pub(super) fn native_with(&self, resource: &str) -> impl Iterator<Item = &WorkerInfo> {
         let native = self.workers.iter().filter(|worker| is_native(worker));
-        let running = native
-            .filter(|worker| worker.status.as_deref().is_none_or(|status| status == "running"));
+        let running = native.filter(|worker| takes_tasks(worker));
         running.filter(move |worker| offered(worker).any(|name| name == resource))
     }
 
@@ -162,6 +197,25 @@ mod tests {
         assert!(cluster.offers("outboard:fib:1") && cluster.offers("outboard:shim:1"));
         assert!(!cluster.offers("GPU") && !cluster.is_native());
         assert_eq!(cluster.python_workers(), ["tcp://b:1"]);
+    }
+
+    #[test]
+    fn who_offers_something_takes_tasks_or_does_not() {
+        let mut identity = ClusterIdentity::default();
+        assert_eq!(Cluster::from(identity.clone()).offered("outboard:fib:1"), Offered::Empty);
+        let resources = vec![("outboard:fib:1".to_owned(), 1e9)];
+        identity.workers.push(WorkerInfo { resources, ..WorkerInfo::default() });
+        let offered = |status: &str, executing| {
+            let mut identity = identity.clone();
+            identity.workers[0].status = Some(status.to_owned());
+            identity.workers[0].executing = executing;
+            let cluster = Cluster::from(identity);
+            assert_eq!(cluster.offered("outboard:other:1"), Offered::Nobody);
+            cluster.offered("outboard:fib:1")
+        };
+        assert_eq!(offered("running", 0), Offered::Here);
+        assert_eq!(offered("paused", 1), Offered::Busy);
+        assert_eq!(offered("closing_gracefully", 0), Offered::Paused);
     }
 
     #[test]

@@ -113,20 +113,20 @@ pub(super) fn is_known(start: &Start, cluster: &Cluster, build: Option<&'static 
 }
 
 impl Graphs {
-    /// Sorts tasks by where they may run; gives those apart that no worker knows. If
-    /// workers may still come, these wait for one with a program of a build, or for a
-    /// native one.
+    /// Sorts tasks by where they may run; gives those apart that no worker knows. For
+    /// which of these a worker may still come, and of what kind it is, the caller says:
+    /// one with a program of a build, or a native one.
     pub(super) fn sort(
         started: Vec<Start>,
         cluster: &Cluster,
         build: Option<&'static str>,
-        may_come: Option<Option<&'static str>>,
+        may_come: impl Fn(&Start) -> Option<Option<&'static str>>,
     ) -> (Self, Vec<Start>) {
         let mut graphs: Vec<(Restrictions, Vec<Task>)> = Vec::new();
         let (mut places, mut unknown) = (HashMap::new(), Vec::new());
         for start in started {
             let found = Restrictions::of(&start, cluster, build);
-            let anyone = || may_come.map(|build| Restrictions::of_anyone(&start, build));
+            let anyone = || Some(Restrictions::of_anyone(&start, may_come(&start)?));
             let Some(restrictions) = found.or_else(anyone) else {
                 unknown.push(start);
                 continue;

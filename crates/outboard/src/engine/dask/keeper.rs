@@ -3,11 +3,11 @@
 
 mod departure;
 mod ends;
-mod events;
 mod fetch;
+mod reach;
 mod upload;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use dask_protocol::Serialized;
 use dask_protocol::address::Address;
 use dask_protocol::frames::Bounds;
+use dask_protocol::key::Key;
 use dask_protocol::message::{
-    ClientToScheduler, Identity, Packages, RegisterClient, SchedulerToClient, Versions,
+    ClientToScheduler, Identity, Packages, RegisterClient, SchedulerToClient, TaskStatus, Versions,
 };
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
 use tokio_rustls::rustls::ClientConfig;
@@ -28,7 +29,7 @@ use super::connection::{Connection, Dialer, Incoming, Outgoing};
 use super::graph::offer;
 use super::plugin::{self, Plugin};
 use super::shelf::Upload;
-use super::table::{Missed, PATIENCE};
+use super::table::{Missed, Offered, PATIENCE, Said};
 use super::{Settings, Shared};
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
@@ -36,6 +37,7 @@ use crate::error::{Cause, Error, WorkerLoss};
 use crate::task::registry::Function;
 
 use ends::Ended;
+use reach::Reach;
 
 /// How long what leaves for a busy scheduler waits for more, and how often.
 const MOMENT: Duration = Duration::from_millis(2);
@@ -48,8 +50,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long tasks wait for some scheduler to come back.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How often what is known of the workers is renewed, if nothing is said of them.
+/// How often what is known of workers is renewed, up to so many of them, and beyond. A
+/// scheduler would tell of each that comes or goes, and writes CRITICAL into its log
+/// whenever one who is told leaves.
+const LOOKS: [(usize, Duration); 2] = [(10, Duration::from_secs(1)), (50, Duration::from_secs(2))];
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How long a scheduler may take to hear that this client leaves.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How many functions are remembered that workers have offered.
+const EVER: usize = 1 << 16;
 
 /// What a scheduler may send in one message.
 const FROM_SCHEDULER: Bounds = Bounds { frames: 1 << 16, bytes: 64 << 20 };
@@ -72,6 +83,8 @@ pub(super) fn keep(
         silence: settings.silence,
         plugin: settings.plugin.clone(),
         was_up: false.into(),
+        ever: Mutex::default(),
+        reach: Mutex::new(Reach::new(settings.direct)),
     };
     keeper.keep(ended)
 }
@@ -88,6 +101,10 @@ struct Keeper {
     plugin: Option<Plugin>,
     /// Whether it was connected before.
     was_up: AtomicBool,
+    /// What its workers have offered at some time.
+    ever: Mutex<HashSet<String>>,
+    /// Which of them can be reached from here.
+    reach: Mutex<Reach>,
 }
 
 /// What goes on while a scheduler is connected.
@@ -97,6 +114,8 @@ struct Talk<'a> {
     questions: AsyncMutex<Connection>,
     /// Workers may have come or gone.
     changed: Notify,
+    /// The engine ends.
+    ended: watch::Receiver<bool>,
     heard: Mutex<Instant>,
     /// Since when it is connected, and whether it was before.
     since: Instant,
@@ -113,13 +132,23 @@ impl Keeper {
     /// Keeps the scheduler until the engine ends.
     async fn keep(self, mut ended: watch::Receiver<bool>) {
         let mut pause = PAUSE;
-        loop {
-            let end = async { drop(ended.wait_for(|ended| *ended).await) };
+        while !*ended.borrow() {
+            let talk = self.talk(ended.clone());
+            let end = async {
+                drop(ended.wait_for(|ended| *ended).await);
+                if self.shared.table().is_up(self.at) {
+                    // The writer says so, and the scheduler hangs up.
+                    tokio::time::sleep(FAREWELL).await;
+                }
+            };
             let error = tokio::select! {
                 biased;
                 () = end => return,
-                Err(error) = self.talk() => error,
+                Err(error) = talk => error,
             };
+            if *ended.borrow() {
+                return;
+            }
             if self.shared.table().is_up(self.at) {
                 pause = PAUSE;
                 tracing::warn!(scheduler = %self.address, %error, "scheduler was lost");
@@ -140,7 +169,7 @@ impl Keeper {
     }
 
     /// Connects, and talks for as long as that goes well.
-    async fn talk(&self) -> io::Result<std::convert::Infallible> {
+    async fn talk(&self, ended: watch::Receiver<bool>) -> io::Result<std::convert::Infallible> {
         let mut questions = self.dialer().dial(&self.address).await?;
         let packages = self.in_time(questions.ask(Versions)).await?;
         let release = packages.supported().map_err(io::Error::other)?;
@@ -156,6 +185,7 @@ impl Keeper {
             keeper: self,
             questions: AsyncMutex::new(questions),
             changed: Notify::new(),
+            ended,
             heard: Mutex::new(Instant::now()),
             since: Instant::now(),
             again: self.was_up.swap(true, Relaxed),
@@ -170,7 +200,6 @@ impl Keeper {
             ended = talk.read(incoming) => ended,
             ended = talk.write(outgoing) => ended,
             ended = talk.keep_looking() => ended,
-            ended = talk.listen(&packages) => ended,
             ended = upload::run(&talk, asked) => ended,
             ended = fetch::run(self, lookups, keys) => ended,
         }
@@ -197,6 +226,13 @@ impl Keeper {
     /// What is known of the workers now.
     fn up(&self, cluster: Cluster) {
         let (threads, room) = (cluster.threads(), cluster.room());
+        {
+            let mut ever = self.ever.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = cluster.resources().filter(|name| !ever.contains(*name));
+            let new: Vec<_> = new.map(str::to_owned).collect();
+            let room = EVER.saturating_sub(ever.len());
+            ever.extend(new.into_iter().take(room));
+        }
         let place = &self.shared.clusters[self.at];
         *place.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(cluster);
         self.shared.reasons.lock().unwrap_or_else(PoisonError::into_inner)[self.at] = None;
@@ -283,19 +319,30 @@ impl Talk<'_> {
         Ok(())
     }
 
-    /// Looks at the workers whenever they may have changed; the scheduler is lost
-    /// if it does not answer.
+    /// Looks at the workers now and then, and when they may have changed, and asks what has
+    /// become of tasks that do not end; the scheduler is lost if it does not answer.
     async fn keep_looking<T>(&self) -> io::Result<T> {
         loop {
-            let changed = self.changed.notified();
-            let soon = LOOK.min(self.keeper.silence / 3);
-            let _ = tokio::time::timeout(soon, changed).await;
+            let workers = self.keeper.shared.cluster(self.keeper.at).workers().len();
+            let often = LOOKS.iter().find(|(most, _)| workers <= *most);
+            let often = often.map_or(LOOK, |(_, often)| *often);
+            let soon = often.min(self.keeper.silence / 3);
+            let _ = tokio::time::timeout(soon, self.changed.notified()).await;
             self.look().await?;
             self.end_stranded();
+            self.ask_after_old().await?;
             let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
             if heard.elapsed() > self.keeper.silence {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "it says nothing any more"));
             }
+        }
+    }
+
+    /// Who offers what a task needs.
+    fn offered(cluster: &Cluster, function: &Function, build: Option<&'static str>) -> Offered {
+        match function.python {
+            true => cluster.offered_python(),
+            false => cluster.offered(&offer(function, build)),
         }
     }
 
@@ -304,26 +351,78 @@ impl Talk<'_> {
         let (at, shared) = (self.keeper.at, &self.keeper.shared);
         let cluster = shared.cluster(at);
         // Thousands of tasks have a few functions.
-        let mut offered = HashMap::new();
-        let known = |function: &Function, build| {
-            let asked = || cluster.offers(&offer(function, build));
-            *offered.entry((function.name, function.signature, build)).or_insert_with(asked)
+        let mut known = HashMap::new();
+        let offered = |function: &'static Function, build| {
+            let asked = || Self::offered(&cluster, function, build);
+            *known.entry((function.name, function.signature, build)).or_insert_with(asked)
         };
-        let stranded = shared.table().stranded(Instant::now(), at, known);
+        let stranded = shared.table().stranded(Instant::now(), at, offered);
         let lost = |key| (key, Ended::lost(Cause::Cluster));
         self.keeper.conclude(stranded.into_iter().map(lost).collect());
+    }
+
+    /// Asks what has become of tasks that do not end: one on which the scheduler sits is
+    /// sent again, or lost if that was done too often.
+    async fn ask_after_old(&self) -> io::Result<()> {
+        let (keeper, at) = (self.keeper, self.keeper.at);
+        let keys = keeper.shared.table().old(Instant::now(), at);
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let question = TaskStatus { keys: keys.into_iter().map(Key::from).collect() };
+        let asked = async { self.questions.lock().await.ask(question).await };
+        let (said, now) = (keeper.in_time(asked).await?, Instant::now());
+        let cluster = keeper.shared.cluster(at);
+        let (mut lost, mut again) = (Vec::new(), 0);
+        for (key, state) in &said {
+            let Some(key) = key.as_str() else { continue };
+            let offered =
+                |function: &'static Function, build| Self::offered(&cluster, function, build);
+            let said = Said::of(state.as_deref());
+            let new_key = |function: &Function| keeper.shared.names.key(function.name);
+            let mut table = keeper.shared.table();
+            match table.said(now, (at, key), said, offered, new_key) {
+                Missed::Again => again += 1,
+                Missed::TooOften => lost.push((key.to_owned(), Ended::lost(Cause::Cluster))),
+                Missed::Other if said == Said::InMemory && table.claim(at, key) => {
+                    drop(self.ready.send(key.to_owned()));
+                }
+                Missed::Other => {}
+            }
+        }
+        if again > 0 {
+            tracing::info!(scheduler = %keeper.address, tasks = again, "tasks were sent again");
+            keeper.shared.wakes[at].0.notify_one();
+        }
+        keeper.conclude(lost);
+        Ok(())
     }
 
     /// Writes what is to leave, all that has come together at once.
     async fn write<T>(&self, mut outgoing: Outgoing) -> io::Result<T> {
         let wake = &self.keeper.shared.wakes[self.keeper.at].0;
         let beat = self.keeper.silence / 4;
+        let mut ended = self.ended.clone();
         loop {
-            if tokio::time::timeout(beat, wake.notified()).await.is_err() {
-                outgoing.send(ClientToScheduler::encode([ClientToScheduler::Heartbeat])).await?;
-                continue;
+            let woken = async {
+                tokio::select! {
+                    () = wake.notified() => true,
+                    _ = ended.wait_for(|ended| *ended) => false,
+                }
+            };
+            match tokio::time::timeout(beat, woken).await {
+                Ok(true) => self.gathered().await,
+                Ok(false) => {
+                    let last = [ClientToScheduler::CloseClient, ClientToScheduler::CloseStream];
+                    outgoing.send(ClientToScheduler::encode(last)).await?;
+                    return std::future::pending().await;
+                }
+                Err(_) => {
+                    let beat = [ClientToScheduler::Heartbeat];
+                    outgoing.send(ClientToScheduler::encode(beat)).await?;
+                    continue;
+                }
             }
-            self.gathered().await;
             let mut batch = self.keeper.shared.table().take(self.keeper.at);
             let skipped = std::mem::take(&mut batch.skipped);
             for upload in std::mem::take(&mut batch.uploads) {
@@ -404,8 +503,10 @@ impl Talk<'_> {
                 ended.extend(keys.filter_map(|key| Some((key.to_owned(), outcome(key)?))));
             }
             SchedulerToClient::Restart => {
-                let lost = |key| (key, Ended::lost(Cause::Cluster));
-                ended.extend(keeper.shared.table().keys(keeper.at).into_iter().map(lost));
+                let new_key = |function: &Function| keeper.shared.names.key(function.name);
+                keeper.shared.table().restarted(keeper.at, new_key);
+                keeper.shared.wakes[keeper.at].0.notify_one();
+                self.changed.notify_one();
             }
             SchedulerToClient::Close | SchedulerToClient::StreamClosed => {
                 return Err(io::ErrorKind::UnexpectedEof.into());

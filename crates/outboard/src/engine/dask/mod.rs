@@ -24,6 +24,7 @@ mod window;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) mod worker;
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -99,6 +100,7 @@ fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Error> {
         table: Mutex::new(Table::new(schedulers, settings.window)),
         wakes: (0..schedulers).map(|_| Arc::default()).collect(),
         clusters: (0..schedulers).map(|_| Mutex::default()).collect(),
+        done: Mutex::default(),
         reasons: Mutex::new(vec![None; schedulers]),
         last_up: Mutex::new(None),
         names: Names::default(),
@@ -132,6 +134,8 @@ struct Shared {
     table: Mutex<Table>,
     wakes: Vec<Arc<Wake>>,
     clusters: Vec<Mutex<Arc<Cluster>>>,
+    /// How many tasks of this client each worker has done, by its address.
+    done: Mutex<HashMap<String, u64>>,
     /// Why each scheduler cannot be used at the moment.
     reasons: Mutex<Vec<Option<String>>>,
     /// When the last scheduler was lost, if one was ever up.
@@ -165,6 +169,11 @@ impl Default for Names {
 }
 
 impl Names {
+    /// A key of a task of that function.
+    fn key(&self, function: &str) -> String {
+        format!("{function}-{}", self.unique())
+    }
+
     /// 32 hexadecimal digits.
     fn unique(&self) -> String {
         format!("{:016x}{:016x}", self.own, self.next.fetch_add(1, Relaxed))
@@ -196,6 +205,10 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn done(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn cluster(&self, at: usize) -> Arc<Cluster> {
         self.clusters[at].lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -205,7 +218,7 @@ impl Shared {
     fn key(&self, work: &Work<'_>) -> String {
         let name = work.function.name;
         let shared = work.key.filter(|_| work.function.pure);
-        let Some(key) = shared else { return format!("{name}-{}", self.names.unique()) };
+        let Some(key) = shared else { return self.names.key(name) };
         let mut digest = Context::new(&SHA256);
         digest.update(&[native::VERSION]);
         digest.update(&work.function.signature.to_le_bytes());
@@ -299,6 +312,7 @@ impl Engine for Dask {
             priority: work.priority,
             terms: terms(&work, now),
             values: values(&work),
+            again: false,
         };
         let at = self.0.table().start(now, slot, start);
         Some(self.0.wakes[at].clone())
@@ -338,10 +352,15 @@ impl Engine for Dask {
     fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
         let clusters: Vec<_> = self.0.each_cluster().collect();
         let workers = clusters.iter().flat_map(|cluster| cluster.workers());
+        let mut done = self.0.done();
+        // Of those that are gone nothing is kept.
+        done.retain(|place, _| clusters.iter().any(|cluster| cluster.number(place) > 0));
         let rows = workers.zip(1..).map(|(worker, number)| {
-            let mut row =
-                WorkerSnapshot::new(number, worker.pid.unwrap_or(0), 0, worker.executing > 0);
+            let (pid, busy) = (worker.pid.unwrap_or(0), worker.executing > 0);
+            let done = done.get(&worker.address).copied().unwrap_or(0);
+            let mut row = WorkerSnapshot::new(number, pid, done, busy);
             row.memory_bytes = worker.memory;
+            row.address = Some(worker.address.clone());
             (None, row)
         });
         rows.collect()

@@ -56,12 +56,14 @@ struct Held {
     since: Instant,
     state: State,
     function: &'static Function,
-    /// Where it went, and since when nobody there knows its function.
+    /// Where it went, and since when nobody there can execute it, for which reason.
     build: Option<&'static str>,
-    stranded: Option<Instant>,
+    stranded: Option<(Offered, Instant)>,
+    /// Since when the scheduler does not know its key, as far as it was asked.
+    unknown: Option<Instant>,
     /// Its result is being fetched.
     fetching: bool,
-    /// As it was sent, if it names scattered values, which can be lost.
+    /// As it was sent: it leaves again if the cluster loses it, or what it needs.
     again: Option<Box<Start>>,
     losses: u32,
     /// The number of its arguments, if they go straight to a worker.
@@ -86,6 +88,8 @@ pub(crate) struct Start {
     pub(crate) priority: i32,
     pub(crate) terms: Terms,
     pub(crate) values: Vec<Named>,
+    /// It was sent before: a worker is waited for that can execute it.
+    pub(crate) again: bool,
 }
 
 /// What leaves for a scheduler.
@@ -123,14 +127,14 @@ pub(crate) struct Entry {
     pub(crate) python: bool,
 }
 
-/// What follows when the cluster has lost data.
+/// What follows when the cluster has lost a task, or data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missed {
     /// It is uploaded or sent again.
     Again,
     /// The task had that happen too often.
     TooOften,
-    /// It is nothing that names values.
+    /// It is nothing that can be sent again.
     Other,
 }
 
@@ -225,6 +229,7 @@ impl Table {
             function,
             build: None,
             stranded: None,
+            unknown: None,
             fetching: false,
             again: None,
             losses: 0,
@@ -325,8 +330,7 @@ impl Table {
         }
         shelf.end();
         for start in &batch.started {
-            let again = (!start.values.is_empty()).then(|| Box::new(start.clone()));
-            self.sent(at, &start.key, again);
+            self.sent(at, &start.key, Some(Box::new(start.clone())));
         }
         batch.failed.iter().for_each(|(key, _)| self.sent(at, key, None));
         batch
@@ -364,12 +368,6 @@ impl Table {
     fn held_mut(&mut self, at: usize, key: &str) -> Option<&mut Held> {
         let (slot, task) = *self.schedulers[at].keys.get(key)?;
         self.slots.get_mut(&slot)?.iter_mut().find(|held| held.is(task, key))
-    }
-
-    /// All keys that a scheduler has and that are wanted.
-    pub(crate) fn keys(&self, at: usize) -> Vec<String> {
-        let keys = self.schedulers[at].keys.keys();
-        keys.filter(|key| self.by_key(at, key).is_some()).cloned().collect()
     }
 
     /// A task has ended; its key is to be released.
@@ -418,11 +416,12 @@ impl Table {
             return Missed::Again;
         }
         let Some(held) = self.held_mut(at, key) else { return Missed::Other };
-        if held.again.is_some() && held.losses == LOSSES {
+        let names_values = held.again.as_ref().is_some_and(|start| !start.values.is_empty());
+        if names_values && held.losses == LOSSES {
             return Missed::TooOften;
         }
-        let Some(start) = held.again.take() else { return Missed::Other };
-        (held.state, held.fetching) = (State::Queued, false);
+        let Some(start) = held.again.take_if(|_| names_values) else { return Missed::Other };
+        held.requeue();
         held.losses += 1;
         let Scheduler { outbox, shelf, .. } = &mut self.schedulers[at];
         shelf.left(&start.values);
@@ -452,6 +451,12 @@ impl Table {
 }
 
 impl Held {
+    /// It is to leave again.
+    fn requeue(&mut self) {
+        (self.state, self.fetching) = (State::Queued, false);
+        (self.stranded, self.unknown) = (None, None);
+    }
+
     fn is(&self, task: TaskId, key: &str) -> bool {
         self.task == task && self.key == key && self.state == State::Sent
     }
@@ -488,7 +493,7 @@ impl Scheduler {
 }
 
 mod stranded;
-pub(crate) use stranded::PATIENCE;
+pub(crate) use stranded::{Offered, PATIENCE, Said};
 
 #[cfg(test)]
 mod tests;

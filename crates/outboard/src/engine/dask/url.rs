@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) plugin: Option<Plugin>,
     /// How many tasks a scheduler is given at once.
     pub(crate) window: Window,
+    /// Whether workers are reached from here.
+    pub(crate) direct: bool,
 }
 
 impl Settings {
@@ -81,6 +83,7 @@ impl Settings {
                 files: Files::default(),
                 silence: SILENCE,
                 window: Window::default(),
+                direct: true,
                 plugin: None,
             })
         }))
@@ -158,6 +161,14 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         }),
         engines: CLUSTER,
         says: "How many tasks a scheduler is given at once; by default as the cluster keeps up.",
+    },
+    EngineOption {
+        name: "direct",
+        example: "0",
+        kind: Kind::Flag(|cluster, direct| cluster.direct = direct),
+        engines: CLUSTER,
+        says: "Whether data goes straight to and from workers that can be reached from here; if 0, \
+               all goes through the scheduler; by default 1.",
     },
     EngineOption {
         name: "plugin",
@@ -240,6 +251,7 @@ mod tests {
             ("tls_key", r#"key: Some("/etc/app/key.pem")"#),
             ("silence", "silence: 60s"),
             ("window", "limit: 8"),
+            ("direct", "direct: false"),
             ("plugin", r#"program: "/opt/app/program""#),
         ];
         assert_eq!(OPTIONS.iter().map(|it| it.name).collect::<Vec<_>>(), sets.map(|it| it.0));

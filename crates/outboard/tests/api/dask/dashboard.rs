@@ -4,7 +4,31 @@
 use super::{Release, on_every_release};
 use crate::support::scratch::Scratch;
 
-on_every_release!(the_dashboard_is_told_of_workers_and_tasks);
+on_every_release!(the_dashboard_is_told_of_workers_and_tasks, functions_have_their_names_in_python);
+
+/// The n-th Fibonacci number, by the name that it has in the demo.
+#[outboard::task(name = "lab::tasks::fib")]
+fn fib(n: u64) -> u64 {
+    if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
+}
+
+/// The example of the package's README, as it stands but for the scheduler's place.
+async fn functions_have_their_names_in_python(release: Release) {
+    let cluster = release.native().await;
+    let readme = include_str!("../../../python/README.md");
+    let example = readme.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let example = example.replace("tcp://127.0.0.1:8786", &cluster.address());
+    assert!(example.contains(&cluster.address()), "{example}");
+    let plugin = concat!(env!("CARGO_MANIFEST_DIR"), "/python");
+    let before = format!("sys.path.insert(0, {plugin:?})\n");
+    let after = "
+assert client.map(fib, [1, 2, 3], resources=resources(client, fib))[0].result() == 1
+kept = client.submit(fib, 12, resources=resources(client, fib))
+wait(kept)
+print(client.run_on_scheduler(lambda dask_scheduler: sorted(dask_scheduler.task_prefixes)))";
+    let said = cluster.python(&format!("{before}{example}{after}")).await;
+    assert_eq!(said, "832040\n['lab::tasks::fib']\n");
+}
 
 async fn the_dashboard_is_told_of_workers_and_tasks(release: Release) {
     let cluster = release.native().await;

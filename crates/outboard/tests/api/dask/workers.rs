@@ -31,6 +31,7 @@ on_every_release!(
     dasks_own_client_drives_native_workers,
     a_scheduler_with_python_workers_is_refused,
     strays_go_back_to_pythons_workers,
+    pythons_tools_work_beside_a_native_worker,
     a_native_worker_speaks_tls,
     nonsense_does_not_harm_a_native_worker,
     results_that_do_not_fit_are_refused,
@@ -274,6 +275,14 @@ async fn strays_go_back_to_pythons_workers(release: Release) {
     client.shutdown().await;
 }
 
+async fn pythons_tools_work_beside_a_native_worker(release: Release) {
+    let cluster = release.cluster(1).await;
+    let server = cluster.native_worker_as("workers=1&mixed=1");
+    assert!(server.joined().await.ends_with(", 1 task at once"));
+    let said = cluster.script("pythons_tools.py").await;
+    assert!(said.trim_end().ends_with("all is well"), "{said}");
+}
+
 async fn a_native_worker_speaks_tls(release: Release) {
     let directory = tempfile::tempdir().unwrap();
     for certificates in [
@@ -397,6 +406,12 @@ async fn what_ends_a_process_is_told_as_on_one_machine(release: Release) {
     assert_eq!(client.submit(hungry, 1).await.unwrap(), 1, "other arguments are not");
     let snapshot = client.admin().snapshot();
     assert_eq!((snapshot.failed, snapshot.done), (3, 1));
+    let causes: Vec<_> =
+        snapshot.crashes.iter().map(|crash| crash.loss.shortage.is_some()).collect();
+    assert_eq!(causes, [true, true], "operators see what ended processes over there");
+    let [worker] = &snapshot.per_worker[..] else { panic!("one worker: {snapshot:?}") };
+    assert_eq!((worker.restarts.lost, worker.done), (2, 4));
+    assert!(worker.address.as_ref().is_some_and(|at| at.starts_with("tcp://127.0.0.1:")));
     client.shutdown().await;
 }
 

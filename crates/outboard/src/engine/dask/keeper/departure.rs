@@ -2,6 +2,7 @@
 //! that start, sorted by where they may run.
 
 use std::io;
+use std::sync::PoisonError;
 
 use dask_protocol::frames::Frames;
 use dask_protocol::key::Key;
@@ -9,8 +10,8 @@ use dask_protocol::message::ClientToScheduler;
 
 use super::Talk;
 use super::ends::Ended;
-use crate::engine::dask::cluster::WITHOUT_PLUGIN;
-use crate::engine::dask::graph::{Graphs, is_known};
+use crate::engine::dask::cluster::{Cluster, WITHOUT_PLUGIN};
+use crate::engine::dask::graph::{Graphs, is_known, offer};
 use crate::engine::dask::plugin;
 use crate::engine::dask::table::{Batch, Start};
 use crate::task::outcome::{Failure, OTHER_BUILD};
@@ -59,18 +60,35 @@ impl Talk<'_> {
     async fn sorted(&self, started: Vec<Start>) -> io::Result<(Graphs, Vec<Start>)> {
         let keeper = self.keeper;
         let mut cluster = keeper.shared.cluster(keeper.at);
-        let patient = self.is_patient();
         let build = || self.build.get().copied();
         if started.iter().any(|start| !is_known(start, &cluster, build())) {
             // A worker may have come that we have not heard of.
             self.look().await?;
             cluster = keeper.shared.cluster(keeper.at);
         }
-        let may_come = patient.then(|| build().filter(|_| keeper.plugin.is_some()));
+        let may_come = |start: &Start| self.may_come(start, &cluster);
         let (graphs, unknown) = Graphs::sort(started, &cluster, build(), may_come);
         let mut table = keeper.shared.table();
         graphs.keys().for_each(|(key, build)| table.placed(keeper.at, key, build));
         drop(table);
         Ok((graphs, unknown))
+    }
+
+    /// Whether a worker may come that can execute a task, which none can now: a native
+    /// one, or one with a program of this build beside it.
+    fn may_come(&self, start: &Start, cluster: &Cluster) -> Option<Option<&'static str>> {
+        let build = self.build.get().copied();
+        let shipped = build.filter(|_| self.keeper.plugin.is_some());
+        if start.function.python {
+            return self.is_patient().then_some(None);
+        }
+        let ever = self.keeper.ever.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_there = |way: &Option<&'static str>| ever.contains(&offer(start.function, *way));
+        let ways = std::iter::once(None).chain(build.map(Some));
+        // What was sent before, or came when there is no worker, makes a cluster grow
+        // that adapts to what waits.
+        let empty = shipped.is_some() && cluster.workers().is_empty();
+        let waits = start.again || empty || self.is_patient();
+        ways.into_iter().find(was_there).or(waits.then_some(shipped))
     }
 }

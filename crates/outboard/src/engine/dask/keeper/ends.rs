@@ -82,6 +82,7 @@ impl Keeper {
         if ended.is_empty() {
             return;
         }
+        self.count(&ended);
         self.gate.report(|reports| {
             let now = Instant::now();
             for (key, ended) in ended {
@@ -90,6 +91,18 @@ impl Keeper {
             self.resize(reports);
         });
         self.shared.wakes[self.at].0.notify_one();
+    }
+
+    /// Counts what workers did for this client.
+    fn count(&self, ended: &[(String, Ended)]) {
+        let cluster = self.shared.cluster(self.at);
+        let mut done = self.shared.done();
+        for (_, ended) in ended {
+            let place = ended.worker.checked_sub(1).and_then(|at| cluster.workers().get(at));
+            if let Some(worker) = place {
+                *done.entry(worker.address.clone()).or_default() += 1;
+            }
+        }
     }
 
     fn conclude_one(&self, reports: &mut Reports<'_>, now: Instant, key: &str, ended: Ended) {
@@ -102,6 +115,10 @@ impl Keeper {
         match result {
             Err(Failure::Lost(lost)) => {
                 self.shared.table().ended(now, self.at, key);
+                if lost.pid > 0 {
+                    // A process whose end its worker tells: as with those of this machine.
+                    reports.gone(&lost, Some(entry.task), false);
+                }
                 reports.lost(entry.slot, vec![attempt], None, &lost);
             }
             result => {

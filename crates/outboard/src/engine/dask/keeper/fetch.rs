@@ -1,7 +1,7 @@
 //! Brings the results of tasks, straight from the workers that have them, and
 //! through the scheduler where that fails.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::Keeper;
 use super::ends::Ended;
+use super::reach::{HURRY, Way};
 use crate::engine::dask::cluster::Cluster;
 use crate::engine::dask::connection::{Connection, Dialer};
 use crate::engine::dask::native::read_exception;
@@ -42,13 +43,39 @@ const PAUSE: Duration = Duration::from_millis(100);
 const KEPT: usize = 4;
 const RECOVERED_AT_ONCE: usize = 16;
 
+/// How many results are asked of the scheduler at once, and by how many connections.
+const KEYS_AROUND: usize = 256;
+const AROUND_AT_ONCE: usize = 4;
+
 /// What came of asking.
-struct Got {
+#[derive(Default)]
+struct Got<'a> {
     /// The connection that is free again.
     connection: Option<(String, Connection)>,
+    /// A connection that is still being made.
+    dialing: Option<Dialing<'a>>,
     ended: Vec<(String, Ended)>,
     /// Not to be had in this way.
     missing: Vec<String>,
+    /// To be had by the scheduler.
+    around: Vec<String>,
+    /// The scheduler was asked.
+    was_around: bool,
+}
+
+type Dialing<'a> = BoxFuture<'a, (String, io::Result<Connection>)>;
+
+/// What is under way to bring results.
+struct Fetching<'a> {
+    keeper: &'a Keeper,
+    free: Idle<Connection>,
+    /// How many results are recovered at once.
+    room: &'a Semaphore,
+    under_way: FuturesUnordered<BoxFuture<'a, Got<'a>>>,
+    dialing: FuturesUnordered<Dialing<'a>>,
+    /// Keys of which the scheduler is asked next, and how often it is asked now.
+    around: Vec<String>,
+    asked: usize,
 }
 
 /// Fetches the results of keys as they come; ends with the scheduler.
@@ -57,30 +84,146 @@ pub(super) async fn run<T>(
     mut lookups: Connection,
     mut keys: mpsc::UnboundedReceiver<String>,
 ) -> io::Result<T> {
-    let mut free = Idle::default();
     let room = Semaphore::new(RECOVERED_AT_ONCE);
-    let mut under_way: FuturesUnordered<BoxFuture<'_, Got>> = FuturesUnordered::new();
+    let mut fetching = Fetching {
+        keeper,
+        free: Idle::default(),
+        room: &room,
+        under_way: FuturesUnordered::new(),
+        dialing: FuturesUnordered::new(),
+        around: Vec::new(),
+        asked: 0,
+    };
     let mut found = Vec::new();
     loop {
-        let got = tokio::select! {
+        tokio::select! {
             _ = keys.recv_many(&mut found, KEYS_AT_ONCE) => {
-                for (place, keys) in places(keeper, &mut lookups, std::mem::take(&mut found)).await? {
-                    let connection = free.take(&place);
-                    under_way.push(Box::pin(get(keeper, place, connection, keys)));
+                let found = std::mem::take(&mut found);
+                if keeper.reach().is_never_direct() {
+                    fetching.around.extend(found);
+                } else {
+                    for (place, keys) in places(keeper, &mut lookups, found).await? {
+                        fetching.get(place, keys);
+                    }
                 }
-                continue;
             }
-            Some(got) = under_way.next() => got,
-        };
-        keeper.conclude(got.ended);
-        if let Some((place, connection)) = got.connection {
-            let cluster = keeper.shared.cluster(keeper.at);
-            free.put(place, connection, |place| cluster.number(place) > 0);
+            Some(got) = fetching.under_way.next() => fetching.got(got),
+            Some((place, dialed)) = fetching.dialing.next() => {
+                if let Ok(connection) = keeper.noted(&place, dialed) {
+                    fetching.keep(place, connection);
+                }
+            }
         }
-        for key in got.missing {
-            under_way.push(Box::pin(recover(keeper, &room, key)));
+        fetching.ask_scheduler();
+    }
+}
+
+impl<'a> Fetching<'a> {
+    /// Gets results from a worker, or from the scheduler, if the worker is not reached.
+    fn get(&mut self, place: String, keys: Vec<String>) {
+        let keeper = self.keeper;
+        let kept = self.free.take(&place);
+        if kept.is_some() {
+            return self.under_way.push(Box::pin(get(keeper, place, kept, keys)));
+        }
+        if place.is_empty() {
+            return self.recover(keys);
+        }
+        match keeper.reach().way(Instant::now(), &place) {
+            Way::Direct => self.under_way.push(Box::pin(get(keeper, place, None, keys))),
+            Way::Try => self.under_way.push(Box::pin(try_to_get(keeper, place, keys))),
+            Way::TryMeanwhile => {
+                self.dialing.push(dial(keeper, place));
+                self.around.extend(keys);
+            }
+            Way::Around => self.around.extend(keys),
         }
     }
+
+    fn got(&mut self, got: Got<'a>) {
+        self.keeper.conclude(got.ended);
+        if let Some((place, connection)) = got.connection {
+            self.keep(place, connection);
+        }
+        self.dialing.extend(got.dialing);
+        self.around.extend(got.around);
+        self.asked -= usize::from(got.was_around);
+        self.recover(got.missing);
+    }
+
+    fn keep(&mut self, place: String, connection: Connection) {
+        let cluster = self.keeper.shared.cluster(self.keeper.at);
+        let scheduler = self.keeper.address.to_string();
+        let is_there = |place: &str| place == scheduler || cluster.number(place) > 0;
+        self.free.put(place, connection, is_there);
+    }
+
+    fn recover(&mut self, keys: Vec<String>) {
+        let (keeper, room) = (self.keeper, self.room);
+        let recovered = keys.into_iter().map(|key| Box::pin(recover(keeper, room, key)) as _);
+        self.under_way.extend(recovered);
+    }
+
+    /// Asks the scheduler for all that has come together, as often at once as is of use.
+    fn ask_scheduler(&mut self) {
+        while self.asked < AROUND_AT_ONCE && !self.around.is_empty() {
+            let rest = self.around.split_off(self.around.len().min(KEYS_AROUND));
+            let keys = std::mem::replace(&mut self.around, rest);
+            let connection = self.free.take(&self.keeper.address.to_string());
+            self.under_way.push(Box::pin(get_around(self.keeper, connection, keys)));
+            self.asked += 1;
+        }
+    }
+}
+
+/// Connects to a worker for the first time, and gets results from it; where that takes
+/// long, they come from the scheduler.
+async fn try_to_get(keeper: &Keeper, place: String, keys: Vec<String>) -> Got<'_> {
+    let mut dialing = dial(keeper, place);
+    match tokio::time::timeout(HURRY, &mut dialing).await {
+        Ok((place, dialed)) => match keeper.noted(&place, dialed) {
+            Ok(connection) => get(keeper, place, Some(connection), keys).await,
+            Err(_) => Got { around: keys, ..Got::default() },
+        },
+        Err(_) => Got { dialing: Some(dialing), around: keys, ..Got::default() },
+    }
+}
+
+fn dial(keeper: &Keeper, place: String) -> Dialing<'_> {
+    Box::pin(async move {
+        let dialed = dialer(keeper).dial_place(&place).await;
+        (place, dialed)
+    })
+}
+
+/// Gets results from the scheduler, which gets them from its workers.
+async fn get_around(keeper: &Keeper, connection: Option<Connection>, keys: Vec<String>) -> Got<'_> {
+    let asked = async {
+        let mut connection = match connection {
+            Some(connection) => connection,
+            None => dialer(keeper).dial(&keeper.address).await?,
+        };
+        let question = Gather { keys: as_keys(&keys) };
+        let data = connection.ask_while_it_beats(PATIENCE, question).await?;
+        io::Result::Ok((connection, data))
+    };
+    let asked = asked.await;
+    let mut got = Got { was_around: true, ..Got::default() };
+    if let Ok((connection, data)) = asked {
+        got.connection = Some((keeper.address.to_string(), connection));
+        if let Data::Here(data) = data {
+            got.ended = values(keeper, data, 0);
+        }
+    }
+    got.missing = not_in(keys, &got.ended);
+    got
+}
+
+/// The keys that have not ended.
+fn not_in(mut keys: Vec<String>, ended: &[(String, Ended)]) -> Vec<String> {
+    let found: HashSet<&str> = ended.iter().map(|(key, _)| key.as_str()).collect();
+    keys.retain(|key| !found.contains(key.as_str()));
+    keys
 }
 
 /// Connections to workers, and perhaps their scheduler, that nothing is asked over
@@ -148,12 +291,11 @@ async fn get(
     place: String,
     connection: Option<Connection>,
     keys: Vec<String>,
-) -> Got {
+) -> Got<'_> {
     match get_data(keeper, &place, connection, &keys).await {
         Ok((connection, ended)) => {
-            let missing = |key: &String| !ended.iter().any(|(found, _)| found == key);
-            let missing = keys.into_iter().filter(missing).collect();
-            Got { connection: Some((place, connection)), ended, missing }
+            let missing = not_in(keys, &ended);
+            Got { connection: Some((place, connection)), ended, missing, ..Got::default() }
         }
         Err(error) => {
             let excess = error.get_ref().and_then(|inner| inner.downcast_ref::<Excess>());
@@ -162,9 +304,9 @@ async fn get(
                     let (bytes, limit) = (excess.found(), keeper.gate.limits().payload as u64);
                     let failure = Failure::TooLarge { what: Oversized::Result, bytes, limit };
                     let ended = vec![(key.clone(), Ended::failed(failure))];
-                    Got { connection: None, ended, missing: Vec::new() }
+                    Got { ended, ..Got::default() }
                 }
-                _ => Got { connection: None, ended: Vec::new(), missing: keys },
+                _ => Got { missing: keys, ..Got::default() },
             }
         }
     }
@@ -178,7 +320,7 @@ async fn get_data(
 ) -> io::Result<(Connection, Vec<(String, Ended)>)> {
     let mut connection = match connection {
         Some(connection) => connection,
-        None => dialer(keeper).dial_place(place).await?,
+        None => keeper.noted(place, dialer(keeper).dial_place(place).await)?,
     };
     let since = Instant::now();
     while since.elapsed() < PATIENCE {
@@ -221,8 +363,8 @@ fn values(keeper: &Keeper, data: Vec<(Key, Serialized)>, number: usize) -> Vec<(
 }
 
 /// Gets a result through the scheduler, or finds out what has become of it.
-async fn recover(keeper: &Keeper, room: &Semaphore, key: String) -> Got {
-    let mut got = Got { connection: None, ended: Vec::new(), missing: Vec::new() };
+async fn recover<'a>(keeper: &'a Keeper, room: &Semaphore, key: String) -> Got<'a> {
+    let mut got = Got::default();
     for turn in 0..TRIES {
         if turn > 0 {
             tokio::time::sleep(PAUSE * (1 << turn)).await;

@@ -4,10 +4,10 @@
 //! each other after that.
 
 use std::io;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dask_protocol::Serialized;
@@ -19,6 +19,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 
 use super::fetch::{Idle, dialer};
+use super::reach::{HURRY, Way};
 use super::{Keeper, Talk};
 use crate::engine::dask::Flush;
 use crate::engine::dask::connection::Connection;
@@ -36,6 +37,9 @@ const TRIES: usize = 3;
 /// To how many others a worker gives a value at once.
 const EACH_GIVES: usize = 2;
 
+/// How long the first connection to a worker may take, where the other way costs more.
+const HURRY_FOR_A_VALUE: Duration = Duration::from_secs(2);
+
 /// How long a transfer may take: at least, and for each byte.
 const PATIENCE: Duration = Duration::from_secs(30);
 const A_BYTE: Duration = Duration::from_micros(1);
@@ -51,8 +55,6 @@ const SOME_WORKER_S: u32 = 5;
 struct Ways {
     /// Whose turn it is among equals.
     next: AtomicUsize,
-    /// Workers could not be reached from here.
-    around: AtomicBool,
     /// Connections that are free.
     free: Mutex<Idle<Connection>>,
 }
@@ -165,14 +167,6 @@ impl Courier<'_> {
             let through = in_time(2 * patience, self.through_scheduler(key, bytes, workers));
             through.await.map_err(|error| failed(&why, &error.to_string()))?;
         }
-        // One that says that it cannot take it was reached.
-        let unreached = why.as_ref().filter(|error| error.kind() != io::ErrorKind::Other);
-        if let Some(error) = unreached
-            && !self.ways.around.swap(true, Relaxed)
-        {
-            let scheduler = &self.keeper.address;
-            tracing::warn!(%scheduler, %error, "no worker was reached: data goes through the scheduler");
-        }
         match upload.kind {
             Kind::Scattered => Ok(()),
             Kind::Arguments => Err(failed(&why, "no worker takes it")),
@@ -182,7 +176,7 @@ impl Courier<'_> {
     /// The workers that are to be asked in turn: first those with the fewest bytes
     /// that wait there, those that were idle, those whose turn it is.
     fn in_order(self, workers: &[WorkerInfo]) -> Vec<&str> {
-        if workers.is_empty() || self.ways.around.load(Relaxed) {
+        if workers.is_empty() || self.keeper.reach().is_never_direct() {
             return Vec::new();
         }
         let first = self.ways.next.fetch_add(1, Relaxed) % workers.len();
@@ -284,10 +278,26 @@ impl Courier<'_> {
             return Ok(answer);
         }
         // The one that was kept may have been closed meanwhile.
-        let mut connection = dialer(self.keeper).dial_place(place).await?;
+        let mut connection = self.dial(place).await?;
         let answer = connection.ask(question()).await?;
         self.keep(place.to_owned(), connection);
         Ok(answer)
+    }
+
+    /// Connects to a worker, if that can be reached, or to the scheduler.
+    async fn dial(self, place: &str) -> io::Result<Connection> {
+        let dialer = dialer(self.keeper);
+        if place == self.keeper.address.to_string() {
+            return dialer.dial_place(place).await;
+        }
+        let way = self.keeper.reach().way(Instant::now(), place);
+        let hurry = match way {
+            Way::Direct => PATIENCE,
+            Way::Try => HURRY_FOR_A_VALUE,
+            Way::TryMeanwhile => HURRY,
+            Way::Around => return Err(io::ErrorKind::HostUnreachable.into()),
+        };
+        self.keeper.noted(place, in_time(hurry, dialer.dial_place(place)).await)
     }
 
     fn keep(self, place: String, connection: Connection) {

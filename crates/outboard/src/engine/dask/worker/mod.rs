@@ -95,6 +95,10 @@ impl ClusterWorker {
     /// | `held_bytes=4GiB` | a size, at least 1 | How many bytes of results are held; by default its share of the machine's memory. |
     /// | `mixed=1` | 0 or 1 | Whether to join a scheduler that has Python workers too; by default 0. |
     ///
+    /// Dask's tools (`profile`, `performance_report`, `story` and so on) work with such a
+    /// worker. `client.run` raises `NotImplementedError`; with `mixed=1` it goes on, and
+    /// gives `None` for this worker.
+    ///
     /// # Errors
     ///
     /// `InvalidUrl`, saying what is wrong with the URL or its certificates.
@@ -190,7 +194,10 @@ fn run_if_asked(setup: impl FnOnce(), in_test: bool) {
         });
     }
     setup();
-    let worked = ClusterWorker::new(&url.to_string_lossy()).and_then(ClusterWorker::run);
+    // Whoever started it sees whether it works, as with any program in a terminal.
+    let tell = |event: &ClusterEvent| eprintln!("outboard: {event}");
+    let worker = ClusterWorker::new(&url.to_string_lossy());
+    let worked = worker.and_then(|worker| worker.on_event(tell).run());
     match worked {
         Ok(()) => std::process::exit(0),
         Err(error) => {

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use dask_protocol::Serialized;
 use dask_protocol::key::Key;
-use dask_protocol::message::{Failed, Places, Reply, Request, Subject};
+use dask_protocol::message::{Failed, Metrics, Observed, Places, Reply, Request, Subject};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::super::outcome::Raised;
+use super::messages::unix_now;
+use super::metrics::metrics;
 use super::{Listening, Stay, bounds};
 use crate::engine::dask::connection::{Connection, Stream};
 
@@ -129,12 +131,41 @@ pub(super) async fn answer(stay: &Arc<Stay>, subject: Subject) -> Reply {
         }
         Subject::Close => Reply::Ok,
         Subject::Plugin => Reply::Status,
-        Subject::Logs => Reply::NoList,
-        Subject::Profile => Reply::NoMap,
-        Subject::Run => failed(false, "this worker runs Rust functions, no Python"),
+        Subject::UploadFile { bytes } => Reply::Uploaded(bytes),
+        Subject::Logs | Subject::Story => Reply::NoList,
+        Subject::Profile => Reply::NoProfile,
+        Subject::ProfileTimes { recent } => Reply::NoProfileTimes(recent.then(unix_now)),
+        Subject::CallStack { keys } => Reply::CallStacks(stacks(stay, keys)),
+        Subject::MonitorInfo { recent, start } => monitored(stay, recent, start),
+        Subject::Benchmark => Reply::NoMap,
+        Subject::State => Reply::State {
+            worker: stay.identity(),
+            address: stay.address.clone(),
+            executing: stay.executing().into_iter().map(|(key, _)| key).collect(),
+            in_memory: stay.keys(),
+        },
+        // Beside Python's workers, what is run on all of them goes on.
+        Subject::Run if stay.settings.mixed => Reply::RanNothing,
+        Subject::Run | Subject::Actor => {
+            failed(false, "this worker runs Rust functions, no Python")
+        }
         Subject::Unknown(other) => failed(true, &format!("this worker does not know `{other}`")),
         _ => failed(true, "this is a worker, and no scheduler"),
     }
+}
+
+/// What executes: it has no frames of Python.
+fn stacks(stay: &Stay, keys: Option<Vec<Key>>) -> Vec<(Key, String)> {
+    let executing = stay.executing().into_iter();
+    let wanted = executing.filter(|(key, _)| keys.as_ref().is_none_or(|keys| keys.contains(key)));
+    wanted.map(|(key, seconds)| (key, format!("a task of Rust, for {seconds:.1} s"))).collect()
+}
+
+/// What is known of this worker now, and nothing of before.
+fn monitored(stay: &Stay, recent: bool, start: u64) -> Reply {
+    let Metrics { time, cpu, memory, num_fds, .. } = metrics(stay);
+    let now = Observed { time, cpu, memory, num_fds };
+    Reply::Monitor { now, recent, known: start > 0 }
 }
 
 /// Someone scatters data.
