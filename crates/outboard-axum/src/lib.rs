@@ -37,28 +37,30 @@
 //! | an error of Outboard as a response | [`Problem`]: 503 with `Retry-After`, 429, 504, 413, 500, as RFC 9457 says |
 //! | tenant and timeout of each request | [`Offload`], a layer, with the rules in [`tenant`]; [`Compute`] in the handler |
 //! | times in the browser's developer tools | [`Offload::server_timing`], on unless you say no |
-//! | a computation to stop when its browser leaves | nothing: axum drops the handler, and that cancels |
+//! | a computation to stop when its browser leaves | [`serve`](fn@serve), or `axum::serve` with a listener that is [`watched`](fn@watched) |
 //! | a computation to go on when its browser leaves | [`FinishOnDisconnect`], a layer for such routes |
 //! | probes of an orchestrator | [`Health`]: `/healthz` and `/readyz` |
 //! | graphs and alerts | [`metrics`](fn@metrics): `/metrics` for Prometheus |
 //! | to see what it does, live | [`status`](fn@status), to nest; its JSON is a [`view`] |
 //! | to end without losing what runs | [`serve`](fn@serve) |
+//!
+//! What is not axum's own here comes from the crate `outboard-web`, for other frameworks.
 
-mod compute;
-mod disconnect;
 mod health;
 mod metrics;
-mod offload;
-mod problem;
 mod serve;
 mod status;
 pub mod tenant;
+mod watched;
 
-pub use compute::{Compute, NoOffload};
-pub use disconnect::{FinishOnDisconnect, FinishOnDisconnectService};
 pub use health::Health;
 pub use metrics::{Metrics, metrics};
-pub use offload::{Offload, OffloadFuture, OffloadService};
-pub use problem::{Exposure, Problem};
+// What is the same in every framework.
+#[doc(inline)]
+pub use outboard_web::{
+    Compute, Exposure, FinishOnDisconnect, FinishOnDisconnectService, NoOffload, Offload,
+    OffloadFuture, OffloadService, Problem, Watched,
+};
 pub use serve::{Cut, Serve, serve};
 pub use status::{Status, status, view};
+pub use watched::{Peer, WatchedListener, watched};

@@ -22,7 +22,7 @@ use reading::Readings;
 use view::View;
 
 /// The status page of a client, read-only, to nest into an application:
-/// [`Status`] as it is by default.
+/// [`Status`] as it is by default. An application with several clients nests a page for each.
 ///
 /// # Examples
 ///
