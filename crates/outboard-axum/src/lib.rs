@@ -38,31 +38,33 @@
 //! | errors as responses | [`Problem`]: 503 with `Retry-After`, 429, 504, 413, 500, as RFC 9457 says |
 //! | tenant and timeout for each request | [`Offload`], a layer, with the rules in [`tenant`]; [`Compute`] in the handler |
 //! | times in the browser's developer tools | [`Offload::server_timing`], on unless you say no |
-//! | a task to stop when its browser leaves | nothing: axum drops the handler, and that cancels |
+//! | a task to stop when its browser leaves | [`serve`](fn@serve), or `axum::serve` with a listener that is [`watched`](fn@watched) |
 //! | a handler to finish when its browser has left | [`FinishOnDisconnect`], a layer for such routes |
 //! | probes of an orchestrator | [`Health`]: `/healthz` and `/readyz` |
 //! | graphs and alerts | [`metrics`](fn@metrics): `/metrics` for Prometheus |
 //! | to see live what it does | [`status`](fn@status), to nest; its JSON is a [`view`] |
 //! | a graceful end | [`serve`](fn@serve) |
+//!
+//! What is not axum's own here comes from the crate `outboard-web`, for other frameworks.
 
-mod compute;
-mod disconnect;
 mod health;
 mod metrics;
-mod offload;
-mod problem;
 mod serve;
 mod status;
 pub mod tenant;
+mod watched;
 
-pub use compute::{Compute, NoOffload};
-pub use disconnect::{FinishOnDisconnect, FinishOnDisconnectService};
 pub use health::Health;
 pub use metrics::{Metrics, metrics};
-pub use offload::{Offload, OffloadFuture, OffloadService};
-pub use problem::{Exposure, Problem};
+// What is the same in every framework.
+#[doc(inline)]
+pub use outboard_web::{
+    Compute, Exposure, FinishOnDisconnect, FinishOnDisconnectService, NoOffload, Offload,
+    OffloadFuture, OffloadService, Problem, Watched,
+};
 pub use serve::{Cut, Serve, serve};
 pub use status::{Status, status, view};
+pub use watched::{Peer, WatchedListener, watched};
 
 /// Chapters of the guide, whose examples have to compile.
 #[cfg(doctest)]

@@ -1,7 +1,7 @@
 //! What Prometheus reads: counters, gauges and histograms, made of a snapshot at
 //! each scrape, so that tasks pay nothing for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 
 /// Returns the route `/metrics` for Prometheus.
 ///
-/// It is [`Metrics`] with its defaults.
+/// It is [`Metrics`] with its defaults. For several clients there is [`Metrics::of`].
 ///
 /// # Examples
 ///
@@ -49,9 +49,19 @@ pub fn metrics<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
 /// | `outboard_open` | 1 while tasks are taken |
 /// | `outboard_tenant_queued_tasks{tenant}`, `outboard_tenant_tasks_total{tenant, outcome}`, `outboard_tenant_run_seconds_total{tenant}` | only with [`tenants`](Self::tenants) |
 ///
+/// An application with several clients has [`Metrics::of`]: one route, and the label `client`.
+///
 /// `docs/grafana.json` of the project is a dashboard that shows these.
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    clients: Vec<OfClient>,
+}
+
+/// One of the clients.
+#[derive(Clone, Debug)]
+struct OfClient {
+    /// The value of the label `client`, where there are several.
+    name: Option<String>,
     client: Client,
     tenants: Arc<Mutex<Tenants>>,
 }
@@ -59,7 +69,34 @@ pub struct Metrics {
 impl Metrics {
     /// Metrics of a client, without tenants.
     pub fn new(client: Client) -> Self {
-        Self { client, tenants: Arc::default() }
+        Self { clients: vec![OfClient { name: None, client, tenants: Arc::default() }] }
+    }
+
+    /// The metrics of several clients of one application: each series has the label `client`,
+    /// with the name of its client.
+    ///
+    /// # Panics
+    ///
+    /// If two have the same name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(models: outboard::Client, images: outboard::Client, app: axum::Router)
+    /// # -> axum::Router {
+    /// use outboard_axum::Metrics;
+    ///
+    /// app.merge(Metrics::of([("models", models), ("images", images)]).router())
+    /// # }
+    /// ```
+    pub fn of<N: Into<String>>(clients: impl IntoIterator<Item = (N, Client)>) -> Self {
+        let mut names = HashSet::new();
+        let of_client = |(name, client): (N, Client)| {
+            let name = name.into();
+            assert!(names.insert(name.clone()), "two clients have the name {name:?}");
+            OfClient { name: Some(name), client, tenants: Arc::default() }
+        };
+        Self { clients: clients.into_iter().map(of_client).collect() }
     }
 
     /// Adds metrics of tenants: of the first `most` that use worker time, each with its name as
@@ -69,10 +106,12 @@ impl Metrics {
     /// for good, and names may be personal.
     ///
     /// A tenant is counted if it submits between two scrapes, or is remembered (ten seconds).
-    /// Scrape at least that often.
-    pub fn tenants(self, most: usize) -> Self {
-        let tenants = Tenants { most, ..Tenants::default() };
-        Self { tenants: Arc::new(Mutex::new(tenants)), ..self }
+    /// Scrape at least that often. Of several clients, each has so many.
+    pub fn tenants(mut self, most: usize) -> Self {
+        for of in &mut self.clients {
+            of.tenants = Arc::new(Mutex::new(Tenants { most, ..Tenants::default() }));
+        }
+        self
     }
 
     /// Returns the route `/metrics`, to merge into an application.
@@ -84,14 +123,35 @@ impl Metrics {
 
     /// Returns the metrics as text.
     pub fn text(&self) -> String {
+        let mut families: Vec<MetricFamily> = Vec::new();
+        for mut family in self.clients.iter().flat_map(OfClient::families) {
+            // A metric is described once, and its series stand together.
+            match families.iter_mut().find(|before| before.name() == family.name()) {
+                Some(before) => before.mut_metric().extend(family.take_metric()),
+                None => families.push(family),
+            }
+        }
+        families.retain(|family| !family.get_metric().is_empty());
+        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+    }
+}
+
+impl OfClient {
+    fn families(&self) -> Vec<MetricFamily> {
         let now = self.client.admin().snapshot();
         let mut families = of_tasks(&now);
         families.extend(of_engine(&now));
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         families.extend(tenants.families(&now));
         drop(tenants);
-        families.retain(|family| !family.get_metric().is_empty());
-        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+        if let Some(name) = &self.name {
+            for metric in families.iter_mut().flat_map(MetricFamily::mut_metric) {
+                let mut labels = metric.take_label();
+                labels.push(label("client", name));
+                metric.set_label(labels);
+            }
+        }
+        families
     }
 }
 

@@ -13,6 +13,7 @@ use axum::Router;
 use axum::extract::{Extension, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
+use futures_util::future::join_all;
 use outboard::Client;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
@@ -35,6 +36,9 @@ const END: Duration = Duration::from_secs(10);
 /// What runs after the grace is cut: the client is shut down, its tasks are killed, and
 /// their requests get 503. A second signal cuts at once. In the end no worker is left,
 /// unless the system cannot end one: [`Cut::workers`] says how many are, and the log which.
+///
+/// A client that leaves is noticed, whatever it has sent: connections are
+/// [`Watched`](crate::Watched), and the handler is dropped.
 ///
 /// A connection is closed if it does not send the head of a request in time
 /// ([`header_timeout`](Serve::header_timeout)). TCP keep-alive closes one whose peer vanished.
@@ -71,10 +75,13 @@ pub fn serve(listener: TcpListener, app: Router) -> Serve {
     Serve {
         listener,
         app,
-        client: None,
+        clients: Vec::new(),
         grace: Duration::from_secs(10),
         notice: Duration::ZERO,
-        header_timeout: Duration::from_secs(30),
+        connections: connections::Settings {
+            header_timeout: Duration::from_secs(30),
+            half_close: false,
+        },
         stop: None,
         cut: None,
     }
@@ -87,10 +94,10 @@ type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Serve {
     listener: TcpListener,
     app: Router,
-    client: Option<Client>,
+    clients: Vec<Client>,
     grace: Duration,
     notice: Duration,
-    header_timeout: Duration,
+    connections: connections::Settings,
     stop: Option<Signal>,
     cut: Option<Signal>,
 }
@@ -113,9 +120,10 @@ pub struct Cut {
 }
 
 impl Serve {
-    /// Sets the client that the application submits to; it is shut down in the end.
+    /// Adds a client that the application submits to; it is shut down in the end. An
+    /// application with several clients adds each of them.
     pub fn client(mut self, client: Client) -> Self {
-        self.client = Some(client);
+        self.clients.push(client);
         self
     }
 
@@ -138,7 +146,15 @@ impl Serve {
     /// Sets how long a client may take to send the head of a request, and how long its
     /// connection may be idle; by default 30 seconds. It is for HTTP/1.
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
-        self.header_timeout = timeout;
+        self.connections.header_timeout = timeout;
+        self
+    }
+
+    /// Whether a client that has closed the sending half of its connection, as `nc` does, gets
+    /// its answer; by default it counts as gone. With this setting an HTTP/1 client that leaves in
+    /// an orderly way is not noticed before something is sent to it: only a reset is.
+    pub fn half_close(mut self, answered: bool) -> Self {
+        self.connections.half_close = answered;
         self
     }
 
@@ -157,19 +173,19 @@ impl Serve {
     }
 
     async fn run(self) -> io::Result<Cut> {
-        let Self { listener, app, client, grace, notice, header_timeout, stop, cut } = self;
+        let Self { listener, app, clients, grace, notice, connections, stop, cut } = self;
         let (stop, cut) = signals(stop, cut)?;
         let (draining, requests) = (Draining::default(), InFlight::default());
         let app = app
             .layer(Extension(draining.clone()))
             .layer(from_fn_with_state(requests.clone(), count));
         let (close, closed) = watch::channel(false);
-        let connections = connections::serve(listener, app, header_timeout, closed);
-        let mut finished = std::pin::pin!(finish(connections, requests.clone(), client.clone()));
+        let connections = connections::serve(listener, app, connections, closed);
+        let mut finished = std::pin::pin!(finish(connections, requests.clone(), &clients));
         let lost_before = OnceLock::new();
         let patience = async {
             stop.await;
-            let _ = lost_before.set(lost(client.as_ref()));
+            let _ = lost_before.set(lost(&clients));
             draining.set();
             let graceful = async {
                 tokio::time::sleep(notice).await;
@@ -185,37 +201,37 @@ impl Serve {
             () = &mut finished => (Cut::default(), None),
             () = patience => {
                 let _ = close.send(true);
-                let (requests, tasks) = (requests.count(), tasks(client.as_ref()));
-                let left = end(client.as_ref()).await;
+                let (requests, tasks) = (requests.count(), tasks(&clients));
+                let left = end(&clients).await;
                 // Those that were cut are told so.
                 let _ = tokio::time::timeout(LAST_WORDS, finished).await;
                 (Cut { requests, tasks, ..Cut::default() }, Some(left))
             }
         };
-        let lost = lost_before.get().map_or(0, |before| lost(client.as_ref()) - before) as usize;
+        let lost = lost_before.get().map_or(0, |before| lost(&clients) - before) as usize;
         let workers = match left {
             Some(left) => left,
-            None => end(client.as_ref()).await,
+            None => end(&clients).await,
         };
         Ok(Cut { lost, workers, ..cut })
     }
 }
 
 /// Serves to the end of all connections, and until nothing that was begun is left.
-async fn finish(connections: impl Future<Output = ()>, requests: InFlight, client: Option<Client>) {
+async fn finish(connections: impl Future<Output = ()>, requests: InFlight, clients: &[Client]) {
     connections.await;
     requests.none().await;
-    if let Some(client) = client {
-        client.drain().await;
-    }
+    join_all(clients.iter().map(Client::drain)).await;
 }
 
-/// Ends the client, if there is one; gives how many of its workers could not be ended.
-async fn end(client: Option<&Client>) -> usize {
-    let Some(client) = client else { return 0 };
-    let ended = tokio::time::timeout(END, client.shutdown()).await.is_ok();
-    let left = client.admin().snapshot().per_worker.len();
-    left.max(usize::from(!ended))
+/// Ends the clients; gives how many of their workers could not be ended.
+async fn end(clients: &[Client]) -> usize {
+    let end = async |client: &Client| {
+        let ended = tokio::time::timeout(END, client.shutdown()).await.is_ok();
+        let left = client.admin().snapshot().per_worker.len();
+        left.max(usize::from(!ended))
+    };
+    join_all(clients.iter().map(end)).await.into_iter().sum()
 }
 
 impl IntoFuture for Serve {
@@ -231,7 +247,7 @@ impl fmt::Debug for Serve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
             .field("listener", &self.listener)
-            .field("client", &self.client)
+            .field("clients", &self.clients)
             .field("grace", &self.grace)
             .finish_non_exhaustive()
     }
@@ -335,15 +351,15 @@ impl Signals {
     }
 }
 
-fn tasks(client: Option<&Client>) -> usize {
-    let now = client.map(|client| client.admin().snapshot());
-    now.map_or(0, |now| now.queued + now.running)
+fn tasks(clients: &[Client]) -> usize {
+    let now = clients.iter().map(|client| client.admin().snapshot());
+    now.map(|now| now.queued + now.running).sum()
 }
 
 /// How many tasks were lost with their worker so far.
-fn lost(client: Option<&Client>) -> u64 {
-    let now = client.map(|client| client.admin().snapshot());
-    now.map_or(0, |now| now.per_function.iter().map(|row| row.figures.lost).sum())
+fn lost(clients: &[Client]) -> u64 {
+    let now = clients.iter().map(|client| client.admin().snapshot());
+    now.flat_map(|now| now.per_function).map(|row| row.figures.lost).sum()
 }
 
 /// Whether the server has been told to end; in the extensions of requests.
@@ -391,7 +407,7 @@ impl InFlight {
 /// A request that is not finished; in its extensions, for whoever goes on with
 /// it when its client has left.
 #[derive(Clone, Debug)]
-pub(crate) struct Unfinished {
+struct Unfinished {
     _counted: Arc<Counted>,
 }
 

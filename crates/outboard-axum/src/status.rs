@@ -23,7 +23,8 @@ use view::View;
 
 /// Returns a read-only status page of a client, to nest into an application.
 ///
-/// It is [`Status`] with its defaults.
+/// It is [`Status`] with its defaults. An application with several clients nests a page for
+/// each.
 ///
 /// # Examples
 ///

@@ -170,7 +170,9 @@ fn architecture_names_nothing_that_is_gone() {
     let text = read("ARCHITECTURE.md") + &chapters.concat();
     let places = ["", "crates/outboard", LIBRARY, "crates/outboard-macros/src"];
     let programs =
-        ["crates/outboard-axum/src", "crates/outboard-cli/src", "lab/src", "benches/src"];
+        ["crates/outboard-web/src", "crates/outboard-axum/src", "crates/outboard-actix/src"]
+            .into_iter()
+            .chain(["crates/outboard-cli/src", "lab/src", "benches/src"]);
     let places = places.into_iter().chain(programs);
     let exists =
         |name: &str| places.clone().any(|place| Path::new(ROOT).join(place).join(name).exists());

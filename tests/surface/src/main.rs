@@ -12,7 +12,8 @@ use anyhow::{Context, bail, ensure};
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// The crates whose API is listed.
-const CRATES: [&str; 3] = ["outboard", "outboard-axum", "dask-protocol"];
+const CRATES: [&str; 5] =
+    ["outboard", "outboard-web", "outboard-axum", "outboard-actix", "dask-protocol"];
 
 fn main() -> ExitCode {
     match run() {

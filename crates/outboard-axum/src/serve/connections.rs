@@ -13,6 +13,7 @@ use axum::serve::Listener;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use outboard_web::Watched;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -23,12 +24,20 @@ use tower_service::Service;
 const SILENT: Duration = Duration::from_secs(15);
 const ASKED_AGAIN: Duration = Duration::from_secs(5);
 
-/// Serves until it is `closed`, and until the last connection has ended. A connection may
-/// take so long for the head of a request, and be idle for so long.
+/// What the server allows a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    /// How long it may take for the head of a request, and be idle.
+    pub(super) header_timeout: Duration,
+    /// Whether it is open while its client has closed the sending half.
+    pub(super) half_close: bool,
+}
+
+/// Serves until it is `closed`, and until the last connection has ended.
 pub(super) async fn serve(
     mut listener: TcpListener,
     app: Router,
-    head: Duration,
+    settings: Settings,
     closed: watch::Receiver<bool>,
 ) {
     let mut app = app.into_make_service_with_connect_info::<SocketAddr>();
@@ -44,7 +53,7 @@ pub(super) async fn serve(
         let Ok(app) = app.call(peer).await;
         let (open, closed) = (open.clone(), closed.clone());
         tokio::spawn(async move {
-            connection(stream, app, head, closed).await;
+            connection(stream, app, settings, closed).await;
             drop(open);
         });
     }
@@ -57,18 +66,21 @@ pub(super) async fn serve(
 async fn connection(
     stream: TcpStream,
     app: AddExtension<Router, ConnectInfo<SocketAddr>>,
-    head: Duration,
+    settings: Settings,
     closed: watch::Receiver<bool>,
 ) {
+    let Settings { header_timeout, half_close } = settings;
     let begun = Arc::new(Notify::new());
     let app = TowerToHyperService::new(Noted { app, begun: begun.clone() });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(head);
-    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), app));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout);
+    builder.http1().half_close(half_close);
+    let stream = TokioIo::new(Watched::with_half_close(stream, half_close));
+    let mut serving = pin!(builder.serve_connection_with_upgrades(stream, app));
     let served = tokio::select! {
         served = serving.as_mut() => served,
         // Before that hyper looks which version it is, and takes its time.
-        () = no_request(&begun, head) => return,
+        () = no_request(&begun, header_timeout) => return,
         () = wait(closed) => {
             serving.as_mut().graceful_shutdown();
             serving.await

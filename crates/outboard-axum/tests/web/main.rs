@@ -5,12 +5,17 @@
 
 /// The status page as it is seen, in Chromium.
 mod browser;
+/// What holds with every framework.
+#[path = "../../../outboard-web/tests/frameworks/conformance.rs"]
+mod conformance;
 /// Connections that are left half done.
 mod connections;
 /// A client that leaves: its work stops, or goes on.
 mod disconnect;
 /// The example, run as a reader would.
 mod example;
+/// axum, as `outboard_axum::serve` and as `axum::serve` serve it.
+mod frameworks;
 /// Probes under load and at the end.
 mod health;
 /// What Prometheus reads, and the dashboard that shows it.

@@ -61,19 +61,54 @@ fn prometheus_accepts_what_it_reads() {
         let answer = get(address, "/metrics").await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4"));
-        let mut promtool = Command::new("promtool")
-            .args(["check", "metrics"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("script/bootstrap installs promtool");
-        promtool.stdin.take().unwrap().write_all(answer.body.as_bytes()).unwrap();
-        let output = promtool.wait_with_output().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        assert!(output.status.success() && said.is_empty(), "{said}\n{}", answer.body);
+        is_accepted(&answer.body);
     });
+}
+
+#[test]
+fn several_clients_have_one_route_and_a_label_each() {
+    run(async {
+        let (models, images) =
+            (busy_client().await, Client::connect("inline://?workers=1").await.unwrap());
+        images.submit(naps, 0).await.unwrap();
+        let metrics = Metrics::of([("models", models), ("images", images)]).tenants(2);
+        let address = start(Router::new().merge(metrics.router())).await;
+        let text = get(address, "/metrics").await.body;
+        is_accepted(&text);
+        let done = |client: &str| {
+            let labels =
+                format!("function=\"web::metrics::naps\",outcome=\"done\",client=\"{client}\"");
+            value(&text, &format!("outboard_tasks_total{{{labels}}}"))
+        };
+        assert_eq!((done("models"), done("images")), (Some(3.0), Some(1.0)), "{text}");
+        let queued = text.lines().filter(|line| line.starts_with("outboard_running_tasks"));
+        assert_eq!(queued.count(), 2, "{text}");
+    });
+}
+
+#[test]
+#[should_panic(expected = "two clients have the name")]
+fn two_clients_of_one_name_are_refused() {
+    run(async {
+        let client = Client::connect("inline://?workers=1").await.unwrap();
+        let _ = Metrics::of([("a", client.clone()), ("a", client)]);
+    });
+}
+
+/// Checks a text as Prometheus reads it.
+fn is_accepted(text: &str) {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("script/bootstrap installs promtool");
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && said.is_empty(), "{said}\n{text}");
 }
 
 #[test]

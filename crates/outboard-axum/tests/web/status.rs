@@ -166,7 +166,7 @@ fn json_says_what_runs_what_waits_and_what_crashed() {
         let task = worker.task.as_ref().unwrap();
         assert_eq!(
             (task.task.clone(), task.function.as_str(), task.tenant.as_deref()),
-            (held.id().unwrap().to_string(), "web::support::hold", Some("ann"))
+            (held.id().unwrap().to_string(), "web::conformance::hold", Some("ann"))
         );
         let line = &view.queue[0];
         assert_eq!((line.priority, line.tenant.as_deref()), (3, Some(HOSTILE)));

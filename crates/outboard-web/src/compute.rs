@@ -2,18 +2,13 @@
 //! timeout, and the times of its tasks.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::fmt::Write;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
-use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
 use outboard::{Client, Error, Report, TaskFunction};
-use serde_json::json;
 
 /// The client of a request, with the tenant and timeout that the layer
 /// [`Offload`](crate::Offload) found for it.
@@ -21,10 +16,9 @@ use serde_json::json;
 /// It can do everything that a [`Client`] can. Only tasks that are submitted by
 /// [its own `submit`](Self::submit) appear in `Server-Timing`.
 ///
-/// # Rejection
-///
-/// Without the layer, [`NoOffload`]: 500, and a line in the log that says what
-/// is missing.
+/// It is in the extensions of the request (`request.extensions().get::<Compute>()`). In axum it
+/// is an extractor; without the layer that gives [`NoOffload`]: 500, and a line in the log that
+/// says what is missing.
 #[derive(Clone, Debug)]
 pub struct Compute {
     client: Client,
@@ -32,7 +26,9 @@ pub struct Compute {
 }
 
 impl Compute {
-    pub(crate) fn new(client: Client) -> Self {
+    /// For a request of which nothing else is known; [`Offload`](crate::Offload) makes those
+    /// that have a tenant and a timeout.
+    pub fn new(client: Client) -> Self {
         Self { client, timings: Timings::default() }
     }
 
@@ -67,8 +63,8 @@ impl Compute {
         Self { client: options(&self.client), timings: self.timings.clone() }
     }
 
-    /// What goes into `Server-Timing`, if anything was executed.
-    pub(crate) fn server_timing(&self) -> Option<HeaderValue> {
+    /// The value of `Server-Timing`, if anything was executed. The layer adds it to the response.
+    pub fn server_timing(&self) -> Option<HeaderValue> {
         self.timings.header()
     }
 }
@@ -81,44 +77,11 @@ impl Deref for Compute {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Compute {
-    type Rejection = NoOffload;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoOffload> {
-        parts.extensions.get::<Self>().cloned().ok_or(NoOffload)
-    }
-}
-
-impl<S: Sync> OptionalFromRequestParts<S> for Compute {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
-        Ok(parts.extensions.get::<Self>().cloned())
-    }
-}
-
 /// The rejection of a handler that takes [`Compute`] on a route without the layer
 /// [`Offload`](crate::Offload).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NoOffload;
-
-impl IntoResponse for NoOffload {
-    fn into_response(self) -> Response {
-        tracing::error!(
-            "a handler takes `Compute`, but its route has no layer `Offload`: \
-             add `.layer(Offload::new(client))` after the route"
-        );
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        let body = json!({
-            "title": status.canonical_reason(),
-            "status": status.as_u16(),
-            "detail": "The request could not be processed.",
-        });
-        let content_type = [("content-type", "application/problem+json")];
-        (status, content_type, body.to_string()).into_response()
-    }
-}
 
 /// The times of the tasks of one request.
 #[derive(Clone, Debug, Default)]

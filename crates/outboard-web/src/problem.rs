@@ -1,10 +1,8 @@
 //! An error of Outboard as a response: problem details (RFC 9457).
 
-use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Response, StatusCode, header};
 use outboard::{Error, ErrorKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// How much of an error a web client is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,15 +37,17 @@ pub enum Exposure {
 ///
 /// # Examples
 ///
-/// ```
-/// use axum::extract::{Path, State};
-/// use outboard_axum::Problem;
+/// In axum it is a response. Elsewhere [`into_http`](Self::into_http) makes one:
 ///
-/// async fn page(
-///     State(client): State<outboard::Client>,
-///     Path(n): Path<u64>,
-/// ) -> Result<String, Problem> {
-///     Ok(client.submit(|n: u64| n * n, n).await?.to_string())
+/// ```
+/// use http::Response;
+/// use outboard_web::Problem;
+///
+/// async fn page(client: &outboard::Client, n: u64) -> Response<String> {
+///     match client.submit(|n: u64| n * n, n).await {
+///         Ok(square) => Response::new(square.to_string()),
+///         Err(error) => Problem::from(error).into_http(),
+///     }
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -74,8 +74,9 @@ impl Problem {
         &self.error
     }
 
-    /// Returns the response, with as much of the error as `exposure` allows.
-    pub fn response(&self, exposure: Exposure) -> Response {
+    /// Returns the response, with as much of the error as `exposure` allows. Its body is of any
+    /// type that is made of text.
+    pub fn response<B: From<String>>(&self, exposure: Exposure) -> Response<B> {
         let status = self.status();
         let mut body = json!({
             "title": status.canonical_reason().unwrap_or_default(),
@@ -90,19 +91,26 @@ impl Problem {
         if let Some(wait) = retry_after {
             body["retry_after_ms"] = json!(wait.as_millis().max(1) as u64);
         }
-        let mut response = Response::new(Body::from(body.to_string()));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let mut response = document(status, &body);
         if let Some(wait) = retry_after {
             let seconds = (wait.as_secs_f64().ceil() as u64).max(1);
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
 
-    /// Says in the log what the client is not told.
-    fn log(&self) {
+    /// What a handler answers: the [response](Self::response) that tells the kind, with the
+    /// problem in its extensions for the layer [`Offload`](crate::Offload), which knows what
+    /// may be told. The rest goes into the log.
+    pub fn into_http<B: From<String>>(self) -> Response<B> {
+        self.log();
+        let mut response = self.response(Exposure::Kind);
+        response.extensions_mut().insert(self);
+        response
+    }
+
+    /// Says in the log what the client is not told: [`into_http`](Self::into_http) does.
+    pub fn log(&self) {
         let (kind, error) = (self.error.kind().as_str(), &self.error);
         if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(kind, %error, "task failed");
@@ -118,14 +126,13 @@ impl From<Error> for Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        self.log();
-        let mut response = self.response(Exposure::Kind);
-        // For the layer, which knows what may be told.
-        response.extensions_mut().insert(self);
-        response
-    }
+/// Problem details as a response.
+pub(crate) fn document<B: From<String>>(status: StatusCode, body: &Value) -> Response<B> {
+    let mut response = Response::new(B::from(body.to_string()));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
 }
 
 /// The status of a kind, where nothing else is known of the error.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::request::Parts;
-use axum::http::{HeaderName, Response as HttpResponse};
-use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, Request, Response, header};
+use http_body_util::{Either, Full};
 use outboard::Client;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -19,24 +19,28 @@ use crate::compute::Compute;
 use crate::problem::{Exposure, Problem};
 use crate::tenant::cut;
 
+/// A response of the service below, or one of ours.
+type Answer<B> = Response<Either<B, Full<Bytes>>>;
+
 type Rule = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
 
 /// A layer that gives the handlers below it [`Compute`]: a client with the
 /// request's tenant and timeout.
 ///
+/// It is a layer of tower's, around any service of HTTP requests. The body of a response is
+/// either the service's own, or the text of a [`Problem`].
+///
 /// # Examples
 ///
 /// ```
-/// # fn example(client: outboard::Client, app: axum::Router) -> axum::Router {
+/// # fn example(client: outboard::Client) -> outboard_web::Offload {
 /// use std::time::Duration;
-/// use outboard_axum::{Offload, tenant};
+/// use outboard_web::{Offload, tenant};
 ///
-/// app.layer(
-///     Offload::new(client)
-///         .tenant(tenant::header("x-api-key"))
-///         .tenant(tenant::peer) // for requests without a key
-///         .timeout(Duration::from_secs(10)),
-/// )
+/// Offload::new(client)
+///     .tenant(tenant::header("x-api-key"))
+///     .tenant(tenant::forwarded_for(1)) // for requests without a key
+///     .timeout(Duration::from_secs(10))
 /// # }
 /// ```
 #[derive(Clone)]
@@ -126,16 +130,21 @@ impl Offload {
         asked.into_iter().chain(self.timeout).min()
     }
 
-    fn finish(&self, compute: &Compute, mut response: Response) -> Response {
-        if self.exposure != Exposure::Kind
-            && let Some(problem) = response.extensions_mut().remove::<Problem>()
-        {
-            let full = problem.response(self.exposure);
-            let (parts, body) = full.into_parts();
-            *response.body_mut() = body;
-            response.headers_mut().remove("content-length");
-            response.headers_mut().extend(parts.headers);
-        }
+    fn finish<B>(&self, compute: &Compute, mut response: Response<B>) -> Answer<B> {
+        let problem = match self.exposure {
+            Exposure::Kind => None,
+            Exposure::Full => response.extensions_mut().remove::<Problem>(),
+        };
+        let mut response = match problem {
+            None => response.map(Either::Left),
+            Some(problem) => {
+                let (told, body) = problem.response(self.exposure).into_parts();
+                let mut response = response.map(|_| Either::Right(body));
+                response.headers_mut().remove(header::CONTENT_LENGTH);
+                response.headers_mut().extend(told.headers);
+                response
+            }
+        };
         if let Some(header) = compute.server_timing().filter(|_| self.server_timing) {
             response.headers_mut().append("server-timing", header);
         }
@@ -169,12 +178,11 @@ pub struct OffloadService<S> {
     inner: S,
 }
 
-impl<S, B> Service<Request> for OffloadService<S>
+impl<S, B, R> Service<Request<B>> for OffloadService<S>
 where
-    S: Service<Request, Response = HttpResponse<B>>,
-    HttpResponse<B>: IntoResponse,
+    S: Service<Request<B>, Response = Response<R>>,
 {
-    type Response = Response;
+    type Response = Answer<R>;
     type Error = S::Error;
     type Future = OffloadFuture<S::Future>;
 
@@ -182,7 +190,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         let compute = self.offload.compute(&parts);
         parts.extensions.insert(compute.clone());
@@ -202,13 +210,12 @@ pub struct OffloadFuture<F> {
 
 impl<F, B, E> Future for OffloadFuture<F>
 where
-    F: Future<Output = Result<HttpResponse<B>, E>>,
-    HttpResponse<B>: IntoResponse,
+    F: Future<Output = Result<Response<B>, E>>,
 {
-    type Output = Result<Response, E>;
+    type Output = Result<Answer<B>, E>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let response = ready!(self.inner.as_mut().poll(context))?;
-        Poll::Ready(Ok(self.offload.finish(&self.compute, response.into_response())))
+        Poll::Ready(Ok(self.offload.finish(&self.compute, response)))
     }
 }

@@ -4,35 +4,32 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use axum::extract::Request;
-use axum::response::Response;
+use http::Request;
 use tower_layer::Layer;
 use tower_service::Service;
-
-use crate::serve::Unfinished;
 
 /// A layer for routes whose handlers finish when the client has left, such as an upload or a
 /// payment.
 ///
-/// Without it a browser that leaves cancels: hyper notices, axum drops the handler, and a
-/// task whose future is dropped is stopped. Behind a proxy, the proxy has to close its
-/// connection.
+/// Without it a browser that leaves cancels: the server drops the handler (whatever the browser
+/// sent, if its connection is [`Watched`](crate::Watched)), and a task whose future is dropped
+/// is stopped. Behind a proxy, the proxy has to close its connection.
 ///
 /// The handler runs as a task of its own on the runtime. A panic in it ends the request as
-/// it would without the layer. A server that ends waits for it, if it is served by
-/// [`serve`](fn@crate::serve).
+/// it would without the layer. The extensions of the request live as long as the handler, so a
+/// server that ends waits for it, if it is served by `outboard_axum::serve`.
 ///
 /// # Examples
 ///
+/// In axum it is a `route_layer`. Of any service:
+///
 /// ```
-/// use axum::{Router, routing::post};
-/// use outboard_axum::FinishOnDisconnect;
+/// # fn example<S>(store: S) {
+/// use outboard_web::FinishOnDisconnect;
+/// use tower_layer::Layer;
 ///
-/// async fn store() {}
-///
-/// let app: Router = Router::new()
-///     .route("/store", post(store))
-///     .route_layer(FinishOnDisconnect);
+/// let store = FinishOnDisconnect.layer(store);
+/// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FinishOnDisconnect;
@@ -51,27 +48,29 @@ pub struct FinishOnDisconnectService<S> {
     inner: S,
 }
 
-impl<S> Service<Request> for FinishOnDisconnectService<S>
+impl<S, B> Service<Request<B>> for FinishOnDisconnectService<S>
 where
-    S: Service<Request, Response = Response>,
+    S: Service<Request<B>>,
     S::Future: Send + 'static,
+    S::Response: Send + 'static,
     S::Error: Send + 'static,
 {
-    type Response = Response;
+    type Response = S::Response;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let unfinished = request.extensions().get::<Unfinished>().cloned();
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // Servers count by what lies in there, and a handler may drop its request early.
+        let extensions = request.extensions().clone();
         let handler = self.inner.call(request);
         // Dropping the handle of a tokio task detaches it.
         let handler = tokio::spawn(async move {
             let response = handler.await;
-            drop(unfinished);
+            drop(extensions);
             response
         });
         Box::pin(async move {

@@ -1,0 +1,33 @@
+//! Outboard in web servers, whatever their framework: what `client.submit` needs around it.
+//!
+//! A server whose framework drops a handler when its client leaves needs one line: it serves on
+//! connections that are [`Watched`]. axum has that in the crate `outboard-axum`, and actix-web,
+//! which drops no handlers, in `outboard-actix`.
+//!
+//! | you want | you use |
+//! |---|---|
+//! | a computation to stop when its client leaves, whatever it sent | [`Watched`], around the connection; [`Gone`], beside it |
+//! | a computation to go on when its client leaves | [`FinishOnDisconnect`], a layer |
+//! | an error of Outboard as a response | [`Problem`]: 503 with `Retry-After`, 429, 504, 413, 500, as RFC 9457 says |
+//! | tenant and timeout of each request, and its times in `Server-Timing` | [`Offload`], a layer, with the rules in [`tenant`]; [`Compute`] in the handler |
+//!
+//! Types are those of the crate `http`, and layers those of tower: they fit hyper, axum, tonic,
+//! warp, and others by their adapters. The feature `axum` has axum's extractors and responses for
+//! them.
+
+#[cfg(feature = "axum")]
+mod axum;
+mod compute;
+mod disconnect;
+mod gone;
+mod offload;
+mod problem;
+pub mod tenant;
+mod watched;
+
+pub use compute::{Compute, NoOffload};
+pub use disconnect::{FinishOnDisconnect, FinishOnDisconnectService};
+pub use gone::Gone;
+pub use offload::{Offload, OffloadFuture, OffloadService};
+pub use problem::{Exposure, Problem};
+pub use watched::Watched;

@@ -1,0 +1,85 @@
+//! hyper, with nothing but this crate's layers around it: what holds with every framework.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+/// What holds with every framework.
+mod conformance;
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use outboard_web::{Compute, Offload, Problem, Watched};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use conformance::{Server, Setup, crash, hold};
+
+outboard::test_worker!();
+
+/// An application as one without a framework has it.
+#[derive(Clone)]
+struct App {
+    at: PathBuf,
+}
+
+impl App {
+    async fn answer(self, request: Request<Incoming>) -> Result<String, Problem> {
+        let compute = request.extensions().get::<Compute>().expect("the layer is there");
+        Ok(match request.uri().path() {
+            "/held" => compute.submit(hold, self.at).await?.to_string(),
+            "/crash" => format!("{:?}", compute.submit(crash, ()).await?),
+            _ => "quick".to_owned(),
+        })
+    }
+}
+
+impl Service<Request<Incoming>> for App {
+    type Response = Response<String>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<String>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let answer = self.clone().answer(request);
+        Box::pin(async { Ok(answer.await.map_or_else(Problem::into_http, Response::new)) })
+    }
+}
+
+async fn start(setup: Setup) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, mut stopped) = oneshot::channel::<()>();
+    let app = Offload::new(setup.client.clone()).layer(App { at: setup.at });
+    let ended = tokio::spawn(async move {
+        let graceful = GracefulShutdown::new();
+        loop {
+            let (stream, _) = tokio::select! {
+                accepted = listener.accept() => accepted.unwrap(),
+                _ = &mut stopped => break,
+            };
+            let stream = TokioIo::new(Watched::with_half_close(stream, setup.half_close));
+            let service = TowerToHyperService::new(app.clone());
+            let mut builder = http1::Builder::new();
+            builder.half_close(setup.half_close);
+            tokio::spawn(graceful.watch(builder.serve_connection(stream, service)));
+        }
+        graceful.shutdown().await;
+        setup.client.shutdown().await;
+    });
+    Server { address, stop, ended }
+}
+
+conformance::conformance!(start);
