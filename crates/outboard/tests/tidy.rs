@@ -69,7 +69,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("ids", &[]),
     ("offload", &[]),
     ("value", &["error", "offload"]),
-    ("task", &["error", "value"]),
+    ("task", &["error", "offload", "value"]),
     ("trace", &["ids", "task"]),
     ("observe", &["error", "ids", "task"]),
     ("sched", &["error", "ids", "observe", "task", "trace", "value"]),

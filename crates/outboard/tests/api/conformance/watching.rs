@@ -96,7 +96,7 @@ async fn what_waits_is_told_with_its_tenant_and_place(engine: Engine) {
         panic!("{events:?}")
     };
     assert_eq!((tenant.as_deref(), *priority, *waiting), (Some("ada"), 3, 1));
-    assert_eq!(*argument_bytes, 0);
+    assert_eq!(*argument_bytes, 1, "`()` is encoded as nil");
     assert!(function.ends_with("pid"), "{function}");
 }
 

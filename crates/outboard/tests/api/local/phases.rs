@@ -216,12 +216,14 @@ async fn submit(client: &Client, plan: Plan) -> Ended {
 
 /// Whether that is how such a plan has to end.
 fn check(plan: Plan, ended: &Ended) -> bool {
-    let in_caller = matches!(plan.phase, Encode | DropEncoded | DecodeReply);
     match (ended, plan.how) {
-        (Ended::Unwound, Panic) => in_caller,
         (Ended::Typed(error), Fail) => error.kind() == ErrorKind::Codec,
+        // Of the task function, or of what encodes and decodes its values.
+        (Ended::Typed(error), Panic) if matches!(plan.phase, Run | Drop) => {
+            error.panic().is_some_and(|panic| panic.message == "a trap")
+        }
         (Ended::Typed(error), Panic) => {
-            !in_caller && error.panic().is_some_and(|panic| panic.message == "a trap")
+            error.kind() == ErrorKind::Codec && error.to_string().contains("a trap")
         }
         (Ended::Typed(error), how) => {
             let cause = error.worker_loss().and_then(|lost| lost.cause);
@@ -363,7 +365,8 @@ fn a_panic_in_the_drop_of_arguments_submits_nothing() {
         let scratch = Scratch::new();
         let bomb = Bomb(scratch.path());
         let task = |bomb: Bomb| note(&bomb.0, "starts", "");
-        assert!(catch_unwind(AssertUnwindSafe(|| client.submit(task, bomb))).is_err());
+        let error = client.submit(task, bomb).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
         assert_eq!(client.admin().snapshot().submitted, 0);
         assert!(client.submit(pid, ()).await.is_ok());
         assert_eq!(scratch.starts(), 0);
