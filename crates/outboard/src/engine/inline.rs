@@ -110,7 +110,7 @@ fn start(workers: usize, limits: Limits) -> Result<Arc<Gate>, Error> {
     for _ in 0..workers {
         let seat = ended.enter();
         hire(&ended, seat).map_err(|error| {
-            let error = Error::unavailable(format!("no thread can be started: {error}"));
+            let error = Error::unavailable(format!("could not start a worker thread: {error}"));
             gate.end(&error);
             error
         })?;

@@ -212,7 +212,7 @@ mod tests {
         let error = case.refuses(b"a").unwrap();
         assert!(error.is_quarantined());
         assert_eq!(error.worker_loss().unwrap().attempt, 7);
-        assert!(error.to_string().contains("refused for 9s after crash 3"), "{error}");
+        assert!(error.to_string().contains("crashed 3 workers, and are refused for 9s"), "{error}");
     }
 
     #[test]

@@ -55,7 +55,10 @@ impl Args {
                 Err(ValueError::new("a scattered value belongs to another client").into())
             }
             Some(met) => Ok(Self { payload: encoded?, scattered: met.entries.into() }),
-            None => Err(ValueError::new("encoding the arguments went astray").into()),
+            None => Err(ValueError::new(
+                "the scattered values of the arguments were lost while they were encoded",
+            )
+            .into()),
         }
     }
 }

@@ -87,7 +87,9 @@ fn copy(bytes: &[u8]) -> Vec<u8> {
 /// Makes room for so many bytes more, and no more than that.
 fn grow(out: &mut Vec<u8>, more: usize) -> Result<(), ValueError> {
     let grown = out.try_reserve_exact(more);
-    grown.map_err(|_| ValueError::new(format!("there is no memory for {more} bytes of it")))?;
+    grown.map_err(|_| {
+        ValueError::new(format!("no memory: {more} more bytes could not be allocated"))
+    })?;
     #[cfg(all(feature = "local", target_os = "linux"))]
     super::room::advise(out);
     Ok(())
@@ -329,6 +331,6 @@ mod tests {
     #[test]
     fn what_is_left_over_is_an_error() {
         let error = decode::<u8>(Input::Lent(&[1, 2])).unwrap_err().to_string();
-        assert!(error.contains("1 bytes are left over"), "{error}");
+        assert!(error.contains("bytes left over after the value: 1"), "{error}");
     }
 }

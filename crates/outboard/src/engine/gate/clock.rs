@@ -43,7 +43,7 @@ impl Clock {
             return Ok(());
         }
         let alarm = start(self.gate.clone()).map_err(|error| {
-            Error::unavailable(format!("no thread can be started for timeouts: {error}"))
+            Error::unavailable(format!("could not start the thread for timeouts: {error}"))
         })?;
         if let Err(second) = self.alarm.set(alarm) {
             second.end();

@@ -98,7 +98,7 @@ impl Shared {
     pub(crate) fn open(fd: &OwnedFd, bytes: usize) -> io::Result<Self> {
         let sealed = fcntl_get_seals(fd)?.contains(SealFlags::SHRINK);
         if !sealed || fstat(fd)?.st_size != bytes as i64 {
-            return Err(io::Error::other("shared memory has not the size that it must have"));
+            return Err(io::Error::other("shared memory has the wrong size"));
         }
         let shared = Self::map(fd, bytes)?;
         // A child of a worker has no part in what its server writes there later.

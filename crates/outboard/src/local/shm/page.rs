@@ -73,7 +73,7 @@ impl Page {
     pub(crate) fn open(fd: &OwnedFd) -> io::Result<Self> {
         let sealed = fcntl_get_seals(fd)?.contains(SealFlags::SHRINK);
         if !sealed || rustix::fs::fstat(fd)?.st_size != BYTES as i64 {
-            return Err(io::Error::other("the shared page has not the size that it must have"));
+            return Err(io::Error::other("the shared page has the wrong size"));
         }
         Self::map(fd)
     }

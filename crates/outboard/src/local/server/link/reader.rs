@@ -335,7 +335,7 @@ impl Files {
             return Err(Nonsense);
         }
         Ok(sealed::open(&file, bytes).map(Payload::from).map_err(|error| {
-            Failure::Unavailable(format!("a result of {bytes} bytes cannot be mapped: {error}"))
+            Failure::Unavailable(format!("could not map the result of {bytes} bytes: {error}"))
         }))
     }
 }

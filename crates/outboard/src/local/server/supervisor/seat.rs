@@ -24,7 +24,7 @@ impl Supervisor {
             let next = match self.spawn(number) {
                 Ok(process) => self.serve(process).await,
                 Err(error) => {
-                    Next::After(self.failed(&format!("no worker can be started: {error}")))
+                    Next::After(self.failed(&format!("could not start a worker: {error}")))
                 }
             };
             (pause, vain) = match next {
@@ -123,7 +123,7 @@ enum Next {
 fn why_not_up(lost: &WorkerLoss, came_to_init: bool) -> String {
     match lost.cause {
         Some(Cause::Exited(_) | Cause::Signal(_)) if !came_to_init => {
-            format!("{lost}; it never came to `outboard::init()`: call that first in `main`")
+            format!("{lost}; it never reached `outboard::init()`: call that first in `main`")
         }
         _ => lost.to_string(),
     }
