@@ -1,10 +1,9 @@
 //! The `inline` engine: threads of this very process, for tests and for
 //! platforms without worker processes.
 //!
-//! It encodes and decodes as the others do and keeps their order, bounds and
-//! errors. What it cannot do is what threads cannot do: a task that runs is not
-//! stopped (its caller is released, its thread goes on), and a crash takes the
-//! process along.
+//! It encodes and decodes as the others do and keeps their order, bounds and errors. What
+//! it cannot do is what threads cannot do. A task that runs is not stopped: its caller is
+//! released, its thread goes on. A crash takes the process along.
 
 use std::collections::VecDeque;
 use std::io;

@@ -19,8 +19,8 @@ use crate::error::Error;
 pub(crate) struct Entry {
     /// The schemes of its URLs, the first of which is its name.
     pub(crate) schemes: &'static [&'static str],
-    /// Who is asked first what a process was started as: a worker inherits the
-    /// environment of the process that started it, so the innermost engine goes first.
+    /// Who is asked first what a process was started as. A worker inherits the environment
+    /// of the process that started it, so the innermost engine goes first.
     pub(crate) order: u8,
     /// Starts it as a URL says, or with settings from elsewhere.
     pub(crate) connect: fn(Url, Option<Settings>) -> Connecting,

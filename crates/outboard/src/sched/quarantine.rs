@@ -1,8 +1,8 @@
 //! Which arguments took workers down so often that they are refused for a while.
 //!
-//! Pure. For each function and arguments that a worker died of there is a
-//! **suspect**; as many of them and of their bytes are kept as two bounds allow,
-//! the oldest is dropped first.
+//! Pure. For each function and arguments that a worker died of there is a **suspect**. As
+//! many of them and of their bytes are kept as two bounds allow, the oldest is dropped
+//! first.
 //!
 //! | suspect | event | next |
 //! |---|---|---|

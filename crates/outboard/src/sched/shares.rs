@@ -15,11 +15,11 @@
 //! * A tenant that comes, or comes back, starts at the virtual time of the task
 //!   that was handed out last: being idle earns no credit.
 //!
-//! It follows that no tenant with tasks waiting is further behind its share
-//! than (workers + 1) of the longest tasks; property tests hold it to that, also
-//! with tenants that come and go. The tasks that the estimate is the mean of
-//! count among the longest: while it is far above what tasks take by now, tenants
-//! get workers by number, and weights are made good only as it falls.
+//! It follows that no tenant with tasks waiting is further behind its share than `workers +
+//! 1` of the longest tasks. Property tests hold it to that, also with tenants that come and
+//! go. The tasks that the estimate is the mean of count among the longest. While it is far
+//! above what tasks take by now, tenants get workers by number, and weights are made good
+//! only as it falls.
 //!
 //! A tenant without tasks is forgotten [`REMEMBERED`] after its last submit, or sooner
 //! while the names of all take more than [`NAMES_BYTES`].

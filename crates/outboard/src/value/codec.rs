@@ -105,7 +105,7 @@ pub(crate) fn encode<T: Serialize + 'static>(value: T) -> Result<Payload, ValueE
 }
 
 /// The same, of what is to be decoded where an error comes too late, after the task's
-/// effects: what serde encodes, and cannot decode, is found here.
+/// effects. What serde encodes, and cannot decode, is found here.
 ///
 /// # Errors
 ///
@@ -207,8 +207,8 @@ thread_local! {
 /// The largest buffer that is kept.
 const KEPT_BYTES: usize = 2 << 20;
 
-/// Keeps the buffer of a payload that was written, so that the next value need not
-/// grow one: a buffer that doubles to a megabyte touches three of fresh memory.
+/// Keeps the buffer of a payload that was written, so that the next value need not grow
+/// one. A buffer that doubles to a megabyte touches three of fresh memory.
 pub(crate) fn recycle(payload: Payload) {
     let buffer = match payload {
         Payload::Owned(buffer) => buffer,

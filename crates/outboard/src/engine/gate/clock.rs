@@ -1,5 +1,5 @@
-//! Wakes the gate at the earliest deadline, on a thread of its own: a runtime
-//! that is blocked must not delay the end of a task that ran out of time.
+//! Wakes the gate at the earliest deadline, on a thread of its own. A runtime that is
+//! blocked must not delay the end of a task that ran out of time.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};

@@ -211,8 +211,8 @@ impl Gate {
         Some(core.stage(task))
     }
 
-    /// Ends waiters whose time has run out, but not so many that others wait
-    /// long for the mutex; gives the next deadline, which may have passed.
+    /// Ends waiters whose time has run out, but not so many that others wait long for the
+    /// mutex. Gives the next deadline, which may have passed.
     fn expire(&self) -> Option<Instant> {
         self.expire_at(Instant::now())
     }

@@ -1,11 +1,11 @@
 //! Values that go to each worker once, and to tasks as a number.
 //!
-//! A client keeps what it scatters in an [`Entry`]. On `local` the bytes lie in a
-//! sealed file, which a worker gets just before the first task that names the
-//! value, and maps. A worker keeps an entry of its own, decoded at most once,
-//! until the server says to forget it. On `inline` there is one entry for all. A
-//! native worker of a cluster has entries of its clients, which it *lends* to its
-//! own workers; the bytes come and go as data of the cluster's.
+//! A client keeps what it scatters in an [`Entry`]. On `local` the bytes lie in a sealed
+//! file, which a worker gets just before the first task that names the value, and maps. A
+//! worker keeps an entry of its own, decoded at most once, until the server says to forget
+//! it. On `inline` there is one entry for all. A native worker of a cluster has entries of
+//! its clients, which it *lends* to its own workers. The bytes come and go as data of the
+//! cluster's.
 
 use std::any::Any;
 use std::collections::HashMap;

@@ -63,8 +63,8 @@ pub(crate) enum Rest {
     Computing,
 }
 
-/// How long an idle worker is looked at after its last task, and how much of that has to
-/// pass before its CPU time says something.
+/// How long an idle worker is looked at after its last task. So much of that has to pass
+/// before its CPU time says something.
 const RESTING: Duration = Duration::from_secs(1);
 const READ_AFTER: Duration = Duration::from_millis(450);
 

@@ -61,7 +61,7 @@ impl Supervisor {
     }
 
     /// Waits until the reader of a worker that was reaped has reported its end, as it does
-    /// at once where the client's runtime runs: a crash counts before another worker has
+    /// at once where the client's runtime runs. So a crash counts before another worker has
     /// the slot. Where that runtime is blocked, the slot closes without it.
     async fn see_it_reported(&self, link: &Arc<Link>) {
         let (beat, ending) = (pin!(sleep(BEAT)), pin!(self.control.ending()));
@@ -129,7 +129,7 @@ fn why_not_up(lost: &WorkerLoss, came_to_init: bool) -> String {
     }
 }
 
-/// A process that is looked after: whoever stops looking, be it for a panic of ours, kills
+/// A process that is looked after. Whoever stops looking, be it for a panic of ours, kills
 /// it, for nobody may wait for what will not come.
 struct Served<'a> {
     supervisor: &'a Supervisor,
