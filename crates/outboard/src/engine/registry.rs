@@ -1,5 +1,5 @@
-//! The engines of this program: each registers how it is found by a URL, how it is
-//! started, and how a process becomes one of its workers.
+//! The engines of this program. Each registers how it is found by a URL, how it is started,
+//! and how a process becomes one of its workers.
 //!
 //! Entries are in a linker section, as task functions are, so nothing here knows an
 //! engine by its name.

@@ -1,6 +1,5 @@
-//! System calls about processes that no safe crate offers: what a worker does
-//! to itself at its start, how the server reaps it, and what it watches a
-//! worker's socket for.
+//! System calls about processes that no safe crate offers. They are what a worker does to
+//! itself at its start, how the server reaps it, and what it watches a worker's socket for.
 //!
 //! `end` has how a worker ends with its server. `signals` and `environment` have what else
 //! of a process can be set back, and `reaping` what the server adopts.

@@ -254,8 +254,8 @@ impl Excerpt {
         self.noted().filter(|noted| !noted.is_gap()).map(Event::from)
     }
 
-    /// Every so many-th end of a task, so that there are at most `most` of those
-    /// with a result, and all that is rare; and what each of those ends stands for.
+    /// Every so many-th end of a task, so that there are at most `most` of those with a
+    /// result, and all that is rare. Beside it, what each of those ends stands for.
     pub(crate) fn ends(&self, most: usize) -> (usize, impl Iterator<Item = Event>) {
         let all = self.noted().filter(|noted| noted.fact.is_result()).count();
         let step = all.div_ceil(most.max(1)).max(1);

@@ -257,8 +257,8 @@ impl Admission {
         due.min(latest) - now
     }
 
-    /// How many promises go before one more of that tenant: all of its own, and
-    /// of each other tenant as many as it would have itself.
+    /// How many promises go before one more of that tenant. They are all of its own, and of
+    /// each other tenant as many as it would have itself.
     fn before(&self, tenant: u64) -> f64 {
         let own = self.promises.get(&tenant).map_or(0, |own| own.due.len());
         let looked_at = self.promises.iter().take(LOOKED_AT);

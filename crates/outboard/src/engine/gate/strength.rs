@@ -1,5 +1,5 @@
-//! How many workers have a slot: the part of the gate that starts what can
-//! start, stops what nobody wants, and puts workers in the place of others.
+//! How many workers have a slot. This part of the gate starts what can start, stops what
+//! nobody wants, and puts workers in the place of others.
 //!
 //! A worker that is ready **stands by** until it is given a slot. There are as many slots
 //! as workers were asked for, and a few workers more (spares), so that the slot of one that

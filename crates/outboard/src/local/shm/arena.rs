@@ -11,7 +11,7 @@
 //! is free when the server says, in the page, up to which task it has read them. A worker
 //! may write anywhere at any time, so the server checks a place against the half, copies
 //! it, and decodes the copy. A worker decodes arguments in place, for its server does not
-//! write there before it has the answer; [large ones](IN_PLACE_BYTES) that are nothing but
+//! write there before it has the answer. [Large ones](IN_PLACE_BYTES) that are nothing but
 //! bytes its tasks get in place, too, and may keep ([`Lent`]). When a worker has been idle
 //! [for a while](WARM) its pages go back to the system.
 

@@ -1,10 +1,10 @@
 //! Memory that a server and a worker share, or that a file holds which nobody
 //! can change any more.
 //!
-//! A [`Shared`] mapping may change at any moment, for the other process writes
-//! to it: nothing here makes a reference into it but [`Shared::lent`], and the
-//! rest copies. What is still lent when that stops being safe is [set
-//! apart](Shared::set_apart). A [`Sealed`] one cannot change, and is lent as it is.
+//! A [`Shared`] mapping may change at any moment, for the other process writes to it.
+//! Nothing here makes a reference into it but [`Shared::lent`], and the rest copies. What
+//! is still lent when that stops being safe is [set apart](Shared::set_apart). A [`Sealed`]
+//! one cannot change, and is lent as it is.
 
 #![expect(unsafe_code, reason = "this module owns mappings of shared memory")]
 

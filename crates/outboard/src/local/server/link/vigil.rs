@@ -163,8 +163,8 @@ impl Vigil {
         }
     }
 
-    /// Gives the pages of its arena back to the system, if it has had nothing to
-    /// do [for a while](WARM); whether it is to be asked again.
+    /// Gives the pages of its arena back to the system, if it has had nothing to do [for a
+    /// while](WARM). Gives whether it is to be asked again.
     pub(crate) fn give_back(&self, now: Instant) -> bool {
         loop {
             // The mutex is held for one step at a time: others wait for it.
