@@ -149,7 +149,7 @@ impl Function {
         }
     }
 
-    /// Tells the compiler what the body returns, as a function's signature does: an error then
+    /// Tells the compiler what the body returns, as a function's signature does. An error then
     /// shows in the body, and `?` and `into` know their types.
     fn output(&self) -> Option<TokenStream> {
         let output = match &self.signature.output {

@@ -168,7 +168,7 @@ pub(crate) fn apart(attribute: &str, function: &Function, items: &TokenStream) -
 }
 
 /// A call of the function that makes the entry, as if it stood from the name of the user's
-/// function to the end of the signature: some compilers show an error at a type only if the
+/// function to the end of the signature. Some compilers show an error at a type only if the
 /// type lies within the call.
 fn spanning(signature: &Signature, types: &TokenStream) -> TokenStream {
     let end = signature.to_token_stream().into_iter().last();

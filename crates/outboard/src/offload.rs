@@ -1,9 +1,9 @@
 //! A few threads of the library's own, for what would hold up an event loop: copies of
 //! large payloads, encoding, decoding.
 //!
-//! Not the runtime's blocking threads: an application may have all of those in use for
-//! as long as it likes, and results would wait for it. A thread starts when work waits
-//! and none is idle, and ends when there was none for a while.
+//! Not the runtime's blocking threads. An application may have all of those in use for as
+//! long as it likes, and results would wait for it. A thread starts when work waits and
+//! none is idle, and ends when there was none for a while.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -56,7 +56,7 @@ pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) {
 type Work = Box<dyn FnOnce() + Send>;
 
 /// The threads of this process, and those of the ones that it was forked from, which it
-/// does not have: who knows which of them held a mutex.
+/// does not have. One of them may have held a mutex.
 static POOLS: [OnceLock<(u32, Pool)>; 4] = [const { OnceLock::new() }; 4];
 
 /// The pool of this process; `None` if it was forked too often.

@@ -1,10 +1,9 @@
 //! The `inline` engine: threads of this very process, for tests and for
 //! platforms without worker processes.
 //!
-//! It encodes and decodes as the others do and keeps their order, bounds and
-//! errors. What it cannot do is what threads cannot do: a task that runs is not
-//! stopped (its caller is released, its thread goes on), and a crash takes the
-//! process along.
+//! It encodes and decodes as the others do and keeps their order, bounds and errors. What
+//! it cannot do is what threads cannot do. A task that runs is not stopped: its caller is
+//! released, its thread goes on. A crash takes the process along.
 
 use std::collections::VecDeque;
 use std::io;
@@ -110,7 +109,7 @@ fn start(workers: usize, limits: Limits) -> Result<Arc<Gate>, Error> {
     for _ in 0..workers {
         let seat = ended.enter();
         hire(&ended, seat).map_err(|error| {
-            let error = Error::unavailable(format!("no thread can be started: {error}"));
+            let error = Error::unavailable(format!("could not start a worker thread: {error}"));
             gate.end(&error);
             error
         })?;

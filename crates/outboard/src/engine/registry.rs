@@ -1,5 +1,5 @@
-//! The engines of this program: each registers how it is found by a URL, how it is
-//! started, and how a process becomes one of its workers.
+//! The engines of this program. Each registers how it is found by a URL, how it is started,
+//! and how a process becomes one of its workers.
 //!
 //! Entries are in a linker section, as task functions are, so nothing here knows an
 //! engine by its name.
@@ -19,8 +19,8 @@ use crate::error::Error;
 pub(crate) struct Entry {
     /// The schemes of its URLs, the first of which is its name.
     pub(crate) schemes: &'static [&'static str],
-    /// Who is asked first what a process was started as: a worker inherits the
-    /// environment of the process that started it, so the innermost engine goes first.
+    /// Who is asked first what a process was started as. A worker inherits the environment
+    /// of the process that started it, so the innermost engine goes first.
     pub(crate) order: u8,
     /// Starts it as a URL says, or with settings from elsewhere.
     pub(crate) connect: fn(Url, Option<Settings>) -> Connecting,

@@ -46,7 +46,7 @@ pub(crate) fn restart() -> Result<Restart, String> {
                    (in a test binary, put `outboard::test_worker!()` beside the tests)"
             .into()),
         _ => Err(format!(
-            "`outboard::test_worker!()` stands more than once in this test binary: {}",
+            "`outboard::test_worker!()` stands more than once in this test binary, keep one: {}",
             OUTBOARD_0_1_0_TEST_WORKERS.join(", ")
         )),
     }

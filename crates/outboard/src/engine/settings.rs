@@ -417,7 +417,7 @@ mod tests {
 
     #[test]
     fn a_wrong_url_says_what_is_wrong() {
-        assert!(complaint("localhost").contains("has no engine"));
+        assert!(complaint("localhost").contains("names no engine"));
         assert!(complaint("local://?workers=many").contains("wants a whole number"));
         assert!(complaint("local://?workers=0").contains("at least 1"));
         assert!(complaint("local://?tenant_kills=4294967296").contains("at most 4294967295"));

@@ -30,7 +30,7 @@ impl Url {
         let (hosts, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut url = Self { text: text.to_owned(), hosts: hosts.to_owned(), ..Self::bare(scheme) };
         if scheme.is_empty() {
-            return Err(url.wrong(format!("has no engine; {}", registry::known())));
+            return Err(url.wrong(format!("names no engine; {}", registry::known())));
         }
         url.options = pairs(query).map_err(|reason| url.wrong(reason))?;
         Ok(url)

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 /// Writes text without what would begin another line, move a terminal's cursor or turn the
-/// direction of writing: each such character is escaped, as in Rust.
+/// direction of writing. Each such character is escaped, as in Rust.
 pub(super) fn write_line(f: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::Result {
     Line(f).write_fmt(text)
 }

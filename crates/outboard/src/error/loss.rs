@@ -164,9 +164,9 @@ impl fmt::Display for Cause {
             Self::Exited(code) => write!(f, "exited with code {code}"),
             Self::Stopped => f.write_str("killed by us: a signal stopped it for 1 s"),
             Self::Silent => {
-                f.write_str("killed by us: it did not come to `outboard::init()` in time")
+                f.write_str("killed by us: it did not reach `outboard::init()` in time")
             }
-            Self::Unready => f.write_str("killed by us: it did not end its warm-up in time"),
+            Self::Unready => f.write_str("killed by us: its warm-up did not end in time"),
             Self::Stuck => {
                 f.write_str("killed by us: it kept running for 1 s after its task was cancelled")
             }

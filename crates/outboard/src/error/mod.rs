@@ -112,13 +112,27 @@ pub(crate) enum Oversized {
 impl fmt::Display for Oversized {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Arguments => "arguments",
-            Self::Result => "result",
-            Self::Scattered => "a scattered value",
-            Self::AllScattered => "scattered values, all together,",
-            Self::Key => "key",
-            Self::Tenant => "name of the tenant",
+            Self::Arguments => "arguments are",
+            Self::Result => "result is",
+            Self::Scattered => "scattered value is",
+            Self::AllScattered => "scattered values together are",
+            Self::Key => "key is",
+            Self::Tenant => "name of the tenant is",
         })
+    }
+}
+
+impl Oversized {
+    /// What its caller can do.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Arguments => "send less, or raise `max_payload`",
+            Self::Result => "return less, or raise `max_payload`",
+            Self::Scattered => "scatter it in parts",
+            Self::AllScattered => "drop handles that are not needed any more",
+            Self::Key => "use a digest of it",
+            Self::Tenant => "use a shorter one",
+        }
     }
 }
 
@@ -402,7 +416,11 @@ impl fmt::Display for Repr {
             Self::Raised(exception) => write!(f, "task raised {exception}"),
             Self::WorkerLost(lost) | Self::OutOfMemory(lost) => lost.fmt(f),
             Self::Quarantined { crashes, left, lost } => {
-                write!(f, "arguments are refused for {left:.0?} after crash {crashes}: {lost}")
+                let workers = counted(*crashes as usize, "worker");
+                write!(
+                    f,
+                    "arguments have crashed {workers}, and are refused for {left:.0?}: {lost}"
+                )
             }
             Self::TimedOut { stage: Stage::Queued, timeout } => {
                 write!(f, "timed out in the queue after {timeout:?}")
@@ -415,7 +433,7 @@ impl fmt::Display for Repr {
                 write!(f, "{bound}; retry after {retry_after:?}")
             }
             Self::TooLarge { what, bytes, limit } => {
-                write!(f, "{what} too large: {bytes} bytes, limit {limit}")
+                write!(f, "{what} too large: {bytes} bytes, limit {limit}; {}", what.advice())
             }
             Self::UnknownTask { name, advice } => {
                 write!(f, "task function `{name}` is not known here: {advice}")
@@ -475,17 +493,24 @@ impl fmt::Display for Stage {
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tasks(limit) => write!(f, "queue is full (limit {limit} tasks)"),
+            Self::Tasks(limit) => write!(f, "queue is full: limit {}", counted(*limit, "task")),
             Self::Bytes(limit) => {
-                write!(f, "queue is full (limit {limit} bytes of arguments and names)")
+                write!(f, "queue is full: limit {} of arguments and names", counted(*limit, "byte"))
             }
             Self::Sharers(limit) => {
-                write!(f, "queue is full (limit {limit} callers that share a task)")
+                write!(f, "queue is full: limit {} of shared tasks", counted(*limit, "caller"))
             }
-            Self::Tenant(limit) => write!(f, "queue is full (limit {limit} tasks of one tenant)"),
+            Self::Tenant(limit) => {
+                write!(f, "queue is full: limit {} of one tenant", counted(*limit, "task"))
+            }
             Self::Wait(limit) => write!(f, "overloaded: predicted wait exceeds {limit:?}"),
         }
     }
+}
+
+/// A number of things, in words: `1 task`, `2 tasks`.
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 impl fmt::Display for CodecError {
@@ -512,6 +537,12 @@ mod tests {
         assert_eq!(source.as_deref(), Some("no\\u{1b}[31m\\nsuch `field`"));
         let long = Error::codec(step, "x", "ß".repeat(100_000)).to_string();
         assert!(long.len() < 3_000 && long.ends_with('…'));
+    }
+
+    #[test]
+    fn one_task_is_not_several() {
+        assert_eq!(Bound::Tasks(1).to_string(), "queue is full: limit 1 task");
+        assert_eq!(Bound::Tenant(2).to_string(), "queue is full: limit 2 tasks of one tenant");
     }
 
     #[test]
@@ -553,7 +584,7 @@ mod tests {
         let error = Error::new(Repr::Quarantined { crashes: 3, left, lost });
         assert_eq!(
             error.to_string(),
-            "arguments are refused for 9s after crash 3: a worker was lost: \
+            "arguments have crashed 3 workers, and are refused for 9s: a worker was lost: \
              killed by SIGXCPU, at its limit of CPU time"
         );
     }

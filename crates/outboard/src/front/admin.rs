@@ -119,9 +119,9 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// `Unavailable` on a cluster, which has the workers that it has, and for more workers
-    /// than the limit of open files has room for, with the number that fits; `Closed` after
-    /// [`shutdown`](crate::Client::shutdown).
+    /// `Unavailable` on a cluster, whose workers are not this client's to start. The same
+    /// for more workers than the limit of open files has room for, with the number that
+    /// fits; `Closed` after [`shutdown`](crate::Client::shutdown).
     ///
     /// # Panics
     ///

@@ -187,10 +187,11 @@ impl LocalBuilder {
     /// it looks until their function has left the process as it was 64 times. A worker whose
     /// task has changed its user, or lowered a hard limit, is replaced in any case.
     ///
-    /// Not noticed and not set back are threads, processes and open descriptors that a task
-    /// leaves, timers made by `timer_create`, the root directory, namespaces, niceness, the
-    /// locale, statics, and handlers for faults such as SIGSEGV. What tasks share, such as a
-    /// handler for a signal, belongs into `#[on_start]`: that stays.
+    /// Some changes are not noticed and not set back. They are threads, processes and open
+    /// descriptors that a task leaves, timers made by `timer_create`, and handlers for
+    /// faults such as SIGSEGV. The same holds for the root directory, namespaces, niceness,
+    /// the locale and statics. What tasks share, such as a handler for a signal, belongs
+    /// into `#[on_start]`: that stays.
     pub fn recycle_changed(self, recycle: bool) -> Self {
         self.with("recycle_changed", Value::Flag(recycle))
     }

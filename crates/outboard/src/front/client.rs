@@ -452,10 +452,10 @@ impl Client {
     /// Ends the engine, for all clones of this client.
     ///
     /// Every task that has not ended is `Closed`. Workers are killed, and none is left when
-    /// this returns. One that the system cannot end, or not in some six seconds, is left: the
-    /// log says which, and a [snapshot](Admin::snapshot) lists it while it is there. Threads
-    /// of `inline` cannot be killed: it waits until their tasks end.
-    /// To let tasks finish, [`drain`](Self::drain) first.
+    /// this returns. One that the system cannot end within some six seconds is left. The log
+    /// says which, and a [snapshot](Admin::snapshot) lists it while it is there. Threads of
+    /// `inline` cannot be killed: it waits until their tasks end. To let tasks finish,
+    /// [`drain`](Self::drain) first.
     ///
     /// # Cancel safety
     ///

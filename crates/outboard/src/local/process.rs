@@ -1,9 +1,8 @@
-//! System calls about processes that no safe crate offers: what a worker does
-//! to itself at its start, how the server reaps it, and what it watches a
-//! worker's socket for.
+//! System calls about processes that no safe crate offers. They are what a worker does to
+//! itself at its start, how the server reaps it, and what it watches a worker's socket for.
 //!
-//! `end` has how a worker ends with its server, `signals` and `environment` what else of
-//! a process can be had back as it was, `reaping` what the server adopts.
+//! `end` has how a worker ends with its server. `signals` and `environment` have what else
+//! of a process can be set back, and `reaping` what the server adopts.
 
 #![expect(unsafe_code, reason = "this module owns the raw system calls about processes")]
 
@@ -54,8 +53,8 @@ pub(super) trait Owning: AsRawFd {}
 impl Owning for OwnedFd {}
 impl Owning for UnixStream {}
 
-/// CPU time that the threads of a process have used, or have waited for: on a machine
-/// that is busy, one that computes has little of it. `None` if the process is not there.
+/// CPU time that the threads of a process have used, or have waited for. On a machine that
+/// is busy, one that computes has little of it. `None` if the process is not there.
 pub(super) fn wanted_cpu_ns(pid: u32) -> Option<u64> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
     let wanted = threads.filter_map(|thread| {
@@ -81,9 +80,9 @@ fn cpu_ns(pid: u32) -> Option<u64> {
     known.then_some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
-/// Has the current runtime watch a descriptor. For one interest only: tokio's own socket
-/// always has both, and then each task that a worker reads wakes this process, for
-/// there is room again.
+/// Has the current runtime watch a descriptor, for one interest only. tokio's own socket
+/// always has both, and then each task that a worker reads wakes this process, for there is
+/// room again.
 pub(super) fn watch<T: Owning>(owner: Arc<T>, interest: Interest) -> io::Result<Watched<T>> {
     // SAFETY: both types of [`Owning`] own their descriptor, which stays open, and the same
     // one, for as long as they live; the value keeps it alive, and never gives up or
@@ -119,7 +118,7 @@ fn stat(file: &str) -> Option<String> {
 }
 
 /// Has something called on each thread of this process that is about to fork, before it
-/// does: through the C library, which neither `posix_spawn` nor `vfork` counts as.
+/// does. This goes through the C library, for which `posix_spawn` and `vfork` are no forks.
 pub(crate) fn before_forks(call: extern "C" fn()) {
     // SAFETY: the function is code of this program, which stays. Without memory for that
     // the library does without, and so do we: a child then has nothing of what is shared.
@@ -137,9 +136,9 @@ pub(super) struct Reaped {
 }
 
 impl Reaped {
-    /// The most memory that it had resident, if that is its own: the kernel starts a
-    /// child's count with the peak of the process that started it, so one that is no
-    /// higher says nothing. Reads a file.
+    /// The most memory that it had resident, if that is its own. The kernel starts a
+    /// child's count with the peak of the process that started it, so one that is no higher
+    /// says nothing. Reads a file.
     pub(super) fn peak_bytes(&self) -> Option<u64> {
         let status = std::fs::read_to_string("/proc/self/status").ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,11 +1,11 @@
 //! What crosses the socket between server and worker: frames of bytes, and the
 //! two enums of messages in them.
 //!
-//! A frame is a length (four bytes, little endian, of what follows), the
-//! message encoded with postcard, and, to the frame's end, the payload: encoded
-//! arguments or an encoded result, which nobody but the two ends looks into. A
-//! large payload lies elsewhere, and the message says where ([`Place`]).
-//! Lengths are compared with the bound before anything is allocated.
+//! A frame is a length (four bytes, little endian, of what follows), the message encoded
+//! with postcard, and, to the frame's end, the payload: encoded arguments or an encoded
+//! result. Nobody but the two ends looks into the payload. A large payload lies elsewhere,
+//! and the message says where ([`Place`]). Lengths are compared with the bound before
+//! anything is allocated.
 
 use std::fmt;
 

@@ -1,8 +1,8 @@
 //! What tasks cost so far, added up for each task function and each tenant.
 //!
-//! Pure. It is written to at each submit and each end of a task, under the
-//! gate's mutex: by index, without hashing, and without allocation but for a
-//! function's or tenant's first task.
+//! Pure. It is written to at each submit and each end of a task, under the gate's mutex.
+//! That goes by index, without hashing, and without allocation but for a function's or
+//! tenant's first task.
 
 use std::time::Duration;
 

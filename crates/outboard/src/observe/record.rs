@@ -6,10 +6,10 @@
 //! copying them. There is no record where nobody asked for one: then each place
 //! where something happens costs one branch.
 //!
-//! A flood of short tasks makes more events than anyone can look at, and writing
-//! them down would cost more than the tasks can spare. So a record that is only
-//! there for watches writes [`PER_SECOND`] of them at most, on average, and counts
-//! the others: they are a gap, of which every reader is told.
+//! A flood of short tasks makes more events than anyone can look at, and writing them down
+//! would cost more than the tasks can spare. So a record that is only there for watches
+//! writes [`PER_SECOND`] of them at most, on average, and counts the others. They are a
+//! gap, of which every reader is told.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,8 +36,8 @@ const COST_NS: u64 = 1_000_000_000 / PER_SECOND;
 /// How much credit there must be again after it ran out: gaps are few and large.
 const RESUMED_NS: u64 = 1_024 * COST_NS;
 
-/// An event as it is kept: what each task has is packed, for it is written while
-/// others wait for the mutex; the rest is seldom.
+/// An event as it is kept: what each task has is packed, for it is written while others
+/// wait for the mutex. The rest is seldom.
 #[derive(Clone, Debug)]
 pub(crate) enum Fact {
     Taken {
@@ -254,8 +254,8 @@ impl Excerpt {
         self.noted().filter(|noted| !noted.is_gap()).map(Event::from)
     }
 
-    /// Every so many-th end of a task, so that there are at most `most` of those
-    /// with a result, and all that is rare; and what each of those ends stands for.
+    /// Every so many-th end of a task, so that there are at most `most` of those with a
+    /// result, and all that is rare. Beside it, what each of those ends stands for.
     pub(crate) fn ends(&self, most: usize) -> (usize, impl Iterator<Item = Event>) {
         let all = self.noted().filter(|noted| noted.fact.is_result()).count();
         let step = all.div_ceil(most.max(1)).max(1);

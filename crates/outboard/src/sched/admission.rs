@@ -5,12 +5,11 @@
 //! samples the estimate itself halves in that time, so that one call of ten
 //! seconds cannot keep others out for ever.
 //!
-//! **Promises.** A refused submit is told when to come back, and that instant is
-//! noted: a *promise*. For as long as there are promises, whoever has none due
-//! may fill only half of each bound (but that in bytes); a submit whose tenant has one due uses it
-//! up, and may fill all of it. A promise that nobody comes for costs that half
-//! of the queue and no more (an idle worker accepts anyone), and is forgotten
-//! [`GRACE`] after it was due.
+//! **Promises.** A refused submit is told when to come back, and that instant is noted: a
+//! *promise*. For as long as there are promises, whoever has none due may fill only half of each
+//! bound (but that in bytes). A submit whose tenant has one due uses it up, and may fill all of
+//! it. A promise that nobody comes for costs that half of the queue and no more (an idle worker
+//! accepts anyone), and is forgotten [`GRACE`] after it was due.
 //!
 //! Promises go by turns between tenants, and those of one tenant are spaced by
 //! `interval * tenants * stretch`: `interval` is the time between two ends of tasks as measured while tasks
@@ -258,8 +257,8 @@ impl Admission {
         due.min(latest) - now
     }
 
-    /// How many promises go before one more of that tenant: all of its own, and
-    /// of each other tenant as many as it would have itself.
+    /// How many promises go before one more of that tenant. They are all of its own, and of
+    /// each other tenant as many as it would have itself.
     fn before(&self, tenant: u64) -> f64 {
         let own = self.promises.get(&tenant).map_or(0, |own| own.due.len());
         let looked_at = self.promises.iter().take(LOOKED_AT);

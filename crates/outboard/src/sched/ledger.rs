@@ -105,8 +105,8 @@ pub(crate) const NAME_BYTES: usize = 8 << 10;
 /// The most submits, of all tasks together, that wait for the task of another.
 const MAX_SHARERS: usize = 1 << 16;
 
-/// How many workers may die with the same task in front of them, not started;
-/// fewer if its arguments are large, and may be what they died of.
+/// How many workers may die with the same task in front of them, not started. Fewer if its
+/// arguments are large, and may be what they died of.
 const DOUBTS: u8 = 10;
 const DOUBTS_OF_LARGE: u8 = 3;
 

@@ -15,17 +15,17 @@
 //! A task that was given to a slot and taken back keeps its place in the queue,
 //! and so returns to the front of its tenant's tasks.
 //!
-//! **Sent ahead.** A slot may be given a few tasks while it runs one, so that
-//! microsecond tasks stream. The depth follows the run times that were
-//! measured: about [`AHEAD`] worth of work, one task when runs are longer or
-//! unknown, and one when a slot has made no progress for [`STALE`]. Large
-//! arguments are never sent ahead. [`steal`](Placement::steal) names tasks to
-//! take back: when a slot is empty that their tenant may hold, and when a slot
-//! makes no progress while newer tasks wait, which would overtake them.
+//! **Sent ahead.** A slot may be given a few tasks while it runs one, so that microsecond
+//! tasks stream. The depth follows the run times that were measured. It is about [`AHEAD`]
+//! worth of work. It is one task when runs are longer or unknown, and when a slot has made
+//! no progress for [`STALE`]. Large arguments are never sent ahead.
+//! [`steal`](Placement::steal) names tasks to take back: when a slot is empty that their
+//! tenant may hold, and when a slot makes no progress while newer tasks wait, which would
+//! overtake them.
 //!
-//! **One tenant leaves a slot free.** A tenant may hold so many slots at once
-//! as its limit says. While another tenant was seen of late, it may not hold
-//! all of them: a short task of the other need not wait for a long one to end.
+//! **One tenant leaves a slot free.** A tenant may hold so many slots at once as its limit
+//! says. While another tenant was seen of late, it may not hold all of them. A short task
+//! of the other need not wait for a long one to end.
 //!
 //! Invariants: a task is in the queue or in one slot, never in both; no slot
 //! has more than [`MAX_DEPTH`] outstanding; an idle slot that is up and a task
@@ -521,8 +521,8 @@ fn looked() {
     tests::LOOKS.set(tests::LOOKS.get() + 1);
 }
 
-/// The slot with the least to do of those that have room and that a tenant may
-/// hold: at its limit, only what it holds already.
+/// The slot with the least to do of those that have room and that a tenant may hold. At its
+/// limit, only what it holds already.
 fn best(
     slots: &Slab<Slot>,
     room: impl Fn(&Slot) -> bool,

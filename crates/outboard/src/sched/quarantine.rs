@@ -1,8 +1,8 @@
 //! Which arguments took workers down so often that they are refused for a while.
 //!
-//! Pure. For each function and arguments that a worker died of there is a
-//! **suspect**; as many of them and of their bytes are kept as two bounds allow,
-//! the oldest is dropped first.
+//! Pure. For each function and arguments that a worker died of there is a **suspect**. As
+//! many of them and of their bytes are kept as two bounds allow, the oldest is dropped
+//! first.
 //!
 //! | suspect | event | next |
 //! |---|---|---|
@@ -212,7 +212,7 @@ mod tests {
         let error = case.refuses(b"a").unwrap();
         assert!(error.is_quarantined());
         assert_eq!(error.worker_loss().unwrap().attempt, 7);
-        assert!(error.to_string().contains("refused for 9s after crash 3"), "{error}");
+        assert!(error.to_string().contains("crashed 3 workers, and are refused for 9s"), "{error}");
     }
 
     #[test]

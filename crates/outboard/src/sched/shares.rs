@@ -7,19 +7,19 @@
 //! This is start-time fair queueing (Goyal, Vin and Cheng, "Start-time Fair
 //! Queuing", SIGCOMM 1996) with the length of a task known only at its end:
 //!
-//! * When a task is handed out, its tenant's virtual time grows by an estimate
-//!   (the mean run time) divided by the tenant's weight; when it ends, by the
-//!   difference to what it really took, from start to end by the engine's own
-//!   clock. So a tenant that sleeps in its tasks pays for the worker it holds,
-//!   and what a worker reports of itself does not count.
+//! * When a task is handed out, its tenant's virtual time grows by an estimate (the mean
+//!   run time) divided by the tenant's weight. When it ends, by the difference to what it
+//!   really took, from start to end by the engine's own clock. So a tenant that sleeps in
+//!   its tasks pays for the worker it holds, and what a worker reports of itself does not
+//!   count.
 //! * A tenant that comes, or comes back, starts at the virtual time of the task
 //!   that was handed out last: being idle earns no credit.
 //!
-//! It follows that no tenant with tasks waiting is further behind its share
-//! than (workers + 1) of the longest tasks; property tests hold it to that, also
-//! with tenants that come and go. The tasks that the estimate is the mean of
-//! count among the longest: while it is far above what tasks take by now, tenants
-//! get workers by number, and weights are made good only as it falls.
+//! It follows that no tenant with tasks waiting is further behind its share than `workers +
+//! 1` of the longest tasks. Property tests hold it to that, also with tenants that come and
+//! go. The tasks that the estimate is the mean of count among the longest. While it is far
+//! above what tasks take by now, tenants get workers by number, and weights are made good
+//! only as it falls.
 //!
 //! A tenant without tasks is forgotten [`REMEMBERED`] after its last submit, or sooner
 //! while the names of all take more than [`NAMES_BYTES`].
@@ -467,10 +467,10 @@ impl Shares {
         }
     }
 
-    /// The work, in nanoseconds, that goes before one more task: all that waits
-    /// in higher classes, what its tenant has waiting in its own, and what each
-    /// other tenant there gets meanwhile by its weight. `plain_ns` is how long a
-    /// task runs whose function is not steady.
+    /// The work, in nanoseconds, that goes before one more task. It is all that waits in
+    /// higher classes, what its tenant has waiting in its own. To that comes what each
+    /// other tenant there gets meanwhile by its weight. `plain_ns` is how long a task runs
+    /// whose function is not steady.
     pub(crate) fn ahead(&self, id: TenantId, priority: i32, plain_ns: f64) -> f64 {
         let above = self.classes.range(..Reverse(priority));
         let above: f64 = above.map(|(_, class)| class.work.ns(plain_ns)).sum();

@@ -4,11 +4,11 @@
 //! and [`cancelled`](crate::cancelled) tells it). It is killed when its patience
 //! is over: at once, or after the grace that the caller gave it.
 //!
-//! **A kill costs a worker**, and its replacement costs start-up and warm-up
-//! before it is of use. So the kills of each tenant are bounded: it earns one in
-//! every `interval`, and may save up a second's worth (the generic cell rate
-//! algorithm, ITU-T I.371). A task whose kill is not earned yet runs on, its
-//! result is thrown away, and it is killed when it is.
+//! **A kill costs a worker**, and its replacement costs start-up and warm-up before it is
+//! of use. So the kills of each tenant are bounded. It earns one in every `interval`, and
+//! may save up a second's worth (the generic cell rate algorithm, ITU-T I.371). A task
+//! whose kill is not earned yet runs on, its result is thrown away, and it is killed when
+//! it is.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -2,10 +2,10 @@
 //! is some.
 //!
 //! Pure. A caller that is **called** looks again: then it goes, or it waits on at its old
-//! turn. Where others wait for a worker, no more callers are called at once than there
-//! are places, for each of them may take one. Whoever has looked, or is dropped after it
-//! was called, has the rest called again: so no call is lost with it, nor with a caller
-//! that does not use its place.
+//! turn. Where others wait for a worker, no more callers are called at once than there are
+//! places, for each of them may take one. Whoever has looked, or is dropped after it was
+//! called, has the rest called again. So no call is lost with it, nor with a caller that
+//! does not use its place.
 //!
 //! Callers of one tenant and priority are a line, for the queue has room for all of them
 //! or for none. Lines take turns; inside a line the first goes first.

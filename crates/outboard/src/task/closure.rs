@@ -3,8 +3,8 @@
 //! A task function is *known* by its `TypeId` and only ever *called* by
 //! address. Two facts about Rust make that work, and both need `unsafe`:
 //!
-//! * A function item, or a closure that captures nothing, has size zero: its
-//!   type is all there is of it, so a value can be made from nothing.
+//! * A function item, or a closure that captures nothing, has size zero. Its type is all
+//!   there is of it, so a value can be made from nothing.
 //! * Every process that runs the same executable has the same code, shifted as
 //!   a whole by address space randomisation. So a function pointer travels as
 //!   its distance from a function that both know.

@@ -3,7 +3,7 @@
 //!
 //! What a client or a worker is made of (sockets, shared memory, locks that a thread held)
 //! is its own process's affair. The word that tells the two apart lies on a page that the
-//! system empties in a fork, so to ask costs one load, and no call that makes a process is
+//! system empties in a fork. So to ask costs one load, and no call that makes a process is
 //! missed.
 
 #[cfg(all(feature = "local", target_os = "linux"))]

@@ -21,8 +21,8 @@ pub use layer::{Relay, relay};
 use super::filter;
 use crate::task::outcome::Said;
 
-/// The longest text of one message, target, field's name or value, in bytes, and
-/// the most fields of one event: a frame has room for all of it.
+/// The longest text of one message, target, field's name or value, in bytes, and the most
+/// fields of one event. A frame has room for all of it.
 const MAX_TEXT: usize = 3 << 10;
 const MAX_FIELDS: usize = 16;
 

@@ -10,7 +10,7 @@ use super::scatter::Entry;
 use super::scatter::home::Home;
 
 /// Up to so many bytes are encoded and decoded on the thread of the caller, which may be
-/// that of an event loop; a value of more is so on a thread of Outboard's own.
+/// that of an event loop. A value of more is so on a thread of Outboard's own.
 pub(crate) const ENCODED_AT_ONCE: usize = 64 << 10;
 
 /// A task's arguments: encoded, and the values that they name.
@@ -55,7 +55,10 @@ impl Args {
                 Err(ValueError::new("a scattered value belongs to another client").into())
             }
             Some(met) => Ok(Self { payload: encoded?, scattered: met.entries.into() }),
-            None => Err(ValueError::new("encoding the arguments went astray").into()),
+            None => Err(ValueError::new(
+                "the scattered values of the arguments were lost while they were encoded",
+            )
+            .into()),
         }
     }
 }

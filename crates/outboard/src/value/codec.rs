@@ -87,7 +87,9 @@ fn copy(bytes: &[u8]) -> Vec<u8> {
 /// Makes room for so many bytes more, and no more than that.
 fn grow(out: &mut Vec<u8>, more: usize) -> Result<(), ValueError> {
     let grown = out.try_reserve_exact(more);
-    grown.map_err(|_| ValueError::new(format!("there is no memory for {more} bytes of it")))?;
+    grown.map_err(|_| {
+        ValueError::new(format!("no memory: {more} more bytes could not be allocated"))
+    })?;
     #[cfg(all(feature = "local", target_os = "linux"))]
     super::room::advise(out);
     Ok(())
@@ -103,7 +105,7 @@ pub(crate) fn encode<T: Serialize + 'static>(value: T) -> Result<Payload, ValueE
 }
 
 /// The same, of what is to be decoded where an error comes too late, after the task's
-/// effects: what serde encodes, and cannot decode, is found here.
+/// effects. What serde encodes, and cannot decode, is found here.
 ///
 /// # Errors
 ///
@@ -205,8 +207,8 @@ thread_local! {
 /// The largest buffer that is kept.
 const KEPT_BYTES: usize = 2 << 20;
 
-/// Keeps the buffer of a payload that was written, so that the next value need not
-/// grow one: a buffer that doubles to a megabyte touches three of fresh memory.
+/// Keeps the buffer of a payload that was written, so that the next value need not grow
+/// one. A buffer that doubles to a megabyte touches three of fresh memory.
 pub(crate) fn recycle(payload: Payload) {
     let buffer = match payload {
         Payload::Owned(buffer) => buffer,
@@ -329,6 +331,6 @@ mod tests {
     #[test]
     fn what_is_left_over_is_an_error() {
         let error = decode::<u8>(Input::Lent(&[1, 2])).unwrap_err().to_string();
-        assert!(error.contains("1 bytes are left over"), "{error}");
+        assert!(error.contains("bytes left over after the value: 1"), "{error}");
     }
 }

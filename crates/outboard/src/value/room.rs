@@ -14,9 +14,9 @@ pub(crate) fn room_for(bytes: usize) -> Vec<u8> {
     room
 }
 
-/// Asks for huge pages for what a vector has room for, if that is much. Allocators give
-/// so much memory back to the system at once, so all of it is new to this process each
-/// time; in huge pages, where the system has them, that costs a fourth.
+/// Asks for huge pages for what a vector has room for, if that is much. Allocators give so
+/// much memory back to the system at once, so all of it is new to this process each time.
+/// In huge pages, where the system has them, that costs a fourth.
 pub(crate) fn advise(room: &mut Vec<u8>) {
     const PAGE: usize = 4096;
     let bytes = room.capacity();

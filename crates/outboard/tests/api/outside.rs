@@ -183,7 +183,7 @@ fn a_program_that_forgets_init_in_its_workers_is_no_fork_bomb() {
     let ran = run("programs", "forgets_init_in_workers");
     ran.failed("workers in a row failed at their start", 2..=8);
     assert!(
-        ran.stderr.contains("was started as a worker, but its `main` came to `Client::local()`"),
+        ran.stderr.contains("was started as a worker, but its `main` reached `Client::local()`"),
         "{}",
         ran.stderr
     );

@@ -1,5 +1,5 @@
-//! Wakes the gate at the earliest deadline, on a thread of its own: a runtime
-//! that is blocked must not delay the end of a task that ran out of time.
+//! Wakes the gate at the earliest deadline, on a thread of its own. A runtime that is
+//! blocked must not delay the end of a task that ran out of time.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
@@ -43,7 +43,7 @@ impl Clock {
             return Ok(());
         }
         let alarm = start(self.gate.clone()).map_err(|error| {
-            Error::unavailable(format!("no thread can be started for timeouts: {error}"))
+            Error::unavailable(format!("could not start the thread for timeouts: {error}"))
         })?;
         if let Err(second) = self.alarm.set(alarm) {
             second.end();

@@ -1,9 +1,9 @@
 //! What there is of a gate in a process that was forked from its own: nothing but the
 //! error that it is closed.
 //!
-//! That process has neither the threads of the engine, nor the right to speak to its
-//! workers, nor the mutex, which another thread may have held. So it has a core of its own,
-//! which has ended.
+//! That process does not have the threads of the engine, or the right to speak to its
+//! workers. It does not have the mutex either, which another thread may have held. So it
+//! has a core of its own, which has ended.
 
 use std::sync::{Arc, Mutex};
 

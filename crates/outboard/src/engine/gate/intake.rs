@@ -272,8 +272,8 @@ impl Core {
         Error::new(Repr::Overloaded { retry_after, bound })
     }
 
-    /// How much of its time a task of a function must have left to be worth a start: half
-    /// of what it takes, where that is known.
+    /// How much of its time a task of a function must have left to be worth a start. It is
+    /// half of what it takes, where that is known.
     pub(super) fn needs(&self, now: Instant, function: &Function) -> Duration {
         Duration::from_nanos(self.steady_ns(now, function).map_or(0, NonZeroU64::get) / 2)
     }

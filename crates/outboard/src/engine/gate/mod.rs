@@ -211,8 +211,8 @@ impl Gate {
         Some(core.stage(task))
     }
 
-    /// Ends waiters whose time has run out, but not so many that others wait
-    /// long for the mutex; gives the next deadline, which may have passed.
+    /// Ends waiters whose time has run out, but not so many that others wait long for the
+    /// mutex. Gives the next deadline, which may have passed.
     fn expire(&self) -> Option<Instant> {
         self.expire_at(Instant::now())
     }
@@ -337,7 +337,7 @@ impl Gate {
             }
             let Some(pool) = reports.core.engine.pool() else {
                 return Err(Error::unavailable(
-                    "a cluster has the workers that it has: add or remove them there",
+                    "a cluster cannot be scaled from here: add or remove workers there",
                 ));
             };
             pool.fit(workers)?;
@@ -376,7 +376,9 @@ impl Core {
         match (&self.phase, &self.broken) {
             (Phase::Open, Some(error)) if self.placement.slots() == 0 => Err(error.clone()),
             (Phase::Open, _) => Ok(()),
-            (Phase::Draining { .. }, _) => Err(Error::closed("it is draining")),
+            (Phase::Draining { .. }, _) => {
+                Err(Error::closed("it is draining, and takes no new tasks"))
+            }
             (Phase::Ending(error) | Phase::Ended(error), _) => Err(error.clone()),
         }
     }

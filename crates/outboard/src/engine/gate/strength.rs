@@ -1,13 +1,12 @@
-//! How many workers have a slot: the part of the gate that starts what can
-//! start, stops what nobody wants, and puts workers in the place of others.
+//! How many workers have a slot. This part of the gate starts what can start, stops what
+//! nobody wants, and puts workers in the place of others.
 //!
-//! A worker that is ready **stands by** until it is given a slot. There are as
-//! many slots as workers were asked for, and a few workers more (spares), so
-//! that the slot of one that is killed is filled at once. A spare may also be lent
-//! to a tenant that waits and has no slot, while others hold all of them with long
-//! tasks; the first slot that is free after that is one too many. A worker that is worn
-//! (it has executed so many tasks, is so old or so large) goes on until another
-//! one is ready for its slot, and then ends what it has.
+//! A worker that is ready **stands by** until it is given a slot. There are as many slots
+//! as workers were asked for, and a few workers more (spares), so that the slot of one that
+//! is killed is filled at once. A spare may also be lent to a tenant that waits and has no
+//! slot, while others hold all of them with long tasks. The first slot that is free after
+//! that is one too many. A worker that is worn (it has executed so many tasks, is so old or
+//! so large) goes on until another one is ready for its slot, and then ends what it has.
 
 use std::time::{Duration, Instant};
 
@@ -156,8 +155,8 @@ impl Core {
         }
     }
 
-    /// Gives slots to workers that stand by, where there are too few slots or
-    /// their workers are worn; and takes them away where there are too many.
+    /// Gives slots to workers that stand by, where there are too few slots or their workers
+    /// are worn. Takes them away where there are too many.
     fn fill_slots(&mut self, now: Instant) {
         let wants_spare = self.placement.wants_spare();
         if !self.strength.is_due(wants_spare) {

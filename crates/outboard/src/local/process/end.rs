@@ -26,12 +26,12 @@ pub(super) fn parents_end() -> c_int {
 
 /// Has the whole process group of this worker killed when its parent ends.
 ///
-/// The signal is handled, not SIGKILL itself, so that processes which a task started
-/// die too. The system forgets it when the process changes its user, and a task may
-/// block it: a thread that [looks for the end itself](parent_has_ended) is the second way.
-/// If this worker is stopped when its parent dies, its group is orphaned, and the kernel
-/// hangs up and continues it, which ends it; only where a subreaper adopts it that keeps
-/// the group from being orphaned, it stays until it is continued.
+/// The signal is handled, not SIGKILL itself, so that processes which a task started die
+/// too. The system forgets it when the process changes its user, and a task may block it. A
+/// thread that [looks for the end itself](parent_has_ended) is the second way. If this
+/// worker is stopped when its parent dies, its group is orphaned, and the kernel hangs up
+/// and continues it, which ends it. Where a subreaper adopts it that keeps the group from
+/// being orphaned, it stays until it is continued.
 ///
 /// # Errors
 ///
@@ -46,8 +46,8 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, parents_end()) })
 }
 
-/// From now on requests to end do not end this process while its parent lives: who
-/// asks the whole group has asked the parent, which ends its workers when it is done.
+/// From now on requests to end do not end this process while its parent lives. Who asks the
+/// whole group has asked the parent, which ends its workers when it is done.
 ///
 /// They are handled, not ignored or blocked, which programs that a task starts would
 /// inherit.

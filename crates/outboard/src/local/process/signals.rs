@@ -29,9 +29,9 @@ fn action(signal: c_int) -> Option<libc::sigaction> {
     (unsafe { libc::sigaction(signal, null(), &mut now) } == 0).then_some(now)
 }
 
-/// Signals whose actions tasks are not to pass on. Not those that say of a fault: a
-/// runtime in this process, such as that of WebAssembly or of Java, installs its handlers
-/// for them when it is first used, and once.
+/// Signals whose actions tasks are not to pass on. Not those that say of a fault. A runtime
+/// in this process, such as that of WebAssembly or of Java, installs its handlers for them
+/// when it is first used, and once.
 const PASSED_ON: [c_int; 12] = [
     libc::SIGHUP,
     libc::SIGINT,

@@ -45,8 +45,8 @@ fn within(limit: usize, open: usize, workers: usize, spares: usize) -> Result<()
         most => format!("at most {most} fit"),
     };
     Err(Error::unavailable(format!(
-        "{workers} workers and {spares} spares need {EACH} descriptors each, of which {limit} \
-         may be open and {open} are: {what}; ask for fewer, or raise the limit (`ulimit -n`, \
+        "workers ({workers}) and spares ({spares}) need {EACH} descriptors each. {open} are open, \
+         and the limit is {limit}: {what}. Ask for fewer, or raise the limit (`ulimit -n`, \
          `LimitNOFILE=`)"
     )))
 }

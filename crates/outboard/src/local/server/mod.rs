@@ -58,8 +58,9 @@ pub(super) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
     let strength = (settings.workers, settings.spares);
     let gate = Gate::new(settings.limits, strength, Box::new(engine));
     gate.start_clock();
-    supervisor::start(gate.clone(), links, control, runtime, settings, restart)
-        .map_err(|error| Error::unavailable(format!("no supervisor can be started: {error}")))?;
+    supervisor::start(gate.clone(), links, control, runtime, settings, restart).map_err(
+        |error| Error::unavailable(format!("could not start the supervisor thread: {error}")),
+    )?;
     Ok(gate)
 }
 
@@ -70,14 +71,14 @@ fn refuse_in_a_worker() -> Result<(), Error> {
         return match inside_task() {
             true => Ok(()),
             false => Err(Error::unavailable(
-                "this is a worker process: only the thread of a task can start workers in it",
+                "this is a worker process: only a task, on its own thread, can start workers in it",
             )),
         };
     }
     if is_worker() {
         eprintln!(
-            "outboard: this process was started as a worker, but its `main` came to \
-             `Client::local()` without `outboard::init()`: call it first in `main`"
+            "outboard: this process was started as a worker, but its `main` reached \
+             `Client::local()` without `outboard::init()`: call that first in `main`"
         );
         std::process::exit(1);
     }

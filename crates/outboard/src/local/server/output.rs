@@ -34,8 +34,8 @@ const WAITING_BATCHES: usize = 64;
 const TURN_BYTES: usize = 256 << 10;
 const TURN_LINES: u64 = 1000;
 
-/// How many turns the rest of a dead worker's output gets: a pipe holds 64 KiB
-/// unless it is told otherwise, and a turn is a page at least.
+/// How many turns the rest of a dead worker's output gets. A pipe holds 64 KiB unless it is
+/// told otherwise, and a turn is a page at least.
 const LAST_TURNS: usize = 32;
 
 /// One of the two streams.
@@ -219,7 +219,7 @@ impl<R: Read> Pipe<R> {
         read
     }
 
-    /// Reads without waiting, and has the worker know how much it was: that adds what the
+    /// Reads without waiting, and has the worker know how much it was. That adds what the
     /// pipe still holds, which it must not do in between.
     fn read_some(&mut self, page: &Page, buffer: &mut [u8]) -> io::Result<usize> {
         let told = self.stream == Stream::Stderr;

@@ -1,8 +1,8 @@
 //! Whether a worker died for want of memory: pure.
 //!
-//! Three signs are known. The runtime says that an allocation failed, and aborts;
-//! the worker's own control group counts a kill; or an unexplained SIGKILL comes
-//! with a kill that the server's control group has counted.
+//! Three signs are known. The runtime says that an allocation failed, and aborts; the
+//! worker's own control group counts a kill. Or an unexplained SIGKILL comes with a kill
+//! that the server's control group has counted.
 
 use std::time::{Duration, Instant};
 

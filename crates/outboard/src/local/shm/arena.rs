@@ -1,21 +1,19 @@
 //! Where large payloads lie: memory that a server and one worker share, one half
 //! for arguments and one for results.
 //!
-//! Who writes a half says what of it is in use: the server for arguments, the
-//! worker for results. Payloads are answered, and read, in the order in which
-//! they were written, so each half is a [`Ring`]; while it holds nothing, which is
-//! nearly always, it begins at its start again, and so the same few pages are
-//! used, warm.
+//! Who writes a half says what of it is in use: the server for arguments, the worker for
+//! results. Payloads are answered, and read, in the order in which they were written, so
+//! each half is a [`Ring`]. While it holds nothing, which is nearly always, it begins at
+//! its start again, and so the same few pages are used, warm.
 //!
-//! The writer of the server's outbox copies arguments in, just before the message
-//! that names offset and length; their room is free when the task is answered.
-//! Room for results is free when the server says, in the page, up to which task it
-//! has read them. A worker may write anywhere at any time, so the server checks a
-//! place against the half, copies it, and decodes the copy. A worker decodes
-//! arguments in place, for its server does not write there before it has the
-//! answer; [large ones](IN_PLACE_BYTES) that are nothing but bytes its tasks get
-//! in place, too, and may keep ([`Lent`]). When a worker has been idle [for a
-//! while](WARM) its pages go back to the system.
+//! The writer of the server's outbox copies arguments in, just before the message that
+//! names offset and length. Their room is free when the task is answered. Room for results
+//! is free when the server says, in the page, up to which task it has read them. A worker
+//! may write anywhere at any time, so the server checks a place against the half, copies
+//! it, and decodes the copy. A worker decodes arguments in place, for its server does not
+//! write there before it has the answer. [Large ones](IN_PLACE_BYTES) that are nothing but
+//! bytes its tasks get in place, too, and may keep ([`Lent`]). When a worker has been idle
+//! [for a while](WARM) its pages go back to the system.
 
 use std::collections::VecDeque;
 use std::io;

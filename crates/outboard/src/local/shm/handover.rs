@@ -1,13 +1,12 @@
 //! How bytes are written that another core reads: past the caches, where that is
 //! quicker.
 //!
-//! The other core's cache still has the lines, of the payload that it read there
-//! before. An ordinary store has to wait until that core lets go of each line, one
-//! after the other, which takes up to twenty times as long as the copy does where one
-//! core does both; a store that bypasses the caches does not, but then the reader
-//! finds nothing in the cache that both may share. Which of the two a process is in
-//! the system's scheduler decides, and may change at any time: so ordinary stores are
-//! tried again and again, and timed.
+//! The other core's cache still has the lines, of the payload that it read there before. An
+//! ordinary store has to wait until that core lets go of each line, one after the other.
+//! That takes up to twenty times as long as the copy does where one core does both. A store
+//! that bypasses the caches does not wait, but then the reader finds nothing in the cache
+//! that both may share. Which of the two a process is in the system's scheduler decides,
+//! and may change at any time. So ordinary stores are tried again and again, and timed.
 
 #![expect(unsafe_code, reason = "this module copies to raw memory")]
 

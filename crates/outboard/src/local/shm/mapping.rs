@@ -1,10 +1,10 @@
 //! Memory that a server and a worker share, or that a file holds which nobody
 //! can change any more.
 //!
-//! A [`Shared`] mapping may change at any moment, for the other process writes
-//! to it: nothing here makes a reference into it but [`Shared::lent`], and the
-//! rest copies. What is still lent when that stops being safe is [set
-//! apart](Shared::set_apart). A [`Sealed`] one cannot change, and is lent as it is.
+//! A [`Shared`] mapping may change at any moment, for the other process writes to it.
+//! Nothing here makes a reference into it but [`Shared::lent`], and the rest copies. What
+//! is still lent when that stops being safe is [set apart](Shared::set_apart). A [`Sealed`]
+//! one cannot change, and is lent as it is.
 
 #![expect(unsafe_code, reason = "this module owns mappings of shared memory")]
 
@@ -98,7 +98,7 @@ impl Shared {
     pub(crate) fn open(fd: &OwnedFd, bytes: usize) -> io::Result<Self> {
         let sealed = fcntl_get_seals(fd)?.contains(SealFlags::SHRINK);
         if !sealed || fstat(fd)?.st_size != bytes as i64 {
-            return Err(io::Error::other("shared memory has not the size that it must have"));
+            return Err(io::Error::other("shared memory has the wrong size"));
         }
         let shared = Self::map(fd, bytes)?;
         // A child of a worker has no part in what its server writes there later.

@@ -6,8 +6,8 @@
 //! takes. Each is one compare-and-swap, so it is exact, even after the worker's
 //! death, what had started.
 //!
-//! The server believes a page only about its own worker: a worker that writes
-//! nonsense here can confuse the fate of its own tasks and nothing else.
+//! The server believes a page only about its own worker. A worker that writes nonsense here
+//! can confuse the fate of its own tasks and nothing else.
 
 #![expect(unsafe_code, reason = "this module owns the mapping of shared memory")]
 
@@ -73,7 +73,7 @@ impl Page {
     pub(crate) fn open(fd: &OwnedFd) -> io::Result<Self> {
         let sealed = fcntl_get_seals(fd)?.contains(SealFlags::SHRINK);
         if !sealed || rustix::fs::fstat(fd)?.st_size != BYTES as i64 {
-            return Err(io::Error::other("the shared page has not the size that it must have"));
+            return Err(io::Error::other("the shared page has the wrong size"));
         }
         Self::map(fd)
     }

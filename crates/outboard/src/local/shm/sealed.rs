@@ -45,7 +45,7 @@ pub(crate) fn create(bytes: &[u8]) -> io::Result<OwnedFd> {
 pub(crate) fn size(fd: &OwnedFd) -> io::Result<usize> {
     let sealed = fcntl_get_seals(fd).is_ok_and(|seals| seals.contains(SEALS));
     if !sealed || fstatfs(fd)?.f_type != TMPFS {
-        return Err(io::Error::other("what was received is not sealed memory"));
+        return Err(io::Error::other("the received file is not sealed memory"));
     }
     usize::try_from(fstat(fd)?.st_size).map_err(io::Error::other)
 }
@@ -59,7 +59,7 @@ pub(crate) fn open_whole(fd: &OwnedFd) -> io::Result<Bytes> {
 pub(crate) fn open(fd: &OwnedFd, bytes: u64) -> io::Result<Bytes> {
     let sealed = Sealed::open(fd)?;
     if sealed.as_ref().len() as u64 != bytes {
-        return Err(io::Error::other("what was received has not the size that was said"));
+        return Err(io::Error::other("the received file has the wrong size"));
     }
     Ok(Bytes::from_owner(sealed))
 }

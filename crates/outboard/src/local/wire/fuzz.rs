@@ -1,4 +1,4 @@
-//! What fuzzers check: a frame is the same however it arrives, and what was understood of
+//! What fuzzers check. A frame is the same however it arrives, and what was understood of
 //! it is what it says when it is written again.
 
 use serde::Serialize;

@@ -57,8 +57,8 @@ pub(super) struct InWorker {
     cpu: [AtomicU64; 2],
 }
 
-/// How old a reading of the CPU time may be: the clock costs a system call,
-/// and what runs for less than a millisecond is not measured.
+/// How old a reading of the CPU time may be. The clock costs a system call, and what runs
+/// for less than a millisecond is not measured.
 const CPU_AGE_NS: u64 = 50_000;
 
 impl InWorker {
@@ -69,7 +69,7 @@ impl InWorker {
         WORKER.get_or_init(|| Self { home: Identity::here(), page, seq, deadline_ns, cpu })
     }
 
-    /// Ends a process that a task has forked, and that has come back from it: only the
+    /// Ends a process that a task has forked, and that has come back from it. Only the
     /// worker itself answers, and goes on to the next task.
     pub(super) fn exit_if_forked(&self, outcome: Result<(), ()>) {
         if !self.home.is_here() {

@@ -45,6 +45,6 @@ pub(super) fn cannot_keep(bytes: u64, error: &io::Error) -> ! {
         let _: Result<(), _> =
             Layout::array::<u8>(bytes as usize).map(|kept| handle_alloc_error(kept));
     }
-    say_last(&format!("{bytes} bytes of arguments that a task keeps cannot be kept: {error}"));
+    say_last(&format!("could not copy {bytes} bytes of arguments that a task keeps: {error}"));
     abort()
 }

@@ -75,7 +75,7 @@ pub(crate) fn run_as_worker(setup: impl FnOnce(), in_test: bool) -> ! {
     });
     match ready {
         Ok(worker) => worker.serve_on_its_stack(),
-        Err(error) => leave("this process cannot become a worker", &error),
+        Err(error) => leave("could not become a worker", &error),
     }
 }
 
@@ -173,7 +173,7 @@ impl Worker {
         let mut inbox = Inbox::default();
         let (welcome, [page, arena]) = receive_welcome(&socket, &mut inbox)?;
         let ToWorker::Welcome { number, max_payload, niceness, level, limits } = welcome else {
-            return Err(io::Error::other("the server did not welcome it"));
+            return Err(io::Error::other("the first message was not a welcome"));
         };
         stand_back(number, niceness);
         let cpu = limits::set(limits)?;
@@ -221,7 +221,9 @@ impl Worker {
         let serving = thread.stack_size(bytes as usize).spawn(move || self.serve());
         // This thread stays: it is what the parent's end is told to.
         match serving.map(std::thread::JoinHandle::join) {
-            Err(error) => give_up(&format!("no stack of {bytes} bytes can be had: {error}")),
+            Err(error) => {
+                give_up(&format!("could not start a thread with a stack of {bytes} bytes: {error}"))
+            }
             Ok(Err(_)) => exit(101),
             Ok(Ok(never)) => never,
         }
@@ -235,7 +237,7 @@ impl Worker {
             give_up(&why);
         }
         if let Err(error) = self.cpu.disarm() {
-            give_up(&format!("the limit of CPU time cannot be set: {error}"));
+            give_up(&format!("could not set the limit of CPU time: {error}"));
         }
         self.traces = Some(Traces::before());
         self.stderr.mark(&self.current.page);
@@ -248,7 +250,7 @@ impl Worker {
         let result = self.say(&FromWorker::Ready { thread }).and_then(|()| self.serve_all());
         match result {
             Ok(()) => depart(),
-            Err(error) => leave("this worker lost its server", &error),
+            Err(error) => leave("lost the connection to the server", &error),
         }
     }
 
@@ -408,7 +410,7 @@ impl Worker {
 }
 
 fn nonsense() -> io::Error {
-    io::Error::other("the server sent what it never sends")
+    io::Error::other("the server violated the worker protocol")
 }
 
 fn other(error: wire::WireError) -> io::Error {
@@ -482,7 +484,8 @@ fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWork
     }
     let frame = inbox.next_frame(received).map_err(other)?;
     let (message, _) = wire::decode(frame.unwrap_or_default()).map_err(other)?;
-    let memory = fds.try_into().map_err(|_| io::Error::other("the server sent no memory"))?;
+    let memory =
+        fds.try_into().map_err(|_| io::Error::other("the server sent no shared memory"))?;
     Ok((message, memory))
 }
 

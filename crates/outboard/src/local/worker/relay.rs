@@ -13,9 +13,9 @@ use crate::trace;
 const MAX_EVENTS: u32 = 1_000;
 const MAX_BYTES: usize = 256 << 10;
 
-/// The socket, and the task that runs. A thread that a task has left behind
-/// says things too: between tasks there is nowhere to send them, and the
-/// worker's own thread writes only then.
+/// The socket, and the task that runs. A thread that a task has left behind says things
+/// too. Between tasks there is nowhere to send them, and the worker's own thread writes
+/// only then.
 static SINK: Mutex<Option<Sink>> = Mutex::new(None);
 
 struct Sink {

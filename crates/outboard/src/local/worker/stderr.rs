@@ -1,4 +1,4 @@
-//! Where in what this worker writes to stderr a task begins: a report has what its task
+//! Where in what this worker writes to stderr a task begins. A report has what its task
 //! wrote, and nothing of another one, which may be another tenant's.
 //!
 //! The two ends of the pipe know it together. The server says, in the page, how much it

@@ -1,16 +1,16 @@
 //! What a task changes of its process, set back before another task runs.
 //!
 //! Set back are `alarm` and the timers of CPU time, the signal mask, umask, working
-//! directory, environment, limits, and what the process does at signals. To look costs
-//! some thirty system calls, a few µs, after the answer, which nobody waits longer for. A
-//! worker that answers many thousand tasks in a second would feel it: it looks once in a
-//! millisecond, and after each task that ran for longer or whose function is not known to
-//! leave the process alone ([`Trust`]).
+//! directory, environment, limits, and what the process does at signals. To look costs some
+//! thirty system calls, a few µs, after the answer, which nobody waits longer for. A worker
+//! that answers many thousand tasks in a second would feel it. So it looks once in a
+//! millisecond, and after each task that ran for longer. It also looks if the function is
+//! not known to leave the process alone ([`Trust`]).
 //!
-//! Not set back are threads and processes that a task leaves, open descriptors, timers made
-//! by `timer_create`, the root directory, namespaces, niceness, locale, statics, and the
-//! handlers for faults, which runtimes install once. A worker whose task has changed its
-//! user, or lowered a limit that it may not raise, is replaced.
+//! Not set back are threads, processes and open descriptors that a task leaves, and timers
+//! made by `timer_create`. Nor are the root directory, namespaces, niceness, locale and
+//! statics, nor the handlers for faults, which runtimes install once. A worker whose task
+//! has changed its user, or lowered a limit that it may not raise, is replaced.
 
 use std::collections::HashMap;
 use std::io;

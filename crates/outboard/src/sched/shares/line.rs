@@ -1,8 +1,8 @@
 //! The tasks of one tenant in one class, the oldest first.
 //!
-//! Tasks come at the end and leave at the front, nearly always, so they lie in one
-//! piece of memory, which takes a third of what a tree does. One that leaves from
-//! between leaves a gap, which closes when there are more gaps than tasks.
+//! Tasks come at the end and leave at the front, nearly always. So they lie in one piece of
+//! memory, which takes a third of what a tree does. One that leaves from between leaves a
+//! gap, which closes when there are more gaps than tasks.
 
 use std::collections::{BTreeMap, VecDeque};
 

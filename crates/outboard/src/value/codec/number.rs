@@ -245,7 +245,7 @@ fn visit_sized<'de, const SIZE: usize, V: Visitor<'de>>(
     visitor: V,
 ) -> Result<V::Value, ValueError> {
     let (numbers, []) = bytes.as_chunks::<SIZE>() else {
-        return Err(ValueError::new("a sequence of numbers ends within one"));
+        return Err(ValueError::new("a sequence of numbers ends inside a number"));
     };
     let total = numbers.len();
     let mut numbers = Numbers { kind, rest: numbers.iter(), total, depth };

@@ -27,7 +27,7 @@ pub(super) struct Reader<'de> {
 impl From<Malformed> for ValueError {
     #[cold]
     fn from(_: Malformed) -> Self {
-        Self::new("the bytes are no value, or end within one")
+        Self::new("the bytes are not a value, or end before it does")
     }
 }
 
@@ -41,7 +41,7 @@ impl<'de> Reader<'de> {
         let value = self.one(std::marker::PhantomData)?;
         match self.rest.len() {
             0 => Ok(value),
-            left => Err(ValueError::new(format!("{left} bytes are left over"))),
+            left => Err(ValueError::new(format!("bytes left over after the value: {left}"))),
         }
     }
 
@@ -282,7 +282,7 @@ fn unexpected(head: Head) -> Unexpected<'static> {
 /// A type took less than there is.
 #[cold]
 pub(super) fn left_over(there: usize, taken: usize) -> ValueError {
-    ValueError::new(format!("it has {there} items, and its type took {taken}"))
+    ValueError::new(format!("number of items: {there} in the value, {taken} in its type"))
 }
 
 macro_rules! integers {

@@ -178,7 +178,9 @@ fn refuse(name: &'static str) -> Done {
 fn length(length: usize) -> Result<u32, ValueError> {
     let fits = u32::try_from(length);
     fits.map_err(|_| {
-        ValueError::new(format!("a part of it has {length} bytes or items, 4 GiB at most"))
+        ValueError::new(format!(
+            "a part of it has {length} bytes or items; at most 4 GiB can travel"
+        ))
     })
 }
 

@@ -1,11 +1,11 @@
 //! Values that go to each worker once, and to tasks as a number.
 //!
-//! A client keeps what it scatters in an [`Entry`]. On `local` the bytes lie in a
-//! sealed file, which a worker gets just before the first task that names the
-//! value, and maps. A worker keeps an entry of its own, decoded at most once,
-//! until the server says to forget it. On `inline` there is one entry for all. A
-//! native worker of a cluster has entries of its clients, which it *lends* to its
-//! own workers; the bytes come and go as data of the cluster's.
+//! A client keeps what it scatters in an [`Entry`]. On `local` the bytes lie in a sealed
+//! file, which a worker gets just before the first task that names the value, and maps. A
+//! worker keeps an entry of its own, decoded at most once, until the server says to forget
+//! it. On `inline` there is one entry for all. A native worker of a cluster has entries of
+//! its clients, which it *lends* to its own workers. The bytes come and go as data of the
+//! cluster's.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -115,7 +115,7 @@ impl Entry {
         };
         if let Some(workers) = entry.workers() {
             let placed = workers.place(entry.bytes.clone()).map_err(|error| {
-                Error::unavailable(format!("no memory can be shared with workers: {error}"))
+                Error::unavailable(format!("could not share memory with workers: {error}"))
             })?;
             entry.bytes = placed.bytes;
             #[cfg(all(feature = "local", target_os = "linux"))]
@@ -154,7 +154,7 @@ impl Entry {
             let _ = self.decoded.set(Box::new(value));
         }
         let value = self.decoded.get().and_then(|value| value.downcast_ref());
-        value.ok_or_else(|| ValueError::new("it is of another type"))
+        value.ok_or_else(|| ValueError::new("the scattered value is of another type"))
     }
 }
 
@@ -211,7 +211,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Deref for Scattered<T> {
     fn deref(&self) -> &T {
         match self.entry.value() {
             Ok(value) => value,
-            Err(error) => panic!("the scattered value cannot be decoded: {error}"),
+            Err(error) => panic!("could not decode the scattered value: {error}"),
         }
     }
 }
@@ -233,7 +233,8 @@ impl<'de, T: DeserializeOwned + Send + Sync + 'static> Deserialize<'de> for Scat
             Some(Known::Received(entry)) => Some(entry.clone()),
             None => None,
         };
-        let entry = entry.ok_or_else(|| D::Error::custom("the scattered value is not here"))?;
+        let entry = entry
+            .ok_or_else(|| D::Error::custom("the scattered value did not reach this worker"))?;
         entry.value::<T>().map_err(D::Error::custom)?;
         Ok(Self { entry, value: PhantomData })
     }

@@ -40,7 +40,7 @@ async fn a_full_queue_refuses_at_once(engine: Engine) {
     let error = refused.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     assert!(error.retry_after().is_some_and(|after| after >= Duration::from_millis(1)));
-    assert!(error.to_string().starts_with("queue is full (limit 3 tasks)"), "{error}");
+    assert!(error.to_string().starts_with("queue is full: limit 3 tasks; retry after"), "{error}");
     assert_eq!((client.admin().snapshot().queued, client.admin().snapshot().refused), (3, 1));
     scratch.release();
     running.await.unwrap();
@@ -155,7 +155,10 @@ async fn arguments_that_are_too_large_are_not_sent(engine: Engine) {
     let error = refused.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let text = error.to_string();
-    assert!(text.starts_with("arguments too large: 1001 bytes, limit 1000"), "{text}");
+    assert!(
+        text.starts_with("arguments are too large: 1001 bytes, limit 1000; send less"),
+        "{text}"
+    );
     assert_eq!(client.admin().snapshot().submitted, 0);
 }
 
@@ -165,7 +168,7 @@ async fn results_that_are_too_large_are_not_sent(engine: Engine) {
     let error = client.submit(zeros, 5_000_000).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let text = error.to_string();
-    assert!(text.starts_with("result too large: 5000000 bytes, limit"), "{text}");
+    assert!(text.starts_with("result is too large: 5000000 bytes, limit"), "{text}");
     assert_eq!(client.submit(pid, ()).await.unwrap(), before, "the worker lives on");
 }
 

@@ -129,7 +129,7 @@ fn a_start_that_fails_says_what_failed_and_why() {
             ("panic", "::then_this` panicked on start: the model is broken"),
             ("abort", "killed by SIGABRT"),
             ("hungry", "ran out of memory: an allocation of 1152921504606846976 bytes failed"),
-            ("hang", "did not end its warm-up in time"),
+            ("hang", "its warm-up did not end in time"),
         ] {
             let text = said(how, None).await;
             assert!(text.contains("3 workers in a row failed at their start"), "{text}");

@@ -54,8 +54,8 @@ pub(super) struct Link {
     page: Page,
     arena: Arena,
     stream: Arc<UnixStream>,
-    /// The same, to be watched for room while the other is watched for answers: made at
-    /// the start, for later there may be no descriptor left.
+    /// The same, to be watched for room while the other is watched for answers. Made at the
+    /// start, for later there may be no descriptor left.
     writes: Arc<UnixStream>,
     runtime: Handle,
     heard: Heard,
@@ -240,7 +240,7 @@ impl Link {
         *self.stage.borrow()
     }
 
-    /// Completes when it executes tasks, or was killed because it did not in time: it has
+    /// Completes when it executes tasks, or was killed because it did not in time. It has
     /// so long to come to `init`, and then so long until it is ready.
     pub(super) async fn comes_up(&self, start: Duration, warm_up: Duration) {
         let mut stages = self.stage.subscribe();
@@ -432,9 +432,8 @@ impl Link {
         });
     }
 
-    /// Puts a large payload where the worker finds it, just before the message
-    /// that says so: what waits in the queue holds no memory twice, and no
-    /// descriptor.
+    /// Puts a large payload where the worker finds it, just before the message that says
+    /// so. What waits in the queue holds no memory twice, and no descriptor.
     fn lay(&self, chunk: Chunk) -> Chunk {
         let Chunk::Large(call, payload) = chunk else { return chunk };
         let bytes = payload.len();
@@ -493,11 +492,10 @@ impl Outgoing {
         self.sent.iter_mut().rev().find(|sent| sent.task == task && !sent.revoked)
     }
 
-    /// Takes the oldest task that was sent, which is the one that `seq`, read
-    /// from the worker, must be. `skipped` is whether it said that it did not
-    /// run, which it must of those that were taken back and of no other; what it
-    /// ran, its page says to be done. It cannot have answered what is not written
-    /// yet.
+    /// Takes the oldest task that was sent, which is the one that `seq`, read from the
+    /// worker, must be. `skipped` is whether it said that it did not run, which it must of
+    /// those that were taken back and of no other. What it ran, its page says to be done.
+    /// It cannot have answered what is not written yet.
     fn answered(&mut self, page: &Page, seq: u64, skipped: bool) -> Option<Sent> {
         let word = if skipped { Word::Revoked } else { Word::Done };
         let written = self.outbox.has_begun(seq) && page.task(seq).read() == Some(word);

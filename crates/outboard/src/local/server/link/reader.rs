@@ -191,9 +191,8 @@ impl Reader {
         Ok(taken)
     }
 
-    /// Takes what came through the socket: bells, what is said before the first
-    /// task and by tasks, and one answer; what follows that waits until it has its
-    /// place.
+    /// Takes what came through the socket: bells, what is said before the first task and by
+    /// tasks, and one answer. What follows that waits until it has its place.
     fn take_socket(&mut self, messages: &mut Vec<Arrived>) -> Result<(), Nonsense> {
         let limit = self.gate.limits().payload + MESSAGE_ROOM;
         while self.beside.is_none() {
@@ -335,7 +334,7 @@ impl Files {
             return Err(Nonsense);
         }
         Ok(sealed::open(&file, bytes).map(Payload::from).map_err(|error| {
-            Failure::Unavailable(format!("a result of {bytes} bytes cannot be mapped: {error}"))
+            Failure::Unavailable(format!("could not map the result of {bytes} bytes: {error}"))
         }))
     }
 }
@@ -458,8 +457,8 @@ fn is_of_an_execution(failure: &Failure) -> bool {
     }
 }
 
-/// Goes to the end of the runtime's queue, where any of its threads finds it: tokio's
-/// own `yield_now` stays with this thread, which the next task may block for long.
+/// Goes to the end of the runtime's queue, where any of its threads finds it. tokio's own
+/// `yield_now` stays with this thread, which the next task may block for long.
 async fn step_back() {
     let mut behind = false;
     poll_fn(|context| match std::mem::replace(&mut behind, true) {

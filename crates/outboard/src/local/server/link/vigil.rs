@@ -63,8 +63,8 @@ pub(crate) enum Rest {
     Computing,
 }
 
-/// How long an idle worker is looked at after its last task, and how much of that has to
-/// pass before its CPU time says something.
+/// How long an idle worker is looked at after its last task. So much of that has to pass
+/// before its CPU time says something.
 const RESTING: Duration = Duration::from_secs(1);
 const READ_AFTER: Duration = Duration::from_millis(450);
 
@@ -163,8 +163,8 @@ impl Vigil {
         }
     }
 
-    /// Gives the pages of its arena back to the system, if it has had nothing to
-    /// do [for a while](WARM); whether it is to be asked again.
+    /// Gives the pages of its arena back to the system, if it has had nothing to do [for a
+    /// while](WARM). Gives whether it is to be asked again.
     pub(crate) fn give_back(&self, now: Instant) -> bool {
         loop {
             // The mutex is held for one step at a time: others wait for it.

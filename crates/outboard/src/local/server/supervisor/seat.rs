@@ -24,7 +24,7 @@ impl Supervisor {
             let next = match self.spawn(number) {
                 Ok(process) => self.serve(process).await,
                 Err(error) => {
-                    Next::After(self.failed(&format!("no worker can be started: {error}")))
+                    Next::After(self.failed(&format!("could not start a worker: {error}")))
                 }
             };
             (pause, vain) = match next {
@@ -61,7 +61,7 @@ impl Supervisor {
     }
 
     /// Waits until the reader of a worker that was reaped has reported its end, as it does
-    /// at once where the client's runtime runs: a crash counts before another worker has
+    /// at once where the client's runtime runs. So a crash counts before another worker has
     /// the slot. Where that runtime is blocked, the slot closes without it.
     async fn see_it_reported(&self, link: &Arc<Link>) {
         let (beat, ending) = (pin!(sleep(BEAT)), pin!(self.control.ending()));
@@ -123,13 +123,13 @@ enum Next {
 fn why_not_up(lost: &WorkerLoss, came_to_init: bool) -> String {
     match lost.cause {
         Some(Cause::Exited(_) | Cause::Signal(_)) if !came_to_init => {
-            format!("{lost}; it never came to `outboard::init()`: call that first in `main`")
+            format!("{lost}; it never reached `outboard::init()`: call that first in `main`")
         }
         _ => lost.to_string(),
     }
 }
 
-/// A process that is looked after: whoever stops looking, be it for a panic of ours, kills
+/// A process that is looked after. Whoever stops looking, be it for a panic of ours, kills
 /// it, for nobody may wait for what will not come.
 struct Served<'a> {
     supervisor: &'a Supervisor,

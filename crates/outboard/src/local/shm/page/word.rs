@@ -12,11 +12,10 @@
 //!                      KILLING (then SIGKILL)
 //! ```
 //!
-//! Every arrow is one compare-and-swap, so exactly one side wins it. A worker
-//! that finds REVOKED skips the task; STOPPING tells the task that nobody wants
-//! it, and it may end by itself; one that finds KILLING parks until it is
-//! killed. The word holds the task's number too: a late swap for an older task
-//! in the same place fails.
+//! Every arrow is one compare-and-swap, so exactly one side wins it. A worker that finds
+//! REVOKED skips the task. STOPPING tells the task that nobody wants it, and it may end by
+//! itself; one that finds KILLING parks until it is killed. The word holds the task's
+//! number too: a late swap for an older task in the same place fails.
 //!
 //! The atomic is the parent module's, so that a model checker can bring its own
 //! (`tests/model`).
