@@ -3,12 +3,15 @@
 //! worker's socket for.
 //!
 //! `end` has how a worker ends with its server, `signals` and `environment` what else of
-//! a process can be had back as it was, `reaping` what the server adopts.
+//! a process can be had back as it was, `reaping` what the server adopts, `every_thread`
+//! what the system does for one thread only.
 
 #![expect(unsafe_code, reason = "this module owns the raw system calls about processes")]
 
 pub(crate) mod end;
 pub(crate) mod environment;
+#[cfg(feature = "sandbox")]
+pub(crate) mod every_thread;
 pub(super) mod reaping;
 pub(crate) mod signals;
 
