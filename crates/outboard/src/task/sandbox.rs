@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 /// - Writing: no file is created, written, truncated, renamed or removed, unless
 ///   [`read_write`](Self::read_write) names it. Owners, modes and extended attributes of
 ///   files stay.
-/// - Privileges: executing a setuid program gives none. No namespace is made or entered.
+/// - Privileges: executing a setuid program gives none. No namespace is made or entered. A
+///   worker of root loses the capabilities over other processes, devices and the kernel.
 /// - Other processes: no `ptrace`, no reading of their memory, no change of their limits, no
 ///   System V or POSIX message queues and shared memory.
 /// - The kernel: no mounts, modules, `bpf`, `io_uring`, `userfaultfd`, `perf_event_open` or

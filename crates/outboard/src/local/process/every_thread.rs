@@ -1,4 +1,4 @@
-//! Every thread of this process restricts itself by a landlock ruleset.
+//! What the system takes from one thread only, taken from every thread of this process.
 //!
 //! The system restricts the thread that asks, and those that it starts later. So each of
 //! the others is sent a signal, whose handler asks.
@@ -112,6 +112,30 @@ extern "C" fn on_request(_: c_int) {
     let _ = ANSWER.compare_exchange(WAITING, code, AcqRel, Acquire);
 }
 
+/// Rights of root over other processes, devices and the kernel, as linux/capability.h has
+/// them: `NET_ADMIN` and `NET_RAW`, `IPC_OWNER` to `SYS_BOOT`, `SYS_TIME` to `MKNOD`, and of
+/// the second word `MAC_ADMIN`, `SYSLOG`, `PERFMON` to `CHECKPOINT_RESTORE`. With some of them
+/// the memory of others can be read whatever landlock says.
+const DROPPED: [u32; 2] = [0b11 << 12 | 0b1111_1111 << 15 | 0b111 << 25, 0b110 | 0b111 << 6];
+
+/// Drops them from this thread. Called in a signal handler.
+fn drop_capabilities() -> bool {
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = [VERSION_3, 0];
+    // Effective, permitted and inheritable, for each word.
+    let mut sets = [[0_u32; 3]; 2];
+    let (header, all) = (header.as_mut_ptr(), sets.as_mut_ptr());
+    // SAFETY: both pointers are to live values of that layout.
+    if unsafe { libc::syscall(libc::SYS_capget, header, all) } != 0 {
+        return false;
+    }
+    for (sets, dropped) in sets.iter_mut().zip(DROPPED) {
+        sets.iter_mut().for_each(|set| *set &= !dropped);
+    }
+    // SAFETY: as above.
+    unsafe { libc::syscall(libc::SYS_capset, header, sets.as_ptr()) == 0 }
+}
+
 /// Restricts this thread; 0, or the system's error. Called in a signal handler.
 fn restrict() -> c_int {
     // SAFETY: the calls take integers, and may be made anywhere. The location is this
@@ -120,6 +144,7 @@ fn restrict() -> c_int {
         let errno = libc::__errno_location();
         let before = *errno;
         let mut done = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+        done = done && drop_capabilities();
         let ruleset = RULESET.load(Acquire);
         done = done && libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0) == 0;
         let code = if done { 0 } else { *errno };
