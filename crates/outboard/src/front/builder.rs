@@ -282,9 +282,9 @@ impl LocalBuilder {
     /// Locks workers up after `#[on_start]`, for tasks on untrusted input; by default they may
     /// do what the server may.
     ///
-    /// [`Sandbox`] says which rules there are, and what they do not stop. A worker that cannot
-    /// have them is no start: the error names what the kernel lacks, the path that is not
-    /// there, or that the feature `sandbox` is missing.
+    /// [`Sandbox`] says which rules there are, and what they do not stop. If a
+    /// worker cannot have them, its start has failed. The error names what the kernel lacks, the
+    /// path that is not there, or the feature `sandbox`.
     ///
     /// # Examples
     ///

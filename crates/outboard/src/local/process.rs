@@ -3,8 +3,8 @@
 //! worker's socket for.
 //!
 //! `end` has how a worker ends with its server, `signals` and `environment` what else of
-//! a process can be had back as it was, `reaping` what the server adopts, `every_thread`
-//! what the system does for one thread only.
+//! a process can be had back as it was, `reaping` what the server adopts. `every_thread`
+//! has what the system does for one thread only.
 
 #![expect(unsafe_code, reason = "this module owns the raw system calls about processes")]
 

@@ -118,8 +118,8 @@ impl Sandbox {
         self
     }
 
-    /// Does without rules that the kernel lacks, with one warning in the log; by default the
-    /// client's start then fails with an error that names them.
+    /// Does without rules that the kernel lacks, with one warning in the log. By default the
+    /// client's start then fails, and the error names them.
     pub fn best_effort(mut self) -> Self {
         self.best_effort = true;
         self

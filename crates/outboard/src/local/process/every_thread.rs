@@ -112,9 +112,9 @@ extern "C" fn on_request(_: c_int) {
     let _ = ANSWER.compare_exchange(WAITING, code, AcqRel, Acquire);
 }
 
-/// Rights of root over other processes, devices and the kernel, as linux/capability.h has
-/// them: `NET_ADMIN` and `NET_RAW`, `IPC_OWNER` to `SYS_BOOT`, `SYS_TIME` to `MKNOD`, and of
-/// the second word `MAC_ADMIN`, `SYSLOG`, `PERFMON` to `CHECKPOINT_RESTORE`. With some of them
+/// Rights of root over other processes, devices and the kernel. In linux/capability.h they
+/// are `NET_ADMIN` and `NET_RAW`, `IPC_OWNER` to `SYS_BOOT`, `SYS_TIME` to `MKNOD`. The
+/// second word has `MAC_ADMIN`, `SYSLOG`, `PERFMON` to `CHECKPOINT_RESTORE`. With some of them
 /// the memory of others can be read whatever landlock says.
 const DROPPED: [u32; 2] = [0b11 << 12 | 0b1111_1111 << 15 | 0b111 << 25, 0b110 | 0b111 << 6];
 

@@ -85,7 +85,7 @@ impl Mask {
         swap(None)
     }
 
-    /// All signals but the one at the parent's end and the one that enters a sandbox; and not
+    /// All signals but the one at the parent's end and the one that enters a sandbox. Not
     /// those of the C library's own,
     /// by which all threads change their user together.
     pub(crate) fn all_but_parents_end() -> Self {

@@ -14,8 +14,8 @@ const REMOVEXATTRAT: i64 = 466;
 const OPEN_TREE_ATTR: i64 = 467;
 const FILE_SETATTR: i64 = 469;
 
-/// What no task has a use for: other processes, mounts and namespaces, the machine, owners
-/// and attributes of files, and parts of the kernel with a long list of faults.
+/// What no task has a use for: other processes, mounts, namespaces, the machine, owners and
+/// attributes of files. So are parts of the kernel with a long list of faults.
 pub(super) const ALWAYS: &[i64] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
