@@ -37,8 +37,8 @@
 //!
 //! # Without this crate
 //!
-//! `HttpServer::h1_allow_half_closed(false)`, of actix-web itself, has it drop the handler of an
-//! HTTP/1 client that closed its connection, as long as actix-web reads from it: a body that the
+//! actix-web's own `HttpServer::h1_allow_half_closed(false)` has it drop the handler of an HTTP/1
+//! client that closed its connection. It notices that only while it reads: a body that the
 //! handler does not read can keep it from that.
 
 mod problem;

@@ -11,9 +11,9 @@ use tower_service::Service;
 /// A layer for routes whose handlers finish when the client has left, such as an upload or a
 /// payment.
 ///
-/// Without it a browser that leaves cancels: the server drops the handler (whatever the browser
-/// sent, if its connection is [`Watched`](crate::Watched)), and a task whose future is dropped
-/// is stopped. Behind a proxy, the proxy has to close its connection.
+/// Without it a browser that leaves cancels: the server drops the handler, and a task whose
+/// future is dropped is stopped. If its connection is [`Watched`](crate::Watched), that holds
+/// whatever the browser sent. Behind a proxy, the proxy has to close its connection.
 ///
 /// The handler runs as a task of its own on the runtime. A panic in it ends the request as
 /// it would without the layer. The extensions of the request live as long as the handler, so a

@@ -34,8 +34,8 @@ impl<S> Socket for S {}
 /// # Half-closed connections
 ///
 /// A client that has closed its sending half and reads on looks like one that is gone, until
-/// something is written. It counts as gone, unless `half_close` is set: then only a
-/// reset connection is gone, and a client that leaves in an orderly way is not noticed.
+/// something is written. It counts as gone, unless `half_close` is set. Then only a reset
+/// connection is gone, and a client that leaves in an orderly way is not noticed.
 ///
 /// # Cost
 ///

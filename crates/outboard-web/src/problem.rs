@@ -99,9 +99,9 @@ impl Problem {
         response
     }
 
-    /// What a handler answers: the [response](Self::response) that tells the kind, with the
-    /// problem in its extensions for the layer [`Offload`](crate::Offload), which knows what
-    /// may be told. The rest goes into the log.
+    /// What a handler answers: the [response](Self::response) that tells the kind. The problem is
+    /// in its extensions, for the layer [`Offload`](crate::Offload) knows what may be told.
+    /// The rest goes into the log.
     pub fn into_http<B: From<String>>(self) -> Response<B> {
         self.log();
         let mut response = self.response(Exposure::Kind);

@@ -46,8 +46,8 @@ pub fn forwarded_for(
     }
 }
 
-/// An IPv4 address, or the first 64 bits of an IPv6 one, which is what one household or machine
-/// has: for a rule that knows the peer's address.
+/// An IPv4 address, or the first 64 bits of an IPv6 one, for a rule that knows the peer's
+/// address. Those 64 bits are what one household or machine has.
 pub fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),

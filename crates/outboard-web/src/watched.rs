@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// A connection that fails soon after its client is gone, so that whoever serves it drops the
 /// handler, and with it the task.
 ///
-/// Without it hyper, and what is built on it (axum, tonic, warp, poem), notices a client that
-/// leaves only if it has read all that the client sent. A pipelined request, a stray byte, a
+/// Without it hyper notices a client that leaves only if it has read all that the client sent.
+/// So does what is built on hyper: axum, tonic, warp, poem. A pipelined request, a stray byte, a
 /// body that never comes or `Expect: 100-continue` hide it, by FIN and by RST.
 ///
 /// As long as the server reads what such a client sent, or writes, the connection goes on: an

@@ -78,6 +78,7 @@
 //! | [Errors and retries][errors] | each kind of error, and what to do |
 //! | [Overload and fairness][overload] | bounds, 503 with `Retry-After`, tenants, priorities |
 //! | [Memory and crashes][memory] | limits, crash reports, leaks, quarantine |
+//! | [Untrusted input][sandbox] | workers without network, programs and files |
 //! | [Data][data] | which types can travel, bytes, scattered values |
 //! | [Models][models] | load once in each worker |
 //! | [axum and other frameworks][axum] | errors as responses, tenants, disconnects |
@@ -92,6 +93,7 @@
 //! [errors]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/errors.md
 //! [overload]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/overload.md
 //! [memory]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/memory.md
+//! [sandbox]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/sandbox.md
 //! [data]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/data.md
 //! [models]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/models.md
 //! [axum]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/axum.md
@@ -111,7 +113,8 @@
 //!
 //! A worker may use all memory and CPU time unless the builder sets a limit:
 //! [`memory_limit`](LocalBuilder::memory_limit), [`cpu_limit`](LocalBuilder::cpu_limit),
-//! [`stack_size`](LocalBuilder::stack_size), [`open_files`](LocalBuilder::open_files).
+//! [`stack_size`](LocalBuilder::stack_size), [`open_files`](LocalBuilder::open_files). It may do
+//! what the server may, unless it has a [`sandbox`](LocalBuilder::sandbox).
 //!
 //! There is one worker for each core that the server may use: its affinity and the CPU quota of
 //! its control group count.
@@ -146,6 +149,7 @@
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
 //! | `local` | yes | worker processes on this machine; on Linux only, elsewhere it adds nothing |
 //! | `macros` | yes | the attributes [`#[main]`](macro@main), [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) |
+//! | `sandbox` | no | [`LocalBuilder::sandbox`]: workers that tasks on untrusted input cannot leave |
 //! | `trace` | no | `trace::relay`: a layer for `tracing-subscriber` that sends events of tasks to the server |
 
 #![cfg_attr(
@@ -183,6 +187,7 @@ pub use ids::TaskId;
 pub use sched::ledger::Report;
 pub use task::current::{cancelled, deadline};
 pub use task::function::TaskFunction;
+pub use task::sandbox::Sandbox;
 pub use value::scatter::Scattered;
 
 /// Dask clusters: functions of Python, and this program as a worker.
@@ -266,6 +271,8 @@ mod documents {
     struct Errors;
     #[doc = include_str!("../../../docs/book/src/memory.md")]
     struct Memory;
+    #[doc = include_str!("../../../docs/book/src/sandbox.md")]
+    struct Sandbox;
     #[doc = include_str!("../../../docs/book/src/data.md")]
     struct Data;
     #[doc = include_str!("../../../docs/book/src/models.md")]

@@ -22,10 +22,11 @@ const FUNCTION_LINES: usize = 80;
 const ARCHITECTURE_LINES: usize = 200;
 
 /// The modules that may contain unsafe code; each argues for it.
-const UNSAFE_FILES: [&str; 12] = [
+const UNSAFE_FILES: [&str; 13] = [
     "crates/outboard/src/local/process.rs",
     "crates/outboard/src/local/process/end.rs",
     "crates/outboard/src/local/process/environment.rs",
+    "crates/outboard/src/local/process/every_thread.rs",
     "crates/outboard/src/local/process/reaping.rs",
     "crates/outboard/src/local/process/signals.rs",
     "crates/outboard/src/local/shm/handover.rs",

@@ -30,7 +30,6 @@ pub(crate) enum Kind<T> {
     /// A duration of at least so much.
     Time(Duration, Option<Older>, fn(&mut T, Duration)),
     Flag(fn(&mut T, bool)),
-    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "a cluster's options have text"))]
     Text(Form, fn(&mut T, &str)),
 }
 

@@ -4,12 +4,13 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Limits;
-use super::option::{ABOVE_ZERO, EngineOption, Kind, Older, Value, find};
+use super::option::{ABOVE_ZERO, EngineOption, Form, Kind, Older, Value, find};
 use crate::observe::snapshot::Host;
 use crate::sched::ledger::Bounds;
 use crate::sched::placement::Rules;
 use crate::sched::quarantine::Terms;
 use crate::task::limits::WorkerLimits;
+use crate::task::sandbox::Sandbox;
 
 /// The default bounds: as in the crate's documentation.
 const QUEUE_TASKS: usize = 16_384;
@@ -27,6 +28,7 @@ pub(crate) struct Settings {
     pub(crate) recycling: Recycling,
     pub(crate) limits: Limits,
     pub(crate) worker: WorkerLimits,
+    pub(crate) sandbox: Option<Sandbox>,
     /// Threads of a library in each worker, if that was said; 0 for any number.
     pub(crate) library_threads: Option<usize>,
     pub(crate) niceness: u8,
@@ -71,6 +73,7 @@ impl Default for Settings {
                 quarantine: None,
             },
             worker: WorkerLimits::default(),
+            sandbox: None,
             library_threads: None,
             niceness: 10,
             start_timeout: Duration::from_secs(10),
@@ -275,6 +278,20 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         }),
         engines: PROCESSES,
         says: "How many files and sockets a worker may have open; by default as many as the server.",
+    },
+    EngineOption {
+        name: "sandbox",
+        example: "no_network,no_exec",
+        kind: Kind::Text(
+            Form {
+                wants: "1, or names of `no_network`, `no_exec`, `read_only:/PATH`, \
+                        `read_write:/PATH`, `best_effort` with commas between",
+                fits: |text| Sandbox::parse(text).is_some(),
+            },
+            |settings, text| settings.sandbox = Sandbox::parse(text),
+        ),
+        engines: PROCESSES,
+        says: "What workers may no longer do after `#[on_start]`; by default they may do all.",
     },
     EngineOption {
         name: "library_threads",

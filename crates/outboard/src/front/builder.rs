@@ -8,6 +8,7 @@ use crate::engine::option::Value;
 use crate::engine::settings::{MOST_PAYLOAD, Settings};
 use crate::error::Error;
 use crate::front::client::Client;
+use crate::task::sandbox::Sandbox;
 
 /// Configures worker processes on this machine; await it to start them.
 ///
@@ -279,6 +280,28 @@ impl LocalBuilder {
         self.with("open_files", Value::Number(files))
     }
 
+    /// Locks workers up after `#[on_start]`, for tasks on untrusted input; by default they may
+    /// do what the server may.
+    ///
+    /// [`Sandbox`] says which rules there are, and what they do not stop. If a
+    /// worker cannot have them, its start has failed. The error names what the kernel lacks, the
+    /// path that is not there, or the feature `sandbox`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// use outboard::{Client, Sandbox};
+    ///
+    /// let locked = Sandbox::new().no_network().no_exec().read_only(["/models"]);
+    /// let client = Client::local().sandbox(locked).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
+        self.settings.sandbox = Some(sandbox);
+        self
+    }
+
     /// Sets how many threads a library may start in each worker; by default the worker's share
     /// of the cores, at least one.
     ///
@@ -348,7 +371,7 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 25] {
+    fn examples() -> [(&'static str, LocalBuilder); 26] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
         [
@@ -372,6 +395,7 @@ mod tests {
             ("cpu_limit", local().cpu_limit(9 * second)),
             ("stack_size", local().stack_size(1 << 20)),
             ("open_files", local().open_files(64)),
+            ("sandbox", local().sandbox(Sandbox::new().no_network().no_exec())),
             ("library_threads", local().library_threads(2)),
             ("quarantine", local().quarantine(5, default.time)),
             ("quarantine_time", local().quarantine(default.crashes, 3_600 * second)),

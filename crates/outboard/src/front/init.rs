@@ -18,8 +18,8 @@ use crate::task;
 /// task forks and that returns from the task function exits there.
 ///
 /// With the feature `dask`, and `OUTBOARD_WORKER=dask://host:port` in the environment, the
-/// process becomes a worker of that cluster, and says on stderr that it has joined, or why
-/// it cannot. Then it never returns either: see [`ClusterWorker`](crate::dask::ClusterWorker).
+/// process becomes a worker of that cluster. It says on stderr that it has joined, or why it
+/// cannot. Then it never returns either: see [`ClusterWorker`](crate::dask::ClusterWorker).
 ///
 /// # Panics
 ///

@@ -2,12 +2,15 @@
 //! itself at its start, how the server reaps it, and what it watches a worker's socket for.
 //!
 //! `end` has how a worker ends with its server. `signals` and `environment` have what else
-//! of a process can be set back, and `reaping` what the server adopts.
+//! of a process can be set back, and `reaping` what the server adopts. `every_thread` has
+//! what the system does for one thread only.
 
 #![expect(unsafe_code, reason = "this module owns the raw system calls about processes")]
 
 pub(crate) mod end;
 pub(crate) mod environment;
+#[cfg(feature = "sandbox")]
+pub(crate) mod every_thread;
 pub(super) mod reaping;
 pub(crate) mod signals;
 

@@ -14,6 +14,8 @@ use super::wire::VERSION;
 use crate::task::registry::registry;
 
 mod code;
+#[cfg(feature = "sandbox")]
+pub(crate) mod kernel;
 
 /// Set for worker processes: the number of the process that started it.
 pub(crate) const VARIABLE: &str = "OUTBOARD_WORKER_OF";

@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::task::limits::WorkerLimits;
 use crate::task::outcome::{Failure, Said, Usage};
+use crate::task::sandbox::Sandbox;
 use crate::value::message;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
@@ -27,7 +28,14 @@ pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
 pub(crate) enum ToWorker {
     /// The first message, with the shared page and the arena as descriptors beside
     /// it. `level` is that of the events that the server shows, from 0 (none) to 5.
-    Welcome { number: u32, max_payload: u64, niceness: i32, level: u8, limits: WorkerLimits },
+    Welcome {
+        number: u32,
+        max_payload: u64,
+        niceness: i32,
+        level: u8,
+        limits: WorkerLimits,
+        sandbox: Option<Sandbox>,
+    },
     /// Execute a task; the payload, wherever it lies, is its arguments.
     Run(Call, Place),
     /// A scattered value that tasks from now on may refer to, as a descriptor

@@ -10,6 +10,7 @@ pub(crate) mod function;
 pub(crate) mod limits;
 pub(crate) mod outcome;
 pub(crate) mod registry;
+pub(crate) mod sandbox;
 pub(crate) mod start;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) mod system;

@@ -57,6 +57,7 @@ fn play() {
         "output" => play_async(output()),
         "phases" => play_async(crate::local::phases::play(at)),
         "rights" => play_async(wants::rights()),
+        "sandbox" => play_async(crate::local::sandbox::play(at)),
         "small_files" => play_async(wants::small_files()),
         "smaller_files" => play_async(wants::smaller_files()),
         "starved" => play_async(crate::local::starved(at)),

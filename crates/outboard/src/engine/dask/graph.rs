@@ -113,9 +113,9 @@ pub(super) fn is_known(start: &Start, cluster: &Cluster, build: Option<&'static 
 }
 
 impl Graphs {
-    /// Sorts tasks by where they may run; gives those apart that no worker knows. For
-    /// which of these a worker may still come, and of what kind it is, the caller says:
-    /// one with a program of a build, or a native one.
+    /// Sorts tasks by where they may run; gives those apart that no worker knows. The
+    /// caller says for which of these a worker may still come: one with a program of a build,
+    /// or a native one.
     pub(super) fn sort(
         started: Vec<Start>,
         cluster: &Cluster,

@@ -319,8 +319,8 @@ impl Talk<'_> {
         Ok(())
     }
 
-    /// Looks at the workers now and then, and when they may have changed, and asks what has
-    /// become of tasks that do not end; the scheduler is lost if it does not answer.
+    /// Looks at the workers now and then, and when they may have changed. Asks what has become
+    /// of tasks that do not end. The scheduler is lost if it does not answer.
     async fn keep_looking<T>(&self) -> io::Result<T> {
         loop {
             let workers = self.keeper.shared.cluster(self.keeper.at).workers().len();
@@ -361,8 +361,8 @@ impl Talk<'_> {
         self.keeper.conclude(stranded.into_iter().map(lost).collect());
     }
 
-    /// Asks what has become of tasks that do not end: one on which the scheduler sits is
-    /// sent again, or lost if that was done too often.
+    /// Asks what has become of tasks that do not end. One on which the scheduler sits is sent
+    /// again, or lost if that was done too often.
     async fn ask_after_old(&self) -> io::Result<()> {
         let (keeper, at) = (self.keeper, self.keeper.at);
         let keys = keeper.shared.table().old(Instant::now(), at);

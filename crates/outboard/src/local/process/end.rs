@@ -105,13 +105,13 @@ pub(crate) fn exit_at_once(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-fn handle(signal: c_int, handler: extern "C" fn(c_int)) -> io::Result<()> {
+pub(super) fn handle(signal: c_int, handler: extern "C" fn(c_int)) -> io::Result<()> {
     // SAFETY: an all-zero sigaction is a valid value: no flags, an empty mask.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler as libc::sighandler_t;
     action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
-    // SAFETY: the handlers of this module only read atomics and make calls that are
-    // async-signal-safe, and `action` outlives the call.
+    // SAFETY: the handlers of this module and of `every_thread` only use atomics and make
+    // calls that are async-signal-safe, and `action` outlives the call.
     check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) })
 }
 

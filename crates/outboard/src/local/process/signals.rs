@@ -85,14 +85,17 @@ impl Mask {
         swap(None)
     }
 
-    /// All signals but the one at the parent's end; and not those of the C library's own,
+    /// All signals but the one at the parent's end and the one that enters a sandbox. Not
+    /// those of the C library's own,
     /// by which all threads change their user together.
     pub(crate) fn all_but_parents_end() -> Self {
         let mut set = MaybeUninit::uninit();
-        // SAFETY: `sigfillset` fills in the whole set; the second call changes it.
+        // SAFETY: `sigfillset` fills in the whole set; the others change it.
         unsafe {
             libc::sigfillset(set.as_mut_ptr());
             libc::sigdelset(set.as_mut_ptr(), parents_end());
+            #[cfg(feature = "sandbox")]
+            libc::sigdelset(set.as_mut_ptr(), super::every_thread::request());
             Self(set.assume_init())
         }
     }

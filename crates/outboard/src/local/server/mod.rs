@@ -27,6 +27,8 @@ use crate::engine::{Engine, Flush, Gate, Pool, Reserve, Stopped, Work};
 use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
 use crate::local::program::is_worker;
+#[cfg(feature = "sandbox")]
+use crate::local::program::kernel;
 use crate::local::shm::sealed;
 use crate::local::wire::FunctionRef;
 use crate::observe::event::RecycleReason;
@@ -35,6 +37,7 @@ use crate::task::closure::address;
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
 use crate::task::registry::{Function, refuse_python, unknown};
+use crate::task::sandbox::Sandbox;
 use crate::value::scatter::home::{Placed, Workers};
 
 use link::Link;
@@ -46,6 +49,7 @@ pub(super) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
     let restart = restart().map_err(Error::unavailable)?;
     refuse_a_loader()?;
     descriptors::fit(settings.workers, settings.spares)?;
+    settings.sandbox.as_ref().map_or(Ok(()), allow)?;
     crate::task::registry::registry().map_err(Error::unavailable)?;
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
         Error::unavailable("worker processes need a tokio runtime: start the client inside one")
@@ -98,6 +102,28 @@ fn refuse_a_loader() -> Result<(), Error> {
          started: execute the program itself",
         file.display()
     )))
+}
+
+/// Refuses a sandbox that workers cannot have here.
+#[cfg(feature = "sandbox")]
+fn allow(sandbox: &Sandbox) -> Result<(), Error> {
+    let lacks = kernel::lacks().join(", and ");
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    if sandbox.best_effort {
+        tracing::warn!(lacks, "the workers' sandbox is incomplete");
+        return Ok(());
+    }
+    Err(Error::unavailable(format!(
+        "the sandbox cannot be had: this kernel or container lacks {lacks}; `best_effort` does \
+         without"
+    )))
+}
+
+#[cfg(not(feature = "sandbox"))]
+fn allow(_: &Sandbox) -> Result<(), Error> {
+    Err(Error::unavailable("a sandbox needs the feature `sandbox` of outboard: enable it"))
 }
 
 /// The engine, as the gate calls it.

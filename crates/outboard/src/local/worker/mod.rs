@@ -27,6 +27,7 @@ use crate::task::execute::{execute, record_panics};
 use crate::task::function::Run;
 use crate::task::outcome::{Failure, OTHER_BUILD, Usage};
 use crate::task::registry::registry;
+use crate::task::sandbox::Sandbox;
 use crate::task::start;
 use crate::task::system::{OWN, memory, now_ns, refused, take_peak_bytes};
 use crate::trace;
@@ -46,6 +47,9 @@ mod limits;
 mod meter;
 /// What a task says, on its way to the server.
 mod relay;
+/// The rules that it enters once its start is over.
+#[cfg(feature = "sandbox")]
+mod sandbox;
 /// Where in stderr a task begins.
 mod stderr;
 /// What a task changes of this process.
@@ -147,6 +151,7 @@ struct Worker {
     speaker: Speaker,
     max_payload: usize,
     cpu: CpuLimit,
+    sandbox: Option<Sandbox>,
     /// Of the thread that tasks run on, if it is not the main one.
     stack_bytes: Option<u64>,
     inbox: Inbox,
@@ -172,7 +177,8 @@ impl Worker {
         watch::start(&socket, current::leaves_by_itself)?;
         let mut inbox = Inbox::default();
         let (welcome, [page, arena]) = receive_welcome(&socket, &mut inbox)?;
-        let ToWorker::Welcome { number, max_payload, niceness, level, limits } = welcome else {
+        let ToWorker::Welcome { number, max_payload, niceness, level, limits, sandbox } = welcome
+        else {
             return Err(io::Error::other("the first message was not a welcome"));
         };
         stand_back(number, niceness);
@@ -187,6 +193,7 @@ impl Worker {
             speaker: Speaker::default(),
             max_payload: max_payload as usize,
             cpu,
+            sandbox,
             stack_bytes: limits.stack_bytes,
             inbox,
             files: Vec::new(),
@@ -239,6 +246,9 @@ impl Worker {
         if let Err(error) = self.cpu.disarm() {
             give_up(&format!("could not set the limit of CPU time: {error}"));
         }
+        if let Err(error) = self.enter_sandbox() {
+            give_up(&format!("the sandbox cannot be had: {error}"));
+        }
         self.traces = Some(Traces::before());
         self.stderr.mark(&self.current.page);
         self.current.page.set_memory(memory(OWN).unwrap_or_default());
@@ -251,6 +261,17 @@ impl Worker {
         match result {
             Ok(()) => depart(),
             Err(error) => leave("lost the connection to the server", &error),
+        }
+    }
+
+    /// Nothing of this worker's own comes after it that it would not allow.
+    fn enter_sandbox(&self) -> io::Result<()> {
+        match &self.sandbox {
+            None => Ok(()),
+            #[cfg(feature = "sandbox")]
+            Some(sandbox) => sandbox::enter(sandbox),
+            #[cfg(not(feature = "sandbox"))]
+            Some(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

@@ -34,6 +34,8 @@ mod quarantine;
 mod replacement;
 /// What a lost worker's report quotes.
 mod reports;
+/// Workers that tasks cannot leave.
+pub(crate) mod sandbox;
 /// Signals to workers, and what workers do at them.
 pub(crate) mod signals;
 /// The start of an engine, and what is left when it is over.

@@ -135,7 +135,7 @@ fn a_call_that_the_system_refuses_is_named() {
 }
 
 /// Executes a program that the system refuses one call, by its number.
-const REFUSES: &str = r"
+pub(super) const REFUSES: &str = r"
 import ctypes, os, struct, sys
 rules = [(0x20, 0, 0, 0), (0x15, 0, 1, int(sys.argv[1])), (6, 0, 0, 0x50001), (6, 0, 0, 0x7fff0000)]
 code = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *rule) for rule in rules))

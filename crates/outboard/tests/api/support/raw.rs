@@ -115,3 +115,23 @@ pub(crate) fn fork_by_system_call() -> i64 {
         libc::syscall(libc::SYS_clone, libc::SIGCHLD, none, none, none, none)
     }
 }
+
+/// A system call with numbers only, or addresses of what lives; what it gives, or the error.
+pub(crate) fn call(number: i64, arguments: [i64; 5]) -> Result<i64, i32> {
+    let [a, b, c, d, e] = arguments;
+    // SAFETY: the callers pass numbers, null, or addresses of live values of the right type.
+    match unsafe { libc::syscall(number, a, b, c, d, e) } {
+        -1 => Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)),
+        result => Ok(result),
+    }
+}
+
+/// Sorts with the C library, which calls back.
+pub(crate) fn sort(numbers: &mut [i32]) {
+    extern "C" fn compare(a: *const libc::c_void, b: *const libc::c_void) -> i32 {
+        // SAFETY: the library passes two elements.
+        unsafe { (*a.cast::<i32>()).cmp(&*b.cast::<i32>()) as i32 }
+    }
+    // SAFETY: the slice is live, of so many elements of that size.
+    unsafe { libc::qsort(numbers.as_mut_ptr().cast(), numbers.len(), 4, Some(compare)) };
+}

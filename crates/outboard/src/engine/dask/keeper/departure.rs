@@ -74,7 +74,7 @@ impl Talk<'_> {
         Ok((graphs, unknown))
     }
 
-    /// Whether a worker may come that can execute a task, which none can now: a native
+    /// Whether a worker may come that can execute a task, which none can now. It is a native
     /// one, or one with a program of this build beside it.
     fn may_come(&self, start: &Start, cluster: &Cluster) -> Option<Option<&'static str>> {
         let build = self.build.get().copied();

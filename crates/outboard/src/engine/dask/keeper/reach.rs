@@ -1,6 +1,6 @@
-//! Which workers can be reached from here. Where a client reaches the scheduler alone
-//! (through a port-forward, a bastion, from outside of Kubernetes) an attempt to connect may
-//! take ten seconds to fail: what is known is remembered, and the scheduler is asked meanwhile.
+//! Which workers can be reached from here. A client may reach the scheduler alone, through a
+//! port-forward, a bastion, or from outside of Kubernetes. Then an attempt to connect to a
+//! worker may take ten seconds to fail. So it is remembered, and the scheduler is asked.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,7 +1,7 @@
-//! Tasks on which a scheduler sits. Dask keeps a task for ever that no worker can execute,
-//! and leaves one there that a worker could execute which came before it said so. So the
-//! scheduler is asked what has become of tasks that do not end; each of them is sent
-//! again, lost after a while, or still waited for:
+//! Tasks on which a scheduler sits. Dask keeps a task for ever that no worker can execute.
+//! It does not look at it again when a worker that is there says that it can. So the
+//! scheduler is asked what has become of tasks that do not end. Each is sent again, lost
+//! after a while, or still waited for:
 //!
 //! | what is known of a task of Rust | then |
 //! |---|---|
@@ -86,8 +86,8 @@ impl Table {
         }
     }
 
-    /// The keys of tasks at a scheduler that nobody can execute, and that have been
-    /// waited for as long as this allows, as far as this was asked.
+    /// The keys of tasks at a scheduler that nobody can execute, and that were waited for as
+    /// long as is allowed.
     pub(crate) fn stranded(
         &mut self,
         now: Instant,

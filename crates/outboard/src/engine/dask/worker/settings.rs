@@ -134,9 +134,12 @@ mod tests {
 
     #[test]
     fn a_url_says_where_to_work_and_how() {
-        let settings = Settings::parse("dask://a:8786?workers=3&mixed=1&held_bytes=7KiB").unwrap();
+        let settings =
+            Settings::parse("dask://a:8786?workers=3&mixed=1&held_bytes=7KiB&sandbox=no_exec")
+                .unwrap();
         assert_eq!(settings.scheduler.to_string(), "tcp://a:8786");
         assert_eq!((settings.local.workers, settings.mixed), (3, true));
+        assert!(settings.local.sandbox.is_some_and(|sandbox| sandbox.no_exec));
         assert_eq!(settings.held_bytes, 7 << 10);
         assert!(Settings::parse("dask://a:8786").unwrap().held_bytes > 0);
     }

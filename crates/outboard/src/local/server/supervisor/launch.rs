@@ -127,6 +127,7 @@ impl Supervisor {
             niceness: self.settings.niceness.into(),
             level: self.level(),
             limits: self.settings.worker,
+            sandbox: self.settings.sandbox.clone(),
         };
         wire::append(&mut frame, &message, &[]);
         passing::send(socket, &frame, &memory, SendFlags::empty())?;
