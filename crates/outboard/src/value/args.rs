@@ -54,7 +54,10 @@ impl Args {
             Some(met) if met.foreign => {
                 Err(ValueError::new("a scattered value belongs to another client").into())
             }
-            Some(met) => Ok(Self { payload: encoded?, scattered: met.entries.into() }),
+            Some(met) => {
+                let payload = encoded?.freed_elsewhere();
+                Ok(Self { payload, scattered: met.entries.into() })
+            }
             None => Err(ValueError::new(
                 "the scattered values of the arguments were lost while they were encoded",
             )

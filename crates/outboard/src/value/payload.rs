@@ -4,6 +4,8 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
+use crate::offload;
+
 /// Opaque bytes: encoded arguments, or an encoded result. Large or shared ones
 /// are cloned without copying; a few bytes need no memory of their own.
 #[derive(Clone, Debug)]
@@ -16,6 +18,9 @@ pub enum Payload {
 
 /// As many as there is room for beside the others.
 pub(crate) const FEW_BYTES: usize = 30;
+
+/// From this size on, giving memory back takes long.
+const MUCH_BYTES: usize = 1 << 20;
 
 /// From this size on, copying costs more than sharing.
 pub(crate) const SHARED_BYTES: usize = 16 << 10;
@@ -36,6 +41,27 @@ impl Payload {
             }
             _ => bytes.to_vec().into(),
         }
+    }
+
+    /// The same, whose memory is given back on a thread of the library's own, if it is much.
+    /// The last to hold it may be an event loop, and 64 MiB take the system 0.5 to 5 ms.
+    pub(crate) fn freed_elsewhere(self) -> Self {
+        if self.len() < MUCH_BYTES {
+            return self;
+        }
+        struct Held(Option<Bytes>);
+        impl AsRef<[u8]> for Held {
+            fn as_ref(&self) -> &[u8] {
+                self.0.as_deref().unwrap_or_default()
+            }
+        }
+        impl Drop for Held {
+            fn drop(&mut self) {
+                let bytes = self.0.take();
+                offload::spawn(move || drop(bytes));
+            }
+        }
+        Bytes::from_owner(Held(Some(self.into_bytes()))).into()
     }
 
     pub(crate) fn into_bytes(self) -> Bytes {
