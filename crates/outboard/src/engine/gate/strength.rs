@@ -5,8 +5,8 @@
 //! as workers were asked for, and a few workers more (spares), so that the slot of one that
 //! is killed is filled at once. A spare may also be lent to a tenant that waits and has no
 //! slot, while others hold all of them with long tasks. The first slot that is free after
-//! that is one too many. A worker that is worn (it has executed so many tasks, is so old or
-//! so large) goes on until another one is ready for its slot, and then ends what it has.
+//! that is one too many. A worn worker has executed so many tasks, is so old or so
+//! large. It goes on until another one is ready for its slot, and then ends what it has.
 
 use std::time::{Duration, Instant};
 
