@@ -44,7 +44,7 @@ impl Payload {
     }
 
     /// The same, whose memory is given back on a thread of the library's own, if it is much.
-    /// The last to hold it may be an event loop, and 64 MiB take the system 0.5 to 5 ms.
+    /// The last to hold it may be an event loop, and 64 MiB take the system 0.6 to 9 ms.
     pub(crate) fn freed_elsewhere(self) -> Self {
         if self.len() < MUCH_BYTES {
             return self;
