@@ -60,7 +60,8 @@ fn listing(name: &str) -> anyhow::Result<String> {
         .omit_auto_trait_impls(true)
         .build()
         .context("this release of `public-api` may not know the JSON of this rustdoc")?;
-    Ok(api.items().map(|item| format!("{item}\n")).collect())
+    let items = api.items().map(|item| format!("{item}\n"));
+    Ok(std::iter::once("# Written by script/public-api\n".to_owned()).chain(items).collect())
 }
 
 fn rustdoc_json(name: &str) -> anyhow::Result<PathBuf> {
