@@ -69,6 +69,8 @@ pub use watched::{Peer, WatchedListener, watched};
 /// Chapters of the guide, whose examples have to compile.
 #[cfg(doctest)]
 mod guide {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
     #[doc = include_str!("../../../docs/book/src/overload.md")]
     struct Overload;
     #[doc = include_str!("../../../docs/book/src/axum.md")]

@@ -15,6 +15,8 @@
 //! warp, and others by their adapters. The feature `axum` has axum's extractors and responses for
 //! them.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "axum")]
 mod axum;
 mod compute;

@@ -152,6 +152,7 @@
 //! | `sandbox` | no | [`LocalBuilder::sandbox`]: workers that tasks on untrusted input cannot leave |
 //! | `trace` | no | `trace::relay`: a layer for `tracing-subscriber` that sends events of tasks to the server |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(all(feature = "local", target_os = "linux")),
     expect(dead_code, reason = "much of the gate serves engines whose workers can die")

@@ -83,6 +83,22 @@ fn the_guides_tests_are_those_that_are_run() {
 }
 
 #[test]
+fn the_units_to_copy_are_those_of_the_guide() {
+    let block = |chapter: &str, language: &str| {
+        let text = read(&format!("{GUIDE}/{chapter}"));
+        let begin = text.split(&format!("```{language}\n")).nth(1).expect("it has a block");
+        begin.split("```").next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(block("systemd.md", "ini"), read("deploy/server.service"));
+    // The guide shows a part, without what every deployment has.
+    let whole = read("deploy/kubernetes.yaml");
+    for key in block("containers.md", "yaml").lines() {
+        let key = key.trim().trim_start_matches("- ").split(':').next().unwrap_or_default();
+        assert!(whole.contains(&format!("{key}:")), "deploy/kubernetes.yaml lacks {key}");
+    }
+}
+
+#[test]
 fn sentences_are_short() {
     let (mut long, mut new) = (BTreeSet::new(), String::new());
     let listed = read(LONG);
@@ -152,6 +168,8 @@ fn documents() -> Vec<String> {
     let root = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
     let mut all: Vec<String> = root.map(String::from).into();
     all.extend(files("docs", "md"));
+    all.extend(files("deploy", "md"));
+    all.extend(files("crates", "md").into_iter().filter(|file| file.ends_with("README.md")));
     all.push("bench/README.md".into());
     all
 }

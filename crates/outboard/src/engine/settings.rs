@@ -171,6 +171,15 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         says: "How many tasks of a tenant must wait before the newest goes first; by default never.",
     },
     EngineOption {
+        name: "ageing",
+        example: "10s",
+        kind: Kind::Time(MILLISECOND, None, |settings, wait| {
+            settings.limits.tenants.ageing = Some(wait)
+        }),
+        engines: EVERY_ENGINE,
+        says: "How long a task waits to count one priority higher; by default priorities are strict.",
+    },
+    EngineOption {
         name: "tenant_limit",
         example: "2",
         kind: Kind::Count(ONE_OR_MORE, |settings, workers| {

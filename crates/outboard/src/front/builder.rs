@@ -120,6 +120,16 @@ impl LocalBuilder {
         self.with("lifo_above", Value::Number(tasks as u64))
     }
 
+    /// Counts a task one [priority](Client::priority) higher for each such time that it has
+    /// waited; by default priorities are strict.
+    ///
+    /// So a low priority is served late, and not never. At least 1 ms. The predictions of
+    /// [`max_wait`](Self::max_wait) do not know of it. Each start looks at every priority that
+    /// waits, so use few of them.
+    pub fn ageing(self, wait: Duration) -> Self {
+        self.with("ageing", Value::Time(wait))
+    }
+
     /// Sets whether one worker is kept free of a tenant's tasks while others are active; by
     /// default yes.
     ///
@@ -371,7 +381,7 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 26] {
+    fn examples() -> [(&'static str, LocalBuilder); 27] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
         [
@@ -382,6 +392,7 @@ mod tests {
             ("max_payload", local().max_payload(16 << 20)),
             ("max_wait", local().max_wait(second)),
             ("lifo_above", local().lifo_above(100)),
+            ("ageing", local().ageing(10 * second)),
             ("tenant_limit", local().tenant_limit(2)),
             ("tenant_queue", local().tenant_queue(100)),
             ("tenant_reserve", local().tenant_reserve(false)),

@@ -1,6 +1,7 @@
 //! The handle of an engine: submits tasks, with options.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::front::builder::LocalBuilder;
 use crate::front::future::TaskFuture;
 use crate::front::map::Map;
 use crate::offload::{self, Panicked};
-use crate::sched::ledger::Options;
+use crate::sched::ledger::{Backoff, Options};
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
@@ -136,6 +137,7 @@ impl Client {
     /// | `max_payload=16MiB` | a size, at most 2GiB | The most bytes of one task's arguments, and of its result; by default 128MiB. | `inline`, `local`, `dask` |
     /// | `max_wait=1s` | a duration; or `max_wait_ms` | The longest that a task may be expected to wait; by default unbounded. | `inline`, `local`, `dask` |
     /// | `lifo_above=100` | a whole number | How many tasks of a tenant must wait before the newest goes first; by default never. | `inline`, `local`, `dask` |
+    /// | `ageing=10s` | a duration, at least 1ms | How long a task waits to count one priority higher; by default priorities are strict. | `inline`, `local`, `dask` |
     /// | `tenant_limit=2` | a whole number, at least 1 | How many workers one tenant may hold at once; by default all. | `inline`, `local`, `dask` |
     /// | `tenant_queue=100` | a whole number | How many tasks of one tenant may wait; by default as many as there is room for. | `inline`, `local`, `dask` |
     /// | `tenant_reserve=0` | 0 or 1 | Whether one worker is kept free of a tenant's tasks; by default 1. | `inline`, `local`, `dask` |
@@ -380,7 +382,8 @@ impl Client {
 
     /// Runs tasks before all that wait with a lower priority; 0 by default.
     ///
-    /// Tasks that run are not interrupted.
+    /// Tasks that run are not interrupted. While tasks of a higher priority come, lower ones
+    /// wait, unless the client's priorities [age](LocalBuilder::ageing).
     #[must_use = "options are set on the client that this returns"]
     pub fn priority(&self, priority: i32) -> Self {
         self.with(|options| options.priority = priority)
@@ -403,6 +406,27 @@ impl Client {
     #[must_use = "options are set on the client that this returns"]
     pub fn retries(&self, retries: u32) -> Self {
         self.with(|options| options.retries = retries)
+    }
+
+    /// Lets a task rest before each of its [`retries`](Self::retries), so that what fails
+    /// together is not tried again together; by default it does not.
+    ///
+    /// The rest is random. It is no shorter than the start of the range. It is no longer than
+    /// twice the start before the second attempt, four times before the third, and so on, up
+    /// to the end of the range. A task that rests counts among those that wait. If its
+    /// [timeout](Self::timeout) would be over before the rest, it ends with its error at once.
+    ///
+    /// ```
+    /// # fn example(client: outboard::Client) {
+    /// use std::time::Duration;
+    ///
+    /// let patient = client.retries(3).backoff(Duration::from_millis(100)..Duration::from_secs(5));
+    /// # }
+    /// ```
+    #[must_use = "options are set on the client that this returns"]
+    pub fn backoff(&self, rest: Range<Duration>) -> Self {
+        let backoff = Backoff { least: rest.start, most: rest.end };
+        self.with(|options| options.backoff = Some(backoff))
     }
 
     /// Gives a task time to end by itself after it was cancelled or its time ran out.

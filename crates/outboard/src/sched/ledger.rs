@@ -14,7 +14,8 @@
 //! | `Queued` | `placed` | `Placed`, with a provisional attempt number |
 //! | `Placed` | `moved` (taken back before it started) | `Queued`; the attempt does not count |
 //! | `Placed` | `finished` with a result | gone; all waiters get it |
-//! | `Placed` | `finished` with a panic, or `lost` | `Queued` if retries are left, else gone |
+//! | `Placed` | `finished` with a panic, or `lost` | `Queued` or `Resting` if retries are left, else gone |
+//! | `Resting` (between two attempts) | `rested` | `Queued`, at its old place |
 //! | `Queued` | `failed` (its arguments are refused by now) | gone |
 //! | `Placed` | `suspected` too often | gone, or one retry fewer |
 //! | any | `leave` of the last waiter | gone; the engine is told to stop it |
@@ -34,7 +35,7 @@ use slab::Slab;
 
 use crate::error::{Bound, Error, Oversized, Repr, Stage};
 use crate::ids::{SlotId, Tagged, TaskId, TenantId, WaiterId};
-use crate::observe::event::{EventKind, RunUsage};
+use crate::observe::event::EventKind;
 use crate::observe::figures::{Book, Sums};
 use crate::observe::record::{Record, tell};
 use crate::sched::admission::Part;
@@ -47,6 +48,7 @@ use crate::value::args::Args;
 use crate::value::payload::Payload;
 
 pub(crate) use key::Key;
+pub(crate) use resting::Backoff;
 
 /// What makes two submits the same.
 mod key;
@@ -56,6 +58,9 @@ mod preparing;
 
 /// What one execution gave.
 mod report;
+
+/// Tasks that rest between two attempts.
+mod resting;
 
 /// What is told of a task.
 mod story;
@@ -69,6 +74,8 @@ pub(crate) struct Options {
     pub(crate) priority: i32,
     pub(crate) timeout: Option<Duration>,
     pub(crate) retries: u32,
+    /// How long it rests before each further attempt, if it does.
+    pub(crate) backoff: Option<Backoff>,
     pub(crate) tenant: Option<Arc<str>>,
     pub(crate) weight: u32,
     pub(crate) key: Option<Arc<str>>,
@@ -127,6 +134,8 @@ pub(crate) enum Next {
     Nothing,
     /// The task is gone; this was its place.
     Ended(QueuePlace),
+    /// The task is to wait again at its old place, after a rest.
+    Rest(QueuePlace),
     /// The task waits again, at its old place.
     Requeue(QueuePlace, Queued),
 }
@@ -151,6 +160,8 @@ pub(crate) struct Ledger<W> {
     waiters: Slab<Waiter<W>>,
     keys: HashMap<Arc<Key>, TaskId>,
     deadlines: BTreeSet<(Instant, WaiterId)>,
+    /// Those between two attempts, by when the next one may start.
+    resting: BTreeSet<(Stamp, TaskId)>,
     queued: usize,
     bytes: usize,
     last_tag: NonZeroU32,
@@ -191,6 +202,10 @@ struct Seldom {
     key: Option<Arc<Key>>,
     /// How long it may go on after it was asked to stop, if that was said.
     grace: Option<Duration>,
+    /// How long it rests before each further attempt, if it does.
+    backoff: Option<Backoff>,
+    /// Until when it rests, if it does now.
+    until: Option<Stamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +214,8 @@ enum Position {
     Preparing(QueuePlace),
     Queued(QueuePlace),
     Placed(QueuePlace, SlotId),
+    /// An attempt has failed, and the next one may not start yet; it counts as waiting.
+    Resting(QueuePlace),
 }
 
 /// The waiters of one task; nearly always one.
@@ -233,6 +250,11 @@ impl Options {
         Some(Repr::TooLarge { what, bytes: bytes as u64, limit: NAME_BYTES as u64 })
     }
 
+    /// Whether something is to happen to the task when nothing else does.
+    pub(crate) fn needs_clock(&self) -> bool {
+        self.timeout.is_some() || self.backoff.is_some()
+    }
+
     fn tenant_bytes(&self) -> usize {
         self.tenant.as_ref().map_or(0, |name| name.len())
     }
@@ -246,6 +268,7 @@ impl<W> Ledger<W> {
             waiters: Slab::new(),
             keys: HashMap::new(),
             deadlines: BTreeSet::new(),
+            resting: BTreeSet::new(),
             queued: 0,
             bytes: 0,
             last_tag: NonZeroU32::MIN,
@@ -314,7 +337,7 @@ impl<W> Ledger<W> {
             tenant_bytes: request.options.tenant_bytes() as u16,
             origin: request.origin,
             waiters: Waiters::One(waiter),
-            seldom: Seldom::of(key, request.options.grace),
+            seldom: Seldom::of(key, request.options),
         };
         self.bytes += task.held_bytes();
         let queued = prepared.then(|| task.queued(id));
@@ -335,9 +358,7 @@ impl<W> Ledger<W> {
         let task = self.tasks.get_mut(id.0.key()).expect("keys lead to living tasks");
         task.waiters.push(waiter);
         task.retries = task.retries.max(options.retries);
-        if options.grace > task.grace() {
-            task.seldom.get_or_insert_default().grace = options.grace;
-        }
+        task.share_terms(options.grace, options.backoff);
         let place = Some(task.place()).filter(|place| place.priority() < options.priority);
         self.counts.coalesced += 1;
         tell(&mut self.record, || EventKind::Joined { task: id });
@@ -467,9 +488,10 @@ impl<W> Ledger<W> {
     pub(crate) fn replaced(&mut self, id: TaskId, place: QueuePlace) {
         if let Some(task) = self.task_mut(id) {
             match &mut task.position {
-                Position::Preparing(old) | Position::Queued(old) | Position::Placed(old, _) => {
-                    *old = place;
-                }
+                Position::Preparing(old)
+                | Position::Queued(old)
+                | Position::Placed(old, _)
+                | Position::Resting(old) => *old = place,
             }
         }
     }
@@ -485,10 +507,10 @@ impl<W> Ledger<W> {
     ) -> Next {
         let Some(task) = self.current(id, attempt) else { return Next::Nothing };
         match outcome {
-            Err(error) if is_crash(&error) && task.retries > 0 => {
-                self.again(id, error, Some((usage, worker)))
+            Err(error) => {
+                let (again, used) = (is_crash(&error), Some((usage, worker)));
+                self.broke_off(now, id, (error, again), used, settled)
             }
-            Err(error) => self.failed(id, error, Some((usage, worker)), settled),
             Ok(payload) => {
                 let all = now.saturating_duration_since(task.submitted.at());
                 let ran = Ran::new(task.attempt, worker, all, usage);
@@ -504,15 +526,29 @@ impl<W> Ledger<W> {
     /// follow.
     pub(crate) fn lost(
         &mut self,
+        now: Instant,
         (id, attempt): (TaskId, u32),
         (error, again): (Error, bool),
         settled: &mut Vec<Settled<W>>,
     ) -> Next {
         match self.current(id, attempt) {
             None => Next::Nothing,
-            Some(task) if task.retries > 0 && again => self.again(id, error, None),
-            Some(_) => self.failed(id, error, None, settled),
+            Some(_) => self.broke_off(now, id, (error, again), None, settled),
         }
+    }
+
+    /// An attempt failed; `again` is whether another one may follow.
+    fn broke_off(
+        &mut self,
+        now: Instant,
+        id: TaskId,
+        (error, again): (Error, bool),
+        used: Option<(Usage, usize)>,
+        settled: &mut Vec<Settled<W>>,
+    ) -> Next {
+        let left = again && self.task(id).is_some_and(|task| task.retries > 0);
+        let next = if left { self.again(now, id, error, used) } else { Err(error) };
+        next.unwrap_or_else(|error| self.failed(id, error, used, settled))
     }
 
     /// A task ends with an error of its own.
@@ -557,16 +593,6 @@ impl<W> Ledger<W> {
     pub(crate) fn current(&self, id: TaskId, attempt: u32) -> Option<&Task> {
         self.task(id)
             .filter(|task| task.attempt == attempt && matches!(task.position, Position::Placed(..)))
-    }
-
-    fn again(&mut self, id: TaskId, error: Error, used: Option<(Usage, usize)>) -> Next {
-        let Some(task) = self.task_mut(id) else { return Next::Nothing };
-        let attempt = task.attempt;
-        task.retries -= 1;
-        task.attempt += 1;
-        let run = used.map(RunUsage::from);
-        tell(&mut self.record, || EventKind::Retried { task: id, attempt, error, run });
-        self.waits_again(id)
     }
 
     /// A waiter leaves, and gets its error; the last one takes the task along.
@@ -652,6 +678,9 @@ impl<W> Ledger<W> {
         if let Some(key) = task.key() {
             self.keys.remove(key);
         }
+        if let Some(until) = task.until() {
+            self.resting.remove(&(until, id));
+        }
         match task.waiters {
             Waiters::One(waiter) => {
                 settled.extend(self.exit(waiter).map(|handle| (handle, result)));
@@ -664,7 +693,7 @@ impl<W> Ledger<W> {
             }
         }
         match task.position {
-            Position::Preparing(place) | Position::Queued(place) => {
+            Position::Preparing(place) | Position::Queued(place) | Position::Resting(place) => {
                 self.queued -= 1;
                 Next::Ended(place)
             }
@@ -724,27 +753,48 @@ impl Task {
         self.seldom.as_ref()?.grace
     }
 
+    fn backoff(&self) -> Option<Backoff> {
+        self.seldom.as_ref()?.backoff
+    }
+
+    fn until(&self) -> Option<Stamp> {
+        self.seldom.as_ref()?.until
+    }
+
+    /// Another submit of it has these terms: the more patient ones hold.
+    fn share_terms(&mut self, grace: Option<Duration>, backoff: Option<Backoff>) {
+        if grace > self.grace() {
+            self.seldom.get_or_insert_default().grace = grace;
+        }
+        if backoff.is_some() && self.backoff().is_none() {
+            self.seldom.get_or_insert_default().backoff = backoff;
+        }
+    }
+
     /// The slot that has it, if it is placed.
     pub(crate) fn slot(&self) -> Option<SlotId> {
         match self.position {
-            Position::Preparing(_) | Position::Queued(_) => None,
             Position::Placed(_, slot) => Some(slot),
+            _ => None,
         }
     }
 
     /// Its place in the queue, or the one that it would return to.
     pub(crate) fn place(&self) -> QueuePlace {
         match self.position {
-            Position::Preparing(place) | Position::Queued(place) | Position::Placed(place, _) => {
-                place
-            }
+            Position::Preparing(place)
+            | Position::Queued(place)
+            | Position::Placed(place, _)
+            | Position::Resting(place) => place,
         }
     }
 }
 
 impl Seldom {
-    fn of(key: Option<Arc<Key>>, grace: Option<Duration>) -> Option<Box<Self>> {
-        (key.is_some() || grace.is_some()).then(|| Box::new(Self { key, grace }))
+    fn of(key: Option<Arc<Key>>, options: &Options) -> Option<Box<Self>> {
+        let Options { grace, backoff, .. } = *options;
+        let any = key.is_some() || grace.is_some() || backoff.is_some();
+        any.then(|| Box::new(Self { key, grace, backoff, until: None }))
     }
 }
 

@@ -92,6 +92,8 @@ pub(crate) struct Rules {
     pub(crate) max_wait: Option<Duration>,
     /// Above how many waiting tasks of a tenant its newest goes first.
     pub(crate) lifo_above: usize,
+    /// How long a task waits to count one priority higher, if it ever does.
+    pub(crate) ageing: Option<Duration>,
     /// Whether small tasks are sent ahead to slots that are busy.
     pub(crate) ahead: bool,
 }
@@ -104,6 +106,7 @@ impl Default for Rules {
             tenant_queue: usize::MAX,
             max_wait: None,
             lifo_above: usize::MAX,
+            ageing: None,
             ahead: true,
         }
     }
@@ -137,7 +140,7 @@ struct Outstanding {
 impl Placement {
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
-            shares: Shares::new(rules.lifo_above),
+            shares: Shares::new(rules.lifo_above).ageing(rules.ageing),
             slots: Slab::new(),
             up: 0,
             rules,

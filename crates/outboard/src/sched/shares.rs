@@ -1,7 +1,7 @@
 //! Whose turn it is: the queue, shared fairly between tenants.
 //!
-//! Pure. Priorities are strict: a task of a higher class goes before all of a
-//! lower one. Inside a class the next task is that of the tenant whose
+//! Pure. Priorities are strict, unless they age: a task of a higher class goes before all
+//! of a lower one. Inside a class the next task is that of the tenant whose
 //! **virtual time** is least, and inside a tenant it is first in, first out
 //! (unless overload lasts, and then as the builder's `lifo_above` says).
 //! This is start-time fair queueing (Goyal, Vin and Cheng, "Start-time Fair
@@ -118,6 +118,8 @@ const LOOKED_AT: usize = 256;
 pub(crate) struct Shares {
     /// Above how many tasks of a tenant in one class the newest goes first.
     lifo_above: usize,
+    /// How long a task waits to count one priority higher, if it ever does.
+    ageing: Option<Duration>,
     classes: BTreeMap<Reverse<i32>, Class>,
     tenants: Slab<Tenant>,
     names: HashMap<Arc<str>, TenantId>,
@@ -194,6 +196,7 @@ impl Shares {
     pub(crate) fn new(lifo_above: usize) -> Self {
         Self {
             lifo_above,
+            ageing: None,
             classes: BTreeMap::new(),
             tenants: Slab::new(),
             names: HashMap::new(),
@@ -208,6 +211,11 @@ impl Shares {
             without_slot: 0,
             forgotten: Vec::new(),
         }
+    }
+
+    /// A task counts one priority higher for each such time that it has waited.
+    pub(crate) fn ageing(self, ageing: Option<Duration>) -> Self {
+        Self { ageing, ..self }
     }
 
     /// A tenant submits; gives its number, and forgets those long gone.
@@ -438,9 +446,13 @@ impl Shares {
         now: Instant,
         accept: impl Fn(&Self, TenantId, Queued) -> Option<R>,
     ) -> Option<(QueuePlace, Queued, R)> {
-        let mut turns = self.classes.iter().flat_map(|(priority, class)| {
-            class.turns.iter().map(move |(_, id)| (priority.0, class, *id))
-        });
+        let aged = self.ageing.map(|step| self.by_age(now, step));
+        let strict = self.classes.iter().filter(|_| aged.is_none());
+        let classes = strict.map(|(priority, class)| (priority.0, class));
+        let mut turns =
+            classes.chain(aged.iter().flatten().copied()).flat_map(|(priority, class)| {
+                class.turns.iter().map(move |(_, id)| (priority, class, *id))
+            });
         let (place, accepted) = turns.find_map(|(priority, class, tenant)| {
             let (order, queued) = next(class.queues.get(&tenant)?, now, self.lifo_above)?;
             let accepted = accept(self, tenant, queued)?;
@@ -451,6 +463,23 @@ impl Shares {
         let queued = self.dequeue(place)?;
         self.tenants[place.tenant.index()].tasks += 1;
         Some((place, queued, accepted))
+    }
+
+    /// The classes, those first whose next task has most of priority and age together. While
+    /// none of a class is taken its next task stays the same, so that its turn comes.
+    fn by_age(&self, now: Instant, step: Duration) -> Vec<(i32, &Class)> {
+        let step = step.as_nanos().max(1);
+        let effective = |priority: i32, class: &Class| {
+            let (_, tenant) = class.turns.first()?;
+            let (_, first) = class.queues.get(tenant)?.first()?;
+            let waited = now.saturating_duration_since(first.submitted.at()).as_nanos();
+            Some(i128::from(priority) * step as i128 + waited as i128)
+        };
+        let mut classes: Vec<_> =
+            self.classes.iter().map(|(priority, class)| (priority.0, class)).collect();
+        // Stable: of equals, the higher priority stays before.
+        classes.sort_by_cached_key(|(priority, class)| Reverse(effective(*priority, class)));
+        classes
     }
 
     /// Charges a tenant for worker time, or gives some back.

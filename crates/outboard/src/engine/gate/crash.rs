@@ -24,7 +24,7 @@ impl Core {
         let again = !self.accuse(now, attempt, &report);
         let error = Error::lost_worker(report);
         effects.echoes.extend(self.echo(attempt, &error, lost.worker));
-        let next = self.ledger.lost(attempt, (error, again), &mut effects.settled);
+        let next = self.ledger.lost(now, attempt, (error, again), &mut effects.settled);
         self.apply(next);
     }
 

@@ -25,7 +25,7 @@ impl Gate {
         origin: Option<Arc<Origin>>,
     ) -> Result<Ticket, Error> {
         self.refuse_if_forked()?;
-        if options.timeout.is_some() {
+        if options.needs_clock() {
             self.clock.ready()?;
         }
         if let Some(repr) = options.oversized() {
@@ -43,7 +43,7 @@ impl Gate {
         options: &Options,
         origin: Option<Arc<Origin>>,
     ) -> Result<Ticket, Error> {
-        if options.timeout.is_some() {
+        if options.needs_clock() {
             self.clock.ready()?;
         }
         if let Some(repr) = options.oversized() {

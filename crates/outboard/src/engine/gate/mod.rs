@@ -211,8 +211,8 @@ impl Gate {
         Some(core.stage(task))
     }
 
-    /// Ends waiters whose time has run out, but not so many that others wait long for the
-    /// mutex. Gives the next deadline, which may have passed.
+    /// Ends waiters whose time has run out, and tasks' rests, but not so many that others wait
+    /// long for the mutex. Gives when the next is due, which may have passed.
     fn expire(&self) -> Option<Instant> {
         self.expire_at(Instant::now())
     }
@@ -220,10 +220,16 @@ impl Gate {
     fn expire_at(&self, now: Instant) -> Option<Instant> {
         self.report_at(now, |reports| {
             for _ in 0..EXPIRED_AT_ONCE {
-                let Some(waiter) = reports.core.ledger.expired(reports.now) else { break };
-                reports.leave(waiter, Leave::TimedOut);
+                if let Some(waiter) = reports.core.ledger.expired(reports.now) {
+                    reports.leave(waiter, Leave::TimedOut);
+                } else if let Some(next) = reports.core.ledger.rested(reports.now) {
+                    reports.core.apply(next);
+                } else {
+                    break;
+                }
             }
-            reports.core.ledger.next_deadline()
+            let Core { ledger, .. } = &*reports.core;
+            [ledger.next_deadline(), ledger.next_rested()].into_iter().flatten().min()
         })
     }
 
@@ -240,8 +246,8 @@ impl Gate {
         let Reports { mut core, mut effects, now } = reports;
         core.pump(now, &mut effects);
         core.finish_drain();
-        let kill_at = core.stopping.next_due();
-        self.release_lock(core, now, effects, kill_at);
+        let due = [core.stopping.next_due(), core.ledger.next_rested()];
+        self.release_lock(core, now, effects, due.into_iter().flatten().min());
         result
     }
 

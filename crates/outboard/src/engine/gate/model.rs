@@ -20,7 +20,7 @@ use crate::TaskFunction;
 use crate::engine::{Pool, Reserve, Stopped, Work};
 use crate::error::{ErrorKind, Panic, Step};
 use crate::observe::snapshot::WorkerSnapshot;
-use crate::sched::ledger::{Bounds, Options};
+use crate::sched::ledger::{Backoff, Bounds, Options};
 use crate::sched::placement::Rules;
 use crate::task::outcome::{Failure, Usage};
 use crate::task::registry::function;
@@ -208,6 +208,7 @@ enum Event {
         priority: i32,
         timeout_ms: Option<u64>,
         retries: u32,
+        backoff_ms: Option<u64>,
         key: Option<u8>,
         tenant: u8,
         /// Whether its arguments come later.
@@ -237,10 +238,11 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     let timeout = prop::option::weighted(0.3, 0..50_u64);
     let key = prop::option::weighted(0.3, 0..3_u8);
+    let retries = (0..2_u32, prop::option::weighted(0.3, 0..30_u64));
     prop_oneof![
-        6 => (-1..2, timeout, 0..2_u32, key, 0..3_u8, prop::bool::weighted(0.3)).prop_map(
-            |(priority, timeout_ms, retries, key, tenant, later)| {
-                Event::Submit { priority, timeout_ms, retries, key, tenant, later }
+        6 => (-1..2, timeout, retries, key, 0..3_u8, prop::bool::weighted(0.3)).prop_map(
+            |(priority, timeout_ms, (retries, backoff_ms), key, tenant, later)| {
+                Event::Submit { priority, timeout_ms, retries, backoff_ms, key, tenant, later }
             }
         ),
         2 => (any::<usize>(), prop::bool::weighted(0.1))
@@ -292,11 +294,13 @@ impl Play {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Submit { priority, timeout_ms, retries, key, tenant, later } => {
+            Event::Submit { priority, timeout_ms, retries, backoff_ms, key, tenant, later } => {
+                let backoff = backoff_ms.map(Duration::from_millis);
                 let options = Options {
                     priority,
                     timeout: timeout_ms.map(Duration::from_millis),
                     retries,
+                    backoff: backoff.map(|least| Backoff { least, most: 2 * least }),
                     key: key.map(|key| key.to_string().into()),
                     tenant: (tenant > 0).then(|| tenant.to_string().into()),
                     ..Options::default()
@@ -473,6 +477,8 @@ impl Play {
             if self.waiting.is_empty() {
                 break;
             }
+            // Rests end; who waited with a timeout may not.
+            self.apply(Event::Pass { ms: 1 });
             self.up();
             if !self.announced.is_empty() {
                 self.prepare(0, false);

@@ -151,6 +151,7 @@ impl Core {
         match next {
             Next::Nothing => {}
             Next::Ended(place) => self.placement.ended(place),
+            Next::Rest(place) => self.placement.prepare(place),
             Next::Requeue(place, queued) => self.placement.enqueue(place, queued),
         }
     }

@@ -58,9 +58,7 @@ impl<W> Ledger<W> {
         tell(&mut self.record, || EventKind::Joined { task: other });
         let into = &mut self.tasks[other.0.key()];
         into.retries = into.retries.max(task.retries);
-        if task.grace() > into.grace() {
-            into.seldom.get_or_insert_default().grace = task.grace();
-        }
+        into.share_terms(task.grace(), task.backoff());
         for waiter in waiters {
             self.waiters[waiter.0.key()].task = other;
             self.tasks[other.0.key()].waiters.push(waiter);

@@ -51,6 +51,13 @@ impl<W> Ledger<W> {
             let waiter = self.waiter(*id).expect("a deadline's waiter lives");
             assert_eq!(waiter.deadline(), Some(*deadline));
         }
+        let rests = |task: &Task| matches!(task.position, Position::Resting(..));
+        assert_eq!(self.resting.len(), self.tasks.iter().filter(|(_, task)| rests(task)).count());
+        for (until, id) in &self.resting {
+            let task = self.task(*id).expect("what rests lives");
+            assert!(rests(task));
+            assert_eq!(task.until(), Some(*until));
+        }
         let timed = self.waiters.iter().filter(|(_, waiter)| waiter.timeout.is_some()).count();
         assert_eq!(timed, self.deadlines.len());
     }
@@ -62,8 +69,8 @@ impl<W> Ledger<W> {
         for (key, task) in &self.tasks {
             let id = TaskId(Tagged::new(key, task.tag));
             let there = match task.position {
-                Position::Preparing(_) => {
-                    assert!(!all.contains_key(&id), "{id:?} has no arguments");
+                Position::Preparing(_) | Position::Resting(..) => {
+                    assert!(!all.contains_key(&id), "{id:?} has no arguments, or rests");
                     preparing += 1;
                     continue;
                 }
@@ -294,11 +301,58 @@ fn panics_and_losses_are_retried_only_if_asked() {
     assert!(requeues(&fixture.finish(task, 1, Err(panic())), task));
     fixture.place(task);
     let lost = Error::new(Repr::WorkerLost(crate::error::WorkerLoss::default()));
-    let next = fixture.ledger.lost((task, 2), (lost, true), &mut fixture.settled);
+    let next = fixture.ledger.lost(fixture.now, (task, 2), (lost, true), &mut fixture.settled);
     assert!(requeues(&next, task));
     fixture.place(task);
     fixture.finish(task, 3, Err(panic()));
     assert_eq!(fixture.given(), [(1, Err(ErrorKind::Panicked))]);
+}
+
+#[test]
+fn a_retry_waits_for_the_end_of_its_rest() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let backoff = Some(Backoff { least: 5 * MS, most: 5 * MS });
+    let (_, task) = fixture.new_task(1, &Options { retries: 1, backoff, ..Options::default() });
+    fixture.place(task);
+    let place = fixture.ledger.task(task).unwrap().place();
+    let next = fixture.finish(task, 1, Err(panic()));
+    assert!(matches!(next, Next::Rest(rests) if rests == place));
+    fixture.ledger.check_invariants();
+    assert_eq!((fixture.ledger.queued(), fixture.ledger.owed()), (1, 1));
+    assert_eq!(fixture.ledger.next_rested(), Some(fixture.now + 5 * MS));
+    assert!(fixture.ledger.rested(fixture.now + 4 * MS).is_none());
+    let next = fixture.ledger.rested(fixture.now + 5 * MS).unwrap();
+    assert!(requeues(&next, task));
+    assert_eq!(fixture.ledger.next_rested(), None);
+    fixture.place(task);
+    fixture.finish(task, 2, Ok(vec![7]));
+    assert_eq!(fixture.given(), [(1, Ok(vec![7]))]);
+}
+
+#[test]
+fn a_rest_beyond_the_deadline_is_not_begun() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let backoff = Some(Backoff { least: 5 * MS, most: 5 * MS });
+    let timeout = Some(5 * MS);
+    let hurried = Options { retries: 1, backoff, timeout, ..Options::default() };
+    let (_, task) = fixture.new_task(1, &hurried);
+    fixture.place(task);
+    assert!(matches!(fixture.finish(task, 1, Err(panic())), Next::Ended(_)));
+    assert_eq!(fixture.given(), [(1, Err(ErrorKind::Panicked))]);
+}
+
+#[test]
+fn who_leaves_a_task_that_rests_takes_it_along() {
+    let mut fixture = Fixture::new(bounds(9, 100));
+    let backoff = Some(Backoff { least: 5 * MS, most: 5 * MS });
+    let resting = Options { retries: 1, backoff, ..keyed("a") };
+    let (waiter, task) = fixture.new_task(1, &resting);
+    fixture.place(task);
+    fixture.finish(task, 1, Err(panic()));
+    assert!(matches!(fixture.leave(waiter, Leave::Cancelled, Stage::Queued), Next::Ended(_)));
+    assert_eq!(fixture.given(), [(1, Err(ErrorKind::Cancelled))]);
+    assert_eq!((fixture.ledger.owed(), fixture.ledger.next_rested()), (0, None));
+    fixture.ledger.check_invariants();
 }
 
 #[test]

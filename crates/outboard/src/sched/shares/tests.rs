@@ -403,3 +403,30 @@ fn newest_goes_first_while_too_many_wait_for_too_long() {
         [5, 4, 3, 1, 2].map(TaskId::for_test)
     );
 }
+
+/// The order in which tasks of priorities 5 and 0 go, if the first of 0 comes first and one
+/// of 5 with each start; one start takes a second.
+fn starts_until_the_low_one(ageing: Option<Duration>) -> Option<usize> {
+    let (mut shares, start) = (Shares::new(usize::MAX).ageing(ageing), Instant::now());
+    let tenant = shares.seen(None, 1, start);
+    let mut enqueue = |shares: &mut Shares, number, priority, at: Instant| {
+        let place = shares.place(priority, tenant);
+        shares.enqueue(place, Queued { submitted: at.into(), ..task(number) });
+    };
+    enqueue(&mut shares, 0, 0, start);
+    (1..100)
+        .find(|second| {
+            let now = start + Duration::from_secs(u64::from(*second));
+            enqueue(&mut shares, *second, 5, now);
+            let (_, queued, ()) = shares.take(now, |_, _, _| Some(())).unwrap();
+            queued.task == TaskId::for_test(0)
+        })
+        .map(|second| second as usize)
+}
+
+#[test]
+fn a_low_priority_waits_for_ever_unless_it_ages() {
+    assert_eq!(starts_until_the_low_one(None), None);
+    // Five priorities below, it has waited for more than five steps of two seconds.
+    assert_eq!(starts_until_the_low_one(Some(Duration::from_secs(2))), Some(11));
+}

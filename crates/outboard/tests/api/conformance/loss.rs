@@ -1,7 +1,7 @@
 //! 4: a lost worker fails only what it was running; what only waited moves on.
 //! 5: crashes are never retried unless asked, and attempts are numbered.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outboard::{ErrorKind, gather};
 
@@ -17,6 +17,9 @@ on_every_engine! {
     a_timeout_is_never_retried,
     a_timeout_spans_all_attempts,
     cancel_ends_all_retries,
+    a_retry_comes_after_a_rest,
+    a_task_that_rests_holds_no_worker,
+    a_rest_that_outlasts_the_timeout_is_not_begun,
 }
 
 /// What an engine without processes does at a crash: all of it ends.
@@ -136,4 +139,38 @@ async fn cancel_ends_all_retries(engine: Engine) {
     // One attempt may have been at its start, where nothing can stop it.
     let last = usize::from(!engine.promises(Promise::StopsWhatRuns));
     assert!(scratch.starts() <= starts + last);
+}
+
+async fn a_retry_comes_after_a_rest(engine: Engine) {
+    let client = engine.client("workers=1").await;
+    let (scratch, least) = (Scratch::new(), Duration::from_millis(50));
+    let begun = Instant::now();
+    let patient = client.retries(2).backoff(least..4 * least);
+    let (starts, report) =
+        patient.submit(panics_before, (scratch.path(), 2)).with_report().await.unwrap();
+    assert_eq!((starts, report.attempt), (3, 3));
+    assert!(begun.elapsed() >= 2 * least, "two rests took {:?}", begun.elapsed());
+}
+
+async fn a_task_that_rests_holds_no_worker(engine: Engine) {
+    let client = engine.client("workers=1").await;
+    let (scratch, hour) = (Scratch::new(), Duration::from_secs(3600));
+    let resting =
+        client.retries(1).backoff(hour..hour).submit(panics_before, (scratch.path(), usize::MAX));
+    scratch.started(1).await;
+    assert_eq!(client.submit(next, 1).await.unwrap(), 2);
+    let now = client.admin().snapshot();
+    assert_eq!((now.queued, now.running, scratch.starts()), (1, 0, 1));
+    resting.cancel();
+    assert!(resting.await.unwrap_err().is_cancelled());
+    assert_eq!(client.admin().snapshot().queued, 0);
+}
+
+async fn a_rest_that_outlasts_the_timeout_is_not_begun(engine: Engine) {
+    let client = engine.client("workers=1").await;
+    let (scratch, hour) = (Scratch::new(), Duration::from_secs(3600));
+    let hurried = client.retries(1).backoff(hour..hour).timeout(hour);
+    let error = hurried.submit(panics_before, (scratch.path(), 1)).await.unwrap_err();
+    assert!(error.is_panicked(), "{error}");
+    assert_eq!(scratch.starts(), 1);
 }

@@ -248,6 +248,7 @@ const CLOSED: Load = Load {
         tenant_queue: usize::MAX,
         max_wait: None,
         lifo_above: usize::MAX,
+        ageing: None,
         ahead: true,
     },
     tenants: false,
