@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
+use std::time::Instant;
 
 use browser::{Browser, Scheme};
 use rustix::process::Signal;
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use crate::http::{Answer, post_with};
 use crate::process::wait_until_idle;
-use crate::program::{Serving, eventually};
+use crate::program::{DEADLINE, Serving, eventually};
 
 const WIDE: [u32; 2] = [1280, 800];
 const PHONE: [u32; 2] = [390, 844];
@@ -220,9 +221,15 @@ fn a_busy_machine_and_a_server_that_is_killed_are_told() {
     open(&browser, &serving, WIDE);
     let stop = AtomicBool::new(false);
     let cores = thread::available_parallelism().map_or(2, usize::from);
+    // They end if the note does not come, too.
+    let until = Instant::now() + 2 * DEADLINE;
     thread::scope(|scope| {
         for _ in 0..cores {
-            scope.spawn(|| while !stop.load(Relaxed) {});
+            scope.spawn(|| {
+                while !stop.load(Relaxed) && Instant::now() < until {
+                    std::hint::spin_loop()
+                }
+            });
         }
         browser.wait_for("the note is there", "!document.querySelector('#busy').hidden");
         stop.store(true, Relaxed);

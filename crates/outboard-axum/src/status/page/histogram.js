@@ -40,6 +40,7 @@ export function updateHistogram(cell, times, [from, to]) {
   const [picture, words, axis, highest] = cell.children;
   const wanted = to - from;
   name(axis, from, to);
+  cell.classList.toggle("none", times.p50_ms === null);
   const most = Math.max(1, ...times.counts);
   picture.setAttribute("viewBox", `0 0 ${wanted * WIDTH} ${HEIGHT}`);
   while (picture.children.length > wanted) picture.lastChild.remove();
