@@ -22,13 +22,15 @@ fn screenshots() {
     send(&browser, "slow", "all");
     browser.wait_for("it is answered", "document.querySelector('.load.over')");
     send(&browser, "crash", "all");
-    browser.wait_for("all are back", "document.querySelectorAll('.load.over').length == 2");
+    let back = "document.querySelectorAll('.load.over').length == 2
+        && !document.querySelector('.line.gone') && document.querySelector('#down').hidden";
+    browser.wait_for("all are back", back);
     for (width, height) in [(1280, 800), (390, 844)] {
         for (scheme, name) in [(Scheme::Light, "light"), (Scheme::Dark, "dark")] {
             browser.look([width, height], scheme);
             for (section, show) in [
                 ("picture", "scrollTo(0, 0)"),
-                ("behind", "document.querySelector('#behind').scrollIntoView()"),
+                ("behind", "document.querySelector('#behind form').scrollIntoView()"),
             ] {
                 browser.script(show);
                 browser.settle();
