@@ -104,7 +104,7 @@ async fn run(
             let why = format!("{MOST_QUEUED} experiments wait already: come back later");
             return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, why));
         }
-        let id = board.number();
+        let id = board.number_ticket();
         board.queue.push_back(Ticket { id, experiment, n, requests });
         Ok((id, ahead))
     })?;

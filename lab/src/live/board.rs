@@ -31,9 +31,9 @@ pub(super) struct Board {
     runs: Vec<Run>,
     /// Loads, the oldest first.
     pub(super) loads: Vec<Shown>,
-    /// The number of the next ticket or load.
+    /// How many tickets and how many loads there were.
     #[serde(skip)]
-    next: u64,
+    numbered: (u64, u64),
 }
 
 /// What is sent.
@@ -121,14 +121,20 @@ impl Board {
             running: None,
             runs: Vec::new(),
             loads: Vec::new(),
-            next: 1,
+            numbered: (0, 0),
         }
     }
 
-    /// A number that nothing else on the board has.
-    pub(super) fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next - 1
+    /// A number that no other ticket has.
+    pub(super) fn number_ticket(&mut self) -> u64 {
+        self.numbered.0 += 1;
+        self.numbered.0
+    }
+
+    /// A number that no other load has: visitors see it.
+    pub(super) fn number_load(&mut self) -> u64 {
+        self.numbered.1 += 1;
+        self.numbered.1
     }
 
     /// Files a run, and forgets the oldest of its experiment.

@@ -82,7 +82,7 @@ pub(super) fn send(
     let since = Instant::now();
     let id = shared.change(|board| {
         room(board)?;
-        let id = board.number();
+        let id = board.number_load();
         let came = to.hosts().into_iter().map(|host| (host, None)).collect();
         let at = shared.at(since);
         board.show(Shown { id, what, to, came, over: false, at, since });

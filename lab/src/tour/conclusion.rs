@@ -48,7 +48,8 @@ impl Shown<'_> {
         let slow = self.seconds("slow_equal_work", Host::After)?;
         let claim = match before / after {
             times @ 2.0.. => format!(
-                "Behind a slow request, the quick page is {} times as fast with Outboard.",
+                "Behind a slow request, the quick page is {} times as fast with Outboard as in the \
+                 handler.",
                 rounded(times)
             ),
             _ => "Behind a slow request, the quick page was not quicker this time.".to_owned(),
@@ -124,7 +125,7 @@ mod tests {
         let point = shown.behind().expect("all figures are there");
         assert_eq!(
             point.claim,
-            "Behind a slow request, the quick page is 4,500 times as fast with Outboard."
+            "Behind a slow request, the quick page is 4,500 times as fast with Outboard as in the handler."
         );
         let figures = "While 2.72 s was computed: 2.50 s on before, 488 µs on threads, 558 µs on \
                        after.";

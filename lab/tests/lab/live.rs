@@ -284,6 +284,7 @@ fn no_grave_fault_of_accessibility_at_any_width_in_any_scheme() {
     open(&browser, &serving, WIDE);
     run(&browser, "fast", "after");
     let load = send(&browser, "many", "all");
+    assert_eq!(load, "1", "what is sent is numbered for itself");
     came(&browser, &load, "after");
     for (size, scheme) in [(WIDE, Scheme::Light), (WIDE, Scheme::Dark), (PHONE, Scheme::Dark)] {
         browser.look(size, scheme);
