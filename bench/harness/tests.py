@@ -2,7 +2,7 @@
 
 import unittest
 
-from harness import drive, figures, plan, render
+from harness import colours, drive, figures, plan, render
 
 
 def answer(part):
@@ -58,6 +58,16 @@ class Figures(unittest.TestCase):
         self.assertEqual(render.cpu_free([stopped]), "1 ms or less")
         self.assertEqual(render.cpu_free([went_on, went_on]), "**runs on**")
         self.assertEqual(render.cpu_free([stopped, went_on]), "1 ms or less; runs on in 1 of 2")
+
+
+class Colours(unittest.TestCase):
+    def test_a_plot_has_another_colour_for_each_on_dark_ground(self):
+        light = '<svg><style>*{}</style><path style="fill: #ffffff; stroke: #475569"/></svg>'
+        head, rest = colours.with_dark_ones(light).split("</style>")
+        self.assertEqual(rest, light.split("</style>")[1])
+        self.assertIn("prefers-color-scheme: dark", head)
+        self.assertIn('[style*="fill: #ffffff"] { fill: #14191b !important }', head)
+        self.assertIn('[style*="stroke: #475569"] { stroke: #a9b6c6 !important }', head)
 
 
 if __name__ == "__main__":

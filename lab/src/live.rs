@@ -15,9 +15,11 @@ mod load;
 mod page;
 mod problem;
 mod usage;
+mod words;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use axum::Router;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -28,6 +30,7 @@ use crate::site::{Places, Pulse};
 use crate::tour::Calibration;
 
 use board::Board;
+use lines::Past;
 
 /// How many frames of the picture a visitor may be late.
 const LATE_FRAMES: usize = 64;
@@ -49,6 +52,9 @@ struct Shared {
     /// Those of `before` and of `threads`.
     pulses: [Pulse; 2],
     runtime: Handle,
+    /// When the clock of frames and marks began.
+    start: Instant,
+    past: Past,
     calibration: OnceCell<Calibration>,
     board: Mutex<Board>,
     /// The board as JSON, for all visitors; `None` when it ends.
@@ -72,6 +78,8 @@ impl Live {
             places,
             pulses,
             runtime: runtime.handle().clone(),
+            start: Instant::now(),
+            past: Past::default(),
             calibration: OnceCell::new(),
             shown: watch::Sender::new(None),
             frames: broadcast::Sender::new(LATE_FRAMES),
@@ -103,6 +111,11 @@ impl Drop for Live {
 impl Shared {
     fn under_way(&self) -> MutexGuard<'_, BTreeMap<u64, AbortHandle>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A moment on the clock of frames and marks, in milliseconds.
+    fn at(&self, moment: Instant) -> u64 {
+        moment.saturating_duration_since(self.start).as_millis() as u64
     }
 
     /// Changes the board, and shows it to all visitors.

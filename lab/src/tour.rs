@@ -1,6 +1,7 @@
 //! `lab tour`: every experiment of the notebook, on all three servers.
 
 mod calibration;
+mod conclusion;
 mod experiment;
 mod html;
 mod notebook;

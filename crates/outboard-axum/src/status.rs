@@ -6,6 +6,7 @@ mod fold;
 mod host;
 mod page;
 mod reading;
+mod story;
 pub mod view;
 mod viewer;
 
@@ -74,6 +75,7 @@ pub fn status<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
 /// | `GET` of the place itself | the page; with `Accept: application/json` a [`View`] |
 /// | `GET /status.json` | a [`View`], as `outboard status URL --json` prints it |
 /// | `GET /events` | server-sent events: `view`, `turn` (bars of the task stream), `crash`, `panic`, `end` |
+/// | `GET /story/{task}` | what happened to a task, event by event, as JSON |
 /// | `POST /cancel/{task}`, `POST /recycle/{worker}`, `POST /drain` | only with [`controls`](Self::controls) |
 ///
 /// # Cost
@@ -140,7 +142,8 @@ impl Status {
         let mut router = Router::new()
             .route("/", get(look))
             .route("/status.json", get(json))
-            .route("/events", get(events));
+            .route("/events", get(events))
+            .route("/story/{task}", get(story::story));
         for (path, kind, text) in page::FILES {
             router = router.route(path, get(move || std::future::ready(page::file(kind, text))));
         }

@@ -18,7 +18,8 @@ use shown::Shown;
 /// The arguments of `outboard status`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The status page, such as http://127.0.0.1:9000/status
+    /// The status page, such as https://shop.example/ops/status; http://127.0.0.1:9000
+    /// alone stands for /status there
     #[arg(value_parser = page)]
     url: Uri,
     /// Print one snapshot as JSON and exit
@@ -36,9 +37,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let line = "status needs a terminal: use --json to print one snapshot\n";
         clap::Error::raw(ErrorKind::MissingRequiredArgument, line).exit();
     }
-    let page = Page::new(args.url.clone(), args.headers.iter().cloned().collect());
+    let headers = args.headers.iter().cloned().collect();
+    let mut page = Page::new(args.url.clone(), headers).with_context(|| args.url.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let first = runtime.block_on(page.get()).with_context(|| page.url())?;
+    let first = runtime.block_on(page.find()).with_context(|| page.url())?;
     if args.json {
         return Ok(writeln!(io::stdout().lock(), "{}", first.json)?);
     }
@@ -46,11 +48,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     runtime.block_on(terminal::show(&page, shown))
 }
 
-/// An `http://` URL.
+/// An `http://` or `https://` URL.
 fn page(text: &str) -> Result<Uri, String> {
     let uri: Uri = text.parse().map_err(|error| format!("not a URL: {error}"))?;
-    let Some(authority) = uri.authority().filter(|_| uri.scheme_str() == Some("http")) else {
-        return Err("only http:// URLs can be asked".to_owned());
+    let known = matches!(uri.scheme_str(), Some("http" | "https"));
+    let Some(authority) = uri.authority().filter(|_| known) else {
+        return Err("only http:// and https:// URLs can be asked".to_owned());
     };
     // What is no port would be taken for the default one.
     if authority.port().is_none() && !authority.as_str().ends_with(authority.host()) {
@@ -75,14 +78,19 @@ mod tests {
 
     #[test]
     fn only_http_urls_are_pages() {
-        for good in ["http://127.0.0.1:9000/status", "http://localhost", "http://[::1]/x?y=1"] {
+        for good in [
+            "http://127.0.0.1:9000/status",
+            "http://localhost",
+            "http://[::1]/x?y=1",
+            "https://localhost:9000/",
+        ] {
             assert_eq!(page(good).map(|uri| uri.host().is_some()), Ok(true), "{good}");
         }
         for bad in [
             "",
             "status",
             "localhost:8000/status",
-            "https://localhost/",
+            "ftp://localhost/",
             "http://a:99999/",
             "http:///",
         ] {

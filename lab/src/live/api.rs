@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
-use super::board::{Kind, Ticket, To};
+use super::board::{Board, Kind, Ticket, To};
 use super::problem::Problem;
 use super::{Shared, bounds, guard, load};
 use crate::tour::Choice;
@@ -30,6 +30,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/live/run", post(run))
         .route("/live/send", post(send))
         .route("/live/leave", post(leave))
+        .route("/live/clear", post(clear))
         .route_layer(middleware::from_fn(guard::same_site));
     let events = Router::new().route("/live/events", get(events));
     let events = events.route_layer(middleware::from_fn(guard::own_name));
@@ -103,7 +104,7 @@ async fn run(
             let why = format!("{MOST_QUEUED} experiments wait already: come back later");
             return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, why));
         }
-        let id = board.number();
+        let id = board.number_ticket();
         board.queue.push_back(Ticket { id, experiment, n, requests });
         Ok((id, ahead))
     })?;
@@ -145,4 +146,10 @@ async fn leave(
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Problem::new(StatusCode::NOT_FOUND, "that load is over already")),
     }
+}
+
+/// Forgets what was sent and has ended, for all visitors.
+async fn clear(State(shared): State<Arc<Shared>>) -> StatusCode {
+    shared.change(Board::clear);
+    StatusCode::NO_CONTENT
 }

@@ -8,6 +8,7 @@ use outboard::Client;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::Known;
+use super::words::Came;
 use crate::site::Host;
 use crate::tour::{Choice, Outcome};
 
@@ -15,7 +16,7 @@ use crate::tour::{Choice, Outcome};
 const RUNS_KEPT: usize = 5;
 
 /// How many loads that have ended are shown.
-const LOADS_SHOWN: usize = 6;
+const LOADS_SHOWN: usize = 12;
 
 /// See the module's documentation; as JSON it is the page's whole state.
 #[derive(Debug, Serialize)]
@@ -30,9 +31,9 @@ pub(super) struct Board {
     runs: Vec<Run>,
     /// Loads, the oldest first.
     pub(super) loads: Vec<Shown>,
-    /// The number of the next ticket or load.
+    /// How many tickets and how many loads there were.
     #[serde(skip)]
-    next: u64,
+    numbered: (u64, u64),
 }
 
 /// What is sent.
@@ -94,17 +95,10 @@ pub(super) struct Shown {
     pub(super) came: Vec<(Host, Option<Came>)>,
     /// Whether nobody waits for it any more.
     pub(super) over: bool,
+    /// When it was sent, on the clock of the frames.
+    pub(super) at: u64,
     #[serde(skip)]
     pub(super) since: Instant,
-}
-
-/// What came of a load on one server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Came {
-    /// In words.
-    pub(super) text: String,
-    /// How many requests had no good answer.
-    pub(super) failed: usize,
 }
 
 impl To {
@@ -127,14 +121,20 @@ impl Board {
             running: None,
             runs: Vec::new(),
             loads: Vec::new(),
-            next: 1,
+            numbered: (0, 0),
         }
     }
 
-    /// A number that nothing else on the board has.
-    pub(super) fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next - 1
+    /// A number that no other ticket has.
+    pub(super) fn number_ticket(&mut self) -> u64 {
+        self.numbered.0 += 1;
+        self.numbered.0
+    }
+
+    /// A number that no other load has: visitors see it.
+    pub(super) fn number_load(&mut self) -> u64 {
+        self.numbered.1 += 1;
+        self.numbered.1
     }
 
     /// Files a run, and forgets the oldest of its experiment.
@@ -162,6 +162,11 @@ impl Board {
         {
             self.loads.remove(oldest);
         }
+    }
+
+    /// Forgets the loads that have ended.
+    pub(super) fn clear(&mut self) {
+        self.loads.retain(|load| !load.over);
     }
 
     /// The load with that number.

@@ -5,6 +5,7 @@
 //! when six to a server are open, and what waited there would count as the
 //! server's. Here each request has a connection of its own.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,12 +31,18 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// younger than the oldest that waits, which is what the line shows.
 const MOST_WAITING: usize = 64;
 
+/// How far back the past goes: as long as any load takes.
+const KEPT: Duration = Duration::from_secs(70);
+
 /// One moment of the picture.
 #[derive(Debug, Serialize)]
 struct Frame {
-    /// Milliseconds since the first.
+    /// Milliseconds on the clock of the page.
     at: u64,
     servers: [Moment; 3],
+    /// Cores of this machine, and those of them that other programs use.
+    cores: usize,
+    others: f64,
 }
 
 /// A server at one moment.
@@ -49,6 +56,27 @@ struct Moment {
     /// Cores that it uses; `after`, its workers.
     cores: f64,
     memory_bytes: u64,
+}
+
+/// How long the servers' visitors have waited of late.
+#[derive(Debug, Default)]
+pub(super) struct Past(Mutex<VecDeque<(Instant, [Option<Duration>; 3])>>);
+
+impl Past {
+    fn add(&self, now: Instant, waits: [Option<Duration>; 3]) {
+        let mut past = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        past.push_back((now, waits));
+        while past.front().is_some_and(|(at, _)| now.duration_since(*at) > KEPT) {
+            past.pop_front();
+        }
+    }
+
+    /// The longest wait for the quick page of a server since then, if anybody asked.
+    pub(super) fn worst(&self, host: Host, since: Instant) -> Option<Duration> {
+        let past = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = past.iter().filter(|(at, _)| *at >= since);
+        later.filter_map(|(_, waits)| waits[host as usize]).max()
+    }
 }
 
 /// What came of the requests to one server since the last frame.
@@ -124,7 +152,6 @@ impl Line {
 /// Draws while somebody looks, for ever.
 pub(super) async fn draw(shared: Arc<Shared>) {
     let lines = Host::ALL.map(|host| Line::new(host.address(&shared.places)));
-    let start = Instant::now();
     let mut meter = Meter::default();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -138,14 +165,16 @@ pub(super) async fn draw(shared: Arc<Shared>) {
             cores = meter.cores(&shared);
         }
         let taken = lines.each_ref().map(Line::take);
+        shared.past.add(Instant::now(), taken.map(|(longest, _)| longest));
         let servers = std::array::from_fn(|at| Moment {
             ms: taken[at].0.map(|longest| longest.as_secs_f64() * 1e3),
             gone: taken[at].1,
             cores: cores[at],
             memory_bytes: meter.memory_bytes[at],
         });
-        let at = start.elapsed().as_millis() as u64;
-        let text = serde_json::to_string(&Frame { at, servers }).expect("it is plain data");
+        let at = shared.at(Instant::now());
+        let frame = Frame { at, servers, cores: meter.machine_cores, others: meter.others };
+        let text = serde_json::to_string(&frame).expect("it is plain data");
         // Whoever looked may have left.
         let _ = shared.frames.send(text.into());
         lines.iter().for_each(Line::ask);

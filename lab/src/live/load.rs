@@ -2,7 +2,6 @@
 //! flood, a crash, a hunger for memory. Leaving it closes its connections, as a
 //! browser does whose visitor leaves.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,12 +10,13 @@ use axum::http::StatusCode;
 use tokio::task::JoinSet;
 
 use super::Shared;
-use super::board::{Board, Came, Kind, Shown, To};
+use super::board::{Board, Kind, Shown, To};
 use super::problem::Problem;
+use super::words::{Came, Seen, Tally};
 use crate::browser::{Answer, Browser};
 use crate::figure;
-use crate::measure::Fault;
-use crate::site::Host;
+use crate::measure::{Fault, Target, connect, get};
+use crate::site::{FAST, Host};
 use crate::tour::Calibration;
 
 /// How many requests "20 at once" has.
@@ -36,6 +36,10 @@ const SMALL_N: u64 = 20;
 
 /// When a request is given up.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often a server that cut connections is asked whether it is back, and for how long.
+const PAUSE: Duration = Duration::from_millis(50);
+const MOST_AWAY: Duration = Duration::from_secs(20);
 
 /// How many loads may be under way at a time.
 const MOST_UNDER_WAY: usize = 6;
@@ -78,9 +82,10 @@ pub(super) fn send(
     let since = Instant::now();
     let id = shared.change(|board| {
         room(board)?;
-        let id = board.number();
+        let id = board.number_load();
         let came = to.hosts().into_iter().map(|host| (host, None)).collect();
-        board.show(Shown { id, what, to, came, over: false, since });
+        let at = shared.at(since);
+        board.show(Shown { id, what, to, came, over: false, at, since });
         Ok::<_, Problem>(id)
     })?;
     let (n, tenant) = (what.n(calibration), format!("load {id}"));
@@ -113,9 +118,9 @@ pub(super) fn leave(shared: &Shared, id: u64) -> bool {
     under_way.abort();
     shared.change(|board| {
         let Some(load) = board.load(id) else { return };
-        let text = format!("left after {}", figure::time(load.since.elapsed().as_secs_f64()));
+        let left = Came::left(load.since.elapsed(), shared.at(Instant::now()));
         for (_, came) in load.came.iter_mut().filter(|(_, came)| came.is_none()) {
-            *came = Some(Came { text: text.clone(), failed: 0 });
+            *came = Some(left.clone());
         }
         load.over = true;
     });
@@ -127,8 +132,8 @@ pub(super) fn leave(shared: &Shared, id: u64) -> bool {
 async fn follow(shared: Arc<Shared>, id: u64, orders: Vec<Order>) {
     let mut servers = JoinSet::new();
     for order in orders {
-        let address = order.host.address(&shared.places);
-        servers.spawn(async move { (order.host, order.carry_out(address).await) });
+        let shared = Arc::clone(&shared);
+        servers.spawn(async move { (order.host, order.carry_out(&shared).await) });
     }
     while let Some(Ok((host, came))) = servers.join_next().await {
         shared.change(|board| {
@@ -142,20 +147,24 @@ async fn follow(shared: Arc<Shared>, id: u64, orders: Vec<Order>) {
 }
 
 impl Order {
-    async fn carry_out(&self, address: SocketAddr) -> Came {
+    async fn carry_out(&self, shared: &Shared) -> Came {
+        let (since, address) = (Instant::now(), self.host.address(&shared.places));
         let meanwhile = async {
             match self.kind {
                 Kind::Flood => small(address).await,
                 _ => String::new(),
             }
         };
-        let ((text, failed), meanwhile) = tokio::join!(self.all(address), meanwhile);
-        Came { text: text + &meanwhile, failed }
+        let (tally, meanwhile) = tokio::join!(self.all(address), meanwhile);
+        let elapsed = since.elapsed();
+        let away = if tally.was_cut() { away(address).await } else { None };
+        let worst = shared.past.worst(self.host, since);
+        let until = shared.at(Instant::now());
+        Came::of(&tally, &Seen { elapsed, away, worst, meanwhile, until })
     }
 
-    /// Sends all requests at once; what came of them, and how many failed.
-    async fn all(&self, address: SocketAddr) -> (String, usize) {
-        let start = Instant::now();
+    /// Sends all requests at once; what came of them.
+    async fn all(&self, address: SocketAddr) -> Tally {
         let mut requests = JoinSet::new();
         for _ in 0..self.kind.requests() {
             let mut browser = Browser::new(address, &self.tenant, TIMEOUT);
@@ -166,7 +175,7 @@ impl Order {
         while let Some(Ok(answer)) = requests.join_next().await {
             tally.count(answer);
         }
-        (tally.text(start.elapsed()), tally.failed())
+        tally
     }
 
     async fn request(&self, browser: &mut Browser) -> Result<Answer, Fault> {
@@ -178,62 +187,37 @@ impl Order {
     }
 }
 
+/// For how long a server is away that has just cut connections; `None` if it is not.
+async fn away(address: SocketAddr) -> Option<Duration> {
+    let start = Instant::now();
+    if answers(address).await {
+        return None;
+    }
+    while start.elapsed() < MOST_AWAY && !answers(address).await {
+        tokio::time::sleep(PAUSE).await;
+    }
+    Some(start.elapsed())
+}
+
+/// Whether a server answers its quick page.
+async fn answers(address: SocketAddr) -> bool {
+    let target = Target::parse(&format!("http://{address}/fast"));
+    let target = target.expect("an address makes a URL");
+    let answer = async { get(&target, connect(address).await?).await };
+    let answer = tokio::time::timeout(MOST_AWAY, answer).await;
+    answer.is_ok_and(|body| body.is_ok_and(|body| body == FAST.as_bytes()))
+}
+
 /// Somebody else asks for next to nothing while the flood is there.
 async fn small(address: SocketAddr) -> String {
     tokio::time::sleep(LATER).await;
     let start = Instant::now();
     let mut browser = Browser::new(address, "somebody else", TIMEOUT);
-    let answer = browser.get(&format!("/fib/{SMALL_N}")).await;
+    let mut tally = Tally::default();
+    tally.count(browser.get(&format!("/fib/{SMALL_N}")).await);
     let time = figure::time(start.elapsed().as_secs_f64());
-    match outcome(answer) {
-        Ok(()) => format!("; somebody else's fib({SMALL_N}) meanwhile: {time}"),
-        Err(fault) => format!("; somebody else meanwhile: {fault} after {time}"),
+    match tally.faults() {
+        faults if faults.is_empty() => format!("somebody else’s fib({SMALL_N}) meanwhile: {time}"),
+        faults => format!("somebody else meanwhile: {faults} after {time}"),
     }
-}
-
-/// What came of many requests.
-#[derive(Debug, Default)]
-struct Tally {
-    good: usize,
-    faults: BTreeMap<String, usize>,
-}
-
-impl Tally {
-    fn count(&mut self, answer: Result<Answer, Fault>) {
-        match outcome(answer) {
-            Ok(()) => self.good += 1,
-            Err(fault) => *self.faults.entry(fault).or_default() += 1,
-        }
-    }
-
-    fn failed(&self) -> usize {
-        self.faults.values().sum()
-    }
-
-    fn text(&self, elapsed: Duration) -> String {
-        let time = figure::time(elapsed.as_secs_f64());
-        let mut parts = Vec::new();
-        match (self.good, self.failed()) {
-            (1, 0) => parts.push(format!("answered in {time}")),
-            (0, _) => {}
-            (good, _) => parts.push(format!("{good} answered in {time}")),
-        }
-        parts.extend(self.faults.iter().map(|(fault, count)| match count {
-            1 => fault.clone(),
-            _ => format!("{count} × {fault}"),
-        }));
-        parts.join("; ")
-    }
-}
-
-/// A good answer, or in words why there is none.
-fn outcome(answer: Result<Answer, Fault>) -> Result<(), String> {
-    let answer = answer.map_err(|fault| fault.to_string())?;
-    if answer.status.is_success() {
-        return Ok(());
-    }
-    let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let detail = problem["detail"].as_str().and_then(|detail| detail.lines().next());
-    let status = answer.status.as_u16();
-    Err(detail.map_or_else(|| format!("http {status}"), |it| format!("http {status}, {it}")))
 }

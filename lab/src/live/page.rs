@@ -48,7 +48,10 @@ struct Page {
 struct Server {
     name: Host,
     address: SocketAddr,
+    /// Where it computes, in a few words.
     does: &'static str,
+    /// The same, in a sentence.
+    explained: &'static str,
     /// Whose CPU and memory are shown, if not its own.
     whose: &'static str,
 }
@@ -56,15 +59,16 @@ struct Server {
 impl Page {
     fn new(addresses: [SocketAddr; 3]) -> Self {
         let does = [
-            ("computes in the handler, on one thread", ""),
-            ("computes on spawn_blocking threads", ""),
-            ("submits to worker processes", "workers’ "),
+            ("in the handler", "computes in its handler, on one event-loop thread.", ""),
+            ("on spawn_blocking", "computes on threads of its own process.", ""),
+            ("on Outboard", "submits to worker processes of Outboard.", "workers’ "),
         ];
         let server = |at: usize| Server {
             name: Host::ALL[at],
             address: addresses[at],
             does: does[at].0,
-            whose: does[at].1,
+            explained: does[at].1,
+            whose: does[at].2,
         };
         let servers = std::array::from_fn(server);
         Self { servers, fib: listing("tasks.rs", &["fib"]), experiments: experiments() }

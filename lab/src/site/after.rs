@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use axum::routing::{get, post};
 use outboard::Client;
 use outboard_axum::{
-    Compute, Exposure, FinishOnDisconnect, Health, Offload, Problem, Status, tenant,
+    Compute, Exposure, FinishOnDisconnect, Health, Offload, Problem, Status, metrics, tenant,
 };
 
 use super::harm;
@@ -46,6 +46,7 @@ pub(super) fn router(client: &Client, timeout: Duration, more: Router) -> Router
         .merge(more)
         .route_layer(offload)
         .merge(Health::new(client.clone()).router())
+        .merge(metrics(client.clone()))
         // Whoever can connect is whoever runs this demo.
         .nest("/status", Status::new(client.clone()).controls(true).router());
     pages::around(computing)

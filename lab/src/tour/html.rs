@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use askama::Template;
 
+use super::conclusion::{self, Point};
 use super::experiment::Outcome;
-use super::plot::{Bar, plot};
+use super::plot::{Bar, Plot, plot};
 use super::report::{self, LEGEND, Report};
 use crate::site::Host;
 
@@ -22,6 +23,7 @@ struct Page<'a> {
     client: &'a str,
     calibration: String,
     legend: &'a str,
+    points: Vec<Point>,
     rows: Vec<Row>,
 }
 
@@ -33,8 +35,7 @@ struct Row {
     notebook: String,
     /// What `before`, `threads` and `after` took.
     cells: [String; 3],
-    /// As SVG.
-    plot: String,
+    plot: Plot,
 }
 
 impl File {
@@ -47,45 +48,49 @@ impl File {
 
     /// Writes the page.
     pub(super) fn write(self, report: &Report) -> anyhow::Result<()> {
-        let page = Page::new(report)?.render().context("the page cannot be made")?;
+        let page = Page::new(report).render().context("the page cannot be made")?;
         fs::write(&self.0, page).with_context(|| format!("cannot write {}", self.0.display()))
     }
 }
 
 impl<'a> Page<'a> {
-    fn new(report: &'a Report) -> anyhow::Result<Self> {
+    fn new(report: &'a Report) -> Self {
         let rows = report.rows();
-        Ok(Self {
+        Self {
             client: &report.client_text,
             calibration: report.calibration.to_string(),
             legend: LEGEND,
-            rows: rows.iter().map(|outcomes| row(outcomes)).collect::<anyhow::Result<_>>()?,
-        })
+            points: conclusion::of(report),
+            rows: rows.iter().map(|outcomes| row(outcomes)).collect(),
+        }
     }
 }
 
-fn row(outcomes: &[&Outcome]) -> anyhow::Result<Row> {
+fn row(outcomes: &[&Outcome]) -> Row {
     let found = |host| outcomes.iter().find(|outcome| outcome.server == host);
     let cell = |host| found(host).map_or_else(|| "–".to_owned(), |outcome| report::cell(outcome));
-    Ok(Row {
+    Row {
         name: outcomes[0].name.clone(),
         asked: outcomes[0].asked.clone(),
         notebook: report::notebook(outcomes),
         cells: Host::ALL.map(cell),
-        plot: plot(&bars(outcomes))?,
-    })
+        plot: plot(&bars(outcomes)),
+    }
 }
 
 /// The notebook's figures, then those of this machine.
 fn bars(outcomes: &[&Outcome]) -> Vec<Bar> {
     let notebook = outcomes.iter().filter_map(|outcome| {
         let seconds = outcome.notebook_seconds?;
-        Some(Bar { label: format!("notebook, {}", outcome.server), seconds, host: None })
+        let label = format!("notebook, {}", outcome.server);
+        Some(Bar { label, took: Ok(seconds), host: None })
     });
-    let good = outcomes.iter().filter(|outcome| outcome.errors == 0);
-    let here = good.map(|outcome| Bar {
+    let here = outcomes.iter().map(|outcome| Bar {
         label: outcome.server.to_string(),
-        seconds: outcome.seconds,
+        took: match outcome.errors {
+            0 => Ok(outcome.seconds),
+            _ => Err(report::cell(outcome)),
+        },
         host: Some(outcome.server),
     });
     notebook.chain(here).collect()

@@ -109,6 +109,16 @@ fn answers_say_how_long_their_task_waited_and_ran() {
 }
 
 #[test]
+fn prometheus_finds_what_was_computed() {
+    let serving = Serving::start(&[]);
+    assert_eq!(get(&serving.after, "/fib/20").status, 200);
+    let metrics = get(&serving.after, "/metrics");
+    assert_eq!(metrics.status, 200);
+    let done = "outboard_tasks_total{function=\"lab::tasks::fib\",outcome=\"done\"} 1";
+    assert!(metrics.body.contains(done), "{}", metrics.body);
+}
+
+#[test]
 fn a_visitor_may_ask_for_less_time() {
     let serving = Serving::start(&["--workers", "1", "--timeout", "1h"]);
     let late = get_with(&serving.after, ENDLESS, "x-timeout-ms: 50\r\n");

@@ -52,20 +52,35 @@ fn no_subcommand_is_the_tour_and_its_json_has_every_experiment() {
     assert_ratios(&Experiments(experiments));
 }
 
-/// The page has a plot of every experiment, needs nothing else, and is sound.
+/// The page begins with a conclusion, has a plot of every experiment, needs nothing else,
+/// and is sound at each width in each scheme.
 fn assert_page(page: &str, experiments: &[Value]) {
     let html = fs::read_to_string(page).expect("it was written");
     let rows: BTreeSet<_> =
         experiments.iter().map(|e| (e["name"].to_string(), e["requests"].to_string())).collect();
-    assert_eq!(html.matches("<svg ").count(), rows.len(), "{html}");
+    assert_eq!(html.matches("<figure ").count(), rows.len(), "{html}");
+    let (top, _) = html.split_once("<pre").expect("it says what the client is");
+    assert!(top.contains("Behind a slow request, the quick page is "), "{top}");
+    assert!(top.contains("Twenty slow requests at once"), "{top}");
+    assert!(html.contains("The scale is logarithmic"), "{html}");
     for outside in ["<script", "<link", " src=", "@import", "url("] {
         assert!(!html.contains(outside), "it needs {outside}");
     }
     let browser = Browser::start();
     browser.open(&format!("file://{page}"), [390, 844], Scheme::Light);
-    browser.assert_accessible();
+    let paper = "return getComputedStyle(document.body).backgroundColor";
+    let light = browser.script(paper);
+    for scheme in [Scheme::Light, Scheme::Dark] {
+        browser.look([390, 844], scheme);
+        browser.settle();
+        browser.assert_accessible();
+        assert_eq!(browser.script("return document.documentElement.scrollWidth"), 390);
+    }
+    assert_ne!(browser.script(paper), light, "it is dark where that is wanted");
+    let smallest = "return Math.min(...[...document.querySelectorAll('figure span')]
+        .filter(it => it.textContent).map(it => parseFloat(getComputedStyle(it).fontSize)))";
+    assert!(browser.script(smallest).as_f64() >= Some(12.0), "too small for a phone");
     browser.assert_no_console_errors();
-    assert_eq!(browser.script("return document.documentElement.scrollWidth"), 390);
 }
 
 #[test]

@@ -37,12 +37,12 @@ pub(super) fn all(view: &View) -> Vec<Alert> {
     alerts
 }
 
-fn severe(text: String) -> Alert {
-    Alert { severe: true, text }
+fn severe(key: &str, text: String) -> Alert {
+    Alert { key: key.to_owned(), severe: true, text }
 }
 
-fn mild(text: String) -> Alert {
-    Alert { severe: false, text }
+fn mild(key: &str, text: String) -> Alert {
+    Alert { key: key.to_owned(), severe: false, text }
 }
 
 fn closed(view: &View) -> Option<Alert> {
@@ -52,7 +52,7 @@ fn closed(view: &View) -> Option<Alert> {
         1 => "No tasks are accepted; 1 task is left to finish.".to_owned(),
         _ => format!("No tasks are accepted; {left} tasks are left to finish."),
     };
-    (!view.open).then(|| severe(text))
+    (!view.open).then(|| severe("closed", text))
 }
 
 fn missing(view: &View) -> Option<Alert> {
@@ -60,8 +60,10 @@ fn missing(view: &View) -> Option<Alert> {
     let up = up + view.more_workers;
     match (view.open, up, view.wanted_workers) {
         (false, ..) => None,
-        (_, 0, _) => Some(severe("No worker is up: nothing is computed.".to_owned())),
-        (_, up, wanted) if up < wanted => Some(mild(format!("{up} of {wanted} workers are up."))),
+        (_, 0, _) => Some(severe("workers", "No worker is up: nothing is computed.".to_owned())),
+        (_, up, wanted) if up < wanted => {
+            Some(mild("workers", format!("{up} of {wanted} workers are up.")))
+        }
         _ => None,
     }
 }
@@ -72,12 +74,13 @@ fn queue(view: &View) -> Option<Alert> {
     if 4 * queued > 3 * limit && limit > 0 {
         let part = 100 * queued / limit;
         let refused = view.admission.refused;
-        return Some(severe(format!(
+        let text = format!(
             "The queue is {part} % full: {queued} of {limit} tasks; {refused} refused so far."
-        )));
+        );
+        return Some(severe("queue", text));
     }
     let text = || format!("A new task would wait {}.", time(wait_ms));
-    (wait_ms > LONG_WAIT_MS).then(|| mild(text()))
+    (wait_ms > LONG_WAIT_MS).then(|| mild("predicted wait", text()))
 }
 
 fn waits(line: &Line) -> Option<Alert> {
@@ -86,7 +89,8 @@ fn waits(line: &Line) -> Option<Alert> {
         None => String::new(),
     };
     let text = || format!("A task{whose} has waited for {}.", time(line.oldest_ms));
-    (line.oldest_ms > LONG_WAIT_MS).then(|| mild(text()))
+    let key = || format!("wait{whose}");
+    (line.oldest_ms > LONG_WAIT_MS).then(|| mild(&key(), text()))
 }
 
 fn stuck(view: &View, worker: &Worker) -> Option<Alert> {
@@ -94,7 +98,8 @@ fn stuck(view: &View, worker: &Worker) -> Option<Alert> {
     let known = view.functions.iter().find(|row| row.function == task.function);
     let why = known.and_then(|row| slower(row, task))?;
     let (number, run) = (worker.number, time(task.run_ms));
-    Some(mild(format!("Worker {number} has run {} for {run}: {why}.", task.function)))
+    let text = format!("Worker {number} has run {} for {run}: {why}.", task.function);
+    Some(mild(&format!("task {}", task.task), text))
 }
 
 /// Why a run is long, if it is.
@@ -125,7 +130,9 @@ fn crashed(view: &View) -> Option<Alert> {
         count => format!("{count} workers crashed"),
     };
     let text = format!("{count} in the last ten minutes; the last one {ago} ago {whose}: {cause}.");
-    Some(Alert { severe: crashes.len() >= MANY_CRASHES, text })
+    // One more is news.
+    let key = format!("crash at {}", last.at_ms);
+    Some(Alert { key, severe: crashes.len() >= MANY_CRASHES, text })
 }
 
 /// A time as people say it, roughly.
@@ -203,6 +210,22 @@ mod tests {
             ["Worker 1 has run f for 90 s: its longest run before took 30 s."]
         );
         assert_eq!(run(180_000.0, 0, 0.0), ["Worker 1 has run f for 3 min: a long time."]);
+    }
+
+    #[test]
+    fn an_alert_keeps_its_key_while_it_lasts_and_another_crash_has_another() {
+        let keys =
+            |view: &View| -> Vec<String> { all(view).into_iter().map(|alert| alert.key).collect() };
+        let mut view = well();
+        let crash = |at_ms| Crash { at_ms, function: "f".to_owned(), ..Crash::default() };
+        view.crashes = vec![crash(999_000.0)];
+        view.queue = vec![Line { oldest_ms: 11_000.0, ..Line::default() }];
+        let first = keys(&view);
+        view.uptime_ms += 5_000.0;
+        view.queue[0].oldest_ms += 5_000.0;
+        assert_eq!((first.len(), &first), (2, &keys(&view)));
+        view.crashes.push(crash(1_004_000.0));
+        assert_ne!(first, keys(&view));
     }
 
     #[test]

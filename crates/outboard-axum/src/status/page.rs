@@ -15,15 +15,17 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
 /// Their paths, types and texts.
-pub(super) const FILES: [(&str, &str, &str); 10] = [
+pub(super) const FILES: [(&str, &str, &str); 12] = [
     ("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
     ("/page.css", CSS, include_str!("page/page.css")),
     ("/page.js", JS, include_str!("page/page.js")),
+    ("/alerts.js", JS, include_str!("page/alerts.js")),
     ("/connection.js", JS, include_str!("page/connection.js")),
     ("/controls.js", JS, include_str!("page/controls.js")),
     ("/dom.js", JS, include_str!("page/dom.js")),
     ("/histogram.js", JS, include_str!("page/histogram.js")),
     ("/reports.js", JS, include_str!("page/reports.js")),
+    ("/story.js", JS, include_str!("page/story.js")),
     ("/stream.js", JS, include_str!("page/stream.js")),
     ("/tables.js", JS, include_str!("page/tables.js")),
 ];

@@ -71,6 +71,10 @@ pub struct View {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Alert {
+    /// What it is about, the same for as long as it lasts: what was acknowledged is
+    /// known again by it.
+    #[serde(default)]
+    pub key: String,
     /// Whether requests fail of it, or soon will.
     pub severe: bool,
     /// What it is, in a sentence.

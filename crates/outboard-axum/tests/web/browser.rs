@@ -116,6 +116,7 @@ fn it_shows_a_task_run_and_end_then_a_kill_and_a_crash_in_full() {
     assert!(scene.runtime.block_on(crash).unwrap_err().is_worker_lost());
     scene.pictures("1 lost");
     scene.sees("it wants attention", "alerts", "A worker crashed");
+    scene.sees("at a glance", "state", "needs a look");
     scene.sees("the tenant has a row", "tenants", HOSTILE);
     scene.sees("stderr is there in full", "reports", HOSTILE);
     scene.sees("with what ended it", "reports", "killed by SIGABRT in decode");
@@ -128,12 +129,78 @@ fn it_shows_a_task_run_and_end_then_a_kill_and_a_crash_in_full() {
 }
 
 #[test]
+fn what_was_acknowledged_stays_so_until_there_is_something_new() {
+    let scene = Scene::open(1, false);
+    let crash = || {
+        let crash = scene.client.submit(decode, ());
+        assert!(scene.runtime.block_on(crash).unwrap_err().is_worker_lost());
+    };
+    crash();
+    scene.sees("it wants attention", "alerts", "A worker crashed");
+    scene.browser.click("#alerts button");
+    scene.browser.wait_for("it is away", "!document.querySelector('#alerts li')");
+    scene.sees("it is told", "acknowledged", "1 alert acknowledged here.");
+    scene.sees("all else is well", "state", "all well");
+    scene.show(WIDE, Scheme::Light);
+    scene.sees("it is known after a reload", "acknowledged", "1 alert");
+    assert!(!scene.is("document.querySelector('#alerts li')"));
+    crash();
+    scene.sees("another crash is news", "alerts", "2 workers crashed");
+    scene.browser.click("#alerts button");
+    scene.browser.click("#unacknowledge");
+    scene.sees("it can be shown again", "alerts", "2 workers crashed");
+    assert!(scene.is("document.getElementById('acknowledged').hidden"));
+    scene.browser.assert_no_console_errors();
+}
+
+#[test]
+fn a_click_on_a_task_tells_its_story() {
+    let scene = Scene::open(1, false);
+    let scratch = Scratch::new();
+    let held = scene.hold(&scratch);
+    let id = held.id().unwrap().to_string();
+    scene.browser.wait_for("it is in the table", "document.querySelector('#workers .link')");
+    scene.browser.tab_to("#workers .link");
+    scene.browser.press("\n");
+    scene.browser.wait_for("it is told", "document.getElementById('story').open");
+    scene.sees("whose it is", "story-title", &format!("Task {id}"));
+    scene.sees("what happened", "story-events", "attempt 1 on worker ");
+    scene.browser.assert_accessible();
+    scene.browser.click("#story-close");
+
+    // The middle of the picture is half a second ago.
+    "++++".chars().for_each(|_| scene.browser.click("#in"));
+    scene.pictures("Task stream, 1 s");
+    scene.browser.script("document.getElementById('story-title').textContent = ''");
+    let told = "document.getElementById('story').open
+        || (document.getElementById('stream').click(), false)";
+    let at_its_middle = "const canvas = document.getElementById('stream');
+        const { left, width, top } = canvas.getBoundingClientRect();
+        canvas.dispatchEvent(new PointerEvent('pointermove',
+            { clientX: left + 0.9 * width, clientY: top + 10, bubbles: true }));";
+    scene.browser.script(at_its_middle);
+    scene.browser.wait_for("its bar tells it, too", told);
+    scene.sees("whose it is", "story-title", &format!("Task {id}"));
+    scene.browser.click("#story-close");
+    scratch.release();
+    scene.runtime.block_on(held).unwrap();
+    scene.browser.assert_no_console_errors();
+
+    let unknown = scene
+        .browser
+        .script("return fetch('status/story/ff.9').then(async it => [it.status, await it.text()])");
+    assert_eq!(unknown[0], 404, "{unknown}");
+    assert!(unknown[1].as_str().is_some_and(|it| it.contains("record(10_000)")), "{unknown}");
+    assert_eq!(scene.browser.script("return fetch('status/story/x').then(it => it.status)"), 400);
+}
+
+#[test]
 fn without_controls_there_are_no_buttons_for_them() {
     let scene = Scene::open(1, false);
     let scratch = Scratch::new();
     let _held = scene.hold(&scratch);
     scene.sees("the task is in the table", "workers", "hold");
-    assert!(!scene.is("document.querySelector('#workers button')"));
+    assert!(!scene.is("document.querySelector('#workers button:not(.link)')"));
     assert!(scene.is("document.getElementById('drain').hidden"));
     let refused = "
         return fetch('status/drain', { method: 'POST', headers: { 'x-outboard-status': '1' } })
@@ -284,12 +351,32 @@ fn it_reads_well_at_two_widths_in_both_schemes_and_without_eyes() {
             let fits = "document.documentElement.scrollWidth <= window.innerWidth";
             assert!(scene.is(fits), "{width}, {name}: it is wider than the window");
             scene.browser.assert_no_console_errors();
+            scene.sees("p50 has its name", "functions", "p50 ≤ ");
+            scene.sees("and p99", "functions", "p99 ≤ ");
+            assert!(scene.is("document.querySelectorAll('#functions .axis span').length >= 8"));
+            assert_eq!(scene.is(EMPTY), width == "wide", "{width}, {name}: labels of nothing");
+            scene.browser.script("scrollTo(0, document.body.scrollHeight)");
+            let head = "document.querySelector('header').getBoundingClientRect().top == 0";
+            assert!(scene.is(head), "{width}, {name}: the head stays in sight");
+            scene.browser.script("scrollTo(0, 0)");
             if std::env::var_os(SCREENSHOTS).is_some() {
                 scene.browser.screenshot(&picture(&format!("{width}-{name}.png")));
             }
         }
     }
+    let rows = "document.querySelectorAll('#functions tbody tr').length";
+    scene.browser.wait_for("all functions", &format!("{rows} == 4"));
+    scene.browser.click("#search");
+    scene.browser.press("PHOTO::d");
+    scene.browser.wait_for("one function", &format!("{rows} == 1"));
+    scene.sees("it is the one", "functions", "shop::photo::decode");
+    scene.browser.press("x");
+    scene.browser.wait_for("none", "!document.getElementById('no-match').hidden");
 }
+
+/// Whether a cell of workers or functions would have no more than a label on a phone.
+const EMPTY: &str = "[...document.querySelectorAll('table.cards td')]
+    .some(it => it.offsetHeight && ['', '–'].includes(it.innerText.trim()))";
 
 fn picture(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/status");

@@ -2,11 +2,14 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
+use hyper::http::uri::PathAndQuery;
 use hyper::{HeaderMap, Request, StatusCode, Uri, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -24,7 +27,14 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Page {
     uri: Uri,
     headers: HeaderMap,
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: Asks,
+}
+
+/// A client for the URL's scheme.
+#[derive(Debug)]
+enum Asks {
+    Http(Client<HttpConnector, Empty<Bytes>>),
+    Https(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>),
 }
 
 /// What a page said.
@@ -44,15 +54,50 @@ pub(super) enum Problem {
     Status(StatusCode),
     /// The answer is something else than a status page.
     Other,
+    /// Neither the place nor this one below it is a status page.
+    Nowhere(Uri),
 }
 
 impl Page {
-    pub(super) fn new(uri: Uri, headers: HeaderMap) -> Self {
-        Self { uri, headers, client: Client::builder(TokioExecutor::new()).build_http() }
+    /// Fails where https is asked for, and the system has no certificates to trust.
+    pub(super) fn new(uri: Uri, headers: HeaderMap) -> io::Result<Self> {
+        let builder = Client::builder(TokioExecutor::new());
+        let client = if uri.scheme_str() == Some("https") {
+            let connector = HttpsConnectorBuilder::new().with_native_roots()?;
+            Asks::Https(builder.build(connector.https_only().enable_http1().build()))
+        } else {
+            Asks::Http(builder.build_http())
+        };
+        Ok(Self { uri, headers, client })
     }
 
     pub(super) fn url(&self) -> String {
         self.uri.to_string()
+    }
+
+    /// What the page shows now. A server that is named without a path may have it at
+    /// `/status`; then that is asked from here on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes the connection.
+    pub(super) async fn find(&mut self) -> Result<Said, Problem> {
+        let first = self.get().await;
+        let Err(Problem::Status(StatusCode::NOT_FOUND) | Problem::Other) = first else {
+            return first;
+        };
+        if self.uri.path() != "/" || self.uri.query().is_some() {
+            return first;
+        }
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = Some(PathAndQuery::from_static("/status"));
+        let below = Uri::from_parts(parts).expect("it has scheme and authority");
+        let place = std::mem::replace(&mut self.uri, below);
+        let second = self.get().await;
+        let Err(Problem::Status(StatusCode::NOT_FOUND) | Problem::Other) = second else {
+            return second;
+        };
+        Err(Problem::Nowhere(std::mem::replace(&mut self.uri, place)))
     }
 
     /// What the page shows now.
@@ -79,7 +124,10 @@ impl Page {
             .body(Empty::new())
             .expect("the URL was parsed");
         request.headers_mut().extend(self.headers.clone());
-        let answer = self.client.request(request).await;
+        let answer = match &self.client {
+            Asks::Http(client) => client.request(request).await,
+            Asks::Https(client) => client.request(request).await,
+        };
         let (head, body) = answer.map_err(|error| Problem::silent(&error))?.into_parts();
         if !head.status.is_success() {
             return Err(Problem::Status(head.status));
@@ -114,6 +162,9 @@ impl fmt::Display for Problem {
                 write!(f, "http {}: there is no status page", status.as_u16())
             }
             Self::Other => f.write_str("this is not a status page of Outboard"),
+            Self::Nowhere(below) => {
+                write!(f, "there is no status page, nor at {below}; give its whole URL")
+            }
         }
     }
 }

@@ -114,7 +114,7 @@ fn overview(frame: &mut Frame<'_>, shown: &Shown, area: Rect) {
     let [above, below] =
         Layout::vertical([Constraint::Length(workers.min(reserved.max(4))), Constraint::Min(0)])
             .areas(area);
-    frame.render_widget(workers_table(shown), above);
+    frame.render_widget(workers_table(shown, above.width), above);
     let halves = [Constraint::Percentage(38), Constraint::Percentage(62)];
     let [left, right] = match area.width >= WIDE {
         true => Layout::horizontal(halves).areas(below),
@@ -124,36 +124,92 @@ fn overview(frame: &mut Frame<'_>, shown: &Shown, area: Rect) {
         }
     };
     frame.render_widget(queue_table(view), left);
-    frame.render_widget(functions_table(view), right);
+    frame.render_widget(functions_table(view, right.width), right);
 }
 
 fn titled(title: &'static str) -> Block<'static> {
     Block::new().borders(Borders::TOP).border_style(QUIET).title(Span::styled(title, BOLD))
 }
 
-fn head<const N: usize>(names: [&'static str; N]) -> Row<'static> {
-    Row::new(names).style(QUIET)
+/// A column of a table.
+struct Column {
+    head: &'static str,
+    /// Its width, or 0 for what the others leave.
+    width: u16,
+    /// It is there where the table is so wide.
+    from: u16,
 }
 
-fn workers_table(shown: &Shown) -> Table<'static> {
+const fn column(head: &'static str, width: u16, from: u16) -> Column {
+    Column { head, width, from }
+}
+
+const WORKERS: [Column; 9] = [
+    column("No", 4, 0),
+    column("pid", 8, 100),
+    column("state", 9, 0),
+    column("task", 0, 0),
+    column("for", 11, 0),
+    column("CPU", 6, 0),
+    column("memory", 9, 75),
+    column("done", 9, 75),
+    column("restarts", 22, 100),
+];
+
+const FUNCTIONS: [Column; 7] = [
+    column("task function", 0, 0),
+    column("done", 9, 0),
+    column("run p50", 8, 0),
+    column("p99", 8, 0),
+    column("", 12, 75),
+    column("wait p99", 8, 75),
+    column("not done", 24, 90),
+];
+
+/// A table of the columns that there is room for; each row is made with the width of
+/// the column that takes what is left.
+fn table<const N: usize, R>(
+    columns: &[Column; N],
+    width: u16,
+    rows: impl Iterator<Item = R>,
+    row: impl Fn(R, usize) -> ([String; N], Style),
+) -> Table<'static> {
+    let is_there = |column: &Column| column.from <= width;
+    let there: Vec<&Column> = columns.iter().filter(|column| is_there(column)).collect();
+    let taken: u16 = there.iter().map(|column| column.width + 1).sum();
+    let room = (width + 1).saturating_sub(taken);
+    let widths = there.iter().map(|column| match column.width {
+        0 => Constraint::Length(room),
+        width => Constraint::Length(width),
+    });
+    let rows = rows.map(|it| {
+        let (cells, style) = row(it, room.into());
+        let cells = cells.into_iter().zip(columns).filter(|(_, column)| is_there(column));
+        Row::new(cells.map(|(cell, _)| cell)).style(style)
+    });
+    let head = Row::new(there.iter().map(|column| column.head)).style(QUIET);
+    Table::new(rows, widths).header(head)
+}
+
+/// A name, from its end where there is no room for all of it: what tells functions
+/// apart stands there.
+fn end_of(name: &str, room: usize) -> String {
+    let length = name.chars().count();
+    if length <= room {
+        return name.to_owned();
+    }
+    let kept = room.saturating_sub(1);
+    let end: String = name.chars().skip(length - kept).collect();
+    if room == 0 { end } else { format!("…{end}") }
+}
+
+fn workers_table(shown: &Shown, width: u16) -> Table<'static> {
     let rows = shown.view.workers.iter().skip(shown.scroll.into());
-    let widths = [
-        Constraint::Length(4),
-        Constraint::Length(8),
-        Constraint::Length(9),
-        Constraint::Fill(1),
-        Constraint::Length(11),
-        Constraint::Length(6),
-        Constraint::Length(9),
-        Constraint::Length(9),
-        Constraint::Max(22),
-    ];
-    Table::new(rows.map(|worker| worker_row(shown, worker)), widths)
-        .header(head(["No", "pid", "state", "task", "for", "CPU", "memory", "done", "restarts"]))
-        .block(titled("Workers"))
+    let row = |worker: &Worker, room| worker_row(shown, worker, room);
+    table(&WORKERS, width, rows, row).block(titled("Workers"))
 }
 
-fn worker_row(shown: &Shown, worker: &Worker) -> Row<'static> {
+fn worker_row(shown: &Shown, worker: &Worker, room: usize) -> ([String; 9], Style) {
     let style = match worker.state.as_str() {
         "busy" => Style::new(),
         "stopping" => WARN,
@@ -162,25 +218,26 @@ fn worker_row(shown: &Shown, worker: &Worker) -> Row<'static> {
     let task = worker.task.as_ref();
     let described = task.map_or(String::new(), |task| {
         let tenant = task.tenant.as_ref().map_or(String::new(), |tenant| format!(" for {tenant}"));
-        format!("{} {}{tenant}", task.function, task.task)
+        let all = clean(&format!("{} {}{tenant}", task.function, task.task));
+        if all.chars().count() <= room { all } else { end_of(&clean(&task.function), room) }
     });
     let used = match (worker.cpu_ms, shown.used(worker.number)) {
         (None, _) => "–".to_owned(),
         (_, None) => "…".to_owned(),
         (_, Some(part)) => format!("{:.0} %", part * 100.0),
     };
-    Row::new([
+    let cells = [
         worker.number.to_string(),
         worker.pid.to_string(),
         clean(&worker.state),
-        clean(&described),
+        described,
         task.map_or(String::new(), |task| age(task.run_ms)),
         used,
         bytes(worker.memory_bytes),
         count(worker.done),
         ends(&worker.restarts),
-    ])
-    .style(style)
+    ];
+    (cells, style)
 }
 
 fn ends(ends: &Ends) -> String {
@@ -207,26 +264,17 @@ fn queue_table(view: &View) -> Table<'static> {
     let widths =
         [Constraint::Length(8), Constraint::Fill(1), Constraint::Length(8), Constraint::Length(11)];
     Table::new(view.queue.iter().map(row), widths)
-        .header(head(["priority", "tenant", "waiting", "oldest"]))
+        .header(Row::new(["priority", "tenant", "waiting", "oldest"]).style(QUIET))
         .block(titled("Queue"))
 }
 
-fn functions_table(view: &View) -> Table<'static> {
-    let widths = [
-        Constraint::Fill(1),
-        Constraint::Length(9),
-        Constraint::Length(8),
-        Constraint::Length(8),
-        Constraint::Length(12),
-        Constraint::Length(8),
-        Constraint::Fill(1),
-    ];
-    Table::new(view.functions.iter().map(function_row), widths)
-        .header(head(["task function", "done", "run 50%", "99%", "", "wait 99%", "not done"]))
-        .block(titled("Task functions"))
+fn functions_table(view: &View, width: u16) -> Table<'static> {
+    let rows = view.functions.iter();
+    let row = |row: &Function, room| (function_row(row, room), Style::new());
+    table(&FUNCTIONS, width, rows, row).block(titled("Task functions"))
 }
 
-fn function_row(row: &Function) -> Row<'static> {
+fn function_row(row: &Function, room: usize) -> [String; 7] {
     let time = |ms: Option<f64>| ms.map_or("–".to_owned(), age);
     let Outcomes { panicked, lost, cancelled, timed_out, refused, .. } = row.outcomes;
     let rest = [
@@ -237,15 +285,15 @@ fn function_row(row: &Function) -> Row<'static> {
         (timed_out, "timed out"),
         (refused, "refused"),
     ];
-    Row::new([
-        clean(&row.function),
+    [
+        end_of(&clean(&row.function), room),
         count(row.outcomes.done),
         time(row.run.p50_ms),
         time(row.run.p99_ms),
         histogram(&row.run.counts),
         time(row.wait.p99_ms),
         listed(&rest),
-    ])
+    ]
 }
 
 /// The last twelve buckets in use, each a block as high as its part of the most.

@@ -30,7 +30,7 @@ fn arguments_that_make_no_sense_are_said_on_stderr_with_exit_code_2() {
     for (args, says) in [
         (&["frob"][..], "'frob'"),
         (&["status"], "<URL>"),
-        (&["status", "https://localhost/status", "--json"], "only http:// URLs"),
+        (&["status", "ftp://localhost/status", "--json"], "only http:// and https:// URLs"),
         (&["status", "http://localhost:99999/status", "--json"], "not a number up to 65535"),
         (&["status", "http://localhost/status", "--json", "-H", "no colon"], "as Name: value"),
         (

@@ -9,8 +9,13 @@ use axum::routing::get;
 use outboard::{Client, TaskFuture};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::server::TlsStream;
 
 use crate::{DEADLINE, run};
 
@@ -174,7 +179,8 @@ impl Drop for Screen {
 fn json_is_one_snapshot() {
     let site = Site::start();
     let _computing = site.compute();
-    for path in ["/status", "/status/status.json"] {
+    // A server's own address stands for the page there.
+    for path in ["/status", "/status/status.json", "", "/"] {
         let (code, stdout, stderr) = run(&["status", &site.url(path), "--json", "-H", "X-Any: it"]);
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
         let view: Value = serde_json::from_str(&stdout).expect("it is JSON");
@@ -183,6 +189,114 @@ fn json_is_one_snapshot() {
         let busy = workers.find(|worker| worker["state"] == "busy").expect("one is busy");
         assert_eq!(busy["task"]["function"], "cli::status::busy");
     }
+}
+
+/// A server with https, and the directory of its certificate; gone when dropped.
+struct Https {
+    runtime: Option<Runtime>,
+    address: SocketAddr,
+    directory: tempfile::TempDir,
+}
+
+impl Https {
+    fn start(app: Router) -> Self {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .arg("-out")
+            .arg(&cert)
+            .arg("-keyout")
+            .arg(&key)
+            .output()
+            .expect("openssl is installed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from_pem_file(&cert).expect("it is one")],
+                PrivateKeyDer::from_pem_file(&key).expect("it is one"),
+            )
+            .expect("they belong together");
+        let runtime = Runtime::new().expect("threads can be started");
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let tls = Tls { listener, acceptor: TlsAcceptor::from(Arc::new(config)) };
+        runtime.spawn(async move { axum::serve(tls, app).await });
+        Self { runtime: Some(runtime), address, directory }
+    }
+}
+
+impl Drop for Https {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+struct Tls {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl axum::serve::Listener for Tls {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, address) = self.listener.accept().await.expect("it listens");
+            // A client that does not trust it hangs up.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+#[test]
+fn https_is_asked_where_the_system_trusts_the_certificate() {
+    let site = Site::start();
+    let status = outboard_axum::status(site.client.clone());
+    let https = Https::start(Router::new().nest("/status", status));
+    let url = format!("https://localhost:{}", https.address.port());
+    let ask = |trusted: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_outboard"));
+        command.args(["status", &url, "--json"]).env("SSL_CERT_FILE", trusted);
+        let output = command.output().expect("the program starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, stdout, stderr) = ask(&https.directory.path().join("cert.pem"));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    assert!(stdout.contains("\"product\": \"outboard\""), "{stdout}");
+
+    let other = Https::start(Router::new());
+    let (code, stdout, stderr) = ask(&other.directory.path().join("cert.pem"));
+    assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
+    assert!(stderr.contains("certificate"), "{stderr}");
+    let none = https.directory.path().join("none.pem");
+    let (code, _, stderr) = ask(&none);
+    assert_eq!((code, stderr.lines().count()), (Some(1), 1), "{stderr}");
+}
+
+#[test]
+fn a_server_without_a_page_is_told_with_both_places() {
+    let runtime = Runtime::new().expect("threads can be started");
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port is free");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    runtime.spawn(async move { axum::serve(listener, Router::new()).await });
+    let (code, stdout, stderr) = run(&["status", &url, "--json"]);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
+    assert!(stderr.contains(&format!("nor at {url}/status; give its whole URL")), "{stderr}");
+    runtime.shutdown_background();
 }
 
 #[test]
@@ -195,6 +309,7 @@ fn without_a_page_it_is_one_line_that_says_why() {
         (format!("http://{closed}/status"), "onnection refused"),
         (site.url("/fast"), "this is not a status page of Outboard"),
         (site.url("/nothing"), "http 404: there is no status page"),
+        (site.url("/?x=1"), "http 404: there is no status page"),
         ("http://no.such.host.invalid/status".to_owned(), "failed to lookup address"),
     ] {
         let (code, stdout, stderr) = run(&["status", &url, "--json"]);

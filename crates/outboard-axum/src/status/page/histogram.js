@@ -7,9 +7,17 @@ const HEIGHT = 34;
 const WIDTH = 8;
 const LEAST = 12;
 
+// The bounds of buckets that have a name: so many powers of two of microseconds.
+const NAMED = { 0: "1 µs", 5: "32 µs", 10: "1 ms", 15: "33 ms", 20: "1 s", 25: "34 s", 30: "18 min" };
+
+// More buckets than these have every other name.
+const CROWDED = 20;
+
 export function makeHistogram(what) {
   const picture = svg("svg", { class: "histogram", role: "img", preserveAspectRatio: "none" });
-  const cell = el("div", {}, picture, el("small"));
+  const axis = el("div", { class: "axis", "aria-hidden": "true" });
+  const most = el("span", { class: "most", "aria-hidden": "true" });
+  const cell = el("div", { class: "chart" }, picture, el("small"), axis, most);
   cell.dataset.what = what;
   return cell;
 }
@@ -29,8 +37,10 @@ export function range(all) {
 }
 
 export function updateHistogram(cell, times, [from, to]) {
-  const [picture, words] = cell.children;
+  const [picture, words, axis, highest] = cell.children;
   const wanted = to - from;
+  name(axis, from, to);
+  cell.classList.toggle("none", times.p50_ms === null);
   const most = Math.max(1, ...times.counts);
   picture.setAttribute("viewBox", `0 0 ${wanted * WIDTH} ${HEIGHT}`);
   while (picture.children.length > wanted) picture.lastChild.remove();
@@ -46,8 +56,23 @@ export function updateHistogram(cell, times, [from, to]) {
   });
   const text = times.p50_ms === null
     ? "none yet"
-    : `half ≤ ${duration(times.p50_ms)}, 99 % ≤ ${duration(times.p99_ms)}, max ${duration(times.max_ms)}`;
+    : `p50 ≤ ${duration(times.p50_ms)}, p99 ≤ ${duration(times.p99_ms)}, max ${duration(times.max_ms)}`;
   setText(words, text);
+  setText(highest, times.p50_ms === null ? "" : count(most));
   const all = times.counts.reduce((sum, number) => sum + number, 0);
   picture.setAttribute("aria-label", `${cell.dataset.what} of ${count(all)}: ${text}`);
+}
+
+// Writes the bounds below the bars that they end.
+function name(axis, from, to) {
+  if (axis.dataset.range === `${from} ${to}`) return;
+  axis.dataset.range = `${from} ${to}`;
+  const every = to - from > CROWDED ? 10 : 5;
+  const named = Object.keys(NAMED).map(Number);
+  const shown = named.filter((bucket) => bucket >= from && bucket < to && bucket % every === 0);
+  axis.replaceChildren(...shown.map((bucket) => {
+    const tick = el("span", {}, NAMED[bucket]);
+    tick.style.left = `${(100 * (bucket - from + 1)) / (to - from)}%`;
+    return tick;
+  }));
 }

@@ -1,9 +1,11 @@
 // The page: each event of the server changes what it is about.
 
+import { alerts } from "./alerts.js";
 import { Connection } from "./connection.js";
 import { ask } from "./controls.js";
 import { byId, clock, count, duration, el, keyed, plural, setClass, setText, short } from "./dom.js";
 import { Reports } from "./reports.js";
+import { story } from "./story.js";
 import { Stream, legend } from "./stream.js";
 import * as tables from "./tables.js";
 
@@ -68,18 +70,14 @@ function badge(text, kind) {
 }
 
 function show() {
-  const severe = view.alerts.some((alert) => alert.severe);
+  const left = alerts(view, show);
+  const severe = left.some((alert) => alert.severe);
   if (!view.open) badge(view.tasks.running + view.tasks.queued ? "draining" : "closed", "bad");
-  else badge(severe ? "in trouble" : view.alerts.length ? "needs a look" : "all well", severe ? "bad" : view.alerts.length ? "warn" : "ok");
-  document.title = `${view.alerts.length ? `(${view.alerts.length}) ` : ""}Status · Outboard`;
+  else badge(severe ? "in trouble" : left.length ? "needs a look" : "all well", severe ? "bad" : left.length ? "warn" : "ok");
+  document.title = `${left.length ? `(${left.length}) ` : ""}Status · Outboard`;
   setText(byId("engine"), view.engine);
   setText(byId("uptime"), `up ${duration(view.uptime_ms)}`);
   byId("drain").hidden = !view.controls || !view.open;
-  byId("well").hidden = view.alerts.length > 0;
-  keyed(byId("alerts"), view.alerts, (alert) => view.alerts.indexOf(alert), () => el("li"), (node, alert) => {
-    setText(node, alert.text);
-    setClass(node, `alert${alert.severe ? " severe" : ""}`);
-  });
   tiles();
   tables.workers(view);
   tables.queue(view);
@@ -130,7 +128,7 @@ function lines({ bars, marks }) {
     if (bar.end === "done") continue;
     told.add(`${bar.end} ${bar.worker}`);
     const kind = bar.end === "failed" || bar.end === "lost" ? "bad" : "warn";
-    found.push([bar.to_ms, `${short(stream.told(bar).split(",")[0])}, ${stream.told(bar).split(", ").slice(1).join(", ")}, on worker ${bar.worker}`, kind]);
+    found.push([bar.to_ms, `${short(stream.told(bar).split(",")[0])}, ${stream.told(bar).split(", ").slice(1).join(", ")}, on worker ${bar.worker}`, kind, bar.task]);
   }
   const words = {
     up: ["is up", ""],
@@ -164,6 +162,11 @@ function drawn() {
   legend(byId("legend"), stream);
 }
 
+byId("search").oninput = () => view && tables.functions(view);
+byId("stream").addEventListener("click", () => {
+  const task = stream.task();
+  if (task) story(task);
+});
 byId("pause").onclick = () => stream.pause();
 byId("earlier").onclick = () => stream.move(-0.5);
 byId("later").onclick = () => stream.move(0.5);

@@ -1,6 +1,7 @@
 // The last crashes and panics in full, and a line for all else that happened.
 
 import { byId, bytes, clock, duration, el, short } from "./dom.js";
+import { link } from "./story.js";
 
 const REPORTS = 32;
 const LINES = 100;
@@ -43,7 +44,7 @@ export class Reports {
   panic(report) {
     const facts = [
       ["Worker", String(report.worker)],
-      ["Task", report.task],
+      ["Task", link(report.task, report.task)],
       ["Task function", report.function],
       ["Where", report.location],
     ];
@@ -61,7 +62,7 @@ export class Reports {
     const time = el("time", { datetime: date.toISOString() }, clock(date));
     const list = el("dl");
     for (const [name, value] of facts) {
-      if (value !== null && value !== "") list.append(el("dt", {}, name), el("dd", {}, String(value)));
+      if (value !== null && value !== "") list.append(el("dt", {}, name), el("dd", {}, value instanceof Node ? value : String(value)));
     }
     const all = el("details", {}, el("summary", {}, time, " ", el("b", {}, title)), list);
     for (const [name, text] of texts) {
@@ -75,10 +76,11 @@ export class Reports {
     byId("no-reports").hidden = true;
   }
 
-  line(at_ms, text, kind = "") {
+  line(at_ms, text, kind = "", task = null) {
     const date = this.when(at_ms);
     const time = el("time", { datetime: date.toISOString() }, clock(date));
-    byId("log").prepend(el("li", {}, time, el("span", { class: kind }, text)));
+    const story = task ? [" ", link(task, "story")] : [];
+    byId("log").prepend(el("li", {}, time, el("span", { class: kind }, text, ...story)));
     while (byId("log").children.length > LINES) byId("log").lastChild.remove();
     byId("no-log").hidden = true;
   }

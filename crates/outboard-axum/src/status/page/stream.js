@@ -118,13 +118,17 @@ export class Stream {
       act();
     });
     let drag = null;
-    canvas.addEventListener("pointerdown", (event) => (drag = event.clientX));
+    canvas.addEventListener("pointerdown", (event) => {
+      drag = event.clientX;
+      this.dragged = false;
+    });
     window.addEventListener("pointerup", () => (drag = null));
     canvas.addEventListener("pointermove", (event) => {
       if (drag !== null && Math.abs(event.clientX - drag) > 3) {
         const width = canvas.clientWidth - LABEL;
         this.shift(((drag - event.clientX) / width) * this.span());
         drag = event.clientX;
+        this.dragged = true;
       }
       this.hover = { x: event.offsetX, y: event.offsetY };
       this.changed(this);
@@ -295,21 +299,34 @@ export class Stream {
     }
   }
 
-  // What is under the pointer, in a line.
-  under() {
+  // What is under the pointer: the worker, the time, and the bar or the task that runs.
+  pointed() {
     if (!this.hover) return null;
-    const { rows, height } = this.layout();
+    const { height } = this.layout();
     const worker = this.workers[Math.floor(this.hover.y / height)];
     if (!worker || this.hover.x < LABEL) return null;
     const at = this.right - this.span() + (this.hover.x - LABEL) / this.scale;
     const slack = 2 / this.scale;
     const bars = this.rows.get(worker.number) ?? [];
     const bar = bars.findLast((bar) => bar.from_ms - slack <= at && at <= bar.to_ms + slack);
+    const { task } = worker;
+    return { worker, at, bar, running: !bar && task && task.since_ms <= at ? task : null };
+  }
+
+  // The same, in a line.
+  under() {
+    const pointed = this.pointed();
+    if (!pointed) return null;
+    const { worker, at, bar, running } = pointed;
     const where = `worker ${worker.number}, ${clock(this.date(at))}`;
     if (bar) return `${this.told(bar)} · ${where}`;
-    const { task } = worker;
-    if (task && task.since_ms <= at) return `${task.function}, task ${task.task}, runs · ${where}`;
-    return where;
+    return running ? `${running.function}, task ${running.task}, runs · ${where}` : where;
+  }
+
+  // The task under the pointer, if it is one: a bar may be of several.
+  task() {
+    const { bar, running } = this.pointed() ?? {};
+    return this.dragged ? null : (bar?.task ?? running?.task ?? null);
   }
 
   told(bar) {

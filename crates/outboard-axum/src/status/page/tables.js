@@ -4,6 +4,7 @@
 import { ask, button } from "./controls.js";
 import { byId, bytes, count, duration, el, keyed, plural, setClass, setText } from "./dom.js";
 import { makeHistogram, range, updateHistogram } from "./histogram.js";
+import { link } from "./story.js";
 
 const LONG_MS = 60000;
 
@@ -21,8 +22,9 @@ function row(columns) {
   return el("tr", {}, ...columns.map(([label, name]) => el("td", { class: name, "data-label": label })));
 }
 
-// Text, with more of it in small letters.
+// Text, with more of it in small letters; a cell that says nothing has no label either.
 function fill(cell, text, small = "") {
+  cell.classList.toggle("blank", (text === "" || text === "–") && small === "");
   if (cell.childNodes.length === 0) cell.append("", el("small"));
   if (cell.firstChild.data !== text) cell.firstChild.data = text;
   setText(cell.lastChild, small && ` ${small}`);
@@ -91,7 +93,7 @@ export function workers(view) {
     fill(name, String(worker.number), [worker.address, pid].filter(Boolean).join(", "));
     if (!state.firstElementChild) state.append(el("i", { class: "dot", "aria-hidden": "true" }), el("span"));
     fill(state.lastChild, worker.state, worker.worn ? `to be replaced: ${worker.worn}` : "");
-    fill(task, current?.function ?? "", current ? described(current) : "");
+    executes(task, current);
     fill(age, current ? duration(current.run_ms) : "");
     fill(used, cpu(worker, view.uptime_ms), worker.cpu_ms === null ? "" : duration(worker.cpu_ms));
     fill(memory, bytes(worker.memory_bytes));
@@ -102,10 +104,17 @@ export function workers(view) {
   });
 }
 
-function described(task) {
+// What a worker executes; a click on the task tells its story.
+function executes(cell, task) {
+  const attempt_of = task ? `${task.task} ${task.attempt}` : "";
+  if (cell.dataset.task === attempt_of) return;
+  cell.dataset.task = attempt_of;
+  fill(cell, task?.function ?? "");
+  cell.classList.toggle("blank", !task);
+  if (!task) return;
   const tenant = task.tenant === null ? "" : `, for ${task.tenant}`;
   const attempt = task.attempt > 1 ? `, attempt ${task.attempt}` : "";
-  return `task ${task.task}${attempt}${tenant}`;
+  cell.lastChild.replaceChildren(" ", link(task.task), `${attempt}${tenant}`);
 }
 
 function offer(cell, worker) {
@@ -167,7 +176,10 @@ export function functions(view) {
     node.cells[4].append(makeHistogram("Waits"));
     return node;
   };
-  keyed(body, rows("functions", view.functions), (row) => row.function, make, (node, row) => {
+  const sought = byId("search").value.trim().toLowerCase();
+  const found = rows("functions", view.functions).filter((row) => row.function.toLowerCase().includes(sought));
+  byId("no-match").hidden = found.length > 0 || view.functions.length === 0;
+  keyed(body, found, (row) => row.function, make, (node, row) => {
     const [name, done, rest, run, wait, used] = node.cells;
     fill(name, row.function);
     fill(done, count(row.outcomes.done));

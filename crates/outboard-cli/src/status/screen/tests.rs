@@ -83,6 +83,22 @@ fn an_overview_has_what_is_wrong_what_runs_and_what_waits() {
 }
 
 #[test]
+fn in_sixty_columns_a_function_is_told_by_its_end() {
+    let mut shown = shown();
+    let name = "shop::pages::of_customers::invoices::render_as_pdf";
+    shown.view.functions[0].function = name.to_owned();
+    shown.view.workers[0].task.as_mut().expect("it is busy").function = name.to_owned();
+    let text = screen(&shown, 60, 24);
+    let (of_functions, of_workers) =
+        ("…tomers::invoices::render_as_pdf", "…::invoices::render_as_pdf");
+    for words in [of_functions, of_workers, "1 min 3 s", "8.0ms"] {
+        assert!(text.contains(words), "no {words:?} in\n{text}");
+    }
+    let text = screen(&shown, 160, 24);
+    assert!(text.contains(&format!("{name} 2f.0")), "{text}");
+}
+
+#[test]
 fn reports_are_shown_in_full_and_scroll() {
     let mut shown = shown();
     shown.reports = true;
