@@ -36,6 +36,7 @@ use crate::engine::Gate;
 use crate::engine::restart::Restart;
 use crate::engine::settings::Settings;
 use crate::error::Error;
+use crate::local::process::reaping::reap_adopted;
 
 /// How often busy workers are looked at.
 const BEAT: Duration = Duration::from_millis(250);
@@ -263,6 +264,7 @@ impl Supervisor {
             self.control.busy.notified().await;
             loop {
                 sleep(BEAT).await;
+                reap_adopted();
                 let (now, vigils) = (Instant::now(), self.vigils.borrow().clone());
                 self.kills.borrow_mut().look(now, self.groups.borrow().kills());
                 let busy = vigils.iter().filter(|vigil| vigil.is_busy());
