@@ -30,7 +30,7 @@ pub(super) enum Outside {
     Sigkill,
     Sigsegv,
     Sigstop,
-    /// SIGTERM, SIGINT and SIGHUP to all workers, as a service manager or a terminal sends
+    /// SIGTERM and its like to all workers, as a service manager or a terminal sends
     /// them to a group.
     Requests,
 }
@@ -102,7 +102,9 @@ impl Outside {
             Self::Sigkill => &[Signal::KILL],
             Self::Sigsegv => &[Signal::SEGV],
             Self::Sigstop => &[Signal::STOP],
-            Self::Requests => &[Signal::TERM, Signal::INT, Signal::HUP],
+            Self::Requests => {
+                &[Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2]
+            }
         }
     }
 

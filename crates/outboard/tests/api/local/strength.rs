@@ -206,3 +206,27 @@ fn a_tenant_without_a_worker_starts_on_the_spare_while_others_hold_all() {
         assert_eq!(client.admin().snapshot().per_worker.len(), 3, "none was started for it");
     });
 }
+
+#[test]
+fn starts_that_are_dismissed_pause_like_starts_that_fail() {
+    run(async {
+        let client = client(Client::local().workers(1).spares(0), 1).await;
+        client.submit(pid, ()).await.unwrap();
+        let up = |count: usize| client.admin().snapshot().per_worker.len() == count;
+        let (mut vain, mut gone) = (0, Instant::now());
+        for _ in 0..6 {
+            let start = Instant::now();
+            client.admin().scale(2).unwrap();
+            eventually("another one is up", || up(2)).await;
+            // From before its predecessor was reaped.
+            if vain > 0 {
+                assert!(gone.elapsed() >= Duration::from_millis(10) * 2_u32.pow(vain - 1));
+            }
+            gone = Instant::now();
+            client.admin().scale(1).unwrap();
+            eventually("it is gone", || up(1)).await;
+            // One that had been up for a second was no start in vain.
+            vain = if start.elapsed() < Duration::from_secs(1) { vain + 1 } else { 0 };
+        }
+    });
+}

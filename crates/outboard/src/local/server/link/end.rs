@@ -166,7 +166,7 @@ impl Link {
     }
 
     /// Says that the worker does not end although it was killed.
-    pub(crate) fn say_it_is_left(&self) {
+    pub(super) fn say_it_is_left(&self) {
         let state = process::state(self.pid).unwrap_or('?');
         let refused = pidfd_send_signal(&*self.pidfd, Signal::KILL).err();
         let why = match (state, refused) {

@@ -122,10 +122,15 @@ impl Vigil {
 
     /// Says, once, of a worker that is killed that it does not end.
     fn see_it_end(&self, now: Instant) {
-        let killed = &mut self.seen.borrow_mut().killed;
-        let since = *killed.get_or_insert(Some(now));
+        let since = *self.seen.borrow_mut().killed.get_or_insert(Some(now));
         if since.is_some_and(|since| now.saturating_duration_since(since) >= STOPPED) {
-            *killed = Some(None);
+            self.say_it_is_left();
+        }
+    }
+
+    /// Says that it does not end although it was killed, unless that was said.
+    pub(crate) fn say_it_is_left(&self) {
+        if self.seen.borrow_mut().killed.replace(None) != Some(None) {
             self.link.say_it_is_left();
         }
     }

@@ -86,7 +86,8 @@ impl Supervisor {
         let link =
             Link::new(number, child.id(), pidfd, memory, streams, self.runtime.clone(), wear);
         self.read(&link, read);
-        let reaper = Reaper::start(child.id())?;
+        let reaper = Reaper::start(child.id());
+        let reaper = reaper.map_err(|error| refused("start a thread", error))?;
         let group = self.groups.borrow_mut().add(number, child.id());
         Ok(Process::new(link, ended, (group, reaper), stdout, stderr))
     }
