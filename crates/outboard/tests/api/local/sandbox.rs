@@ -475,12 +475,31 @@ fn what_the_kernel_lacks_is_refused_or_done_without() {
                 assert_eq!(said, "refused, written");
                 assert_eq!(log.len(), 1, "{log:?}");
                 assert!(log[0].contains("sandbox is incomplete"), "{log:?}");
-                assert!(log[0].contains("lacks=landlock"), "{log:?}");
+                assert!(log[0].contains("lacks=\"landlock"), "{log:?}");
             } else {
                 assert!(said.contains("Unavailable") && said.contains("lacks landlock"), "{said}");
                 assert!(log.is_empty(), "{log:?}");
             }
         }
+    });
+}
+
+#[test]
+fn a_proc_that_shows_processes_only_is_enough() {
+    let mounts = Command::new("unshare").args(["--mount", "true"]).status();
+    if !rustix::process::geteuid().is_root() || !mounts.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: only root can mount");
+    }
+    run(async {
+        let mut command = Command::new("unshare");
+        let mounted = "mount -t proc -o subset=pid,hidepid=2 proc /proc && exec \"$0\" \"$@\"";
+        command.args(["--mount", "--pid", "--fork", "sh", "-c", mounted]);
+        command.arg(std::env::current_exe().unwrap());
+        command.env("OUTBOARD_URL", "local://?workers=1&spares=0&sandbox=no_network");
+        let mut server = Server::start_as("incomplete_sandbox", command);
+        server.succeeds().await;
+        assert_eq!(server.says("client").await, ["refused, not"]);
+        assert_eq!(server.scratch.notes("log"), Vec::<String>::new());
     });
 }
 
