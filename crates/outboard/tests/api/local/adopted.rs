@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use outboard::Client;
-use rustix::process::{getpid, set_child_subreaper};
+use rustix::process::{geteuid, getpid, set_child_subreaper};
 
 use crate::support::process::{children, stat};
 use crate::support::scratch::Scratch;
@@ -18,6 +18,15 @@ use crate::support::{eventually, run};
 fn adopted_processes_are_reaped_and_no_others() {
     run(async {
         let mut server = Server::start("adopts");
+        server.succeeds().await;
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc"]);
+        let process_1 = Command::new("unshare").args(["--pid", "true"]).status();
+        if !geteuid().is_root() || !process_1.is_ok_and(|status| status.success()) {
+            return eprintln!("not tried as process 1: only root can start one");
+        }
+        command.arg(std::env::current_exe().unwrap());
+        let mut server = Server::start_as("adopts", command);
         server.succeeds().await;
     });
 }
