@@ -99,6 +99,12 @@ pub(super) fn is_asleep(pid: u32, thread: u32) -> bool {
     fields.is_some_and(|fields| fields.starts_with('S'))
 }
 
+/// Whether a thread has ended without its process, as a first thread can.
+pub(super) fn is_over(pid: u32, thread: u32) -> bool {
+    let fields = stat(&format!("/proc/{pid}/task/{thread}/stat"));
+    fields.is_some_and(|fields| fields.starts_with(['Z', 'X']))
+}
+
 /// What the first thread of a process does, as a letter (proc_pid_stat(5)).
 pub(super) fn state(pid: u32) -> Option<char> {
     stat(&format!("/proc/{pid}/stat"))?.chars().next()

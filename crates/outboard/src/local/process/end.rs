@@ -15,8 +15,8 @@ use super::check;
 static OWN: AtomicI32 = AtomicI32::new(0);
 static PARENT: AtomicI32 = AtomicI32::new(0);
 
-/// What asks a process to end, to read its settings anew or to open its logs anew, and
-/// comes to a whole control group, session or terminal, so to workers as well.
+/// What asks a process to end, or to read its settings or open its logs anew. It comes to a
+/// whole control group, session or terminal, so to workers as well.
 const REQUESTS: [c_int; 6] =
     [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
 

@@ -4,7 +4,7 @@
 //!
 //! They are told from the application's own children by two signs. Most are in the process
 //! group of a worker. Those that have left it, as daemons do, still have a limit that each
-//! worker gives itself: the one on file locks, which Linux has not used since 2.4.25.
+//! worker gives itself: RLIMIT_LOCKS, which Linux has not used since 2.4.25.
 //! Children inherit it, an exec keeps it, and it can be read of a process that has ended.
 
 #![expect(unsafe_code, reason = "waiting for a process of a group is a raw system call")]

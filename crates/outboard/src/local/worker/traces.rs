@@ -1,8 +1,8 @@
 //! What a task changes of its process, set back before another task runs.
 //!
 //! Set back are `alarm` and the timers of CPU time, the signal mask, umask, working
-//! directory, environment, limits, the CPUs that the thread may use and its niceness, stdout
-//! and stderr, and what the process does at signals. To look costs some forty system calls, a few µs, after the answer, which nobody waits longer for. A worker
+//! directory, environment, limits, and what the process does at signals. So are stdout and
+//! stderr, the CPUs that the thread may use and its niceness. To look costs some forty system calls, a few µs, after the answer, which nobody waits longer for. A worker
 //! that answers many thousand tasks in a second would feel it. So it looks once in a
 //! millisecond, and after each task that ran for longer. It also looks if the function is
 //! not known to leave the process alone ([`Trust`]).
