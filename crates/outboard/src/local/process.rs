@@ -99,10 +99,13 @@ pub(super) fn is_asleep(pid: u32, thread: u32) -> bool {
     fields.is_some_and(|fields| fields.starts_with('S'))
 }
 
-/// Whether a thread has ended without its process, as a first thread can.
+/// Whether a thread has ended without its process. The first one stays as a zombie.
 pub(super) fn is_over(pid: u32, thread: u32) -> bool {
-    let fields = stat(&format!("/proc/{pid}/task/{thread}/stat"));
-    fields.is_some_and(|fields| fields.starts_with(['Z', 'X']))
+    match stat(&format!("/proc/{pid}/task/{thread}/stat")) {
+        Some(fields) => fields.starts_with(['Z', 'X']),
+        // Of a process that is not to be seen, its threads are not either.
+        None => state(pid).is_some(),
+    }
 }
 
 /// What the first thread of a process does, as a letter (proc_pid_stat(5)).
