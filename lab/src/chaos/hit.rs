@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
+use super::deep::{DEEP, Nest, TOO_DEEP};
 use super::verdict::Expected;
 use super::{leftover, raw};
 
@@ -29,7 +30,7 @@ pub(super) enum Outside {
     Sigkill,
     Sigsegv,
     Sigstop,
-    /// SIGTERM, SIGINT and SIGHUP to all workers, as a service manager or a terminal sends
+    /// SIGTERM and its like to all workers, as a service manager or a terminal sends
     /// them to a group.
     Requests,
 }
@@ -48,10 +49,16 @@ pub(super) enum Inside {
     User,
     /// Leaves a thread that computes.
     Thread,
+    /// Takes and gives a value that is nested as deeply as values may be.
+    DeepValues,
+    /// Is to take one that is nested deeper.
+    TooDeepArguments,
+    /// Gives such a one.
+    TooDeepResult,
 }
 
 impl Hit {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Outside(Outside::Sigkill),
         Self::Outside(Outside::Sigsegv),
         Self::Outside(Outside::Sigstop),
@@ -63,6 +70,9 @@ impl Hit {
         Self::Inside(Inside::Fork),
         Self::Inside(Inside::User),
         Self::Inside(Inside::Thread),
+        Self::Inside(Inside::DeepValues),
+        Self::Inside(Inside::TooDeepArguments),
+        Self::Inside(Inside::TooDeepResult),
     ];
 
     /// As reports have it.
@@ -92,7 +102,9 @@ impl Outside {
             Self::Sigkill => &[Signal::KILL],
             Self::Sigsegv => &[Signal::SEGV],
             Self::Sigstop => &[Signal::STOP],
-            Self::Requests => &[Signal::TERM, Signal::INT, Signal::HUP],
+            Self::Requests => {
+                &[Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2]
+            }
         }
     }
 
@@ -154,16 +166,24 @@ impl Inside {
             Self::Fork => "fork",
             Self::User => "user",
             Self::Thread => "thread",
+            Self::DeepValues => "deep_values",
+            Self::TooDeepArguments => "too_deep_arguments",
+            Self::TooDeepResult => "too_deep_result",
         }
     }
 
     /// What the page has to say.
     pub(super) fn expected(self) -> Expected {
         match self {
-            Self::Fork | Self::User | Self::Thread => Expected::Body(UNHARMED.to_string()),
-            Self::Abort | Self::StackOverflow | Self::MemoryExhaustion | Self::Exit => {
-                Expected::Error
+            Self::Fork | Self::User | Self::Thread | Self::DeepValues => {
+                Expected::Body(UNHARMED.to_string())
             }
+            Self::Abort
+            | Self::StackOverflow
+            | Self::MemoryExhaustion
+            | Self::Exit
+            | Self::TooDeepArguments
+            | Self::TooDeepResult => Expected::Error,
         }
     }
 
@@ -179,7 +199,13 @@ pub(super) fn pages() -> Router {
 }
 
 async fn page(compute: Compute, Path(hit): Path<Inside>) -> Result<String, Problem> {
-    Ok(compute.submit(crash, hit).await?.to_string())
+    let levels = match hit {
+        Inside::DeepValues => DEEP,
+        Inside::TooDeepArguments => TOO_DEEP,
+        _ => 1,
+    };
+    let (given, nest) = compute.submit(crash, (hit, Nest::of(levels))).await?;
+    Ok(if nest.levels() == levels { given } else { 0 }.to_string())
 }
 
 /// What a task gives that does not end its worker.
@@ -188,11 +214,12 @@ const UNHARMED: u64 = 7;
 /// How long a thread that a task leaves computes, if nobody ends it.
 const COMPUTES: Duration = Duration::from_secs(2);
 
-/// Harms or ends its worker, and leaves a process behind for others to clear away.
+/// Harms or ends its worker, and leaves a process behind for others to clear away. Gives the
+/// value that it was given, or one that is too deep.
 #[outboard::task]
-fn crash(hit: Inside) -> u64 {
+fn crash(hit: Inside, nest: Nest) -> (u64, Nest) {
     leave_a_child();
-    match hit {
+    let given = match hit {
         Inside::Abort => std::process::abort(),
         Inside::StackOverflow => dig(0),
         Inside::MemoryExhaustion => hoard(),
@@ -206,7 +233,9 @@ fn crash(hit: Inside) -> u64 {
             std::thread::spawn(compute);
             UNHARMED
         }
-    }
+        Inside::DeepValues | Inside::TooDeepArguments | Inside::TooDeepResult => UNHARMED,
+    };
+    (given, if hit == Inside::TooDeepResult { Nest::of(TOO_DEEP) } else { nest })
 }
 
 fn compute() {

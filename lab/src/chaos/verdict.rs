@@ -9,7 +9,8 @@ use crate::browser::Answer;
 use crate::measure::Fault;
 
 /// The errors that a request may have here: their names and statuses.
-const TYPED: [(&str, u16); 6] = [
+const TYPED: [(&str, u16); 7] = [
+    ("codec", 500),
     ("worker_lost", 500),
     ("out_of_memory", 500),
     ("timed_out", 504),

@@ -15,6 +15,9 @@ fn chaos(args: &[&str]) -> Value {
 /// The hits by tasks that end their worker.
 const INSIDE: [&str; 4] = ["abort", "exit", "memory_exhaustion", "stack_overflow"];
 
+/// Those by values that are nested too deeply.
+const TOO_DEEP: [&str; 2] = ["too_deep_arguments", "too_deep_result"];
+
 #[test]
 fn workers_that_are_hit_cost_only_their_own_requests_and_leave_nothing() {
     let report = chaos(&["--seconds", "3", "--seed", "7"]);
@@ -35,14 +38,18 @@ fn workers_that_are_hit_cost_only_their_own_requests_and_leave_nothing() {
     let hits = report["hits"].as_object().expect("an object");
     let kinds: Vec<_> = hits.keys().map(String::as_str).collect();
     let outside = ["requests_to_end", "sigkill", "sigsegv", "sigstop"];
-    let harmless = ["fork", "thread", "user"];
-    let mut all = [&outside[..], &harmless, &INSIDE].concat();
+    let harmless = ["deep_values", "fork", "thread", "user"];
+    let mut all = [&outside[..], &harmless, &INSIDE, &TOO_DEEP].concat();
     all.sort_unstable();
     assert_eq!(kinds, all);
     assert!(hits.values().all(|count| count.as_u64() > Some(0)), "{report}");
     // Every request whose task crashed was told so.
-    let crashed: u64 = INSIDE.iter().filter_map(|kind| hits[*kind].as_u64()).sum();
-    assert!(count("typed_errors") >= crashed, "{report}");
+    let hits_of =
+        |kinds: &[&str]| -> u64 { kinds.iter().filter_map(|it| hits[*it].as_u64()).sum() };
+    let (crashed, deep) = (hits_of(&INSIDE), hits_of(&TOO_DEEP));
+    assert!(count("typed_errors") >= crashed + deep, "{report}");
+    // And no other value is too deep.
+    assert_eq!(report["errors_by_kind"]["codec"], deep, "{report}");
 }
 
 #[test]

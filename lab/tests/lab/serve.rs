@@ -1,11 +1,13 @@
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::http::{Answer, answer, ask, ask_with, get, get_with};
 use crate::process::{children, wait_until_busy, wait_until_idle, workers};
-use crate::program::{Serving, eventually, run};
+use crate::program::{DEADLINE, Serving, eventually, run};
 
 /// Takes any machine longer than any test: what it holds, only a kill frees.
 const ENDLESS: &str = "/fib/93";
@@ -71,6 +73,42 @@ fn a_browser_that_leaves_frees_the_cpu() {
     wait_until_busy(serving.pid());
     drop(browser);
     wait_until_idle(serving.pid());
+    assert_eq!(get(&serving.after, "/fib/20").body, "6765");
+}
+
+#[test]
+fn a_client_is_gone_in_whatever_way_it_leaves() {
+    let serving = Serving::start(&["--workers", "1", "--timeout", "1h"]);
+    let head = format!("GET {ENDLESS} HTTP/1.1\r\nHost: x\r\n");
+    let second = "GET /fast HTTP/1.1\r\nHost: x\r\n\r\n";
+    let with_body = format!("{head}Content-Length: 1000\r\n\r\n");
+    for (sent, reset) in [
+        (format!("{head}\r\n"), true),
+        (format!("{head}\r\n{second}"), false),
+        (format!("{head}\r\n{second}"), true),
+        (format!("{head}\r\n\r\n"), false),
+        (format!("{with_body}abc"), false),
+        (format!("{with_body}{}", "x".repeat(1000)), false),
+    ] {
+        let mut client = TcpStream::connect(&serving.after).unwrap();
+        client.write_all(sent.as_bytes()).unwrap();
+        wait_until_busy(serving.pid());
+        if reset {
+            socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        drop(client);
+        wait_until_idle(serving.pid());
+    }
+    // Whoever closes its sending half looks the same, and is told nothing.
+    for version in ["1.1", "1.0"] {
+        let mut client = TcpStream::connect(&serving.after).unwrap();
+        write!(client, "GET {ENDLESS} HTTP/{version}\r\nHost: x\r\n\r\n").unwrap();
+        wait_until_busy(serving.pid());
+        client.shutdown(Shutdown::Write).unwrap();
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        assert_eq!(client.read(&mut [0]).ok(), Some(0), "the connection ends");
+        wait_until_idle(serving.pid());
+    }
     assert_eq!(get(&serving.after, "/fib/20").body, "6765");
 }
 

@@ -36,6 +36,10 @@ async fn detached(State(at): State<std::path::PathBuf>, compute: Compute) {
 impl Server {
     async fn start(grace: Duration, notice: Duration) -> Self {
         let client = Client::local().workers(1).spares(0).await.unwrap();
+        Self::start_with(client, grace, notice).await
+    }
+
+    async fn start_with(client: Client, grace: Duration, notice: Duration) -> Self {
         let scratch = Scratch::new();
         let app = Router::new()
             .route("/kept", route(page))
@@ -113,6 +117,25 @@ fn what_does_not_finish_in_time_is_cut_and_told_so() {
         assert_eq!((cut.requests, cut.tasks), (1, 1));
         assert_eq!(cut.to_string(), "1 request and 1 task did not finish in time, and were cut");
         assert!(!lives(server.scratch.pid()));
+    });
+}
+
+#[test]
+fn a_thread_that_goes_on_computing_is_left_and_told() {
+    run(async {
+        let client = Client::connect("inline://?workers=1").await.unwrap();
+        let soon = Duration::from_millis(100);
+        let server = Server::start_with(client, soon, Duration::ZERO).await;
+        let running = send(server.address, "/", "").await;
+        server.scratch.started().await;
+        server.stop.send(()).unwrap();
+        assert_eq!(receive(running).await.unwrap().status, 503);
+        // It is held until the end: what ends the server is its own bound.
+        let cut = server.ended.await.unwrap().unwrap();
+        assert_eq!((cut.requests, cut.tasks, cut.workers), (1, 1, 1));
+        assert!(cut.to_string().ends_with("; 1 worker could not be ended"), "{cut}");
+        assert!(!server.scratch.is_finished());
+        server.scratch.release();
     });
 }
 

@@ -11,8 +11,9 @@ use crate::task;
 /// a worker.
 ///
 /// A worker leads a process group of its own, which is killed with it, and ends with its
-/// server however that ends. SIGTERM, SIGINT and SIGHUP do not end it while the server
-/// lives. A service manager sends them to all processes, and the server finishes what runs.
+/// server however that ends. SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 do not end
+/// it while the server lives. A service manager sends them to all processes, and the server
+/// finishes what runs.
 /// Programs that a task starts have the default actions. A worker ignores no signal because
 /// the server does, and of its descriptors it has only stdout and stderr. A process that a
 /// task forks and that returns from the task function exits there.

@@ -99,6 +99,15 @@ pub(super) fn is_asleep(pid: u32, thread: u32) -> bool {
     fields.is_some_and(|fields| fields.starts_with('S'))
 }
 
+/// Whether a thread has ended without its process. The first one stays as a zombie.
+pub(super) fn is_over(pid: u32, thread: u32) -> bool {
+    match stat(&format!("/proc/{pid}/task/{thread}/stat")) {
+        Some(fields) => fields.starts_with(['Z', 'X']),
+        // Of a process that is not to be seen, its threads are not either.
+        None => state(pid).is_some(),
+    }
+}
+
 /// What the first thread of a process does, as a letter (proc_pid_stat(5)).
 pub(super) fn state(pid: u32) -> Option<char> {
     stat(&format!("/proc/{pid}/stat"))?.chars().next()

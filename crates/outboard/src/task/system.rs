@@ -27,6 +27,9 @@ pub(crate) fn refused(call: &str, error: impl Into<io::Error>) -> io::Error {
         Some(Errno::AGAIN) => {
             "; raise the limit of processes (`ulimit -u`, `TasksMax=`, `pids.max`)"
         }
+        Some(Errno::NOMEM) => {
+            "; there is no memory, or a limit of address space: raise it (`ulimit -v`, `LimitAS=`)"
+        }
         Some(Errno::NOENT) => "; it has to be mounted or made there",
         _ => "",
     };

@@ -78,9 +78,14 @@ fn run(krate: &str, name: &str) -> Ran {
 }
 
 fn run_with(krate: &str, name: &str, variables: &[(&str, &str)]) -> Ran {
-    let scratch = Scratch::new();
     let mut command = program(krate, name);
-    command.env("NOTES", scratch.path()).envs(variables.iter().copied());
+    command.envs(variables.iter().copied());
+    run_command(command)
+}
+
+fn run_command(mut command: Command) -> Ran {
+    let scratch = Scratch::new();
+    command.env("NOTES", scratch.path());
     let output = command.output().unwrap();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     Ran { scratch, status: output.status, stdout, stderr }
@@ -193,6 +198,28 @@ fn a_program_that_forgets_init_in_its_workers_is_no_fork_bomb() {
 fn a_program_whose_workers_never_come_to_init_gets_an_error() {
     let ran = run("programs", "late_init");
     ran.failed("workers in a row failed at their start", 2..=8);
+}
+
+#[test]
+fn a_program_whose_workers_print_their_usage_is_told_where_init_belongs() {
+    let mut command = program("programs", "usage");
+    command.arg("8080");
+    let ran = run_command(command);
+    ran.failed("it never reached `outboard::init()`: call that first in `main`", 2..=8);
+    assert!(ran.stderr.contains("exited with code 2"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("usage: usage PORT"), "{}", ran.stderr);
+}
+
+#[test]
+fn workers_of_another_build_are_an_error_that_is_logged_once() {
+    let ran = run("programs", "launcher");
+    assert!(ran.status.success(), "{}\n{}", ran.stdout, ran.stderr);
+    let says = "killed by us: it is another build of this program; restart the server";
+    assert!(ran.stdout.contains(says), "{}", ran.stdout);
+    let logged: Vec<_> = ran.stderr.lines().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!(logged.len(), 1, "{}", ran.stderr);
+    assert!(logged[0].contains("workers failed at their start"), "{}", ran.stderr);
+    assert!(logged[0].contains(says), "{}", ran.stderr);
 }
 
 #[test]

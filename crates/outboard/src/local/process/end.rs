@@ -15,9 +15,10 @@ use super::check;
 static OWN: AtomicI32 = AtomicI32::new(0);
 static PARENT: AtomicI32 = AtomicI32::new(0);
 
-/// What asks a process to end, and comes to a whole control group, session or
-/// terminal, so to workers as well.
-const REQUESTS: [c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+/// What asks a process to end, or to read its settings or open its logs anew. It comes to a
+/// whole control group, session or terminal, so to workers as well.
+const REQUESTS: [c_int; 6] =
+    [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
 
 /// The signal that the system sends at the end of the parent.
 pub(super) fn parents_end() -> c_int {
@@ -46,7 +47,7 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, parents_end()) })
 }
 
-/// From now on requests to end do not end this process while its parent lives. Who asks the
+/// From now on requests do not end this process while its parent lives. Who asks the
 /// whole group has asked the parent, which ends its workers when it is done.
 ///
 /// They are handled, not ignored or blocked, which programs that a task starts would

@@ -2,6 +2,7 @@
 //! something, and its workers use what is there.
 
 use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
+use rustix::thread::secure_computing_mode;
 
 /// The oldest version of landlock that keeps files from being written, by whatever call:
 /// older ones let them be truncated.
@@ -15,9 +16,12 @@ pub(crate) fn has_landlock() -> bool {
 
 /// Whether it has filters of system calls.
 pub(crate) fn has_filters() -> bool {
-    let actions = std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail");
-    actions.is_ok_and(|actions| actions.split_whitespace().any(|action| action == "errno"))
-        && seccompiler::TargetArch::try_from(std::env::consts::ARCH).is_ok()
+    let filters = match std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail") {
+        Ok(actions) => actions.split_whitespace().any(|action| action == "errno"),
+        // Of `/proc` only processes may be there, as with `ProcSubset=pid` of systemd.
+        Err(_) => secure_computing_mode().is_ok(),
+    };
+    filters && seccompiler::TargetArch::try_from(std::env::consts::ARCH).is_ok()
 }
 
 /// What it lacks, in words.

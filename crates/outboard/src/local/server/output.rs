@@ -15,6 +15,7 @@ use super::shortage::LastAllocation;
 use crate::error::Shortage;
 use crate::local::process::{Watched, watch};
 use crate::local::shm::page::Page;
+use crate::task::system::refused;
 
 /// How long output gathers after some was passed on: a worker that writes many
 /// short lines must not keep the supervisor awake.
@@ -64,10 +65,11 @@ impl Printer {
     pub(super) fn start() -> io::Result<(Self, Receiver<()>)> {
         let (lines, received) = sync_channel(WAITING_BATCHES);
         let (end, ended) = sync_channel(0);
-        std::thread::Builder::new().name("outboard-output".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("outboard-output".into()).spawn(move || {
             print_all(&received);
             drop(end);
-        })?;
+        });
+        thread.map_err(|error| refused("start a thread", error))?;
         Ok((Self { lines }, ended))
     }
 }

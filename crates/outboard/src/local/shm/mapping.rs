@@ -22,6 +22,7 @@ use rustix::mm::{
 
 use super::handover::Handover;
 use super::memfd;
+use crate::task::system::refused;
 use crate::value::room::room_for;
 
 /// Pages of this process that a file backs; unmapped when dropped.
@@ -44,7 +45,8 @@ impl Pages {
         // SAFETY: the kernel chooses where the mapping lies, so it replaces no
         // memory that Rust knows of; it is unmapped only in `drop`.
         let pointer =
-            unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, 0)? };
+            unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, 0) };
+        let pointer = pointer.map_err(|error| refused("mmap", error))?;
         let start = NonNull::new(pointer.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
         let pages = Self { start, bytes, left: OnceLock::new() };
         // Payloads are no business of whoever reads a core dump, which is small without.

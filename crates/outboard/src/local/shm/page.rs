@@ -26,7 +26,7 @@ pub(crate) use word::{TaskWord, Word};
 
 use crate::local::shm::answers::bell::Bell;
 use crate::local::shm::memfd;
-use crate::task::system::Memory;
+use crate::task::system::{Memory, refused};
 
 const BYTES: usize = 4096;
 const WORDS: usize = BYTES / size_of::<AtomicU64>();
@@ -83,8 +83,9 @@ impl Page {
         // memory that Rust knows of; it is unmapped only in `drop`.
         let pointer = unsafe {
             let protection = ProtFlags::READ | ProtFlags::WRITE;
-            mmap(std::ptr::null_mut(), BYTES, protection, MapFlags::SHARED, fd, 0)?
+            mmap(std::ptr::null_mut(), BYTES, protection, MapFlags::SHARED, fd, 0)
         };
+        let pointer = pointer.map_err(|error| refused("mmap", error))?;
         let words = NonNull::new(pointer.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
         Ok(Self { words })
     }

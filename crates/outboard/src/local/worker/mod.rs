@@ -14,6 +14,7 @@ use rustix::time::ClockId;
 
 use super::process::close_inherited;
 use super::process::end::{die_with_parent, leave_group, outlive_requests};
+use super::process::reaping::mark_worker;
 use super::process::signals::stop_ignoring;
 use super::program::{digest, named_parent};
 use super::shm::answers::{BELL, LONGEST_BYTES, Speaker};
@@ -170,6 +171,7 @@ impl Worker {
     /// Sets this process apart from its parent, and greets it.
     fn start(in_test: bool) -> io::Result<Self> {
         stop_ignoring();
+        mark_worker();
         close_inherited();
         let socket = take_socket(in_test)?;
         die_with(named_parent())?;

@@ -1,23 +1,29 @@
 //! What a task changes of its process, set back before another task runs.
 //!
 //! Set back are `alarm` and the timers of CPU time, the signal mask, umask, working
-//! directory, environment, limits, and what the process does at signals. To look costs some
-//! thirty system calls, a few µs, after the answer, which nobody waits longer for. A worker
+//! directory, environment, limits, and what the process does at signals. So are stdout and
+//! stderr, the CPUs that the thread may use and its niceness. To look costs some forty system calls, a few µs, after the answer, which nobody waits longer for. A worker
 //! that answers many thousand tasks in a second would feel it. So it looks once in a
 //! millisecond, and after each task that ran for longer. It also looks if the function is
 //! not known to leave the process alone ([`Trust`]).
 //!
 //! Not set back are threads, processes and open descriptors that a task leaves, and timers
-//! made by `timer_create`. Nor are the root directory, namespaces, niceness, locale and
+//! made by `timer_create`. Nor are the root directory, namespaces, locale and
 //! statics, nor the handlers for faults, which runtimes install once. A worker whose task
-//! has changed its user, or lowered a limit that it may not raise, is replaced.
+//! has changed its user, or lowered a limit or its priority and may not raise it, is replaced.
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
-use rustix::process::{Resource, Rlimit, Uid, fchdir, geteuid, getrlimit, setrlimit, umask};
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::process::{
+    Resource, Rlimit, Uid, fchdir, geteuid, getpriority_process, getrlimit, setpriority_process,
+    setrlimit, umask,
+};
+use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::local::process::environment::Environment;
 use crate::local::process::signals::{Actions, Mask, stop_alarm, stop_cpu_timers};
@@ -57,6 +63,11 @@ impl Found {
     fn undone(changed: bool) -> Self {
         if changed { Self::Undone } else { Self::Nothing }
     }
+
+    /// Something that was to be set back.
+    fn after(setting: rustix::io::Result<()>) -> Self {
+        if setting.is_ok() { Self::Undone } else { Self::Lasting }
+    }
 }
 
 /// A process as it was before its first task.
@@ -67,6 +78,9 @@ pub(super) struct Traces {
     environment: Environment,
     limits: [Rlimit; LIMITS.len()],
     actions: Actions,
+    outputs: [Option<Output>; 2],
+    cpus: rustix::io::Result<CpuSet>,
+    niceness: rustix::io::Result<i32>,
     user: Uid,
 }
 
@@ -82,6 +96,12 @@ impl Traces {
             environment: Environment::keep(),
             limits: LIMITS.map(getrlimit),
             actions: Actions::now(),
+            outputs: [
+                Output::current(stdout, |kept| dup2_stdout(kept)),
+                Output::current(stderr, |kept| dup2_stderr(kept)),
+            ],
+            cpus: sched_getaffinity(None),
+            niceness: getpriority_process(None),
             user: geteuid(),
         }
     }
@@ -102,7 +122,26 @@ impl Traces {
             LIMITS.into_iter().zip(&self.limits).map(|(limit, before)| raise(limit, before));
         let limits = limits.max().unwrap_or_default();
         let user = if self.user == geteuid() { Found::Nothing } else { Found::Lasting };
-        Found::undone(changed.contains(&true)).max(directory).max(limits).max(user)
+        let outputs = self.outputs.iter().flatten().map(Output::restore).max().unwrap_or_default();
+        let found = [directory, limits, user, outputs, self.schedule()];
+        found.into_iter().fold(Found::undone(changed.contains(&true)), Found::max)
+    }
+
+    /// Sets back where and with which priority this thread runs.
+    fn schedule(&self) -> Found {
+        let cpus = match &self.cpus {
+            Ok(cpus) if sched_getaffinity(None).as_ref() != Ok(cpus) => {
+                Found::after(sched_setaffinity(None, cpus))
+            }
+            _ => Found::Nothing,
+        };
+        let niceness = match self.niceness {
+            Ok(niceness) if getpriority_process(None) != Ok(niceness) => {
+                Found::after(setpriority_process(None, niceness))
+            }
+            _ => Found::Nothing,
+        };
+        cpus.max(niceness)
     }
 }
 
@@ -171,11 +210,38 @@ impl Directory {
         if now.is_ok_and(|now| (now.st_dev, now.st_ino) == self.identity) {
             return Found::Nothing;
         }
-        match fchdir(&self.opened) {
-            Ok(()) => Found::Undone,
-            Err(_) => Found::Lasting,
+        Found::after(fchdir(&self.opened))
+    }
+}
+
+/// Stdout or stderr.
+struct Output {
+    kept: OwnedFd,
+    /// Device and inode.
+    identity: (u64, u64),
+    now: fn() -> BorrowedFd<'static>,
+    set: fn(&OwnedFd) -> rustix::io::Result<()>,
+}
+
+impl Output {
+    fn current(
+        now: fn() -> BorrowedFd<'static>,
+        set: fn(&OwnedFd) -> rustix::io::Result<()>,
+    ) -> Option<Self> {
+        let kept = fcntl_dupfd_cloexec(now(), 3).ok()?;
+        Some(Self { identity: identity(&kept)?, kept, now, set })
+    }
+
+    fn restore(&self) -> Found {
+        match identity((self.now)()) {
+            Some(now) if now == self.identity => Found::Nothing,
+            _ => Found::after((self.set)(&self.kept)),
         }
     }
+}
+
+fn identity(file: impl AsFd) -> Option<(u64, u64)> {
+    fstat(file).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use rustix::process::{PidfdFlags, getppid, pidfd_open};
 
 use crate::local::process::end::{kill_own_group, parent_has_ended};
 use crate::local::process::signals::Mask;
+use crate::task::system::refused;
 
 /// How long an idle worker may take to leave after its server has hung up.
 const LINGER: Duration = Duration::from_secs(10);
@@ -42,7 +43,7 @@ pub(super) fn start(socket: &UnixStream, is_idle: fn() -> bool) -> io::Result<()
             linger(is_idle);
         });
     mask.set();
-    thread.map(drop)
+    thread.map(drop).map_err(|error| refused("start a thread", error))
 }
 
 /// Waits until the server hangs up, or its process ends.

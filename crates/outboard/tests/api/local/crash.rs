@@ -174,6 +174,18 @@ fn a_worker_stopped_for_a_second_is_lost() {
 }
 
 #[test]
+fn a_worker_whose_task_ended_its_thread_is_lost() {
+    run(async {
+        let client = super::client(1).await;
+        // The other threads of the process live on.
+        let task = || crate::support::raw::call(libc::SYS_exit, [0; 5]).is_ok();
+        let error = client.submit(task, ()).await.unwrap_err();
+        assert_eq!(error.worker_loss().unwrap().cause, Some(Cause::Protocol), "{error}");
+        assert!(client.submit(|| true, ()).await.unwrap());
+    });
+}
+
+#[test]
 fn a_worker_stopped_for_less_than_a_second_lives_on() {
     run(async {
         let client = client(1).await;

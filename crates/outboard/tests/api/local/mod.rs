@@ -24,6 +24,8 @@ mod machine;
 mod nested;
 /// No worker outlives its server.
 pub(crate) mod orphans;
+/// Libraries that parse, in a sandbox.
+mod parsers;
 /// Payloads through shared memory.
 mod payloads;
 /// A bad end in every phase of a call.

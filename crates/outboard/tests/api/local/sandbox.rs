@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use outboard::{Bytes, Client, LocalBuilder, Sandbox};
 use rayon::prelude::*;
 
+use crate::support::log::note_log;
 use crate::support::process::Process;
 use crate::support::raw::{self, call};
 use crate::support::scratch::{Scratch, note};
@@ -463,14 +464,67 @@ fn what_the_kernel_lacks_is_refused_or_done_without() {
         for (sandbox, starts) in [("no_network", false), ("no_network,best_effort", true)] {
             let mut command = Command::new("python3");
             let call = libc::SYS_landlock_create_ruleset.to_string();
-            command.args(["-c", super::wants::REFUSES, &call]);
+            let unknown = libc::ENOSYS.to_string();
+            command.args(["-c", super::wants::REFUSES, &call, &unknown]);
             command.arg(std::env::current_exe().unwrap());
             command.env("OUTBOARD_URL", format!("local://?workers=1&spares=0&sandbox={sandbox}"));
-            let mut server = Server::start_as("from_env", command);
+            let mut server = Server::start_as("incomplete_sandbox", command);
             server.succeeds().await;
-            let said = &server.says("client").await[0];
-            assert_eq!(!said.contains("Unavailable"), starts, "{said}");
-            assert!(starts || said.contains("lacks landlock"), "{said}");
+            let (said, log) = (&server.says("client").await[0], server.scratch.notes("log"));
+            if starts {
+                assert_eq!(said, "refused, written");
+                assert_eq!(log.len(), 1, "{log:?}");
+                assert!(log[0].contains("sandbox is incomplete"), "{log:?}");
+                assert!(log[0].contains("lacks=\"landlock"), "{log:?}");
+            } else {
+                assert!(said.contains("Unavailable") && said.contains("lacks landlock"), "{said}");
+                assert!(log.is_empty(), "{log:?}");
+            }
         }
     });
+}
+
+#[test]
+fn a_proc_that_shows_processes_only_is_enough() {
+    let mounts = Command::new("unshare").args(["--mount", "true"]).status();
+    if !rustix::process::geteuid().is_root() || !mounts.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: only root can mount");
+    }
+    run(async {
+        let mut command = Command::new("unshare");
+        let mounted = "mount -t proc -o subset=pid,hidepid=2 proc /proc && exec \"$0\" \"$@\"";
+        command.args(["--mount", "--pid", "--fork", "sh", "-c", mounted]);
+        command.arg(std::env::current_exe().unwrap());
+        command.env("OUTBOARD_URL", "local://?workers=1&spares=0&sandbox=no_network");
+        let mut server = Server::start_as("incomplete_sandbox", command);
+        server.succeeds().await;
+        assert_eq!(server.says("client").await, ["refused, not"]);
+        assert_eq!(server.scratch.notes("log"), Vec::<String>::new());
+    });
+}
+
+/// The scenario: what a worker may do where the system has not all layers, after one was
+/// replaced as well.
+pub(crate) async fn incomplete(at: PathBuf) {
+    note_log(at.clone());
+    let client = match Client::from_env().await {
+        Ok(client) => client,
+        Err(error) => return note(&at, "client", &format!("{:?}: {error}", error.kind())),
+    };
+    let before = client.submit(pid, ()).await.unwrap();
+    Process::open(before).kill();
+    eventually("another worker is up", || {
+        client.admin().snapshot().per_worker.iter().any(|worker| worker.pid != before)
+    })
+    .await;
+    let may = |at: PathBuf| {
+        let listens = TcpListener::bind(("127.0.0.1", 0)).is_ok();
+        let writes = fs::write(at.join("written"), "by a worker").is_ok();
+        (listens, writes)
+    };
+    let (listens, writes) = client.submit(may, at.clone()).await.unwrap();
+    let words =
+        (if listens { "listens" } else { "refused" }, if writes { "written" } else { "not" });
+    note(&at, "client", &format!("{}, {}", words.0, words.1));
+    client.shutdown().await;
 }

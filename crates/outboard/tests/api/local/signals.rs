@@ -16,7 +16,8 @@ use crate::support::scratch::{Scratch, note, start};
 use crate::support::server::Server;
 use crate::support::tasks::{hold, pid};
 
-const REQUESTS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
+const REQUESTS: [Signal; 6] =
+    [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
 
 #[test]
 fn requests_to_end_do_not_end_workers() {
@@ -43,7 +44,7 @@ fn programs_that_tasks_start_have_the_defaults() {
             let script = format!("kill -{signal} $$; sleep 100");
             Command::new("sh").arg("-c").arg(script).status().unwrap().signal()
         };
-        for (name, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
+        for (name, number) in [("TERM", 15), ("INT", 2), ("HUP", 1), ("QUIT", 3), ("USR1", 10)] {
             assert_eq!(client.submit(end_by, name.into()).await.unwrap(), Some(number));
         }
     });

@@ -206,3 +206,28 @@ fn a_tenant_without_a_worker_starts_on_the_spare_while_others_hold_all() {
         assert_eq!(client.admin().snapshot().per_worker.len(), 3, "none was started for it");
     });
 }
+
+#[test]
+fn starts_that_are_dismissed_pause_like_starts_that_fail() {
+    run(async {
+        let client = client(Client::local().workers(1).spares(0), 1).await;
+        let up = |count: usize| client.admin().snapshot().per_worker.len() == count;
+        let (mut vain, mut gone, mut before) = (0, Instant::now(), Instant::now());
+        for _ in 0..12 {
+            let start = Instant::now();
+            client.admin().scale(2).unwrap();
+            eventually("another one is up", || up(2)).await;
+            // Of two numbers, the one or the other may have had all the starts.
+            if vain > 0 {
+                let pause = Duration::from_millis(10) * 2_u32.pow((vain - 1) / 2);
+                assert!(gone.elapsed() >= pause, "{:?} after {vain} starts", gone.elapsed());
+            }
+            gone = Instant::now();
+            client.admin().scale(1).unwrap();
+            eventually("one is gone", || up(1)).await;
+            // One that had been up for a second was no start in vain.
+            vain = if before.elapsed() < Duration::from_secs(1) { vain + 1 } else { 0 };
+            before = start;
+        }
+    });
+}

@@ -5,7 +5,13 @@ use std::path::PathBuf;
 
 use outboard::Client;
 use outboard::admin::{EventKind, RecycleReason, Watch};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+use rustix::fs::fstat;
+use rustix::process::{
+    Resource, Rlimit, geteuid, getpriority_process, getrlimit, setpriority_process, setrlimit,
+    umask,
+};
+use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
 use super::client;
@@ -26,6 +32,10 @@ struct Found {
     files: Option<u64>,
     blocks: bool,
     ignores: [bool; 3],
+    cpus: u32,
+    niceness: i32,
+    /// The inodes of stdout and stderr.
+    outputs: [u64; 2],
 }
 
 const IGNORED: [i32; 3] = [libc::SIGUSR1, libc::SIGCHLD, libc::SIGTERM];
@@ -44,6 +54,9 @@ fn look() -> Found {
         files: getrlimit(Resource::Nofile).current,
         blocks: raw::blocks_signals(),
         ignores: IGNORED.map(raw::ignores),
+        cpus: sched_getaffinity(None).unwrap().count(),
+        niceness: getpriority_process(None).unwrap(),
+        outputs: [fstat(stdout()), fstat(stderr())].map(|stat| stat.map_or(0, |it| it.st_ino)),
     }
 }
 
@@ -59,6 +72,17 @@ fn change() {
     setrlimit(Resource::Nofile, Rlimit { current: Some(100), ..files }).unwrap();
     raw::block_all_signals();
     let _ = IGNORED.map(raw::ignore);
+    let mut one = CpuSet::new();
+    let all = sched_getaffinity(None).unwrap();
+    one.set((0..CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu)).unwrap());
+    sched_setaffinity(None, &one).unwrap();
+    // Others may not raise their priority again, and are replaced.
+    if geteuid().is_root() {
+        setpriority_process(None, 19).unwrap();
+    }
+    let elsewhere = std::fs::File::open("/dev/zero").unwrap();
+    dup2_stdout(&elsewhere).unwrap();
+    dup2_stderr(&elsewhere).unwrap();
 }
 
 #[test]

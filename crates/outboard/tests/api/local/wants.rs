@@ -8,12 +8,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use outboard::{Bytes, Client};
-use rustix::process::{Signal, geteuid};
+use rustix::process::{Resource, Rlimit, Signal, geteuid, setrlimit};
 
 use super::client;
+use crate::support::log::note_log;
 use crate::support::process::Process;
 use crate::support::scratch::{Scratch, note};
-use crate::support::server::Server;
+use crate::support::server::{Server, binary};
 use crate::support::tasks::{hold, same};
 use crate::support::{eventually, run};
 
@@ -124,7 +125,7 @@ fn a_call_that_the_system_refuses_is_named() {
             [("memfd_create", libc::SYS_memfd_create), ("pidfd_open", libc::SYS_pidfd_open)]
         {
             let mut command = Command::new("python3");
-            command.args(["-c", REFUSES, &number.to_string()]);
+            command.args(["-c", REFUSES, &number.to_string(), &libc::EPERM.to_string()]);
             command.arg(std::env::current_exe().unwrap());
             let mut server = Server::start_as("from_env", command);
             server.succeeds().await;
@@ -134,18 +135,62 @@ fn a_call_that_the_system_refuses_is_named() {
     });
 }
 
-/// Executes a program that the system refuses one call, by its number.
+/// Executes a program that the system refuses one call, by its number, with an error.
 pub(super) const REFUSES: &str = r"
 import ctypes, os, struct, sys
-rules = [(0x20, 0, 0, 0), (0x15, 0, 1, int(sys.argv[1])), (6, 0, 0, 0x50001), (6, 0, 0, 0x7fff0000)]
+rules = [(0x20, 0, 0, 0), (0x15, 0, 1, int(sys.argv[1])), (6, 0, 0, 0x50000 | int(sys.argv[2])), (6, 0, 0, 0x7fff0000)]
 code = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *rule) for rule in rules))
 class Program(ctypes.Structure):
     _fields_ = [('length', ctypes.c_ushort), ('code', ctypes.c_void_p)]
 program = Program(len(rules), ctypes.addressof(code))
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.byref(program)) == 0
-os.execv(sys.argv[2], sys.argv[2:])
+os.execv(sys.argv[3], sys.argv[3:])
 ";
+
+#[test]
+fn a_thread_that_the_system_refuses_is_named() {
+    if !geteuid().is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    run(async {
+        let mut server = Server::start("no_thread");
+        server.succeeds().await;
+    });
+}
+
+/// A user with as many threads as it may have.
+pub(crate) async fn no_thread() {
+    become_nobody();
+    setrlimit(Resource::Nproc, Rlimit { current: Some(1), maximum: Some(1) }).unwrap();
+    let error = Client::local().workers(1).await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("start a thread: ") && text.contains("TasksMax="), "{text}");
+}
+
+#[test]
+fn memory_that_the_system_refuses_to_map_is_named() {
+    run(async {
+        let mut command = binary();
+        // Else the C library takes room for each thread that allocates.
+        command.env("MALLOC_ARENA_MAX", "1");
+        let mut server = Server::start_as("no_address_space", command);
+        server.succeeds().await;
+    });
+}
+
+/// Less room than the memory takes that a worker and its server share.
+pub(crate) async fn no_address_space() {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = pages.split_whitespace().next().unwrap().parse().unwrap();
+    let current = Some(pages * rustix::param::page_size() as u64 + (64 << 20));
+    setrlimit(Resource::As, Rlimit { current, maximum: None }).unwrap();
+    let error = Client::local().workers(1).await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("mmap: ") && text.contains("LimitAS="), "{text}");
+}
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
@@ -202,6 +247,9 @@ fn a_worker_that_cannot_be_ended_is_left_and_told() {
         assert!(!left.has_ended());
         left.kill();
         server.succeeds().await;
+        let log = server.scratch.notes("log");
+        let said = log.iter().filter(|line| line.contains("did not end although it was killed"));
+        assert_eq!(said.count(), 1, "{log:?}");
     });
 }
 
@@ -214,6 +262,9 @@ pub(crate) async fn left(at: PathBuf) {
     worker.signal(Signal::STOP);
     eventually("it is stopped", || worker.is_stopped()).await;
     // Whoever it becomes has to tell the test.
+    note_log(at.clone());
+    note(&at, "log", "begins");
+    std::fs::set_permissions(at.join("log"), Permissions::from_mode(0o666)).unwrap();
     std::fs::set_permissions(&at, Permissions::from_mode(0o777)).unwrap();
     become_nobody();
     client.shutdown().await;

@@ -1,5 +1,8 @@
 //! What several tests need.
 
+/// What a server says in its log.
+#[cfg(target_os = "linux")]
+pub(crate) mod log;
 /// Processes: signals to them, and their end.
 #[cfg(target_os = "linux")]
 pub(crate) mod process;

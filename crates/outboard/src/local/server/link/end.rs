@@ -20,7 +20,7 @@ use rustix::time::ClockId;
 use super::life::{Life, Reason};
 use super::{Link, Vigil};
 use crate::error::{Cause, WorkerLoss};
-use crate::local::process::reaping::Reaper;
+use crate::local::process::reaping::{Reaper, worker_is_reaped};
 use crate::local::process::{self, Reaped, Watched};
 use crate::local::server::cgroup::Group;
 use crate::local::server::output::{LastWords, Output};
@@ -166,7 +166,7 @@ impl Link {
     }
 
     /// Says that the worker does not end although it was killed.
-    pub(crate) fn say_it_is_left(&self) {
+    pub(super) fn say_it_is_left(&self) {
         let state = process::state(self.pid).unwrap_or('?');
         let refused = pidfd_send_signal(&*self.pidfd, Signal::KILL).err();
         let why = match (state, refused) {
@@ -236,10 +236,14 @@ impl Link {
 
     /// Reaps the process, which has ended; nobody signals its number from now on.
     fn reap(&self) -> (Option<Reaped>, Life) {
-        let mut locked = self.locked();
-        let reaped = process::reap(self.pid);
-        locked.life.reap();
-        (reaped, locked.life)
+        let (reaped, life) = {
+            let mut locked = self.locked();
+            let reaped = process::reap(self.pid);
+            locked.life.reap();
+            (reaped, locked.life)
+        };
+        worker_is_reaped(self.pid);
+        (reaped, life)
     }
 
     /// The supervisor's word on how the process ended, once it is reaped.

@@ -122,10 +122,15 @@ impl Vigil {
 
     /// Says, once, of a worker that is killed that it does not end.
     fn see_it_end(&self, now: Instant) {
-        let killed = &mut self.seen.borrow_mut().killed;
-        let since = *killed.get_or_insert(Some(now));
+        let since = *self.seen.borrow_mut().killed.get_or_insert(Some(now));
         if since.is_some_and(|since| now.saturating_duration_since(since) >= STOPPED) {
-            *killed = Some(None);
+            self.say_it_is_left();
+        }
+    }
+
+    /// Says that it does not end although it was killed, unless that was said.
+    pub(crate) fn say_it_is_left(&self) {
+        if self.seen.borrow_mut().killed.replace(None) != Some(None) {
             self.link.say_it_is_left();
         }
     }
@@ -212,10 +217,10 @@ impl Link {
         (self.page.task(first).read() != Some(Word::Stopping)).then_some(first)
     }
 
-    /// The number of the task that it owes the next step to, if it sleeps all
+    /// The number of the task that it owes the next step to, if its thread sleeps all
     /// the same, with nothing to be read on either side and no task running: it
-    /// takes no further task, or a task wrote to its page. Has the reader look for
-    /// an answer whose bell was lost in that.
+    /// takes no further task, or a task wrote to its page. So it is if a task ended that
+    /// thread and not its process. Has the reader look for an answer whose bell was lost.
     fn mute_at(&self) -> Option<u64> {
         let (first, thread) = {
             let locked = self.locked();
@@ -226,7 +231,8 @@ impl Link {
         };
         // Files are read without the mutex: the gate waits for that.
         let runs = matches!(self.page.task(first).read(), Some(Word::Running | Word::Stopping));
-        let mute = !runs && process::is_asleep(self.pid, thread);
+        let asleep = !runs && process::is_asleep(self.pid, thread);
+        let mute = asleep || process::is_over(self.pid, thread);
         if mute {
             self.heard.poked.notify_one();
         }

@@ -16,7 +16,7 @@ use tokio::io::Interest;
 use super::Supervisor;
 use crate::engine::restart::Restart;
 use crate::engine::settings::Settings;
-use crate::local::process::reaping::Reaper;
+use crate::local::process::reaping::{Reaper, start_worker, worker_is_reaped};
 use crate::local::process::{Watched, watch};
 use crate::local::program::{SOCKET_VARIABLE, VARIABLE, VERSION_VARIABLE, socket_inode};
 use crate::local::server::link::{Link, Process, Reader};
@@ -52,12 +52,13 @@ impl Supervisor {
         self.welcome(&ours, number, [page_fd.as_fd(), arena_fd.as_fd()])?;
         let mut command = self.command(number)?;
         command.env(SOCKET_VARIABLE, socket_inode(&theirs)?.to_string());
-        let spawned = command.stdin(OwnedFd::from(theirs)).spawn();
+        let spawned = start_worker(command.stdin(OwnedFd::from(theirs)));
         let mut child = spawned.map_err(|error| refused("execute /proc/self/exe", error))?;
         let adopted = self.adopt(number, &mut child, ours, (page, arena));
         if adopted.is_err() {
             child.kill()?;
             child.wait()?;
+            worker_is_reaped(child.id());
         }
         adopted
     }
@@ -85,7 +86,8 @@ impl Supervisor {
         let link =
             Link::new(number, child.id(), pidfd, memory, streams, self.runtime.clone(), wear);
         self.read(&link, read);
-        let reaper = Reaper::start(child.id())?;
+        let reaper = Reaper::start(child.id());
+        let reaper = reaper.map_err(|error| refused("start a thread", error))?;
         let group = self.groups.borrow_mut().add(number, child.id());
         Ok(Process::new(link, ended, (group, reaper), stdout, stderr))
     }

@@ -17,13 +17,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, channel};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, pending, select};
 use futures_util::stream::{FuturesUnordered, Stream};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
@@ -36,6 +36,8 @@ use crate::engine::Gate;
 use crate::engine::restart::Restart;
 use crate::engine::settings::Settings;
 use crate::error::Error;
+use crate::local::process::reaping::reap_adopted;
+use crate::task::system::refused;
 
 /// How often busy workers are looked at.
 const BEAT: Duration = Duration::from_millis(250);
@@ -133,12 +135,14 @@ pub(super) fn start(
     settings: Settings,
     restart: Restart,
 ) -> io::Result<()> {
-    let own = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let (printer, printed) = Printer::start()?;
     let groups = Groups::find(settings.worker.memory_bytes);
     let mut kills = Kills::default();
     kills.look(Instant::now(), groups.kills());
-    std::thread::Builder::new().name("outboard-supervisor".into()).spawn(move || {
+    // Made when there is a thread for it: this one may not drop a runtime.
+    let (give, given) = channel::<Runtime>();
+    let run = move || {
+        let Ok(own) = given.recv() else { return };
         let supervisor = Supervisor {
             gate,
             links,
@@ -155,7 +159,11 @@ pub(super) fn start(
             left: Notify::new(),
         };
         own.block_on(supervisor.run());
-    })?;
+    };
+    let thread = std::thread::Builder::new().name("outboard-supervisor".into()).spawn(run);
+    thread.map_err(|error| refused("start a thread", error))?;
+    let own = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let _ = give.send(own);
     Ok(())
 }
 
@@ -235,7 +243,7 @@ impl Supervisor {
         self.control.ending().await;
         sleep(END).await;
         for vigil in &*self.vigils.borrow() {
-            vigil.link().say_it_is_left();
+            vigil.say_it_is_left();
         }
         self.gate.report(|reports| reports.ended());
         pending().await
@@ -263,6 +271,7 @@ impl Supervisor {
             self.control.busy.notified().await;
             loop {
                 sleep(BEAT).await;
+                reap_adopted();
                 let (now, vigils) = (Instant::now(), self.vigils.borrow().clone());
                 self.kills.borrow_mut().look(now, self.groups.borrow().kills());
                 let busy = vigils.iter().filter(|vigil| vigil.is_busy());

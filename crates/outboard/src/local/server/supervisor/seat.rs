@@ -10,6 +10,7 @@ use tokio::time::{sleep, sleep_until};
 
 use super::{BEAT, GRACE, Supervisor, pause_after};
 use crate::error::{Cause, WorkerLoss};
+use crate::local::process::reaping::reap_adopted;
 use crate::local::server::link::{Link, Process};
 
 /// A worker that ends unasked, idle and younger than this failed at its start.
@@ -108,6 +109,10 @@ impl Supervisor {
         let (lost, group) = process.bury(system);
         self.groups.borrow_mut().remove(group);
         self.left.notify_waiters();
+        // What was killed with it, and is in no group of ours, ends soon.
+        if reap_adopted() {
+            self.control.beat();
+        }
         lost
     }
 }
