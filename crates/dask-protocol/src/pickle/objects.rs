@@ -76,7 +76,7 @@ impl<'a> Source<'a> {
                 return self.numpy(name, call, args);
             }
             ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => {
-                return self.from_buffer(args);
+                return self.made_from_buffer(args);
             }
             SOME_CLASS => self.some(call).map(Known::Some),
             _ => None,
@@ -267,7 +267,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn from_buffer(self, args: &[Node]) -> Result<Option<Known<'a>>, String> {
+    fn made_from_buffer(self, args: &[Node]) -> Result<Option<Known<'a>>, String> {
         let [bytes, dtype, shape, order, ..] = *args else { return Ok(None) };
         let order = self.symbols.str(order).unwrap_or_default();
         self.whole_array(shape, dtype, order, bytes)
