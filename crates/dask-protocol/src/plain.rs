@@ -412,6 +412,7 @@ impl Plain {
 
     /// An array of numpy's as Dask has it: its shape in the header, its numbers in frames.
     fn write_array(&mut self, header: &Value, bytes: &[u8]) -> Result<(), String> {
+        let header = field(header, "sub-header").unwrap_or(header);
         let numbers =
             |name| list(header, name).iter().map(Value::as_i64).collect::<Option<Vec<_>>>();
         let (shape, strides) = (numbers("shape"), numbers("strides"));

@@ -78,7 +78,7 @@ impl<'a> Array<'a> {
     }
 
     fn dtype(&self) -> String {
-        let order = if self.size == 1 { '|' } else { '<' };
+        let order = if self.size == 1 || self.kind == 'V' { '|' } else { '<' };
         format!("{order}{}{}", self.kind, self.size)
     }
 
