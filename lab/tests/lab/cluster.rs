@@ -217,7 +217,10 @@ fn the_example_in_python_runs_as_it_stands() {
     let package = Path::new(ROOT).join("crates/outboard/python");
     let readme = fs::read_to_string(package.join("README.md")).expect("it is there");
     let code = readme.split_once("```python\n").expect("its example").1.split("```").next();
-    let code = code.expect("its end").replace("8786", &port.to_string());
+    let code = code.expect("its end");
+    let chapter = fs::read_to_string(Path::new(ROOT).join("docs/book/src/cluster.md"));
+    assert!(chapter.expect("it is there").contains(code), "the guide shows another");
+    let code = code.replace("8786", &port.to_string());
     fs::write(directory.path().join("example.py"), code).expect("it is writable");
     let _scheduler = scheduler(directory.path(), port);
     let worker = Shell::start(directory.path(), &commands(port)[2]);

@@ -170,3 +170,59 @@ fn what_is_left_over_is_no_value() {
     assert!(from_slice::<Two>(three).unwrap_err().to_string().contains("1 items too many"));
     assert!(from_slice::<[u8; 2]>(b"\x80\x04C\x03abc.").is_err());
 }
+
+/// What numpy 1 writes, and numpy 2, by the names of its modules.
+fn both(pickle: &[u8]) -> [Vec<u8>; 2] {
+    let text: String = pickle.iter().map(|byte| char::from(*byte)).collect();
+    let renamed = text
+        .replace("\x15numpy.core.multiarray", "\x16numpy._core.multiarray")
+        .replace("\x12numpy.core.numeric", "\x13numpy._core.numeric");
+    assert_ne!(text, renamed);
+    [pickle.to_vec(), renamed.chars().map(|c| c as u8).collect()]
+}
+
+const I2: &[u8] =
+    b"\x8c\x05numpy\x8c\x05dtype\x93\x8c\x02i2\x89\x88\x87R(K\x03\x8c\x01<NNNJ\xff\xff\xff\xff\
+    J\xff\xff\xff\xffK\x00tb";
+
+#[test]
+fn numpy_of_both_releases_is_known_by_its_names() {
+    let scalar =
+        [b"\x80\x04\x8c\x15numpy.core.multiarray\x8c\x06scalar\x93", I2, b"C\x02\xfe\xff\x86R."];
+    for pickle in both(&scalar.concat()) {
+        assert_eq!(from_slice::<i64>(&pickle), Ok(-2));
+        assert!(from_slice::<u8>(&pickle).is_err());
+    }
+    let array = [
+        b"\x80\x04\x8c\x15numpy.core.multiarray\x8c\x0c_reconstruct\x93\x8c\x05numpy\x8c\x07ndarray\x93K\x00\
+        \x85C\x01b\x87R(K\x01K\x02K\x02\x86",
+        I2,
+        b"\x89C\x08\x00\x00\x01\x00\x02\x00\x03\x00tb.",
+    ];
+    let in_band = [
+        b"\x80\x05\x8c\x12numpy.core.numeric\x8c\x0b_frombuffer\x93(\x96\x08\x00\x00\x00\x00\x00\x00\x00\
+        \x00\x00\x01\x00\x02\x00\x03\x00",
+        I2,
+        b"K\x02K\x02\x86\x8c\x01CtR.",
+    ];
+    for pickle in [array, in_band].iter().flat_map(|parts| both(&parts.concat())) {
+        assert_eq!(from_slice::<[[u8; 2]; 2]>(&pickle), Ok([[0, 1], [2, 3]]));
+        assert!(from_slice::<(Vec<u8>,)>(&pickle).is_err(), "one row would be lost");
+    }
+}
+
+#[test]
+fn a_small_pickle_that_stands_for_many_numbers_is_refused() {
+    let range = b"\x80\x04\x8c\x08builtins\x8c\x05range\x93K\x00\x8a\x06\0\0\0\0\0\x01K\x01\x87R.";
+    let error = from_slice::<Vec<u64>>(range).unwrap_err().to_string();
+    assert!(error.contains("shares too much"), "{error}");
+    // A shape of 2 to the 40 rows of nothing.
+    let rows = [
+        &b"\x80\x04\x8c\x15numpy.core.multiarray\x8c\x0c_reconstruct\x93\x8c\x05numpy\x8c\x07ndarray\x93K\x00\
+        \x85C\x01b\x87R(K\x01\x8a\x06\0\0\0\0\0\x01K\x00\x86"[..],
+        I2,
+        b"\x89C\x00tb.",
+    ];
+    let error = from_slice::<Vec<Vec<u8>>>(&rows.concat()).unwrap_err().to_string();
+    assert!(error.contains("shares too much"), "{error}");
+}
