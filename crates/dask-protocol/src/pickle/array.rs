@@ -11,8 +11,10 @@ use serde::de::{
 
 use super::decode::{Mismatch, spend};
 
-/// The name of a newtype struct that is an array in Python: around a struct of `dtype`, as
-/// numpy writes it (`<f8`), `shape`, and `data`, the bytes of its numbers in C order.
+/// The name of a newtype struct that is an array in Python.
+///
+/// It is around a struct of three fields: `dtype`, as numpy writes it (`<f8`), `shape`, and
+/// `data`, the bytes of its numbers in C order.
 ///
 /// Such a value of Rust becomes a `numpy.ndarray`. What is read as one may be an
 /// array or scalar of numpy, or an `array.array`; its numbers are little endian.

@@ -1,5 +1,6 @@
-//! Objects of Python's library and of numpy that are values of Rust as well: known by
-//! the names of their classes, never imported and never called.
+//! Objects of Python's library and of numpy that are values of Rust as well.
+//!
+//! They are known by the names of their classes, and never imported or called.
 
 use super::array::Array;
 use super::symbols::widen_unsigned;

@@ -15,7 +15,7 @@ use crate::value::codec::{Input, ValueError, guarded};
 use crate::value::payload::Payload;
 
 /// Calls a Rust function with Python's values: a pickle of the tuple of its
-/// arguments, which gives a pickle of what it returns, after what form that has.
+/// arguments. What it returns is a pickle too, behind a byte for its form.
 pub(crate) fn run_values<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, Failure> {
     let args = guarded(|| values_of::<F::Args>(&args, F::ARITY))
         .map_err(|error| bad_arguments::<F, M>(Step::DecodeArguments, error))?;
