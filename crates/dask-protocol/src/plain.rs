@@ -7,7 +7,7 @@ use rmpv::Value;
 
 use crate::document::{decode, field, list, text};
 use crate::key::Key;
-use crate::pickle::{Call, Node, Object, Pickle, Symbols, widen};
+use crate::pickle::{Call, FORTRAN, Known, Node, Object, Pickle, Source, Symbols, advice, is_part};
 use crate::run_spec::{ARGS, CONTAINER_SLOTS, MODULE};
 use crate::serialized::{Serialized, is_bytes, whole_frames};
 
@@ -148,13 +148,6 @@ pub fn from_value(value: &Serialized, limit: usize) -> Result<Vec<u8>, NotPlain>
 /// What a gap counts for, in bytes.
 const GAP: usize = 16;
 
-/// A pickle and what lies beside it.
-#[derive(Clone, Copy)]
-struct Source<'a> {
-    symbols: &'a Symbols<'a>,
-    buffers: &'a [Vec<u8>],
-}
-
 /// Writes values.
 struct Plain {
     out: Pickle,
@@ -207,8 +200,7 @@ impl Plain {
             Node::Int(value) => self.out.int(value.into()),
             Node::Float(value) => self.out.float(value),
             Node::Long(span) => {
-                let wide = widen(source.symbols.span(span));
-                self.out.int(wide.ok_or("an int beyond 128 bits")?);
+                self.out.long(source.symbols.span(span));
             }
             Node::Str(_) => self.out.str(source.symbols.str(node).unwrap_or_default()),
             Node::Bytes(span) => self.out.bytes(source.symbols.span(span)),
@@ -239,15 +231,11 @@ impl Plain {
             }
             // Serde has no sets: a list can be read as one.
             Object::List(items) | Object::Set(items) => self.write_list(source, items, depth)?,
-            Object::Dict(pairs) => {
-                self.out.begin_dict();
-                for (key, value) in pairs {
-                    self.write(source, *key, depth)?;
-                    self.write(source, *value, depth)?;
-                }
-                self.out.end_dict();
-            }
-            Object::Global { .. } => return Err(refused(source.symbols, node)),
+            Object::Dict(pairs) => self.write_dict(source, pairs, depth)?,
+            Object::Global { .. } => match source.symbols.global(node) {
+                Some((module, name)) if is_part(module, name) => self.out.global(module, name),
+                _ => return Err(refused(source.symbols, node)),
+            },
             Object::Call(call) => self.write_call(source, node, call, depth)?,
         }
         Ok(())
@@ -297,13 +285,59 @@ impl Plain {
                 let items = items.ok_or_else(|| refused(symbols, node))?;
                 self.write_container(source, class, items, depth)
             }
-            (Some(("builtins", "bytes" | "bytearray")), []) => {
-                self.out.bytes(b"");
-                Ok(())
-            }
-            (Some(("builtins", "bytes" | "bytearray")), [one]) => self.write(source, *one, depth),
+            (Some((module, name)), _) => match source.known(node)? {
+                Some(Known::Bytes(bytes)) => {
+                    self.out.bytes(bytes);
+                    Ok(())
+                }
+                Some(Known::Map(pairs)) => self.write_dict(source, pairs, depth),
+                Some(_) => self.write_call_again(source, call, depth),
+                None if is_part(module, name) => self.write_call_again(source, call, depth),
+                None => Err(refused(symbols, node)),
+            },
             _ => Err(refused(symbols, node)),
         }
+    }
+
+    /// The call of a class that is known, as it was.
+    fn write_call_again(
+        &mut self,
+        source: Source<'_>,
+        call: &Call,
+        depth: usize,
+    ) -> Result<(), String> {
+        let (module, name) = source.symbols.global(call.callable).unwrap_or_default();
+        self.out.global(module, name);
+        self.write(source, call.args, depth)?;
+        match call.named {
+            Some(named) => {
+                self.write(source, named, depth)?;
+                self.out.new_object();
+            }
+            // What has a state and no arguments is made without its constructor.
+            None if call.args == Node::EmptyTuple => self.out.new_plain_object(),
+            None => self.out.call(),
+        }
+        if let Some(state) = call.state {
+            self.write(source, state, depth)?;
+            self.out.build();
+        }
+        Ok(())
+    }
+
+    fn write_dict(
+        &mut self,
+        source: Source<'_>,
+        pairs: &[(Node, Node)],
+        depth: usize,
+    ) -> Result<(), String> {
+        self.out.begin_dict();
+        for (key, value) in pairs {
+            self.write(source, *key, depth)?;
+            self.write(source, *value, depth)?;
+        }
+        self.out.end_dict();
+        Ok(())
     }
 
     fn write_container(
@@ -360,12 +394,63 @@ impl Plain {
                 self.out.bytes(&frames.concat());
                 Ok(())
             }
+            "dask" if text(header, "type") == Some("numpy.ndarray") => {
+                self.write_array(header, &frames.concat())
+            }
             "msgpack" => {
                 let value = decode(&frames.concat()).map_err(|error| error.to_string())?;
                 self.write_plain(&value, depth)
             }
-            _ => Err("a value of a class that only Python knows".into()),
+            _ => match text(header, "type").and_then(|class| class.rsplit_once('.')) {
+                Some((module, name)) => {
+                    Err(format!("only Python knows {module}.{name}: {}", advice(module, name)))
+                }
+                None => Err("a value of a class that only Python knows".into()),
+            },
         }
+    }
+
+    /// An array of numpy's as Dask has it: its shape in the header, its numbers in frames.
+    fn write_array(&mut self, header: &Value, bytes: &[u8]) -> Result<(), String> {
+        let header = field(header, "sub-header").unwrap_or(header);
+        let numbers =
+            |name| list(header, name).iter().map(Value::as_i64).collect::<Option<Vec<_>>>();
+        let (shape, strides) = (numbers("shape"), numbers("strides"));
+        let (Some(shape), Some(strides)) = (shape, strides) else {
+            return Err("a numpy array without a shape".into());
+        };
+        let dtype = match list(header, "dtype") {
+            [custom, dtype] if custom.as_u64() == Some(0) => dtype.as_str(),
+            _ => None,
+        };
+        let dtype = dtype.ok_or("a numpy array of no numbers: send `.tolist()`")?;
+        if !field(header, "broadcast_to").is_none_or(Value::is_nil) {
+            return Err("a numpy array that repeats itself: send `.copy()`".into());
+        }
+        let size = dtype.get(2..).and_then(|size| size.parse().ok()).unwrap_or(0);
+        let steps = shape.iter().zip(&strides).rev();
+        let in_order = steps.scan(size, |next, (length, stride)| {
+            let fits = stride == next || *length <= 1;
+            *next = next.wrapping_mul(*length);
+            Some(fits)
+        });
+        if !bytes.is_empty() && !in_order.min().unwrap_or(true) {
+            return Err(FORTRAN.into());
+        }
+        self.out.global("numpy", "ndarray");
+        self.out.empty_tuple();
+        self.out.begin_dict();
+        self.out.str("dtype");
+        self.out.str(dtype);
+        self.out.str("shape");
+        self.out.mark();
+        shape.iter().for_each(|length| self.out.int((*length).into()));
+        self.out.end_tuple();
+        self.out.str("buffer");
+        self.out.bytearray(bytes);
+        self.out.end_dict();
+        self.out.new_object();
+        Ok(())
     }
 
     fn write_collection(
@@ -435,7 +520,9 @@ impl Plain {
 fn refused(symbols: &Symbols<'_>, node: Node) -> String {
     let callable = symbols.call(node).map_or(node, |call| call.callable);
     match symbols.global(callable) {
-        Some((module, name)) => format!("only Python knows {module}.{name}"),
+        Some((module, name)) => {
+            format!("only Python knows {module}.{name}: {}", advice(module, name))
+        }
         None => "only Python knows what a value is".into(),
     }
 }

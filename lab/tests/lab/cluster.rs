@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use browser::{Browser, Scheme};
 use serde_json::Value;
 
 use crate::http::{ask, get};
@@ -165,9 +166,72 @@ fn the_pages_show_a_clusters_worker_and_what_it_does() {
         now["tasks"]["running"] == running && now["workers"][0]["state"] == state
     };
     eventually("the task is shown", || shows(1, "busy"));
+    eventually("its worker is known", || {
+        view()["workers"][0]["task"]["function"] == "lab::tasks::fib"
+    });
     drop(browser);
     eventually("it is gone", || shows(0, "idle"));
     assert_eq!(view()["tasks"]["cancelled"], 1);
+}
+
+#[test]
+fn a_task_of_a_cluster_is_cancelled_on_the_page() {
+    let (directory, port) = (directory(), free_port());
+    let _scheduler = scheduler(directory.path(), port);
+    let workers = [(); 2].map(|()| Shell::start(directory.path(), &commands(port)[2]));
+    workers.iter().for_each(|worker| worker.says("joined tcp:", 1));
+    let url = format!("dask://127.0.0.1:{port}");
+    let serving = Serving::start(&["--url", &url, "--timeout", "1h"]);
+    let _request = ask(&serving.after, "/fib/93");
+    let browser = Browser::start();
+    let page = format!("http://{}/status", serving.after);
+    browser.open(&page, [1280, 900], Scheme::Light);
+    let rows = "[...document.querySelectorAll('#workers tbody tr')]";
+    let both =
+        format!("{rows}.length === 2 && {rows}.every(row => row.textContent.includes('tcp://'))");
+    browser.wait_for("both workers have an address", &both);
+    let busy =
+        format!("{rows}.filter(row => row.textContent.includes('lab::tasks::fib')).length === 1");
+    browser.wait_for("one of them has the task", &busy);
+    let buttons =
+        "[...document.querySelectorAll('#workers button')].map(it => it.textContent.trim())";
+    let one = format!("JSON.stringify({buttons}) === '[\"Cancel\"]'");
+    browser.wait_for("what cannot be done is not offered", &one);
+    browser.click("#workers button");
+    browser.wait_for("it asks", "document.querySelector('#ask[open]')");
+    browser.click("#ask-yes");
+    browser.wait_for(
+        "the task is gone",
+        &format!("{rows}.every(row => !row.textContent.includes('fib'))"),
+    );
+    let answer = get(&serving.after, "/status/status.json");
+    let view: Value = serde_json::from_str(&answer.body).expect("it is JSON");
+    assert_eq!(view["tasks"]["cancelled"], 1, "{view}");
+    browser.assert_no_console_errors();
+}
+
+/// The program that the README of the Python package shows.
+#[test]
+fn the_example_in_python_runs_as_it_stands() {
+    let (directory, port) = (directory(), free_port());
+    let package = Path::new(ROOT).join("crates/outboard/python");
+    let readme = fs::read_to_string(package.join("README.md")).expect("it is there");
+    let code = readme.split_once("```python\n").expect("its example").1.split("```").next();
+    let code = code.expect("its end");
+    let chapter = fs::read_to_string(Path::new(ROOT).join("docs/book/src/cluster.md"));
+    assert!(chapter.expect("it is there").contains(code), "the guide shows another");
+    let code = code.replace("8786", &port.to_string());
+    fs::write(directory.path().join("example.py"), code).expect("it is writable");
+    let _scheduler = scheduler(directory.path(), port);
+    let worker = Shell::start(directory.path(), &commands(port)[2]);
+    worker.says("joined tcp:", 1);
+    let line = format!(
+        "env PYTHONPATH='{}' PYTHONDONTWRITEBYTECODE=1 dask/bin/python example.py",
+        package.display()
+    );
+    let mut example = Shell::start(directory.path(), &line);
+    assert_eq!(example.ends(), Some(0), "{}", example.said());
+    assert_eq!(example.said(), "832040\n");
 }
 
 #[test]

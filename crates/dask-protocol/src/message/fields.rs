@@ -262,7 +262,7 @@ pub(crate) fn into_map(value: Value) -> Option<Vec<(Value, Value)>> {
 }
 
 /// A list, or a set, which Dask writes as `{"__Set__": true, "as-list": […]}`.
-fn into_list(value: Value) -> Option<Vec<Value>> {
+pub(crate) fn into_list(value: Value) -> Option<Vec<Value>> {
     match value {
         Value::Array(items) => Some(items),
         Value::Map(_) => field(&value, "as-list").and_then(Value::as_array).cloned(),

@@ -1,9 +1,10 @@
 //! Rust values from pickles, by serde; the other direction of `encode`.
 //!
-//! What only Python has (an object, a function, an integer beyond 64 bits) is an
-//! error that names it. Depth and work are bounded: parts of a pickle may be
+//! What only Python has (an object whose class is not known, a function) is an
+//! error that names it, and says what to send. Depth and work are bounded: parts of a pickle may be
 //! shared, so that a small one can stand for a huge value.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt::{self, Display};
 
@@ -12,7 +13,11 @@ use serde::de::{
     SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 
-use super::{DEPTH, Node, Object, PickleError, Symbols, widen};
+use super::array::{ARRAY, Slice};
+use super::objects::{Known, Source, advice};
+use super::place::{Step, Trouble};
+use super::symbols::{Span, widen, widen_unsigned};
+use super::{DEPTH, Node, Object, PickleError, Symbols};
 
 /// How much larger a value may be than its pickle: bytes for each of its bytes,
 /// and bytes besides.
@@ -30,16 +35,28 @@ pub fn from_symbols<T: DeserializeOwned>(
     node: Node,
 ) -> Result<T, Mismatch> {
     let left = Cell::new(symbols.cost() * SHARING + SHARING_BYTES + symbols.length() * 4);
-    T::deserialize(Part { symbols, buffers, node, depth: DEPTH, left: &left })
+    T::deserialize(Part { source: Source { symbols, buffers }, node, depth: DEPTH, left: &left })
 }
 
-/// Why a pickle is not the value that was asked for.
+/// Why a pickle is not the value that was asked for, and where in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mismatch(String);
+pub struct Mismatch(Box<Trouble>);
+
+impl Mismatch {
+    #[cold]
+    fn new(reason: impl Into<String>) -> Self {
+        Self(Box::new(Trouble::new(reason)))
+    }
+
+    #[cold]
+    fn inside(self, step: Step) -> Self {
+        Self(Box::new(self.0.inside(step)))
+    }
+}
 
 impl Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.fmt(f)
     }
 }
 
@@ -47,21 +64,27 @@ impl std::error::Error for Mismatch {}
 
 impl From<PickleError> for Mismatch {
     fn from(error: PickleError) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
     }
 }
 
 impl de::Error for Mismatch {
     fn custom<T: Display>(message: T) -> Self {
-        Self(message.to_string())
+        Self::new(message.to_string())
     }
+}
+
+/// Takes what is made of a pickle from what may still be.
+pub(super) fn spend(left: &Cell<usize>, bytes: usize) -> Result<(), Mismatch> {
+    let rest = left.get().checked_sub(bytes.saturating_add(1));
+    left.set(rest.ok_or_else(|| Mismatch::new("it shares too much of itself"))?);
+    Ok(())
 }
 
 /// One part of a pickle.
 #[derive(Clone, Copy)]
 struct Part<'a> {
-    symbols: &'a Symbols<'a>,
-    buffers: &'a [Vec<u8>],
+    source: Source<'a>,
     node: Node,
     depth: usize,
     /// How many bytes may still be made of it.
@@ -72,9 +95,8 @@ impl<'a> Part<'a> {
     /// What this part holds, one step deeper.
     fn inside(self) -> Result<Self, Mismatch> {
         let depth = self.depth.checked_sub(1);
-        let depth =
-            depth.ok_or_else(|| Mismatch(format!("it is nested more than {DEPTH} levels deep")))?;
-        Ok(Self { depth, ..self })
+        let deep = || Mismatch::new(format!("it is nested more than {DEPTH} levels deep"));
+        Ok(Self { depth: depth.ok_or_else(deep)?, ..self })
     }
 
     fn at(self, node: Node) -> Self {
@@ -82,49 +104,31 @@ impl<'a> Part<'a> {
     }
 
     fn spend(self, bytes: usize) -> Result<(), Mismatch> {
-        let left = self.left.get().checked_sub(bytes + 1);
-        let left = left.ok_or_else(|| Mismatch("shares too much of itself".into()))?;
-        self.left.set(left);
-        Ok(())
+        spend(self.left, bytes)
     }
 
     fn object(self) -> Option<&'a Object> {
         match self.node {
-            Node::Object(index) => Some(self.symbols.object(index)),
+            Node::Object(index) => Some(self.source.symbols.object(index)),
             _ => None,
         }
     }
 
-    /// Bytes, also those that were sent beside the pickle or wrapped in a class.
-    fn bytes(self) -> Option<&'a [u8]> {
-        match self.node {
-            Node::Bytes(span) => Some(self.symbols.span(span)),
-            Node::Buffer(index) => self.buffers.get(index as usize).map(Vec::as_slice),
-            _ => {
-                let call = self.symbols.call(self.node)?;
-                let wraps = matches!(
-                    self.symbols.global(call.callable),
-                    Some(("builtins", "bytearray" | "bytes"))
-                );
-                match self.symbols.items(call.args).filter(|_| wraps)? {
-                    [] => Some(&[]),
-                    [one] if self.symbols.call(*one).is_none() => self.at(*one).bytes(),
-                    _ => None,
-                }
-            }
-        }
+    fn known(self) -> Result<Option<Known<'a>>, Mismatch> {
+        self.source.known(self.node).map_err(Mismatch::new)
     }
 
     /// What Python would call it.
     fn what(self) -> String {
-        let name = |node| match self.symbols.global(node) {
+        let symbols = self.source.symbols;
+        let name = |node| match symbols.global(node) {
             Some(("builtins", name)) => name.to_owned(),
             Some((module, name)) => format!("{module}.{name}"),
             None => "an object".to_owned(),
         };
         match self.node {
             Node::Long(_) => "an int beyond 64 bits".into(),
-            Node::Object(_) => match self.symbols.call(self.node) {
+            Node::Object(_) => match symbols.call(self.node) {
                 Some(call) => format!("a Python object, {}", name(call.callable)),
                 None => format!("a Python function or class, {}", name(self.node)),
             },
@@ -132,25 +136,139 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// That it is something else than was asked for.
     fn refused<T>(self, expected: &dyn de::Expected) -> Result<T, Mismatch> {
-        Err(de::Error::invalid_type(Unexpected::Other(&self.what()), expected))
+        let error: Mismatch = de::Error::invalid_type(Unexpected::Other(&self.what()), expected);
+        let symbols = self.source.symbols;
+        let class = symbols.call(self.node).and_then(|call| symbols.global(call.callable));
+        let Some((module, name)) = class else { return Err(error) };
+        let advice = match (module, name) {
+            ("decimal", _) => "send `float(x)`, or take it as text or as a decimal type",
+            ("datetime" | "uuid", _) => "send a number, or take it as text or as a type for it",
+            _ => advice(module, name),
+        };
+        Err(Mismatch::new(format!("{error}: {advice}")))
     }
 
-    fn items(self, nodes: &'a [Node]) -> Items<'a> {
-        Items { part: self, rest: nodes.iter() }
-    }
-
-    fn pairs(self, pairs: &'a [(Node, Node)]) -> Pairs<'a> {
-        Pairs { part: self, rest: pairs.iter(), value: None }
-    }
-
-    fn visit_wide<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
-        let Node::Long(span) = self.node else { return self.refused(&visitor) };
-        match widen(self.symbols.span(span)).map(u64::try_from) {
-            Some(Ok(int)) => visitor.visit_u64(int),
-            _ => self.refused(&visitor),
+    /// Lets a sequence be read to its end: what is left over would be lost.
+    fn visit_seq<'de, V: Visitor<'de>>(
+        self,
+        nodes: &'a [Node],
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
+        let mut items = Items { part: self.inside()?, rest: nodes.iter(), at: 0 };
+        let value = visitor.visit_seq(&mut items)?;
+        match items.rest.len() {
+            0 => Ok(value),
+            rest => Err(Mismatch::new(format!("it has {rest} items too many"))),
         }
     }
+
+    fn visit_pairs<'de, V: Visitor<'de>>(
+        self,
+        pairs: &'a [(Node, Node)],
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
+        visitor.visit_map(Pairs { part: self.inside()?, rest: pairs.iter(), last: None })
+    }
+
+    fn visit_known<'de, V: Visitor<'de>>(
+        self,
+        known: Known<'a>,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
+        match known {
+            Known::Bytes(bytes) => {
+                self.spend(bytes.len())?;
+                visitor.visit_bytes(bytes)
+            }
+            Known::Text(text) => {
+                self.spend(text.len())?;
+                visitor.visit_string(text)
+            }
+            Known::Time(seconds, nanoseconds) => {
+                let parts = [seconds, nanoseconds.into()].into_iter();
+                visitor.visit_seq(de::value::SeqDeserializer::<_, Mismatch>::new(parts))
+            }
+            Known::Range { start, stop, step } => {
+                let mut numbers = Numbers { next: start.into(), stop, step, left: self.left };
+                let value = visitor.visit_seq(&mut numbers)?;
+                match numbers.is_over() {
+                    true => Ok(value),
+                    false => Err(Mismatch::new("a range has too many numbers")),
+                }
+            }
+            Known::Complex(re, im) => {
+                let parts = [re, im].into_iter();
+                visitor.visit_seq(de::value::SeqDeserializer::<_, Mismatch>::new(parts))
+            }
+            Known::Array(array) => {
+                self.spend(array.size())?;
+                Slice::all(&array, self.left).deserialize_any(visitor)
+            }
+            Known::Map(pairs) => self.visit_pairs(pairs, visitor),
+            Known::Some(held) => visitor.visit_some(self.inside()?.at(held)),
+        }
+    }
+
+    /// An integer of any width that serde has.
+    fn visit_wide<'de, V: Visitor<'de>>(
+        self,
+        span: Span,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
+        let bytes = self.source.symbols.span(span);
+        let unsigned = widen_unsigned(bytes);
+        match (unsigned.map(u64::try_from), widen(bytes), unsigned) {
+            (Some(Ok(int)), ..) => visitor.visit_u64(int),
+            (_, Some(int), _) => visitor.visit_i128(int),
+            (.., Some(int)) => visitor.visit_u128(int),
+            _ => Err(Mismatch::new("an int beyond 128 bits: send it as text")),
+        }
+    }
+
+    /// For who wants a number of at most 64 bits: text that stands for something else is
+    /// none.
+    fn visit_number<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+        match self.node {
+            Node::Long(span) => match widen(self.source.symbols.span(span)).map(u64::try_from) {
+                Some(Ok(int)) => visitor.visit_u64(int),
+                _ => self.refused(&visitor),
+            },
+            Node::Object(_) => match self.known()? {
+                Some(Known::Array(array)) if array.length().is_none() => {
+                    self.visit_known(Known::Array(array), visitor)
+                }
+                // A number of seconds.
+                _ => self.refused(&visitor),
+            },
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    /// How many items it has, if it has items.
+    fn count(self) -> Result<Option<usize>, Mismatch> {
+        Ok(match (self.node, self.object()) {
+            (Node::EmptyTuple, _) => Some(0),
+            (_, Some(Object::List(items) | Object::Tuple(items) | Object::Set(items))) => {
+                Some(items.len())
+            }
+            (Node::Bytes(_) | Node::Buffer(_), _) => self.source.bytes(self.node).map(<[u8]>::len),
+            _ => match self.known()? {
+                Some(Known::Bytes(bytes)) => Some(bytes.len()),
+                Some(Known::Array(array)) => array.length(),
+                _ => None,
+            },
+        })
+    }
+}
+
+macro_rules! numbers {
+    ($($method:ident)*) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+            self.visit_number(visitor)
+        })*
+    };
 }
 
 impl<'de> Deserializer<'de> for Part<'_> {
@@ -165,49 +283,107 @@ impl<'de> Deserializer<'de> for Part<'_> {
                 Ok(value) => visitor.visit_u64(value),
                 Err(_) => visitor.visit_i64(value),
             },
-            Node::Long(_) => self.visit_wide(visitor),
-            Node::Float(value) => visitor.visit_f64(value),
+            Node::Long(span) => self.visit_wide(span, visitor),
+            // What is buffered may be asked for as either: only a signalling NaN of 32 bits
+            // would be another one as 64.
+            Node::Float(value) => match narrow_nan(value) {
+                Some(single) if is_signalling(value) => visitor.visit_f32(single),
+                _ => visitor.visit_f64(value),
+            },
             Node::Str(_) => {
-                let text = self.symbols.str(self.node).unwrap_or_default();
+                let text = self.source.symbols.str(self.node).unwrap_or_default();
                 self.spend(text.len())?;
                 visitor.visit_str(text)
             }
-            Node::EmptyTuple => visitor.visit_seq(self.items(&[])),
-            Node::Bytes(_) | Node::Buffer(_) | Node::Object(_) => {
-                if let Some(bytes) = self.bytes() {
-                    self.spend(bytes.len())?;
-                    return visitor.visit_bytes(bytes);
-                }
-                match self.object() {
-                    Some(Object::List(items) | Object::Tuple(items) | Object::Set(items)) => {
-                        visitor.visit_seq(self.inside()?.items(items))
-                    }
-                    Some(Object::Dict(pairs)) => visitor.visit_map(self.inside()?.pairs(pairs)),
-                    _ => self.refused(&visitor),
-                }
+            Node::EmptyTuple => self.visit_seq(&[], visitor),
+            Node::Bytes(_) | Node::Buffer(_) => {
+                let bytes = self.source.bytes(self.node).unwrap_or_default();
+                self.spend(bytes.len())?;
+                visitor.visit_bytes(bytes)
             }
+            Node::Object(_) => match self.object() {
+                Some(Object::List(items) | Object::Tuple(items) | Object::Set(items)) => {
+                    self.visit_seq(items, visitor)
+                }
+                Some(Object::Dict(pairs)) => self.visit_pairs(pairs, visitor),
+                _ => match self.known()? {
+                    Some(known) => self.visit_known(known, visitor),
+                    None => self.refused(&visitor),
+                },
+            },
+        }
+    }
+
+    numbers! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_bool
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+        match self.node {
+            Node::Float(value) => match narrow_nan(value) {
+                Some(single) => visitor.visit_f32(single),
+                None => visitor.visit_f64(value),
+            },
+            _ => self.visit_number(visitor),
+        }
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+        match self.node {
+            Node::Float(value) => visitor.visit_f64(value),
+            _ => self.visit_number(visitor),
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
-        match self.node {
-            Node::None => visitor.visit_none(),
+        match (self.node, self.known()) {
+            (Node::None, _) => visitor.visit_none(),
+            (_, Ok(Some(Known::Some(held)))) => visitor.visit_some(self.inside()?.at(held)),
             _ => visitor.visit_some(self.inside()?),
         }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Mismatch> {
-        visitor.visit_newtype_struct(self.inside()?)
+        if name != ARRAY {
+            return visitor.visit_newtype_struct(self.inside()?);
+        }
+        match self.known()? {
+            Some(Known::Array(array)) => {
+                self.spend(array.size())?;
+                Slice::all(&array, self.left).deserialize_newtype_struct(name, visitor)
+            }
+            _ => Err(Mismatch::new(format!("{}: send `numpy.asarray(x)`", self.what()))),
+        }
+    }
+
+    /// Bytes may be an array of them, too.
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+        match self.known()? {
+            Some(Known::Array(array)) => {
+                self.spend(array.size())?;
+                Slice::all(&array, self.left).deserialize_byte_buf(visitor)
+            }
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+        self.deserialize_byte_buf(visitor)
     }
 
     /// Python's bytes can be read as a list of numbers, which is what serde takes
     /// a `Vec<u8>` for.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
-        match self.bytes() {
+        let bytes = match self.known()? {
+            Some(Known::Bytes(bytes)) => Some(bytes),
+            _ => self.source.bytes(self.node),
+        };
+        match bytes {
             Some(bytes) => {
                 self.spend(bytes.len())?;
                 let bytes = bytes.iter().copied();
@@ -222,14 +398,10 @@ impl<'de> Deserializer<'de> for Part<'_> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Mismatch> {
-        let found = match self.object() {
-            Some(Object::List(items) | Object::Tuple(items)) => items.len(),
-            _ => length,
-        };
-        if found != length {
-            return Err(de::Error::invalid_length(found, &visitor));
+        match self.count()?.filter(|found| *found != length) {
+            Some(found) => Err(de::Error::invalid_length(found, &visitor)),
+            None => self.deserialize_seq(visitor),
         }
-        self.deserialize_seq(visitor)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -241,27 +413,96 @@ impl<'de> Deserializer<'de> for Part<'_> {
         self.deserialize_tuple(length, visitor)
     }
 
+    /// A `Range` of Rust ends before its end, as Python's does.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
+        match self.known()? {
+            Some(Known::Range { start, stop, step: 1 }) if name == "Range" => {
+                let ends = [start, stop].into_iter();
+                visitor.visit_seq(de::value::SeqDeserializer::<_, Mismatch>::new(ends))
+            }
+            Some(Known::Range { .. }) => self.refused(&visitor),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Mismatch> {
+        const EXPECTED: &str = "the name of a variant, or a dict of one item";
+        let symbols = self.source.symbols;
         let (name, held) = match (self.node, self.object()) {
-            (Node::Str(_), _) => (self.node, None),
-            (_, Some(Object::Dict(pairs))) if pairs.len() == 1 => (pairs[0].0, Some(pairs[0].1)),
-            _ => return self.refused(&"the name of a variant, or a dict of one item"),
+            (Node::Str(_), _) => (symbols.str(self.node).map(Cow::Borrowed), None),
+            (_, Some(Object::Dict(pairs))) if pairs.len() == 1 => {
+                (symbols.str(pairs[0].0).map(Cow::Borrowed), Some(pairs[0].1))
+            }
+            _ => match self.known()? {
+                Some(Known::Text(name)) => (Some(Cow::Owned(name)), None),
+                _ => return self.refused(&EXPECTED),
+            },
         };
-        let name = self.symbols.str(name);
-        let name = name.ok_or_else(|| Mismatch("a variant's name is no str".into()))?;
+        let name = name.ok_or_else(|| Mismatch::new("a variant's name is no str"))?;
         self.spend(name.len())?;
         let held = held.map(|held| Ok::<_, Mismatch>(self.inside()?.at(held))).transpose()?;
-        visitor.visit_enum(Variant { name, held })
+        let value = visitor.visit_enum(Variant { name: &name, held });
+        value.map_err(|error| if held.is_some() { error.inside(Step::name(&name)) } else { error })
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct map struct identifier ignored_any
+        i128 u128 char str string unit unit_struct map identifier ignored_any
+    }
+}
+
+/// A NaN of 32 bits that was made one of 64, with its payload.
+fn narrow_nan(value: f64) -> Option<f32> {
+    let bits = value.to_bits();
+    let fits = value.is_nan() && bits.trailing_zeros() >= 29;
+    let single = f32::from_bits(
+        (bits >> 32) as u32 & 0x8000_0000 | 0x7f80_0000 | (bits >> 29) as u32 & 0x7f_ffff,
+    );
+    (fits && single.is_nan()).then_some(single)
+}
+
+fn is_signalling(nan: f64) -> bool {
+    nan.to_bits() & 1 << 51 == 0
+}
+
+/// The numbers of a range.
+struct Numbers<'a> {
+    next: i128,
+    stop: i64,
+    step: i64,
+    left: &'a Cell<usize>,
+}
+
+impl Numbers<'_> {
+    fn is_over(&self) -> bool {
+        let stop = i128::from(self.stop);
+        if self.step > 0 { self.next >= stop } else { self.next <= stop }
+    }
+}
+
+impl<'de> SeqAccess<'de> for Numbers<'_> {
+    type Error = Mismatch;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Mismatch> {
+        if self.is_over() {
+            return Ok(None);
+        }
+        spend(self.left, 8)?;
+        let number = self.next as i64;
+        self.next += i128::from(self.step);
+        seed.deserialize(number.into_deserializer()).map(Some)
     }
 }
 
@@ -269,6 +510,7 @@ impl<'de> Deserializer<'de> for Part<'_> {
 struct Items<'a> {
     part: Part<'a>,
     rest: std::slice::Iter<'a, Node>,
+    at: usize,
 }
 
 impl<'de> SeqAccess<'de> for Items<'_> {
@@ -278,7 +520,11 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Mismatch> {
-        self.rest.next().map(|node| seed.deserialize(self.part.at(*node))).transpose()
+        let Some(node) = self.rest.next() else { return Ok(None) };
+        let at = self.at;
+        self.at += 1;
+        let value = seed.deserialize(self.part.at(*node));
+        value.map(Some).map_err(|error| error.inside(Step::Index(at)))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -290,7 +536,8 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 struct Pairs<'a> {
     part: Part<'a>,
     rest: std::slice::Iter<'a, (Node, Node)>,
-    value: Option<Node>,
+    /// The key that was read last, and its value.
+    last: Option<(Node, Node)>,
 }
 
 impl<'de> MapAccess<'de> for Pairs<'_> {
@@ -301,13 +548,18 @@ impl<'de> MapAccess<'de> for Pairs<'_> {
         seed: K,
     ) -> Result<Option<K::Value>, Mismatch> {
         let Some((key, value)) = self.rest.next() else { return Ok(None) };
-        self.value = Some(*value);
+        self.last = Some((*key, *value));
         seed.deserialize(self.part.at(*key)).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Mismatch> {
-        let value = self.value.take().ok_or_else(|| Mismatch("a key is to come first".into()))?;
-        seed.deserialize(self.part.at(value))
+        let (key, value) =
+            self.last.take().ok_or_else(|| Mismatch::new("a key is to come first"))?;
+        let value = seed.deserialize(self.part.at(value));
+        value.map_err(|error| match self.part.source.symbols.str(key) {
+            Some(name) => error.inside(Step::name(name)),
+            None => error,
+        })
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -339,7 +591,7 @@ struct Held<'a>(Option<Part<'a>>);
 
 impl<'a> Held<'a> {
     fn part(self) -> Result<Part<'a>, Mismatch> {
-        self.0.ok_or_else(|| Mismatch("the variant holds nothing".into()))
+        self.0.ok_or_else(|| Mismatch::new("the variant holds nothing"))
     }
 }
 
@@ -349,7 +601,7 @@ impl<'de> VariantAccess<'de> for Held<'_> {
     fn unit_variant(self) -> Result<(), Mismatch> {
         match self.0 {
             None => Ok(()),
-            Some(_) => Err(Mismatch("the variant holds something".into())),
+            Some(_) => Err(Mismatch::new("the variant holds something")),
         }
     }
 
@@ -375,117 +627,4 @@ impl<'de> VariantAccess<'de> for Held<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::fmt::Debug;
-
-    use proptest::prelude::*;
-    use serde::{Deserialize, Serialize};
-
-    use super::super::{DEPTH, Pickle, from_slice, write_value};
-
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    enum Shape {
-        Point,
-        Circle(f64),
-        Line(i8, u16),
-        Text { content: String, bold: Option<bool> },
-    }
-
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    struct Drawing {
-        shapes: Vec<Shape>,
-        sizes: BTreeMap<String, (i64, u64)>,
-        nothing: (),
-        letter: char,
-    }
-
-    fn pickled<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
-        let mut pickle = Pickle::new();
-        write_value(value, &mut pickle).map_err(|error| error.to_string())?;
-        Ok(pickle.finish())
-    }
-
-    #[track_caller]
-    fn comes_back<T: Serialize + serde::de::DeserializeOwned + PartialEq + Debug>(value: T) {
-        assert_eq!(from_slice::<T>(&pickled(&value).unwrap()).as_ref(), Ok(&value));
-    }
-
-    #[test]
-    fn values_come_back() {
-        comes_back(());
-        comes_back((1_u8, "two".to_owned(), 3.5, None::<u8>, Some(true)));
-        comes_back([u64::MAX, 1 << 63, (1 << 63) - 1, 0]);
-        comes_back([i64::MIN, i64::MAX, -1]);
-        comes_back(vec![vec![1_u8, 2], vec![]]);
-        let text = Shape::Text { content: "é".into(), bold: Some(false) };
-        comes_back(Drawing {
-            shapes: vec![Shape::Point, Shape::Circle(1.0), Shape::Line(-1, 2), text],
-            sizes: [("a".to_owned(), (-5, u64::MAX))].into(),
-            nothing: (),
-            letter: 'ß',
-        });
-    }
-
-    #[test]
-    fn an_integer_beyond_64_bits_is_an_error_both_ways() {
-        assert!(pickled(&(1_i128 << 64)).unwrap_err().contains("beyond 64 bits"));
-        let two_to_100 = b"\x80\x04\x8a\x0d\0\0\0\0\0\0\0\0\0\0\0\0\x10.";
-        let error = from_slice::<u64>(two_to_100).unwrap_err();
-        assert!(error.0.contains("an int beyond 64 bits"), "{error}");
-    }
-
-    #[test]
-    fn depth_is_bounded_both_ways() {
-        #[derive(Debug, PartialEq, Serialize, Deserialize)]
-        enum Link {
-            End,
-            Next(Option<Box<Link>>),
-        }
-        let chain =
-            |levels| (0..levels).fold(Link::End, |next, _| Link::Next(Some(Box::new(next))));
-        comes_back(chain(DEPTH / 2));
-        let error = pickled(&chain(DEPTH / 2 + 1)).unwrap_err();
-        assert!(error.contains("more than 128 levels"), "{error}");
-    }
-
-    #[test]
-    fn bytes_are_read_as_a_list_of_numbers_too() {
-        assert_eq!(from_slice::<Vec<u8>>(b"\x80\x04C\x02\0\xff."), Ok(vec![0, 255]));
-        assert_eq!(from_slice::<(u8, u8)>(b"\x80\x04](K\x01K\x02e."), Ok((1, 2)));
-        assert!(from_slice::<(u8, u8)>(b"\x80\x04](K\x01e.").is_err());
-    }
-
-    #[test]
-    fn what_only_python_has_is_named() {
-        let object = b"\x80\x04\x8c\x07decimal\x8c\x07Decimal\x93\x8c\x011\x85R.";
-        let error = from_slice::<f64>(object).unwrap_err();
-        assert!(error.0.contains("decimal.Decimal"), "{error}");
-    }
-
-    #[test]
-    fn a_small_pickle_that_stands_for_a_huge_value_is_refused() {
-        // Each list holds the one before twice: 2 to the 40.
-        let mut bomb = b"\x80\x04]\x94".to_vec();
-        for level in 0..40 {
-            bomb.extend([b']', b'(', b'h', level, b'h', level, b'e', 0x94]);
-        }
-        bomb.push(b'.');
-        let error = from_slice::<serde::de::IgnoredAny>(&bomb).unwrap_err();
-        assert!(error.0.contains("shares too much"), "{error}");
-        let error = from_slice::<serde::de::IgnoredAny>(b"\x80\x04]\x94h\0a.").unwrap_err();
-        assert!(error.0.contains("nested more than 128 levels"), "{error}");
-    }
-
-    proptest! {
-        #[test]
-        fn any_value_comes_back(
-            ints in prop::collection::vec(any::<i64>(), 0..20),
-            text in ".{0,40}",
-            float in prop::num::f64::NORMAL,
-            naturals in prop::collection::btree_map(".{0,8}", any::<u64>(), 0..8),
-        ) {
-            comes_back((ints, text, float, naturals));
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Writes pickles, protocol 4, opcode by opcode.
+//! Writes pickles, protocol 4 and the `bytearray` of protocol 5, opcode by opcode.
 //!
 //! A pickle is a program for a stack machine, so a part of one is passed by
 //! writing its opcodes where it belongs. Nothing is memoized.
@@ -69,10 +69,32 @@ impl Pickle {
             self.0.extend(small.to_le_bytes());
         } else {
             let bits = 129 - if value < 0 { value.leading_ones() } else { value.leading_zeros() };
-            let length = bits.div_ceil(8) as usize;
-            self.0.extend([0x8a, length as u8]);
-            self.0.extend(&value.to_le_bytes()[..length]);
+            self.long(&value.to_le_bytes()[..bits.div_ceil(8) as usize]);
         }
+    }
+
+    /// An integer of 128 bits without a sign.
+    pub fn unsigned(&mut self, value: u128) {
+        match i128::try_from(value) {
+            Ok(value) => self.int(value),
+            Err(_) => {
+                let mut bytes = [0; 17];
+                bytes[..16].copy_from_slice(&value.to_le_bytes());
+                self.long(&bytes);
+            }
+        }
+    }
+
+    /// An integer, as so many signed bytes, little endian.
+    pub(crate) fn long(&mut self, bytes: &[u8]) {
+        match u8::try_from(bytes.len()) {
+            Ok(length) => self.0.extend([0x8a, length]),
+            Err(_) => {
+                self.0.push(0x8b);
+                self.0.extend((bytes.len() as u32).to_le_bytes());
+            }
+        }
+        self.0.extend(bytes);
     }
 
     /// A float.
@@ -96,6 +118,13 @@ impl Pickle {
                 self.0.extend(bytes);
             }
         }
+    }
+
+    /// Bytes that Python may change.
+    pub fn bytearray(&mut self, bytes: &[u8]) {
+        self.0.push(0x96);
+        self.0.extend((bytes.len() as u64).to_le_bytes());
+        self.0.extend(bytes);
     }
 
     fn sized(&mut self, short: &[u8; 1], long: u8, bytes: &[u8]) {
@@ -177,6 +206,21 @@ impl Pickle {
     /// Makes an object of the class, the tuple and the dict written last.
     pub fn new_object(&mut self) {
         self.0.push(0x92);
+    }
+
+    /// Makes an object of the class and the tuple written last.
+    pub(crate) fn new_plain_object(&mut self) {
+        self.0.push(0x81);
+    }
+
+    /// What was written from a place on.
+    pub(crate) fn since(&self, start: usize) -> &[u8] {
+        &self.0[start..]
+    }
+
+    /// Writes opcodes at an earlier place.
+    pub(crate) fn insert(&mut self, at: usize, opcodes: &[u8]) {
+        self.0.splice(at..at, opcodes.iter().copied());
     }
 
     /// Sets the object that was written before up with the state that was written

@@ -2,20 +2,24 @@
 //! tuple, dict.
 //!
 //! A struct is a dict of its fields. A variant of an enum is a str, or a dict of
-//! one item from its name to what it holds.
+//! one item from its name to what it holds. `Some(None)` is an object, and an [`ARRAY`]
+//! is one of numpy's.
 
 use std::fmt::{self, Display};
 
 use serde::Serialize;
 use serde::ser::{self, Serializer};
 
+use super::array::ARRAY;
+use super::objects::{SOME, SOME_CLASS};
+use super::place::{Step, Trouble};
 use super::{DEPTH, Pickle};
 
 /// Appends the opcodes of a value.
 ///
 /// # Errors
 ///
-/// If it has an integer beyond 64 bits, if it is nested more than 128 levels deep, or if
+/// If it has no form in Python, if it is nested more than 128 levels deep, or if
 /// serde cannot say what it is.
 pub fn write_value<T: Serialize + ?Sized>(
     value: &T,
@@ -36,7 +40,7 @@ pub fn write_value_within<T: Serialize + ?Sized>(
     most: usize,
 ) -> Result<(), Unsupported> {
     let most = pickle.length().saturating_add(most);
-    value.serialize(Writer { pickle, depth: DEPTH, most })
+    value.serialize(Writer { pickle, depth: DEPTH, most, within: Within::Value })
 }
 
 /// Why a value has no pickle.
@@ -46,7 +50,7 @@ pub struct Unsupported(Why);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Why {
     Overrun,
-    Other(String),
+    Other(Trouble),
 }
 
 impl Unsupported {
@@ -55,8 +59,18 @@ impl Unsupported {
         self.0 == Why::Overrun
     }
 
+    #[cold]
     fn because(why: impl Into<String>) -> Self {
-        Self(Why::Other(why.into()))
+        Self(Why::Other(Trouble::new(why)))
+    }
+
+    /// The same, seen from outside of that step.
+    #[cold]
+    fn inside(self, step: Step) -> Self {
+        match self.0 {
+            Why::Overrun => self,
+            Why::Other(trouble) => Self(Why::Other(trouble.inside(step))),
+        }
     }
 }
 
@@ -64,7 +78,7 @@ impl Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Why::Overrun => f.write_str("it has more bytes than it may have"),
-            Why::Other(why) => f.write_str(why),
+            Why::Other(trouble) => trouble.fmt(f),
         }
     }
 }
@@ -73,7 +87,26 @@ impl std::error::Error for Unsupported {}
 
 impl ser::Error for Unsupported {
     fn custom<T: Display>(message: T) -> Self {
-        Self::because(message.to_string())
+        /// What serde says of a path, with which it leaves its user alone.
+        const NOT_TEXT: &str = "path contains invalid UTF-8 characters";
+        match message.to_string() {
+            message if message == NOT_TEXT => Self::because(message + ": send its bytes instead"),
+            message => Self::because(message),
+        }
+    }
+}
+
+/// What the object around `None` takes, at most.
+const SOME_BYTES: usize = 64;
+
+/// The same number with 64 bits; a NaN keeps its payload.
+fn widen_float(value: f32) -> f64 {
+    let bits = u64::from(value.to_bits());
+    match value.is_nan() {
+        true => {
+            f64::from_bits((bits & 0x8000_0000) << 32 | 0x7ff0 << 48 | (bits & 0x7f_ffff) << 29)
+        }
+        false => value.into(),
     }
 }
 
@@ -84,6 +117,17 @@ struct Writer<'a> {
     depth: usize,
     /// How many bytes the pickle may have.
     most: usize,
+    within: Within,
+}
+
+/// What a value is part of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Value,
+    /// The key of a dict, which must not change: lists are tuples there.
+    Key,
+    /// An array of numbers, whose bytes Python may change.
+    Array,
 }
 
 /// Writes what a container holds, and its end.
@@ -92,6 +136,9 @@ struct Inside<'a> {
     /// How much deeper what it holds may go.
     depth: usize,
     most: usize,
+    within: Within,
+    /// The place of what comes next.
+    at: usize,
     end: fn(&mut Pickle),
     /// It is the one item of a dict, which ends as well.
     in_variant: bool,
@@ -106,14 +153,6 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn wide(self, value: Option<i128>) -> Result<(), Unsupported> {
-        let fits = |value: &i128| i64::try_from(*value).is_ok() || u64::try_from(*value).is_ok();
-        let value = value.filter(fits);
-        let value = value.ok_or_else(|| Unsupported::because("an integer is beyond 64 bits"))?;
-        self.pickle.int(value);
-        Ok(())
-    }
-
     /// The writer of what this one holds, one step deeper.
     fn inside(self) -> Result<Self, Unsupported> {
         match self.depth.checked_sub(1) {
@@ -125,6 +164,9 @@ impl<'a> Writer<'a> {
     }
 
     fn list(self) -> Result<Inside<'a>, Unsupported> {
+        if self.within == Within::Key {
+            return self.tuple();
+        }
         self.open(Pickle::begin_list, Pickle::end_list)
     }
 
@@ -133,17 +175,30 @@ impl<'a> Writer<'a> {
     }
 
     fn dict(self) -> Result<Inside<'a>, Unsupported> {
+        self.may_change()?;
         self.open(Pickle::begin_dict, Pickle::end_dict)
     }
 
     fn open(self, begin: fn(&mut Pickle), end: fn(&mut Pickle)) -> Result<Inside<'a>, Unsupported> {
-        let Self { pickle, depth, most } = self.inside()?;
+        let Self { pickle, depth, most, within } = self.inside()?;
         begin(pickle);
-        Ok(Inside { pickle, depth, most, end, in_variant: false })
+        Ok(Inside { pickle, depth, most, within, at: 0, end, in_variant: false })
+    }
+
+    /// A dict, and what is told by an object, cannot be the key of another.
+    fn may_change(&self) -> Result<(), Unsupported> {
+        match self.within {
+            Within::Key => Err(Unsupported::because(
+                "a struct, a map, or a variant or `Some` that holds something is no key of a \
+                 dict in Python: send a list of pairs",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Opens the dict around what a variant holds.
     fn variant(self, name: &str) -> Result<Self, Unsupported> {
+        self.may_change()?;
         let inside = self.inside()?;
         inside.pickle.begin_dict();
         inside.pickle.str(name);
@@ -157,9 +212,24 @@ impl Inside<'_> {
     }
 
     fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsupported> {
-        let writer = Writer { pickle: self.pickle, depth: self.depth, most: self.most };
+        self.write_within(value, self.within)
+    }
+
+    fn write_within<T: Serialize + ?Sized>(
+        &mut self,
+        value: &T,
+        within: Within,
+    ) -> Result<(), Unsupported> {
+        let Self { depth, most, .. } = *self;
+        let writer = Writer { pickle: self.pickle, depth, most, within };
         writer.has_room(1)?;
         value.serialize(writer)
+    }
+
+    fn write_next<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsupported> {
+        let at = self.at;
+        self.at += 1;
+        self.write(value).map_err(|error| error.inside(Step::Index(at)))
     }
 
     fn close(self) -> Result<(), Unsupported> {
@@ -197,11 +267,13 @@ impl<'a> Serializer for Writer<'a> {
     }
 
     fn serialize_i128(self, value: i128) -> Result<(), Unsupported> {
-        self.wide(Some(value))
+        self.pickle.int(value);
+        Ok(())
     }
 
     fn serialize_u128(self, value: u128) -> Result<(), Unsupported> {
-        self.wide(i128::try_from(value).ok())
+        self.pickle.unsigned(value);
+        Ok(())
     }
 
     fn serialize_bool(self, value: bool) -> Result<(), Unsupported> {
@@ -210,7 +282,7 @@ impl<'a> Serializer for Writer<'a> {
     }
 
     fn serialize_f32(self, value: f32) -> Result<(), Unsupported> {
-        self.serialize_f64(value.into())
+        self.serialize_f64(widen_float(value))
     }
 
     fn serialize_f64(self, value: f64) -> Result<(), Unsupported> {
@@ -233,7 +305,10 @@ impl<'a> Serializer for Writer<'a> {
 
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Unsupported> {
         self.has_room(value.len())?;
-        self.pickle.bytes(value);
+        match self.within {
+            Within::Array => self.pickle.bytearray(value),
+            _ => self.pickle.bytes(value),
+        }
         Ok(())
     }
 
@@ -241,8 +316,28 @@ impl<'a> Serializer for Writer<'a> {
         self.serialize_unit()
     }
 
+    /// Python has one `None`: a `Some` that would be that has an object around it.
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Unsupported> {
-        value.serialize(self.inside()?)
+        let Self { pickle, depth, most, within } = self.inside()?;
+        let start = pickle.length();
+        value.serialize(Writer { pickle: &mut *pickle, depth, most, within })?;
+        let mut object = Pickle::part_of(Vec::new());
+        object.global(SOME_CLASS.0, SOME_CLASS.1);
+        object.empty_tuple();
+        object.call();
+        let written = pickle.since(start);
+        if written != b"N" && !written.starts_with(object.since(0)) {
+            return Ok(());
+        }
+        let writer = Writer { pickle, depth, most, within };
+        writer.may_change()?;
+        writer.has_room(SOME_BYTES)?;
+        object.begin_dict();
+        object.str(SOME);
+        writer.pickle.insert(start, object.since(0));
+        writer.pickle.end_dict();
+        writer.pickle.build();
+        Ok(())
     }
 
     fn serialize_unit(self) -> Result<(), Unsupported> {
@@ -265,10 +360,19 @@ impl<'a> Serializer for Writer<'a> {
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
+        name: &'static str,
         value: &T,
     ) -> Result<(), Unsupported> {
-        value.serialize(self.inside()?)
+        if name != ARRAY {
+            return value.serialize(self.inside()?);
+        }
+        self.may_change()?;
+        let Self { pickle, depth, most, .. } = self.inside()?;
+        pickle.global("numpy", "ndarray");
+        pickle.empty_tuple();
+        value.serialize(Writer { pickle: &mut *pickle, depth, most, within: Within::Array })?;
+        pickle.new_object();
+        Ok(())
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -278,8 +382,9 @@ impl<'a> Serializer for Writer<'a> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Unsupported> {
-        let Self { pickle, depth, most } = self.variant(variant)?;
-        value.serialize(Writer { pickle: &mut *pickle, depth, most })?;
+        let Self { pickle, depth, most, within } = self.variant(variant)?;
+        let written = value.serialize(Writer { pickle: &mut *pickle, depth, most, within });
+        written.map_err(|error| error.inside(Step::name(variant)))?;
         pickle.end_dict();
         Ok(())
     }
@@ -310,7 +415,13 @@ impl<'a> Serializer for Writer<'a> {
         self.dict()
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Inside<'a>, Unsupported> {
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Inside<'a>, Unsupported> {
+        if name == "$serde_json::private::RawValue" {
+            return Err(Unsupported::because(
+                "a `RawValue` is a value only within JSON: send its text, or a \
+                 `serde_json::Value`",
+            ));
+        }
         self.dict()
     }
 
@@ -332,7 +443,7 @@ macro_rules! items {
             type Error = Unsupported;
 
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsupported> {
-                self.write(value)
+                self.write_next(value)
             }
 
             fn end(self) -> Result<(), Unsupported> {
@@ -360,8 +471,10 @@ macro_rules! fields {
                 name: &'static str,
                 value: &T,
             ) -> Result<(), Unsupported> {
-                self.pickle.str(name);
-                self.write(value)
+                // numpy has another name for it.
+                let renamed = self.within == Within::Array && name == "data";
+                self.pickle.str(if renamed { "buffer" } else { name });
+                self.write(value).map_err(|error| error.inside(Step::name(name)))
             }
 
             fn end(self) -> Result<(), Unsupported> {
@@ -378,11 +491,11 @@ impl ser::SerializeMap for Inside<'_> {
     type Error = Unsupported;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unsupported> {
-        self.write(key)
+        self.write_within(key, Within::Key)
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsupported> {
-        self.write(value)
+        self.write_next(value)
     }
 
     fn end(self) -> Result<(), Unsupported> {

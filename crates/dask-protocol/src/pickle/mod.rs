@@ -14,21 +14,28 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+/// Arrays of numbers.
+mod array;
 /// Rust values from pickles.
 mod decode;
 /// Writes pickles.
 mod emit;
 /// Pickles from Rust values.
 mod encode;
+/// Objects whose names are known.
+mod objects;
+/// Where in a value something is wrong.
+mod place;
 /// Reads pickles, symbolically.
 mod read;
 /// What was read.
 mod symbols;
 
+pub use array::ARRAY;
 pub use decode::{Mismatch, from_symbols};
 pub use emit::Pickle;
 pub use encode::{Unsupported, write_value, write_value_within};
-pub(crate) use symbols::widen;
+pub(crate) use objects::{FORTRAN, Known, Source, advice, is_part};
 pub use symbols::{Call, Node, Object, Span, Symbols};
 
 use std::fmt;
@@ -76,7 +83,7 @@ pub fn from_slice<T: DeserializeOwned>(pickle: &[u8]) -> Result<T, Mismatch> {
 ///
 /// # Errors
 ///
-/// If it has an integer beyond 64 bits, or if serde cannot say what it is.
+/// If it has no form in Python, or if serde cannot say what it is.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unsupported> {
     let mut pickle = Pickle::new();
     write_value(value, &mut pickle)?;

@@ -202,3 +202,11 @@ pub(crate) fn widen(bytes: &[u8]) -> Option<i128> {
     wide.get_mut(..bytes.len())?.copy_from_slice(bytes);
     Some(i128::from_le_bytes(wide))
 }
+
+/// A little-endian number, signed, that is not negative and has up to 128 bits.
+pub(crate) fn widen_unsigned(bytes: &[u8]) -> Option<u128> {
+    match bytes {
+        [low @ .., 0] if low.len() == 16 => Some(u128::from_le_bytes(low.try_into().ok()?)),
+        _ => widen(bytes).and_then(|wide| u128::try_from(wide).ok()),
+    }
+}

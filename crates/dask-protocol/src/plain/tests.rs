@@ -41,9 +41,14 @@ fn a_value_that_refers_to_itself_is_refused() {
 
 #[test]
 fn what_only_python_has_is_refused_by_name() {
-    let args = b"\x8c\x07decimal\x8c\x07Decimal\x93\x8c\x011\x85R\x85";
+    let args = b"\x8c\x06pandas\x8c\x06Series\x93\x8c\x011\x85R\x85";
     let error = written(args, &HashMap::new()).unwrap_err();
-    assert_eq!(error.to_string(), "only Python knows decimal.Decimal");
+    let advice = "send its numbers by `.to_numpy()`, or `.to_dict()`";
+    assert_eq!(error.to_string(), format!("only Python knows pandas.Series: {advice}"));
+    let decimal = b"\x8c\x07decimal\x8c\x07Decimal\x93(\x8c\x011tR";
+    let args = [&decimal[..], b"\x85"].concat();
+    let plain = [b"\x80\x04(", &decimal[..], b"t."].concat();
+    assert_eq!(written(&args, &HashMap::new()).unwrap(), plain);
 }
 
 /// Doubles what is written 40 times.

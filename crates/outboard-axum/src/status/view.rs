@@ -143,9 +143,10 @@ pub struct Worker {
     /// `idle`, `busy`, `stopping` (its task was cancelled) or
     /// `standby` (ready to take the place of another).
     pub state: String,
-    /// The task that it executes, unless that was cancelled.
+    /// The task that it executes, unless that was cancelled; of a cluster's worker, the
+    /// oldest of this client that it has.
     pub task: Option<Current>,
-    /// How many tasks were sent ahead to it.
+    /// How many tasks were sent ahead to it, or a cluster's worker has besides.
     pub next_in_line: usize,
     /// How many tasks this process has executed.
     pub done: u64,

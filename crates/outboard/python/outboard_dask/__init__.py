@@ -103,18 +103,23 @@ async def report(build, wait_s, dask_worker):
 class function:
     """A function of native workers, by its name in Rust: `function("app::fib")`.
 
+    A `Result` of Rust is a dict, `{"Ok": value}` or `{"Err": error}`. With `raises`, the
+    value comes alone, and an `Err` is raised: `ValueError(error)`.
+
     Native workers and schedulers see what every Python has, an `operator.attrgetter`;
     Dask's dashboard shows the name.
     """
 
-    def __init__(self, name):
+    def __init__(self, name, raises=False):
         self.__name__ = self.__qualname__ = name
+        self.raises = raises
 
     def __reduce__(self):
-        return operator.attrgetter, (f"outboard::{self.__name__}",)
+        prefix = "outboard-raises" if self.raises else "outboard"
+        return operator.attrgetter, (f"{prefix}::{self.__name__}",)
 
     def __dask_tokenize__(self):
-        return "outboard", self.__name__
+        return "outboard", self.__name__, self.raises
 
     def __call__(self, *args):
         raise TypeError(f"{self.__name__} runs on native workers: submit it with `resources`")

@@ -136,9 +136,10 @@ pub struct WorkerSnapshot {
     pub standby: bool,
     /// What it does.
     pub state: WorkerState,
-    /// The task that it executes, unless that was cancelled or timed out.
+    /// The task that it executes, unless that was cancelled or timed out. Of a cluster's
+    /// worker, it is the oldest of this client that it has, some seconds late.
     pub task: Option<CurrentTask>,
-    /// Tasks that were sent ahead to it.
+    /// Tasks that were sent ahead to it; of a cluster's worker, the others that it has.
     pub next_in_line: usize,
     /// Resident memory, in bytes, now or as last measured; `None` for a thread.
     pub memory_bytes: Option<u64>,

@@ -15,4 +15,4 @@ pub(crate) mod start;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) mod system;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-mod values;
+pub(crate) mod values;

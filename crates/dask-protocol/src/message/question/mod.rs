@@ -18,7 +18,7 @@ mod scheduler;
 mod worker;
 
 pub use scheduler::{
-    Gather, Heartbeat, HeartbeatWorker, Identity, Ran, RegisterClient, RegisterWorker,
+    Gather, Heartbeat, HeartbeatWorker, Identity, Processing, Ran, RegisterClient, RegisterWorker,
     RegisterWorkerPlugin, Registered, RetireWorkers, RunOnWorkers, Scatter, TaskStatus, TellData,
     Unregister, Versions, WhoHas,
 };

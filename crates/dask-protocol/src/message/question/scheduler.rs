@@ -8,7 +8,8 @@ use crate::frames::Frames;
 use crate::key::Key;
 use crate::malformed::Malformed;
 use crate::message::fields::{
-    Fields, Places, amounts, into_map, into_places, into_text, keys, objects, places, sizes, texts,
+    Fields, Places, amounts, into_list, into_map, into_places, into_text, keys, objects, places,
+    sizes, texts,
 };
 use crate::message::{ClusterIdentity, Metrics, Packages, SchedulerToClient};
 use crate::serialized::Serialized;
@@ -112,6 +113,30 @@ impl Question for TaskStatus {
         let wrong = || Malformed::of("get_task_status", "", "it is no map");
         let pairs = into_map(value).ok_or_else(wrong)?.into_iter();
         Ok(pairs.map(|(key, status)| (Key::of(&key), into_text(status))).collect())
+    }
+}
+
+/// Asks a scheduler which worker has which tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Processing;
+
+impl Question for Processing {
+    /// Addresses, with the keys of the tasks that are there and have not ended.
+    type Answer = Vec<(String, Vec<Key>)>;
+
+    fn encode(self) -> Frames {
+        question("processing", []).into_frames()
+    }
+
+    fn answer(frames: Frames) -> Result<Self::Answer, NoAnswer> {
+        let (value, _) = said("processing", frames)?;
+        let wrong = || Malformed::of("processing", "", "it is no map of lists");
+        let pairs = into_map(value).ok_or_else(wrong)?.into_iter();
+        let rows = pairs.map(|(address, keys)| {
+            let keys = into_list(keys)?;
+            Some((into_text(address)?, keys.iter().map(Key::of).collect()))
+        });
+        Ok(rows.collect::<Option<_>>().ok_or_else(wrong)?)
     }
 }
 

@@ -103,7 +103,7 @@ function tiles() {
   const full = tasks.queued / Math.max(1, admission.queue_limit);
   const all = [
     ["Workers busy", `${busy} of ${up}`, spare ? `and ${spare} standing by` : "", up < view.wanted_workers ? "warn" : ""],
-    // Which of its workers has which task, a cluster does not tell.
+    // A scheduler tells now and then which of its workers has which task: this is ahead of it.
     ...(view.engine === "dask" ? [["At the cluster", count(tasks.running), "sent, and not ended", ""]] : []),
     ["Waiting", count(tasks.queued), `of ${count(admission.queue_limit)} at most`, full > 0.75 ? "bad" : full > 0.5 ? "warn" : ""],
     ["Predicted wait", duration(admission.predicted_wait_ms), "for the whole queue", admission.predicted_wait_ms > 10000 ? "warn" : ""],

@@ -80,8 +80,7 @@ function restarts({ killed, lost, recycled, dismissed }) {
 }
 
 export function workers(view) {
-  // A cluster's workers are not this server's to replace, nor known by their tasks.
-  const acts = view.controls && view.engine !== "dask";
+  const acts = view.controls;
   const columns = acts ? WORKERS : WORKERS.slice(0, -1);
   const body = table("workers", columns);
   const shown = rows("workers", view.workers, view.more_workers);
@@ -100,7 +99,7 @@ export function workers(view) {
     fill(done, count(worker.done), worker.next_in_line ? `${plural(worker.next_in_line, "task")} ahead` : "");
     const { killed, lost, recycled, dismissed } = worker.restarts;
     fill(ends, count(killed + lost + recycled + dismissed), restarts(worker.restarts));
-    if (action) offer(action, worker);
+    if (action) offer(action, worker, view.engine !== "dask");
   });
 }
 
@@ -117,7 +116,8 @@ function executes(cell, task) {
   cell.lastChild.replaceChildren(" ", link(task.task), `${attempt}${tenant}`);
 }
 
-function offer(cell, worker) {
+// A cluster's workers are not this server's to replace.
+function offer(cell, worker, replaceable) {
   const task = worker.task?.task ?? "";
   const wanted = `${task} ${worker.state === "standby"}`;
   if (cell.dataset.offers === wanted) return;
@@ -128,7 +128,7 @@ function offer(cell, worker) {
       ask(`Cancel task ${task}?`, `${worker.task.function} on worker ${worker.number}: all its callers get an error.`,
         "Cancel it", `cancel/${task}`)));
   }
-  if (worker.state !== "standby") {
+  if (replaceable && worker.state !== "standby") {
     buttons.push(" ", button("Recycle", `Recycle worker ${worker.number}`, () =>
       ask(`Recycle worker ${worker.number}?`, "Another one is started first; what this one runs is finished.",
         "Recycle it", `recycle/${worker.number}`)));

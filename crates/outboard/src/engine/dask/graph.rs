@@ -29,6 +29,9 @@ pub(super) const PAYLOAD_PREFIX: &str = "outboard-payload::";
 /// Before the name of a Rust function that is called with Python's values.
 pub(super) const VALUES_PREFIX: &str = "outboard::";
 
+/// The same, and the `Err` that it returns is raised.
+pub(super) const RAISES_PREFIX: &str = "outboard-raises::";
+
 /// Results come as pickles of this protocol.
 const PROTOCOL: i128 = 4;
 

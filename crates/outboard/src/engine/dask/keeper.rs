@@ -19,7 +19,8 @@ use dask_protocol::address::Address;
 use dask_protocol::frames::Bounds;
 use dask_protocol::key::Key;
 use dask_protocol::message::{
-    ClientToScheduler, Identity, Packages, RegisterClient, SchedulerToClient, TaskStatus, Versions,
+    ClientToScheduler, Identity, Packages, Processing, RegisterClient, SchedulerToClient,
+    TaskStatus, Versions,
 };
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
 use tokio_rustls::rustls::ClientConfig;
@@ -319,6 +320,16 @@ impl Talk<'_> {
         Ok(())
     }
 
+    /// Asks which worker has which task, if somebody wants to know.
+    async fn look_what_runs(&self) -> io::Result<()> {
+        let (running, at) = (&self.keeper.shared.running, self.keeper.at);
+        if running.is_wanted(at) {
+            let asked = async { self.questions.lock().await.ask(Processing).await };
+            running.tell(at, self.keeper.in_time(asked).await?);
+        }
+        Ok(())
+    }
+
     /// Looks at the workers now and then, and when they may have changed. Asks what has become
     /// of tasks that do not end. The scheduler is lost if it does not answer.
     async fn keep_looking<T>(&self) -> io::Result<T> {
@@ -329,6 +340,7 @@ impl Talk<'_> {
             let soon = often.min(self.keeper.silence / 3);
             let _ = tokio::time::timeout(soon, self.changed.notified()).await;
             self.look().await?;
+            self.look_what_runs().await?;
             self.end_stranded();
             self.ask_after_old().await?;
             let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,6 +16,7 @@ mod native;
 mod nonsense;
 mod plugin;
 pub(crate) mod python;
+mod running;
 mod shelf;
 mod table;
 mod tls;
@@ -52,6 +53,7 @@ use crate::value::scatter::home::{Placed, Workers, next_id};
 
 use cluster::Cluster;
 use graph::Terms;
+use running::Running;
 use shelf::{Kind, Named};
 use table::{Start, Table};
 
@@ -101,6 +103,7 @@ fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Error> {
         wakes: (0..schedulers).map(|_| Arc::default()).collect(),
         clusters: (0..schedulers).map(|_| Mutex::default()).collect(),
         done: Mutex::default(),
+        running: Running::new(schedulers),
         reasons: Mutex::new(vec![None; schedulers]),
         last_up: Mutex::new(None),
         names: Names::default(),
@@ -136,6 +139,7 @@ struct Shared {
     clusters: Vec<Mutex<Arc<Cluster>>>,
     /// How many tasks of this client each worker has done, by its address.
     done: Mutex<HashMap<String, u64>>,
+    running: Running,
     /// Why each scheduler cannot be used at the moment.
     reasons: Mutex<Vec<Option<String>>>,
     /// When the last scheduler was lost, if one was ever up.
@@ -230,6 +234,16 @@ impl Shared {
         let digest = digest.finish();
         let digits = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}"));
         format!("{name}-{}", digits.collect::<String>())
+    }
+
+    /// The slots of this client's tasks at a worker, the oldest first.
+    fn tasks_at(&self, at: usize, address: &str) -> Vec<SlotId> {
+        let keys = self.running.at(at, address);
+        let table = self.table();
+        let found = keys.iter().filter_map(|key| table.by_key(at, key.as_str()?));
+        let mut found: Vec<_> = found.map(|entry| (entry.since, entry.slot)).collect();
+        found.sort_unstable_by_key(|(since, _)| *since);
+        found.into_iter().map(|(_, slot)| slot).collect()
     }
 
     /// All schedulers' clusters.
@@ -351,17 +365,21 @@ impl Engine for Dask {
 
     fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
         let clusters: Vec<_> = self.0.each_cluster().collect();
-        let workers = clusters.iter().flat_map(|cluster| cluster.workers());
+        let workers = clusters.iter().enumerate();
+        let workers = workers.flat_map(|(at, it)| it.workers().iter().map(move |it| (at, it)));
+        self.0.running.look();
         let mut done = self.0.done();
         // Of those that are gone nothing is kept.
         done.retain(|place, _| clusters.iter().any(|cluster| cluster.number(place) > 0));
-        let rows = workers.zip(1..).map(|(worker, number)| {
+        let rows = workers.zip(1..).map(|((at, worker), number)| {
             let (pid, busy) = (worker.pid.unwrap_or(0), worker.executing > 0);
             let done = done.get(&worker.address).copied().unwrap_or(0);
             let mut row = WorkerSnapshot::new(number, pid, done, busy);
             row.memory_bytes = worker.memory;
             row.address = Some(worker.address.clone());
-            (None, row)
+            let tasks = self.0.tasks_at(at, &worker.address);
+            row.next_in_line = tasks.len().saturating_sub(1);
+            (tasks.first().copied(), row)
         });
         rows.collect()
     }

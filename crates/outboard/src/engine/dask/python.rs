@@ -25,14 +25,31 @@ use crate::value::payload::Payload;
 /// | Rust | Python |
 /// |---|---|
 /// | `()`, `None` | `None` |
-/// | `bool`, integers of up to 64 bits, floats, `String` | `bool`, `int`, `float`, `str` |
-/// | bytes, as serde knows them (for example of the crate `serde_bytes`) | `bytes` |
-/// | `Vec`, tuple | `list`, `tuple`; either is accepted for either |
+/// | `Some(None)`, `Some(())` | `types.SimpleNamespace(Some=None)` |
+/// | `bool`, integers of up to 128 bits, floats, `String`, `char` | `bool`, `int`, `float`, `str` |
+/// | bytes, as serde knows them (for example [`Bytes`](bytes::Bytes)) | `bytes`; `bytearray` is accepted |
+/// | `Vec`, tuple | `list`, `tuple`; either is accepted for either, and so is a `set` |
 /// | map, struct | `dict`, with the names of fields as keys |
 /// | enum | the variant's name, or a `dict` of one item from it to what it holds |
 ///
 /// A `Vec<u8>` is a list of numbers to serde, and is sent as one; what Python
 /// returns as `bytes` can be read as one. Values may be nested 128 levels deep.
+/// A key of a map is a number, text, bytes, a tuple or a list of those, or `None`.
+///
+/// These are accepted from Python, where a type of Rust reads them:
+///
+/// | Python | what the Rust type reads |
+/// |---|---|
+/// | `Decimal`, `UUID`, `datetime`, `date`, `time` | text, as `rust_decimal`, `uuid` and `chrono` do |
+/// | `timedelta` | seconds and nanoseconds, as [`Duration`](std::time::Duration) and `chrono` do |
+/// | `range` | a sequence, or a [`Range`](std::ops::Range) if its step is 1 |
+/// | `complex` | a pair of floats, as `num_complex` does |
+/// | `OrderedDict`, `defaultdict`, `Counter` | a map |
+/// | numpy's scalars | a number, or text |
+/// | numpy's arrays of numbers in C order, `array.array` | sequences, one in another for each dimension |
+///
+/// Anything else is an error of kind `Codec` that names the class and says what to
+/// return instead.
 ///
 /// # Errors
 ///

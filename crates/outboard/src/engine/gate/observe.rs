@@ -322,7 +322,7 @@ impl Core {
         (row.restarts, row.worn) = self.watchers.roster.of(row.number);
         let Some(slot) = slot else { return row };
         let Some((id, since)) = self.placement.current(slot) else { return row };
-        row.next_in_line = self.placement.outstanding(slot).saturating_sub(1);
+        row.next_in_line += self.placement.outstanding(slot).saturating_sub(1);
         row.state = WorkerState::Stopping;
         let Some(task) = self.ledger.task(id) else { return row };
         row.state = WorkerState::Busy;

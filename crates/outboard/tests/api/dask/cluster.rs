@@ -330,6 +330,7 @@ impl Cluster {
             \x20   return {next(r for r in names if r.startswith(f'outboard:{name}:')): 1}\n";
         let output = tokio::process::Command::new(self.release.python())
             .args(["-c", &format!("{begin}{code}"), &self.address()])
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python"))
             .env("PYTHONPATH", modules())
             .envs(self.compression.map(|way| (COMPRESSION, way)))
             .kill_on_drop(true)

@@ -30,6 +30,8 @@ pub(crate) mod scatter;
 mod tls;
 /// One trace across client and cluster.
 mod traces;
+/// Values between Rust and Python.
+mod values;
 /// Tasks on which a scheduler would sit, and clients that leave.
 mod waits;
 /// What native workers promise to a cluster: leaving, losses, Python clients.

@@ -16,6 +16,7 @@ on_every_release!(
     a_task_makes_an_empty_cluster_grow_and_a_restart_costs_it_nothing,
     clients_leave_no_trace_in_the_schedulers_log,
     a_client_that_is_told_so_asks_no_worker,
+    an_adaptive_cluster_that_shrinks_costs_no_request,
 );
 
 /// A cluster that lets this program be started beside its workers, and its URL.
@@ -74,6 +75,52 @@ print(client.run_on_scheduler(look)[1])";
     scratch.started(2).await;
     scratch.release();
     assert_ne!(running.await.unwrap(), first.pid);
+    client.shutdown().await;
+}
+
+/// What Dask's `Adaptive` does when it scales down to one worker.
+const SHRINK: &str = "
+async def shrink(dask_scheduler):
+    leaving = dask_scheduler.workers_to_close(target=1)
+    await dask_scheduler.retire_workers(workers=leaving, remove=True, close_workers=True)
+    return len(leaving), len(dask_scheduler.workers)
+print(*client.run_on_scheduler(shrink))";
+
+#[outboard::task(name = "tests.slow")]
+fn slow(number: u64) -> u64 {
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    number
+}
+
+async fn an_adaptive_cluster_that_shrinks_costs_no_request(release: Release) {
+    let (mut beside, url) = cluster(release).await;
+    (0..2).for_each(|_| beside.add_nanny(1, &[]));
+    beside.ready().await;
+    shrinks(&beside, Client::connect(&url).await.unwrap()).await;
+    let mut native = release.cluster(0).await;
+    (0..2).for_each(|_| native.add_native("workers=1&spares=0"));
+    native.ready().await;
+    shrinks(&native, native.client().await).await;
+}
+
+async fn shrinks(cluster: &Cluster, client: Client) {
+    eventually("both are there", || client.admin().snapshot().workers == 2).await;
+    let scratch = Scratch::new();
+    // Both workers are busy when one of them is told to go.
+    let held = [(); 2].map(|()| client.submit(hold, scratch.path()));
+    scratch.started(2).await;
+    let many = gather((0..60).map(|number| client.submit(slow, number)));
+    let shrink = cluster.python(SHRINK);
+    let released = async {
+        eventually("one is left", || client.admin().snapshot().workers == 1).await;
+        scratch.release();
+    };
+    let (shrunk, (), many) = tokio::join!(shrink, released, many);
+    assert_eq!(shrunk, "1 1\n");
+    assert_eq!(many.unwrap(), (0..60).collect::<Vec<_>>());
+    for held in held {
+        assert!(held.await.unwrap() > 0);
+    }
     client.shutdown().await;
 }
 

@@ -2,12 +2,13 @@
 //! that Python can read and a Rust client turns back into its error.
 
 use dask_protocol::Serialized;
-use dask_protocol::pickle::{Node, Pickle, Symbols};
+use dask_protocol::pickle::{Node, Pickle, Symbols, from_slice};
 
 use crate::engine::dask::native::{self, Done};
 use crate::error::{Error, Repr, Step};
 use crate::sched::ledger::Report;
 use crate::task::outcome::{Failure, Said};
+use crate::task::values::{PLAIN, RESULT};
 
 /// An exception's pickle, and its line.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,19 @@ impl Raised {
             pickle.build();
         }
         Self { pickle: pickle.finish(), text: format!("{class}({line:?})") }
+    }
+
+    /// The exception that has what an `Err` holds, by its opcodes.
+    fn with(error: &[u8]) -> Self {
+        let mut pickle = Pickle::new();
+        pickle.global("builtins", "ValueError");
+        pickle.part(error);
+        pickle.tuple_of_one();
+        pickle.call();
+        let mut alone = Pickle::new();
+        alone.part(error);
+        let line: String = from_slice(&alone.finish()).unwrap_or_default();
+        Self { pickle: pickle.finish(), text: format!("ValueError({line:?})") }
     }
 
     /// What a task of a Rust client raises, at the worker with that address.
@@ -68,6 +82,34 @@ impl Raised {
 /// The value that a task of a Rust client gave, how it went, and what it said.
 pub(super) fn reply(payload: &[u8], report: &Report, said: Vec<Said>) -> Serialized {
     Serialized::from_bytes(Done::of(report, said).encode(payload))
+}
+
+/// What a function gave that was called with Python's values: a value, or the `Err` that
+/// it returned, if that is to be raised.
+pub(super) fn of_values(payload: &[u8], raises: bool) -> Result<Serialized, Raised> {
+    let (form, pickle) = payload.split_first().unwrap_or((&PLAIN, payload));
+    if !raises || *form != RESULT {
+        return Ok(value(pickle.to_vec()));
+    }
+    if let Some(error) = variant(pickle, "Err") {
+        return Err(Raised::with(error));
+    }
+    let value_of = |part: &[u8]| {
+        let mut pickle = Pickle::new();
+        pickle.part(part);
+        value(pickle.finish())
+    };
+    Ok(variant(pickle, "Ok").map_or_else(|| value(pickle.to_vec()), value_of))
+}
+
+/// The opcodes of what a variant of that name holds, in a pickle of ours.
+fn variant<'a>(pickle: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut begin = Pickle::new();
+    begin.begin_dict();
+    begin.str(name);
+    let mut end = Pickle::part_of(Vec::new());
+    end.end_dict();
+    pickle.strip_prefix(&*begin.into_part())?.strip_suffix(&*end.finish())
 }
 
 /// The value that a pickle stands for: bytes travel as they are.
@@ -109,6 +151,23 @@ mod tests {
         };
         assert_eq!(class(Step::DecodeArguments), "TypeError");
         assert_eq!(class(Step::EncodeResult), "RuntimeError");
+    }
+
+    #[test]
+    fn an_err_is_raised_for_who_asks() {
+        let ok = b"\x01\x80\x04}(\x8c\x02OkK\x07u.";
+        let err = b"\x01\x80\x04}(\x8c\x03Err\x8c\x04oopsu.";
+        let whole = |payload: &[u8]| Ok(Serialized::from_pickle(payload[1..].to_vec()));
+        assert_eq!(of_values(ok, false), whole(ok));
+        assert_eq!(of_values(err, false), whole(err));
+        let seven = Serialized::from_pickle(b"\x80\x04K\x07.".to_vec());
+        assert_eq!(of_values(ok, true), Ok(seven));
+        let raised = of_values(err, true).unwrap_err();
+        let read = Exception::read(&raised.pickle, None);
+        assert_eq!((&*read.class, &*read.message), ("ValueError", "oops"));
+        // A map that looks like one is none.
+        let map = [b"\0", &err[1..]].concat();
+        assert_eq!(of_values(&map, true), whole(&map));
     }
 
     #[test]

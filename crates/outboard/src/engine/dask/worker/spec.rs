@@ -11,7 +11,7 @@ use dask_protocol::pickle::{Node, Symbols};
 use dask_protocol::plain::Template;
 use dask_protocol::run_spec::{Function, RunSpec, reference};
 
-use crate::engine::dask::graph::{PAYLOAD_PREFIX, Terms, VALUES_PREFIX};
+use crate::engine::dask::graph::{PAYLOAD_PREFIX, RAISES_PREFIX, Terms, VALUES_PREFIX};
 
 /// Values that a task needs, by their keys.
 pub(super) type Needed = HashMap<Key, Arc<Serialized>>;
@@ -21,8 +21,8 @@ pub(super) type Needed = HashMap<Key, Arc<Serialized>>;
 pub(super) enum Spec {
     /// A call with encoded arguments, and on which terms.
     Payload { name: String, args: Arguments, terms: Terms },
-    /// A call with a tuple of plain values.
-    Values { name: String, args: Template },
+    /// A call with a tuple of plain values; an `Err` may be raised.
+    Values { name: String, args: Template, raises: bool },
     /// What another task gave.
     Alias(Key),
     /// A value.
@@ -67,14 +67,14 @@ impl Spec {
                 return value.map(Self::Value).map_err(|error| Misfit::Value(error.to_string()));
             }
         };
-        let (name, values) = called(function)?;
+        let (name, way) = called(function)?;
         if !named.is_empty() {
             return Err(Misfit::Args(format!("`{name}` takes no arguments by name")));
         }
-        if values {
+        if way != Way::Payload {
             let args = Template::of_tuple(&symbols, buffers, args, limit);
             let args = args.map_err(|error| Misfit::Args(error.to_string()))?;
-            return Ok(Self::Values { name: name.to_owned(), args });
+            return Ok(Self::Values { name: name.to_owned(), args, raises: way == Way::Raises });
         }
         let unknown =
             || Misfit::Args(format!("`{name}` was not called by a client of this release"));
@@ -114,8 +114,16 @@ impl Arguments {
     }
 }
 
-/// The name of the Rust function, and whether it is called with Python's values.
-fn called(function: Function<'_>) -> Result<(&str, bool), Misfit> {
+/// How a Rust function is called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Payload,
+    Values,
+    Raises,
+}
+
+/// The name of the Rust function, and how it is called.
+fn called(function: Function<'_>) -> Result<(&str, Way), Misfit> {
     let path = match function {
         Function::Attribute(path) => path,
         Function::Global { module, name } => {
@@ -123,8 +131,12 @@ fn called(function: Function<'_>) -> Result<(&str, bool), Misfit> {
         }
         Function::Other => "",
     };
-    let payload = path.strip_prefix(PAYLOAD_PREFIX).map(|name| (name, false));
-    let found = payload.or_else(|| path.strip_prefix(VALUES_PREFIX).map(|name| (name, true)));
+    let ways = [
+        (PAYLOAD_PREFIX, Way::Payload),
+        (VALUES_PREFIX, Way::Values),
+        (RAISES_PREFIX, Way::Raises),
+    ];
+    let found = ways.iter().find_map(|(prefix, way)| Some((path.strip_prefix(prefix)?, *way)));
     found.ok_or_else(|| Misfit::Stray("a Python function".into()))
 }
 
@@ -209,9 +221,14 @@ mod tests {
         assert_eq!(spec.function(), Some(("f", true)));
         assert!(matches!(read("real", b")"), Err(Misfit::Stray(_))));
         assert!(matches!(Spec::read(b"\x80\x04K\x01.", &[], LIMIT), Err(Misfit::Stray(_))));
-        let decimal = b"\x8c\x07decimal\x8c\x07Decimal\x93\x8c\x011\x85R\x85";
-        let error = read("outboard::f", decimal).unwrap_err();
-        assert!(matches!(error, Misfit::Args(line) if line.contains("decimal.Decimal")));
+        let raises = |path| match read(path, b")").unwrap() {
+            Spec::Values { raises, .. } => raises,
+            other => panic!("{other:?}"),
+        };
+        assert!(!raises("outboard::f") && raises("outboard-raises::f"));
+        let series = b"\x8c\x06pandas\x8c\x06Series\x93\x8c\x011\x85R\x85";
+        let error = read("outboard::f", series).unwrap_err();
+        assert!(matches!(error, Misfit::Args(line) if line.contains("pandas.Series")));
     }
 
     proptest! {

@@ -79,3 +79,24 @@ class LoudError(ValueError):
 
 def shout(size):
     raise LoudError("on purpose", "x" * size)
+
+
+def evaluate(code):
+    """A value of Python's library or of numpy."""
+    import array, collections, datetime, decimal, enum, fractions, math, pathlib, types, uuid
+
+    import numpy
+
+    color = enum.Enum("Color", {"RED": "red"}, module=__name__)
+    globals()["Color"] = color
+    return eval(code, {**globals(), **locals()})
+
+
+def describe(value):
+    """What it is, as text."""
+    import numpy
+
+    if isinstance(value, numpy.ndarray):
+        flags = value.flags.c_contiguous and value.flags.writeable
+        return f"{value.dtype.str} {value.shape} {flags} {value.tolist()}"
+    return repr(value)

@@ -30,6 +30,7 @@ impl Stay {
         function: Option<&'static Function>,
     ) -> Ended {
         let by_us = spec.is_by_us();
+        let raises = matches!(spec, Spec::Values { raises: true, .. });
         let wrong = |line: String| Raised::new("TypeError", &line, None);
         let here = |key: &Key| needed.get(key).map(|value| &**value);
         let (args, terms) = match spec {
@@ -69,7 +70,7 @@ impl Stay {
         let report = Report::from(reply.ran);
         let value = match by_us {
             true => outcome::reply(&reply.payload, &report, said),
-            false => outcome::value(reply.payload.to_vec()),
+            false => outcome::of_values(&reply.payload, raises)?,
         };
         Ok((Arc::new(value), report.worker))
     }
