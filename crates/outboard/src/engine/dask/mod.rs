@@ -221,7 +221,7 @@ impl Shared {
         let Some(key) = shared else { return self.names.key(name) };
         let mut digest = Context::new(&SHA256);
         digest.update(&[native::VERSION]);
-        digest.update(&work.function.signature.to_le_bytes());
+        digest.update(work.function.version.to_string().as_bytes());
         digest.update(&work.attempt.to_le_bytes());
         for part in key.parts() {
             digest.update(&(part.len() as u64).to_le_bytes());

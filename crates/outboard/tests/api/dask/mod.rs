@@ -30,6 +30,8 @@ pub(crate) mod scatter;
 mod tls;
 /// One trace across client and cluster.
 mod traces;
+/// Clients and workers of two builds of one program.
+mod upgrade;
 /// Tasks on which a scheduler would sit, and clients that leave.
 mod waits;
 /// What native workers promise to a cluster: leaving, losses, Python clients.
