@@ -146,6 +146,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `bytemuck` | no | [`Array`]: plain numbers with a shape, which are not encoded |
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
 //! | `local` | yes | worker processes on this machine; on Linux only, elsewhere it adds nothing |
 //! | `macros` | yes | the attributes [`#[main]`](macro@main), [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) |
@@ -188,6 +189,8 @@ pub use sched::ledger::Report;
 pub use task::current::{cancelled, deadline};
 pub use task::function::TaskFunction;
 pub use task::sandbox::Sandbox;
+#[cfg(feature = "bytemuck")]
+pub use value::array::Array;
 pub use value::scatter::Scattered;
 
 /// Dask clusters: functions of Python, and this program as a worker.

@@ -540,7 +540,7 @@ impl<W> Ledger<W> {
     ) -> Next {
         let Some(task) = self.task_mut(id) else { return Next::Nothing };
         task.doubts += 1;
-        let large = matches!(task.args.payload, Payload::Shared(_));
+        let large = matches!(task.args.payload, Payload::Shared(_) | Payload::Pieces(_));
         let limit = if large { DOUBTS_OF_LARGE } else { DOUBTS };
         if task.doubts < limit {
             return Next::Nothing;

@@ -47,5 +47,51 @@
 //! Readers do not rely on the zeros: `data` is the last bytes, as many as `dtype` and
 //! `shape` say.
 
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "bytemuck")]
+mod plain;
+
+#[cfg(feature = "bytemuck")]
+pub use plain::Array;
+
 /// The name of the newtype struct by which formats know an array.
 pub(crate) const NAME: &str = "$outboard::Array";
+
+/// What is in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Wire {
+    pub(crate) dtype: Cow<'static, str>,
+    pub(crate) shape: Vec<u64>,
+    pub(crate) data: Bytes,
+}
+
+/// How many bytes an item has, by its `dtype`.
+pub(crate) fn item_bytes(dtype: &str) -> Option<u64> {
+    let size = dtype.strip_prefix(['<', '>', '|'])?.strip_prefix(['u', 'i', 'f', 'V'])?;
+    size.parse().ok()
+}
+
+/// Reads an array from any format.
+pub(crate) struct WireVisitor;
+
+impl<'de> Visitor<'de> for WireVisitor {
+    type Value = Wire;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, inside: D) -> Result<Wire, D::Error> {
+        Wire::deserialize(inside)
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Wire, A::Error> {
+        Wire::deserialize(de::value::MapAccessDeserializer::new(map))
+    }
+}

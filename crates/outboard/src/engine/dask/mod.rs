@@ -301,6 +301,11 @@ impl Engine for Dask {
         Err(unknown(function.name, "a cluster knows functions by name: mark it with #[task]"))
     }
 
+    /// Graphs and data have the arguments as one.
+    fn takes_pieces(&self) -> bool {
+        false
+    }
+
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
         let now = Instant::now();
         let start = Start {

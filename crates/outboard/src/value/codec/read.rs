@@ -4,17 +4,21 @@
 //! is made of it, and depth is bounded. A type need not take all that is there, or may
 //! go on after an error: the next one is read from where it begins.
 
+use bytes::Bytes;
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess, Unexpected,
     VariantAccess, Visitor,
 };
 
-use super::DEPTH;
+use super::array::Fields;
 use super::error::{Place, ValueError};
 use super::head::{Head, Malformed};
 use super::number::{Kind, to_f32, to_f64, visit};
-use super::write::{I128, SOMES, U128, place, too_deep};
+use super::write::{ARRAY, I128, SOMES, U128, place, too_deep};
+use super::{DEPTH, types};
+use crate::value::array::{self, Wire, WireVisitor};
+use crate::value::payload::SHARED_BYTES;
 
 /// Reads one value.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub(super) struct Reader<'de> {
     rest: &'de [u8],
     /// How much deeper it may go.
     depth: u8,
+    /// All of the bytes, if they may be kept.
+    owner: Option<&'de Bytes>,
 }
 
 impl From<Malformed> for ValueError {
@@ -33,7 +39,25 @@ impl From<Malformed> for ValueError {
 
 impl<'de> Reader<'de> {
     pub(super) fn new(bytes: &'de [u8]) -> Self {
-        Self { rest: bytes, depth: DEPTH }
+        Self { rest: bytes, depth: DEPTH, owner: None }
+    }
+
+    /// The same of bytes that may be kept.
+    pub(super) fn of(bytes: &'de Bytes) -> Self {
+        Self { owner: Some(bytes), ..Self::new(bytes) }
+    }
+
+    /// A part of the bytes, shared if that is worth it.
+    fn keep(&self, part: &'de [u8]) -> Bytes {
+        match self.owner {
+            Some(owner) if part.len() >= SHARED_BYTES => owner.slice_ref(part),
+            _ => super::copy(part).into(),
+        }
+    }
+
+    /// The content of an array's extension.
+    fn array(&mut self, bytes: u32) -> Result<Fields<'de>, ValueError> {
+        Fields::of(self.take(bytes)?)
     }
 
     /// A value that takes up all the bytes.
@@ -204,6 +228,7 @@ impl<'de> Reader<'de> {
             Head::Extension(kind, bytes) if Kind::of(kind).is_some() => {
                 self.numbers(head, bytes, visitor)
             }
+            Head::Extension(ARRAY, bytes) => visitor.visit_map(self.array(bytes)?),
             Head::Extension(..) => self.scalar_of(head, visitor),
             _ => Err(mismatch(head, &visitor)),
         }
@@ -275,6 +300,7 @@ fn unexpected(head: Head) -> Unexpected<'static> {
         Head::Extension(kind, _) if Kind::of(kind).is_some() => {
             Unexpected::Other("a sequence of numbers")
         }
+        Head::Extension(ARRAY, _) => Unexpected::Other("an array"),
         Head::Extension(..) => Unexpected::Other("an unknown extension"),
     }
 }
@@ -363,6 +389,10 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self.bytes()? {
+            Some(bytes) if types::reads_bytes::<V>() => match types::cast(self.keep(bytes)) {
+                Ok(value) => Ok(value),
+                Err(bytes) => visitor.visit_byte_buf(bytes.into()),
+            },
             Some(bytes) => visitor.visit_byte_buf(super::copy(bytes)),
             None => self.deserialize_any(visitor),
         }
@@ -398,9 +428,16 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, ValueError> {
+        if name == array::NAME && types::is::<V, WireVisitor>() {
+            let head = self.head()?;
+            let Head::Extension(ARRAY, bytes) = head else { return Err(mismatch(head, &visitor)) };
+            let Fields { dtype, shape, data, .. } = self.array(bytes)?;
+            let wire = Wire { dtype: dtype.to_owned().into(), shape, data: self.keep(data) };
+            return types::cast(wire).map_err(|_| Malformed.into());
+        }
         let depth = self.enter()?;
         let value = visitor.visit_newtype_struct(&mut *self)?;
         self.depth = depth;
