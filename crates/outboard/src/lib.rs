@@ -139,8 +139,8 @@
 //!   `untagged` or has a `tag`. That is an error, too.
 //! * A panic in `Serialize` or `Deserialize` is an error of kind `Codec`.
 //!
-//! A lone [`Bytes`] or `Vec<u8>` is not encoded at all. Sequences of plain numbers, such
-//! as `Vec<f32>`, are copied as they lie in memory, wherever they are in a value.
+//! [`Bytes`] of 16 KiB and more are not encoded, wherever they are in a value, nor is a lone
+//! `Vec<u8>`. Sequences of plain numbers, such as `Vec<f32>`, are copied as they lie in memory.
 //!
 //! # Features
 //!

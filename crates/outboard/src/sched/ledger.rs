@@ -262,17 +262,17 @@ impl<W> Ledger<W> {
     }
 
     /// The task of an earlier submit that a submit with this key shares, if it is in
-    /// flight.
+    /// flight and not the submit's `own`.
     ///
     /// # Errors
     ///
     /// The bound on those who share, if it is met.
-    pub(crate) fn shared(&self, key: &Key) -> Result<Option<TaskId>, Bound> {
-        match self.keys.get(key) {
+    pub(crate) fn shared(&self, key: &Key, own: Option<TaskId>) -> Result<Option<TaskId>, Bound> {
+        match self.keys.get(key).copied().filter(|task| Some(*task) != own) {
             Some(_) if self.waiters.len() - self.tasks.len() >= MAX_SHARERS => {
                 Err(Bound::Sharers(MAX_SHARERS))
             }
-            task => Ok(task.copied()),
+            task => Ok(task),
         }
     }
 
@@ -332,16 +332,27 @@ impl<W> Ledger<W> {
         handle: W,
     ) -> (WaiterId, Option<QueuePlace>) {
         let waiter = self.enter(now, id, handle, options.timeout);
+        (waiter, self.share(id, waiter, (options.priority, options.retries, options.grace)))
+    }
+
+    /// A waiter shares a task from now on, and what it asks for holds for the task; gives the
+    /// task's place, if that is to have a better priority.
+    fn share(
+        &mut self,
+        id: TaskId,
+        waiter: WaiterId,
+        (priority, retries, grace): (i32, u32, Option<Duration>),
+    ) -> Option<QueuePlace> {
         let task = self.tasks.get_mut(id.0.key()).expect("keys lead to living tasks");
         task.waiters.push(waiter);
-        task.retries = task.retries.max(options.retries);
-        if options.grace > task.grace() {
-            task.seldom.get_or_insert_default().grace = options.grace;
+        task.retries = task.retries.max(retries);
+        if grace > task.grace() {
+            task.seldom.get_or_insert_default().grace = grace;
         }
-        let place = Some(task.place()).filter(|place| place.priority() < options.priority);
+        let place = Some(task.place()).filter(|place| place.priority() < priority);
         self.counts.coalesced += 1;
         tell(&mut self.record, || EventKind::Joined { task: id });
-        (waiter, place)
+        place
     }
 
     fn enter(

@@ -262,9 +262,29 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(input: Input<'_>) -> Result<
             Input::Owned(payload) if payload.len() >= SHARED_BYTES => payload.into_bytes(),
             other => return guarded(|| read::Reader::new(&other).read()),
         };
-        return guarded(|| read::Reader::of(&owner).read());
+        return guarded(|| read::Reader::of(&owner, usize::MAX).read());
     }
     value.ok_or_else(|| ValueError::new("there are no bytes"))
+}
+
+/// As [`decode`] of an owned payload, but stops as soon as more than `limit` bytes and items
+/// would be read. [`Bytes`] that become a part of the payload are not read.
+///
+/// # Errors
+///
+/// The payload, if it takes more.
+pub(crate) fn decode_within<T: DeserializeOwned + 'static>(
+    payload: Payload,
+    limit: usize,
+) -> Result<Result<T, ValueError>, Payload> {
+    if payload.len() <= limit || is_bytes::<T>() {
+        return Ok(decode(Input::Owned(payload)));
+    }
+    let owner = payload.into_bytes();
+    let mut reader = read::Reader::of(&owner, limit);
+    let value = guarded(|| reader.read());
+    // Whatever its type has made of that.
+    if reader.overrun { Err(owner.into()) } else { Ok(value) }
 }
 
 /// Appends an encoded value: the codec alone, for benchmarks.

@@ -188,7 +188,10 @@ mod tests {
             let cut = pieces(cuts);
             assert!(cut.is_same(&whole) && whole.is_same(&cut) && cut.is_same(&pieces(&[3])));
             assert_eq!((cut.len(), hash(&cut)), (10, hash(&whole)));
-            assert_eq!((&*cut, &*cut.into_bytes()), (&b"0123456789"[..], &b"0123456789"[..]));
+            assert_eq!(
+                (&*cut, &*cut.clone().into_bytes()),
+                (&b"0123456789"[..], &b"0123456789"[..])
+            );
         }
         assert!(!pieces(&[4]).is_same(&Payload::copy(b"012345678")));
         assert!(!pieces(&[4]).is_same(&Payload::copy(b"01234567x9")));

@@ -28,6 +28,10 @@ pub(super) struct Reader<'de> {
     depth: u8,
     /// All of the bytes, if they may be kept.
     owner: Option<&'de Bytes>,
+    /// How many bytes and items more may be read, without bytes that are shared.
+    budget: usize,
+    /// More than that would have been read.
+    pub(super) overrun: bool,
 }
 
 impl From<Malformed> for ValueError {
@@ -39,29 +43,51 @@ impl From<Malformed> for ValueError {
 
 impl<'de> Reader<'de> {
     pub(super) fn new(bytes: &'de [u8]) -> Self {
-        Self { rest: bytes, depth: DEPTH, owner: None }
+        Self { rest: bytes, depth: DEPTH, owner: None, budget: usize::MAX, overrun: false }
     }
 
-    /// The same of bytes that may be kept.
-    pub(super) fn of(bytes: &'de Bytes) -> Self {
-        Self { owner: Some(bytes), ..Self::new(bytes) }
+    /// The same of bytes that may be kept, and of which so many are read at most.
+    pub(super) fn of(bytes: &'de Bytes, budget: usize) -> Self {
+        Self { owner: Some(bytes), budget, ..Self::new(bytes) }
+    }
+
+    #[inline]
+    fn spend(&mut self, budget: u32) -> Result<(), ValueError> {
+        match self.budget.checked_sub(budget as usize) {
+            Some(left) => {
+                self.budget = left;
+                Ok(())
+            }
+            None => Err(self.too_much()),
+        }
+    }
+
+    #[cold]
+    fn too_much(&mut self) -> ValueError {
+        self.overrun = true;
+        ValueError::new("it is too much to be read at once")
     }
 
     /// A part of the bytes, shared if that is worth it.
-    fn keep(&self, part: &'de [u8]) -> Bytes {
+    fn keep(&mut self, part: &'de [u8]) -> Result<Bytes, ValueError> {
         match self.owner {
-            Some(owner) if part.len() >= SHARED_BYTES => owner.slice_ref(part),
-            _ => super::copy(part).into(),
+            Some(owner) if part.len() >= SHARED_BYTES => Ok(owner.slice_ref(part)),
+            _ => self.copy(part).map(Bytes::from),
         }
+    }
+
+    fn copy(&mut self, part: &'de [u8]) -> Result<Vec<u8>, ValueError> {
+        self.spend(part.len() as u32)?;
+        Ok(super::copy(part))
     }
 
     /// The content of an array's extension.
     fn array(&mut self, bytes: u32) -> Result<Fields<'de>, ValueError> {
-        Fields::of(self.take(bytes)?)
+        Fields::of(self.part(bytes)?)
     }
 
     /// A value that takes up all the bytes.
-    pub(super) fn read<T: de::Deserialize<'de>>(mut self) -> Result<T, ValueError> {
+    pub(super) fn read<T: de::Deserialize<'de>>(&mut self) -> Result<T, ValueError> {
         let value = self.one(std::marker::PhantomData)?;
         match self.rest.len() {
             0 => Ok(value),
@@ -122,6 +148,13 @@ impl<'de> Reader<'de> {
 
     #[inline]
     fn take(&mut self, bytes: u32) -> Result<&'de [u8], ValueError> {
+        self.spend(bytes)?;
+        self.part(bytes)
+    }
+
+    /// The same, of which nothing is read yet.
+    #[inline]
+    fn part(&mut self, bytes: u32) -> Result<&'de [u8], ValueError> {
         let (taken, rest) = self.rest.split_at_checked(bytes as usize).ok_or(Malformed)?;
         self.rest = rest;
         Ok(taken)
@@ -195,6 +228,7 @@ impl<'de> Reader<'de> {
         items: u32,
         visitor: V,
     ) -> Result<V::Value, ValueError> {
+        self.spend(items)?;
         let depth = self.enter()?;
         let mut items =
             Items { within: self.depth, reader: self, left: items, taken: 0, torn: None };
@@ -205,6 +239,7 @@ impl<'de> Reader<'de> {
     }
 
     fn map<V: Visitor<'de>>(&mut self, pairs: u32, visitor: V) -> Result<V::Value, ValueError> {
+        self.spend(pairs)?;
         let depth = self.enter()?;
         let items = Items { within: self.depth, reader: self, left: pairs, taken: 0, torn: None };
         let mut pairs = Pairs { items, key: None };
@@ -261,13 +296,13 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// Bytes, and a sequence of such numbers, for a type that takes it so.
+    /// Bytes, and a sequence of such numbers, for a type that takes it so and may share them.
     fn bytes(&mut self) -> Result<Option<&'de [u8]>, ValueError> {
         let before = self.rest;
         match self.head()? {
-            Head::Binary(bytes) => self.take(bytes).map(Some),
+            Head::Binary(bytes) => self.part(bytes).map(Some),
             Head::Extension(kind, bytes) if Kind::of(kind) == Some(Kind::U8) => {
-                self.take(bytes).map(Some)
+                self.part(bytes).map(Some)
             }
             _ => {
                 self.rest = before;
@@ -382,18 +417,21 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self.bytes()? {
-            Some(bytes) => visitor.visit_borrowed_bytes(bytes),
+            Some(bytes) => {
+                self.spend(bytes.len() as u32)?;
+                visitor.visit_borrowed_bytes(bytes)
+            }
             None => self.deserialize_any(visitor),
         }
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self.bytes()? {
-            Some(bytes) if types::reads_bytes::<V>() => match types::cast(self.keep(bytes)) {
+            Some(bytes) if types::reads_bytes::<V>() => match types::cast(self.keep(bytes)?) {
                 Ok(value) => Ok(value),
                 Err(bytes) => visitor.visit_byte_buf(bytes.into()),
             },
-            Some(bytes) => visitor.visit_byte_buf(super::copy(bytes)),
+            Some(bytes) => visitor.visit_byte_buf(self.copy(bytes)?),
             None => self.deserialize_any(visitor),
         }
     }
@@ -435,7 +473,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
             let head = self.head()?;
             let Head::Extension(ARRAY, bytes) = head else { return Err(mismatch(head, &visitor)) };
             let Fields { dtype, shape, data, .. } = self.array(bytes)?;
-            let wire = Wire { dtype: dtype.to_owned().into(), shape, data: self.keep(data) };
+            let wire = Wire { dtype: dtype.to_owned().into(), shape, data: self.keep(data)? };
             return types::cast(wire).map_err(|_| Malformed.into());
         }
         let depth = self.enter()?;
