@@ -15,15 +15,15 @@
 //! an array is a `numpy.ndarray`.
 //!
 //! `dtype` begins with `<` or `>` (little or big endian, that of the machine that wrote it)
-//! or `|` (one byte, or no number). A letter and the item's size in bytes follow:
+//! or a bar (one byte, or no number). A letter and the item's size in bytes follow:
 //!
 //! | Rust | `dtype` |
 //! |---|---|
-//! | `u8` `i8` | `|u1` `|i1` |
+//! | `u8` `i8` | `\|u1` `\|i1` |
 //! | `u16` `u32` `u64` | `<u2` `<u4` `<u8` |
 //! | `i16` `i32` `i64` | `<i2` `<i4` `<i8` |
 //! | `f32` `f64` | `<f4` `<f8` |
-//! | any other plain type of `n` bytes | `|Vn` (numpy's void) |
+//! | any other plain type of `n` bytes | `\|Vn` (numpy's void) |
 //!
 //! A reader takes an array whose `dtype` is exactly that of its own items. Anything else
 //! is an error that names both.
@@ -42,9 +42,9 @@
 //! | 0 to 15 | zeros |
 //! | the rest | `data` |
 //!
-//! The zeros put `data` at a multiple of 16 bytes from the payload's beginning. A payload
-//! begins at such an address wherever it is large, so a reader can use `data` in place.
-//! Readers do not rely on the zeros: `data` is the last bytes, as many as `dtype` and
+//! The zeros put `data` at a multiple of 16 bytes from the payload's beginning, if it has 64 KiB
+//! and more. A payload begins at such an address wherever it is large, so a reader can use `data`
+//! in place. Readers do not rely on that: `data` is the last bytes, as many as `dtype` and
 //! `shape` say.
 
 use std::borrow::Cow;

@@ -92,3 +92,37 @@ impl<'de> MapAccess<'de> for Fields<'de> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_that_says_more_than_it_has_is_malformed() {
+        let content = |dtype: &str, shape: &[u64], rest: usize| {
+            let shape = shape.to_vec();
+            let wire = Wire { dtype: dtype.to_owned().into(), shape, data: bytes::Bytes::new() };
+            let mut content = wire.content(0).unwrap();
+            content.resize(content.len() + rest, 7);
+            content
+        };
+        let fields = content("<f4", &[2, 3], 24);
+        let read = Fields::of(&fields).unwrap();
+        assert_eq!((read.dtype, &read.shape[..], read.data), ("<f4", &[2, 3][..], &[7; 24][..]));
+        for length in 0..fields.len() {
+            assert!(Fields::of(&fields[..length]).is_err(), "{length}");
+        }
+        assert_eq!(Fields::of(&content("<f4", &[2, 3], 24 + 15)).unwrap().data, [7; 24]);
+        for (dtype, shape, rest) in [
+            ("<f4", &[2, 3][..], 24 + 16),
+            ("<f4", &[u64::MAX, 2], 24),
+            ("<f4", &[1 << 62, 1], 24),
+            ("<f", &[1], 4),
+            ("f4", &[1], 4),
+            ("<x4", &[1], 4),
+            ("<f-4", &[1], 4),
+        ] {
+            assert!(Fields::of(&content(dtype, shape, rest)).is_err(), "{dtype} {shape:?} {rest}");
+        }
+    }
+}
