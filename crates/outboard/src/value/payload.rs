@@ -55,10 +55,15 @@ impl Payload {
 
     /// The same, whose memory is given back on a thread of the library's own, if it is much.
     pub(crate) fn freed_elsewhere(self) -> Self {
-        match self {
-            Self::Shared(bytes) if bytes.len() >= MUCH_BYTES => Self::of_pieces(vec![*bytes]),
-            other => other,
+        let mut pieces = match self {
+            Self::Shared(bytes) if bytes.len() >= MUCH_BYTES => Pieces::new(vec![*bytes]),
+            Self::Pieces(pieces) => pieces,
+            few => return few,
+        };
+        if let Some(alone) = Arc::get_mut(&mut pieces) {
+            alone.freed_elsewhere = true;
         }
+        Self::Pieces(pieces)
     }
 
     /// These, one after the other.
