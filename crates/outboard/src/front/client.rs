@@ -188,7 +188,7 @@ impl Client {
     ///
     /// Submitting and awaiting never hold up an event loop for the sake of a value.
     /// Arguments that take more than 64 KiB are encoded on threads of Outboard's own, and
-    /// larger results are decoded there; [`Bytes`](crate::Bytes) that are shared do not count. Meanwhile the task has its place in the queue, its
+    /// larger results are decoded there. [`Bytes`](crate::Bytes) that are shared do not count. Meanwhile the task has its place in the queue, its
     /// timeout runs, and it counts in the queue's bounds. A result is decoded when its future
     /// is first polled after the task has ended.
     ///

@@ -335,8 +335,8 @@ impl<W> Ledger<W> {
         (waiter, self.share(id, waiter, (options.priority, options.retries, options.grace)))
     }
 
-    /// A waiter shares a task from now on, and what it asks for holds for the task; gives the
-    /// task's place, if that is to have a better priority.
+    /// A waiter shares a task from now on, and what it asks for holds for the task.
+    /// Gives the task's place, if that is to have a better priority.
     fn share(
         &mut self,
         id: TaskId,

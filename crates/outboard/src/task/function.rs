@@ -29,8 +29,8 @@ use crate::value::payload::Payload;
 /// it is always inferred.
 ///
 /// [`Bytes`](bytes::Bytes) of 16 KiB and more travel without the codec, wherever they are in
-/// the arguments or in the output: the body of a request, an image beside its width, a
-/// `Result<Bytes, E>`. They are copied once, into memory that a worker process shares. From
+/// the arguments or in the output. Examples are the body of a request, an image beside its
+/// width, a `Result<Bytes, E>`. They are copied once, into memory that a worker process shares. From
 /// 1 MiB of arguments on, a task's [`Bytes`](bytes::Bytes) are that memory. A task may keep
 /// them. A child that a task forks without `exec` must copy what it reads of them after the
 /// task has ended.

@@ -127,7 +127,7 @@ impl Function {
     }
 }
 
-/// The functions with a name, sorted by it and their version: every process of this binary has
+/// The functions with a name, sorted by it and their version. Every process of this binary has
 /// the same list, so an index is enough on the wire.
 #[derive(Debug)]
 pub(crate) struct Registry {

@@ -5,8 +5,8 @@
 //! can differ, and serde's attributes work. What it would lose has types of ours
 //! ([`write`]): a value arrives as it was, or is an error.
 //!
-//! [`Bytes`] of 16 KiB and more, wherever in a value they are, are not copied into the form:
-//! the payload has them as a piece of its own. What is read is a part of the payload, too
+//! [`Bytes`] of 16 KiB and more, wherever in a value they are, are not copied into the form.
+//! The payload has them as a piece of its own. What is read is a part of the payload, too
 //! ([`types`]). The bytes of the form are the same as if they had been copied.
 //!
 //! The short way is for exactly [`Bytes`] and `Vec<u8>`, alone: they are moved,

@@ -45,7 +45,7 @@ impl<W> Ledger<W> {
     }
 
     /// Those who wait for a task that is not prepared wait for another one instead, as if
-    /// they had joined that at once; gives the other's place, if that is to have the
+    /// they had joined that at once. Gives the other's place, if that is to have the
     /// priority of the first.
     pub(crate) fn merge(&mut self, id: TaskId, other: TaskId) -> (Next, Option<QueuePlace>) {
         let waiters = self.waiters(id);

@@ -12,8 +12,8 @@ impl Registry {
         &self.functions
     }
 
-    /// The functions of that name, called with encoded arguments or with Python's values:
-    /// the version that follows an `@`, or all of them, the latest first.
+    /// The functions of that name, called with encoded arguments or with Python's values.
+    /// It is the version that follows an `@`, or all versions, the latest first.
     pub(crate) fn named(
         &'static self,
         name: &str,
