@@ -1,13 +1,15 @@
 //! Reads what stands in the parentheses of `#[task(…)]`.
 
 use proc_macro2::TokenStream;
-use syn::{Error, LitStr, Meta};
+use syn::{Error, Expr, ExprLit, Lit, LitInt, LitStr, Meta};
 
 use crate::options::{self, Library};
 
-const KNOWN_KEYS: &str = "`#[task]` knows `pure`, `steady`, `name = \"…\"` and `crate = \"…\"`";
+const KNOWN_KEYS: &str =
+    "`#[task]` knows `pure`, `steady`, `name = \"…\"`, `version = 2` and `crate = \"…\"`";
 const PURE_FORM: &str = "`pure` stands alone: `#[task(pure)]`";
 const STEADY_FORM: &str = "`steady` stands alone: `#[task(steady)]`";
+const VERSION_FORM: &str = "`version` is a whole number from 1 on: `version = 2`";
 const NAME_FORM: &str = "`name` is a string literal: `name = \"images::resize\"`";
 
 /// What the user asked for beside registering the function.
@@ -19,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) steady: bool,
     /// The name to register under, in place of the function's path.
     pub(crate) name: Option<LitStr>,
+    /// The version to register under, if not the first.
+    pub(crate) version: Option<LitInt>,
     /// Where the library is.
     pub(crate) library: Library,
 }
@@ -40,12 +44,27 @@ impl Options {
             let name = options::string(meta, NAME_FORM)?;
             self.name = Some(name.clone());
             check_name(name)
+        } else if meta.path().is_ident("version") {
+            self.version = Some(version(meta)?);
+            Ok(())
         } else if meta.path().is_ident("crate") {
             self.library = Library::of(meta)?;
             Ok(())
         } else {
             Err(Error::new_spanned(meta.path(), KNOWN_KEYS))
         }
+    }
+}
+
+fn version(meta: &Meta) -> syn::Result<LitInt> {
+    let value = options::value(meta, VERSION_FORM)?;
+    match value {
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. })
+            if number.base10_parse::<u32>().is_ok_and(|number| number > 0) =>
+        {
+            Ok(number.clone())
+        }
+        other => Err(Error::new_spanned(other, VERSION_FORM)),
     }
 }
 
@@ -118,6 +137,22 @@ mod tests {
             quote!(name = concat!("a", "b")),
         ] {
             assert_eq!(errors(tokens), [NAME_FORM]);
+        }
+    }
+
+    #[test]
+    fn version_is_a_number_from_1_on() {
+        let options = parse(quote!(version = 2, pure)).unwrap();
+        assert_eq!(options.version.unwrap().base10_digits(), "2");
+        for tokens in [
+            quote!(version),
+            quote!(version(2)),
+            quote!(version = 0),
+            quote!(version = -1),
+            quote!(version = "2"),
+            quote!(version = 4294967296),
+        ] {
+            assert_eq!(errors(tokens), [VERSION_FORM]);
         }
     }
 

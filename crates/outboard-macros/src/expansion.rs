@@ -115,6 +115,10 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
     let ident = &function.signature.ident;
     let (name, pure, library) = (name(options, ident), options.pure, &options.library);
     let steady = options.steady.then(|| quote!(.steady()));
+    let version = match &options.version {
+        Some(version) => version.to_token_stream(),
+        None => quote!(1),
+    };
     let arguments: Vec<String> = function.argument_names().collect();
     let (types, traits) = types_and_traits(function, library);
     let parameters: Vec<Ident> = (0..types.len()).map(|n| format_ident!("__Type{n}")).collect();
@@ -124,13 +128,14 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
         function,
         &quote! {
             const __OUTBOARD_NAME: &'static str = #name;
+            const __OUTBOARD_VERSION: ::core::primitive::u32 = #version;
 
             const fn __outboard_entry<#(#parameters),*>() -> #library::__private::Entry
             where
                 #(#parameters: #library::__private::Is<Type = #types>,)*
                 #(<#parameters as #library::__private::Is>::Type: #traits,)*
             {
-                #library::__private::Entry::new(__OUTBOARD_NAME, #pure, #ident)
+                #library::__private::Entry::new(__OUTBOARD_NAME, __OUTBOARD_VERSION, #pure, #ident)
                     #steady
                     .arguments(&[#(#arguments),*])
             }
@@ -141,7 +146,8 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
 
             #[#library::__private::linkme::distributed_slice(#library::__private::NAMES)]
             #[linkme(crate = #library::__private::linkme)]
-            static __OUTBOARD_TASK_NAME: &'static str = __OUTBOARD_NAME;
+            static __OUTBOARD_TASK_NAME: (&'static str, ::core::primitive::u32) =
+                (__OUTBOARD_NAME, __OUTBOARD_VERSION);
         },
     )
 }
@@ -269,8 +275,24 @@ mod tests {
         let function = quote!(
             fn fib() {}
         );
-        assert!(expanded(quote!(), function.clone()).contains("(__OUTBOARD_NAME,false,fib)"));
-        assert!(expanded(quote!(pure), function).contains("(__OUTBOARD_NAME,true,fib)"));
+        assert!(
+            expanded(quote!(), function.clone())
+                .contains("(__OUTBOARD_NAME,__OUTBOARD_VERSION,false,fib)")
+        );
+        assert!(
+            expanded(quote!(pure), function)
+                .contains("(__OUTBOARD_NAME,__OUTBOARD_VERSION,true,fib)")
+        );
+    }
+
+    #[test]
+    fn version_is_1_unless_one_is_given() {
+        let function = quote!(
+            fn f() {}
+        );
+        let version = |number: u32| format!("__OUTBOARD_VERSION:::core::primitive::u32={number};");
+        assert!(expanded(quote!(), function.clone()).contains(&version(1)));
+        assert!(expanded(quote!(version = 2), function).contains(&version(2)));
     }
 
     #[test]
@@ -279,7 +301,10 @@ mod tests {
             fn f() {}
         );
         assert!(!expanded(quote!(), function.clone()).contains("steady"));
-        assert!(expanded(quote!(steady), function).contains("(__OUTBOARD_NAME,false,f).steady()"));
+        assert!(
+            expanded(quote!(steady), function)
+                .contains("(__OUTBOARD_NAME,__OUTBOARD_VERSION,false,f).steady()")
+        );
     }
 
     #[test]
@@ -287,7 +312,8 @@ mod tests {
         let function = quote!(
             fn f(mut order: Order, (a, b): (u8, u8), r#type: u8) {}
         );
-        let names = "(__OUTBOARD_NAME,false,f).arguments(&[\"order\",\"\",\"type\"])";
+        let names =
+            "(__OUTBOARD_NAME,__OUTBOARD_VERSION,false,f).arguments(&[\"order\",\"\",\"type\"])";
         assert!(expanded(quote!(), function).contains(names));
     }
 

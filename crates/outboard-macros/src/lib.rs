@@ -99,9 +99,13 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// A `fn` or an `async fn` of zero to eight arguments. Arguments and result travel between
 /// processes. So their types are owned, and implement serde's `Serialize` and `Deserialize`:
-/// `String` rather than `&str`, `Vec<u8>` rather than `&[u8]`. Arguments may be patterns.
+/// `String` rather than `&str`, `Bytes` rather than `&[u8]`. Arguments may be patterns.
+///
+/// Large bytes are quickest as `Bytes`, wherever they are: they are copied once, into memory
+/// that server and worker share. A `Vec<u8>` beside other arguments is copied on each side, too.
 ///
 /// ```
+/// use outboard::Bytes;
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]
@@ -111,7 +115,7 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 ///
 /// #[outboard::task]
-/// async fn resize(image: Vec<u8>, Size { width, height }: Size) -> Result<Vec<u8>, String> {
+/// async fn resize(image: Bytes, Size { width, height }: Size) -> Result<Bytes, String> {
 ///     # let _ = (width, height);
 ///     // ...
 ///     Ok(image)
@@ -130,12 +134,40 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// ```
 /// #[outboard::task(name = "images::resize")]
-/// fn resize(image: Vec<u8>, width: u32) -> Vec<u8> {
+/// fn resize(image: outboard::Bytes, width: u32) -> outboard::Bytes {
 ///     # let _ = width;
 ///     // ...
 ///     image
 /// }
 /// ```
+///
+/// # Versions
+///
+/// On a cluster, callers and workers may be of two builds for a while. A function is found by its
+/// name and its `version`, which is 1 if left out. Types of arguments and result can change
+/// without another version, as far as serde reads the one as the other. A field that the reader
+/// ignores is no difference, and neither is a missing one with `#[serde(default)]`. A missing
+/// field without a default is an error of the call, which names it.
+///
+/// Raise the `version` when old and new callers must not meet: the meaning of an argument has
+/// changed, say. A call of another version than the workers offer is an error of kind
+/// `UnknownTask`, which says which they offer. A program may keep the old version beside the new
+/// one:
+///
+/// ```
+/// #[outboard::task(name = "shop::total", version = 2)]
+/// fn total(cents: Vec<u64>) -> u64 {
+///     cents.iter().sum()
+/// }
+///
+/// #[outboard::task(name = "shop::total", version = 1)]
+/// fn total_of_euros(euros: Vec<f64>) -> f64 {
+///     euros.iter().sum()
+/// }
+/// ```
+///
+/// Python's callers get the latest version, or the one that they write behind the name:
+/// `shop::total@1`.
 ///
 /// # Pure functions
 ///
@@ -160,7 +192,7 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// ```
 /// #[outboard::task(steady)]
-/// fn thumbnail(image: Vec<u8>) -> Vec<u8> {
+/// fn thumbnail(image: outboard::Bytes) -> outboard::Bytes {
 ///     // ...
 ///     image
 /// }
@@ -193,7 +225,7 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// - A function in an `impl` block or a trait cannot be a task, because an attribute does not see
 ///   the type around it. The compiler says "enum is not supported in `trait`s or `impl`s". Write a
 ///   free function that calls the associated one.
-/// - Two functions of one name in one module need a `name`. (They can stand in two blocks.)
+/// - Two functions of one name in one module need a `name`, or a `version`. (They can stand in two blocks.)
 ///   Otherwise `outboard::init` ends the program, and says where both of them stand.
 /// - A pointer to a task function is not a task function, and neither is a closure that captures
 ///   something: see [`TaskFunction`](../outboard/trait.TaskFunction.html).

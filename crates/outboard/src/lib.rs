@@ -139,13 +139,14 @@
 //!   `untagged` or has a `tag`. That is an error, too.
 //! * A panic in `Serialize` or `Deserialize` is an error of kind `Codec`.
 //!
-//! A lone [`Bytes`] or `Vec<u8>` is not encoded at all. Sequences of plain numbers, such
-//! as `Vec<f32>`, are copied as they lie in memory, wherever they are in a value.
+//! [`Bytes`] of 16 KiB and more are not encoded, wherever they are in a value, nor is a lone
+//! `Vec<u8>`. Sequences of plain numbers, such as `Vec<f32>`, are copied as they lie in memory.
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `bytemuck` | no | [`Array`]: plain numbers with a shape, which are not encoded |
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
 //! | `local` | yes | worker processes on this machine; on Linux only, elsewhere it adds nothing |
 //! | `macros` | yes | the attributes [`#[main]`](macro@main), [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) |
@@ -189,6 +190,8 @@ pub use sched::ledger::Report;
 pub use task::current::{cancelled, deadline};
 pub use task::function::TaskFunction;
 pub use task::sandbox::Sandbox;
+#[cfg(feature = "bytemuck")]
+pub use value::array::Array;
 pub use value::scatter::Scattered;
 
 /// Dask clusters: functions of Python, and this program as a worker.

@@ -103,6 +103,8 @@ async def report(build, wait_s, dask_worker):
 class function:
     """A function of native workers, by its name in Rust: `function("app::fib")`.
 
+    That is its latest version; `function("app::fib@1")` is version 1.
+
     A `Result` of Rust is a dict, `{"Ok": value}` or `{"Err": error}`. With `raises`, the
     value comes alone, and an `Err` is raised: `ValueError(error)`.
 
@@ -129,7 +131,11 @@ def resources(client, function):
     """What a worker must have to run a function: for `resources` of `client.submit`."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     offered = {name for worker in workers for name in worker["resources"]}
-    needed = [name for name in offered if name.startswith(f"outboard:{function.__name__}:")]
+    name, _, version = function.__name__.partition("@")
+    found = [one.rpartition(":") for one in offered if one.startswith(f"outboard:{name}:")]
+    numbers = {"".join(one): int(one[2].partition(".")[0]) for one in found}
+    wanted = int(version or max(numbers.values(), default=0))
+    needed = [one for one, number in numbers.items() if number == wanted]
     if len(needed) != 1:
         raise LookupError(f"{len(needed)} kinds of workers offer {function.__name__}")
     return {needed[0]: 1}

@@ -39,6 +39,11 @@ pub(crate) trait Engine: Debug + Send {
     /// Whether workers of this engine can find the function.
     fn check(&self, function: &'static Function) -> Result<(), Error>;
 
+    /// Whether it writes a payload from several places, without making it one before.
+    fn takes_pieces(&self) -> bool {
+        true
+    }
+
     /// Gives an attempt to a slot. What is returned is flushed after the mutex
     /// is released.
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>>;

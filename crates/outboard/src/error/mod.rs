@@ -2,6 +2,7 @@
 //! known beyond the kind.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +89,7 @@ pub(crate) enum Repr {
     Cancelled,
     Overloaded { retry_after: Duration, bound: Bound },
     TooLarge { what: Oversized, bytes: u64, limit: u64 },
-    UnknownTask { name: String, advice: &'static str },
+    UnknownTask { name: String, advice: Cow<'static, str> },
     Codec { step: Step, subject: String, source: CodecError },
     InvalidUrl { url: String, reason: String },
     Unavailable { reason: String },

@@ -190,7 +190,7 @@ impl Client {
     ///
     /// Submitting and awaiting never hold up an event loop for the sake of a value.
     /// Arguments that take more than 64 KiB are encoded on threads of Outboard's own, and
-    /// larger results are decoded there. Meanwhile the task has its place in the queue, its
+    /// larger results are decoded there. [`Bytes`](crate::Bytes) that are shared do not count. Meanwhile the task has its place in the queue, its
     /// timeout runs, and it counts in the queue's bounds. A result is decoded when its future
     /// is first polled after the task has ended.
     ///
@@ -210,8 +210,9 @@ impl Client {
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
         let () = F::HAS_NO_SIZE;
-        let home = self.owner.home();
-        let submitted = match Args::encode(|| F::encode_within(args, ENCODED_AT_ONCE), home) {
+        let (home, pieces) = (self.owner.home(), self.gate().takes_pieces());
+        let submitted = match Args::encode(|| F::encode_within(args, ENCODED_AT_ONCE), home, pieces)
+        {
             Ok(args) => f.known().and_then(|known| {
                 known.0.takes(&args)?;
                 self.gate().submit(known.0, args, &self.options, Origin::current())
@@ -233,7 +234,8 @@ impl Client {
             if !owner.gate().awaits(task) {
                 return;
             }
-            let args = Args::encode(|| F::encode(args), owner.home())
+            let pieces = owner.gate().takes_pieces();
+            let args = Args::encode(|| F::encode(args), owner.home(), pieces)
                 .map_err(not_encoded::<F, M>)
                 .and_then(|args| function.takes(&args).map(|()| args));
             owner.gate().prepared(task, function, args, &options);

@@ -86,6 +86,15 @@ pub(crate) struct Options {
     pub(crate) found_room: bool,
 }
 
+/// What a submit asks of a task that it shares.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    priority: i32,
+    retries: u32,
+    grace: Option<Duration>,
+    backoff: Option<Backoff>,
+}
+
 /// One submit.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
@@ -285,17 +294,17 @@ impl<W> Ledger<W> {
     }
 
     /// The task of an earlier submit that a submit with this key shares, if it is in
-    /// flight.
+    /// flight and not the submit's `own`.
     ///
     /// # Errors
     ///
     /// The bound on those who share, if it is met.
-    pub(crate) fn shared(&self, key: &Key) -> Result<Option<TaskId>, Bound> {
-        match self.keys.get(key) {
+    pub(crate) fn shared(&self, key: &Key, own: Option<TaskId>) -> Result<Option<TaskId>, Bound> {
+        match self.keys.get(key).copied().filter(|task| Some(*task) != own) {
             Some(_) if self.waiters.len() - self.tasks.len() >= MAX_SHARERS => {
                 Err(Bound::Sharers(MAX_SHARERS))
             }
-            task => Ok(task.copied()),
+            task => Ok(task),
         }
     }
 
@@ -355,14 +364,26 @@ impl<W> Ledger<W> {
         handle: W,
     ) -> (WaiterId, Option<QueuePlace>) {
         let waiter = self.enter(now, id, handle, options.timeout);
+        let Options { priority, retries, grace, backoff, .. } = *options;
+        (waiter, self.share(id, waiter, Asked { priority, retries, grace, backoff }))
+    }
+
+    /// A waiter shares a task from now on, and what it asks for holds for the task.
+    /// Gives the task's place, if that is to have a better priority.
+    fn share(
+        &mut self,
+        id: TaskId,
+        waiter: WaiterId,
+        asked: Asked,
+    ) -> Option<QueuePlace> {
         let task = self.tasks.get_mut(id.0.key()).expect("keys lead to living tasks");
         task.waiters.push(waiter);
-        task.retries = task.retries.max(options.retries);
-        task.share_terms(options.grace, options.backoff);
-        let place = Some(task.place()).filter(|place| place.priority() < options.priority);
+        task.retries = task.retries.max(asked.retries);
+        task.share_terms(asked.grace, asked.backoff);
+        let place = Some(task.place()).filter(|place| place.priority() < asked.priority);
         self.counts.coalesced += 1;
         tell(&mut self.record, || EventKind::Joined { task: id });
-        (waiter, place)
+        place
     }
 
     fn enter(
@@ -576,7 +597,7 @@ impl<W> Ledger<W> {
     ) -> Next {
         let Some(task) = self.task_mut(id) else { return Next::Nothing };
         task.doubts += 1;
-        let large = matches!(task.args.payload, Payload::Shared(_));
+        let large = matches!(task.args.payload, Payload::Shared(_) | Payload::Pieces(_));
         let limit = if large { DOUBTS_OF_LARGE } else { DOUBTS };
         if task.doubts < limit {
             return Next::Nothing;

@@ -7,7 +7,7 @@ pub(crate) mod admission;
 pub(crate) mod ledger;
 pub(crate) mod placement;
 pub(crate) mod quarantine;
-mod shares;
+pub(crate) mod shares;
 mod stamp;
 pub(crate) mod stopping;
 pub(crate) mod strength;

@@ -18,7 +18,7 @@
 
 use std::any::TypeId;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Repr, WorkerLoss};
@@ -94,7 +94,7 @@ impl Quarantine {
             return suspect.crashes >= terms.crashes;
         }
         self.make_room(args.len());
-        let (hash, args) = (self.hasher.hash_one(&**args), args.clone());
+        let (hash, args) = (self.hash(args), args.clone());
         let shape = Shape { function: function.id, bytes: args.len() };
         (self.count, self.bytes) = (self.count + 1, self.bytes + args.len());
         let suspect = Suspect { hash, args, crashes: 1, last: now, lost: lost.clone() };
@@ -119,11 +119,17 @@ impl Quarantine {
         Some(Error::new(Repr::Quarantined { crashes, left, lost }))
     }
 
+    fn hash(&self, args: &Payload) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        args.feed(&mut hasher);
+        hasher.finish()
+    }
+
     fn find(&mut self, function: &Function, args: &Payload) -> Option<&mut Suspect> {
         let shape = Shape { function: function.id, bytes: args.len() };
+        let hash = self.hash(args);
         let alike = self.suspects.get_mut(&shape)?;
-        let hash = self.hasher.hash_one(&**args);
-        alike.iter_mut().find(|suspect| suspect.hash == hash && *suspect.args == **args)
+        alike.iter_mut().find(|suspect| suspect.hash == hash && suspect.args.is_same(args))
     }
 
     /// Drops those whose time has passed.
@@ -234,7 +240,7 @@ mod tests {
         for _ in 0..3 {
             case.crash(b"guilty");
         }
-        let innocent = case.quarantine.hasher.hash_one(b"chaste".as_slice());
+        let innocent = case.quarantine.hash(&Payload::copy(b"chaste"));
         for suspect in case.quarantine.suspects.values_mut().flatten() {
             suspect.hash = innocent;
         }

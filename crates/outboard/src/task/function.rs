@@ -15,7 +15,8 @@ use crate::offload;
 use crate::task::closure::conjure;
 use crate::value::args::ENCODED_AT_ONCE;
 use crate::value::codec::{
-    Input, Refused, ValueError, decode, encode, encode_result, encode_within, is_bytes,
+    Input, Refused, ValueError, decode, decode_within, encode, encode_result, encode_within,
+    is_bytes,
 };
 use crate::value::payload::Payload;
 
@@ -27,12 +28,15 @@ use crate::value::payload::Payload;
 /// tuple, none as `()`. The parameter `M` tells the shapes of functions apart;
 /// it is always inferred.
 ///
-/// [`Bytes`](bytes::Bytes) and `Vec<u8>` travel without a codec where they are the
-/// only argument or the whole output: the body of a request, an image. In a worker process on this machine, [`Bytes`](bytes::Bytes) of a
-/// mebibyte and more are not even copied. A task may keep them; a `Vec<u8>` is
-/// still a copy. A child that a task forks without `exec` must copy what it
-/// reads of them after the task has ended.
-/// Inside of something else they are copied as one piece.
+/// [`Bytes`](bytes::Bytes) of 16 KiB and more travel without the codec, wherever they are in
+/// the arguments or in the output. Examples are the body of a request, an image beside its
+/// width, a `Result<Bytes, E>`. They are copied once, into memory that a worker process shares. From
+/// 1 MiB of arguments on, a task's [`Bytes`](bytes::Bytes) are that memory. A task may keep
+/// them. A child that a task forks without `exec` must copy what it reads of them after the
+/// task has ended.
+///
+/// A `Vec<u8>` travels so where it is the only argument or the whole output, and is a copy in
+/// the task. Inside of something else it is copied once more.
 ///
 /// # What cannot be submitted
 ///
@@ -106,12 +110,22 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
         output.len() <= ENCODED_AT_ONCE || is_bytes::<Self::Output>()
     }
 
+    /// Decodes what it returned, if that is little beside bytes that are shared.
+    #[doc(hidden)]
+    fn decode_at_once(output: Payload) -> Result<Result<Self::Output, ValueError>, Payload> {
+        Err(output)
+    }
+
     /// Decodes what it returned: at once, or on another thread if that takes long.
     #[doc(hidden)]
     fn decoding(output: Payload) -> Decoding<Self::Output> {
         if Self::is_quick(&output) {
             return Decoding::Done(Self::decode(output));
         }
+        let output = match Self::decode_at_once(output) {
+            Ok(decoded) => return Decoding::Done(decoded),
+            Err(output) => output,
+        };
         let (sender, receiver) = oneshot::channel();
         offload::spawn(move || {
             // The future may have been dropped meanwhile.
@@ -171,6 +185,10 @@ macro_rules! impl_task_function {
             fn call(self, $pattern: $args) -> R {
                 self($($arg),*)
             }
+
+            fn decode_at_once(output: Payload) -> Result<Result<R, ValueError>, Payload> {
+                decode_within(output, ENCODED_AT_ONCE)
+            }
         }
 
         impl<F, R, $($type),*> TaskFunction<(Awaits, fn($($type),*) -> R)> for F
@@ -196,6 +214,10 @@ macro_rules! impl_task_function {
 
             fn call(self, $pattern: $args) -> R::Output {
                 block_on(self($($arg),*))
+            }
+
+            fn decode_at_once(output: Payload) -> Result<Result<R::Output, ValueError>, Payload> {
+                decode_within(output, ENCODED_AT_ONCE)
             }
         }
     };

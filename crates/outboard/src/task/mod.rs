@@ -16,3 +16,4 @@ pub(crate) mod start;
 pub(crate) mod system;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 pub(crate) mod values;
+pub(crate) mod version;

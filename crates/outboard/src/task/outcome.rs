@@ -1,5 +1,6 @@
 //! How an attempt went: what it used, what it said, and why it has no result.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -43,9 +44,7 @@ pub(crate) enum Failure {
         limit: u64,
     },
     UnknownTask {
-        /// Not sent: the side that reports it knows why.
-        #[serde(skip, default = "other_build")]
-        advice: &'static str,
+        advice: Cow<'static, str>,
     },
     /// Its worker process died.
     Lost(Box<WorkerLoss>),
@@ -66,11 +65,8 @@ pub(crate) enum Failure {
 }
 
 /// Why a worker does not know a function, if no more is known.
-pub(crate) const OTHER_BUILD: &str = "the worker is another program, or another build";
-
-fn other_build() -> &'static str {
-    OTHER_BUILD
-}
+pub(crate) const OTHER_BUILD: Cow<'static, str> =
+    Cow::Borrowed("the worker is another program, or another build");
 
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 impl Failure {
@@ -91,7 +87,7 @@ impl Failure {
             Repr::TooLarge { what, bytes, limit } => {
                 Self::TooLarge { what: *what, bytes: *bytes, limit: *limit }
             }
-            Repr::UnknownTask { advice, .. } => Self::UnknownTask { advice },
+            Repr::UnknownTask { advice, .. } => Self::UnknownTask { advice: advice.clone() },
             Repr::Codec { step, subject, source } => {
                 Self::Codec { step: *step, subject: subject.clone(), source: source.to_string() }
             }

@@ -2,6 +2,7 @@
 //! the macro writes into, and those known by their type alone.
 
 use std::any::{TypeId, type_name};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,6 +16,7 @@ use linkme::distributed_slice;
 mod named;
 
 use super::function::{Run, TaskFunction, run};
+use super::version::{Form, Version};
 use crate::error::{Error, Repr, Step};
 use crate::value::args::Args;
 
@@ -23,6 +25,7 @@ use crate::value::args::Args;
 #[derive(Debug)]
 pub struct Entry {
     name: &'static str,
+    version: u32,
     /// Where the attribute stands.
     place: &'static Location<'static>,
     /// The names of its arguments; empty where one is a pattern.
@@ -30,7 +33,7 @@ pub struct Entry {
     pure: bool,
     steady: bool,
     id: fn() -> TypeId,
-    signature: fn() -> [&'static str; 2],
+    form: fn() -> Form,
     run: Run,
     /// The same with Python's values.
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
@@ -40,16 +43,22 @@ pub struct Entry {
 impl Entry {
     /// The entry of `f` under `name`.
     #[track_caller]
-    pub const fn new<F: TaskFunction<M>, M>(name: &'static str, pure: bool, _f: F) -> Self {
-        let (id, signature, run) = (TypeId::of::<F>, signature::<F, M>, run::<F, M>);
+    pub const fn new<F: TaskFunction<M>, M>(
+        name: &'static str,
+        version: u32,
+        pure: bool,
+        _f: F,
+    ) -> Self {
+        let (id, form, run) = (TypeId::of::<F>, Form::of::<F, M>, run::<F, M>);
         Self {
             name,
+            version,
             place: Location::caller(),
             arguments: &[],
             pure,
             steady: false,
             id,
-            signature,
+            form,
             run,
             #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
             run_values: super::values::run_values::<F, M>,
@@ -69,10 +78,6 @@ impl Entry {
     }
 }
 
-fn signature<F: TaskFunction<M>, M>() -> [&'static str; 2] {
-    [type_name::<F::Args>(), type_name::<F::Output>()]
-}
-
 /// All `#[task]` functions that were linked into this program.
 ///
 /// The name of such a static becomes that of a linker section, which all crates of
@@ -82,10 +87,10 @@ fn signature<F: TaskFunction<M>, M>() -> [&'static str; 2] {
 #[distributed_slice]
 pub static OUTBOARD_0_1_0_TASKS: [Entry];
 
-/// Their names once more, to notice an entry that the linker lost.
+/// Their names and versions once more, to notice an entry that the linker lost.
 #[doc(hidden)]
 #[distributed_slice]
-pub static OUTBOARD_0_1_0_NAMES: [&'static str];
+pub static OUTBOARD_0_1_0_NAMES: [(&'static str, u32)];
 
 /// A function as this process knows it.
 #[derive(Debug)]
@@ -103,9 +108,9 @@ pub(crate) struct Function {
     /// The place in the registry; a function without a name has none.
     pub(crate) index: Option<u32>,
     pub(crate) run: Run,
-    /// A digest of the types of arguments and output; of those with a name.
+    /// Which of those with this name it is.
     #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters compare it"))]
-    pub(crate) signature: u64,
+    pub(crate) version: Version,
     /// Whether it is a function of Python.
     pub(crate) python: bool,
 }
@@ -122,7 +127,7 @@ impl Function {
     }
 }
 
-/// The functions with a name, sorted by it: every process of this binary has
+/// The functions with a name, sorted by it and their version. Every process of this binary has
 /// the same list, so an index is enough on the wire.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -149,14 +154,15 @@ pub(crate) fn registry() -> Result<&'static Registry, &'static str> {
 }
 
 impl Registry {
-    fn new(entries: &[Entry], names: &[&str]) -> Result<Self, String> {
+    fn new(entries: &[Entry], names: &[(&str, u32)]) -> Result<Self, String> {
         let mut entries: Vec<&Entry> = entries.iter().collect();
-        entries.sort_unstable_by_key(|entry| entry.name);
-        let sorted: Vec<_> = entries.iter().map(|entry| (entry.name, entry.place)).collect();
+        entries.sort_unstable_by_key(|entry| (entry.name, entry.version));
+        let named = |entry: &&Entry| ((entry.name, entry.version), entry.place);
+        let sorted: Vec<_> = entries.iter().map(named).collect();
         check(&sorted, names)?;
         let mut hasher = DefaultHasher::new();
         for entry in &entries {
-            (entry.name, entry.pure, (entry.signature)()).hash(&mut hasher);
+            (entry.name, entry.version, entry.pure).hash(&mut hasher);
         }
         let functions: Vec<Function> = (0..).zip(&entries).map(|(i, e)| e.function(i)).collect();
         let by_type = (0..).zip(&functions).map(|(i, f)| (f.id, i)).collect();
@@ -187,7 +193,7 @@ impl Registry {
         self.functions.get(index as usize)
     }
 
-    /// A digest of names and signatures, equal in every process of one binary.
+    /// A digest of names and versions, equal in every process of one binary.
     pub(crate) fn digest(&self) -> u64 {
         self.digest
     }
@@ -204,19 +210,19 @@ impl Entry {
             number: index as usize,
             index: Some(index),
             run: self.run,
-            signature: stable_digest((self.signature)()),
+            version: Version { number: self.version, form: (self.form)() },
             python: false,
         }
     }
 }
 
-/// Compares the sorted names of the entries, and where they stand, with the list
-/// of names.
-fn check<P: Display>(sorted: &[(&str, P)], names: &[&str]) -> Result<(), String> {
+/// Compares the sorted names of the entries, with their versions and where they stand,
+/// with the list of names.
+fn check<P: Display>(sorted: &[((&str, u32), P)], names: &[(&str, u32)]) -> Result<(), String> {
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        let ((name, one), other) = (&pair[0], &pair[1].1);
+        let (((name, version), one), other) = (&pair[0], &pair[1].1);
         return Err(format!(
-            "two task functions are named `{name}`, at {one} and at {other}: \
+            "two task functions are named `{name}`, version {version}, at {one} and at {other}: \
              give one another name with `#[task(name = \"…\")]`"
         ));
     }
@@ -224,7 +230,7 @@ fn check<P: Display>(sorted: &[(&str, P)], names: &[&str]) -> Result<(), String>
         names.iter().find(|name| sorted.binary_search_by_key(*name, |entry| entry.0).is_err());
     let unnamed = sorted.iter().map(|entry| &entry.0).find(|name| !names.contains(name));
     match lost.or(unnamed) {
-        Some(name) => Err(format!(
+        Some((name, _)) => Err(format!(
             "the entry of task function `{name}` was lost when this program was linked: \
              check linker scripts and options that drop unused sections"
         )),
@@ -292,17 +298,9 @@ fn registered(
             number,
             index: None,
             run,
-            signature: 0,
+            version: Version::default(),
             python,
         }))
-    })
-}
-
-/// A digest that is the same in every build: FNV-1a of 64 bits.
-fn stable_digest(texts: [&str; 2]) -> u64 {
-    let bytes = texts.iter().flat_map(|text| text.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
@@ -317,8 +315,8 @@ pub(crate) fn refuse_python(function: &Function) -> Result<(), Error> {
 }
 
 /// The error of a function that the other side does not have.
-pub(crate) fn unknown(name: impl Into<String>, advice: &'static str) -> Error {
-    Error::new(Repr::UnknownTask { name: name.into(), advice })
+pub(crate) fn unknown(name: impl Into<String>, advice: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(Repr::UnknownTask { name: name.into(), advice: advice.into() })
 }
 
 #[cfg(test)]
@@ -327,17 +325,24 @@ mod tests {
 
     #[test]
     fn a_name_held_twice_is_refused_with_the_name() {
-        let entries = [("a::f", "a.rs:1"), ("a::g", "a.rs:5"), ("a::g", "a.rs:9")];
-        let error = check(&entries, &["a::f", "a::g", "a::g"]).unwrap_err();
-        assert!(error.contains("two task functions are named `a::g`"), "{error}");
+        let [f, g, later] = [("a::f", 1), ("a::g", 1), ("a::g", 2)];
+        let entries = [(f, "a.rs:1"), (g, "a.rs:5"), (g, "a.rs:9")];
+        let error = check(&entries, &[f, g, g]).unwrap_err();
+        assert!(error.contains("two task functions are named `a::g`, version 1"), "{error}");
         assert!(error.contains("at a.rs:5 and at a.rs:9"), "{error}");
+        check(&[(f, 1), (g, 2), (later, 3)], &[later, g, f]).unwrap();
     }
 
     #[test]
     fn a_lost_entry_is_refused_with_the_name() {
-        let error = check(&[("a::f", 1)], &["a::f", "a::g"]).unwrap_err();
-        assert!(error.contains("`a::g` was lost"), "{error}");
-        let error = check(&[("a::f", 1), ("a::g", 2)], &["a::f"]).unwrap_err();
-        assert!(error.contains("`a::g` was lost"), "{error}");
+        let [f, g, later] = [("a::f", 1), ("a::g", 1), ("a::g", 2)];
+        for (entries, names) in [
+            (&[(f, 1)][..], &[f, g][..]),
+            (&[(f, 1), (g, 2)], &[f]),
+            (&[(f, 1), (g, 2)], &[f, g, later]),
+        ] {
+            let error = check(entries, names).unwrap_err();
+            assert!(error.contains("`a::g` was lost"), "{error}");
+        }
     }
 }

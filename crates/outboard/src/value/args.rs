@@ -21,9 +21,9 @@ pub(crate) struct Args {
 }
 
 impl Deref for Args {
-    type Target = [u8];
+    type Target = Payload;
 
-    fn deref(&self) -> &[u8] {
+    fn deref(&self) -> &Payload {
         &self.payload
     }
 }
@@ -41,12 +41,14 @@ impl Args {
         Self { payload: payload.into(), scattered: values.into() }
     }
 
-    /// Encodes arguments for tasks of a client, which may have scattered values.
+    /// Encodes arguments for tasks of a client, which may have scattered values. Its engine
+    /// takes a payload in pieces, or as one.
     pub(crate) fn encode<E: From<ValueError>>(
         encode: impl FnOnce() -> Result<Payload, E>,
         home: Option<&Arc<Home>>,
+        pieces: bool,
     ) -> Result<Self, E> {
-        let met = Met { home: home.cloned(), entries: Vec::new(), foreign: false };
+        let met = Met { home: home.cloned(), entries: Vec::new(), foreign: false, pieces };
         // Encoding may submit tasks of its own, and it may panic.
         let _restore = Restore(MET.replace(Some(met)));
         let encoded = encode();
@@ -75,6 +77,7 @@ struct Met {
     home: Option<Arc<Home>>,
     entries: Vec<Arc<Entry>>,
     foreign: bool,
+    pieces: bool,
 }
 
 /// Puts back what was met before.
@@ -84,6 +87,11 @@ impl Drop for Restore {
     fn drop(&mut self) {
         MET.set(self.0.take());
     }
+}
+
+/// Whether what is encoded now may be in several places. A result may.
+pub(super) fn takes_pieces() -> bool {
+    MET.with_borrow(|met| met.as_ref().is_none_or(|met| met.pieces))
 }
 
 /// Notes a scattered value that is met while arguments are encoded; false if none

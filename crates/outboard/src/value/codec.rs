@@ -5,6 +5,10 @@
 //! can differ, and serde's attributes work. What it would lose has types of ours
 //! ([`write`]): a value arrives as it was, or is an error.
 //!
+//! [`Bytes`] of 16 KiB and more, wherever in a value they are, are not copied into the form.
+//! The payload has them as a piece of its own. What is read is a part of the payload, too
+//! ([`types`]). The bytes of the form are the same as if they had been copied.
+//!
 //! The short way is for exactly [`Bytes`] and `Vec<u8>`, alone: they are moved,
 //! not encoded. Which way a type goes follows from the type, so both ends agree.
 
@@ -16,8 +20,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::value::payload::{FEW_BYTES, Payload};
+use crate::value::args;
+use crate::value::payload::{FEW_BYTES, Payload, SHARED_BYTES};
 
+mod array;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod check;
 mod error;
@@ -28,6 +34,7 @@ mod head;
 mod hostile;
 mod number;
 mod read;
+mod types;
 mod write;
 
 pub(crate) use error::{ValueError, guarded};
@@ -69,9 +76,11 @@ impl Input<'_> {
         match self {
             Self::Lent(bytes) => copy(bytes),
             Self::Owned(Payload::Owned(bytes)) => bytes,
-            Self::Owned(Payload::Shared(bytes)) if bytes.is_unique() => (*bytes).into(),
-            Self::Owned(Payload::Shared(bytes)) => copy(&bytes),
-            Self::Owned(few) => few.to_vec(),
+            Self::Owned(few @ Payload::Few(..)) => few.to_vec(),
+            Self::Owned(shared) => match shared.into_bytes() {
+                bytes if bytes.is_unique() => bytes.into(),
+                bytes => copy(&bytes),
+            },
         }
     }
 }
@@ -174,8 +183,9 @@ fn encoded<T: Serialize + 'static>(value: T, limit: usize) -> Result<(Payload, b
         Err(value) => value,
     };
     let mut writer = write::Writer::new(SPARE.take(), limit);
-    let written = guarded(|| value.serialize(&mut writer));
-    let write::Writer { out, overrun, wide, .. } = writer;
+    writer.sharing = args::takes_pieces();
+    let written = guarded(|| writer.value(&value));
+    let write::Writer { out, overrun, wide, shared, .. } = writer;
     if overrun {
         keep(out);
         return Err(Refused::Overrun(value));
@@ -186,12 +196,27 @@ fn encoded<T: Serialize + 'static>(value: T, limit: usize) -> Result<(Payload, b
         Ok(())
     });
     written.and(dropped).map_err(Refused::Failed)?;
+    if !shared.is_empty() {
+        return Ok((interleaved(out, shared), wide));
+    }
     if out.len() > FEW_BYTES {
         return Ok((out.into(), wide));
     }
     let few = Payload::copy(&out);
     keep(out);
     Ok((few, wide))
+}
+
+/// What was written, with shared bytes at their places in it.
+fn interleaved(out: Vec<u8>, shared: Vec<(usize, Bytes)>) -> Payload {
+    let (out, mut pieces, mut start) = (Bytes::from(out), Vec::new(), 0);
+    for (end, bytes) in shared {
+        pieces.extend([out.slice(start..end), bytes]);
+        start = end;
+    }
+    pieces.push(out.slice(start..));
+    pieces.retain(|piece| !piece.is_empty());
+    Payload::of_pieces(pieces)
 }
 
 fn keep(mut buffer: Vec<u8>) {
@@ -213,7 +238,7 @@ pub(crate) fn recycle(payload: Payload) {
     let buffer = match payload {
         Payload::Owned(buffer) => buffer,
         Payload::Shared(bytes) if bytes.is_unique() => (*bytes).into(),
-        Payload::Shared(_) | Payload::Few(..) => return,
+        Payload::Shared(_) | Payload::Few(..) | Payload::Pieces(_) => return,
     };
     if buffer.capacity() <= KEPT_BYTES {
         keep(buffer);
@@ -232,9 +257,34 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(input: Input<'_>) -> Result<
     } else if let Some(bytes) = as_option::<T, Vec<u8>>(&mut value) {
         *bytes = Some(input.into_vec());
     } else {
-        return guarded(|| read::Reader::new(&input).read());
+        // What is lent is copied out of it, and what is few is not worth a share.
+        let owner = match input {
+            Input::Owned(payload) if payload.len() >= SHARED_BYTES => payload.into_bytes(),
+            other => return guarded(|| read::Reader::new(&other).read()),
+        };
+        return guarded(|| read::Reader::of(&owner, usize::MAX).read());
     }
     value.ok_or_else(|| ValueError::new("there are no bytes"))
+}
+
+/// As [`decode`] of an owned payload, but stops as soon as more than `limit` bytes and items
+/// would be read. [`Bytes`] that become a part of the payload are not read.
+///
+/// # Errors
+///
+/// The payload, if it takes more.
+pub(crate) fn decode_within<T: DeserializeOwned + 'static>(
+    payload: Payload,
+    limit: usize,
+) -> Result<Result<T, ValueError>, Payload> {
+    if payload.len() <= limit || is_bytes::<T>() {
+        return Ok(decode(Input::Owned(payload)));
+    }
+    let owner = payload.into_bytes();
+    let mut reader = read::Reader::of(&owner, limit);
+    let value = guarded(|| reader.read());
+    // Whatever its type has made of that.
+    if reader.overrun { Err(owner.into()) } else { Ok(value) }
 }
 
 /// Appends an encoded value: the codec alone, for benchmarks.

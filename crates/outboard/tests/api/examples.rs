@@ -48,6 +48,15 @@ fn hello_computes_in_another_process() {
 }
 
 #[test]
+fn tensors_come_back_as_they_are_in_memory() {
+    let text = printed(&mut example("tensors"));
+    assert_eq!(
+        text,
+        "[300, 200], sum of the first row: 39800\n[7, 1] and [7, 1] have no product\n"
+    );
+}
+
+#[test]
 fn hello_goes_where_the_url_says() {
     let text = printed(example("hello").env("OUTBOARD_URL", "inline://?workers=2"));
     assert!(text.contains("Engine:  inline\n  Workers: 2"), "{text}");

@@ -59,7 +59,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A program of a crate, built.
-fn program(krate: &str, name: &str) -> Command {
+pub(crate) fn program(krate: &str, name: &str) -> Command {
     succeed(krate, &["build"]);
     Command::new(target().join("debug").join(name))
 }

@@ -81,9 +81,9 @@ enum Called {
     Python { function: &'static str, args: Payload },
     /// A Rust function by name, with encoded arguments, and the keys of the
     /// scattered values that these name.
-    Rust { name: &'static str, payload: Passed, terms: Terms, needs: Vec<String> },
+    Rust { name: String, payload: Passed, terms: Terms, needs: Vec<String> },
     /// The same, through the plugin of a Python worker.
-    Plugin { build: &'static str, name: &'static str, payload: Payload, terms: Terms },
+    Plugin { build: &'static str, name: String, payload: Payload, terms: Terms },
 }
 
 /// Encoded arguments.
@@ -94,17 +94,24 @@ enum Passed {
     There(String),
 }
 
-/// The resource of native workers that offer a Rust function, and speak to us as we do:
-/// of half an upgrade each half has its own.
+/// The resource of native workers that offer a Rust function in that version, and speak to
+/// us as we do.
 pub(super) fn resource(function: &Function) -> String {
-    format!("outboard:{}:{:016x}.{VERSION}", function.name, function.signature)
+    format!("outboard:{}:{}.{VERSION}", function.name, function.version)
+}
+
+/// What a resource says of a function: its version, and that of what is said to its worker.
+/// `None` if it is another one's.
+pub(super) fn version_in<'a>(resource: &'a str, function: &Function) -> Option<(&'a str, &'a str)> {
+    let (name, version) = resource.strip_prefix("outboard:")?.rsplit_once(':')?;
+    version.rsplit_once('.').filter(|_| name == function.name)
 }
 
 /// The resource of workers that know a Rust function: native ones, or those with a
 /// program of this build beside them.
 pub(super) fn offer(function: &Function, build: Option<&'static str>) -> String {
     match build {
-        Some(build) => plugin::resource(build, function.name, function.signature),
+        Some(build) => plugin::resource(build, function),
         None => resource(function),
     }
 }
@@ -233,9 +240,9 @@ fn parts(tasks: Vec<Task>) -> Vec<Vec<Task>> {
 impl Task {
     fn of(start: Start, restrictions: &Restrictions) -> Self {
         let Start { key, function, args: payload, terms, priority, values, .. } = start;
-        let name = function.name;
+        let name = format!("{}@{}", function.name, function.version.number);
         let call = match (function.python, restrictions.plugin) {
-            (true, _) => Called::Python { function: name, args: payload },
+            (true, _) => Called::Python { function: function.name, args: payload },
             (false, None) => {
                 let there = values.into_iter().filter(|value| !value.key.is_empty());
                 let (arguments, named): (Vec<_>, Vec<_>) =
@@ -331,10 +338,11 @@ mod tests {
         let terms = Terms { context: Some("00-1".into()), level: 3, ..Terms::default() };
         let needs = vec!["v-1".to_owned()];
         let payload = Passed::Here(vec![7].into());
-        let call = Called::Rust { name: "fib", payload, terms, needs };
+        let call = Called::Rust { name: "fib@2".into(), payload, terms, needs };
         let mut pickle = Pickle::part_of(Vec::new());
         Task { key: "k".into(), call, priority: 0 }.write(&mut pickle);
-        let expected = b"\x8c\x08operator\x8c\x0aattrgetter\x93\x8c\x15outboard-payload::fib\x85R\
+        let expected =
+            b"\x8c\x08operator\x8c\x0aattrgetter\x93\x8c\x17outboard-payload::fib@2\x85R\
             C\x01\x07NN\x8c\x0400-1K\x03\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03v-1\x85R";
         assert_eq!(pickle.into_part(), expected);
     }
@@ -350,7 +358,7 @@ mod tests {
     #[test]
     fn a_graph_says_where_and_in_which_order() {
         let (payload, needs) = (Passed::There("a-1".into()), Vec::new());
-        let call = Called::Rust { name: "fib", payload, terms: Terms::default(), needs };
+        let call = Called::Rust { name: "fib@2".into(), payload, terms: Terms::default(), needs };
         let task = |key: &str, priority| Task { key: key.into(), call: call.clone(), priority };
         let (resource, workers) = (Some("offer".to_owned()), vec!["tcp://a:1".to_owned()]);
         let restrictions = Restrictions { resource, workers, plugin: None };

@@ -366,7 +366,7 @@ impl Talk<'_> {
         let mut known = HashMap::new();
         let offered = |function: &'static Function, build| {
             let asked = || Self::offered(&cluster, function, build);
-            *known.entry((function.name, function.signature, build)).or_insert_with(asked)
+            *known.entry((function.name, function.version, build)).or_insert_with(asked)
         };
         let stranded = shared.table().stranded(Instant::now(), at, offered);
         let lost = |key| (key, Ended::lost(Cause::Cluster));

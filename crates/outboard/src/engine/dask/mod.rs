@@ -225,7 +225,7 @@ impl Shared {
         let Some(key) = shared else { return self.names.key(name) };
         let mut digest = Context::new(&SHA256);
         digest.update(&[native::VERSION]);
-        digest.update(&work.function.signature.to_le_bytes());
+        digest.update(work.function.version.to_string().as_bytes());
         digest.update(&work.attempt.to_le_bytes());
         for part in key.parts() {
             digest.update(&(part.len() as u64).to_le_bytes());
@@ -313,6 +313,11 @@ impl Engine for Dask {
             return Ok(());
         }
         Err(unknown(function.name, "a cluster knows functions by name: mark it with #[task]"))
+    }
+
+    /// Graphs and data have the arguments as one.
+    fn takes_pieces(&self) -> bool {
+        false
     }
 
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {

@@ -33,7 +33,7 @@ impl Core {
         let mut lost = lost.clone();
         if let Some(task) = self.ledger.task(task) {
             let mut hasher = DefaultHasher::new();
-            hasher.write(&task.args);
+            task.args.feed(&mut hasher);
             lost.task = task.function.name;
             lost.attempt = task.attempt;
             lost.argument_bytes = task.args.len();

@@ -11,6 +11,7 @@ use crate::error::{Bound, Error, Oversized, Repr};
 use crate::ids::{TaskId, TenantId, WaiterId};
 use crate::observe::event::EventKind;
 use crate::sched::ledger::{Key, Options, Request};
+use crate::sched::shares::QueuePlace;
 use crate::task::registry::Function;
 use crate::trace::Origin;
 use crate::value::args::Args;
@@ -139,6 +140,13 @@ enum Taken {
     Shares(TaskId),
 }
 
+/// What becomes of a task that has its arguments.
+enum Prepared {
+    Waits(Args, Option<Arc<Key>>),
+    /// It shares an earlier one, with that priority.
+    Shares(TaskId, i32),
+}
+
 impl Core {
     fn submit(
         &mut self,
@@ -159,10 +167,7 @@ impl Core {
             }
             Ok(Taken::Shares(task)) => {
                 let (waiter, place) = self.ledger.join(now, task, options, handle);
-                if let Some(place) = place {
-                    let better = self.placement.promote(place, options.priority);
-                    self.ledger.replaced(task, better);
-                }
+                self.raise(task, place, options.priority);
                 Ok((waiter, task))
             }
             Ok(Taken::New(key)) => {
@@ -177,6 +182,14 @@ impl Core {
                 }
                 Ok((waiter, task))
             }
+        }
+    }
+
+    /// A task gets a better priority, for one who shares it asks for that.
+    fn raise(&mut self, task: TaskId, place: Option<QueuePlace>, priority: i32) {
+        if let Some(place) = place {
+            let better = self.placement.promote(place, priority);
+            self.ledger.replaced(task, better);
         }
     }
 
@@ -197,17 +210,27 @@ impl Core {
             if let Some(error) = self.quarantined(now, function, &args.payload) {
                 return Err(error);
             }
+            let shared = key.as_ref().map_or(Ok(None), |key| self.ledger.shared(key, Some(id)));
+            let shared = shared.map_err(|bound| self.overloaded(now, bound, options, tenant))?;
+            if let Some(other) = shared {
+                return Ok(Prepared::Shares(other, options.priority));
+            }
             let over = self.ledger.over(args.len()).filter(|_| {
                 // As in `admit`: who waited for room, or finds an idle worker, needs none.
                 !options.found_room && !self.placement.may_start(tenant, now)
             });
             match over {
                 Some(bound) => Err(self.overloaded(now, bound, options, tenant)),
-                None => Ok((args, key)),
+                None => Ok(Prepared::Waits(args, key)),
             }
         });
         let next = match taken {
-            Ok((args, key)) => self.ledger.prepared(id, args, key),
+            Ok(Prepared::Waits(args, key)) => self.ledger.prepared(id, args, key),
+            Ok(Prepared::Shares(other, priority)) => {
+                let (next, place) = self.ledger.merge(id, other);
+                self.raise(other, place, priority);
+                next
+            }
             Err(error) => self.ledger.failed(id, error, None, &mut effects.settled),
         };
         self.apply(next);
@@ -227,7 +250,7 @@ impl Core {
             return Err(error);
         }
         let key = Key::of(request).map(Arc::new);
-        let shared = key.as_ref().map_or(Ok(None), |key| self.ledger.shared(key));
+        let shared = key.as_ref().map_or(Ok(None), |key| self.ledger.shared(key, None));
         if let Some(task) = shared.map_err(|bound| self.overloaded(now, bound, options, tenant))? {
             return Ok(Taken::Shares(task));
         }

@@ -84,6 +84,7 @@ pub(crate) struct Gate {
     forked: OnceLock<Mutex<Core>>,
     clock: Clock,
     limits: Limits,
+    pieces: bool,
     /// A [`Milestone`] was reached.
     changed: Notify,
     /// Something happened, and someone waits for that.
@@ -165,17 +166,24 @@ impl Gate {
         (workers, spares): (usize, usize),
         engine: Box<dyn Engine>,
     ) -> Arc<Self> {
+        let pieces = engine.takes_pieces();
         Arc::new_cyclic(|weak| Self {
             core: Mutex::new(Core::new(limits, (workers, spares), engine)),
             home: Identity::here(),
             forked: OnceLock::new(),
             clock: Clock::new(weak.clone()),
             limits,
+            pieces,
             changed: Notify::new(),
             told: Notify::new(),
             #[cfg(test)]
             looks: AtomicUsize::new(0),
         })
+    }
+
+    /// Whether its engine takes a payload in several places.
+    pub(crate) fn takes_pieces(&self) -> bool {
+        self.pieces
     }
 
     pub(crate) fn limits(&self) -> Limits {

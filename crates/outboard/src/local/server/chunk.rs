@@ -43,7 +43,7 @@ impl Call {
 
     /// With its arguments in a file of their own; if the system has none to
     /// give, in the frame.
-    pub(super) fn with_file(self, args: &[u8]) -> Chunk {
+    pub(super) fn with_file(self, args: &Payload) -> Chunk {
         let Ok(file) = sealed::create(args) else { return self.framed(args) };
         let mut frame = Vec::new();
         let place = Place::File { bytes: args.len() as u64 };
@@ -136,7 +136,10 @@ impl Outbox<Chunk> {
                 wire::append_head(frames, &message, bytes.len());
                 self.push(seq, Chunk::Payload(payload.clone()));
             }
-            _ => wire::append(frames, &message, payload),
+            _ => {
+                wire::append_head(frames, &message, payload.len());
+                payload.pieces().for_each(|piece| frames.extend_from_slice(piece));
+            }
         }
     }
 }

@@ -198,7 +198,7 @@ impl Workers for Links {
     }
 
     fn place(&self, bytes: Bytes) -> io::Result<Placed> {
-        let file = sealed::create(&bytes)?;
+        let file = sealed::create(&bytes.clone().into())?;
         let bytes = sealed::open(&file, bytes.len() as u64)?;
         Ok(Placed { bytes, file: Some(Arc::new(file)) })
     }

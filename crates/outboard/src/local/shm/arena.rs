@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use crate::local::shm::answers::ANSWERS_BYTES;
 use crate::local::shm::mapping::Shared;
+use crate::value::payload::Payload;
 
 /// The size of one half. It takes memory only as far as it is used. What does not
 /// fit has a file of its own, all of which is new memory each time.
@@ -87,8 +88,16 @@ impl Arena {
     }
 
     /// Copies a payload to a place that a [`Ring`] of that half gave.
-    pub(crate) fn write(&self, half: Half, offset: usize, payload: &[u8]) {
-        self.0.write(half.start() + offset, payload);
+    pub(crate) fn write(&self, half: Half, offset: usize, bytes: &[u8]) {
+        self.0.write(half.start() + offset, bytes);
+    }
+
+    /// The same of a payload, wherever that is.
+    pub(crate) fn write_payload(&self, half: Half, mut offset: usize, payload: &Payload) {
+        for piece in payload.pieces() {
+            self.write(half, offset, piece);
+            offset += piece.len();
+        }
     }
 
     /// Copies a payload out of a half; `None` if it cannot lie there.

@@ -14,6 +14,7 @@ use rustix::io::{Errno, pwrite};
 
 use crate::local::shm::mapping::Sealed;
 use crate::local::shm::memfd;
+use crate::value::payload::Payload;
 
 /// What the file system says that it is (`TMPFS_MAGIC`).
 const TMPFS: i64 = 0x0102_1994;
@@ -22,15 +23,20 @@ const SEALS: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
 
 /// Makes a file of these bytes.
-pub(crate) fn create(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let fd = memfd::create(c"outboard-payload", bytes.len())?;
-    let mut written = 0;
-    while written < bytes.len() {
-        match pwrite(&fd, &bytes[written..], written as u64) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(more) => written += more,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+pub(crate) fn create(payload: &Payload) -> io::Result<OwnedFd> {
+    let fd = memfd::create(c"outboard-payload", payload.len())?;
+    let mut offset = 0;
+    for mut piece in payload.pieces() {
+        while !piece.is_empty() {
+            match pwrite(&fd, piece, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    piece = &piece[written..];
+                    offset += written as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     fcntl_add_seals(&fd, SEALS)?;
@@ -73,7 +79,7 @@ mod tests {
     #[test]
     fn a_file_holds_what_it_was_made_of() {
         for bytes in [vec![], vec![7; 1], vec![9; 3 << 20]] {
-            let fd = create(&bytes).unwrap();
+            let fd = create(&Payload::from(bytes.clone())).unwrap();
             assert_eq!(size(&fd).unwrap(), bytes.len());
             assert!(open(&fd, bytes.len() as u64).unwrap() == bytes);
             assert!(open(&fd, bytes.len() as u64 + 1).is_err());

@@ -384,7 +384,7 @@ impl Worker {
         self.results.release(self.current.page.read_up_to());
         let bytes = output.len() as u64;
         if let Some(offset) = self.results.place(seq, output.len()) {
-            self.arena.write(Half::Results, offset, &output);
+            self.arena.write_payload(Half::Results, offset, &output);
             codec::recycle(output);
             done(Place::Arena { offset: offset as u64, bytes }).into()
         } else if let Ok(file) = sealed::create(&output) {

@@ -27,7 +27,7 @@ struct Encoded(Payload);
 
 impl PartialEq for Encoded {
     fn eq(&self, other: &Self) -> bool {
-        *self.0 == *other.0
+        self.0.is_same(&other.0)
     }
 }
 
@@ -35,7 +35,8 @@ impl Eq for Encoded {}
 
 impl Hash for Encoded {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
+        self.0.len().hash(state);
+        self.0.feed(state);
     }
 }
 
@@ -55,7 +56,7 @@ impl Key {
     pub(super) fn held_bytes(&self) -> usize {
         match &self.identity {
             Identity::Named(name) => name.len(),
-            Identity::Args(Encoded(Payload::Shared(_))) => 0,
+            Identity::Args(Encoded(Payload::Shared(_) | Payload::Pieces(_))) => 0,
             Identity::Args(args) => args.0.len(),
         }
     }

@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{Key, Ledger, Next, Position, Request, Task};
+use super::{Asked, Key, Ledger, Next, Position, QueuePlace, Request, Task};
 use crate::ids::TaskId;
-use crate::observe::event::EventKind;
-use crate::observe::record::tell;
 use crate::value::args::{Args, ENCODED_AT_ONCE};
 
 impl<W> Ledger<W> {
@@ -26,16 +24,13 @@ impl<W> Ledger<W> {
         self.task(id).filter(|task| matches!(task.position, Position::Preparing(_)))
     }
 
-    /// The arguments of a task are encoded: it waits from now on. Those who wait for it
-    /// wait for another one instead, if that has the same key by now.
+    /// The arguments of a task are encoded: it waits from now on. No other task has that key
+    /// ([`shared`](Self::shared)).
     pub(crate) fn prepared(&mut self, id: TaskId, args: Args, key: Option<Arc<Key>>) -> Next {
         let Some(Position::Preparing(place)) = self.task(id).map(|task| task.position) else {
             return Next::Nothing;
         };
         if let Some(key) = key {
-            if let Some(other) = self.keys.get(&key).copied().filter(|other| *other != id) {
-                return self.merge(id, other);
-            }
             self.keys.insert(key.clone(), id);
             let task = &mut self.tasks[id.0.key()];
             self.bytes -= task.held_bytes();
@@ -49,20 +44,21 @@ impl<W> Ledger<W> {
         Next::Requeue(place, task.queued(id))
     }
 
-    /// Those who wait for a task that is not prepared wait for another one instead.
-    fn merge(&mut self, id: TaskId, other: TaskId) -> Next {
+    /// Those who wait for a task that is not prepared wait for another one instead, as if
+    /// they had joined that at once. Gives the other's place, if that is to have the
+    /// priority of the first.
+    pub(crate) fn merge(&mut self, id: TaskId, other: TaskId) -> (Next, Option<QueuePlace>) {
         let waiters = self.waiters(id);
         let task = self.tasks.remove(id.0.key());
         self.bytes -= task.held_bytes();
         self.queued -= 1;
-        tell(&mut self.record, || EventKind::Joined { task: other });
-        let into = &mut self.tasks[other.0.key()];
-        into.retries = into.retries.max(task.retries);
-        into.share_terms(task.grace(), task.backoff());
+        let (priority, retries) = (task.place().priority(), task.retries);
+        let asked = Asked { priority, retries, grace: task.grace(), backoff: task.backoff() };
+        let mut better = None;
         for waiter in waiters {
             self.waiters[waiter.0.key()].task = other;
-            self.tasks[other.0.key()].waiters.push(waiter);
+            better = better.or(self.share(other, waiter, asked));
         }
-        Next::Ended(task.place())
+        (Next::Ended(task.place()), better)
     }
 }

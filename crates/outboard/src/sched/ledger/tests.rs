@@ -131,7 +131,7 @@ impl Fixture {
         let request = Request { function, args, options, steady_ns: None, origin: None };
         let tenant = self.placement.seen(options.tenant.as_ref(), 1, self.now);
         let key = Key::of(&request).map(Arc::new);
-        let shared = key.as_ref().map_or(Ok(None), |key| self.ledger.shared(key))?;
+        let shared = key.as_ref().map_or(Ok(None), |key| self.ledger.shared(key, None))?;
         if let Some(task) = shared {
             let (waiter, _) = self.ledger.join(self.now, task, options, handle);
             return Ok((waiter, task, false));
@@ -251,8 +251,12 @@ fn a_task_that_is_prepared_late_joins_the_one_that_has_its_key() {
     let (waiter, task) = fixture.announce(1, &Options::default());
     let (_, other) = fixture.new_task(2, &keyed("a"));
     let key = fixture.ledger.task(other).and_then(|task| task.seldom.as_ref()?.key.clone());
-    let next = fixture.ledger.prepared(task, vec![7].into(), key);
-    assert!(matches!(next, Next::Ended(_)));
+    let key = key.unwrap();
+    assert_eq!(fixture.ledger.shared(&key, Some(other)), Ok(None), "its own");
+    assert_eq!(fixture.ledger.shared(&key, Some(task)), Ok(Some(other)));
+    let (next, better) = fixture.ledger.merge(task, other);
+    assert!(matches!(next, Next::Ended(_)) && better.is_none());
+    assert_eq!(fixture.ledger.counts.coalesced, 1);
     fixture.ledger.check_invariants();
     assert_eq!(fixture.ledger.waits_for(waiter), Some((other, false)));
     fixture.place(other);

@@ -1,7 +1,10 @@
 //! Functions by their names, as a cluster asks for them: with encoded arguments,
 //! or with Python's values.
 
+use std::borrow::Cow;
+
 use super::{Entry, Function, Registry};
+use crate::task::outcome::OTHER_BUILD;
 
 impl Registry {
     /// All functions with a name.
@@ -9,12 +12,36 @@ impl Registry {
         &self.functions
     }
 
-    /// The function of that name: called with encoded arguments, or with Python's
-    /// values.
-    pub(crate) fn named(&'static self, name: &str, values: bool) -> Option<&'static Function> {
-        let place = self.functions.binary_search_by_key(&name, |function| function.name).ok()?;
+    /// The functions of that name, called with encoded arguments or with Python's values.
+    /// It is the version that follows an `@`, or all versions, the latest first.
+    pub(crate) fn named(
+        &'static self,
+        name: &str,
+        values: bool,
+    ) -> impl Iterator<Item = &'static Function> {
         let functions = if values { &self.with_values } else { &self.functions };
-        functions.get(place)
+        let (name, version) = match name.split_once('@') {
+            Some((name, version)) => (name, Some(version.parse().unwrap_or(0))),
+            None => (name, None),
+        };
+        let first = functions.partition_point(|function| function.name < name);
+        let after = functions.partition_point(|function| function.name <= name);
+        let meant =
+            move |it: &&Function| version.is_none_or(|version| it.version.number == version);
+        functions[first..after].iter().rev().filter(meant)
+    }
+}
+
+impl Registry {
+    /// Which versions there are of a function, where the one that was asked for is not here.
+    pub(crate) fn instead_of(&'static self, name: &str) -> Cow<'static, str> {
+        let name = name.split_once('@').map_or(name, |(name, _)| name);
+        let same = self.named(name, false);
+        let numbers: Vec<_> = same.map(|function| function.version.number.to_string()).collect();
+        match numbers.is_empty() {
+            true => OTHER_BUILD,
+            false => format!("this worker offers version {}", numbers.join(", ")).into(),
+        }
     }
 }
 

@@ -25,10 +25,15 @@ enum Shape {
     Maybe(Option<Option<Option<()>>>),
     List(Vec<Shape>),
     Map(BTreeMap<Option<u8>, Shape>),
-    Struct { first: Option<Box<Shape>>, second: (u8, u8) },
+    Struct {
+        first: Option<Box<Shape>>,
+        second: (u8, u8),
+    },
     Itself(Itself),
     Buffered(Buffered),
     Described(Described),
+    #[cfg(feature = "bytemuck")]
+    Array(crate::value::array::Array<u16>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::ser::{SerializeMap, SerializeSeq, SerializeStruct};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Input, Payload, Refused, decode, encode, encode_result, encode_within};
+use super::{Input, Payload, Refused, SHARED_BYTES, decode, encode, encode_result, encode_within};
 
 #[path = "../../../tests/api/support/zoo.rs"]
 mod zoo;
@@ -25,7 +26,8 @@ fn arrives<T: Serialize + DeserializeOwned + Clone + PartialEq + Debug + 'static
     assert!(rest.is_empty());
     // Between nothing and all, every budget is kept to.
     let budgets = [0, 1, payload.len() / 2, payload.len() - 1];
-    for budget in budgets.into_iter().filter(|budget| *budget < payload.len()) {
+    let copied = !matches!(payload, Payload::Pieces(_));
+    for budget in budgets.into_iter().filter(|budget| copied && *budget < payload.len()) {
         match encode_within(value.clone(), budget) {
             Err(Refused::Overrun(back)) => assert_eq!(&back, value),
             other => panic!("{budget} of {}: {other:?}", payload.len()),
@@ -449,12 +451,12 @@ fn large_bytes_and_numbers_have_their_room_at_once() {
     let capacity = |payload: Payload| match payload {
         Payload::Owned(bytes) => bytes.capacity(),
         Payload::Shared(bytes) => Vec::from(*bytes).capacity(),
-        Payload::Few(..) => panic!("they are many"),
+        Payload::Few(..) | Payload::Pieces(_) => panic!("they are many, at one place"),
     };
     std::thread::spawn(move || {
         let size = 3 << 20;
         let most = size + (8 << 10);
-        let image = (bytes::Bytes::from(vec![1; size]), 7_u32, "name");
+        let image = (serde_bytes::ByteBuf::from(vec![1; size]), 7_u32, "name");
         assert!(capacity(encode(image).unwrap()) <= most);
         let numbers = (vec![0.5_f32; size / 4], 7_u32, "name");
         assert!(capacity(encode(numbers).unwrap()) <= most);
@@ -479,4 +481,146 @@ fn a_panic_of_a_type_is_an_error() {
     }
     assert_eq!(error(encode(Panics)), "its code panicked: not today");
     assert_eq!(error(decode::<Panics>(Input::Lent(&[0]))), "its code panicked: nor tomorrow");
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Album {
+    name: String,
+    cover: Option<Bytes>,
+    pages: Vec<Bytes>,
+    by_number: BTreeMap<u8, Result<Bytes, String>>,
+    whole: Wrapped,
+    next: Page,
+    boxed: Box<Bytes>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Wrapped(Bytes);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Page {
+    Image { image: Bytes, width: u32 },
+    Pair(Bytes, Bytes),
+}
+
+fn album(bytes: usize) -> (Vec<Bytes>, Album) {
+    let all: Vec<_> = (0..8_u8).map(|page| Bytes::from(vec![page; bytes])).collect();
+    let page = |at: usize| all[at].clone();
+    let album = Album {
+        name: "a".into(),
+        cover: Some(page(0)),
+        pages: vec![page(1), page(2)],
+        by_number: [(1, Ok(page(3))), (2, Err("torn".into()))].into(),
+        whole: Wrapped(page(4)),
+        next: Page::Image { image: page(5), width: 7 },
+        boxed: Box::new(page(6)),
+    };
+    (all, album)
+}
+
+#[test]
+fn bytes_that_are_shared_are_not_copied_wherever_they_are() {
+    let (pages, album) = album(SHARED_BYTES);
+    let payload = encode(album.clone()).unwrap();
+    let is_piece = |page: &Bytes| payload.pieces().any(|piece| piece.as_ptr() == page.as_ptr());
+    let shared: Vec<bool> = pages.iter().map(is_piece).collect();
+    // serde sees through a box, and shows only the bytes.
+    assert_eq!(shared, [true, true, true, true, true, true, false, false]);
+    let mut copied = Vec::new();
+    super::write_to(&album, &mut copied).unwrap();
+    assert!(*copied == *payload, "the form is the same");
+    assert_eq!(decode::<Album>(Input::Lent(&payload)).as_ref(), Ok(&album));
+    let whole = Payload::from(Bytes::from(copied));
+    let memory = whole.as_ptr_range();
+    let back: Album = decode(Input::Owned(whole)).unwrap();
+    assert_eq!(back, album);
+    let Page::Image { image, .. } = &back.next else { panic!() };
+    let Ok(third) = &back.by_number[&1] else { panic!() };
+    for page in [&back.cover.unwrap(), &back.pages[1], third, &back.whole.0, image, &back.boxed] {
+        assert!(memory.contains(&page.as_ptr()), "it is a part of the payload");
+    }
+    assert!(!matches!(encode(album_of_less()).unwrap(), Payload::Pieces(_)));
+}
+
+fn album_of_less() -> Album {
+    album(SHARED_BYTES - 1).1
+}
+
+#[test]
+fn pieces_stay_at_their_places_when_heads_change() {
+    /// A sequence that does not say how long it is, and gives up one of its items.
+    struct Unsure(Bytes);
+    struct Torn(Bytes);
+    impl Serialize for Torn {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut items = serializer.serialize_seq(Some(2))?;
+            items.serialize_element(&self.0)?;
+            Err(serde::ser::Error::custom("torn"))
+        }
+    }
+    impl Serialize for Unsure {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut items = serializer.serialize_seq(None)?;
+            for _ in 0..20 {
+                assert!(items.serialize_element(&Torn(self.0.clone())).is_err());
+                items.serialize_element(&self.0)?;
+            }
+            items.end()
+        }
+    }
+    let page = Bytes::from(vec![7; SHARED_BYTES]);
+    let payload = encode((page.clone(), Unsure(page.clone()), page.clone(), 1_u8)).unwrap();
+    assert_eq!(payload.pieces().filter(|piece| piece.len() == SHARED_BYTES).count(), 22);
+    let back: (Bytes, Vec<Bytes>, Bytes, u8) = decode(Input::Lent(&payload)).unwrap();
+    assert_eq!(back, (page.clone(), vec![page.clone(); 20], page, 1));
+}
+
+#[test]
+fn what_is_shared_takes_nothing_of_what_may_be_encoded_at_once() {
+    let image = Bytes::from(vec![7; 1 << 20]);
+    let payload = encode_within((image.clone(), 7_u32), 100).unwrap();
+    assert!(payload.len() > image.len());
+    let copied = serde_bytes::ByteBuf::from(image);
+    assert!(matches!(encode_within((copied, 7_u32), 100), Err(Refused::Overrun(_))));
+}
+
+#[test]
+fn what_is_little_beside_shared_bytes_is_read_at_once() {
+    fn of<T: Serialize + DeserializeOwned + Clone + PartialEq + Debug + 'static>(
+        value: &T,
+    ) -> bool {
+        let payload = Payload::from(encode(value.clone()).unwrap().into_bytes());
+        let bytes = payload.clone().into_bytes();
+        match super::decode_within::<T>(payload, 1_000) {
+            Ok(read) => {
+                assert_eq!(read.as_ref(), Ok(value));
+                true
+            }
+            Err(back) => {
+                assert_eq!(back.into_bytes(), bytes);
+                false
+            }
+        }
+    }
+    let image = Bytes::from(vec![7; 1 << 20]);
+    assert!(of(&Ok::<_, String>(image.clone())) && of(&(image.clone(), vec![7_u16; 9])));
+    assert!(of(&vec![(image.clone(), 1), (image.clone(), 2)]));
+    // What is to be copied is not.
+    assert!(
+        !of(&(serde_bytes::ByteBuf::from(&*image), 1)) && !of(&(image.clone(), "x".repeat(2_000)))
+    );
+    assert!(!of(&vec![0_u8; 2_000].chunks(1).map(<[u8]>::to_vec).collect::<Vec<_>>()));
+    assert!(!of(&(0..2_000).map(|n| (n, n)).collect::<BTreeMap<u32, u32>>()));
+    assert!(!of(&(image.slice(..9), vec![0.5_f32; 2_000], ())));
+    /// Takes an error for a value.
+    #[derive(Debug, PartialEq)]
+    struct Whatever;
+    impl<'de> Deserialize<'de> for Whatever {
+        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            let _ = Vec::<u64>::deserialize(from);
+            Ok(Self)
+        }
+    }
+    let payload = encode((image, vec![0_u64; 2_000])).unwrap();
+    assert!(super::decode_within::<(Bytes, Whatever)>(payload, 1_000).is_err());
 }

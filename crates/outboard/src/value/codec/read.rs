@@ -4,17 +4,21 @@
 //! is made of it, and depth is bounded. A type need not take all that is there, or may
 //! go on after an error: the next one is read from where it begins.
 
+use bytes::Bytes;
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess, Unexpected,
     VariantAccess, Visitor,
 };
 
-use super::DEPTH;
+use super::array::Fields;
 use super::error::{Place, ValueError};
 use super::head::{Head, Malformed};
 use super::number::{Kind, to_f32, to_f64, visit};
-use super::write::{I128, SOMES, U128, place, too_deep};
+use super::write::{ARRAY, I128, SOMES, U128, place, too_deep};
+use super::{DEPTH, types};
+use crate::value::array::{self, Wire, WireVisitor};
+use crate::value::payload::SHARED_BYTES;
 
 /// Reads one value.
 #[derive(Debug)]
@@ -22,6 +26,12 @@ pub(super) struct Reader<'de> {
     rest: &'de [u8],
     /// How much deeper it may go.
     depth: u8,
+    /// All of the bytes, if they may be kept.
+    owner: Option<&'de Bytes>,
+    /// How many bytes and items more may be read, without bytes that are shared.
+    budget: usize,
+    /// More than that would have been read.
+    pub(super) overrun: bool,
 }
 
 impl From<Malformed> for ValueError {
@@ -33,11 +43,51 @@ impl From<Malformed> for ValueError {
 
 impl<'de> Reader<'de> {
     pub(super) fn new(bytes: &'de [u8]) -> Self {
-        Self { rest: bytes, depth: DEPTH }
+        Self { rest: bytes, depth: DEPTH, owner: None, budget: usize::MAX, overrun: false }
+    }
+
+    /// The same of bytes that may be kept, and of which so many are read at most.
+    pub(super) fn of(bytes: &'de Bytes, budget: usize) -> Self {
+        Self { owner: Some(bytes), budget, ..Self::new(bytes) }
+    }
+
+    #[inline]
+    fn spend(&mut self, budget: u32) -> Result<(), ValueError> {
+        match self.budget.checked_sub(budget as usize) {
+            Some(left) => {
+                self.budget = left;
+                Ok(())
+            }
+            None => Err(self.too_much()),
+        }
+    }
+
+    #[cold]
+    fn too_much(&mut self) -> ValueError {
+        self.overrun = true;
+        ValueError::new("it is too much to be read at once")
+    }
+
+    /// A part of the bytes, shared if that is worth it.
+    fn keep(&mut self, part: &'de [u8]) -> Result<Bytes, ValueError> {
+        match self.owner {
+            Some(owner) if part.len() >= SHARED_BYTES => Ok(owner.slice_ref(part)),
+            _ => self.copy(part).map(Bytes::from),
+        }
+    }
+
+    fn copy(&mut self, part: &'de [u8]) -> Result<Vec<u8>, ValueError> {
+        self.spend(part.len() as u32)?;
+        Ok(super::copy(part))
+    }
+
+    /// The content of an array's extension.
+    fn array(&mut self, bytes: u32) -> Result<Fields<'de>, ValueError> {
+        Fields::of(self.part(bytes)?)
     }
 
     /// A value that takes up all the bytes.
-    pub(super) fn read<T: de::Deserialize<'de>>(mut self) -> Result<T, ValueError> {
+    pub(super) fn read<T: de::Deserialize<'de>>(&mut self) -> Result<T, ValueError> {
         let value = self.one(std::marker::PhantomData)?;
         match self.rest.len() {
             0 => Ok(value),
@@ -98,6 +148,13 @@ impl<'de> Reader<'de> {
 
     #[inline]
     fn take(&mut self, bytes: u32) -> Result<&'de [u8], ValueError> {
+        self.spend(bytes)?;
+        self.part(bytes)
+    }
+
+    /// The same, of which nothing is read yet.
+    #[inline]
+    fn part(&mut self, bytes: u32) -> Result<&'de [u8], ValueError> {
         let (taken, rest) = self.rest.split_at_checked(bytes as usize).ok_or(Malformed)?;
         self.rest = rest;
         Ok(taken)
@@ -171,6 +228,7 @@ impl<'de> Reader<'de> {
         items: u32,
         visitor: V,
     ) -> Result<V::Value, ValueError> {
+        self.spend(items)?;
         let depth = self.enter()?;
         let mut items =
             Items { within: self.depth, reader: self, left: items, taken: 0, torn: None };
@@ -181,6 +239,7 @@ impl<'de> Reader<'de> {
     }
 
     fn map<V: Visitor<'de>>(&mut self, pairs: u32, visitor: V) -> Result<V::Value, ValueError> {
+        self.spend(pairs)?;
         let depth = self.enter()?;
         let items = Items { within: self.depth, reader: self, left: pairs, taken: 0, torn: None };
         let mut pairs = Pairs { items, key: None };
@@ -204,6 +263,7 @@ impl<'de> Reader<'de> {
             Head::Extension(kind, bytes) if Kind::of(kind).is_some() => {
                 self.numbers(head, bytes, visitor)
             }
+            Head::Extension(ARRAY, bytes) => visitor.visit_map(self.array(bytes)?),
             Head::Extension(..) => self.scalar_of(head, visitor),
             _ => Err(mismatch(head, &visitor)),
         }
@@ -236,13 +296,13 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// Bytes, and a sequence of such numbers, for a type that takes it so.
+    /// Bytes, and a sequence of such numbers, for a type that takes it so and may share them.
     fn bytes(&mut self) -> Result<Option<&'de [u8]>, ValueError> {
         let before = self.rest;
         match self.head()? {
-            Head::Binary(bytes) => self.take(bytes).map(Some),
+            Head::Binary(bytes) => self.part(bytes).map(Some),
             Head::Extension(kind, bytes) if Kind::of(kind) == Some(Kind::U8) => {
-                self.take(bytes).map(Some)
+                self.part(bytes).map(Some)
             }
             _ => {
                 self.rest = before;
@@ -275,6 +335,7 @@ fn unexpected(head: Head) -> Unexpected<'static> {
         Head::Extension(kind, _) if Kind::of(kind).is_some() => {
             Unexpected::Other("a sequence of numbers")
         }
+        Head::Extension(ARRAY, _) => Unexpected::Other("an array"),
         Head::Extension(..) => Unexpected::Other("an unknown extension"),
     }
 }
@@ -356,14 +417,21 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self.bytes()? {
-            Some(bytes) => visitor.visit_borrowed_bytes(bytes),
+            Some(bytes) => {
+                self.spend(bytes.len() as u32)?;
+                visitor.visit_borrowed_bytes(bytes)
+            }
             None => self.deserialize_any(visitor),
         }
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self.bytes()? {
-            Some(bytes) => visitor.visit_byte_buf(super::copy(bytes)),
+            Some(bytes) if types::reads_bytes::<V>() => match types::cast(self.keep(bytes)?) {
+                Ok(value) => Ok(value),
+                Err(bytes) => visitor.visit_byte_buf(bytes.into()),
+            },
+            Some(bytes) => visitor.visit_byte_buf(self.copy(bytes)?),
             None => self.deserialize_any(visitor),
         }
     }
@@ -398,9 +466,16 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, ValueError> {
+        if name == array::NAME && types::is::<V, WireVisitor>() {
+            let head = self.head()?;
+            let Head::Extension(ARRAY, bytes) = head else { return Err(mismatch(head, &visitor)) };
+            let Fields { dtype, shape, data, .. } = self.array(bytes)?;
+            let wire = Wire { dtype: dtype.to_owned().into(), shape, data: self.keep(data)? };
+            return types::cast(wire).map_err(|_| Malformed.into());
+        }
         let depth = self.enter()?;
         let value = visitor.visit_newtype_struct(&mut *self)?;
         self.depth = depth;

@@ -5,12 +5,15 @@
 
 use std::fmt::{self, Display, Write};
 
+use bytes::Bytes;
 use serde::ser::{self, Serialize, Serializer};
 
-use super::DEPTH;
 use super::error::{Place, ValueError};
 use super::head::Head;
 use super::number::{Kind, Number, numbers};
+use super::{DEPTH, types};
+use crate::value::array::{self, Wire};
+use crate::value::payload::SHARED_BYTES;
 
 /// So many `Some`, one in the other, around nothing.
 pub(super) const SOMES: u8 = 1;
@@ -19,6 +22,9 @@ pub(super) const SOMES: u8 = 1;
 pub(super) const I128: u8 = 2;
 pub(super) const U128: u8 = 3;
 
+/// An array with its type and shape ([`array`](crate::value::array)).
+pub(super) const ARRAY: u8 = 4;
+
 /// From this size on, what is to be copied has its room before.
 const LARGE: usize = 4 << 10;
 
@@ -26,6 +32,10 @@ const LARGE: usize = 4 << 10;
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) out: Vec<u8>,
+    /// Bytes that were not copied, and where in the others they belong.
+    pub(super) shared: Vec<(usize, Bytes)>,
+    /// Whether bytes may be shared.
+    pub(super) sharing: bool,
     /// The most bytes.
     limit: usize,
     /// More than that would have been written.
@@ -42,7 +52,8 @@ type Done = Result<(), ValueError>;
 impl Writer {
     /// Appends to these bytes, which may become so many.
     pub(super) fn new(out: Vec<u8>, limit: usize) -> Self {
-        Self { out, limit, overrun: false, wide: false, depth: DEPTH }
+        let (shared, sharing) = (Vec::new(), false);
+        Self { out, shared, sharing, limit, overrun: false, wide: false, depth: DEPTH }
     }
 
     #[inline]
@@ -84,6 +95,41 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes a value, or shares what is nothing but bytes.
+    #[inline]
+    pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Done {
+        match types::bytes(value) {
+            Some(bytes) if self.sharing && bytes.len() >= SHARED_BYTES => {
+                self.put(Head::Binary(length(bytes.len())?))?;
+                self.share(bytes.clone());
+                Ok(())
+            }
+            _ => value.serialize(self),
+        }
+    }
+
+    #[cold]
+    fn share(&mut self, bytes: Bytes) {
+        self.shared.push((self.out.len(), bytes));
+    }
+
+    /// Writes an array, whose items begin where numbers of any kind may be.
+    #[cold]
+    fn array(&mut self, array: &Wire) -> Done {
+        let shared: usize = self.shared.iter().map(|(_, bytes)| bytes.len()).sum();
+        let content = array.content(shared + self.out.len())?;
+        let bytes = length(content.len().saturating_add(array.data.len()))?;
+        self.copy(Head::Extension(ARRAY, bytes), &content)?;
+        match self.sharing && array.data.len() >= SHARED_BYTES {
+            true => self.share(array.data.clone()),
+            false => {
+                self.reserve(array.data.len())?;
+                self.out.extend_from_slice(&array.data);
+            }
+        }
+        Ok(())
+    }
+
     /// One level deeper; gives the depth to return to.
     #[inline]
     fn enter(&mut self) -> Result<u8, ValueError> {
@@ -97,6 +143,8 @@ impl Writer {
         let mut new = Vec::new();
         head.write(&mut new);
         self.check(new.len().saturating_sub(inside - start))?;
+        let inner = self.shared.iter_mut().rev().take_while(|(at, _)| *at > start);
+        inner.for_each(|(at, _)| *at = *at - (inside - start) + new.len());
         self.out.splice(start..inside, new);
         Ok(())
     }
@@ -105,6 +153,7 @@ impl Writer {
     #[cold]
     fn undo(&mut self, start: usize, depth: u8, error: ValueError, at: Place) -> Done {
         self.out.truncate(start);
+        while self.shared.pop_if(|(at, _)| *at > start).is_some() {}
         self.depth = depth;
         Err(error.inside(at))
     }
@@ -257,7 +306,7 @@ impl<'a> Serializer for &'a mut Writer {
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Done {
         let (start, depth) = (self.out.len(), self.enter()?);
-        value.serialize(&mut *self)?;
+        self.value(value)?;
         self.depth = depth;
         let somes = match self.out[start..] {
             [0xc0] => 1,
@@ -290,8 +339,11 @@ impl<'a> Serializer for &'a mut Writer {
         value: &T,
     ) -> Done {
         refuse(name)?;
+        if let (array::NAME, Some(array)) = (name, types::as_ref(value)) {
+            return self.array(array);
+        }
         let depth = self.enter()?;
-        value.serialize(&mut *self)?;
+        self.value(value)?;
         self.depth = depth;
         Ok(())
     }
@@ -305,7 +357,7 @@ impl<'a> Serializer for &'a mut Writer {
         value: &T,
     ) -> Done {
         let depth = self.variant(variant)?;
-        value.serialize(&mut *self).map_err(|error| error.inside(Place::name(variant)))?;
+        self.value(value).map_err(|error| error.inside(Place::name(variant)))?;
         self.depth = depth;
         Ok(())
     }
@@ -474,7 +526,7 @@ impl Items<'_> {
             return Ok(());
         }
         let start = self.writer.out.len();
-        if let Err(error) = item.serialize(&mut *self.writer) {
+        if let Err(error) = self.writer.value(item) {
             return self.writer.undo(start, self.depth, error, Place::Index(self.count));
         }
         self.count += 1;
@@ -557,7 +609,7 @@ impl Items<'_> {
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Done {
         let start = self.writer.out.len();
         self.writer.serialize_str(name)?;
-        if let Err(error) = value.serialize(&mut *self.writer) {
+        if let Err(error) = self.writer.value(value) {
             return self.writer.undo(start, self.depth, error, Place::name(name));
         }
         self.count += 1;
@@ -651,7 +703,7 @@ impl ser::SerializeMap for Items<'_> {
     #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Done {
         let key = self.key.take().ok_or_else(|| ValueError::new("a value of a map has no key"))?;
-        if let Err(error) = value.serialize(&mut *self.writer) {
+        if let Err(error) = self.writer.value(value) {
             let place = place(&self.writer.out[key..], self.count);
             return self.writer.undo(key, self.depth, error, place);
         }

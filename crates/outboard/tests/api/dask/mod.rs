@@ -30,6 +30,8 @@ pub(crate) mod scatter;
 mod tls;
 /// One trace across client and cluster.
 mod traces;
+/// Clients and workers of two builds of one program.
+mod upgrade;
 /// Values between Rust and Python.
 mod values;
 /// Tasks on which a scheduler would sit, and clients that leave.

@@ -12,6 +12,8 @@ mod crash;
 pub(crate) mod forks;
 /// A worker whose task took over its socket and its page.
 pub(crate) mod hostile;
+/// Bytes and arrays inside of something.
+mod inside;
 /// How workers stand apart from the server.
 mod isolation;
 /// How soon a task that is dropped frees its CPU.

@@ -351,6 +351,7 @@ macro_rules! zoo {
             bytes_in_others: (Option<Bytes>, Vec<Bytes>, Result<Bytes, Failure>) = [
                 (Some(Bytes::new()), vec![vec![1; 9].into(), Bytes::new()], Ok(vec![2].into())),
                 (None, vec![], Err(Failure::Bad("x".into()))),
+                (Some(vec![3; 16 << 10].into()), vec![vec![4; 99_999].into()], Ok(vec![5; 70_000].into())),
             ];
             numbers: (Vec<u8>, Vec<i8>, Vec<u16>, Vec<i16>, Vec<u32>, Vec<i32>, Vec<u64>, Vec<i64>) = [
                 (vec![7; 40], vec![-1, 1], vec![u16::MAX], vec![i16::MIN, 0], vec![u32::MAX; 5],

@@ -1,6 +1,7 @@
 //! Makes messages of what leaves for a scheduler: what is released, and the tasks
 //! that start, sorted by where they may run.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::PoisonError;
 
@@ -11,7 +12,7 @@ use dask_protocol::message::ClientToScheduler;
 use super::Talk;
 use super::ends::Ended;
 use crate::engine::dask::cluster::{Cluster, WITHOUT_PLUGIN};
-use crate::engine::dask::graph::{Graphs, is_known, offer};
+use crate::engine::dask::graph::{Graphs, is_known, offer, version_in};
 use crate::engine::dask::plugin;
 use crate::engine::dask::table::{Batch, Start};
 use crate::task::outcome::{Failure, OTHER_BUILD};
@@ -49,8 +50,8 @@ impl Talk<'_> {
         let failure = |function: &Function| match &why {
             _ if function.python => Failure::UnknownTask { advice: OTHER_BUILD },
             Some(why) => Failure::Unavailable(why.clone()),
-            None if cluster.is_python() => Failure::UnknownTask { advice: WITHOUT_PLUGIN },
-            None => Failure::UnknownTask { advice: OTHER_BUILD },
+            None if cluster.is_python() => Failure::UnknownTask { advice: WITHOUT_PLUGIN.into() },
+            None => Failure::UnknownTask { advice: offered_instead(function, &cluster) },
         };
         let ended = |start: Start| (start.key, Ended::failed(failure(start.function)));
         Ok(tasks.into_iter().map(ended).collect())
@@ -90,5 +91,34 @@ impl Talk<'_> {
         let empty = shipped.is_some() && cluster.workers().is_empty();
         let waits = start.again || empty || self.is_patient();
         ways.into_iter().find(was_there).or(waits.then_some(shipped))
+    }
+}
+
+/// What native workers offer of a function whose version none of them has.
+fn offered_instead(function: &Function, cluster: &Cluster) -> Cow<'static, str> {
+    let wanted = function.version;
+    let offered = cluster.resources().filter_map(|resource| version_in(resource, function));
+    let (same, others): (Vec<_>, Vec<_>) =
+        offered.partition(|(version, _)| *version == wanted.to_string());
+    if !same.is_empty() {
+        return "the workers that offer it are of another release of Outboard".into();
+    }
+    let number = |(version, _): (&str, &str)| version.split('.').next()?.parse::<u32>().ok();
+    let mut numbers: Vec<u32> = others.into_iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    match &numbers[..] {
+        [] => OTHER_BUILD,
+        numbers if numbers.contains(&wanted.number) => format!(
+            "the workers offer version {} with other types, of which one is nothing but bytes: \
+             give the new function another `version`",
+            wanted.number
+        )
+        .into(),
+        numbers => {
+            let numbers: Vec<_> = numbers.iter().map(u32::to_string).collect();
+            let (wanted, numbers) = (wanted.number, numbers.join(", "));
+            format!("version {wanted} is asked for, and the workers offer version {numbers}").into()
+        }
     }
 }

@@ -130,7 +130,7 @@ async fn workers(talk: &Talk<'_>, function: &'static Function) -> Result<Vec<Wor
             true => Failure::Unavailable(NATIVE_ONLY.into()),
             false => {
                 let advice = "no worker of the cluster that takes data offers it";
-                Failure::UnknownTask { advice }
+                Failure::UnknownTask { advice: advice.into() }
             }
         });
     }

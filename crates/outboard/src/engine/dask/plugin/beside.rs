@@ -139,7 +139,7 @@ fn hello(problem: &str, worker: &str) -> io::Result<Vec<u8>> {
         build.as_bytes().to_vec(),
         encode_failure(&Failure::Lost(Box::new(lost)), worker, &[]),
     ];
-    let offered = functions.iter().map(|it| resource(build, it.name, it.signature).into_bytes());
+    let offered = functions.iter().map(|it| resource(build, it).into_bytes());
     parts.extend(offered);
     let mut hello = vec![0; 4];
     for part in parts {
@@ -236,7 +236,8 @@ impl Beside {
             let line = "the request cannot be read: its client is of another build";
             return self.failed(&Failure::Unavailable(line.into()), line, &[]);
         };
-        let Some(function) = registry().ok().and_then(|all| all.named(head.name, false)) else {
+        let found = registry().ok().and_then(|all| all.named(head.name, false).next());
+        let Some(function) = found else {
             return self.failed(
                 &Failure::UnknownTask { advice: OTHER_BUILD },
                 "no such function",

@@ -24,6 +24,7 @@ use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use super::graph::Terms;
+use crate::task::registry::Function;
 use crate::value::message;
 
 /// The version of what is said between client, plugin and program.
@@ -76,8 +77,8 @@ pub(super) fn request(
 
 /// The resource of Python workers with a program beside them that offers a Rust
 /// function.
-pub(super) fn resource(build: &str, name: &str, signature: u64) -> String {
-    format!("outboard@{build}:{name}:{signature:016x}")
+pub(super) fn resource(build: &str, function: &Function) -> String {
+    format!("outboard@{build}:{}:{}", function.name, function.version)
 }
 
 /// What tells this program from every other, and from other builds of itself: a

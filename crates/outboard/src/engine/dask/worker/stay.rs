@@ -34,6 +34,7 @@ use super::store::{Needs, Store, needs};
 use crate::engine::dask::connection::Dialer;
 use crate::engine::dask::graph::resource;
 use crate::front::client::Client;
+use crate::task::outcome::OTHER_BUILD;
 use crate::task::registry::{Function, registry, unknown};
 use crate::value::scatter::Entry;
 
@@ -228,11 +229,14 @@ impl Stay {
             }
         };
         let Some((name, values)) = spec.function() else { return Judged::Done(spec, None) };
-        let function = registry().ok().and_then(|registry| registry.named(name, values));
-        if let Some(function) = function.filter(|function| fits(resources, function)) {
-            return Judged::Done(spec, Some(function));
+        let all = registry().ok();
+        let found = all.map(|registry| registry.named(name, values));
+        let function = found.and_then(|mut found| found.find(|it| fits(resources, it)));
+        if function.is_some() {
+            return Judged::Done(spec, function);
         }
-        let error = unknown(name.to_owned(), "this worker has no function of that name and type");
+        let advice = all.map_or(OTHER_BUILD, |registry| registry.instead_of(name));
+        let error = unknown(name.to_owned(), advice);
         Judged::Refused(match values {
             true => Raised::for_python(&error),
             false => Raised::for_rust(&error, &self.address, &[]),

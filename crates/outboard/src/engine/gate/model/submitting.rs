@@ -19,9 +19,12 @@ fn gate(tasks: usize) -> Arc<Gate> {
     gate
 }
 
+fn function() -> &'static Function {
+    test_function(|x: u8| x)
+}
+
 fn submit(gate: &Gate, options: &Options) -> Result<Ticket, Error> {
-    let function = test_function(|x: u8| x);
-    gate.submit_at(Instant::now(), function, Some(vec![0].into()), options)
+    gate.submit_at(Instant::now(), function(), Some(vec![0].into()), options)
 }
 
 #[test]
@@ -62,4 +65,42 @@ fn a_submit_that_shares_a_task_raises_its_priority() {
     let priority = |task| core.ledger.task(task).unwrap().place().priority();
     assert_eq!((priority(second), priority(first)), (2, 1));
     drop(running);
+}
+
+#[test]
+fn a_task_that_shares_another_once_it_is_prepared_raises_its_priority() {
+    let gate = gate(9);
+    let keyed =
+        |key: &str, priority| Options { key: Some(key.into()), priority, ..Options::default() };
+    let running = submit(&gate, &keyed("running", 0)).unwrap();
+    let (_, first, _) = submit(&gate, &keyed("first", 1)).unwrap();
+    let (_, second, _) = submit(&gate, &keyed("second", 0)).unwrap();
+    let now = Instant::now();
+    // As of a pure function: before it is prepared, it has no key.
+    let without = Options { priority: 2, ..Options::default() };
+    let (_, late, _) = gate.submit_at(now, function(), None, &without).unwrap();
+    gate.prepared_at(now, late, function(), Ok(vec![0].into()), &keyed("second", 2));
+    assert_eq!(gate.snapshot().coalesced, 1);
+    let core = gate.lock();
+    core.check_invariants(now);
+    assert!(core.ledger.task(late).is_none());
+    let priority = |task| core.ledger.task(task).unwrap().place().priority();
+    assert_eq!((priority(second), priority(first)), (2, 1));
+    drop(running);
+}
+
+#[test]
+fn those_who_share_a_task_once_they_are_prepared_are_bounded() {
+    let gate = gate(1 << 17);
+    let now = Instant::now();
+    let keyed = Options { key: Some("k".into()), ..Options::default() };
+    let mut tickets = vec![submit(&gate, &keyed).unwrap()];
+    for _ in 0..=1 << 16 {
+        let ticket = gate.submit_at(now, function(), None, &Options::default()).unwrap();
+        gate.prepared_at(now, ticket.1, function(), Ok(vec![0].into()), &keyed);
+        tickets.push(ticket);
+    }
+    let error = tickets.pop().unwrap().2.try_recv().unwrap().unwrap_err();
+    assert!(error.is_overloaded(), "{error}");
+    assert!(tickets.pop().unwrap().2.try_recv().is_err(), "the one before is taken");
 }

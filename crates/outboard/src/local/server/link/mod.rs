@@ -446,7 +446,7 @@ impl Link {
             outgoing.arguments.place(call.seq, bytes)
         };
         let Some(offset) = place else { return call.with_file(&payload) };
-        self.arena.write(Half::Arguments, offset, &payload);
+        self.arena.write_payload(Half::Arguments, offset, &payload);
         call.placed(Place::Arena { offset: offset as u64, bytes: bytes as u64 })
     }
 }
