@@ -409,7 +409,7 @@ fn newest_goes_first_while_too_many_wait_for_too_long() {
 fn starts_until_the_low_one(ageing: Option<Duration>) -> Option<usize> {
     let (mut shares, start) = (Shares::new(usize::MAX).ageing(ageing), Instant::now());
     let tenant = shares.seen(None, 1, start);
-    let mut enqueue = |shares: &mut Shares, number, priority, at: Instant| {
+    let enqueue = |shares: &mut Shares, number, priority, at: Instant| {
         let place = shares.place(priority, tenant);
         shares.enqueue(place, Queued { submitted: at.into(), ..task(number) });
     };
