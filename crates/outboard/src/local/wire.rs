@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 use crate::task::limits::WorkerLimits;
 use crate::task::outcome::{Failure, Said, Usage};
 use crate::task::sandbox::Sandbox;
+use crate::trace::Panics;
 use crate::value::message;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
@@ -35,6 +36,7 @@ pub(crate) enum ToWorker {
         level: u8,
         limits: WorkerLimits,
         sandbox: Option<Sandbox>,
+        panics: Panics,
     },
     /// Execute a task; the payload, wherever it lies, is its arguments.
     Run(Call, Place),

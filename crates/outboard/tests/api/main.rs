@@ -22,6 +22,9 @@ mod local;
 /// Users' own crates, outside this workspace.
 #[cfg(target_os = "linux")]
 mod outside;
+/// What tasks log, as the server's own logs have it.
+#[cfg(target_os = "linux")]
+mod logs;
 /// Servers that a test needs in a process of their own.
 #[cfg(target_os = "linux")]
 mod scenario;

@@ -134,7 +134,7 @@ pub(super) fn start(
     restart: Restart,
 ) -> io::Result<()> {
     let own = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    let (printer, printed) = Printer::start()?;
+    let (printer, printed) = Printer::start(settings.output.clone())?;
     let groups = Groups::find(settings.worker.memory_bytes);
     let mut kills = Kills::default();
     kills.look(Instant::now(), groups.kills());
