@@ -15,6 +15,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures_util::future::join_all;
 use outboard::Client;
+use outboard_web::Ending;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 
@@ -175,10 +176,9 @@ impl Serve {
     async fn run(self) -> io::Result<Cut> {
         let Self { listener, app, clients, grace, notice, connections, stop, cut } = self;
         let (stop, cut) = signals(stop, cut)?;
-        let (draining, requests) = (Draining::default(), InFlight::default());
-        let app = app
-            .layer(Extension(draining.clone()))
-            .layer(from_fn_with_state(requests.clone(), count));
+        let (ending, requests) = (Ending::default(), InFlight::default());
+        let app =
+            app.layer(Extension(ending.clone())).layer(from_fn_with_state(requests.clone(), count));
         let (close, closed) = watch::channel(false);
         let connections = connections::serve(listener, app, connections, closed);
         let mut finished = std::pin::pin!(finish(connections, requests.clone(), &clients));
@@ -186,7 +186,7 @@ impl Serve {
         let patience = async {
             stop.await;
             let _ = lost_before.set(lost(&clients));
-            draining.set();
+            ending.set();
             let graceful = async {
                 tokio::time::sleep(notice).await;
                 let _ = close.send(true);
@@ -360,26 +360,6 @@ fn tasks(clients: &[Client]) -> usize {
 fn lost(clients: &[Client]) -> u64 {
     let now = clients.iter().map(|client| client.admin().snapshot());
     now.flat_map(|now| now.per_function).map(|row| row.figures.lost).sum()
-}
-
-/// Whether the server has been told to end; in the extensions of requests.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Draining(Arc<watch::Sender<bool>>);
-
-impl Draining {
-    fn set(&self) {
-        self.0.send_replace(true);
-    }
-
-    pub(crate) fn is_set(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Waits until it is told so: for responses that would not end by themselves.
-    pub(crate) async fn wait(&self) {
-        // An error cannot be: the sender is here.
-        let _ = self.0.subscribe().wait_for(|set| *set).await;
-    }
 }
 
 /// How many requests are not finished.

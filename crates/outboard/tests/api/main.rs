@@ -19,12 +19,12 @@ mod leaks;
 /// What only worker processes have: crashes, orphans, isolation.
 #[cfg(target_os = "linux")]
 mod local;
-/// Users' own crates, outside this workspace.
-#[cfg(target_os = "linux")]
-mod outside;
 /// What tasks log, as the server's own logs have it.
 #[cfg(target_os = "linux")]
 mod logs;
+/// Users' own crates, outside this workspace.
+#[cfg(target_os = "linux")]
+mod outside;
 /// Servers that a test needs in a process of their own.
 #[cfg(target_os = "linux")]
 mod scenario;
