@@ -58,7 +58,7 @@ pub use outboard_web::{
     Compute, Ending, Exposure, FinishOnDisconnect, FinishOnDisconnectService, Health, Metrics,
     NoOffload, Offload, OffloadFuture, OffloadService, Problem, Watched,
 };
-pub use serve::{Cut, Serve, serve};
+pub use serve::{Cut, Listen, Serve, Unwatched, serve};
 pub use status::{Status, status, view};
 pub use watched::{Peer, WatchedListener, watched};
 

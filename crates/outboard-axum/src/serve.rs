@@ -2,6 +2,8 @@
 
 mod connections;
 
+pub use connections::{Listen, Unwatched};
+
 use std::fmt;
 use std::future::IntoFuture;
 use std::io;
@@ -14,6 +16,8 @@ use axum::extract::{Extension, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures_util::future::join_all;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::server::conn::auto::Builder;
 use outboard::Client;
 use outboard_web::Ending;
 use tokio::net::TcpListener;
@@ -44,7 +48,8 @@ const END: Duration = Duration::from_secs(10);
 /// A connection is closed if it does not send the head of a request in time
 /// ([`header_timeout`](Serve::header_timeout)). TCP keep-alive closes one whose peer vanished.
 ///
-/// Handlers see the peer's address, as with
+/// The listener is one of TCP or of Unix sockets, or, by [`Unwatched`], any of axum's: TLS, for
+/// example. Handlers see the peer's address, where there is one, as with
 /// `into_make_service_with_connect_info::<SocketAddr>()`.
 ///
 /// # Errors
@@ -72,7 +77,7 @@ const END: Duration = Duration::from_secs(10);
 /// }
 /// # Ok(()) }
 /// ```
-pub fn serve(listener: TcpListener, app: Router) -> Serve {
+pub fn serve<L: Listen>(listener: L, app: Router) -> Serve<L> {
     Serve {
         listener,
         app,
@@ -82,6 +87,7 @@ pub fn serve(listener: TcpListener, app: Router) -> Serve {
         connections: connections::Settings {
             header_timeout: Duration::from_secs(30),
             half_close: false,
+            hyper: None,
         },
         stop: None,
         cut: None,
@@ -92,8 +98,8 @@ type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A server that is set up; await it to serve. Made by [`serve`](fn@serve).
 #[must_use = "await it to serve"]
-pub struct Serve {
-    listener: TcpListener,
+pub struct Serve<L = TcpListener> {
+    listener: L,
     app: Router,
     clients: Vec<Client>,
     grace: Duration,
@@ -120,7 +126,7 @@ pub struct Cut {
     pub workers: usize,
 }
 
-impl Serve {
+impl<L: Listen> Serve<L> {
     /// Adds a client that the application submits to; it is shut down in the end. An
     /// application with several clients adds each of them.
     pub fn client(mut self, client: Client) -> Self {
@@ -156,6 +162,29 @@ impl Serve {
     /// an orderly way is not noticed before something is sent to it: only a reset is.
     pub fn half_close(mut self, answered: bool) -> Self {
         self.connections.half_close = answered;
+        self
+    }
+
+    /// Sets what hyper has settings for, on each connection: sizes of buffers and heads, or what
+    /// HTTP/2 has. Timeouts of heads and half-closed connections are set already.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(listener: tokio::net::TcpListener, app: axum::Router)
+    /// # -> std::io::Result<()> {
+    /// outboard_axum::serve(listener, app)
+    ///     .hyper(|builder| {
+    ///         builder.http1().max_buf_size(64 << 10);
+    ///     })
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn hyper(
+        mut self,
+        set: impl Fn(&mut Builder<TokioExecutor>) + Send + Sync + 'static,
+    ) -> Self {
+        self.connections.hyper = Some(Arc::new(set));
         self
     }
 
@@ -234,7 +263,7 @@ async fn end(clients: &[Client]) -> usize {
     join_all(clients.iter().map(end)).await.into_iter().sum()
 }
 
-impl IntoFuture for Serve {
+impl<L: Listen> IntoFuture for Serve<L> {
     type Output = io::Result<Cut>;
     type IntoFuture = Pin<Box<dyn Future<Output = io::Result<Cut>> + Send>>;
 
@@ -243,7 +272,7 @@ impl IntoFuture for Serve {
     }
 }
 
-impl fmt::Debug for Serve {
+impl<L: fmt::Debug> fmt::Debug for Serve<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
             .field("listener", &self.listener)

@@ -1,6 +1,5 @@
 /// The example, whose listener and errors are what is tested.
 #[path = "../../examples/poem.rs"]
-#[expect(dead_code, reason = "its pages are not served here")]
 mod example;
 
 use std::path::PathBuf;
@@ -11,7 +10,7 @@ use outboard::Client;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::conformance::{self, Server, Setup, crash, hold};
+use crate::conformance::{Server, Setup, crash, hold};
 use example::{Watching, problem};
 
 #[handler]
@@ -30,6 +29,7 @@ fn quick() -> &'static str {
 }
 
 async fn start(setup: Setup) -> Server {
+    assert!(!setup.half_close, "it has no such setting");
     let routes = Route::new().at("/held", held).at("/crash", crashes).at("/quick", quick);
     let app = routes.data(setup.client.clone()).data(setup.at);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -50,19 +50,4 @@ async fn start(setup: Setup) -> Server {
 }
 
 // poem has no setting for half-closed connections.
-#[test]
-fn a_client_that_leaves_is_noticed_whatever_it_sent() {
-    conformance::leave(start);
-}
-#[test]
-fn a_crash_costs_one_request() {
-    conformance::crash_costs_one(start);
-}
-#[test]
-fn a_timeout_is_504_and_a_full_queue_503_with_when_to_come_back() {
-    conformance::timeout_and_overload(start);
-}
-#[test]
-fn a_server_that_ends_answers_what_runs_and_leaves_no_worker() {
-    conformance::shutdown(start);
-}
+crate::conformance::conformance!(start, half_close: [false]);
