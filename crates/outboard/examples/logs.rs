@@ -34,7 +34,8 @@ async fn handler(client: &Client, width: u32) {
 #[tokio::main]
 async fn serve() -> Result<(), outboard::Error> {
     // What libraries in workers print is an event, too.
-    let client = Client::local().workers(1).output(WorkerOutput::events()).await?;
+    let local = Client::local().workers(1).spares(0);
+    let client = local.output(WorkerOutput::events()).await?;
     for (id, width) in [("a1", 641), ("b2", 4_000)] {
         handler(&client, width).instrument(tracing::info_span!("request", id)).await;
     }
