@@ -17,8 +17,8 @@ use outboard_web::tenant::Peer;
 
 use crate::problem::{Problem, converted};
 
-/// A middleware that gives the handlers below it [`Compute`], with the tenant and timeout that
-/// the rules of an [`Offload`] find, and adds `Server-Timing` to responses.
+/// A middleware that gives the handlers below it [`Compute`], with the request's tenant and
+/// timeout by the rules of an [`Offload`]. It adds `Server-Timing` to responses.
 ///
 /// Rules see the request's method, URI and headers, and its [`Peer`]. What of an error clients
 /// are told, and by which status, says the `Offload` as well.

@@ -11,10 +11,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::task::execute::Panics;
 use crate::task::limits::WorkerLimits;
 use crate::task::outcome::{Failure, Said, Usage};
 use crate::task::sandbox::Sandbox;
-use crate::trace::Panics;
 use crate::value::message;
 
 /// The version of this protocol; both ends are one binary, so a difference

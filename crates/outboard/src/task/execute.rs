@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Oversized, Panic, panic_message};
 use crate::task::function::Run;
 use crate::task::outcome::Failure;
@@ -16,6 +18,15 @@ use crate::value::payload::Payload;
 
 /// The longest text of a message or backtrace that is kept, in bytes.
 pub(crate) const MAX_TEXT: usize = 32 << 10;
+
+/// Who tells of panics of tasks in a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Panics {
+    /// Its program prints panics of tasks as it likes.
+    Printed,
+    /// The server logs panics of tasks, so the runtime need not print them.
+    Logged,
+}
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
@@ -71,8 +82,8 @@ pub(crate) fn record_panics() {
 /// Sees to it that the first panic of a task is not printed: whoever called the task logs it.
 /// To be called before the program sets a hook of its own, which is called all the same.
 ///
-/// A second one may be what ends the process (a panic in a destructor, or in a function that
-/// must not unwind), and then both are printed.
+/// A second one may be what ends the process: a panic in a destructor, or in a function that
+/// must not unwind. Then both are printed.
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) fn leave_panics_unsaid() {
     if cfg!(panic = "abort") {

@@ -15,7 +15,7 @@
 //! outboard::init_with(outboard::trace::init_worker);
 //! ```
 //!
-//! An event has the target, the level and the fields that it has in the worker, so a filter
+//! An event has the target, the level and the fields that it has in the worker. So a filter
 //! such as `warn,app=info` holds in tasks too. It is logged inside the span of the submit, and
 //! formatters list all spans around it. Fields `task`, `attempt` and `worker` are added, unless
 //! the event has such a field. What was logged by the crate `log` and `tracing-log` has the
@@ -34,8 +34,8 @@
 //!
 //! A panic and a lost worker are one event each, with the target `outboard` and the level
 //! error, in the caller's span. That holds on every engine, without any setup of workers.
-//! Fields are `function`; of a panic `panic`, `location`, and with `RUST_BACKTRACE` its
-//! `backtrace`; of a lost worker `kind`, `pid` and `stderr`, the end of what the task wrote there.
+//! Both have the field `function`. A panic has `panic`, `location`, and with `RUST_BACKTRACE` its
+//! `backtrace`. A lost worker has `kind`, `pid` and `stderr`, the end of what the task wrote there.
 //!
 //! Without a subscriber in the server, all this costs a submit one look for a span.
 
@@ -53,8 +53,6 @@ mod relay;
 mod sites;
 
 pub(crate) use echo::Echo;
-#[cfg(all(feature = "local", target_os = "linux"))]
-pub(crate) use output::Panics;
 pub use output::{WorkerLine, WorkerOutput};
 pub use relay::init_worker;
 #[cfg(feature = "trace")]

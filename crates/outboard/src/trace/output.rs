@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use crate::task::execute::Panics;
 
 /// Where the lines go that workers write to stdout and stderr.
 ///
@@ -37,15 +37,6 @@ pub struct WorkerLine<'a> {
     pub text: &'a str,
 }
 
-/// How a worker is to write, for its output to be what the server wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Panics {
-    /// Its program prints panics of tasks as it likes.
-    Printed,
-    /// The server logs panics of tasks, so the runtime need not print them.
-    Logged,
-}
-
 impl WorkerOutput {
     /// Each line goes to the server's own stdout or stderr with the worker's number before it:
     /// `[worker 2] text`. This is the default.
@@ -60,8 +51,8 @@ impl WorkerOutput {
     }
 
     /// Each line is an event of `tracing`, with the target `outboard::worker` and the fields
-    /// `worker` and `stream`: of level `INFO` for stdout, and `WARN` for stderr. It has no span:
-    /// whose line it is cannot be told.
+    /// `worker` and `stream`. Its level is `INFO` for stdout, and `WARN` for stderr. It has no
+    /// span: whose line it is cannot be told.
     ///
     /// A panic of a task is one event with its message and place, in the caller's span. So the
     /// standard library's own lines about it are not written, as far as it ends the task. A
