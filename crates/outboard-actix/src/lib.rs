@@ -35,15 +35,21 @@
 //! A handler that must go on without its client spawns what it does:
 //! `actix_web::rt::spawn(work).await`.
 //!
+//! Tenants, timeouts and `Server-Timing` come with the middleware [`offload`]: handlers below it
+//! take [`Compute`].
+//!
 //! # Without this crate
 //!
 //! actix-web's own `HttpServer::h1_allow_half_closed(false)` has it drop the handler of an HTTP/1
 //! client that closed its connection. It notices that only while it reads: a body that the
 //! handler does not read can keep it from that.
 
+mod offload;
 mod problem;
 mod server;
 
-pub use outboard_web::Exposure;
+pub use offload::{Compute, NoOffload, Offloading, OffloadingService, offload};
+#[doc(inline)]
+pub use outboard_web::{Exposure, Offload, tenant};
 pub use problem::Problem;
 pub use server::{Watching, WatchingService, server, watch};

@@ -32,6 +32,18 @@ impl Problem {
         Self { exposure, ..self }
     }
 
+    /// The same with another status, where the application knows better whose fault it was.
+    pub fn with_status(self, status: StatusCode) -> Self {
+        match status.as_u16().try_into() {
+            Ok(status) => Self { problem: self.problem.with_status(status), ..self },
+            Err(_) => self,
+        }
+    }
+
+    pub(crate) fn problem(&self) -> &outboard_web::Problem {
+        &self.problem
+    }
+
     /// The error itself.
     pub fn error(&self) -> &Error {
         self.problem.error()
@@ -57,13 +69,18 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         self.problem.log();
-        let (head, body) = self.problem.response::<String>(self.exposure).into_parts();
-        let mut response = HttpResponse::build(status(head.status));
-        for (name, value) in &head.headers {
-            response.insert_header((name.as_str(), value.as_bytes()));
-        }
-        response.body(body)
+        converted(self.problem.response(self.exposure))
     }
+}
+
+/// A response as actix-web has it.
+pub(crate) fn converted(response: http::Response<String>) -> HttpResponse {
+    let (head, body) = response.into_parts();
+    let mut response = HttpResponse::build(status(head.status));
+    for (name, value) in &head.headers {
+        response.insert_header((name.as_str(), value.as_bytes()));
+    }
+    response.body(body)
 }
 
 /// A status as actix-web has it, which is of an older release of the crate `http`.

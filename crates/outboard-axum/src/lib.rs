@@ -47,24 +47,35 @@
 //!
 //! What is not axum's own here comes from the crate `outboard-web`, for other frameworks.
 
-mod health;
-mod metrics;
 mod serve;
 mod status;
 pub mod tenant;
 mod watched;
 
-pub use health::Health;
-pub use metrics::{Metrics, metrics};
 // What is the same in every framework.
 #[doc(inline)]
 pub use outboard_web::{
-    Compute, Exposure, FinishOnDisconnect, FinishOnDisconnectService, NoOffload, Offload,
-    OffloadFuture, OffloadService, Problem, Watched,
+    Compute, Ending, Exposure, FinishOnDisconnect, FinishOnDisconnectService, Health, Metrics,
+    NoOffload, Offload, OffloadFuture, OffloadService, Problem, Watched,
 };
-pub use serve::{Cut, Serve, serve};
+pub use serve::{Cut, Listen, Serve, Unwatched, serve};
 pub use status::{Status, status, view};
 pub use watched::{Peer, WatchedListener, watched};
+
+/// Returns the route `/metrics` for Prometheus.
+///
+/// It is [`Metrics`] with its defaults. For several clients there is [`Metrics::of`].
+///
+/// # Examples
+///
+/// ```
+/// # fn example(client: outboard::Client, app: axum::Router) -> axum::Router {
+/// app.merge(outboard_axum::metrics(client))
+/// # }
+/// ```
+pub fn metrics<S: Clone + Send + Sync + 'static>(client: outboard::Client) -> axum::Router<S> {
+    Metrics::new(client).router()
+}
 
 /// Chapters of the guide, whose examples have to compile.
 #[cfg(doctest)]

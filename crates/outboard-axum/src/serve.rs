@@ -2,6 +2,8 @@
 
 mod connections;
 
+pub use connections::{Listen, Unwatched};
+
 use std::fmt;
 use std::future::IntoFuture;
 use std::io;
@@ -14,7 +16,10 @@ use axum::extract::{Extension, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures_util::future::join_all;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::server::conn::auto::Builder;
 use outboard::Client;
+use outboard_web::Ending;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 
@@ -43,7 +48,8 @@ const END: Duration = Duration::from_secs(10);
 /// A connection is closed if it does not send the head of a request in time
 /// ([`header_timeout`](Serve::header_timeout)). TCP keep-alive closes one whose peer vanished.
 ///
-/// Handlers see the peer's address, as with
+/// The listener is one of TCP or of Unix sockets, or, by [`Unwatched`], any of axum's: TLS, for
+/// example. Handlers see the peer's address, where there is one, as with
 /// `into_make_service_with_connect_info::<SocketAddr>()`.
 ///
 /// # Errors
@@ -71,7 +77,7 @@ const END: Duration = Duration::from_secs(10);
 /// }
 /// # Ok(()) }
 /// ```
-pub fn serve(listener: TcpListener, app: Router) -> Serve {
+pub fn serve<L: Listen>(listener: L, app: Router) -> Serve<L> {
     Serve {
         listener,
         app,
@@ -81,6 +87,7 @@ pub fn serve(listener: TcpListener, app: Router) -> Serve {
         connections: connections::Settings {
             header_timeout: Duration::from_secs(30),
             half_close: false,
+            hyper: None,
         },
         stop: None,
         cut: None,
@@ -91,8 +98,8 @@ type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A server that is set up; await it to serve. Made by [`serve`](fn@serve).
 #[must_use = "await it to serve"]
-pub struct Serve {
-    listener: TcpListener,
+pub struct Serve<L = TcpListener> {
+    listener: L,
     app: Router,
     clients: Vec<Client>,
     grace: Duration,
@@ -119,7 +126,7 @@ pub struct Cut {
     pub workers: usize,
 }
 
-impl Serve {
+impl<L: Listen> Serve<L> {
     /// Adds a client that the application submits to; it is shut down in the end. An
     /// application with several clients adds each of them.
     pub fn client(mut self, client: Client) -> Self {
@@ -158,6 +165,29 @@ impl Serve {
         self
     }
 
+    /// Sets what hyper has settings for, on each connection: sizes of buffers and heads, or what
+    /// HTTP/2 has. Timeouts of heads and half-closed connections are set already.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(listener: tokio::net::TcpListener, app: axum::Router)
+    /// # -> std::io::Result<()> {
+    /// outboard_axum::serve(listener, app)
+    ///     .hyper(|builder| {
+    ///         builder.http1().max_buf_size(64 << 10);
+    ///     })
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn hyper(
+        mut self,
+        set: impl Fn(&mut Builder<TokioExecutor>) + Send + Sync + 'static,
+    ) -> Self {
+        self.connections.hyper = Some(Arc::new(set));
+        self
+    }
+
     /// Ends gracefully when this future completes, instead of on a signal.
     pub fn stop_on(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
         self.stop = Some(Box::pin(stop));
@@ -175,10 +205,9 @@ impl Serve {
     async fn run(self) -> io::Result<Cut> {
         let Self { listener, app, clients, grace, notice, connections, stop, cut } = self;
         let (stop, cut) = signals(stop, cut)?;
-        let (draining, requests) = (Draining::default(), InFlight::default());
-        let app = app
-            .layer(Extension(draining.clone()))
-            .layer(from_fn_with_state(requests.clone(), count));
+        let (ending, requests) = (Ending::default(), InFlight::default());
+        let app =
+            app.layer(Extension(ending.clone())).layer(from_fn_with_state(requests.clone(), count));
         let (close, closed) = watch::channel(false);
         let connections = connections::serve(listener, app, connections, closed);
         let mut finished = std::pin::pin!(finish(connections, requests.clone(), &clients));
@@ -186,7 +215,7 @@ impl Serve {
         let patience = async {
             stop.await;
             let _ = lost_before.set(lost(&clients));
-            draining.set();
+            ending.set();
             let graceful = async {
                 tokio::time::sleep(notice).await;
                 let _ = close.send(true);
@@ -234,7 +263,7 @@ async fn end(clients: &[Client]) -> usize {
     join_all(clients.iter().map(end)).await.into_iter().sum()
 }
 
-impl IntoFuture for Serve {
+impl<L: Listen> IntoFuture for Serve<L> {
     type Output = io::Result<Cut>;
     type IntoFuture = Pin<Box<dyn Future<Output = io::Result<Cut>> + Send>>;
 
@@ -243,7 +272,7 @@ impl IntoFuture for Serve {
     }
 }
 
-impl fmt::Debug for Serve {
+impl<L: fmt::Debug> fmt::Debug for Serve<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
             .field("listener", &self.listener)
@@ -360,26 +389,6 @@ fn tasks(clients: &[Client]) -> usize {
 fn lost(clients: &[Client]) -> u64 {
     let now = clients.iter().map(|client| client.admin().snapshot());
     now.flat_map(|now| now.per_function).map(|row| row.figures.lost).sum()
-}
-
-/// Whether the server has been told to end; in the extensions of requests.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Draining(Arc<watch::Sender<bool>>);
-
-impl Draining {
-    fn set(&self) {
-        self.0.send_replace(true);
-    }
-
-    pub(crate) fn is_set(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Waits until it is told so: for responses that would not end by themselves.
-    pub(crate) async fn wait(&self) {
-        // An error cannot be: the sender is here.
-        let _ = self.0.subscribe().wait_for(|set| *set).await;
-    }
 }
 
 /// How many requests are not finished.

@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use outboard::Client;
 
-use crate::serve::Draining;
+use outboard_web::Ending;
 use reading::Readings;
 use view::View;
 
@@ -183,7 +183,7 @@ async fn json(State(shown): State<Shown>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-async fn events(State(shown): State<Shown>, draining: Option<Extension<Draining>>) -> Response {
+async fn events(State(shown): State<Shown>, ending: Option<Extension<Ending>>) -> Response {
     let reading = shown.readings.get(&shown.client, shown.controls);
-    viewer::response(reading, draining.map(|Extension(draining)| draining))
+    viewer::response(reading, ending.map(|Extension(ending)| ending))
 }

@@ -1,15 +1,15 @@
-//! What axum's extractors and responses are for these types.
+//! What axum's extractors, responses and routes are for these types.
 
 use std::convert::Infallible;
 
-use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
-use axum_core::response::{IntoResponse, Response};
-use http::StatusCode;
+use axum::Router;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use serde_json::json;
 
 use crate::compute::{Compute, NoOffload};
-use crate::problem::{Problem, document};
+use crate::health::Health;
+use crate::problem::Problem;
 
 impl<S: Sync> FromRequestParts<S> for Compute {
     type Rejection = NoOffload;
@@ -33,18 +33,38 @@ impl IntoResponse for NoOffload {
             "a handler takes `Compute`, but its route has no layer `Offload`: \
              add `.layer(Offload::new(client))` after the route"
         );
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        let body = json!({
-            "title": status.canonical_reason(),
-            "status": status.as_u16(),
-            "detail": "The request could not be processed.",
-        });
-        document(status, &body)
+        Self::response()
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         self.into_http()
+    }
+}
+
+impl Health {
+    /// Returns the routes `/healthz` and `/readyz`, to merge into an application.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(client: outboard::Client, app: axum::Router) -> axum::Router {
+    /// use std::time::Duration;
+    /// use outboard_web::Health;
+    ///
+    /// app.merge(Health::new(client).max_wait(Duration::from_secs(2)).router())
+    /// # }
+    /// ```
+    pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
+        Router::new().route_service("/healthz", self.clone()).route_service("/readyz", self)
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl crate::metrics::Metrics {
+    /// Returns the route `/metrics`, to merge into an application.
+    pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
+        Router::new().route_service("/metrics", self)
     }
 }

@@ -7,8 +7,11 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Response, StatusCode};
 use outboard::{Client, Error, Report, TaskFunction};
+use serde_json::json;
+
+use crate::problem::document;
 
 /// The client of a request, with the tenant and timeout that the layer
 /// [`Offload`](crate::Offload) found for it.
@@ -82,6 +85,19 @@ impl Deref for Compute {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NoOffload;
+
+impl NoOffload {
+    /// The response: 500, which says nothing of the cause.
+    pub fn response<B: From<String>>() -> Response<B> {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let body = json!({
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": "The request could not be processed.",
+        });
+        document(status, &body)
+    }
+}
 
 /// The times of the tasks of one request.
 #[derive(Clone, Debug, Default)]

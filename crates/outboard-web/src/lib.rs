@@ -10,26 +10,39 @@
 //! | a computation to go on when its client leaves | [`FinishOnDisconnect`], a layer |
 //! | an error of Outboard as a response | [`Problem`]: 503 with `Retry-After`, 429, 504, 413, 500, as RFC 9457 says |
 //! | tenant and timeout of each request, and its times in `Server-Timing` | [`Offload`], a layer, with the rules in [`tenant`]; [`Compute`] in the handler |
+//! | probes of an orchestrator | [`Health`], a service: `/healthz` and `/readyz` |
+//! | graphs and alerts | `Metrics`, a service for Prometheus, with the feature `metrics` |
 //!
 //! Types are those of the crate `http`, and layers those of tower: they fit hyper, axum, tonic,
-//! warp, and others by their adapters. The feature `axum` has axum's extractors and responses for
-//! them.
+//! warp, and others by their adapters. The feature `axum` has axum's extractors, responses and
+//! routes for them.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod answer;
 #[cfg(feature = "axum")]
 mod axum;
 mod compute;
 mod disconnect;
+mod ending;
 mod gone;
+mod grpc;
+mod health;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod offload;
 mod problem;
 pub mod tenant;
 mod watched;
 
+pub use answer::Body;
 pub use compute::{Compute, NoOffload};
 pub use disconnect::{FinishOnDisconnect, FinishOnDisconnectService};
+pub use ending::Ending;
 pub use gone::Gone;
+pub use health::Health;
+#[cfg(feature = "metrics")]
+pub use metrics::Metrics;
 pub use offload::{Offload, OffloadFuture, OffloadService};
 pub use problem::{Exposure, Problem};
 pub use watched::Watched;

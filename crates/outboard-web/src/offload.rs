@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, Request, Response, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
-use outboard::Client;
+use outboard::{Client, Error};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::compute::Compute;
+use crate::grpc;
 use crate::problem::{Exposure, Problem};
 use crate::tenant::cut;
 
@@ -23,6 +24,8 @@ use crate::tenant::cut;
 type Answer<B> = Response<Either<B, Full<Bytes>>>;
 
 type Rule = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
+
+type Statuses = Arc<dyn Fn(&Error) -> Option<StatusCode> + Send + Sync>;
 
 /// A layer that gives the handlers below it [`Compute`]: a client with the
 /// request's tenant and timeout.
@@ -49,6 +52,8 @@ pub struct Offload {
     tenants: Vec<Rule>,
     timeout: Option<Duration>,
     timeout_header: Option<HeaderName>,
+    grpc_timeout: bool,
+    statuses: Option<Statuses>,
     exposure: Exposure,
     server_timing: bool,
 }
@@ -61,6 +66,8 @@ impl Offload {
             tenants: Vec::new(),
             timeout: None,
             timeout_header: None,
+            grpc_timeout: false,
+            statuses: None,
             exposure: Exposure::default(),
             server_timing: true,
         }
@@ -96,6 +103,42 @@ impl Offload {
         self
     }
 
+    /// Has the deadline of a gRPC call be that of its tasks, by its header `grpc-timeout`.
+    ///
+    /// Calls do not get more than [`timeout`](Self::timeout).
+    pub fn grpc_timeout(mut self) -> Self {
+        self.grpc_timeout = true;
+        self
+    }
+
+    /// Sets the status of errors, where the application knows better whose fault they are;
+    /// `None` leaves the one of [`Problem`].
+    ///
+    /// # Examples
+    ///
+    /// A file that needs too much memory or time when it is unpacked is the client's fault:
+    ///
+    /// ```
+    /// # fn example(client: outboard::Client) -> outboard_web::Offload {
+    /// use http::StatusCode;
+    /// use outboard::ErrorKind;
+    /// use outboard_web::Offload;
+    ///
+    /// Offload::new(client).status(|error| match error.kind() {
+    ///     ErrorKind::OutOfMemory => Some(StatusCode::PAYLOAD_TOO_LARGE),
+    ///     ErrorKind::TimedOut => Some(StatusCode::UNPROCESSABLE_ENTITY),
+    ///     _ => None,
+    /// })
+    /// # }
+    /// ```
+    pub fn status(
+        mut self,
+        status: impl Fn(&Error) -> Option<StatusCode> + Send + Sync + 'static,
+    ) -> Self {
+        self.statuses = Some(Arc::new(status));
+        self
+    }
+
     /// Sets how much of an error clients are told; by default only its kind.
     pub fn exposure(mut self, exposure: Exposure) -> Self {
         self.exposure = exposure;
@@ -111,8 +154,10 @@ impl Offload {
         self
     }
 
-    /// The client for one request.
-    fn compute(&self, request: &Parts) -> Compute {
+    /// The client for one request, of which this is the head: for frameworks that take no layers
+    /// of tower's. Their adapter gives it to the handler, asks [`told`](Self::told) where that has
+    /// failed, and adds [`timing`](Self::timing) to the response.
+    pub fn compute(&self, request: &Parts) -> Compute {
         let mut client = self.client.clone();
         if let Some(name) = self.tenants.iter().find_map(|rule| rule(request)) {
             client = client.tenant(cut(&name));
@@ -127,25 +172,44 @@ impl Offload {
         let asked = self.timeout_header.as_ref().and_then(|name| request.headers.get(name));
         let asked = asked.and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let asked = asked.map(Duration::from_millis);
-        asked.into_iter().chain(self.timeout).min()
+        let of_call = self.grpc_timeout.then(|| grpc::timeout(&request.headers)).flatten();
+        asked.into_iter().chain(of_call).chain(self.timeout).min()
+    }
+
+    /// What a client is told of a problem, if that is not what its handler answers: for adapters
+    /// as [`compute`](Self::compute) is.
+    pub fn told<B: From<String>>(&self, problem: &Problem) -> Option<Response<B>> {
+        let status = self.statuses.as_ref().and_then(|status| status(problem.error()));
+        match (status, self.exposure) {
+            (Some(status), exposure) => {
+                Some(problem.clone().with_status(status).response(exposure))
+            }
+            (None, Exposure::Full) => Some(problem.response(self.exposure)),
+            (None, Exposure::Kind) => None,
+        }
+    }
+
+    /// The value of `Server-Timing` for a response, if there is to be one: for adapters as
+    /// [`compute`](Self::compute) is.
+    pub fn timing(&self, compute: &Compute) -> Option<HeaderValue> {
+        compute.server_timing().filter(|_| self.server_timing)
     }
 
     fn finish<B>(&self, compute: &Compute, mut response: Response<B>) -> Answer<B> {
-        let problem = match self.exposure {
-            Exposure::Kind => None,
-            Exposure::Full => response.extensions_mut().remove::<Problem>(),
-        };
-        let mut response = match problem {
+        let told = response.extensions().get().and_then(|problem| self.told(problem));
+        let mut response = match told {
             None => response.map(Either::Left),
-            Some(problem) => {
-                let (told, body) = problem.response(self.exposure).into_parts();
+            Some(told) => {
+                response.extensions_mut().remove::<Problem>();
+                let (told, body) = told.into_parts();
                 let mut response = response.map(|_| Either::Right(body));
+                *response.status_mut() = told.status;
                 response.headers_mut().remove(header::CONTENT_LENGTH);
                 response.headers_mut().extend(told.headers);
                 response
             }
         };
-        if let Some(header) = compute.server_timing().filter(|_| self.server_timing) {
+        if let Some(header) = self.timing(compute) {
             response.headers_mut().append("server-timing", header);
         }
         response

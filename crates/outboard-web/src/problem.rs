@@ -53,11 +53,22 @@ pub enum Exposure {
 #[derive(Clone, Debug)]
 pub struct Problem {
     error: Error,
+    /// What the application has instead of the error's own.
+    status: Option<StatusCode>,
 }
 
 impl Problem {
+    /// The same with another status, where the application knows better whose fault it was.
+    /// For all routes there is [`Offload::status`](crate::Offload::status).
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self { status: Some(status), ..self }
+    }
+
     /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
+        if let Some(status) = self.status {
+            return status;
+        }
         match self.error.kind() {
             ErrorKind::Overloaded if self.error.is_tenant_limited() => {
                 StatusCode::TOO_MANY_REQUESTS
@@ -82,7 +93,7 @@ impl Problem {
             "title": status.canonical_reason().unwrap_or_default(),
             "status": status.as_u16(),
             "detail": match exposure {
-                Exposure::Kind => sentence(&self.error).to_owned(),
+                Exposure::Kind => self.sentence().to_owned(),
                 Exposure::Full => self.error.to_string(),
             },
             "kind": self.error.kind().as_str(),
@@ -97,6 +108,11 @@ impl Problem {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+
+    /// What everybody may know of the error, as a sentence.
+    pub(crate) fn sentence(&self) -> &'static str {
+        sentence(&self.error)
     }
 
     /// What a handler answers: the [response](Self::response) that tells the kind. The problem is
@@ -122,7 +138,7 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        Self { error }
+        Self { error, status: None }
     }
 }
 

@@ -46,6 +46,17 @@ pub fn forwarded_for(
     }
 }
 
+/// The address of a connection, for [`peer`]: whoever serves a request puts it into its
+/// extensions. `outboard_actix` does so; `outboard_axum::tenant::peer` reads axum's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// The [`Peer`] of a request, as a [`network`]. Behind a proxy this is the proxy: see
+/// [`forwarded_for`].
+pub fn peer(request: &Parts) -> Option<String> {
+    request.extensions.get::<Peer>().map(|peer| network(peer.0.ip()))
+}
+
 /// An IPv4 address, or the first 64 bits of an IPv6 one, for a rule that knows the peer's
 /// address. Those 64 bits are what one household or machine has.
 pub fn network(address: IpAddr) -> String {

@@ -7,14 +7,16 @@
 mod conformance;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, web};
-use outboard::Client;
-use outboard_actix::Problem;
+use http::StatusCode;
+use outboard::{Client, ErrorKind};
+use outboard_actix::{Compute, Offload, Problem, offload, tenant};
 use tokio::sync::oneshot;
 
-use conformance::{Server, Setup, crash, hold};
+use conformance::{Scratch, Server, Setup, crash, hold, receive, send};
 
 outboard::test_worker!();
 
@@ -63,3 +65,70 @@ async fn start(setup: Setup) -> Server {
 }
 
 conformance::conformance!(start);
+
+/// How much time a task has, in milliseconds, rounded up.
+fn left() -> Option<u64> {
+    let left = outboard::deadline()?.saturating_duration_since(std::time::Instant::now());
+    Some(left.as_millis() as u64 + 1)
+}
+
+#[test]
+fn requests_have_tenants_timeouts_and_times() {
+    conformance::run(async {
+        let client = Client::local().workers(1).tenant_queue(1).await.unwrap();
+        let rules = Offload::new(client.clone())
+            .tenant(tenant::header("x-key"))
+            .tenant(tenant::peer)
+            .timeout(Duration::from_secs(100))
+            .timeout_header("x-timeout-ms")
+            .status(|error| {
+                (error.kind() == ErrorKind::Panicked).then_some(StatusCode::UNPROCESSABLE_ENTITY)
+            });
+        let left = async |compute: Compute| -> Result<String, Problem> {
+            Ok(format!("{:?}", compute.submit(left, ()).await?))
+        };
+        let panics = async |compute: Compute| -> Result<String, Problem> {
+            Ok(compute.submit(|| -> String { panic!("it does") }, ()).await?)
+        };
+        let app = move || {
+            App::new().route("/without", web::get().to(left)).service(
+                web::scope("")
+                    .wrap(offload(rules.clone()))
+                    .route("/left", web::get().to(left))
+                    .route("/panics", web::get().to(panics)),
+            )
+        };
+        let server = outboard_actix::server(app).workers(1).disable_signals();
+        let server = server.bind(("127.0.0.1", 0)).unwrap();
+        let address = server.addrs()[0];
+        tokio::spawn(server.run());
+        let get_with = async |path: &str, headers: &str| {
+            receive(send(address, path, headers).await).await.expect("an answer")
+        };
+        let scratch = Scratch::new();
+        let running = client.submit(hold, scratch.path());
+        scratch.started().await;
+        let worker = scratch.pid();
+        // Before anything short has run: nothing is sent ahead, all of these wait.
+        let full: Vec<_> =
+            ["key", "127.0.0.1"].map(|of| client.tenant(of).submit(hold, scratch.path())).into();
+        for (headers, status) in [("x-key: key\r\n", 429), ("", 429)] {
+            assert_eq!(get_with("/left", headers).await.status, status, "{headers}");
+        }
+        let another = get_with("/left", "x-key: another\r\nx-timeout-ms: 50\r\n").await;
+        assert_eq!(another.status, 504);
+        scratch.release();
+        drop(full);
+        assert_eq!(running.await.unwrap(), worker);
+
+        let answer = get_with("/left", "x-timeout-ms: 50000\r\n").await;
+        let millis = answer.body.trim_start_matches("Some(").trim_end_matches(')');
+        assert!((1..=50_000).contains(&millis.parse::<u64>().unwrap()), "{answer:?}");
+        let timing = answer.header("server-timing").expect("times");
+        assert!(timing.starts_with("queue;dur=") && timing.contains("run;dur="), "{timing}");
+        let panicked = get_with("/panics", "").await;
+        assert_eq!(panicked.status, 422, "{panicked:?}");
+        assert!(panicked.body.contains("\"status\":422") && !panicked.body.contains("it does"));
+        assert_eq!(get_with("/without", "").await.status, 500);
+    });
+}

@@ -1,5 +1,6 @@
 //! Connections: accepted, served, and ended in order.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,14 +9,17 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::middleware::AddExtension;
+use axum::http::Request;
 use axum::serve::Listener;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use outboard_web::Watched;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, watch};
 use tower_service::Service;
 
@@ -24,36 +28,111 @@ use tower_service::Service;
 const SILENT: Duration = Duration::from_secs(15);
 const ASKED_AGAIN: Duration = Duration::from_secs(5);
 
+/// Sets what hyper has settings for.
+pub(super) type Hyper = Arc<dyn Fn(&mut Builder<TokioExecutor>) + Send + Sync>;
+
 /// What the server allows a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(super) struct Settings {
     /// How long it may take for the head of a request, and be idle.
     pub(super) header_timeout: Duration,
     /// Whether it is open while its client has closed the sending half.
     pub(super) half_close: bool,
+    pub(super) hyper: Option<Hyper>,
+}
+
+/// What [`serve`](fn@crate::serve) accepts connections from: a TCP or Unix listener, whose
+/// connections it has [`Watched`], or any listener of axum's, by [`Unwatched`].
+pub trait Listen: Send + 'static {
+    /// A connection.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Accepts a connection, with the peer's address where that is known. With `half_close`, a
+    /// client that has closed its sending half is not gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// It is dropped when the server ends.
+    fn accept(
+        &mut self,
+        half_close: bool,
+    ) -> impl Future<Output = (Self::Io, Option<SocketAddr>)> + Send;
+}
+
+impl Listen for TcpListener {
+    type Io = Watched<TcpStream>;
+
+    async fn accept(&mut self, half_close: bool) -> (Self::Io, Option<SocketAddr>) {
+        let (stream, peer) = Listener::accept(self).await;
+        notice_its_death(&stream);
+        (Watched::with_half_close(stream, half_close), Some(peer))
+    }
+}
+
+#[cfg(unix)]
+impl Listen for UnixListener {
+    type Io = Watched<UnixStream>;
+
+    async fn accept(&mut self, half_close: bool) -> (Self::Io, Option<SocketAddr>) {
+        let (stream, _) = Listener::accept(self).await;
+        (Watched::with_half_close(stream, half_close), None)
+    }
+}
+
+/// A listener of axum's whose connections are served as they are: for TLS, or whatever else is
+/// above a socket.
+///
+/// For a client that leaves to be noticed whatever it sent, the listener wraps the socket itself
+/// in [`Watched`], below TLS. Keep-alive of TCP is the listener's matter, too.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example<L>(tls: L, app: axum::Router) -> std::io::Result<()>
+/// # where L: axum::serve::Listener<Addr = std::net::SocketAddr> {
+/// outboard_axum::serve(outboard_axum::Unwatched(tls), app).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Unwatched<L>(pub L);
+
+impl<L: Listener<Addr = SocketAddr>> Listen for Unwatched<L> {
+    type Io = L::Io;
+
+    async fn accept(&mut self, _: bool) -> (L::Io, Option<SocketAddr>) {
+        let (stream, peer) = self.0.accept().await;
+        (stream, Some(peer))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("header_timeout", &self.header_timeout)
+            .field("half_close", &self.half_close)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Serves until it is `closed`, and until the last connection has ended.
 pub(super) async fn serve(
-    mut listener: TcpListener,
+    mut listener: impl Listen,
     app: Router,
     settings: Settings,
     closed: watch::Receiver<bool>,
 ) {
-    let mut app = app.into_make_service_with_connect_info::<SocketAddr>();
     // Each connection has a sender: when the last is gone, so are all connections.
     let (open, mut last) = watch::channel(());
     let mut closing = pin!(wait(closed.clone()));
     loop {
         let (stream, peer) = tokio::select! {
-            accepted = Listener::accept(&mut listener) => accepted,
+            accepted = listener.accept(settings.half_close) => accepted,
             () = &mut closing => break,
         };
-        notice_its_death(&stream);
-        let Ok(app) = app.call(peer).await;
-        let (open, closed) = (open.clone(), closed.clone());
+        let app = app.clone();
+        let (open, closed, settings) = (open.clone(), closed.clone(), settings.clone());
         tokio::spawn(async move {
-            connection(stream, app, settings, closed).await;
+            connection((stream, peer), app, settings, closed).await;
             drop(open);
         });
     }
@@ -64,19 +143,21 @@ pub(super) async fn serve(
 
 /// Serves one connection. When it is `closed`, that ends after the request that runs.
 async fn connection(
-    stream: TcpStream,
-    app: AddExtension<Router, ConnectInfo<SocketAddr>>,
+    (stream, peer): (impl AsyncRead + AsyncWrite + Unpin + Send + 'static, Option<SocketAddr>),
+    app: Router,
     settings: Settings,
     closed: watch::Receiver<bool>,
 ) {
-    let Settings { header_timeout, half_close } = settings;
+    let Settings { header_timeout, half_close, hyper } = settings;
     let begun = Arc::new(Notify::new());
-    let app = TowerToHyperService::new(Noted { app, begun: begun.clone() });
+    let app = TowerToHyperService::new(Noted { app, peer, begun: begun.clone() });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout);
     builder.http1().half_close(half_close);
-    let stream = TokioIo::new(Watched::with_half_close(stream, half_close));
-    let mut serving = pin!(builder.serve_connection_with_upgrades(stream, app));
+    if let Some(set) = hyper {
+        set(&mut builder);
+    }
+    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), app));
     let served = tokio::select! {
         served = serving.as_mut() => served,
         // Before that hyper looks which version it is, and takes its time.
@@ -98,14 +179,15 @@ async fn no_request(begun: &Notify, head: Duration) {
     }
 }
 
-/// An application that says when a request has begun.
+/// An application that says when a request has begun, and tells it whose connection it has.
 #[derive(Clone)]
 struct Noted<S> {
     app: S,
+    peer: Option<SocketAddr>,
     begun: Arc<Notify>,
 }
 
-impl<S: Service<R>, R> Service<R> for Noted<S> {
+impl<S: Service<Request<B>>, B> Service<Request<B>> for Noted<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -114,8 +196,11 @@ impl<S: Service<R>, R> Service<R> for Noted<S> {
         self.app.poll_ready(context)
     }
 
-    fn call(&mut self, request: R) -> S::Future {
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
         self.begun.notify_one();
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
         self.app.call(request)
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::reading::{Reading, message};
-use crate::serve::Draining;
+use outboard_web::Ending;
 
 /// How long a browser waits before it connects again.
 const RETRY: &[u8] = b"retry: 1000\n\n";
@@ -23,12 +23,12 @@ struct Viewer {
     reading: Arc<Reading>,
     waiting: VecDeque<Bytes>,
     rest: broadcast::Receiver<Bytes>,
-    draining: Option<Draining>,
+    draining: Option<Ending>,
     ended: bool,
 }
 
 /// The events of a reading, as a response that does not end by itself.
-pub(super) fn response(reading: Arc<Reading>, draining: Option<Draining>) -> Response {
+pub(super) fn response(reading: Arc<Reading>, draining: Option<Ending>) -> Response {
     let (so_far, rest) = reading.join();
     let waiting = [Bytes::from_static(RETRY)].into_iter().chain(so_far).collect();
     let viewer = Viewer { reading, waiting, rest, draining, ended: false };
@@ -72,7 +72,7 @@ impl Viewer {
 }
 
 /// Waits until the server is told to end; for ever, where nobody would say so.
-async fn ending(draining: Option<&Draining>) {
+async fn ending(draining: Option<&Ending>) {
     match draining {
         Some(draining) => draining.wait().await,
         None => std::future::pending().await,

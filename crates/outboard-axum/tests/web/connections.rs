@@ -75,6 +75,80 @@ fn a_peer_that_died_is_noticed_by_the_system() {
     });
 }
 
+/// Sends a request on any connection, and gives all that is answered.
+async fn ask(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, head: &str) -> String {
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+
+#[test]
+fn a_unix_socket_is_served_and_a_client_that_leaves_it_is_noticed() {
+    run(async {
+        let client = Client::local().workers(1).spares(0).await.unwrap();
+        let scratch = Scratch::new();
+        let held = Router::new().route("/held", route(page)).with_state(scratch.path());
+        let app = held.layer(Offload::new(client.clone())).route("/", route(|| async { "here" }));
+        let path = scratch.path().join("socket");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        tokio::spawn(outboard_axum::serve(listener, app).client(client.clone()).into_future());
+        let connect = async || tokio::net::UnixStream::connect(&path).await.unwrap();
+        assert!(ask(connect().await, REQUEST).await.ends_with("here"));
+        let mut leaves = connect().await;
+        // What follows the request hides the end of the connection from whoever does not watch.
+        leaves
+            .write_all(b"GET /held HTTP/1.1\r\nhost: test\r\n\r\nGET / HTTP/1.1\r\n")
+            .await
+            .unwrap();
+        scratch.started().await;
+        drop(leaves);
+        eventually("it is cancelled", || client.admin().snapshot().cancelled == 1).await;
+    });
+}
+
+/// A listener above another one, as TLS is; this one changes nothing.
+struct Above(TcpListener);
+
+impl axum::serve::Listener for Above {
+    type Io = tokio::io::BufStream<outboard_axum::Watched<TcpStream>>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        let (stream, peer) = axum::serve::Listener::accept(&mut self.0).await;
+        (tokio::io::BufStream::new(outboard_axum::Watched::new(stream)), peer)
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+#[test]
+fn any_listener_is_served_and_hyper_is_set_as_one_likes() {
+    run(async {
+        let client = Client::local().workers(1).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = |info: axum::extract::ConnectInfo<SocketAddr>| async move { info.0.to_string() };
+        let app = Router::new().route("/", route(peer));
+        let serve = outboard_axum::serve(outboard_axum::Unwatched(Above(listener)), app)
+            .client(client)
+            .hyper(|builder| {
+                builder.http1().max_buf_size(8 << 10);
+            });
+        tokio::spawn(serve.into_future());
+        let stream = TcpStream::connect(address).await.unwrap();
+        let own = stream.local_addr().unwrap().to_string();
+        assert!(ask(stream, REQUEST).await.ends_with(&own), "the peer's address is known");
+        let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(10 << 10));
+        let answer = ask(TcpStream::connect(address).await.unwrap(), &long).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    });
+}
+
 #[test]
 fn what_is_idle_holds_up_no_end() {
     run(async {

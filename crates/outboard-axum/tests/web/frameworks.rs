@@ -53,9 +53,9 @@ mod by_outboard {
 
 mod by_axum {
     use super::*;
-    use crate::conformance;
 
     async fn start(setup: Setup) -> Server {
+        assert!(!setup.half_close, "it has no such setting");
         let app = app(&setup);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -69,20 +69,5 @@ mod by_axum {
     }
 
     // `axum::serve` has no setting for half-closed connections.
-    #[test]
-    fn a_client_that_leaves_is_noticed_whatever_it_sent() {
-        conformance::leave(start);
-    }
-    #[test]
-    fn a_crash_costs_one_request() {
-        conformance::crash_costs_one(start);
-    }
-    #[test]
-    fn a_timeout_is_504_and_a_full_queue_503_with_when_to_come_back() {
-        conformance::timeout_and_overload(start);
-    }
-    #[test]
-    fn a_server_that_ends_answers_what_runs_and_leaves_no_worker() {
-        conformance::shutdown(start);
-    }
+    crate::conformance::conformance!(start, half_close: [false]);
 }

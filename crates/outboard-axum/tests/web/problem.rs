@@ -160,3 +160,23 @@ fn an_engine_that_is_away_is_503() {
     assert!(error.is_unavailable(), "{error}");
     assert_eq!(Problem::from(error).status(), 503);
 }
+
+#[test]
+fn an_application_says_whose_fault_an_error_is() {
+    run(async {
+        let client = Client::local().workers(1).await.unwrap();
+        let page = |compute: Compute| async move {
+            compute.submit(|| -> u8 { panic!("a bomb") }, ()).await?;
+            Ok::<_, Problem>("")
+        };
+        let offload = Offload::new(client).status(|error| {
+            (error.kind() == outboard::ErrorKind::Panicked)
+                .then_some(axum::http::StatusCode::PAYLOAD_TOO_LARGE)
+        });
+        let app = Router::new().route("/", axum::routing::get(page)).layer(offload);
+        let answer = get(start(app).await, "/").await;
+        assert_eq!(answer.status, 413, "{answer:?}");
+        assert!(answer.body.contains("\"status\":413"), "{answer:?}");
+        assert!(!answer.body.contains("bomb"), "{answer:?}");
+    });
+}

@@ -16,7 +16,8 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use outboard_web::{Compute, Offload, Problem, Watched};
+use outboard::Client;
+use outboard_web::{Compute, Ending, Health, Offload, Problem, Watched};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tower_layer::Layer;
@@ -83,3 +84,32 @@ async fn start(setup: Setup) -> Server {
 }
 
 conformance::conformance!(start);
+
+#[test]
+fn probes_are_a_service_of_two_paths() {
+    conformance::run(async {
+        let client = Client::connect("inline://?workers=1").await.unwrap();
+        let mut health = Health::new(client.clone());
+        let ending = Ending::default();
+        let mut ask = async |method: &str, path: &str| {
+            let mut request = Request::builder().method(method).uri(path).body(()).unwrap();
+            request.extensions_mut().insert(ending.clone());
+            let Ok(answer) = health.call(request).await;
+            answer.status().as_u16()
+        };
+        for (method, path, status) in [
+            ("GET", "/healthz", 200),
+            ("HEAD", "/readyz", 200),
+            ("POST", "/readyz", 405),
+            ("GET", "/", 404),
+        ] {
+            assert_eq!(ask(method, path).await, status, "{method} {path}");
+        }
+        ending.set();
+        assert_eq!(ask("GET", "/readyz").await, 503, "the server ends");
+        assert_eq!(ask("GET", "/healthz").await, 200);
+        assert_eq!(Health::new(client.clone()).check(), Ok(()));
+        client.shutdown().await;
+        assert!(Health::new(client).check().is_err());
+    });
+}

@@ -11,6 +11,7 @@ use crate::sched::placement::Rules;
 use crate::sched::quarantine::Terms;
 use crate::task::limits::WorkerLimits;
 use crate::task::sandbox::Sandbox;
+use crate::trace::WorkerOutput;
 
 /// The default bounds: as in the crate's documentation.
 const QUEUE_TASKS: usize = 16_384;
@@ -29,6 +30,7 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) worker: WorkerLimits,
     pub(crate) sandbox: Option<Sandbox>,
+    pub(crate) output: WorkerOutput,
     /// Threads of a library in each worker, if that was said; 0 for any number.
     pub(crate) library_threads: Option<usize>,
     pub(crate) niceness: u8,
@@ -74,6 +76,7 @@ impl Default for Settings {
             },
             worker: WorkerLimits::default(),
             sandbox: None,
+            output: WorkerOutput::default(),
             library_threads: None,
             niceness: 10,
             start_timeout: Duration::from_secs(10),
@@ -301,6 +304,19 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         ),
         engines: PROCESSES,
         says: "What workers may no longer do after `#[on_start]`; by default they may do all.",
+    },
+    EngineOption {
+        name: "output",
+        example: "events",
+        kind: Kind::Text(
+            Form {
+                wants: "`prefixed`, `raw` or `events`",
+                fits: |text| WorkerOutput::named(text).is_some(),
+            },
+            |settings, text| settings.output = WorkerOutput::named(text).unwrap_or_default(),
+        ),
+        engines: PROCESSES,
+        says: "What becomes of lines that workers print; by default they are printed with the worker's number.",
     },
     EngineOption {
         name: "library_threads",

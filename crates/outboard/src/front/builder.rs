@@ -9,6 +9,7 @@ use crate::engine::settings::{MOST_PAYLOAD, Settings};
 use crate::error::Error;
 use crate::front::client::Client;
 use crate::task::sandbox::Sandbox;
+use crate::trace::WorkerOutput;
 
 /// Configures worker processes on this machine; await it to start them.
 ///
@@ -312,6 +313,16 @@ impl LocalBuilder {
         self
     }
 
+    /// Sets where the lines go that workers write to stdout and stderr; by default to the
+    /// server's own, with the worker's number before each.
+    ///
+    /// They can be events of `tracing`, go through as they are, or be given to a function:
+    /// see [`WorkerOutput`].
+    pub fn output(mut self, output: WorkerOutput) -> Self {
+        self.settings.output = output;
+        self
+    }
+
     /// Sets how many threads a library may start in each worker; by default the worker's share
     /// of the cores, at least one.
     ///
@@ -381,7 +392,7 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 27] {
+    fn examples() -> [(&'static str, LocalBuilder); 28] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
         [
@@ -407,6 +418,7 @@ mod tests {
             ("stack_size", local().stack_size(1 << 20)),
             ("open_files", local().open_files(64)),
             ("sandbox", local().sandbox(Sandbox::new().no_network().no_exec())),
+            ("output", local().output(WorkerOutput::events())),
             ("library_threads", local().library_threads(2)),
             ("quarantine", local().quarantine(5, default.time)),
             ("quarantine_time", local().quarantine(default.crashes, 3_600 * second)),

@@ -11,6 +11,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::task::execute::Panics;
 use crate::task::limits::WorkerLimits;
 use crate::task::outcome::{Failure, Said, Usage};
 use crate::task::sandbox::Sandbox;
@@ -35,6 +36,7 @@ pub(crate) enum ToWorker {
         level: u8,
         limits: WorkerLimits,
         sandbox: Option<Sandbox>,
+        panics: Panics,
     },
     /// Execute a task; the payload, wherever it lies, is its arguments.
     Run(Call, Place),

@@ -4,8 +4,11 @@
 use std::any::Any;
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Oversized, Panic, panic_message};
 use crate::task::function::Run;
@@ -16,9 +19,20 @@ use crate::value::payload::Payload;
 /// The longest text of a message or backtrace that is kept, in bytes.
 pub(crate) const MAX_TEXT: usize = 32 << 10;
 
+/// Who tells of panics of tasks in a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Panics {
+    /// Its program prints panics of tasks as it likes.
+    Printed,
+    /// The server logs panics of tasks, so the runtime need not print them.
+    Logged,
+}
+
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
     static CAUGHT: RefCell<Option<Panic>> = const { RefCell::new(None) };
+    /// Of a task's first panic, what was not printed.
+    static UNSAID: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// Whether this thread is executing a task.
@@ -29,9 +43,16 @@ pub(crate) fn inside_task() -> bool {
 /// Executes a task function; gives its encoded output.
 pub(crate) fn execute(run: Run, args: Input<'_>, max_payload: usize) -> Result<Payload, Failure> {
     CAUGHT.set(None);
+    UNSAID.set(None);
     INSIDE.set(true);
     let result = catch_unwind(AssertUnwindSafe(|| run(args)));
     INSIDE.set(false);
+    if let Some(unsaid) = UNSAID.take()
+        && result.is_ok()
+    {
+        // The task has caught it, so nobody else tells.
+        print(&unsaid);
+    }
     match result {
         Ok(Ok(output)) if output.len() <= max_payload => Ok(output),
         Ok(Ok(output)) => {
@@ -56,6 +77,37 @@ pub(crate) fn record_panics() {
             previous(info);
         }));
     });
+}
+
+/// Sees to it that the first panic of a task is not printed: whoever called the task logs it.
+/// To be called before the program sets a hook of its own, which is called all the same.
+///
+/// A second one may be what ends the process: a panic in a destructor, or in a function that
+/// must not unwind. Then both are printed.
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub(crate) fn leave_panics_unsaid() {
+    if cfg!(panic = "abort") {
+        return;
+    }
+    let previous = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let first = if inside_task() { UNSAID.take() } else { Some(String::new()) };
+        match first {
+            None => UNSAID.set(Some(format!("task {info}"))),
+            Some(first) => {
+                UNSAID.set(Some(String::new()));
+                print(&first);
+                previous(info);
+            }
+        }
+    }));
+}
+
+/// Writes to stderr; where that is closed, nobody would read it.
+fn print(text: &str) {
+    if !text.is_empty() {
+        let _ = writeln!(io::stderr(), "{text}");
+    }
 }
 
 fn record(info: &PanicHookInfo<'_>) -> Panic {

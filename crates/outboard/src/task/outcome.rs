@@ -1,6 +1,7 @@
 //! How an attempt went: what it used, what it said, and why it has no result.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -100,13 +101,39 @@ impl Failure {
 }
 
 /// An event of a task, for people to read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Said {
     /// From 1 (error) to 5 (trace).
     pub(crate) level: u8,
-    /// Where in the program it was said.
+    /// Where in the program it was said: the target, and the line.
     pub(crate) target: String,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u32>,
+    /// Empty where it has none.
     pub(crate) message: String,
-    /// Names and values.
-    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) fields: Vec<(String, FieldValue)>,
+}
+
+/// The value of a field, as its recorder knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum FieldValue {
+    Flag(bool),
+    Signed(i64),
+    Unsigned(u64),
+    Float(f64),
+    Text(String),
+    /// What `Debug` or `Display` made of it.
+    Shown(String),
+}
+
+impl fmt::Display for FieldValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(value) => value.fmt(f),
+            Self::Signed(value) => value.fmt(f),
+            Self::Unsigned(value) => value.fmt(f),
+            Self::Float(value) => value.fmt(f),
+            Self::Text(value) | Self::Shown(value) => value.fmt(f),
+        }
+    }
 }

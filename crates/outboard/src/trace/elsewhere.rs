@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Origin, adopt};
-use crate::task::outcome::Said;
+use crate::task::outcome::{FieldValue, Said};
 
 /// How much of what one task says is kept: the last of it. It travels with the
 /// result; of a failure, through the scheduler.
@@ -89,14 +89,18 @@ impl Inner {
             level: 2,
             target: "outboard".to_owned(),
             message: format!("{dropped} events of this task before these were dropped"),
-            fields: Vec::new(),
+            ..Said::default()
         });
         missing.into_iter().chain(said).collect()
     }
 }
 
 fn size(said: &Said) -> usize {
-    let fields = said.fields.iter().map(|(name, value)| name.len() + value.len());
+    let of_value = |value: &FieldValue| match value {
+        FieldValue::Text(text) | FieldValue::Shown(text) => text.len(),
+        _ => size_of::<u64>(),
+    };
+    let fields = said.fields.iter().map(|(name, value)| name.len() + of_value(value));
     DESCRIBED + said.target.len() + said.message.len() + fields.sum::<usize>()
 }
 

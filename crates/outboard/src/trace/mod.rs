@@ -15,10 +15,16 @@
 //! outboard::init_with(outboard::trace::init_worker);
 //! ```
 //!
-//! Events have the target `outboard::task` and their own level. Their fields are `task`,
-//! `worker`, `attempt`, `target` (the original one) and `fields` (`name=value`, as text).
+//! An event has the target, the level and the fields that it has in the worker. So a filter
+//! such as `warn,app=info` holds in tasks too. It is logged inside the span of the submit, and
+//! formatters list all spans around it. Fields `task`, `attempt` and `worker` are added, unless
+//! the event has such a field. What was logged by the crate `log` and `tracing-log` has the
+//! target of its record.
+//!
 //! Levels that the server does not show are not sent. One task may send 1,000 events and
-//! 256 KiB; a last event says how many were dropped.
+//! 256 KiB; a last event says how many were dropped. Of one event, 16 fields are sent, and 3 KiB
+//! of each text. Events of the first 1,024 places that log have their own target. Those of
+//! others have `outboard::task`, with the original one as `target`, and the fields as one text.
 //!
 //! On a cluster events arrive with the task's end, the last 32 KiB of them. So there are
 //! none of a task that was cancelled, timed out, or lost with its whole worker. The process
@@ -26,25 +32,28 @@
 //! fields are `function`, `key` (the cluster's) and `context` (the caller's trace). What is
 //! sent is what that process shows, and at least `INFO`.
 //!
-//! A panic and a lost worker are events of level error in the caller's span. That holds on
-//! every engine, without any setup of workers.
+//! A panic and a lost worker are one event each, with the target `outboard` and the level
+//! error, in the caller's span. That holds on every engine, without any setup of workers.
+//! Both have the field `function`. A panic has `panic`, `location`, and with `RUST_BACKTRACE` its
+//! `backtrace`. A lost worker has `kind`, `pid` and `stderr`, the end of what the task wrote there.
 //!
 //! Without a subscriber in the server, all this costs a submit one look for a span.
 
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
 
-use crate::ids::TaskId;
-use crate::task::outcome::Said;
-
+mod echo;
 /// Tasks whose callers are on other machines.
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 mod elsewhere;
+mod output;
 mod relay;
+mod sites;
 
+pub(crate) use echo::Echo;
+pub use output::{WorkerLine, WorkerOutput};
 pub use relay::init_worker;
 #[cfg(feature = "trace")]
 pub use relay::{Relay, relay};
@@ -166,61 +175,4 @@ pub(crate) fn level() -> u8 {
 
 fn filter(level: u8) -> LevelFilter {
     LEVELS.get(usize::from(level)).copied().unwrap_or(LevelFilter::TRACE)
-}
-
-/// An event of a task, to be shown in the span that asked for it.
-#[derive(Debug)]
-pub(crate) struct Echo {
-    pub(crate) origin: Option<Arc<Origin>>,
-    pub(crate) task: TaskId,
-    pub(crate) worker: usize,
-    pub(crate) attempt: u32,
-    pub(crate) said: Said,
-}
-
-impl Echo {
-    /// Shows it. Not under a mutex: a subscriber may do what it likes.
-    pub(crate) fn show(&self) {
-        let none = Span::none();
-        let span = self.origin.as_ref().map_or(&none, |origin| &origin.span);
-        // A span of no trace has no parent to give.
-        let parent = span.id();
-        macro_rules! event {
-            ($level:ident) => {
-                tracing::event!(
-                    target: "outboard::task",
-                    parent: parent,
-                    tracing::Level::$level,
-                    task = %self.task,
-                    worker = self.worker,
-                    attempt = self.attempt,
-                    target = %self.said.target,
-                    fields = %Fields(&self.said.fields),
-                    "{}",
-                    self.said.message
-                )
-            };
-        }
-        match self.said.level {
-            0 | 1 => event!(ERROR),
-            2 => event!(WARN),
-            3 => event!(INFO),
-            4 => event!(DEBUG),
-            _ => event!(TRACE),
-        }
-    }
-}
-
-/// `name=value`, with spaces between.
-struct Fields<'a>(&'a [(String, String)]);
-
-impl fmt::Display for Fields<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut space = "";
-        for (name, value) in self.0 {
-            write!(f, "{space}{name}={value}")?;
-            space = " ";
-        }
-        Ok(())
-    }
 }

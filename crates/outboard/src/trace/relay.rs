@@ -1,7 +1,6 @@
 //! The worker's end: takes what a task says, and sends it to the server.
 
-use std::fmt::Write as _;
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,12 +18,12 @@ mod layer;
 pub use layer::{Relay, relay};
 
 use super::filter;
-use crate::task::outcome::Said;
+use crate::task::outcome::{FieldValue, Said};
 
 /// The longest text of one message, target, field's name or value, in bytes, and the most
 /// fields of one event. A frame has room for all of it.
 const MAX_TEXT: usize = 3 << 10;
-const MAX_FIELDS: usize = 16;
+pub(super) const MAX_FIELDS: usize = 16;
 
 /// Sets up a worker so that the events of its tasks come back to the server; to be
 /// called in [`init_with`](crate::init_with). It installs a subscriber that does
@@ -84,36 +83,79 @@ fn said(event: &Event<'_>) -> Said {
     let metadata = event.metadata();
     let mut collected = Collected::default();
     event.record(&mut collected);
-    Said {
+    let mut said = Said {
         level: number(*metadata.level()),
         target: cut(metadata.target().to_owned()),
+        file: metadata.file().map(|file| cut(file.to_owned())),
+        line: metadata.line(),
         message: cut(collected.message),
         fields: collected.fields,
+    };
+    if said.target == "log" {
+        restore_record(&mut said);
+    }
+    said
+}
+
+/// Gives an event that `tracing-log` made of a record of the crate `log` the record's own place,
+/// which it has as fields.
+fn restore_record(said: &mut Said) {
+    let mut of_record = Vec::new();
+    said.fields.retain_mut(|(name, value)| match name.strip_prefix("log.") {
+        Some(name) => {
+            of_record.push((name.to_owned(), std::mem::replace(value, FieldValue::Flag(false))));
+            false
+        }
+        None => true,
+    });
+    for (name, value) in of_record {
+        match (name.as_str(), value) {
+            ("target", FieldValue::Text(target)) => said.target = target,
+            ("file", FieldValue::Text(file)) => said.file = Some(file),
+            ("line", FieldValue::Unsigned(line)) => said.line = u32::try_from(line).ok(),
+            _ => {}
+        }
     }
 }
 
 #[derive(Default)]
 struct Collected {
     message: String,
-    fields: Vec<(String, String)>,
+    fields: Vec<(String, FieldValue)>,
 }
 
 impl Visit for Collected {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.note(field, || FieldValue::Flag(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.note(field, || FieldValue::Signed(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.note(field, || FieldValue::Unsigned(value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.note(field, || FieldValue::Float(value));
+    }
+
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.note(field, format_args!("{value}"));
+        self.note(field, || FieldValue::Text(cut(value.to_owned())));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.note(field, format_args!("{value:?}"));
+        self.note(field, || FieldValue::Shown(cut(format!("{value:?}"))));
     }
 }
 
 impl Collected {
-    fn note(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+    fn note(&mut self, field: &Field, value: impl FnOnce() -> FieldValue) {
         if field.name() == "message" {
-            let _ = self.message.write_fmt(value);
+            self.message = value().to_string();
         } else if self.fields.len() < MAX_FIELDS {
-            self.fields.push((cut(field.name().to_owned()), cut(value.to_string())));
+            self.fields.push((cut(field.name().to_owned()), value()));
         }
     }
 }

@@ -19,6 +19,9 @@ mod leaks;
 /// What only worker processes have: crashes, orphans, isolation.
 #[cfg(target_os = "linux")]
 mod local;
+/// What tasks log, as the server's own logs have it.
+#[cfg(target_os = "linux")]
+mod logs;
 /// Users' own crates, outside this workspace.
 #[cfg(target_os = "linux")]
 mod outside;

@@ -259,15 +259,15 @@ fn what_tasks_say_appears_in_the_span_that_asked_even_before_a_crash() {
         let said = ran.stdout.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
         said.count()
     };
-    assert_eq!(lines(&["INFO long: outboard::task: chatting", "worker=", "attempt=1"]), 1_000);
+    assert_eq!(lines(&["INFO long: says: chatting", "worker=", "attempt=1"]), 1_000);
     assert_eq!(lines(&["WARN long: ", "500 more events of this task were dropped"]), 1);
-    assert_eq!(lines(&["target=says fields=n=777"]), 1, "the fields come along");
+    assert_eq!(lines(&["says: chatting n=777"]), 1, "the fields come along");
     assert_eq!(lines(&["hidden"]), 0, "what the server does not show is not sent");
-    assert_eq!(lines(&["outboard::task: page"]), 200, "in pieces, however large");
-    assert_eq!(lines(&["WARN short: outboard::task: about to crash"]), 1, "{}", ran.stdout);
+    assert_eq!(lines(&["says: page"]), 200, "in pieces, however large");
+    assert_eq!(lines(&["WARN short: says: about to crash"]), 1, "{}", ran.stdout);
     assert_eq!(lines(&["ERROR short: ", "was lost in `says::crash`"]), 1, "{}", ran.stdout);
-    assert_eq!(lines(&["INFO deep: outboard::task: inner"]), 1, "{}", ran.stdout);
-    assert_eq!(lines(&["INFO deep: outboard::task: outer"]), 1, "{}", ran.stdout);
+    assert_eq!(lines(&["INFO deep: says: inner"]), 1, "{}", ran.stdout);
+    assert_eq!(lines(&["INFO deep: says: outer"]), 1, "{}", ran.stdout);
 }
 
 #[test]

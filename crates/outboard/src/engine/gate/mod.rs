@@ -39,6 +39,8 @@ use observe::Watchers;
 mod clock;
 /// What follows from a worker's death.
 mod crash;
+/// Panics and lost workers, for the log.
+mod failure;
 /// What there is of it in a process that was forked.
 mod forked;
 /// What a submit goes through.

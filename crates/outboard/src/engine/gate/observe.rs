@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::futures::Notified;
 
-use super::{Core, Gate, Phase, Reports};
+use super::{Core, Gate, Phase, Reports, failure};
 use crate::engine::ClusterSize;
 use crate::error::{Cause, Error, WorkerLoss};
 use crate::ids::{SlotId, TaskId, TenantId};
@@ -243,13 +243,12 @@ impl Core {
     ) -> Option<Echo> {
         let Err(Failure::Panicked(panic)) = outcome else { return None };
         let task = self.ledger.task(id)?;
-        let echo = task.origin.clone().map(|origin| Echo {
-            origin: Some(origin),
-            task: id,
+        let echo = Echo {
+            origin: task.origin.clone(),
+            attempt: Some((id, task.attempt)),
             worker,
-            attempt: task.attempt,
-            said: failure(format!("task {panic}")),
-        });
+            said: failure::panicked(task.function.name, panic),
+        };
         let report = PanicReport {
             at: self.watchers.start.elapsed(),
             task: id,
@@ -258,7 +257,7 @@ impl Core {
             panic: panic.clone(),
         };
         self.watchers.roster.panicked(report);
-        echo
+        Some(echo)
     }
 
     /// The loss of a worker, for the span of the task that it had.
@@ -268,8 +267,10 @@ impl Core {
         error: &Error,
         worker: usize,
     ) -> Option<Echo> {
-        let origin = Some(self.ledger.task(id)?.origin.clone()?);
-        Some(Echo { origin, task: id, worker, attempt, said: failure(error.to_string()) })
+        let task = self.ledger.task(id)?;
+        let origin = task.origin.clone();
+        let said = failure::lost(task.function.name, error);
+        Some(Echo { origin, attempt: Some((id, attempt)), worker, said })
     }
 
     fn snapshot(&self, now: Instant, here: (usize, u64)) -> Snapshot {
@@ -351,11 +352,6 @@ impl Core {
     }
 }
 
-/// What is said of a task that failed.
-fn failure(message: String) -> Said {
-    Said { level: 1, target: "outboard".to_owned(), message, ..Said::default() }
-}
-
 impl Reports<'_> {
     /// A task has said something.
     pub(crate) fn said(&mut self, (task, attempt): (TaskId, u32), worker: usize, said: Said) {
@@ -364,7 +360,8 @@ impl Reports<'_> {
         if let Some(origin) = &origin {
             origin.keep(&said);
         }
-        self.effects.echoes.push(Echo { origin, task, worker, attempt, said });
+        let attempt = Some((task, attempt));
+        self.effects.echoes.push(Echo { origin, attempt, worker, said });
     }
 
     /// A worker is ready; it took so long from its start.
@@ -401,6 +398,11 @@ impl Reports<'_> {
         let at = self.now.saturating_duration_since(core.watchers.start);
         let report = task.map_or_else(|| lost.clone(), |task| core.crash_report(task, lost));
         let report = Arc::new(report);
+        if task.is_none() {
+            let said = failure::lost("", &Error::lost_worker((*report).clone()));
+            let echo = Echo { origin: None, attempt: None, worker: report.worker, said };
+            self.effects.echoes.push(echo);
+        }
         core.watchers.roster.lost(at, report.clone());
         core.announce(|| EventKind::WorkerLost { worker: report.worker, report });
     }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
@@ -12,10 +13,11 @@ use tokio::io::Interest;
 use tokio::time::sleep;
 
 use super::shortage::LastAllocation;
-use crate::error::Shortage;
+use crate::error::{Shortage, panic_message};
 use crate::local::process::{Watched, watch};
 use crate::local::shm::page::Page;
 use crate::task::system::refused;
+use crate::trace::{WorkerLine, WorkerOutput};
 
 /// How long output gathers after some was passed on: a worker that writes many
 /// short lines must not keep the supervisor awake.
@@ -46,42 +48,67 @@ pub(super) enum Stream {
     Stderr,
 }
 
-/// Lines that came together, each with its worker's number and its end.
+/// Lines of one worker that came together, each with its end, and with what is before it in
+/// the server's own output.
 struct Batch {
     stream: Stream,
+    worker: usize,
     text: Vec<u8>,
 }
 
-/// Writes lines on a thread of its own, so that a terminal or a pipe that
+/// Passes lines on, on a thread of its own, so that a terminal, a pipe or a function that
 /// blocks delays no kill. Lines that find no room are dropped and counted.
 #[derive(Clone, Debug)]
 pub(super) struct Printer {
     lines: SyncSender<Batch>,
+    output: WorkerOutput,
 }
 
 impl Printer {
     /// Starts the thread; it ends when the printer and its clones are dropped
     /// and all is written, which disconnects the receiver.
-    pub(super) fn start() -> io::Result<(Self, Receiver<()>)> {
+    pub(super) fn start(output: WorkerOutput) -> io::Result<(Self, Receiver<()>)> {
         let (lines, received) = sync_channel(WAITING_BATCHES);
         let (end, ended) = sync_channel(0);
+        let to = output.clone();
         let thread = std::thread::Builder::new().name("outboard-output".into()).spawn(move || {
-            print_all(&received);
+            print_all(&received, &to);
             drop(end);
         });
         thread.map_err(|error| refused("start a thread", error))?;
-        Ok((Self { lines }, ended))
+        Ok((Self { lines, output }, ended))
     }
 }
 
-fn print_all(lines: &Receiver<Batch>) {
-    for Batch { stream, text } in lines {
+fn print_all(lines: &Receiver<Batch>, output: &WorkerOutput) {
+    for Batch { stream, worker, text } in lines {
+        if hand_over(output, stream, worker, &text) {
+            continue;
+        }
         // The server's own output may be closed; then nobody reads this.
         let _ = match stream {
             Stream::Stdout => io::stdout().write_all(&text).and_then(|()| io::stdout().flush()),
             Stream::Stderr => io::stderr().write_all(&text),
         };
     }
+}
+
+/// Gives lines to whom the program named; whether it named anyone.
+fn hand_over(output: &WorkerOutput, stream: Stream, worker: usize, text: &[u8]) -> bool {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    text.split(|byte| *byte == b'\n').all(|line| {
+        let text = &String::from_utf8_lossy(line);
+        let line = WorkerLine { worker, is_stderr: stream == Stream::Stderr, text };
+        // It is the program's own code, and others' lines come after this one.
+        match catch_unwind(AssertUnwindSafe(|| output.take(line))) {
+            Ok(taken) => taken,
+            Err(panic) => {
+                let panic = panic_message(&*panic);
+                tracing::error!(panic, "the function that takes lines of workers panicked");
+                true
+            }
+        }
+    })
 }
 
 /// The server's end of one pipe of one worker.
@@ -141,6 +168,7 @@ impl Output {
 struct Pipe<R> {
     reader: R,
     stream: Stream,
+    worker: usize,
     /// What each line begins with.
     prefix: String,
     printer: Printer,
@@ -175,7 +203,8 @@ impl<R: Read> Pipe<R> {
         Self {
             reader,
             stream,
-            prefix: format!("[worker {worker}] "),
+            worker,
+            prefix: printer.output.prefix(worker),
             printer,
             read: 0,
             partial: Vec::new(),
@@ -248,7 +277,7 @@ impl<R: Read> Pipe<R> {
             self.print();
         }
         if !self.partial.is_empty() {
-            self.end_line(page);
+            self.end_line(page, true);
         }
         self.print();
         let tail =
@@ -260,7 +289,7 @@ impl<R: Read> Pipe<R> {
     fn take(&mut self, page: &Page, mut bytes: &[u8]) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.append(page, &bytes[..end]);
-            self.end_line(page);
+            self.end_line(page, true);
             self.begins += 1;
             bytes = &bytes[end + 1..];
         }
@@ -271,16 +300,19 @@ impl<R: Read> Pipe<R> {
         while self.partial.len() + bytes.len() > LINE_BYTES {
             let (now, later) = bytes.split_at(LINE_BYTES - self.partial.len());
             self.partial.extend_from_slice(now);
-            self.end_line(page);
+            self.end_line(page, false);
             bytes = later;
         }
         self.partial.extend_from_slice(bytes);
     }
 
-    fn end_line(&mut self, page: &Page) {
+    /// Takes what has come of a line: all of it, or a first piece.
+    fn end_line(&mut self, page: &Page, whole: bool) {
         self.batch.extend_from_slice(self.prefix.as_bytes());
         self.batch.extend_from_slice(&self.partial);
-        self.batch.push(b'\n');
+        if whole || !self.printer.output.is_raw() {
+            self.batch.push(b'\n');
+        }
         self.batched += 1;
         if self.stream == Stream::Stderr {
             self.remember(page);
@@ -310,12 +342,11 @@ impl<R: Read> Pipe<R> {
         let (mut text, lines) = (std::mem::take(&mut self.batch), self.batched);
         self.batched = 0;
         if self.dropped > 0 {
-            text.extend_from_slice(
-                format!("{}({} lines dropped before these)\n", self.prefix, self.dropped)
-                    .as_bytes(),
-            );
+            let of = format!("{}({} lines dropped before these)\n", self.prefix, self.dropped);
+            text.extend_from_slice(of.as_bytes());
         }
-        match self.printer.lines.try_send(Batch { stream: self.stream, text }) {
+        match self.printer.lines.try_send(Batch { stream: self.stream, worker: self.worker, text })
+        {
             Err(TrySendError::Full(_)) => self.dropped += lines,
             Ok(()) | Err(TrySendError::Disconnected(_)) => self.dropped = 0,
         }
@@ -336,7 +367,8 @@ mod tests {
 
     fn pipe(bytes: &[u8]) -> (Pipe<&[u8]>, Receiver<Batch>) {
         let (lines, received) = sync_channel(3);
-        (Pipe::new(bytes, Stream::Stderr, 2, Printer { lines }), received)
+        let printer = Printer { lines, output: WorkerOutput::default() };
+        (Pipe::new(bytes, Stream::Stderr, 2, printer), received)
     }
 
     fn page() -> Page {
@@ -420,6 +452,29 @@ mod tests {
         let (pipe, _lines) = pipe(&text);
         let lengths: Vec<_> = pipe.finish(&page(), 0).lines.iter().map(String::len).collect();
         assert_eq!(lengths, [LINE_BYTES, LINE_BYTES, 1]);
+    }
+
+    #[test]
+    fn raw_lines_go_through_byte_for_byte() {
+        let long = vec![b'x'; LINE_BYTES + 1];
+        let (lines, received) = sync_channel(3);
+        let printer = Printer { lines, output: WorkerOutput::raw() };
+        let bytes = [b"{}\n", &*long, b"\n"].concat();
+        Pipe::new(&*bytes, Stream::Stdout, 2, printer).finish(&page(), 0);
+        assert_eq!(text(&received).into_bytes(), bytes);
+    }
+
+    #[test]
+    fn a_function_gets_each_line_and_may_panic() {
+        let (taken, lines) = std::sync::mpsc::channel();
+        let output = WorkerOutput::call(move |line| {
+            taken.send(format!("{line:?}")).unwrap();
+            assert_ne!(line.text, "bad");
+        });
+        assert!(hand_over(&output, Stream::Stderr, 2, b"bad\ngood\n"));
+        let line = |text| format!("{:?}", WorkerLine { worker: 2, is_stderr: true, text });
+        assert_eq!(lines.try_iter().collect::<Vec<_>>(), [line("bad"), line("good")]);
+        assert!(!hand_over(&WorkerOutput::raw(), Stream::Stderr, 2, b"bad\n"));
     }
 
     #[test]

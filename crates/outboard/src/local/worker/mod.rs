@@ -24,7 +24,7 @@ use super::shm::{passing, sealed};
 use super::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Place, ToWorker, VERSION};
 use crate::error::loss::OUR_WORDS;
 use crate::task::closure::address;
-use crate::task::execute::{execute, record_panics};
+use crate::task::execute::{Panics, execute, leave_panics_unsaid, record_panics};
 use crate::task::function::Run;
 use crate::task::outcome::{Failure, OTHER_BUILD, Usage};
 use crate::task::registry::registry;
@@ -179,10 +179,14 @@ impl Worker {
         watch::start(&socket, current::leaves_by_itself)?;
         let mut inbox = Inbox::default();
         let (welcome, [page, arena]) = receive_welcome(&socket, &mut inbox)?;
-        let ToWorker::Welcome { number, max_payload, niceness, level, limits, sandbox } = welcome
+        let ToWorker::Welcome { number, max_payload, niceness, level, limits, sandbox, panics } =
+            welcome
         else {
             return Err(io::Error::other("the first message was not a welcome"));
         };
+        if panics == Panics::Logged {
+            leave_panics_unsaid();
+        }
         stand_back(number, niceness);
         let cpu = limits::set(limits)?;
         relay::connect(socket.try_clone()?, level);

@@ -55,7 +55,7 @@ pub(super) fn close() -> bool {
         if sink.dropped > 0 {
             let message = format!("{} more events of this task were dropped", sink.dropped);
             let target = "outboard".to_owned();
-            sink.write(Said { level: 2, target, message, fields: Vec::new() });
+            sink.write(Said { level: 2, target, message, ..Said::default() });
         }
         sink.seq = 0;
         return sink.bytes > 0;

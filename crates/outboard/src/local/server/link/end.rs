@@ -327,6 +327,7 @@ mod tests {
     use crate::local::server::wear::Wear;
     use crate::local::shm::arena::Arena;
     use crate::local::shm::page::Page;
+    use crate::trace::WorkerOutput;
 
     /// A worker that was killed and not reaped.
     fn killed() -> Process {
@@ -344,7 +345,7 @@ mod tests {
 
     #[expect(clippy::zombie_processes, reason = "`bury` reaps it")]
     fn started() -> Process {
-        let (printer, _) = Printer::start().unwrap();
+        let (printer, _) = Printer::start(WorkerOutput::default()).unwrap();
         let mut command = Command::new("sleep");
         let command = command.arg("1000").stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().unwrap();

@@ -130,6 +130,7 @@ impl Supervisor {
             level: self.level(),
             limits: self.settings.worker,
             sandbox: self.settings.sandbox.clone(),
+            panics: self.settings.output.panics(),
         };
         wire::append(&mut frame, &message, &[]);
         passing::send(socket, &frame, &memory, SendFlags::empty())?;

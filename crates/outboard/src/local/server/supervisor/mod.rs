@@ -135,7 +135,7 @@ pub(super) fn start(
     settings: Settings,
     restart: Restart,
 ) -> io::Result<()> {
-    let (printer, printed) = Printer::start()?;
+    let (printer, printed) = Printer::start(settings.output.clone())?;
     let groups = Groups::find(settings.worker.memory_bytes);
     let mut kills = Kills::default();
     kills.look(Instant::now(), groups.kills());

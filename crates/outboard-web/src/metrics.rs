@@ -2,33 +2,20 @@
 //! each scrape, so that tasks pay nothing for them.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use http::{Request, Response, StatusCode};
 use outboard::admin::{FunctionSnapshot, Histogram, Snapshot, WorkerState};
 use outboard::{Client, ErrorKind};
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
+use tower_service::Service;
 
-/// Returns the route `/metrics` for Prometheus.
-///
-/// It is [`Metrics`] with its defaults. For several clients there is [`Metrics::of`].
-///
-/// # Examples
-///
-/// ```
-/// # fn example(client: outboard::Client, app: axum::Router) -> axum::Router {
-/// app.merge(outboard_axum::metrics(client))
-/// # }
-/// ```
-pub fn metrics<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
-    Metrics::new(client).router()
-}
+use crate::answer::{Body, answer, only_get};
 
 /// What a client and its engine do, in Prometheus's text format 0.0.4.
 ///
@@ -52,6 +39,12 @@ pub fn metrics<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
 /// An application with several clients has [`Metrics::of`]: one route, and the label `client`.
 ///
 /// `docs/grafana.json` of the project is a dashboard that shows these.
+///
+/// It is a service of tower's, for whatever path it is given. In axum `router` makes a route
+/// `/metrics` of it, with the feature `axum`, which `outboard-axum` has. Where a framework serves
+/// no services, its handler sends [`text`](Self::text).
+///
+/// Whoever may ask sees names of task functions, and of tenants if you asked for them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     clients: Vec<OfClient>,
@@ -82,11 +75,8 @@ impl Metrics {
     /// # Examples
     ///
     /// ```
-    /// # fn example(models: outboard::Client, images: outboard::Client, app: axum::Router)
-    /// # -> axum::Router {
-    /// use outboard_axum::Metrics;
-    ///
-    /// app.merge(Metrics::of([("models", models), ("images", images)]).router())
+    /// # fn example(models: outboard::Client, images: outboard::Client) -> outboard_web::Metrics {
+    /// outboard_web::Metrics::of([("models", models), ("images", images)])
     /// # }
     /// ```
     pub fn of<N: Into<String>>(clients: impl IntoIterator<Item = (N, Client)>) -> Self {
@@ -114,14 +104,7 @@ impl Metrics {
         self
     }
 
-    /// Returns the route `/metrics`, to merge into an application.
-    ///
-    /// Whoever may call it sees names of task functions, and of tenants if you asked for them.
-    pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
-        Router::new().route("/metrics", get(scrape)).with_state(self)
-    }
-
-    /// Returns the metrics as text.
+    /// Returns the metrics as text, of the type `text/plain; version=0.0.4`.
     pub fn text(&self) -> String {
         let mut families: Vec<MetricFamily> = Vec::new();
         for mut family in self.clients.iter().flat_map(OfClient::families) {
@@ -155,9 +138,19 @@ impl OfClient {
     }
 }
 
-async fn scrape(State(metrics): State<Metrics>) -> Response {
-    let headers = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, TEXT_FORMAT)];
-    (StatusCode::OK, headers, metrics.text()).into_response()
+impl<B> Service<Request<B>> for Metrics {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let text = || answer(StatusCode::OK, TEXT_FORMAT, self.text());
+        ready(Ok(only_get(request.method(), text)))
+    }
 }
 
 fn of_tasks(now: &Snapshot) -> Vec<MetricFamily> {

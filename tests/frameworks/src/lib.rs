@@ -1,0 +1,3 @@
+//! The service of the examples and tests of gRPC.
+
+pub mod fib;
