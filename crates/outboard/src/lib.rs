@@ -183,11 +183,13 @@ pub use front::future::{
 };
 pub use front::init::{init, init_with, is_worker};
 pub use front::map::Map;
+pub use front::stream::TaskStream;
 pub use ids::TaskId;
 pub use sched::ledger::Report;
 pub use task::current::{cancelled, deadline};
 pub use task::function::TaskFunction;
 pub use task::sandbox::Sandbox;
+pub use task::stream::{SendError, Sender, StreamFunction};
 pub use value::scatter::Scattered;
 
 /// Dask clusters: functions of Python, and this program as a worker.
@@ -222,6 +224,7 @@ pub mod __private {
         OUTBOARD_0_1_0_START_NAMES as START_NAMES, OUTBOARD_0_1_0_STARTS as STARTS, Start,
         StartOutput,
     };
+    pub use crate::task::stream::streamed;
     pub use crate::value::codec::{read_from, write_to};
 
     /// Says that a type parameter is a certain type, in a `where` clause.

@@ -28,7 +28,9 @@ use crate::task::current::{self, STOPPING};
 use crate::task::execute::{execute, record_panics};
 use crate::task::outcome::{Failure, Usage};
 use crate::task::registry::{Function, refuse_python};
+use crate::task::stream;
 use crate::trace::{Origin, child};
+use crate::value::channel::{Refused, Source};
 use crate::value::codec::Input;
 use crate::value::payload::Payload;
 
@@ -72,6 +74,29 @@ struct Attempt {
     args: Payload,
     deadline: Option<Instant>,
     state: Arc<AtomicU8>,
+    /// What it sends its items through, if it streams.
+    source: Option<Source>,
+}
+
+/// Where the items of a task on a thread of this process go.
+#[derive(Debug)]
+struct Outlet {
+    source: Source,
+    gate: Arc<Gate>,
+    attempt: (TaskId, u32),
+}
+
+impl stream::Outlet for Outlet {
+    fn send(&self, item: &mut Option<Payload>, wait: bool) -> Result<(), Refused> {
+        if self.source.send(item, wait)? {
+            self.gate.report(|reports| reports.delivered(self.attempt));
+        }
+        Ok(())
+    }
+
+    fn limit(&self) -> usize {
+        self.gate.limits().payload
+    }
 }
 
 const SENT: u8 = 0;
@@ -190,7 +215,7 @@ impl Ended {
 
     fn execute(&self, slot: SlotId, number: usize, one: &Attempt) {
         let taken = one.state.compare_exchange(SENT, RUNNING, AcqRel, Acquire).is_ok();
-        let outcome = taken.then(|| run(one, number, self.gate.limits().payload));
+        let outcome = taken.then(|| run(one, number, &self.gate));
         self.gate.report(|reports| {
             self.threads.done(slot, taken);
             match outcome {
@@ -204,14 +229,18 @@ impl Ended {
     }
 }
 
-fn run(one: &Attempt, worker: usize, max_payload: usize) -> (Result<Payload, Failure>, Usage) {
+fn run(one: &Attempt, worker: usize, gate: &Arc<Gate>) -> (Result<Payload, Failure>, Usage) {
     let start = Instant::now();
     let args = Input::Owned(one.args.clone());
-    let inline = current::Inline { state: one.state.clone(), deadline: one.deadline };
+    let outlet = one.source.as_ref().map(|source| {
+        let (source, attempt) = (source.clone(), (one.task, one.attempt));
+        Arc::new(Outlet { source, gate: gate.clone(), attempt }) as Arc<dyn stream::Outlet>
+    });
+    let inline = current::Inline { state: one.state.clone(), deadline: one.deadline, outlet };
     let span = one.origin.as_ref().map_or_else(Span::none, |origin| {
         child(&origin.span, one.function.name, one.attempt, worker)
     });
-    let execute = || execute(one.function.run, args, max_payload);
+    let execute = || execute(one.function.run, args, gate.limits().payload);
     let result = span.in_scope(|| inline.scope(execute));
     let run_ns = start.elapsed().as_nanos() as u64;
     (result, Usage { run_ns, ..Usage::default() })
@@ -268,8 +297,9 @@ impl Engine for Inline {
             let state = Arc::new(AtomicU8::new(SENT));
             thread.sent.push_back((work.task, state.clone()));
             let Work { task, attempt, function, args, deadline, origin, .. } = work;
+            let source = args.channel.as_ref().map(|channel| channel.source(None));
             let (origin, args) = (origin.cloned(), args.payload.clone());
-            let one = Attempt { task, attempt, function, origin, args, deadline, state };
+            let one = Attempt { task, attempt, function, origin, args, deadline, state, source };
             // A thread leaves its channel only after this sender is dropped.
             let _ = thread.attempts.send(one);
         });

@@ -170,6 +170,21 @@ impl<T> TaskFuture<T> {
         Poll::Ready(matches!(&self.state, State::Finished(result) if result.is_err()))
     }
 
+    /// Waits until the task has ended; gives why it failed, and keeps its result.
+    pub(super) fn poll_error(&mut self, context: &mut Context<'_>) -> Poll<Option<Error>> {
+        self.poll_finished(context).map(|_| match &self.state {
+            State::Finished(result) => result.as_ref().as_ref().err().cloned(),
+            _ => None,
+        })
+    }
+
+    /// Ends the task because its stream sent nothing for so long.
+    pub(super) fn end_idle(&self, pause: Duration) {
+        if let State::Pending { waiter, owner, .. } = &self.state {
+            owner.gate().leave_idle(*waiter, pause);
+        }
+    }
+
     /// Whether there is no result yet.
     fn is_pending(&self) -> bool {
         matches!(&self.state, State::Pending { receiver, .. } if receiver.is_empty())

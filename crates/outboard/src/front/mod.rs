@@ -7,4 +7,5 @@ pub(crate) mod future;
 pub(crate) mod init;
 pub(crate) mod map;
 pub(crate) mod story;
+pub(crate) mod stream;
 pub(crate) mod watch;

@@ -52,6 +52,10 @@ pub struct Snapshot {
     /// Submits that were refused: the queue was full, or their arguments are
     /// quarantined.
     pub refused: u64,
+    /// Items of streams that have arrived.
+    pub stream_items: u64,
+    /// How many bytes they had, as they were encoded.
+    pub stream_bytes: u64,
     /// How often workers' processes came to an end, and why.
     pub restarts: Restarts,
     /// Who waits, by priority (the highest first) and tenant: at most a thousand

@@ -12,6 +12,7 @@ pub(crate) mod outcome;
 pub(crate) mod registry;
 pub(crate) mod sandbox;
 pub(crate) mod start;
+pub(crate) mod stream;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) mod system;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]

@@ -1,7 +1,7 @@
 //! The functions of this program: those with a name, from the linker section that
 //! the macro writes into, and those known by their type alone.
 
-use std::any::{TypeId, type_name};
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -29,6 +29,7 @@ pub struct Entry {
     arguments: &'static [&'static str],
     pure: bool,
     steady: bool,
+    streams: bool,
     id: fn() -> TypeId,
     signature: fn() -> [&'static str; 2],
     run: Run,
@@ -41,13 +42,14 @@ impl Entry {
     /// The entry of `f` under `name`.
     #[track_caller]
     pub const fn new<F: TaskFunction<M>, M>(name: &'static str, pure: bool, _f: F) -> Self {
-        let (id, signature, run) = (TypeId::of::<F>, signature::<F, M>, run::<F, M>);
+        let (id, signature, run) = (TypeId::of::<F>, F::signature, run::<F, M>);
         Self {
             name,
             place: Location::caller(),
             arguments: &[],
             pure,
             steady: false,
+            streams: F::STREAMS,
             id,
             signature,
             run,
@@ -67,10 +69,6 @@ impl Entry {
     pub const fn arguments(self, arguments: &'static [&'static str]) -> Self {
         Self { arguments, ..self }
     }
-}
-
-fn signature<F: TaskFunction<M>, M>() -> [&'static str; 2] {
-    [type_name::<F::Args>(), type_name::<F::Output>()]
 }
 
 /// All `#[task]` functions that were linked into this program.
@@ -98,6 +96,9 @@ pub(crate) struct Function {
     pub(crate) pure: bool,
     /// Whether it always runs about as long, whatever its arguments.
     pub(crate) steady: bool,
+    /// Whether it sends items while it runs.
+    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters refuse it"))]
+    pub(crate) streams: bool,
     /// Counts the functions of this process, with a name or without.
     pub(crate) number: usize,
     /// The place in the registry; a function without a name has none.
@@ -201,6 +202,7 @@ impl Entry {
             arguments: self.arguments,
             pure: self.pure,
             steady: self.steady,
+            streams: self.streams,
             number: index as usize,
             index: Some(index),
             run: self.run,
@@ -238,7 +240,10 @@ pub(crate) fn function<F: TaskFunction<M>, M>() -> Result<&'static Function, Err
     let registry = registry().map_err(Error::unavailable)?;
     match registry.by_type.get(&id) {
         Some(index) => Ok(&registry.functions[*index as usize]),
-        None => Ok(unnamed(id, type_name::<F>(), run::<F, M>, registry.count())),
+        None => {
+            let unnamed = Unnamed { run: run::<F, M>, python: false, streams: F::STREAMS };
+            Ok(registered((id, F::type_name()), unnamed, registry.count()))
+        }
     }
 }
 
@@ -257,20 +262,22 @@ pub(crate) fn python_function(id: TypeId, name: &'static str) -> Result<&'static
         let (subject, source) = ("the arguments".into(), "Python is to call the function".into());
         Err(super::outcome::Failure::Codec { step: Step::DecodeArguments, subject, source })
     };
-    Ok(registered((id, name), run, true, registry.count()))
+    let unnamed = Unnamed { run, python: true, streams: false };
+    Ok(registered((id, name), unnamed, registry.count()))
 }
 
-/// A function without an entry in the registry.
-fn unnamed(id: TypeId, name: &'static str, run: Run, named: usize) -> &'static Function {
-    registered((id, name), run, false, named)
+/// What is to be known of a function without an entry in the registry.
+struct Unnamed {
+    run: Run,
+    python: bool,
+    streams: bool,
 }
 
 /// Functions without an entry, one for each type and name, kept for the
 /// program's life: their number is bounded by the program's text.
 fn registered(
     key: (TypeId, &'static str),
-    run: Run,
-    python: bool,
+    Unnamed { run, python, streams }: Unnamed,
     named: usize,
 ) -> &'static Function {
     type Others = HashMap<(TypeId, &'static str), &'static Function>;
@@ -289,6 +296,7 @@ fn registered(
             arguments: &[],
             pure: false,
             steady: false,
+            streams,
             number,
             index: None,
             run,

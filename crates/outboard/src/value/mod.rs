@@ -1,6 +1,7 @@
 //! Values as bytes: how arguments and results become payloads, and back.
 
 pub(crate) mod args;
+pub(crate) mod channel;
 pub(crate) mod codec;
 pub(crate) mod message;
 pub(crate) mod payload;

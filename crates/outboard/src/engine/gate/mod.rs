@@ -30,6 +30,7 @@ use crate::task::fork::Identity;
 use crate::task::outcome::{Failure, Usage};
 use crate::task::registry::Function;
 use crate::trace::Echo;
+use crate::value::channel::Flow;
 use crate::value::payload::Payload;
 use crate::value::scatter::home::Workers;
 
@@ -84,6 +85,7 @@ pub(crate) struct Gate {
     forked: OnceLock<Mutex<Core>>,
     clock: Clock,
     limits: Limits,
+    flow: Arc<Flow>,
     /// A [`Milestone`] was reached.
     changed: Notify,
     /// Something happened, and someone waits for that.
@@ -171,6 +173,7 @@ impl Gate {
             forked: OnceLock::new(),
             clock: Clock::new(weak.clone()),
             limits,
+            flow: Arc::default(),
             changed: Notify::new(),
             told: Notify::new(),
             #[cfg(test)]
@@ -198,6 +201,16 @@ impl Gate {
     /// A waiter no longer waits.
     pub(crate) fn cancel(&self, waiter: WaiterId) {
         self.cancel_at(Instant::now(), waiter);
+    }
+
+    /// A waiter leaves because its stream sent nothing for so long.
+    pub(crate) fn leave_idle(&self, waiter: WaiterId, pause: Duration) {
+        self.report(|reports| reports.leave(waiter, Leave::Idle(pause)));
+    }
+
+    /// What the streams of this client have carried.
+    pub(crate) fn flow(&self) -> &Arc<Flow> {
+        &self.flow
     }
 
     fn cancel_at(&self, now: Instant, waiter: WaiterId) {
@@ -468,6 +481,11 @@ impl Reports<'_> {
         }
         core.turned(slot);
         core.freed(slot);
+    }
+
+    /// The first item of an attempt has arrived.
+    pub(crate) fn delivered(&mut self, attempt: (TaskId, u32)) {
+        self.core.ledger.delivered(attempt);
     }
 
     /// Slots can be had, or fewer of them: there are to be so many from now on.

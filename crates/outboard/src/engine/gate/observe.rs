@@ -126,6 +126,7 @@ impl Gate {
         let now = Instant::now();
         let mut snapshot = self.lock().snapshot(now, (cores, memory_bytes));
         snapshot.queue_limit = self.limits.queue.tasks;
+        (snapshot.stream_items, snapshot.stream_bytes) = self.flow.totals();
         // It reads files, so it is done without the mutex.
         // Processes of a cluster are other machines' ones.
         if snapshot.engine == "local" {
@@ -297,6 +298,8 @@ impl Core {
             cancelled: counts.cancelled,
             timed_out: counts.timed_out,
             refused: counts.refused,
+            stream_items: 0,
+            stream_bytes: 0,
             restarts: roster.total,
             queue: self.placement.lines(now, SHOWN),
             per_function: self.ledger.book.functions(),

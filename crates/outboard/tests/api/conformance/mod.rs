@@ -48,6 +48,8 @@ mod several;
 mod sharing;
 /// 2, 3: a task is asked to stop, and knows its deadline.
 mod stopping;
+/// 1 to 6: items before the result.
+mod streams;
 /// Fair shares between tenants.
 mod tenants;
 /// 3: timeouts, in the queue and while running.
@@ -89,6 +91,8 @@ enum Promise {
     KnowsProcesses,
     /// Workers are the client's: it can have more or fewer, and they end with it.
     OwnsItsWorkers,
+    /// A task can send items before it ends.
+    Streams,
 }
 
 /// Everything that an engine does not promise, and why.
@@ -120,6 +124,11 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
         "dask",
         Promise::OwnsItsWorkers,
         "a cluster has the workers that it has, and they outlive its clients",
+    ),
+    (
+        "dask",
+        Promise::Streams,
+        "a cluster carries results only: a stream is `Unsupported`",
     ),
 ];
 
