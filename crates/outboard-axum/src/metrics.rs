@@ -196,6 +196,18 @@ fn of_tasks(now: &Snapshot) -> Vec<MetricFamily> {
             each(&|row| histogram(named(row), &row.queue_times, row.figures.queue_time)),
         ),
         family(
+            "outboard_stream_items_total",
+            "Items of streams that have arrived.",
+            MetricType::COUNTER,
+            vec![counter(Vec::new(), now.stream_items as f64)],
+        ),
+        family(
+            "outboard_stream_bytes_total",
+            "How many bytes these items had.",
+            MetricType::COUNTER,
+            vec![counter(Vec::new(), now.stream_bytes as f64)],
+        ),
+        family(
             "outboard_cpu_seconds_total",
             "CPU time of tasks that ran for a millisecond or more.",
             MetricType::COUNTER,

@@ -88,10 +88,7 @@ mod tests {
     fn a_function_streams_by_its_last_parameter_or_by_what_it_returns() {
         for (function, expected) in [
             (quote!(fn f(out: Sender<u8>)), Some("u8")),
-            (
-                quote!(async fn f(a: u8, out: outboard::Sender<Vec<u8>>) -> u8),
-                Some("Vec<u8>"),
-            ),
+            (quote!(async fn f(a: u8, out: outboard::Sender<Vec<u8>>) -> u8), Some("Vec<u8>")),
             (quote!(fn f(a: u8) -> impl Iterator<Item = u64> + use<>), Some("u64")),
             (quote!(fn f(a: u8) -> impl std::iter::Iterator<Item = (u8, u8)>), Some("(u8,u8)")),
             (quote!(fn f(out: Sender<u8>, a: u8)), None),

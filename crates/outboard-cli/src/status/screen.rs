@@ -162,7 +162,8 @@ fn worker_row(shown: &Shown, worker: &Worker) -> Row<'static> {
     let task = worker.task.as_ref();
     let described = task.map_or(String::new(), |task| {
         let tenant = task.tenant.as_ref().map_or(String::new(), |tenant| format!(" for {tenant}"));
-        format!("{} {}{tenant}", task.function, task.task)
+        let progress = task.progress.as_ref().map_or(String::new(), |said| format!(": {said}"));
+        clean(&format!("{} {}{tenant}{progress}", task.function, task.task))
     });
     let used = match (worker.cpu_ms, shown.used(worker.number)) {
         (None, _) => "–".to_owned(),

@@ -83,19 +83,51 @@ pub(crate) enum Repr {
     Raised(Exception),
     WorkerLost(WorkerLoss),
     OutOfMemory(WorkerLoss),
-    Quarantined { crashes: u32, left: Duration, lost: WorkerLoss },
-    TimedOut { stage: Stage, timeout: Duration },
+    Quarantined {
+        crashes: u32,
+        left: Duration,
+        lost: WorkerLoss,
+    },
+    TimedOut {
+        stage: Stage,
+        timeout: Duration,
+    },
     Cancelled,
-    Overloaded { retry_after: Duration, bound: Bound },
-    TooLarge { what: Oversized, bytes: u64, limit: u64 },
-    UnknownTask { name: String, advice: &'static str },
-    Codec { step: Step, subject: String, source: CodecError },
-    InvalidUrl { url: String, reason: String },
-    Unavailable { reason: String },
-    Closed { reason: &'static str },
+    Overloaded {
+        retry_after: Duration,
+        bound: Bound,
+    },
+    TooLarge {
+        what: Oversized,
+        bytes: u64,
+        limit: u64,
+    },
+    UnknownTask {
+        name: String,
+        advice: &'static str,
+    },
+    Codec {
+        step: Step,
+        subject: String,
+        source: CodecError,
+    },
+    InvalidUrl {
+        url: String,
+        reason: String,
+    },
+    Unavailable {
+        reason: String,
+    },
+    Closed {
+        reason: &'static str,
+    },
     /// A stream sent nothing for so long, while its reader waited.
-    Idle { timeout: Duration },
-    Unsupported { reason: String },
+    Idle {
+        timeout: Duration,
+    },
+    Unsupported {
+        reason: String,
+    },
 }
 
 /// What was larger than its bound.

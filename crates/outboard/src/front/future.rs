@@ -16,6 +16,7 @@ use tokio::sync::oneshot::{self, error::RecvError};
 use crate::engine::gate::Ticket;
 use crate::engine::owner::Owner;
 use crate::error::{Error, Stage, Step};
+use crate::front::progress::TaskProgress;
 use crate::ids::{TaskId, WaiterId};
 use crate::sched::ledger::{Reply, Report};
 use crate::task::function::Decoding;
@@ -142,6 +143,16 @@ impl<T> TaskFuture<T> {
             }
             _ => Status::Finished,
         }
+    }
+
+    /// The task's progress, as it says it with [`outboard::progress`](crate::progress).
+    ///
+    /// The stream holds no task and no client, and can be read beside the future.
+    pub fn progress(&self) -> TaskProgress {
+        TaskProgress::of(match &self.state {
+            State::Pending { waiter, owner, .. } => Some((Arc::downgrade(owner), *waiter)),
+            _ => None,
+        })
     }
 
     /// Whether the result can be taken without waiting.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::client::Client;
 use super::future::{Status, TaskFuture};
+use super::progress::TaskProgress;
 use crate::error::{Error, Step};
 use crate::ids::TaskId;
 use crate::sched::ledger::Report;
@@ -157,6 +158,11 @@ impl<T, R> TaskStream<T, R> {
     /// How far the task has come. Items may be left when it is `Finished`.
     pub fn status(&self) -> Status {
         self.task.status()
+    }
+
+    /// The task's progress; see [`TaskFuture::progress`].
+    pub fn progress(&self) -> TaskProgress {
+        self.task.progress()
     }
 
     /// Cancels the task, as dropping the stream does. What it had sent can still be read.

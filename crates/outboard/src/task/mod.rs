@@ -9,6 +9,7 @@ pub(crate) mod fork;
 pub(crate) mod function;
 pub(crate) mod limits;
 pub(crate) mod outcome;
+pub(crate) mod progress;
 pub(crate) mod registry;
 pub(crate) mod sandbox;
 pub(crate) mod start;

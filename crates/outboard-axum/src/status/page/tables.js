@@ -105,7 +105,8 @@ export function workers(view) {
 function described(task) {
   const tenant = task.tenant === null ? "" : `, for ${task.tenant}`;
   const attempt = task.attempt > 1 ? `, attempt ${task.attempt}` : "";
-  return `task ${task.task}${attempt}${tenant}`;
+  const progress = task.progress ? `: ${task.progress}` : "";
+  return `task ${task.task}${attempt}${tenant}${progress}`;
 }
 
 function offer(cell, worker) {

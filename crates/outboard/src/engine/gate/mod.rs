@@ -28,6 +28,7 @@ use crate::sched::strength::Strength;
 use crate::sched::waitlist::Waitlist;
 use crate::task::fork::Identity;
 use crate::task::outcome::{Failure, Usage};
+use crate::task::progress::Progress;
 use crate::task::registry::Function;
 use crate::trace::Echo;
 use crate::value::channel::Flow;
@@ -222,6 +223,14 @@ impl Gate {
         let core = self.lock();
         let (task, _) = core.ledger.waits_for(waiter)?;
         Some(core.stage(task))
+    }
+
+    /// How far a waiter's task says that it is; `None` once the task has ended.
+    pub(crate) fn progress(&self, waiter: WaiterId) -> Option<Option<Progress>> {
+        let core = self.lock();
+        let (task, _) = core.ledger.waits_for(waiter)?;
+        let slot = core.ledger.task(task)?.slot();
+        Some(slot.and_then(|slot| core.engine.progress(slot, task)))
     }
 
     /// Ends waiters whose time has run out, but not so many that others wait long for the

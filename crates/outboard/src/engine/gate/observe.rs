@@ -336,6 +336,7 @@ impl Core {
             tenant: self.placement.name(task.place().tenant).map(ToString::to_string),
             since: since.saturating_duration_since(self.watchers.start),
             run_time: now.saturating_duration_since(since),
+            progress: self.engine.progress(slot, id),
         });
         row
     }

@@ -11,6 +11,7 @@
 
 #![expect(unsafe_code, reason = "this module owns the mapping of shared memory")]
 
+mod progress;
 mod word;
 
 use std::io;
@@ -53,6 +54,8 @@ const WAITING: usize = 13;
 /// A word of its own kind: see [`Page::room`].
 const TURN: usize = 14;
 const FIRST_CREDIT: usize = FIRST_SLOT + SLOTS;
+const FIRST_PROGRESS: usize = FIRST_CREDIT + SLOTS;
+const _: () = assert!(FIRST_PROGRESS + progress::PROGRESS_WORDS <= WORDS);
 
 /// One mapped page.
 #[derive(Debug)]

@@ -26,6 +26,11 @@ pub(super) fn become_worker() {
         cancelled: || WORKER.get().is_some_and(InWorker::is_asked),
         deadline: || WORKER.get().and_then(InWorker::deadline),
         outlet: items::outlet,
+        note: |noted| {
+            if let Some((worker, seq)) = running().filter(|(worker, _)| worker.home.is_here()) {
+                worker.page.set_progress(seq, noted);
+            }
+        },
     });
 }
 

@@ -38,6 +38,8 @@ mod order;
 mod overload;
 /// 1, 6: payloads of every size.
 mod payloads;
+/// How far a task says that it is.
+mod progress;
 /// 1: results and errors are exactly those of the function.
 mod results;
 /// Values that go to each worker once.
@@ -93,6 +95,8 @@ enum Promise {
     OwnsItsWorkers,
     /// A task can send items before it ends.
     Streams,
+    /// A running task can say how far it is.
+    TellsProgress,
 }
 
 /// Everything that an engine does not promise, and why.
@@ -125,11 +129,8 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
         Promise::OwnsItsWorkers,
         "a cluster has the workers that it has, and they outlive its clients",
     ),
-    (
-        "dask",
-        Promise::Streams,
-        "a cluster carries results only: a stream is `Unsupported`",
-    ),
+    ("dask", Promise::Streams, "a cluster carries results only: a stream is `Unsupported`"),
+    ("dask", Promise::TellsProgress, "a cluster does not carry what a running task says of itself"),
 ];
 
 /// On what condition an engine promises the rest: tests that need it say so in

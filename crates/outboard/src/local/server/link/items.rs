@@ -8,6 +8,7 @@ use crate::ids::TaskId;
 use crate::local::shm::answers::Nonsense;
 use crate::local::shm::items::{self, Listener, Piece};
 use crate::local::shm::page::Word;
+use crate::task::progress::Progress;
 use crate::value::channel::{self, Overrun, Source};
 use crate::value::payload::{FEW_BYTES, Payload};
 
@@ -153,6 +154,12 @@ impl Hearing {
 }
 
 impl Link {
+    /// How far a task says that it is.
+    pub(in crate::local::server) fn progress(&self, task: TaskId) -> Option<Progress> {
+        let seq = self.locked().outgoing.find(task)?.seq;
+        self.page.progress(seq).map(Progress::from)
+    }
+
     /// The stream of a task that was sent with that number and has started.
     fn stream(&self, seq: u64) -> Option<Stream> {
         let locked = self.locked();
