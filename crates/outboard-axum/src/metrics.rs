@@ -39,6 +39,7 @@ pub fn metrics<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
 /// | `outboard_tasks_coalesced_total` | submits that shared the task of an earlier one |
 /// | `outboard_run_seconds{function}` | histogram of run times of tasks that gave a result |
 /// | `outboard_queue_seconds{function}` | histogram of what else they took: in the queue, and to the worker and back |
+/// | `outboard_stream_items_total`, `outboard_stream_bytes_total` | items of streams that have arrived, and their bytes |
 /// | `outboard_cpu_seconds_total{function}` | CPU time of tasks that ran for a millisecond or more |
 /// | `outboard_queued_tasks{priority}`, `outboard_running_tasks` | tasks that wait, and that a worker has |
 /// | `outboard_queue_limit_tasks` | how many may wait |

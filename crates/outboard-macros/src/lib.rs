@@ -205,7 +205,7 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// These do not compile, and the error shows the place:
 ///
 /// - generic parameters and `where` clauses: a name stands for one function;
-/// - `self`, references and `impl Trait` in the signature, but for the iterator of a stream, and types that serde cannot carry:
+/// - `self`, references, `impl Trait` other than a stream's iterator, and types that serde cannot carry:
 ///   arguments and results travel to another process;
 /// - more than eight arguments, `unsafe fn`, `extern fn`, and what is no function.
 ///

@@ -92,9 +92,8 @@ impl Client {
 
     /// Ends a task that sends no item for so long while its stream is awaited.
     ///
-    /// The pause counts from the last item that was taken from the
-    /// [stream](Self::stream), or from the moment at which the stream is awaited again,
-    /// whichever is later. A reader that takes its time is not counted, nor is the queue.
+    /// The pause counts from the moment at which the [stream](Self::stream) is awaited and
+    /// has no item. A reader that takes its time is not counted, nor is the queue.
     /// Before the first item it may be twice as long. The error is of kind `TimedOut`.
     ///
     /// # Panics

@@ -1,12 +1,12 @@
 //! The items of streams, from a worker to its server: pieces in memory that both share.
 //!
 //! As with [answers](super::answers), writing a piece costs no system call while the server
-//! is awake, and what was written is safe there after the worker's death. The bell is that of
+//! is awake. What was written is safe there after the worker's death. The bell is that of
 //! the answers. An item that is too long for one piece comes in several, one after the other.
 //!
 //! There are two bounds. Of this memory, the server gives back what it has copied, which it
 //! does at once. Of one stream's items no more than the window are out that their reader has
-//! not taken; that is what the words of credit on the page are for. A worker that finds
+//! not taken: the page has a word of credit for each task. A worker that finds
 //! either bound met sleeps on a futex of the page, and whoever makes room wakes it.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

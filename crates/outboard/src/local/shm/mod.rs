@@ -1,5 +1,5 @@
 //! Memory that a server and a worker share: a page of atomic words, an arena for
-//! payloads, rings for answers and for items of streams, and sealed files.
+//! payloads, rings for answers and items, and sealed files.
 
 pub(crate) mod answers;
 pub(crate) mod arena;
