@@ -6,7 +6,7 @@
 //!
 //! There are two bounds. Of this memory, the server gives back what it has copied, which it
 //! does at once. Of one stream's items no more than the window are out that their reader has
-//! not taken: the page has a word of credit for each task. A worker that finds
+//! not taken. The page has a word of credit for each task. A worker that finds
 //! either bound met sleeps on a futex of the page, and whoever makes room wakes it.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

@@ -44,7 +44,7 @@ pub(super) struct Credit {
 }
 
 impl Credit {
-    pub(super) fn new(link: Weak<Link>, seq: u64) -> Arc<dyn channel::Credit> {
+    pub(super) fn of(link: Weak<Link>, seq: u64) -> Arc<dyn channel::Credit> {
         Arc::new(Self { link, seq })
     }
 }

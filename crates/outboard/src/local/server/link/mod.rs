@@ -183,7 +183,7 @@ impl Link {
         outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false, unwanted: false });
         if let Some(channel) = &work.args.channel {
             self.page.set_credit(seq, 0);
-            let credit = Credit::new(self.weak.clone(), seq);
+            let credit = Credit::of(self.weak.clone(), seq);
             outgoing.streams.open(seq, (task, attempt), channel.source(Some(credit)));
         }
         for value in &work.args.scattered {
