@@ -28,6 +28,7 @@ mod scaling;
 mod section;
 mod slices;
 mod spinners;
+mod streams;
 mod throughput;
 mod work;
 
@@ -123,6 +124,7 @@ fn measure(section: Section, plan: Plan, args: &Args) -> anyhow::Result<Vec<Row>
         Section::Throughput => throughput::measure(plan)?,
         Section::Http => http::measure(plan)?,
         Section::Payload => payload::measure(plan)?,
+        Section::Streams => streams::measure(plan)?,
         Section::Pauses => pauses::measure(plan)?,
         Section::FastUnderLoad => fast_under_load::measure(plan)?,
         Section::Scaling => scaling::measure(plan)?,

@@ -40,6 +40,7 @@
 //! | times in the browser's developer tools | [`Offload::server_timing`], on unless you say no |
 //! | a task to stop when its browser leaves | [`serve`](fn@serve), or `axum::serve` with a listener that is [`watched`](fn@watched) |
 //! | a handler to finish when its browser has left | [`FinishOnDisconnect`], a layer for such routes |
+//! | items of a task as they come | [`sse`], [`ndjson`] and [`body`], of a `compute.stream(f, args)` |
 //! | probes of an orchestrator | [`Health`]: `/healthz` and `/readyz` |
 //! | graphs and alerts | [`metrics`](fn@metrics): `/metrics` for Prometheus |
 //! | to see live what it does | [`status`](fn@status), to nest; its JSON is a [`view`] |
@@ -49,6 +50,7 @@
 
 mod serve;
 mod status;
+mod streams;
 pub mod tenant;
 mod watched;
 
@@ -60,6 +62,7 @@ pub use outboard_web::{
 };
 pub use serve::{Cut, Listen, Serve, Unwatched, serve};
 pub use status::{Status, status, view};
+pub use streams::{body, ndjson, sse};
 pub use watched::{Peer, WatchedListener, watched};
 
 /// Returns the route `/metrics` for Prometheus.

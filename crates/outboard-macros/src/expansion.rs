@@ -12,6 +12,7 @@ use syn::{
 use crate::attribute::{self, Options};
 use crate::options::Library;
 use crate::signature;
+use crate::streaming::Streaming;
 
 /// The item as the user wrote it, then its registration, or every error in the attribute and
 /// the function.
@@ -19,6 +20,10 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let options = attribute::parse(attribute);
     let function = Function::checked(item.clone());
     let rest = match (options, function) {
+        (Ok(options), Ok(function)) if options.pure && function.streaming().is_some() => {
+            let message = "a task that streams cannot be `pure`: a stream has one reader";
+            Error::new_spanned(&function.signature.ident, message).to_compile_error()
+        }
         (Ok(options), Ok(function)) => registration(&options, &function),
         (options, function) => {
             let errors = [options.err(), function.err()];
@@ -44,8 +49,19 @@ impl Function {
         if errors.is_empty() { Ok(function) } else { Err(errors) }
     }
 
+    fn streaming(&self) -> Option<Streaming<'_>> {
+        Streaming::of(&self.signature)
+    }
+
+    /// The parameters that a caller passes arguments for.
+    fn arguments(&self) -> impl Iterator<Item = &FnArg> {
+        let sender = matches!(self.streaming(), Some(Streaming::Sender { .. }));
+        let inputs = &self.signature.inputs;
+        inputs.iter().take(inputs.len() - usize::from(sender))
+    }
+
     fn argument_types(&self) -> impl Iterator<Item = &Type> {
-        self.signature.inputs.iter().filter_map(|input| match input {
+        self.arguments().filter_map(|input| match input {
             FnArg::Typed(argument) => Some(&*argument.ty),
             FnArg::Receiver(_) => None,
         })
@@ -53,7 +69,7 @@ impl Function {
 
     /// Their names, for errors; empty where one is a pattern.
     fn argument_names(&self) -> impl Iterator<Item = String> {
-        self.signature.inputs.iter().map(|input| match input {
+        self.arguments().map(|input| match input {
             FnArg::Typed(argument) => match &*argument.pat {
                 Pat::Ident(name) => name.ident.unraw().to_string(),
                 _ => String::new(),
@@ -64,8 +80,12 @@ impl Function {
 
     fn output_type(&self) -> TokenStream {
         match &self.signature.output {
-            ReturnType::Type(_, ty) => ty.to_token_stream(),
-            ReturnType::Default => quote_spanned!(self.signature.ident.span()=> ()),
+            ReturnType::Type(_, ty)
+                if !matches!(self.streaming(), Some(Streaming::Iterator { .. })) =>
+            {
+                ty.to_token_stream()
+            }
+            _ => quote_spanned!(self.signature.ident.span()=> ()),
         }
     }
 }
@@ -122,6 +142,10 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
     let arguments: Vec<String> = function.argument_names().collect();
     let (types, traits) = types_and_traits(function, library);
     let parameters: Vec<Ident> = (0..types.len()).map(|n| format_ident!("__Type{n}")).collect();
+    let task = match function.streaming() {
+        Some(_) => quote!(#library::__private::streamed(#ident)),
+        None => quote!(#ident),
+    };
     let entry = spanning(&function.signature, &quote!(::<#(#types),*>));
     apart(
         "task",
@@ -135,7 +159,7 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
                 #(#parameters: #library::__private::Is<Type = #types>,)*
                 #(<#parameters as #library::__private::Is>::Type: #traits,)*
             {
-                #library::__private::Entry::new(__OUTBOARD_NAME, __OUTBOARD_VERSION, #pure, #ident)
+                #library::__private::Entry::new(__OUTBOARD_NAME, __OUTBOARD_VERSION, #pure, #task)
                     #steady
                     .arguments(&[#(#arguments),*])
             }
@@ -203,7 +227,9 @@ fn types_and_traits(
     let output = quote!(#library::__private::TaskOutput);
     let arguments = function.argument_types();
     let arguments = arguments.map(|ty| (ty.to_token_stream(), argument.clone()));
-    arguments.chain([(function.output_type(), output)]).unzip()
+    let item = function.streaming().map(|streaming| streaming.item().to_token_stream());
+    let outputs = item.into_iter().chain([function.output_type()]);
+    arguments.chain(outputs.map(|ty| (ty, output.clone()))).unzip()
 }
 
 #[cfg(test)]
@@ -256,6 +282,24 @@ mod tests {
         );
         assert!(given.contains("=\"math::fib\";"));
         assert!(!given.contains(&path));
+    }
+
+    #[test]
+    fn a_function_that_streams_has_an_entry_without_its_sender() {
+        let function = quote!(
+            fn count(to: u64, out: Sender<u8>) -> u16 {}
+        );
+        let expanded_ = expanded(quote!(), function.clone());
+        assert!(expanded_.contains("streamed(count)"), "{expanded_}");
+        assert!(expanded_.contains(".arguments(&[\"to\"])"), "{expanded_}");
+        assert!(expanded_.contains("__outboard_entry::<u64,u8,u16>()"), "{expanded_}");
+        let pure = expanded(quote!(pure), function);
+        assert!(pure.contains("cannotbe`pure`"), "{pure}");
+        let iterates = quote!(
+            fn count(to: u64) -> impl Iterator<Item = u8> {}
+        );
+        let expanded_ = expanded(quote!(), iterates);
+        assert!(expanded_.contains("__outboard_entry::<u64,u8,()>()"), "{expanded_}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod expansion;
 mod on_start;
 mod options;
 mod signature;
+mod streaming;
 
 use proc_macro::TokenStream;
 
@@ -198,6 +199,26 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
+/// # Streams
+///
+/// A function streams whose last parameter is an `outboard::Sender<T>`, or that returns an
+/// `impl Iterator<Item = T>`. It is submitted with `client.stream`, and not with `submit`. It
+/// cannot be `pure`, for a stream has one reader.
+///
+/// ```
+/// use outboard::{SendError, Sender};
+///
+/// #[outboard::task]
+/// fn words(text: String, out: Sender<String>) -> Result<(), SendError> {
+///     text.split(' ').try_for_each(|word| out.send(word.to_owned()))
+/// }
+///
+/// #[outboard::task]
+/// fn squares(to: u64) -> impl Iterator<Item = u64> {
+///     (0..to).map(|n| n * n)
+/// }
+/// ```
+///
 /// # The crate's name
 ///
 /// The generated code refers to `::outboard`. If your `Cargo.toml` gives the dependency another
@@ -216,7 +237,7 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// These do not compile, and the error shows the place:
 ///
 /// - generic parameters and `where` clauses: a name stands for one function;
-/// - `self`, references and `impl Trait` in the signature, and types that serde cannot carry:
+/// - `self`, references, `impl Trait` other than a stream's iterator, and types that serde cannot carry:
 ///   arguments and results travel to another process;
 /// - more than eight arguments, `unsafe fn`, `extern fn`, and what is no function.
 ///

@@ -6,6 +6,8 @@ use syn::{
     Signature, Type, TypePath, TypeReference,
 };
 
+use crate::streaming::Streaming;
+
 /// The library implements its trait for functions of up to this many arguments.
 const MOST_ARGUMENTS: usize = 8;
 
@@ -15,7 +17,13 @@ pub(crate) fn errors(signature: &Signature) -> Vec<Error> {
     check_qualifiers(signature, &mut errors);
     check_generics(&signature.generics, &mut errors);
     check_arguments(signature, &mut errors);
-    if let ReturnType::Type(_, output) = &signature.output {
+    let streaming = Streaming::of(signature);
+    if let Some(streaming) = streaming {
+        check_type(streaming.item(), Place::Item, &mut errors);
+    }
+    if let ReturnType::Type(_, output) = &signature.output
+        && !matches!(streaming, Some(Streaming::Iterator { .. }))
+    {
         check_type(output, Place::Output, &mut errors);
     }
     errors
@@ -25,6 +33,7 @@ pub(crate) fn errors(signature: &Signature) -> Vec<Error> {
 #[derive(Clone, Copy)]
 enum Place {
     Argument,
+    Item,
     Output,
 }
 
@@ -32,6 +41,7 @@ impl Place {
     fn why(self) -> &'static str {
         match self {
             Place::Argument => "a task's arguments travel to another process",
+            Place::Item => "a stream's items travel from another process",
             Place::Output => "a task's result travels from another process",
         }
     }
@@ -43,6 +53,7 @@ impl Place {
     fn verb(self) -> &'static str {
         match self {
             Place::Argument => "take",
+            Place::Item => "send",
             Place::Output => "return",
         }
     }
@@ -80,7 +91,9 @@ fn check_generics(generics: &Generics, errors: &mut Vec<Error>) {
 }
 
 fn check_arguments(signature: &Signature, errors: &mut Vec<Error>) {
-    for argument in &signature.inputs {
+    let sender = matches!(Streaming::of(signature), Some(Streaming::Sender { .. }));
+    let arguments = signature.inputs.len() - usize::from(sender);
+    for argument in signature.inputs.iter().take(arguments) {
         match argument {
             FnArg::Receiver(receiver) => errors.push(Error::new_spanned(
                 receiver,
@@ -89,7 +102,7 @@ fn check_arguments(signature: &Signature, errors: &mut Vec<Error>) {
             FnArg::Typed(argument) => check_type(&argument.ty, Place::Argument, errors),
         }
     }
-    if let Some(ninth) = signature.inputs.iter().nth(MOST_ARGUMENTS) {
+    if let Some(ninth) = signature.inputs.iter().take(arguments).nth(MOST_ARGUMENTS) {
         let message = "a task takes at most eight arguments: put some of them in a struct";
         errors.push(Error::new_spanned(ninth, message));
     }
@@ -271,6 +284,14 @@ mod tests {
         assert_eq!(found(function), expected);
         assert!(found(quote!(fn f() -> Option<Self>))[0].contains("without `Self`"));
         assert!(found(quote!(fn f() -> !))[0].contains("never `!`"));
+    }
+
+    #[test]
+    fn a_sender_is_no_argument_and_its_items_own_what_they_hold() {
+        assert_eq!(found(quote!(fn f(a: u8, out: Sender<Vec<u8>>) -> u8)), [""; 0]);
+        assert_eq!(found(quote!(fn f(a: u8) -> impl Iterator<Item = u8>)), [""; 0]);
+        let item = "a stream's items travel from another process: send `String` instead of `&str`";
+        assert_eq!(found(quote!(fn f(out: Sender<&str>))), [item]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::answer::{Body, answer, only_get};
 /// | `outboard_tasks_coalesced_total` | submits that shared the task of an earlier one |
 /// | `outboard_run_seconds{function}` | histogram of run times of tasks that gave a result |
 /// | `outboard_queue_seconds{function}` | histogram of what else they took: in the queue, and to the worker and back |
+/// | `outboard_stream_items_total`, `outboard_stream_bytes_total` | items of streams that have arrived, and their bytes |
 /// | `outboard_cpu_seconds_total{function}` | CPU time of tasks that ran for a millisecond or more |
 /// | `outboard_queued_tasks{priority}`, `outboard_running_tasks` | tasks that wait, and that a worker has |
 /// | `outboard_queue_limit_tasks` | how many may wait |
@@ -187,6 +188,18 @@ fn of_tasks(now: &Snapshot) -> Vec<MetricFamily> {
             "What else tasks that gave a result took, most of it in the queue.",
             MetricType::HISTOGRAM,
             each(&|row| histogram(named(row), &row.queue_times, row.figures.queue_time)),
+        ),
+        family(
+            "outboard_stream_items_total",
+            "Items of streams that have arrived.",
+            MetricType::COUNTER,
+            vec![counter(Vec::new(), now.stream_items as f64)],
+        ),
+        family(
+            "outboard_stream_bytes_total",
+            "How many bytes these items had.",
+            MetricType::COUNTER,
+            vec![counter(Vec::new(), now.stream_bytes as f64)],
         ),
         family(
             "outboard_cpu_seconds_total",

@@ -26,6 +26,7 @@ pub enum Exposure {
 /// |---|---|
 /// | [`Overloaded`](ErrorKind::Overloaded) | 503 with `Retry-After`; 429 if only this tenant's part of the queue is full |
 /// | [`TimedOut`](ErrorKind::TimedOut) | 504 |
+/// | [`Unsupported`](ErrorKind::Unsupported) | 501 |
 /// | [`TooLarge`](ErrorKind::TooLarge) | 413 for arguments, 500 for a result |
 /// | [`Quarantined`](ErrorKind::Quarantined) | 422: the same request would take another worker down, so a client must not repeat it |
 /// | [`Unavailable`](ErrorKind::Unavailable), [`Closed`](ErrorKind::Closed), [`Cancelled`](ErrorKind::Cancelled) | 503 |
@@ -160,6 +161,7 @@ fn status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Quarantined => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -175,6 +177,7 @@ fn sentence(error: &Error) -> &'static str {
         ErrorKind::TooLarge if error.is_arguments_too_large() => "The request is too large.",
         ErrorKind::TooLarge => "The result is too large.",
         ErrorKind::Unavailable | ErrorKind::Closed => "The server cannot do this now.",
+        ErrorKind::Unsupported => "The server does not offer this.",
         ErrorKind::Cancelled => "The request was cancelled.",
         ErrorKind::Quarantined => "This request has failed before, and is refused for a while.",
         ErrorKind::OutOfMemory => "The request needed more memory than it may have.",
@@ -203,6 +206,7 @@ mod tests {
             (ErrorKind::InvalidUrl, 500),
             (ErrorKind::Unavailable, 503),
             (ErrorKind::Closed, 503),
+            (ErrorKind::Unsupported, 501),
         ];
         // A new kind has to be thought of here.
         assert_eq!(statuses.map(|(kind, _)| kind), ErrorKind::ALL);

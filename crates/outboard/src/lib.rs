@@ -54,6 +54,8 @@
 //! | `client.timeout(SEC).priority(1).submit(..)` | options, on a cheap clone of the client |
 //! | `future.await`, `.wait()`, `.with_report()` | the result; blocking; with times and memory |
 //! | `drop(future)`, `.cancel()`, `.detach()` | stop the task; stop it; let it finish without a caller |
+//! | `client.stream(f, args)` | items while the task runs, through a [`Sender`], and then its result |
+//! | `outboard::progress(done, total, text)` | how far a task is, for its caller and the status page |
 //! | `client.map(f, items)` | a stream of results, submitted as the queue has room |
 //! | [`gather`], [`as_completed`], [`wait`] | several futures awaited together |
 //! | `client.scatter(value)` | a large value that is sent to each worker once |
@@ -79,6 +81,7 @@
 //! | [Overload and fairness][overload] | bounds, 503 with `Retry-After`, tenants, priorities |
 //! | [Memory and crashes][memory] | limits, crash reports, leaks, quarantine |
 //! | [Untrusted input][sandbox] | workers without network, programs and files |
+//! | [Streams][streams] | items before the result, backpressure, progress |
 //! | [Data][data] | which types can travel, bytes, scattered values |
 //! | [Models][models] | load once in each worker |
 //! | [axum and other frameworks][axum] | errors as responses, tenants, disconnects |
@@ -94,6 +97,7 @@
 //! [overload]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/overload.md
 //! [memory]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/memory.md
 //! [sandbox]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/sandbox.md
+//! [streams]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/streams.md
 //! [data]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/data.md
 //! [models]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/models.md
 //! [axum]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/axum.md
@@ -185,11 +189,15 @@ pub use front::future::{
 };
 pub use front::init::{init, init_with, is_worker};
 pub use front::map::Map;
+pub use front::progress::TaskProgress;
+pub use front::stream::TaskStream;
 pub use ids::TaskId;
 pub use sched::ledger::Report;
 pub use task::current::{cancelled, deadline};
 pub use task::function::TaskFunction;
+pub use task::progress::{Progress, progress};
 pub use task::sandbox::Sandbox;
+pub use task::stream::{SendError, Sender, StreamFunction};
 #[cfg(feature = "bytemuck")]
 pub use value::array::Array;
 pub use value::scatter::Scattered;
@@ -226,6 +234,7 @@ pub mod __private {
         OUTBOARD_0_1_0_START_NAMES as START_NAMES, OUTBOARD_0_1_0_STARTS as STARTS, Start,
         StartOutput,
     };
+    pub use crate::task::stream::streamed;
     pub use crate::value::codec::{read_from, write_to};
 
     /// Says that a type parameter is a certain type, in a `where` clause.
@@ -277,6 +286,8 @@ mod documents {
     struct Memory;
     #[doc = include_str!("../../../docs/book/src/sandbox.md")]
     struct Sandbox;
+    #[doc = include_str!("../../../docs/book/src/streams.md")]
+    struct Streams;
     #[doc = include_str!("../../../docs/book/src/data.md")]
     struct Data;
     #[doc = include_str!("../../../docs/book/src/models.md")]

@@ -16,6 +16,8 @@ pub(crate) enum Section {
     Http,
     /// Large arguments and results
     Payload,
+    /// Items of tasks that run
+    Streams,
     /// How long large values hold up an event loop
     Pauses,
     /// A quick page while all workers compute

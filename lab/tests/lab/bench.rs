@@ -7,11 +7,12 @@ use crate::process::workers;
 use crate::program::{Ended, command, eventually, run};
 
 /// The sections, as JSON names them.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "roundtrip",
     "throughput",
     "http",
     "payload",
+    "streams",
     "pauses",
     "fast_under_load",
     "scaling",

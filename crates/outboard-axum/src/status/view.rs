@@ -176,6 +176,9 @@ pub struct Current {
     pub since_ms: f64,
     /// For how long it has been running.
     pub run_ms: f64,
+    /// How far it says that it is.
+    #[serde(default)]
+    pub progress: Option<String>,
 }
 
 /// The tasks of one tenant and priority that wait.

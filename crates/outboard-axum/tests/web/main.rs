@@ -28,6 +28,8 @@ mod problem;
 mod shutdown;
 /// What the status page tells, to whom, and what it may do.
 mod status;
+/// Streams as events, lines and bytes.
+mod streams;
 /// Servers, requests, and tasks under a test's control.
 mod support;
 

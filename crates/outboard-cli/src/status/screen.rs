@@ -218,7 +218,8 @@ fn worker_row(shown: &Shown, worker: &Worker, room: usize) -> ([String; 9], Styl
     let task = worker.task.as_ref();
     let described = task.map_or(String::new(), |task| {
         let tenant = task.tenant.as_ref().map_or(String::new(), |tenant| format!(" for {tenant}"));
-        let all = clean(&format!("{} {}{tenant}", task.function, task.task));
+        let progress = task.progress.as_ref().map_or(String::new(), |said| format!(": {said}"));
+        let all = clean(&format!("{} {}{tenant}{progress}", task.function, task.task));
         if all.chars().count() <= room { all } else { end_of(&clean(&task.function), room) }
     });
     let used = match (worker.cpu_ms, shown.used(worker.number)) {

@@ -27,8 +27,11 @@ use crate::task;
 use crate::task::current::{self, STOPPING};
 use crate::task::execute::{execute, record_panics};
 use crate::task::outcome::{Failure, Usage};
+use crate::task::progress::{Board, Progress};
 use crate::task::registry::{Function, refuse_python};
+use crate::task::stream;
 use crate::trace::{Origin, child};
+use crate::value::channel::{Refused, Source};
 use crate::value::codec::Input;
 use crate::value::payload::Payload;
 
@@ -58,7 +61,7 @@ struct Thread {
     number: usize,
     slot: SlotId,
     attempts: mpsc::Sender<Attempt>,
-    sent: VecDeque<(TaskId, Arc<AtomicU8>)>,
+    sent: VecDeque<(TaskId, Arc<AtomicU8>, Arc<Board>)>,
     done: u64,
 }
 
@@ -72,6 +75,30 @@ struct Attempt {
     args: Payload,
     deadline: Option<Instant>,
     state: Arc<AtomicU8>,
+    /// What it sends its items through, if it streams.
+    source: Option<Source>,
+    board: Arc<Board>,
+}
+
+/// Where the items of a task on a thread of this process go.
+#[derive(Debug)]
+struct Outlet {
+    source: Source,
+    gate: Arc<Gate>,
+    attempt: (TaskId, u32),
+}
+
+impl stream::Outlet for Outlet {
+    fn send(&self, item: &mut Option<Payload>, wait: bool) -> Result<(), Refused> {
+        if self.source.send(item, wait)? {
+            self.gate.report(|reports| reports.delivered(self.attempt));
+        }
+        Ok(())
+    }
+
+    fn limit(&self) -> usize {
+        self.gate.limits().payload
+    }
 }
 
 const SENT: u8 = 0;
@@ -190,7 +217,7 @@ impl Ended {
 
     fn execute(&self, slot: SlotId, number: usize, one: &Attempt) {
         let taken = one.state.compare_exchange(SENT, RUNNING, AcqRel, Acquire).is_ok();
-        let outcome = taken.then(|| run(one, number, self.gate.limits().payload));
+        let outcome = taken.then(|| run(one, number, &self.gate));
         self.gate.report(|reports| {
             self.threads.done(slot, taken);
             match outcome {
@@ -204,14 +231,19 @@ impl Ended {
     }
 }
 
-fn run(one: &Attempt, worker: usize, max_payload: usize) -> (Result<Payload, Failure>, Usage) {
+fn run(one: &Attempt, worker: usize, gate: &Arc<Gate>) -> (Result<Payload, Failure>, Usage) {
     let start = Instant::now();
     let args = Input::Owned(one.args.clone());
-    let inline = current::Inline { state: one.state.clone(), deadline: one.deadline };
+    let outlet = one.source.as_ref().map(|source| {
+        let (source, attempt) = (source.clone(), (one.task, one.attempt));
+        Arc::new(Outlet { source, gate: gate.clone(), attempt }) as Arc<dyn stream::Outlet>
+    });
+    let (state, board) = (one.state.clone(), one.board.clone());
+    let inline = current::Inline { state, deadline: one.deadline, outlet, board };
     let span = one.origin.as_ref().map_or_else(Span::none, |origin| {
         child(&origin.span, one.function.name, one.attempt, worker)
     });
-    let execute = || execute(one.function.run, args, max_payload);
+    let execute = || execute(one.function.run, args, gate.limits().payload);
     let result = span.in_scope(|| inline.scope(execute));
     // Made one here, where nobody else waits for it.
     let result = result.map(|output| match output {
@@ -250,7 +282,7 @@ impl Threads {
 impl Thread {
     /// The state of a task; the latest one, if it was here before.
     fn state(&self, task: TaskId) -> Option<&AtomicU8> {
-        self.sent.iter().rev().find(|(id, _)| *id == task).map(|(_, state)| &**state)
+        self.sent.iter().rev().find(|(id, ..)| *id == task).map(|(_, state, _)| &**state)
     }
 
     fn revoke(&self, task: TaskId) -> bool {
@@ -271,10 +303,13 @@ impl Engine for Inline {
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
         self.threads.with(slot, |thread| {
             let state = Arc::new(AtomicU8::new(SENT));
-            thread.sent.push_back((work.task, state.clone()));
+            let board = Arc::<Board>::default();
+            thread.sent.push_back((work.task, state.clone(), board.clone()));
             let Work { task, attempt, function, args, deadline, origin, .. } = work;
+            let source = args.channel.as_ref().map(|channel| channel.source(None));
             let (origin, args) = (origin.cloned(), args.payload.clone());
-            let one = Attempt { task, attempt, function, origin, args, deadline, state };
+            let one =
+                Attempt { task, attempt, function, origin, args, deadline, state, source, board };
             // A thread leaves its channel only after this sender is dropped.
             let _ = thread.attempts.send(one);
         });
@@ -298,7 +333,7 @@ impl Engine for Inline {
 
     fn withdraw(&mut self, slot: SlotId) -> Vec<TaskId> {
         let revoke_all = |thread: &mut Thread| {
-            let sent = thread.sent.iter().map(|(task, _)| *task);
+            let sent = thread.sent.iter().map(|(task, ..)| *task);
             sent.filter(|task| thread.revoke(*task)).collect()
         };
         self.threads.with(slot, revoke_all).unwrap_or_default()
@@ -307,6 +342,12 @@ impl Engine for Inline {
     fn started(&self, slot: SlotId, task: TaskId) -> bool {
         let state = |thread: &mut Thread| thread.state(task).map(|state| state.load(Acquire));
         matches!(self.threads.with(slot, state).flatten(), Some(RUNNING | STOPPING))
+    }
+
+    fn progress(&self, slot: SlotId, task: TaskId) -> Option<Progress> {
+        let board =
+            |thread: &mut Thread| thread.sent.iter().rev().find(|(id, ..)| *id == task)?.2.read();
+        self.threads.with(slot, board).flatten()
     }
 
     fn forget(&mut self, slot: SlotId) {
@@ -319,7 +360,7 @@ impl Engine for Inline {
         lock(&self.crew).ended = Weak::new();
         // What is in the channels already is skipped.
         for thread in self.threads.lock().drain(..).flatten() {
-            for (_, state) in &thread.sent {
+            for (_, state, _) in &thread.sent {
                 let _ = state.compare_exchange(SENT, REVOKED, AcqRel, Acquire);
             }
         }

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
 use crate::observe::snapshot::WorkerSnapshot;
 use crate::sched::ledger::Key;
+use crate::task::progress::Progress;
 use crate::task::registry::Function;
 use crate::trace::Origin;
 use crate::value::args::Args;
@@ -56,6 +57,11 @@ pub(crate) trait Engine: Debug + Send {
 
     /// Whether a task has started.
     fn started(&self, slot: SlotId, task: TaskId) -> bool;
+
+    /// How far a task says that it is, where that is known.
+    fn progress(&self, _: SlotId, _: TaskId) -> Option<Progress> {
+        None
+    }
 
     /// Forgets a slot that is down.
     fn forget(&mut self, slot: SlotId);

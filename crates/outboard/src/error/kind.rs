@@ -63,6 +63,8 @@ kinds! {
     Unavailable = "unavailable",
     /// The client was drained or shut down, or its runtime ended.
     Closed = "closed",
+    /// This engine, or the client's options, do not offer what was asked for.
+    Unsupported = "unsupported",
 }
 
 impl fmt::Display for ErrorKind {
@@ -95,6 +97,7 @@ mod tests {
             "invalid_url",
             "unavailable",
             "closed",
+            "unsupported",
         ];
         let told: Vec<String> = ErrorKind::ALL.iter().map(ToString::to_string).collect();
         assert_eq!(told, names);

@@ -84,16 +84,51 @@ pub(crate) enum Repr {
     Raised(Exception),
     WorkerLost(WorkerLoss),
     OutOfMemory(WorkerLoss),
-    Quarantined { crashes: u32, left: Duration, lost: WorkerLoss },
-    TimedOut { stage: Stage, timeout: Duration },
+    Quarantined {
+        crashes: u32,
+        left: Duration,
+        lost: WorkerLoss,
+    },
+    TimedOut {
+        stage: Stage,
+        timeout: Duration,
+    },
     Cancelled,
-    Overloaded { retry_after: Duration, bound: Bound },
-    TooLarge { what: Oversized, bytes: u64, limit: u64 },
-    UnknownTask { name: String, advice: Cow<'static, str> },
-    Codec { step: Step, subject: String, source: CodecError },
-    InvalidUrl { url: String, reason: String },
-    Unavailable { reason: String },
-    Closed { reason: &'static str },
+    Overloaded {
+        retry_after: Duration,
+        bound: Bound,
+    },
+    TooLarge {
+        what: Oversized,
+        bytes: u64,
+        limit: u64,
+    },
+    UnknownTask {
+        name: String,
+        advice: Cow<'static, str>,
+    },
+    Codec {
+        step: Step,
+        subject: String,
+        source: CodecError,
+    },
+    InvalidUrl {
+        url: String,
+        reason: String,
+    },
+    Unavailable {
+        reason: String,
+    },
+    Closed {
+        reason: &'static str,
+    },
+    /// A stream sent nothing for so long, while its reader waited.
+    Idle {
+        timeout: Duration,
+    },
+    Unsupported {
+        reason: String,
+    },
 }
 
 /// What was larger than its bound.
@@ -145,13 +180,15 @@ pub(crate) enum Step {
     EncodeResult,
     DecodeResult,
     EncodeScattered,
+    /// An item of a stream.
+    DecodeItem,
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::EncodeArguments | Self::EncodeResult | Self::EncodeScattered => "encode",
-            Self::DecodeArguments | Self::DecodeResult => "decode",
+            Self::DecodeArguments | Self::DecodeResult | Self::DecodeItem => "decode",
         })
     }
 }
@@ -163,6 +200,7 @@ impl Step {
             Self::EncodeArguments | Self::DecodeArguments => "the arguments",
             Self::EncodeResult | Self::DecodeResult => "the result",
             Self::EncodeScattered => "the scattered value",
+            Self::DecodeItem => "an item",
         };
         format!("{value} ({})", short(type_name))
     }
@@ -251,6 +289,10 @@ impl Error {
         Self::new(Repr::Closed { reason })
     }
 
+    pub(crate) fn unsupported(reason: impl Into<String>) -> Self {
+        Self::new(Repr::Unsupported { reason: reason.into() })
+    }
+
     pub(crate) fn codec(step: Step, subject: &str, source: impl fmt::Display) -> Self {
         let source = CodecError(one_line(&source.to_string()));
         Self::new(Repr::Codec { step, subject: one_line(subject), source })
@@ -270,7 +312,7 @@ impl Error {
             Repr::WorkerLost(_) => ErrorKind::WorkerLost,
             Repr::OutOfMemory(_) => ErrorKind::OutOfMemory,
             Repr::Quarantined { .. } => ErrorKind::Quarantined,
-            Repr::TimedOut { .. } => ErrorKind::TimedOut,
+            Repr::TimedOut { .. } | Repr::Idle { .. } => ErrorKind::TimedOut,
             Repr::Cancelled => ErrorKind::Cancelled,
             Repr::Overloaded { .. } => ErrorKind::Overloaded,
             Repr::TooLarge { .. } => ErrorKind::TooLarge,
@@ -279,6 +321,7 @@ impl Error {
             Repr::InvalidUrl { .. } => ErrorKind::InvalidUrl,
             Repr::Unavailable { .. } => ErrorKind::Unavailable,
             Repr::Closed { .. } => ErrorKind::Closed,
+            Repr::Unsupported { .. } => ErrorKind::Unsupported,
         }
     }
 
@@ -350,6 +393,11 @@ impl Error {
         self.kind() == ErrorKind::Closed
     }
 
+    /// Whether this engine, or the client's options, do not offer what was asked for.
+    pub fn is_unsupported(&self) -> bool {
+        self.kind() == ErrorKind::Unsupported
+    }
+
     /// How long to wait before the next try, if the queue was full; at least 1 ms.
     ///
     /// At an unchanged load, a caller that comes back then is admitted nine times in ten:
@@ -373,6 +421,7 @@ impl Error {
     pub fn timed_out_in(&self) -> Option<Stage> {
         match &*self.0 {
             Repr::TimedOut { stage, .. } => Some(*stage),
+            Repr::Idle { .. } => Some(Stage::Running),
             _ => None,
         }
     }
@@ -445,6 +494,10 @@ impl fmt::Display for Repr {
             Self::InvalidUrl { url, reason } => write!(f, "invalid URL `{url}`: {reason}"),
             Self::Unavailable { reason } => write!(f, "engine is unavailable: {reason}"),
             Self::Closed { reason } => write!(f, "client is closed: {reason}"),
+            Self::Idle { timeout } => {
+                write!(f, "timed out while running: the stream sent nothing for {timeout:?}")
+            }
+            Self::Unsupported { reason } => write!(f, "not supported: {reason}"),
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::task::function::Decoding;
 use crate::task::function::{TaskFunction, subject_of};
 use crate::trace::Origin;
 use crate::value::args::{Args, ENCODED_AT_ONCE};
+use crate::value::channel::Channel;
 use crate::value::codec::{Refused, ValueError};
 use crate::value::scatter::Scattered;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
@@ -57,8 +58,8 @@ const URL_VARIABLE: &str = "OUTBOARD_URL";
 /// finishes what was [detached](TaskFuture::detach) and ends.
 #[derive(Clone)]
 pub struct Client {
-    owner: Arc<Owner>,
-    options: Arc<Options>,
+    pub(super) owner: Arc<Owner>,
+    pub(super) options: Arc<Options>,
 }
 
 impl Client {
@@ -211,22 +212,36 @@ impl Client {
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
         let () = F::HAS_NO_SIZE;
+        TaskFuture::new(self.owner.clone(), self.submit_for(f, args, None), F::decoding)
+    }
+
+    /// Submits a task, whose items go into a channel if it streams.
+    pub(super) fn submit_for<F: TaskFunction<M>, M>(
+        &self,
+        f: F,
+        args: F::Args,
+        channel: Option<Arc<Channel>>,
+    ) -> Result<Ticket, Error> {
         let (home, pieces) = (self.owner.home(), self.gate().takes_pieces());
-        let submitted = match Args::encode(|| F::encode_within(args, ENCODED_AT_ONCE), home, pieces)
-        {
+        match Args::encode(|| F::encode_within(args, ENCODED_AT_ONCE), home, pieces) {
             Ok(args) => f.known().and_then(|known| {
                 known.0.takes(&args)?;
+                let args = Args { channel, ..args };
                 self.gate().submit(known.0, args, &self.options, Origin::current())
             }),
-            Err(Refused::Overrun(args)) => self.submit_large(f, args),
+            Err(Refused::Overrun(args)) => self.submit_large(f, args, channel),
             Err(Refused::Failed(error)) => Err(not_encoded::<F, M>(error)),
-        };
-        TaskFuture::new(self.owner.clone(), submitted, F::decoding)
+        }
     }
 
     /// Submits a task whose arguments take long to encode, which happens on a thread of
     /// Outboard's own: this may be an event loop's.
-    fn submit_large<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> Result<Ticket, Error> {
+    fn submit_large<F: TaskFunction<M>, M>(
+        &self,
+        f: F,
+        args: F::Args,
+        channel: Option<Arc<Channel>>,
+    ) -> Result<Ticket, Error> {
         let function = f.known()?.0;
         let ticket = self.gate().announce(function, &self.options, Origin::current())?;
         let (task, owner, options) = (ticket.1, self.owner.clone(), self.options.clone());
@@ -238,7 +253,7 @@ impl Client {
             let pieces = owner.gate().takes_pieces();
             let args = Args::encode(|| F::encode(args), owner.home(), pieces)
                 .map_err(not_encoded::<F, M>)
-                .and_then(|args| function.takes(&args).map(|()| args));
+                .and_then(|args| function.takes(&args).map(|()| Args { channel, ..args }));
             owner.gate().prepared(task, function, args, &options);
         });
         Ok(ticket)
@@ -455,7 +470,7 @@ impl Client {
         self.with(|options| options.key = Some(key.to_string().into()))
     }
 
-    fn with(&self, change: impl FnOnce(&mut Options)) -> Self {
+    pub(super) fn with(&self, change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options::clone(&self.options);
         change(&mut options);
         Self { owner: self.owner.clone(), options: Arc::new(options) }

@@ -16,6 +16,7 @@ use tokio::sync::oneshot::{self, error::RecvError};
 use crate::engine::gate::Ticket;
 use crate::engine::owner::Owner;
 use crate::error::{Error, Stage, Step};
+use crate::front::progress::TaskProgress;
 use crate::ids::{TaskId, WaiterId};
 use crate::sched::ledger::{Reply, Report};
 use crate::task::function::Decoding;
@@ -144,6 +145,16 @@ impl<T> TaskFuture<T> {
         }
     }
 
+    /// The task's progress, as it says it with [`outboard::progress`](crate::progress).
+    ///
+    /// The stream holds no task and no client, and can be read beside the future.
+    pub fn progress(&self) -> TaskProgress {
+        TaskProgress::of(match &self.state {
+            State::Pending { waiter, owner, .. } => Some((Arc::downgrade(owner), *waiter)),
+            _ => None,
+        })
+    }
+
     /// Whether the result can be taken without waiting.
     pub fn is_finished(&self) -> bool {
         self.status() == Status::Finished
@@ -168,6 +179,21 @@ impl<T> TaskFuture<T> {
             self.state = State::finished(ready!(self.poll_reply(context)));
         }
         Poll::Ready(matches!(&self.state, State::Finished(result) if result.is_err()))
+    }
+
+    /// Waits until the task has ended; gives why it failed, and keeps its result.
+    pub(super) fn poll_error(&mut self, context: &mut Context<'_>) -> Poll<Option<Error>> {
+        self.poll_finished(context).map(|_| match &self.state {
+            State::Finished(result) => result.as_ref().as_ref().err().cloned(),
+            _ => None,
+        })
+    }
+
+    /// Ends the task because its stream sent nothing for so long.
+    pub(super) fn end_idle(&self, pause: Duration) {
+        if let State::Pending { waiter, owner, .. } = &self.state {
+            owner.gate().leave_idle(*waiter, pause);
+        }
     }
 
     /// Whether there is no result yet.

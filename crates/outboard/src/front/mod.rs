@@ -6,5 +6,7 @@ pub(crate) mod client;
 pub(crate) mod future;
 pub(crate) mod init;
 pub(crate) mod map;
+pub(crate) mod progress;
 pub(crate) mod story;
+pub(crate) mod stream;
 pub(crate) mod watch;

@@ -8,6 +8,7 @@ use crate::observe::event::RecycleReason;
 use crate::observe::figures::{FunctionSnapshot, TenantSnapshot};
 use crate::observe::roster::{CrashReport, PanicReport, Restarts};
 use crate::task::cgroup::OwnGroups;
+use crate::task::progress::Progress;
 
 /// The state of an engine at one moment: tasks, workers, the queue, counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,10 @@ pub struct Snapshot {
     /// Submits that were refused: the queue was full, or their arguments are
     /// quarantined.
     pub refused: u64,
+    /// Items of streams that have arrived.
+    pub stream_items: u64,
+    /// How many bytes they had, as they were encoded.
+    pub stream_bytes: u64,
     /// How often workers' processes came to an end, and why.
     pub restarts: Restarts,
     /// Who waits, by priority (the highest first) and tenant: at most a thousand
@@ -115,6 +120,8 @@ pub struct CurrentTask {
     pub since: Duration,
     /// For how long it has been running.
     pub run_time: Duration,
+    /// How far it says that it is; `None` if it did not, and on a cluster.
+    pub progress: Option<Progress>,
 }
 
 /// What one worker was doing.

@@ -16,6 +16,7 @@
 //! | `Placed` | `finished` with a result | gone; all waiters get it |
 //! | `Placed` | `finished` with a panic, or `lost` | `Queued` or `Resting` if retries are left, else gone |
 //! | `Resting` (between two attempts) | `rested` | `Queued`, at its old place |
+//! | `Placed` | `delivered` (an item of its stream) | unchanged, without retries from now on |
 //! | `Queued` | `failed` (its arguments are refused by now) | gone |
 //! | `Placed` | `suspected` too often | gone, or one retry fewer |
 //! | any | `leave` of the last waiter | gone; the engine is told to stop it |
@@ -84,6 +85,8 @@ pub(crate) struct Options {
     /// The caller has just waited for room, and is let in although another
     /// caller may have been quicker.
     pub(crate) found_room: bool,
+    /// The longest pause between two items of a stream.
+    pub(crate) idle_timeout: Option<Duration>,
 }
 
 /// What a submit asks of a task that it shares.
@@ -131,6 +134,8 @@ const DOUBTS_OF_LARGE: u8 = 3;
 pub(crate) enum Leave {
     Cancelled,
     TimedOut,
+    /// Its stream sent nothing for so long.
+    Idle(Duration),
 }
 
 /// What a waiter is given, with the handle to give it through.
@@ -610,6 +615,16 @@ impl<W> Ledger<W> {
         self.failed(id, error, None, settled)
     }
 
+    /// An item of an attempt has arrived: there will be no other attempt, which would send
+    /// it again.
+    pub(crate) fn delivered(&mut self, (id, attempt): (TaskId, u32)) {
+        if self.current(id, attempt).is_some()
+            && let Some(task) = self.task_mut(id)
+        {
+            task.retries = 0;
+        }
+    }
+
     /// The task, if that attempt of it is the one that is placed now.
     pub(crate) fn current(&self, id: TaskId, attempt: u32) -> Option<&Task> {
         self.task(id)
@@ -631,14 +646,15 @@ impl<W> Ledger<W> {
         let error = Error::new(match why {
             Leave::Cancelled => Repr::Cancelled,
             Leave::TimedOut => Repr::TimedOut { stage, timeout },
+            Leave::Idle(timeout) => Repr::Idle { timeout },
         });
         match why {
             Leave::Cancelled => self.counts.cancelled += 1,
-            Leave::TimedOut => self.counts.timed_out += 1,
+            Leave::TimedOut | Leave::Idle(_) => self.counts.timed_out += 1,
         }
         self.note(task_id, |figures| match why {
             Leave::Cancelled => figures.cancelled += 1,
-            Leave::TimedOut => figures.timed_out += 1,
+            Leave::TimedOut | Leave::Idle(_) => figures.timed_out += 1,
         });
         if last {
             return self.settle(task_id, Err(error), None, settled);
@@ -696,6 +712,9 @@ impl<W> Ledger<W> {
             record.push_often(|| story::ended(id, &task, &result, used, all_ns));
         }
         self.bytes -= task.held_bytes();
+        if let Some(channel) = &task.args.channel {
+            channel.end();
+        }
         if let Some(key) = task.key() {
             self.keys.remove(key);
         }

@@ -7,6 +7,9 @@ use std::sync::atomic::Ordering::Acquire;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use super::progress::{Board, Noted};
+use super::stream::Outlet;
+
 /// The state of a task of `inline` that nobody wants any more.
 pub(crate) const STOPPING: u8 = 3;
 
@@ -59,6 +62,25 @@ pub(crate) struct Inline {
     /// [`STOPPING`] when nobody wants the task any more.
     pub(crate) state: Arc<AtomicU8>,
     pub(crate) deadline: Option<Instant>,
+    /// Where its items go, if it streams.
+    pub(crate) outlet: Option<Arc<dyn Outlet>>,
+    pub(crate) board: Arc<Board>,
+}
+
+/// The running task says how far it is.
+pub(crate) fn note(noted: &Noted) {
+    let inline = INLINE.with_borrow(|one| one.as_ref().map(|one| one.board.note(noted)));
+    if inline.is_none()
+        && let Some(asks) = WORKER.get()
+    {
+        (asks.note)(noted);
+    }
+}
+
+/// Where the items of the running task go.
+pub(crate) fn outlet() -> Option<Arc<dyn Outlet>> {
+    let inline = INLINE.with_borrow(|one| one.as_ref().map(|one| one.outlet.clone()));
+    inline.unwrap_or_else(|| WORKER.get().and_then(|asks| (asks.outlet)()))
 }
 
 impl Inline {
@@ -80,6 +102,8 @@ impl Inline {
 pub(crate) struct Asks {
     pub(crate) cancelled: fn() -> bool,
     pub(crate) deadline: fn() -> Option<Instant>,
+    pub(crate) outlet: fn() -> Option<Arc<dyn Outlet>>,
+    pub(crate) note: fn(&Noted),
 }
 
 /// Set where this process is a worker.
@@ -110,12 +134,19 @@ mod tests {
     fn a_task_inside_a_task_is_asked_about_first() {
         let state = Arc::new(AtomicU8::new(0));
         let deadline = Some(Instant::now());
-        Inline { state: state.clone(), deadline }.scope(|| {
+        let board = Arc::<Board>::default();
+        let one = Inline { state: state.clone(), deadline, outlet: None, board: board.clone() };
+        one.scope(|| {
             assert!(!cancelled());
             state.store(STOPPING, std::sync::atomic::Ordering::Release);
             assert!(cancelled());
             assert_eq!(super::deadline(), deadline);
-            let inner = Inline { state: Arc::default(), deadline: None };
+            let inner = Inline {
+                state: Arc::default(),
+                deadline: None,
+                outlet: None,
+                board: Arc::default(),
+            };
             inner.scope(|| assert!(!cancelled()));
             assert!(cancelled());
         });

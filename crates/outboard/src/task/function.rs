@@ -70,6 +70,16 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
     #[doc(hidden)]
     const HAS_NO_SIZE: () = ();
 
+    /// Whether it sends items while it runs.
+    #[doc(hidden)]
+    const STREAMS: bool = false;
+
+    /// The name of a function that has no other.
+    #[doc(hidden)]
+    fn type_name() -> &'static str {
+        type_name::<Self>()
+    }
+
     /// Calls the function, and drives its future to the end if it is async.
     #[doc(hidden)]
     fn call(self, args: Self::Args) -> Self::Output;
@@ -119,21 +129,15 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
     /// Decodes what it returned: at once, or on another thread if that takes long.
     #[doc(hidden)]
     fn decoding(output: Payload) -> Decoding<Self::Output> {
-        if Self::is_quick(&output) {
-            return Decoding::Done(Self::decode(output));
-        }
-        let output = match Self::decode_at_once(output) {
-            Ok(decoded) => return Decoding::Done(decoded),
-            Err(output) => output,
+        let quick = Self::is_quick(&output);
+        let output = match quick {
+            true => output,
+            false => match Self::decode_at_once(output) {
+                Ok(decoded) => return Decoding::Done(decoded),
+                Err(output) => output,
+            },
         };
-        let (sender, receiver) = oneshot::channel();
-        offload::spawn(move || {
-            // The future may have been dropped meanwhile.
-            if !sender.is_closed() {
-                let _ = sender.send(Self::decode(output));
-            }
-        });
-        Decoding::Elsewhere(receiver)
+        Decoding::of(quick, move || Self::decode(output))
     }
 }
 
@@ -143,6 +147,35 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
 pub enum Decoding<T> {
     Done(Result<T, ValueError>),
     Elsewhere(oneshot::Receiver<Result<T, ValueError>>),
+}
+
+impl<T: Send + 'static> Decoding<T> {
+    /// Decodes: at once if that is quick, or else on another thread.
+    pub(crate) fn of(
+        quick: bool,
+        decode: impl FnOnce() -> Result<T, ValueError> + Send + 'static,
+    ) -> Self {
+        if quick {
+            return Self::Done(decode());
+        }
+        let (sender, receiver) = oneshot::channel();
+        offload::spawn(move || {
+            // The future may have been dropped meanwhile.
+            if !sender.is_closed() {
+                let _ = sender.send(decode());
+            }
+        });
+        Self::Elsewhere(receiver)
+    }
+
+    /// Decodes a value that is nothing but its bytes, or of any other type.
+    pub(crate) fn value(bytes: Payload) -> Self
+    where
+        T: DeserializeOwned,
+    {
+        let quick = bytes.len() <= ENCODED_AT_ONCE || is_bytes::<T>();
+        Self::of(quick, move || decode(Input::Owned(bytes)))
+    }
 }
 
 /// A function, to be passed on.
@@ -241,7 +274,7 @@ impl_task_function!(
 );
 
 /// Drives an async task on this thread's own runtime, made at the first one.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     thread_local! {
         static RUNTIME: OnceCell<tokio::runtime::Runtime> = const { OnceCell::new() };
     }

@@ -9,9 +9,11 @@ pub(crate) mod fork;
 pub(crate) mod function;
 pub(crate) mod limits;
 pub(crate) mod outcome;
+pub(crate) mod progress;
 pub(crate) mod registry;
 pub(crate) mod sandbox;
 pub(crate) mod start;
+pub(crate) mod stream;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) mod system;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]

@@ -84,6 +84,7 @@ impl Failure {
             Repr::TimedOut { stage, timeout } => {
                 Self::TimedOut { stage: *stage, timeout: *timeout }
             }
+            Repr::Idle { timeout } => Self::TimedOut { stage: Stage::Running, timeout: *timeout },
             Repr::Cancelled => Self::Cancelled,
             Repr::TooLarge { what, bytes, limit } => {
                 Self::TooLarge { what: *what, bytes: *bytes, limit: *limit }
@@ -95,7 +96,8 @@ impl Failure {
             Repr::Overloaded { .. }
             | Repr::InvalidUrl { .. }
             | Repr::Unavailable { .. }
-            | Repr::Closed { .. } => Self::Unavailable(error.to_string()),
+            | Repr::Closed { .. }
+            | Repr::Unsupported { .. } => Self::Unavailable(error.to_string()),
         }
     }
 }

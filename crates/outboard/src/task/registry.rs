@@ -1,7 +1,7 @@
 //! The functions of this program: those with a name, from the linker section that
 //! the macro writes into, and those known by their type alone.
 
-use std::any::{TypeId, type_name};
+use std::any::TypeId;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -32,6 +32,7 @@ pub struct Entry {
     arguments: &'static [&'static str],
     pure: bool,
     steady: bool,
+    streams: bool,
     id: fn() -> TypeId,
     form: fn() -> Form,
     run: Run,
@@ -57,6 +58,7 @@ impl Entry {
             arguments: &[],
             pure,
             steady: false,
+            streams: F::STREAMS,
             id,
             form,
             run,
@@ -103,6 +105,9 @@ pub(crate) struct Function {
     pub(crate) pure: bool,
     /// Whether it always runs about as long, whatever its arguments.
     pub(crate) steady: bool,
+    /// Whether it sends items while it runs.
+    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters refuse it"))]
+    pub(crate) streams: bool,
     /// Counts the functions of this process, with a name or without.
     pub(crate) number: usize,
     /// The place in the registry; a function without a name has none.
@@ -207,6 +212,7 @@ impl Entry {
             arguments: self.arguments,
             pure: self.pure,
             steady: self.steady,
+            streams: self.streams,
             number: index as usize,
             index: Some(index),
             run: self.run,
@@ -244,7 +250,10 @@ pub(crate) fn function<F: TaskFunction<M>, M>() -> Result<&'static Function, Err
     let registry = registry().map_err(Error::unavailable)?;
     match registry.by_type.get(&id) {
         Some(index) => Ok(&registry.functions[*index as usize]),
-        None => Ok(unnamed(id, type_name::<F>(), run::<F, M>, registry.count())),
+        None => {
+            let unnamed = Unnamed { run: run::<F, M>, python: false, streams: F::STREAMS };
+            Ok(registered((id, F::type_name()), unnamed, registry.count()))
+        }
     }
 }
 
@@ -263,20 +272,22 @@ pub(crate) fn python_function(id: TypeId, name: &'static str) -> Result<&'static
         let (subject, source) = ("the arguments".into(), "Python is to call the function".into());
         Err(super::outcome::Failure::Codec { step: Step::DecodeArguments, subject, source })
     };
-    Ok(registered((id, name), run, true, registry.count()))
+    let unnamed = Unnamed { run, python: true, streams: false };
+    Ok(registered((id, name), unnamed, registry.count()))
 }
 
-/// A function without an entry in the registry.
-fn unnamed(id: TypeId, name: &'static str, run: Run, named: usize) -> &'static Function {
-    registered((id, name), run, false, named)
+/// What is to be known of a function without an entry in the registry.
+struct Unnamed {
+    run: Run,
+    python: bool,
+    streams: bool,
 }
 
 /// Functions without an entry, one for each type and name, kept for the
 /// program's life: their number is bounded by the program's text.
 fn registered(
     key: (TypeId, &'static str),
-    run: Run,
-    python: bool,
+    Unnamed { run, python, streams }: Unnamed,
     named: usize,
 ) -> &'static Function {
     type Others = HashMap<(TypeId, &'static str), &'static Function>;
@@ -295,6 +306,7 @@ fn registered(
             arguments: &[],
             pure: false,
             steady: false,
+            streams,
             number,
             index: None,
             run,

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::channel::Channel;
 use super::codec::ValueError;
 use super::payload::Payload;
 use super::scatter::Entry;
@@ -13,11 +14,13 @@ use super::scatter::home::Home;
 /// that of an event loop. A value of more is so on a thread of Outboard's own.
 pub(crate) const ENCODED_AT_ONCE: usize = 64 << 10;
 
-/// A task's arguments: encoded, and the values that they name.
+/// A task's arguments: encoded, the values that they name, and what it sends items through.
 #[derive(Debug)]
 pub(crate) struct Args {
     pub(crate) payload: Payload,
     pub(crate) scattered: Box<[Arc<Entry>]>,
+    /// Of a task that streams.
+    pub(crate) channel: Option<Arc<Channel>>,
 }
 
 impl Deref for Args {
@@ -30,7 +33,7 @@ impl Deref for Args {
 
 impl From<Vec<u8>> for Args {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { payload: bytes.into(), scattered: Box::default() }
+        Self { payload: bytes.into(), scattered: Box::default(), channel: None }
     }
 }
 
@@ -38,7 +41,7 @@ impl Args {
     /// Encoded arguments, with values of another process that they name.
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) fn lent(payload: Vec<u8>, values: Vec<Arc<Entry>>) -> Self {
-        Self { payload: payload.into(), scattered: values.into() }
+        Self { payload: payload.into(), scattered: values.into(), channel: None }
     }
 
     /// Encodes arguments for tasks of a client, which may have scattered values. Its engine
@@ -58,7 +61,7 @@ impl Args {
             }
             Some(met) => {
                 let payload = encoded?.freed_elsewhere();
-                Ok(Self { payload, scattered: met.entries.into() })
+                Ok(Self { payload, scattered: met.entries.into(), channel: None })
             }
             None => Err(ValueError::new(
                 "the scattered values of the arguments were lost while they were encoded",

@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 pub(crate) mod array;
+pub(crate) mod channel;
 pub(crate) mod codec;
 pub(crate) mod message;
 pub(crate) mod payload;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use outboard::Client;
+use outboard::{Client, SendError, Sender};
 
 use crate::support::process::{Process, children};
 use crate::support::scratch::note;
@@ -61,7 +61,8 @@ pub(crate) fn play(at: &Path) {
         tokio::spawn(async {}).await.unwrap();
         let before = Left::here();
         let client = Client::local().workers(WORKERS).await.unwrap();
-        let outcome = storm(&client).await;
+        let mut outcome = storm(&client).await;
+        outcome += &storm_of_streams(&client).await;
         client.shutdown().await;
         assert!(children(std::process::id()).is_empty(), "when shutdown returns");
         drop(client);
@@ -137,6 +138,78 @@ async fn storm(client: &Client) -> String {
     assert!((0..TASKS).step_by(RETRIED).all(|n| seen.contains(&n)), "{random:?}");
     assert!(killed >= 20 && lost <= killed, "{lost} lost by {killed} kills; {random:?}");
     format!("{killed} workers killed, {lost} tasks lost, {random:?}")
+}
+
+/// How many streams there are in all.
+const STREAMS: usize = 120;
+
+/// Sends items that can be told from those of other streams, small and large.
+#[outboard::task]
+fn pour(stream: usize, items: usize, out: Sender<Vec<usize>>) -> Result<usize, SendError> {
+    for n in 0..items {
+        out.send(item(stream, n))?;
+    }
+    Ok(items)
+}
+
+fn item(stream: usize, n: usize) -> Vec<usize> {
+    let words = if n % 50 == 49 { 30_000 } else { n % 40 };
+    (0..words + 2).map(|k| if k == 0 { stream } else { n + k - 1 }).collect()
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Whole,
+    Lost,
+    Dropped,
+}
+
+/// Reads one stream to its end, or drops it in the middle; some readers stand still now and
+/// then. What comes is whole and in order.
+async fn read_one(client: Client, stream: usize, items: usize, leaves_at: usize) -> Ending {
+    let mut poured = client.stream(pour, (stream, items));
+    let mut next = 0;
+    while let Some(read) = poured.next().await {
+        match read {
+            Ok(read) => assert_eq!(read, item(stream, next), "item {next} of stream {stream}"),
+            Err(error) => {
+                assert!(error.is_worker_lost(), "{error}");
+                return Ending::Lost;
+            }
+        }
+        next += 1;
+        if next == leaves_at {
+            return Ending::Dropped;
+        }
+        if stream.is_multiple_of(3) && next % 100 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert_eq!(next, items);
+    assert_eq!(poured.output().await.unwrap(), Ok(items));
+    Ending::Whole
+}
+
+/// Streams while workers are killed in mid-item.
+async fn storm_of_streams(client: &Client) -> String {
+    let mut random = Random::seeded();
+    let start = |stream| {
+        let items = 200 + random.below(400);
+        let leaves_at = if stream % 5 == 4 { 1 + random.below(items) } else { usize::MAX };
+        tokio::spawn(read_one(client.clone(), stream, items, leaves_at))
+    };
+    let mut under_way: FuturesUnordered<_> = (0..STREAMS).map(start).collect();
+    let (mut endings, mut killed) = (Vec::new(), 0);
+    while let Some(ending) = under_way.next().await {
+        endings.push(ending.unwrap());
+        killed += usize::from(endings.len() % 4 == 0 && kill_one(client, &mut random));
+    }
+    let count = |ending| endings.iter().filter(|one| **one == ending).count();
+    let (whole, lost) = (count(Ending::Whole), count(Ending::Lost));
+    assert_eq!(endings.len(), STREAMS);
+    assert!(whole > 0 && lost <= killed, "{lost} lost by {killed} kills; {random:?}");
+    format!("; of {STREAMS} streams {whole} were whole and {lost} lost by {killed} kills")
 }
 
 /// Kills one of the workers that are up; `false` if there is none.

@@ -64,6 +64,13 @@ fn hello_goes_where_the_url_says() {
 }
 
 #[test]
+fn stream_gives_items_and_then_the_output() {
+    let text = printed(&mut example("stream"));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines, ["a", "big", "elephant", "entertainment", "of 7 words", "0 + 1 = 1"]);
+}
+
+#[test]
 fn cancel_frees_the_worker_each_time() {
     let text = printed(&mut example("cancel"));
     for when in ["at the start", "after a drop", "after a cancel", "after a timeout"] {

@@ -113,7 +113,8 @@ function executes(cell, task) {
   if (!task) return;
   const tenant = task.tenant === null ? "" : `, for ${task.tenant}`;
   const attempt = task.attempt > 1 ? `, attempt ${task.attempt}` : "";
-  cell.lastChild.replaceChildren(" ", link(task.task), `${attempt}${tenant}`);
+  const progress = task.progress ? `: ${task.progress}` : "";
+  cell.lastChild.replaceChildren(" ", link(task.task), `${attempt}${tenant}${progress}`);
 }
 
 // A cluster's workers are not this server's to replace.

@@ -150,6 +150,7 @@ impl From<&CurrentTask> for Current {
             tenant: task.tenant.clone(),
             since_ms: ms(task.since),
             run_ms: ms(task.run_time),
+            progress: task.progress.as_ref().map(ToString::to_string),
         }
     }
 }

@@ -309,6 +309,11 @@ impl Engine for Dask {
     }
 
     fn check(&self, function: &'static Function) -> Result<(), Error> {
+        if function.streams {
+            return Err(Error::unsupported(
+                "streams need the engine `local` or `inline`: a cluster carries results only",
+            ));
+        }
         if function.python || function.index.is_some() {
             return Ok(());
         }

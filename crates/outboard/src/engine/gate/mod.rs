@@ -28,8 +28,10 @@ use crate::sched::strength::Strength;
 use crate::sched::waitlist::Waitlist;
 use crate::task::fork::Identity;
 use crate::task::outcome::{Failure, Usage};
+use crate::task::progress::Progress;
 use crate::task::registry::Function;
 use crate::trace::Echo;
+use crate::value::channel::Flow;
 use crate::value::payload::Payload;
 use crate::value::scatter::home::Workers;
 
@@ -87,6 +89,7 @@ pub(crate) struct Gate {
     clock: Clock,
     limits: Limits,
     pieces: bool,
+    flow: Arc<Flow>,
     /// A [`Milestone`] was reached.
     changed: Notify,
     /// Something happened, and someone waits for that.
@@ -176,6 +179,7 @@ impl Gate {
             clock: Clock::new(weak.clone()),
             limits,
             pieces,
+            flow: Arc::default(),
             changed: Notify::new(),
             told: Notify::new(),
             #[cfg(test)]
@@ -210,6 +214,16 @@ impl Gate {
         self.cancel_at(Instant::now(), waiter);
     }
 
+    /// A waiter leaves because its stream sent nothing for so long.
+    pub(crate) fn leave_idle(&self, waiter: WaiterId, pause: Duration) {
+        self.report(|reports| reports.leave(waiter, Leave::Idle(pause)));
+    }
+
+    /// What the streams of this client have carried.
+    pub(crate) fn flow(&self) -> &Arc<Flow> {
+        &self.flow
+    }
+
     fn cancel_at(&self, now: Instant, waiter: WaiterId) {
         self.report_at(now, |reports| reports.leave(waiter, Leave::Cancelled));
     }
@@ -219,6 +233,14 @@ impl Gate {
         let core = self.lock();
         let (task, _) = core.ledger.waits_for(waiter)?;
         Some(core.stage(task))
+    }
+
+    /// How far a waiter's task says that it is; `None` once the task has ended.
+    pub(crate) fn progress(&self, waiter: WaiterId) -> Option<Option<Progress>> {
+        let core = self.lock();
+        let (task, _) = core.ledger.waits_for(waiter)?;
+        let slot = core.ledger.task(task)?.slot();
+        Some(slot.and_then(|slot| core.engine.progress(slot, task)))
     }
 
     /// Ends waiters whose time has run out, and tasks' rests, but not so many that others wait
@@ -484,6 +506,11 @@ impl Reports<'_> {
         }
         core.turned(slot);
         core.freed(slot);
+    }
+
+    /// The first item of an attempt has arrived.
+    pub(crate) fn delivered(&mut self, attempt: (TaskId, u32)) {
+        self.core.ledger.delivered(attempt);
     }
 
     /// Slots can be had, or fewer of them: there are to be so many from now on.

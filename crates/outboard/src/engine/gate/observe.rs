@@ -126,6 +126,7 @@ impl Gate {
         let now = Instant::now();
         let mut snapshot = self.lock().snapshot(now, (cores, memory_bytes));
         snapshot.queue_limit = self.limits.queue.tasks;
+        (snapshot.stream_items, snapshot.stream_bytes) = self.flow.totals();
         // It reads files, so it is done without the mutex.
         // Processes of a cluster are other machines' ones.
         if snapshot.engine == "local" {
@@ -298,6 +299,8 @@ impl Core {
             cancelled: counts.cancelled,
             timed_out: counts.timed_out,
             refused: counts.refused,
+            stream_items: 0,
+            stream_bytes: 0,
             restarts: roster.total,
             queue: self.placement.lines(now, SHOWN),
             per_function: self.ledger.book.functions(),
@@ -334,6 +337,7 @@ impl Core {
             tenant: self.placement.name(task.place().tenant).map(ToString::to_string),
             since: since.saturating_duration_since(self.watchers.start),
             run_time: now.saturating_duration_since(since),
+            progress: self.engine.progress(slot, id),
         });
         row
     }

@@ -36,6 +36,7 @@ use crate::observe::snapshot::{WorkerSnapshot, WorkerState};
 use crate::task::closure::address;
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
+use crate::task::progress::Progress;
 use crate::task::registry::{Function, refuse_python, unknown};
 use crate::task::sandbox::Sandbox;
 use crate::value::scatter::home::{Placed, Workers};
@@ -250,6 +251,10 @@ impl Engine for Local {
 
     fn started(&self, slot: SlotId, task: TaskId) -> bool {
         self.links.get(slot).is_some_and(|link| link.started(task))
+    }
+
+    fn progress(&self, slot: SlotId, task: TaskId) -> Option<Progress> {
+        self.links.get(slot)?.progress(task)
     }
 
     fn forget(&mut self, slot: SlotId) {

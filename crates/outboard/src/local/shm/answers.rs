@@ -15,6 +15,7 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::local::shm::arena::{Arena, Half};
+use crate::local::shm::items;
 use crate::local::shm::page::{Page, SLOTS};
 use crate::local::wire::Inbox;
 
@@ -59,6 +60,8 @@ pub(crate) struct Listener {
     heard: u64,
     /// How many bells may be on their way.
     owed: u32,
+    /// What the same bell is rung for.
+    pub(crate) items: items::Listener,
 }
 
 /// What no worker of ours does.
@@ -73,7 +76,7 @@ impl Listener {
 
     /// Whether something was written that was not read.
     fn has_more(&self, page: &Page) -> bool {
-        page.bell().said() != self.heard
+        page.bell().said() != self.heard || self.items.has_more(page)
     }
 
     /// Copies what was written to the inbox.

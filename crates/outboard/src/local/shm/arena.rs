@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::local::shm::answers::ANSWERS_BYTES;
+use crate::local::shm::items::ITEMS_BYTES;
 use crate::local::shm::mapping::Shared;
 use crate::value::payload::Payload;
 
@@ -31,7 +32,7 @@ use crate::value::payload::Payload;
 pub(crate) const HALF_BYTES: usize = 64 << 20;
 
 /// The size of it all.
-const BYTES: usize = 2 * HALF_BYTES + ANSWERS_BYTES;
+const BYTES: usize = 2 * HALF_BYTES + ANSWERS_BYTES + ITEMS_BYTES;
 
 /// Payloads begin at a cache line of their own.
 const LINE: usize = 64;
@@ -59,6 +60,8 @@ pub(crate) enum Half {
     Results,
     /// Of these it is a small part; see [`crate::local::shm::answers`].
     Answers,
+    /// Nor are these; see [`crate::local::shm::items`].
+    Items,
 }
 
 impl Half {
@@ -67,6 +70,15 @@ impl Half {
             Self::Arguments => 0,
             Self::Results => HALF_BYTES,
             Self::Answers => 2 * HALF_BYTES,
+            Self::Items => 2 * HALF_BYTES + ANSWERS_BYTES,
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::Arguments | Self::Results => HALF_BYTES,
+            Self::Answers => ANSWERS_BYTES,
+            Self::Items => ITEMS_BYTES,
         }
     }
 }
@@ -165,7 +177,7 @@ impl AsRef<[u8]> for Lent {
 
 /// A place in the mapping, if it lies within its half.
 fn place(half: Half, offset: u64, bytes: u64) -> Option<Range<usize>> {
-    let end = offset.checked_add(bytes).filter(|end| *end <= HALF_BYTES as u64)?;
+    let end = offset.checked_add(bytes).filter(|end| *end <= half.bytes() as u64)?;
     Some(half.start() + offset as usize..half.start() + end as usize)
 }
 

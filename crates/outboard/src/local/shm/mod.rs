@@ -1,9 +1,10 @@
 //! Memory that a server and a worker share: a page of atomic words, an arena for
-//! payloads, a ring for answers, and sealed files.
+//! payloads, rings for answers and items, and sealed files.
 
 pub(crate) mod answers;
 pub(crate) mod arena;
 mod handover;
+pub(crate) mod items;
 mod mapping;
 mod memfd;
 pub(crate) mod page;

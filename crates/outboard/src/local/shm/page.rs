@@ -11,13 +11,14 @@
 
 #![expect(unsafe_code, reason = "this module owns the mapping of shared memory")]
 
+mod progress;
 mod word;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -25,6 +26,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 pub(crate) use word::{TaskWord, Word};
 
 use crate::local::shm::answers::bell::Bell;
+use crate::local::shm::items::room::Room;
 use crate::local::shm::memfd;
 use crate::task::system::{Memory, refused};
 
@@ -46,6 +48,14 @@ const ASLEEP: usize = 7;
 const OWN_MEMORY: usize = 8;
 const STDERR_READ: usize = 9;
 const STDERR_BEFORE: usize = 10;
+const ITEMS_SAID: usize = 11;
+const ITEMS_READ: usize = 12;
+const WAITING: usize = 13;
+/// A word of its own kind: see [`Page::room`].
+const TURN: usize = 14;
+const FIRST_CREDIT: usize = FIRST_SLOT + SLOTS;
+const FIRST_PROGRESS: usize = FIRST_CREDIT + SLOTS;
+const _: () = assert!(FIRST_PROGRESS + progress::PROGRESS_WORDS <= WORDS);
 
 /// One mapped page.
 #[derive(Debug)]
@@ -170,6 +180,45 @@ impl Page {
         let [resident_bytes, own_bytes] =
             [MEMORY, OWN_MEMORY].map(|word| self.words()[word].load(Relaxed));
         Memory { resident_bytes, own_bytes }
+    }
+}
+
+/// What streams need; see [`crate::local::shm::items`].
+impl Page {
+    /// How far items were written, and whether the server sleeps: it does so for answers and
+    /// items at once.
+    pub(crate) fn items_bell(&self) -> Bell<'_> {
+        Bell { said: &self.words()[ITEMS_SAID], asleep: &self.words()[ASLEEP] }
+    }
+
+    /// Server: it has copied so many bytes of items.
+    pub(crate) fn set_items_read(&self, bytes: u64) {
+        self.words()[ITEMS_READ].store(bytes, Release);
+    }
+
+    /// Worker: how many bytes of items were copied.
+    pub(crate) fn items_read(&self) -> u64 {
+        self.words()[ITEMS_READ].load(Acquire)
+    }
+
+    /// Server: the reader of a task's stream has taken so much of it in all.
+    pub(crate) fn set_credit(&self, seq: u64, taken: u64) {
+        self.words()[FIRST_CREDIT + seq as usize % SLOTS].store(taken, Release);
+    }
+
+    /// Worker: how much of its stream was taken.
+    pub(crate) fn credit(&self, seq: u64) -> u64 {
+        self.words()[FIRST_CREDIT + seq as usize % SLOTS].load(Acquire)
+    }
+
+    /// Who waits for room.
+    pub(crate) fn room(&self) -> Room<'_> {
+        let turn = std::ptr::from_ref(&self.words()[TURN]).cast::<AtomicU32>();
+        // SAFETY: the pointer comes from a reference to a word of the page, which lives as
+        // long as `self`, is aligned for the shorter type, and lets it be written. Nothing
+        // accesses that word as a whole; both processes do so only through this, atomically.
+        let turn = unsafe { &*turn };
+        Room { waiting: &self.words()[WAITING], turn }
     }
 }
 

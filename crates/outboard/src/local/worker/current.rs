@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::ClockId;
 
+use super::items;
 use crate::local::process::end::exit_at_once;
 use crate::local::shm::page::Page;
 use crate::task::current::{self, Asks};
@@ -24,6 +25,12 @@ pub(super) fn become_worker() {
     current::become_worker(Asks {
         cancelled: || WORKER.get().is_some_and(InWorker::is_asked),
         deadline: || WORKER.get().and_then(InWorker::deadline),
+        outlet: items::outlet,
+        note: |noted| {
+            if let Some((worker, seq)) = running().filter(|(worker, _)| worker.home.is_here()) {
+                worker.page.set_progress(seq, noted);
+            }
+        },
     });
 }
 
@@ -36,6 +43,17 @@ pub(super) fn serves() {
 pub(super) fn leaves_by_itself() -> bool {
     let between = |worker: &InWorker| worker.seq.load(Acquire) == 0;
     SERVES.load(Relaxed) && WORKER.get().is_some_and(between)
+}
+
+/// This worker.
+pub(super) fn this_worker() -> Option<&'static InWorker> {
+    WORKER.get()
+}
+
+/// This worker, and the number of the task that runs, if one does.
+pub(super) fn running() -> Option<(&'static InWorker, u64)> {
+    let worker = WORKER.get()?;
+    Some((worker, worker.seq.load(Acquire))).filter(|(_, seq)| *seq > 0)
 }
 
 /// Whether this process was forked by a task.

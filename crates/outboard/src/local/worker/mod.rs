@@ -38,6 +38,8 @@ use crate::value::scatter;
 
 /// The task that runs, for whoever asks in this process.
 mod current;
+/// What a task sends before it ends.
+mod items;
 /// What tasks keep of their arguments.
 mod kept;
 /// Arguments that are lent to a task while it forks.
@@ -190,11 +192,13 @@ impl Worker {
         stand_back(number, niceness);
         let cpu = limits::set(limits)?;
         relay::connect(socket.try_clone()?, level);
+        let arena_fd = Arc::new(arena);
+        items::connect(arena_fd.clone(), max_payload as usize);
         let mut worker = Self {
             socket,
             current: InWorker::install(Page::open(&page)?),
-            arena: Arc::new(Arena::open(&arena)?),
-            arena_fd: Arc::new(arena),
+            arena: Arc::new(Arena::open(&arena_fd)?),
+            arena_fd,
             results: Ring::default(),
             speaker: Speaker::default(),
             max_payload: max_payload as usize,
@@ -342,6 +346,8 @@ impl Worker {
         self.cpu.arm()?;
         relay::open(seq);
         let (outcome, usage) = attempt(self.current, self.max_payload, call, args);
+        // Its items are where the server finds them, and its answer comes after them.
+        items::close();
         // What it said is in the socket; its answer comes after that.
         self.spoke = relay::close();
         self.cpu.disarm()?;

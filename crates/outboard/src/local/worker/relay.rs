@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::current::is_forked;
+use crate::local::shm::answers::BELL;
 use crate::local::wire::{self, FromWorker};
 use crate::task::outcome::Said;
 use crate::trace;
@@ -73,6 +74,14 @@ fn send(said: &mut dyn FnMut() -> Said) {
     let said = said();
     if let Some(sink) = lock().as_mut().filter(|sink| sink.seq > 0) {
         sink.write(said);
+    }
+}
+
+/// Wakes the server, which sleeps, while a task runs: others may write to the socket too.
+pub(super) fn ring() {
+    if let Some(sink) = &mut *lock() {
+        // Should the server be gone, this process will be.
+        let _ = sink.socket.write_all(&BELL);
     }
 }
 

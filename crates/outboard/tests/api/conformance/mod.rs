@@ -38,6 +38,8 @@ mod order;
 mod overload;
 /// 1, 6: payloads of every size.
 mod payloads;
+/// How far a task says that it is.
+mod progress;
 /// 1: results and errors are exactly those of the function.
 mod results;
 /// Values that go to each worker once.
@@ -48,6 +50,8 @@ mod several;
 mod sharing;
 /// 2, 3: a task is asked to stop, and knows its deadline.
 mod stopping;
+/// 1 to 6: items before the result.
+mod streams;
 /// Fair shares between tenants.
 mod tenants;
 /// 3: timeouts, in the queue and while running.
@@ -89,6 +93,10 @@ enum Promise {
     KnowsProcesses,
     /// Workers are the client's: it can have more or fewer, and they end with it.
     OwnsItsWorkers,
+    /// A task can send items before it ends.
+    Streams,
+    /// A running task can say how far it is.
+    TellsProgress,
 }
 
 /// Everything that an engine does not promise, and why.
@@ -121,6 +129,8 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
         Promise::OwnsItsWorkers,
         "a cluster has the workers that it has, and they outlive its clients",
     ),
+    ("dask", Promise::Streams, "a cluster carries results only: a stream is `Unsupported`"),
+    ("dask", Promise::TellsProgress, "a cluster does not carry what a running task says of itself"),
 ];
 
 /// On what condition an engine promises the rest: tests that need it say so in

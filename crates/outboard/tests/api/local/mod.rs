@@ -44,6 +44,8 @@ pub(crate) mod sandbox;
 pub(crate) mod signals;
 /// The start of an engine, and what is left when it is over.
 mod start;
+/// Items of tasks that crash, are killed or fork.
+mod streams;
 /// Spares, scaling, recycling.
 mod strength;
 /// What a task changes of its process, and the next one finds.

@@ -2,6 +2,7 @@
 //! their way, and the kill.
 
 mod end;
+mod items;
 mod life;
 mod reader;
 mod vigil;
@@ -30,12 +31,14 @@ use crate::error::{Cause, WorkerLoss};
 use crate::ids::{SlotId, TaskId};
 use crate::local::process;
 use crate::local::shm::arena::{Arena, Half, Ring};
+use crate::local::shm::items as shared_items;
 use crate::local::shm::page::{Page, Word};
 use crate::local::wire::{Call, FunctionRef, Place};
 use crate::observe::event::RecycleReason;
 use crate::offload;
 use crate::task::system::now_ns;
 
+use items::{Credit, Streams};
 use life::{Life, Reason, Stage};
 
 use super::chunk::Chunk;
@@ -97,6 +100,8 @@ struct Outgoing {
     last_seq: u64,
     /// The scattered values that it was sent.
     shared: HashSet<u64>,
+    /// The streams of tasks that were sent and not answered.
+    streams: Streams,
     /// What of the arena is in use for arguments.
     arguments: Ring,
     /// How far the arena was used for results, since that was given back.
@@ -176,6 +181,11 @@ impl Link {
         let Work { task, attempt, deadline, origin, .. } = *work;
         let deadline_ns = deadline.map_or(0, monotonic_ns);
         outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false, unwanted: false });
+        if let Some(channel) = &work.args.channel {
+            self.page.set_credit(seq, 0);
+            let credit = Credit::of(self.weak.clone(), seq);
+            outgoing.streams.open(seq, (task, attempt), channel.source(Some(credit)));
+        }
         for value in &work.args.scattered {
             if let Some(file) = value.file.as_ref().filter(|_| outgoing.shared.insert(value.id)) {
                 outgoing.outbox.push(seq, Chunk::share(value.id, file.clone()));
@@ -309,6 +319,8 @@ impl Link {
         });
         let Some(seq) = seq else { return Stopped::Continues };
         if self.page.task(seq).stop() {
+            // It may wait for a reader, who has left.
+            shared_items::wake(&self.page);
             return Stopped::Asked { listens: self.page.listens(seq) };
         }
         match self.page.task(seq).read() {
@@ -502,6 +514,7 @@ impl Outgoing {
         let honest = |sent: &&Sent| sent.seq == seq && sent.revoked == skipped && written;
         let first = *self.sent.front().filter(honest)?;
         self.sent.pop_front();
+        self.streams.close(seq);
         self.arguments.release(seq);
         Some(first)
     }

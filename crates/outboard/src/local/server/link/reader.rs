@@ -14,6 +14,7 @@ use std::time::Instant;
 use futures_util::future::{Either, select};
 use rustix::io::Errno;
 
+use super::items::Hearing;
 use super::life::Reason;
 use super::{Link, Sent};
 use crate::engine::Gate;
@@ -47,6 +48,8 @@ pub(crate) struct Reader {
     /// What came through the socket, with descriptors beside it.
     inbox: Inbox,
     files: Files,
+    /// What was heard of an item that is not whole.
+    hearing: Hearing,
     /// The answer that came through the socket, and has no place in the order yet.
     beside: Option<(FromWorker, Payload)>,
     /// The next answer comes through the socket.
@@ -84,6 +87,7 @@ impl Reader {
             answers: Inbox::default(),
             inbox: Inbox::default(),
             files: Files::default(),
+            hearing: Hearing::default(),
             beside: None,
             awaits_beside: false,
             hears,
@@ -152,6 +156,9 @@ impl Reader {
         let mut messages = Vec::new();
         self.take_socket(&mut messages)?;
         self.listener.hear(&self.link.arena, &self.link.page, &mut self.answers)?;
+        // After the answers: a task's items were written before its answer was.
+        let limit = self.gate.limits().payload;
+        let items = self.hearing.hear(&self.link, &mut self.listener.items, limit)?;
         let mut room = HALF_BYTES as u64;
         loop {
             if self.awaits_beside {
@@ -178,8 +185,10 @@ impl Reader {
             return Err(Nonsense);
         }
         let taken = messages.len();
-        if taken > 0 {
+        let delivered = self.hearing.take_delivered();
+        if taken > 0 || !delivered.is_empty() {
             self.gate.report(|reports| {
+                delivered.into_iter().for_each(|attempt| reports.delivered(attempt));
                 let mut messages = messages.into_iter();
                 messages.try_for_each(|(message, output)| self.receive(reports, message, output))
             })?;
@@ -188,7 +197,7 @@ impl Reader {
         let heard = &self.link.heard;
         heard.bytes.store(self.listener.heard_bytes(), Relaxed);
         heard.looks.store(heard.looks.load(Relaxed) + 1, Relaxed);
-        Ok(taken)
+        Ok(taken + items)
     }
 
     /// Takes what came through the socket: bells, what is said before the first task and by
