@@ -5,7 +5,8 @@ use syn::{Error, LitStr, Meta};
 
 use crate::options::{self, Library};
 
-const KNOWN_KEYS: &str = "`#[task]` knows `pure`, `steady`, `name = \"…\"` and `crate = \"…\"`";
+const KNOWN_KEYS: &str =
+    "`#[task]` knows `pure`, `steady`, `name = \"…\"`, `pool = \"…\"` and `crate = \"…\"`";
 const PURE_FORM: &str = "`pure` stands alone: `#[task(pure)]`";
 const STEADY_FORM: &str = "`steady` stands alone: `#[task(steady)]`";
 const NAME_FORM: &str = "`name` is a string literal: `name = \"images::resize\"`";
@@ -19,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) steady: bool,
     /// The name to register under, in place of the function's path.
     pub(crate) name: Option<LitStr>,
+    /// The pool of its tasks.
+    pub(crate) pool: Option<LitStr>,
     /// Where the library is.
     pub(crate) library: Library,
 }
@@ -40,6 +43,9 @@ impl Options {
             let name = options::string(meta, NAME_FORM)?;
             self.name = Some(name.clone());
             check_name(name)
+        } else if meta.path().is_ident("pool") {
+            self.pool = Some(options::pool(meta)?);
+            Ok(())
         } else if meta.path().is_ident("crate") {
             self.library = Library::of(meta)?;
             Ok(())

@@ -115,6 +115,7 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
     let ident = &function.signature.ident;
     let (name, pure, library) = (name(options, ident), options.pure, &options.library);
     let steady = options.steady.then(|| quote!(.steady()));
+    let pool = options.pool.as_ref().map(|pool| quote!(.pool(#pool)));
     let arguments: Vec<String> = function.argument_names().collect();
     let (types, traits) = types_and_traits(function, library);
     let parameters: Vec<Ident> = (0..types.len()).map(|n| format_ident!("__Type{n}")).collect();
@@ -132,6 +133,7 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
             {
                 #library::__private::Entry::new(__OUTBOARD_NAME, #pure, #ident)
                     #steady
+                    #pool
                     .arguments(&[#(#arguments),*])
             }
 

@@ -4,12 +4,14 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
-use syn::{Error, Expr, ExprLit, ExprUnary, Lit, Meta, ReturnType, Safety, Signature, UnOp};
+use syn::{
+    Error, Expr, ExprLit, ExprUnary, Lit, LitStr, Meta, ReturnType, Safety, Signature, UnOp,
+};
 
 use crate::expansion::{Function, apart};
 use crate::options::{self, Library};
 
-const KNOWN_KEYS: &str = "`#[on_start]` knows `order = N` and `crate = \"…\"`";
+const KNOWN_KEYS: &str = "`#[on_start]` knows `order = N`, `pool = \"…\"` and `crate = \"…\"`";
 const ORDER_FORM: &str = "`order` is a whole number: `order = -1`; 0 if left out";
 
 /// The item as the user wrote it, then its registration, or every error in the attribute and
@@ -37,6 +39,8 @@ fn checked(item: TokenStream) -> Result<Function, Vec<Error>> {
 struct Options {
     /// Those with a lower one run before.
     order: i32,
+    /// The pool whose workers it is for.
+    pool: Option<LitStr>,
     /// Where the library is.
     library: Library,
 }
@@ -45,6 +49,8 @@ impl Options {
     fn set(&mut self, meta: &Meta) -> syn::Result<()> {
         if meta.path().is_ident("order") {
             self.order = whole_number(options::value(meta, ORDER_FORM)?)?;
+        } else if meta.path().is_ident("pool") {
+            self.pool = Some(options::pool(meta)?);
         } else if meta.path().is_ident("crate") {
             self.library = Library::of(meta)?;
         } else {
@@ -99,7 +105,8 @@ fn errors(signature: &Signature) -> Vec<Error> {
 /// The function's entry in the list, in a scope of its own. An error about what the function
 /// returns shows at its type.
 fn registration(options: &Options, function: &Function) -> TokenStream {
-    let Options { order, library } = options;
+    let Options { order, pool, library } = options;
+    let pool = pool.as_ref().map(|pool| quote!(.pool(#pool)));
     let ident = &function.signature.ident;
     let last = ident.unraw().to_string();
     let output = match &function.signature.output {
@@ -120,7 +127,7 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
             #[#library::__private::linkme::distributed_slice(#library::__private::STARTS)]
             #[linkme(crate = #library::__private::linkme)]
             static __OUTBOARD_START: #library::__private::Start =
-                #library::__private::Start::new(__OUTBOARD_NAME, #order, __outboard_start);
+                #library::__private::Start::new(__OUTBOARD_NAME, #order, __outboard_start)#pool;
 
             #[#library::__private::linkme::distributed_slice(
                 #library::__private::START_NAMES

@@ -16,13 +16,15 @@ use linkme::distributed_slice;
 use tracing::Span;
 
 use super::owner::Owner;
+use super::pools::{Member, Numbers, Pools};
 use super::registry::{self, OUTBOARD_0_1_0_ENGINES};
 use super::settings::Settings;
 use super::url::Url;
-use super::{Engine, Flush, Gate, Limits, Pool, Stopped, Work};
+use super::{Engine, Flush, Gate, Pool, Stopped, Work};
 use crate::error::{Error, WorkerLoss};
 use crate::ids::{SlotId, TaskId};
 use crate::observe::snapshot::WorkerSnapshot;
+use crate::sched::strength::Strength;
 use crate::task;
 use crate::task::current::{self, STOPPING};
 use crate::task::execute::{execute, record_panics};
@@ -40,11 +42,11 @@ struct Inline {
 }
 
 /// What it takes to start another thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Crew {
     ended: Weak<Ended>,
-    /// How many slots there were so far.
-    entered: usize,
+    /// Those of the next threads.
+    numbers: Numbers,
     /// How many threads have not ended.
     alive: usize,
 }
@@ -92,17 +94,19 @@ fn connect(mut url: Url, settings: Option<Settings>) -> Result<Arc<Owner>, Error
     url.refuse_hosts()?;
     let settings = settings.map_or_else(|| url.settings("inline"), Ok)?;
     task::registry::registry().map_err(Error::unavailable)?;
-    task::start::run_all_apart().map_err(Error::unavailable)?;
-    start(settings.workers, settings.limits).map(Owner::new)
+    Pools::start(settings, start).map(Owner::new)
 }
 
-/// Starts the engine with that many threads.
-fn start(workers: usize, limits: Limits) -> Result<Arc<Gate>, Error> {
+/// Starts the threads of a pool.
+fn start(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
+    task::start::run_all_apart(&member.name).map_err(Error::unavailable)?;
     record_panics();
+    let Settings { workers, limits, .. } = settings;
     let threads = Threads::default();
-    let crew = Arc::new(Mutex::new(Crew::default()));
+    let crew = Crew { numbers: member.numbers(workers), ended: Weak::new(), alive: 0 };
+    let crew = Arc::new(Mutex::new(crew));
     let engine = Inline { threads: threads.clone(), crew: crew.clone() };
-    let gate = Gate::new(limits, (workers, 0), Box::new(engine));
+    let gate = Gate::new(limits, Strength::new(workers, 0), Box::new(engine), &member);
     // Each thread holds one clone: when the last one ends, so does the engine.
     let ended = Arc::new(Ended { gate: gate.clone(), threads, crew: crew.clone() });
     lock(&crew).ended = Arc::downgrade(&ended);
@@ -161,11 +165,7 @@ impl Ended {
         let (attempts, received) = mpsc::channel();
         self.gate.report(|reports| {
             let slot = reports.slot_up()?;
-            let number = {
-                let mut crew = lock(&self.crew);
-                crew.entered += 1;
-                crew.entered
-            };
+            let number = lock(&self.crew).numbers.next()?;
             let thread = Thread { number, slot, attempts, sent: VecDeque::new(), done: 0 };
             self.threads.attach(slot, thread);
             reports.up(number, std::process::id(), Duration::ZERO);

@@ -7,6 +7,7 @@ pub(crate) mod gate;
 pub(crate) mod inline;
 pub(crate) mod option;
 pub(crate) mod owner;
+pub(crate) mod pools;
 mod quantity;
 pub(crate) mod registry;
 pub(crate) mod restart;

@@ -1,6 +1,8 @@
 //! How an engine on this machine is set up.
 
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Limits;
@@ -37,6 +39,10 @@ pub(crate) struct Settings {
     /// What tasks say is taken from workers at this level and above, from 0 to 5,
     /// whatever this process shows itself.
     pub(crate) said: u8,
+    /// The program whose workers execute the tasks, if that is not this one.
+    pub(crate) program: Option<PathBuf>,
+    /// The pools beside the default one, by name.
+    pub(crate) pools: Vec<(Arc<str>, Settings)>,
 }
 
 /// After what workers are replaced; nothing by default.
@@ -79,6 +85,8 @@ impl Default for Settings {
             start_timeout: Duration::from_secs(10),
             warm_up_timeout: Duration::from_secs(300),
             said: 0,
+            program: None,
+            pools: Vec::new(),
         }
     }
 }
@@ -292,6 +300,16 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         ),
         engines: PROCESSES,
         says: "What workers may no longer do after `#[on_start]`; by default they may do all.",
+    },
+    EngineOption {
+        name: "program",
+        example: "/opt/app/tasks",
+        kind: Kind::Text(
+            Form { wants: "an absolute path", fits: |path| Path::new(path).is_absolute() },
+            |settings, path| settings.program = Some(path.into()),
+        ),
+        engines: PROCESSES,
+        says: "The program whose workers execute the tasks; by default this one.",
     },
     EngineOption {
         name: "library_threads",

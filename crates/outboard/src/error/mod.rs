@@ -2,6 +2,7 @@
 //! known beyond the kind.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,16 +84,50 @@ pub(crate) enum Repr {
     Raised(Exception),
     WorkerLost(WorkerLoss),
     OutOfMemory(WorkerLoss),
-    Quarantined { crashes: u32, left: Duration, lost: WorkerLoss },
-    TimedOut { stage: Stage, timeout: Duration },
+    Quarantined {
+        crashes: u32,
+        left: Duration,
+        lost: WorkerLoss,
+    },
+    TimedOut {
+        stage: Stage,
+        timeout: Duration,
+    },
     Cancelled,
-    Overloaded { retry_after: Duration, bound: Bound },
-    TooLarge { what: Oversized, bytes: u64, limit: u64 },
-    UnknownTask { name: String, advice: &'static str },
-    Codec { step: Step, subject: String, source: CodecError },
-    InvalidUrl { url: String, reason: String },
-    Unavailable { reason: String },
-    Closed { reason: &'static str },
+    Overloaded {
+        retry_after: Duration,
+        bound: Bound,
+    },
+    TooLarge {
+        what: Oversized,
+        bytes: u64,
+        limit: u64,
+    },
+    UnknownTask {
+        name: String,
+        advice: Cow<'static, str>,
+    },
+    /// A pool that the client lacks; `task` is the function, if that asks for it.
+    UnknownPool {
+        pool: String,
+        task: Option<String>,
+        there_are: String,
+    },
+    Codec {
+        step: Step,
+        subject: String,
+        source: CodecError,
+    },
+    InvalidUrl {
+        url: String,
+        reason: String,
+    },
+    Unavailable {
+        reason: String,
+    },
+    Closed {
+        reason: &'static str,
+    },
 }
 
 /// What was larger than its bound.
@@ -273,7 +308,7 @@ impl Error {
             Repr::Cancelled => ErrorKind::Cancelled,
             Repr::Overloaded { .. } => ErrorKind::Overloaded,
             Repr::TooLarge { .. } => ErrorKind::TooLarge,
-            Repr::UnknownTask { .. } => ErrorKind::UnknownTask,
+            Repr::UnknownTask { .. } | Repr::UnknownPool { .. } => ErrorKind::UnknownTask,
             Repr::Codec { .. } => ErrorKind::Codec,
             Repr::InvalidUrl { .. } => ErrorKind::InvalidUrl,
             Repr::Unavailable { .. } => ErrorKind::Unavailable,
@@ -437,6 +472,12 @@ impl fmt::Display for Repr {
             }
             Self::UnknownTask { name, advice } => {
                 write!(f, "task function `{name}` is not known here: {advice}")
+            }
+            Self::UnknownPool { pool, task, there_are } => {
+                if let Some(task) = task {
+                    write!(f, "no worker is there for task function `{task}`: ")?;
+                }
+                write!(f, "this client has no pool `{pool}`, only {there_are}")
             }
             Self::Codec { step, subject, source } => {
                 write!(f, "could not {step} {subject}: {source}")

@@ -1,10 +1,12 @@
 //! How an engine on this machine is set up: by a builder, or by a URL.
 
 use std::future::{Future, IntoFuture};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
 use crate::engine::option::Value;
+use crate::engine::pools;
 use crate::engine::settings::{MOST_PAYLOAD, Settings};
 use crate::error::Error;
 use crate::front::client::Client;
@@ -36,6 +38,38 @@ impl LocalBuilder {
     /// Sets an option, within the bounds that URLs have too.
     fn with(mut self, name: &str, value: Value<'_>) -> Self {
         if let Err(refusal) = self.settings.set(name, value) {
+            panic!("{refusal}");
+        }
+        self
+    }
+
+    /// Adds a pool: workers of their own beside those of the pool `default`.
+    ///
+    /// `set` gets the options that this builder has so far, and gives those of the pool. So a
+    /// pool has the client's options that come before it, and changes some. A pool has its own
+    /// workers, spares, queue, bounds, shares and limits. Tasks of a function marked
+    /// `#[task(pool = "gpu")]` run in it, and those that are submitted by
+    /// [`client.pool("gpu")`](Client::pool).
+    ///
+    /// # Panics
+    ///
+    /// If the name has other characters than letters (A-Z, a-z), digits, `_` and `-`, or is
+    /// `default`, or if there is a pool of that name. If `set` adds a pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// let client = outboard::Client::local()
+    ///     .workers(4)
+    ///     .pool("gpu", |pool| pool.workers(2).spares(0).memory_limit(8 << 30))
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn pool(mut self, name: &str, set: impl FnOnce(Self) -> Self) -> Self {
+        let mut so_far = self.clone();
+        so_far.settings.pools.clear();
+        if let Err(refusal) = pools::add(&mut self.settings, name, set(so_far).settings) {
             panic!("{refusal}");
         }
         self
@@ -302,6 +336,35 @@ impl LocalBuilder {
         self
     }
 
+    /// Has the workers of another program execute the tasks; by default this program is started
+    /// again.
+    ///
+    /// It is for a process that cannot be started again as a worker: a notebook, an extension
+    /// of another language, a program behind a loader. That process need not call
+    /// [`init`](crate::init). The program does so first in its `main`, and links the same
+    /// functions marked `#[task]`, by the same version of Outboard. They are found by name.
+    ///
+    /// A worker lists its functions when it starts. A submit of a function that the program
+    /// lacks, or has with other types, is `UnknownTask` and says which.
+    ///
+    /// # Panics
+    ///
+    /// If the path is relative.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// let client = outboard::Client::local().program("/opt/app/tasks").await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        assert!(path.is_absolute(), "`program` must be an absolute path, not {}", path.display());
+        self.settings.program = Some(path);
+        self
+    }
+
     /// Sets how many threads a library may start in each worker; by default the worker's share
     /// of the cores, at least one.
     ///
@@ -371,7 +434,7 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 26] {
+    fn examples() -> [(&'static str, LocalBuilder); 27] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
         [
@@ -396,6 +459,7 @@ mod tests {
             ("stack_size", local().stack_size(1 << 20)),
             ("open_files", local().open_files(64)),
             ("sandbox", local().sandbox(Sandbox::new().no_network().no_exec())),
+            ("program", local().program("/opt/app/tasks")),
             ("library_threads", local().library_threads(2)),
             ("quarantine", local().quarantine(5, default.time)),
             ("quarantine_time", local().quarantine(default.crashes, 3_600 * second)),

@@ -15,6 +15,7 @@ use tokio::sync::oneshot::{self, error::RecvError};
 
 use crate::engine::gate::Ticket;
 use crate::engine::owner::Owner;
+use crate::engine::pools::PoolId;
 use crate::error::{Error, Stage, Step};
 use crate::ids::{TaskId, WaiterId};
 use crate::sched::ledger::{Reply, Report};
@@ -63,6 +64,7 @@ enum State<T> {
         receiver: oneshot::Receiver<Result<Reply, Error>>,
         waiter: WaiterId,
         owner: Arc<Owner>,
+        pool: PoolId,
     },
     /// Boxed: it is seldom kept, and futures that wait should be small.
     Finished(Box<Result<Reply, Error>>),
@@ -92,11 +94,13 @@ pub enum Status {
 impl<T> TaskFuture<T> {
     pub(crate) fn new(
         owner: Arc<Owner>,
-        submitted: Result<Ticket, Error>,
+        submitted: Result<(PoolId, Ticket), Error>,
         decode: Decode<T>,
     ) -> Self {
         let (id, state) = match submitted {
-            Ok((waiter, id, receiver)) => (Some(id), State::Pending { receiver, waiter, owner }),
+            Ok((pool, (waiter, id, receiver))) => {
+                (Some(id), State::Pending { receiver, waiter, owner, pool })
+            }
             Err(error) => (None, State::finished(Err(error))),
         };
         Self { id, state, decode }
@@ -117,8 +121,8 @@ impl<T> TaskFuture<T> {
     /// Awaiting it then gives an error of kind [`Cancelled`](crate::ErrorKind::Cancelled),
     /// unless the task had ended before.
     pub fn cancel(&self) {
-        if let State::Pending { waiter, owner, .. } = &self.state {
-            owner.gate().cancel(*waiter);
+        if let State::Pending { waiter, owner, pool, .. } = &self.state {
+            owner.pool(*pool).cancel(*waiter);
         }
     }
 
@@ -133,8 +137,8 @@ impl<T> TaskFuture<T> {
     /// How far the task has come.
     pub fn status(&self) -> Status {
         match &self.state {
-            State::Pending { receiver, waiter, owner } if receiver.is_empty() => {
-                match owner.gate().stage(*waiter) {
+            State::Pending { receiver, waiter, owner, pool } if receiver.is_empty() => {
+                match owner.pool(*pool).stage(*waiter) {
                     Some(Stage::Queued) => Status::Queued,
                     Some(Stage::Running) => Status::Running,
                     None => Status::Finished,

@@ -18,7 +18,7 @@ use crate::value::message;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
@@ -35,6 +35,7 @@ pub(crate) enum ToWorker {
         level: u8,
         limits: WorkerLimits,
         sandbox: Option<Sandbox>,
+        pool: InPool,
     },
     /// Execute a task; the payload, wherever it lies, is its arguments.
     Run(Call, Place),
@@ -48,7 +49,8 @@ pub(crate) enum ToWorker {
 /// From a worker to the server.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum FromWorker {
-    /// The process has come as far as `init`.
+    /// The process has come as far as `init`. The payload is a list of its functions
+    /// ([`Listed`]), if that was asked for.
     Hello { version: u32, digest: u64 },
     /// It executes tasks from now on, on that thread: its number in the system.
     Ready { thread: u32 },
@@ -64,6 +66,22 @@ pub(crate) enum FromWorker {
     Beside,
     /// The task before has changed this process, and that was set back, or lasts.
     Changed { lasting: bool },
+}
+
+/// What a worker is told of its pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InPool {
+    pub(crate) name: String,
+    /// It is another program than the server, and lists its functions in its hello.
+    pub(crate) lists: bool,
+}
+
+/// A function that a worker has, at its place in the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listed<'a> {
+    pub(crate) name: &'a str,
+    /// A digest of the types of arguments and output.
+    pub(crate) signature: u64,
 }
 
 /// A task to execute, without its arguments.

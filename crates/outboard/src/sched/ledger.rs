@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::error::{Bound, Error, Oversized, Repr, Stage};
-use crate::ids::{SlotId, Tagged, TaskId, TenantId, WaiterId};
+use crate::ids::{SlotId, Tagged, Tags, TaskId, TenantId, WaiterId};
 use crate::observe::event::{EventKind, RunUsage};
 use crate::observe::figures::{Book, Sums};
 use crate::observe::record::{Record, tell};
@@ -153,7 +153,7 @@ pub(crate) struct Ledger<W> {
     deadlines: BTreeSet<(Instant, WaiterId)>,
     queued: usize,
     bytes: usize,
-    last_tag: NonZeroU32,
+    tags: Tags,
     counts: Counts,
     pub(crate) book: Book,
     /// What happens to tasks, while someone wants to know.
@@ -239,7 +239,8 @@ impl Options {
 }
 
 impl<W> Ledger<W> {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    /// An empty one; its tasks are numbered so.
+    pub(crate) fn new(bounds: Bounds, tags: Tags) -> Self {
         Self {
             bounds,
             tasks: Slab::new(),
@@ -248,7 +249,7 @@ impl<W> Ledger<W> {
             deadlines: BTreeSet::new(),
             queued: 0,
             bytes: 0,
-            last_tag: NonZeroU32::MIN,
+            tags,
             counts: Counts::default(),
             book: Book::default(),
             record: None,
@@ -364,8 +365,7 @@ impl<W> Ledger<W> {
     }
 
     fn tag(&mut self) -> NonZeroU32 {
-        self.last_tag = self.last_tag.checked_add(1).unwrap_or(NonZeroU32::MIN);
-        self.last_tag
+        self.tags.next()
     }
 
     /// The bound that one more task of that size would break, if it may fill so much.

@@ -1,5 +1,7 @@
 //! How an attempt went: what it used, what it said, and why it has no result.
 
+#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -91,11 +93,13 @@ impl Failure {
             Repr::TooLarge { what, bytes, limit } => {
                 Self::TooLarge { what: *what, bytes: *bytes, limit: *limit }
             }
-            Repr::UnknownTask { advice, .. } => Self::UnknownTask { advice },
+            Repr::UnknownTask { advice: Cow::Borrowed(advice), .. } => Self::UnknownTask { advice },
+            Repr::UnknownTask { .. } => Self::UnknownTask { advice: OTHER_BUILD },
             Repr::Codec { step, subject, source } => {
                 Self::Codec { step: *step, subject: subject.clone(), source: source.to_string() }
             }
             Repr::Overloaded { .. }
+            | Repr::UnknownPool { .. }
             | Repr::InvalidUrl { .. }
             | Repr::Unavailable { .. }
             | Repr::Closed { .. } => Self::Unavailable(error.to_string()),

@@ -2,6 +2,7 @@
 //! the macro writes into, and those known by their type alone.
 
 use std::any::{TypeId, type_name};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -29,6 +30,7 @@ pub struct Entry {
     arguments: &'static [&'static str],
     pure: bool,
     steady: bool,
+    pool: Option<&'static str>,
     id: fn() -> TypeId,
     signature: fn() -> [&'static str; 2],
     run: Run,
@@ -48,6 +50,7 @@ impl Entry {
             arguments: &[],
             pure,
             steady: false,
+            pool: None,
             id,
             signature,
             run,
@@ -60,6 +63,12 @@ impl Entry {
     #[must_use]
     pub const fn steady(self) -> Self {
         Self { steady: true, ..self }
+    }
+
+    /// The same, whose tasks are for a pool.
+    #[must_use]
+    pub const fn pool(self, pool: &'static str) -> Self {
+        Self { pool: Some(pool), ..self }
     }
 
     /// The same, whose arguments have these names.
@@ -98,13 +107,18 @@ pub(crate) struct Function {
     pub(crate) pure: bool,
     /// Whether it always runs about as long, whatever its arguments.
     pub(crate) steady: bool,
+    /// The pool that its tasks are for, if that is not the default one.
+    pub(crate) pool: Option<&'static str>,
     /// Counts the functions of this process, with a name or without.
     pub(crate) number: usize,
     /// The place in the registry; a function without a name has none.
     pub(crate) index: Option<u32>,
     pub(crate) run: Run,
     /// A digest of the types of arguments and output; of those with a name.
-    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters compare it"))]
+    #[cfg_attr(
+        not(any(feature = "dask", feature = "local")),
+        expect(dead_code, reason = "other programs compare it")
+    )]
     pub(crate) signature: u64,
     /// Whether it is a function of Python.
     pub(crate) python: bool,
@@ -187,6 +201,12 @@ impl Registry {
         self.functions.get(index as usize)
     }
 
+    /// The names of its functions, sorted, with a digest of the types of each.
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub(crate) fn listed(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.functions.iter().map(|function| (function.name, function.signature))
+    }
+
     /// A digest of names and signatures, equal in every process of one binary.
     pub(crate) fn digest(&self) -> u64 {
         self.digest
@@ -201,6 +221,7 @@ impl Entry {
             arguments: self.arguments,
             pure: self.pure,
             steady: self.steady,
+            pool: self.pool,
             number: index as usize,
             index: Some(index),
             run: self.run,
@@ -289,6 +310,7 @@ fn registered(
             arguments: &[],
             pure: false,
             steady: false,
+            pool: None,
             number,
             index: None,
             run,
@@ -317,8 +339,8 @@ pub(crate) fn refuse_python(function: &Function) -> Result<(), Error> {
 }
 
 /// The error of a function that the other side does not have.
-pub(crate) fn unknown(name: impl Into<String>, advice: &'static str) -> Error {
-    Error::new(Repr::UnknownTask { name: name.into(), advice })
+pub(crate) fn unknown(name: impl Into<String>, advice: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(Repr::UnknownTask { name: name.into(), advice: advice.into() })
 }
 
 #[cfg(test)]

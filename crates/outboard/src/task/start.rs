@@ -2,6 +2,7 @@
 //! `#[on_start]`.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
@@ -16,13 +17,21 @@ use crate::error::panic_message;
 pub struct Start {
     name: &'static str,
     order: i32,
+    /// The pool whose workers run it; without one those of the default pool.
+    pool: Option<&'static str>,
     run: fn() -> Result<(), String>,
 }
 
 impl Start {
     /// The entry of a function that goes by that name.
     pub const fn new(name: &'static str, order: i32, run: fn() -> Result<(), String>) -> Self {
-        Self { name, order, run }
+        Self { name, order, pool: None, run }
+    }
+
+    /// The same, for the workers of a pool.
+    #[must_use]
+    pub const fn pool(self, pool: &'static str) -> Self {
+        Self { pool: Some(pool), ..self }
     }
 }
 
@@ -65,42 +74,47 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs them all, in order, once in this process: those that ran before do not
+/// The name of the pool whose workers run those that name none.
+const DEFAULT_POOL: &str = "default";
+
+/// Runs all of a pool, in order, once in this process: those that ran before do not
 /// run again. One of them that starts an engine itself does not wait for itself.
 ///
 /// # Errors
 ///
 /// What the first says that fails, with its name; the next call starts over.
-pub(crate) fn run_all() -> Result<(), String> {
-    static DONE: Mutex<bool> = Mutex::new(false);
+pub(crate) fn run_all(pool: &str) -> Result<(), String> {
+    /// The pools whose functions ran.
+    static DONE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if INSIDE.get() {
         return Ok(());
     }
     let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
-    if !*done {
+    if !done.contains(pool) {
         INSIDE.set(true);
-        let result = run_sorted(&OUTBOARD_0_1_0_STARTS, &OUTBOARD_0_1_0_START_NAMES);
+        let result = run_sorted(pool, &OUTBOARD_0_1_0_STARTS, &OUTBOARD_0_1_0_START_NAMES);
         INSIDE.set(false);
         result?;
-        *done = true;
+        done.insert(pool.to_owned());
     }
     Ok(())
 }
 
 /// As [`run_all`], on a thread of its own: this one may be a runtime's, where what
 /// they start could not block.
-pub(crate) fn run_all_apart() -> Result<(), String> {
+pub(crate) fn run_all_apart(pool: &str) -> Result<(), String> {
     if INSIDE.get() || (OUTBOARD_0_1_0_STARTS.is_empty() && OUTBOARD_0_1_0_START_NAMES.is_empty()) {
         return Ok(());
     }
     let thread = std::thread::Builder::new().name("outboard-start".into());
-    let thread =
-        thread.spawn(run_all).map_err(|error| format!("no thread to start on: {error}"))?;
+    let pool = pool.to_owned();
+    let thread = thread.spawn(move || run_all(&pool));
+    let thread = thread.map_err(|error| format!("no thread to start on: {error}"))?;
     thread.join().unwrap_or_else(|panic| Err(panic_message(&*panic).into()))
 }
 
 /// By `order`, and then by name, which is the path of the function.
-fn run_sorted(starts: &[Start], names: &[&str]) -> Result<(), String> {
+fn run_sorted(pool: &str, starts: &[Start], names: &[&str]) -> Result<(), String> {
     let lost = names.iter().find(|name| !starts.iter().any(|start| start.name == **name));
     if let Some(name) = lost {
         return Err(format!(
@@ -108,7 +122,8 @@ fn run_sorted(starts: &[Start], names: &[&str]) -> Result<(), String> {
              check linker scripts and options that drop unused sections"
         ));
     }
-    let mut sorted: Vec<&Start> = starts.iter().collect();
+    let own = |start: &&Start| start.pool.unwrap_or(DEFAULT_POOL) == pool;
+    let mut sorted: Vec<&Start> = starts.iter().filter(own).collect();
     sorted.sort_by_key(|start| (start.order, start.name));
     sorted.into_iter().try_for_each(run)
 }
@@ -143,8 +158,23 @@ mod tests {
             Start::new("b::middle", 0, || note(3)),
             Start::new("a::middle", 0, || note(2)),
         ];
-        assert_eq!(run_sorted(&starts, &["a::middle"]), Ok(()));
+        assert_eq!(run_sorted(DEFAULT_POOL, &starts, &["a::middle"]), Ok(()));
         assert_eq!(RAN.get(), 1234);
+    }
+
+    #[test]
+    fn a_worker_runs_those_of_its_pool() {
+        let starts = [
+            Start::new("a::of_all", 0, || note(1)),
+            Start::new("a::of_gpu", 0, || note(2)).pool("gpu"),
+            Start::new("b::of_gpu", -1, || note(3)).pool("gpu"),
+        ];
+        assert_eq!(run_sorted("gpu", &starts, &[]), Ok(()));
+        assert_eq!(RAN.get(), 32);
+        assert_eq!(run_sorted(DEFAULT_POOL, &starts, &[]), Ok(()));
+        assert_eq!(RAN.get(), 321);
+        assert_eq!(run_sorted("cpu", &starts, &[]), Ok(()));
+        assert_eq!(RAN.get(), 321);
     }
 
     #[test]
@@ -154,16 +184,20 @@ mod tests {
             Start::new("b::bad", 0, || Err("no such file".into())),
             Start::new("c::never", 0, || note(2)),
         ];
-        let error = run_sorted(&failing, &[]).unwrap_err();
+        let error = run_sorted(DEFAULT_POOL, &failing, &[]).unwrap_err();
         assert_eq!(error, "`b::bad` failed on start: no such file");
         assert_eq!(RAN.get(), 1);
         let panics = [Start::new("a::bad", 0, || panic!("no {}", "model"))];
-        assert_eq!(run_sorted(&panics, &[]).unwrap_err(), "`a::bad` panicked on start: no model");
+        assert_eq!(
+            run_sorted(DEFAULT_POOL, &panics, &[]).unwrap_err(),
+            "`a::bad` panicked on start: no model"
+        );
     }
 
     #[test]
     fn a_lost_entry_is_noticed() {
-        let error = run_sorted(&[Start::new("a", 0, || note(1))], &["a", "b"]).unwrap_err();
+        let error =
+            run_sorted(DEFAULT_POOL, &[Start::new("a", 0, || note(1))], &["a", "b"]).unwrap_err();
         assert!(error.contains("`b` was lost"), "{error}");
     }
 

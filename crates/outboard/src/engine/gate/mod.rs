@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use super::gate::clock::Clock;
+use super::pools::Member;
 use super::{Engine, Flush};
 use crate::error::{Error, Repr, Stage, WorkerLoss};
 use crate::ids::{SlotId, TaskId, WaiterId};
@@ -78,6 +79,8 @@ const EXPIRED_AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Gate {
     core: Mutex<Core>,
+    /// The name of its pool.
+    pool: Arc<str>,
     /// The process that has it.
     home: Identity,
     /// In its place in a process that was forked from that one.
@@ -162,11 +165,13 @@ impl Gate {
     /// A gate in front of an engine.
     pub(crate) fn new(
         limits: Limits,
-        (workers, spares): (usize, usize),
+        strength: Strength,
         engine: Box<dyn Engine>,
+        member: &Member,
     ) -> Arc<Self> {
         Arc::new_cyclic(|weak| Self {
-            core: Mutex::new(Core::new(limits, (workers, spares), engine)),
+            core: Mutex::new(Core::new(limits, strength, engine, member)),
+            pool: member.name.clone(),
             home: Identity::here(),
             forked: OnceLock::new(),
             clock: Clock::new(weak.clone()),
@@ -180,6 +185,11 @@ impl Gate {
 
     pub(crate) fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// The name of its pool.
+    pub(crate) fn pool(&self) -> &str {
+        &self.pool
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
@@ -348,16 +358,16 @@ impl Gate {
 }
 
 impl Core {
-    fn new(limits: Limits, (workers, spares): (usize, usize), engine: Box<dyn Engine>) -> Self {
+    fn new(limits: Limits, strength: Strength, engine: Box<dyn Engine>, member: &Member) -> Self {
         Self {
-            ledger: Ledger::new(limits.queue),
+            ledger: Ledger::new(limits.queue, member.tags()),
             placement: Placement::new(limits.tenants),
             admission: Admission::default(),
-            watchers: Watchers::new(Instant::now()),
+            watchers: Watchers::new(member.start),
             quarantine: limits.quarantine.map(Quarantine::new),
             engine,
             stopping: Stopping::new(limits.tenant_kills),
-            strength: Strength::new(workers, spares),
+            strength,
             timed: false,
             waitlist: Waitlist::default(),
             phase: Phase::Open,
@@ -591,7 +601,7 @@ impl Core {
             Failure::TooLarge { what, bytes, limit } => Repr::TooLarge { what, bytes, limit },
             Failure::UnknownTask { advice } => {
                 let name = self.ledger.task(task).map_or("", |task| task.function.name);
-                Repr::UnknownTask { name: name.into(), advice }
+                Repr::UnknownTask { name: name.into(), advice: advice.into() }
             }
             Failure::Lost(lost) => return Error::lost_worker(self.crash_report(task, &lost)),
             Failure::Quarantined { crashes, left, lost } => {

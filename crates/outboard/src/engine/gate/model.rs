@@ -17,11 +17,13 @@ mod waking;
 
 use super::*;
 use crate::TaskFunction;
+use crate::engine::pools::Member;
 use crate::engine::{Pool, Reserve, Stopped, Work};
 use crate::error::{ErrorKind, Panic, Step};
 use crate::observe::snapshot::WorkerSnapshot;
 use crate::sched::ledger::{Bounds, Options};
 use crate::sched::placement::Rules;
+use crate::sched::strength::Strength;
 use crate::task::outcome::{Failure, Usage};
 use crate::task::registry::function;
 
@@ -283,7 +285,7 @@ impl Play {
             quarantine: None,
         };
         let engine = model.clone();
-        let gate = Gate::new(limits, (2, 1), Box::new(engine));
+        let gate = Gate::new(limits, Strength::new(2, 1), Box::new(engine), &Member::alone());
         gate.lock().timed = true;
         let now = Instant::now();
         let (waiting, announced) = (vec![], vec![]);

@@ -10,18 +10,21 @@ mod descriptors;
 mod link;
 mod outbox;
 mod output;
+mod program;
 mod shortage;
 mod supervisor;
 mod wear;
 
 use std::collections::VecDeque;
 use std::io;
+use std::iter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use crate::engine::gate::Reports;
-use crate::engine::restart::restart;
+use crate::engine::pools::{Member, Pools};
+use crate::engine::restart::{Restart, restart};
 use crate::engine::settings::Settings;
 use crate::engine::{Engine, Flush, Gate, Pool, Reserve, Stopped, Work};
 use crate::error::Error;
@@ -33,6 +36,7 @@ use crate::local::shm::sealed;
 use crate::local::wire::FunctionRef;
 use crate::observe::event::RecycleReason;
 use crate::observe::snapshot::{WorkerSnapshot, WorkerState};
+use crate::sched::strength::Strength;
 use crate::task::closure::address;
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
@@ -41,31 +45,73 @@ use crate::task::sandbox::Sandbox;
 use crate::value::scatter::home::{Placed, Workers};
 
 use link::Link;
+use program::Program;
 use supervisor::Control;
 
-/// Starts the engine: its supervisor, and through that its workers.
-pub(super) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
+/// Starts the engine: for each pool its supervisor, and through that its workers.
+pub(super) fn start(settings: Settings) -> Result<Pools, Error> {
     refuse_in_a_worker()?;
-    let restart = restart().map_err(Error::unavailable)?;
-    refuse_a_loader()?;
-    descriptors::fit(settings.workers, settings.spares)?;
-    settings.sandbox.as_ref().map_or(Ok(()), allow)?;
     crate::task::registry::registry().map_err(Error::unavailable)?;
+    let all = || iter::once(&settings).chain(settings.pools.iter().map(|(_, pool)| pool));
+    let workers = all().map(|pool| pool.workers).fold(0, usize::saturating_add);
+    let spares = all().map(|pool| pool.spares).fold(0, usize::saturating_add);
+    descriptors::fit(workers, spares)?;
+    Pools::start(settings, start_pool)
+}
+
+fn start_pool(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
+    let start = start_of(&settings)?;
+    settings.sandbox.as_ref().map_or(Ok(()), allow)?;
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
         Error::unavailable("worker processes need a tokio runtime: start the client inside one")
     })?;
     // A runtime without I/O panics here, at its user, and not on our thread.
     tokio::net::UnixStream::pair().map_err(|error| Error::unavailable(error.to_string()))?;
-    let control = Control::new(settings.workers + settings.spares);
+    let (workers, spares) = (settings.workers, settings.spares);
+    let control = Control::new(workers + spares);
     let links = Links::default();
-    let engine = Local { links: links.clone(), control: control.clone(), spares: settings.spares };
-    let strength = (settings.workers, settings.spares);
-    let gate = Gate::new(settings.limits, strength, Box::new(engine));
+    let engine = Local {
+        links: links.clone(),
+        control: control.clone(),
+        spares,
+        elsewhere: start.elsewhere(),
+    };
+    let strength = Strength::new(workers, spares);
+    let gate = Gate::new(settings.limits, strength, Box::new(engine), &member);
     gate.start_clock();
-    supervisor::start(gate.clone(), links, control, runtime, settings, restart).map_err(
+    let numbers = member.numbers(workers + spares);
+    supervisor::start(gate.clone(), links, control, runtime, (settings, start, numbers)).map_err(
         |error| Error::unavailable(format!("could not start the supervisor thread: {error}")),
     )?;
     Ok(gate)
+}
+
+/// How the workers of a pool are started.
+#[derive(Clone, Debug)]
+enum Start {
+    /// As this very program: a deploy may have replaced the file at its path.
+    Again(Restart),
+    /// As another one.
+    Program(Arc<Program>),
+}
+
+fn start_of(settings: &Settings) -> Result<Start, Error> {
+    if let Some(path) = &settings.program {
+        return Program::find(path).map(|program| Start::Program(Arc::new(program)));
+    }
+    let restart = restart().map_err(Error::unavailable)?;
+    refuse_a_loader()?;
+    Ok(Start::Again(restart))
+}
+
+impl Start {
+    /// The program whose workers have functions of their own.
+    fn elsewhere(&self) -> Option<Arc<Program>> {
+        match self {
+            Self::Again(_) => None,
+            Self::Program(program) => Some(program.clone()),
+        }
+    }
 }
 
 /// Sees to it that no process that was started as a worker starts workers
@@ -132,6 +178,8 @@ struct Local {
     links: Links,
     control: Arc<Control>,
     spares: usize,
+    /// The workers' program, if that is not this one.
+    elsewhere: Option<Arc<Program>>,
 }
 
 /// The workers that are ready; the gate's mutex is always taken before this one.
@@ -225,6 +273,9 @@ impl Engine for Local {
 
     fn check(&self, function: &'static Function) -> Result<(), Error> {
         refuse_python(function)?;
+        if let Some(program) = &self.elsewhere {
+            return program.check(function);
+        }
         match reference(function) {
             Some(_) => Ok(()),
             None => {
@@ -235,7 +286,11 @@ impl Engine for Local {
 
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
         let link = self.links.get(slot)?;
-        link.start(&work, reference(work.function)?);
+        let function = match link.functions() {
+            Some(theirs) => theirs.reference(work.function),
+            None => reference(work.function)?,
+        };
+        link.start(&work, function);
         self.control.beat();
         Some(link)
     }

@@ -20,7 +20,9 @@ use super::shm::answers::{BELL, LONGEST_BYTES, Speaker};
 use super::shm::arena::{Arena, Half, IN_PLACE_BYTES, Ring};
 use super::shm::page::Page;
 use super::shm::{passing, sealed};
-use super::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Place, ToWorker, VERSION};
+use super::wire::{
+    self, FromWorker, FunctionRef, InPool, Inbox, Listed, MESSAGE_ROOM, Place, ToWorker, VERSION,
+};
 use crate::error::loss::OUR_WORDS;
 use crate::task::closure::address;
 use crate::task::execute::{execute, record_panics};
@@ -32,6 +34,7 @@ use crate::task::start;
 use crate::task::system::{OWN, memory, now_ns, refused, take_peak_bytes};
 use crate::trace;
 use crate::value::codec::{self, Input};
+use crate::value::message;
 use crate::value::payload::Payload;
 use crate::value::scatter;
 
@@ -152,6 +155,7 @@ struct Worker {
     max_payload: usize,
     cpu: CpuLimit,
     sandbox: Option<Sandbox>,
+    pool: InPool,
     /// Of the thread that tasks run on, if it is not the main one.
     stack_bytes: Option<u64>,
     inbox: Inbox,
@@ -177,7 +181,8 @@ impl Worker {
         watch::start(&socket, current::leaves_by_itself)?;
         let mut inbox = Inbox::default();
         let (welcome, [page, arena]) = receive_welcome(&socket, &mut inbox)?;
-        let ToWorker::Welcome { number, max_payload, niceness, level, limits, sandbox } = welcome
+        let ToWorker::Welcome { number, max_payload, niceness, level, limits, sandbox, pool } =
+            welcome
         else {
             return Err(io::Error::other("the first message was not a welcome"));
         };
@@ -194,6 +199,7 @@ impl Worker {
             max_payload: max_payload as usize,
             cpu,
             sandbox,
+            pool,
             stack_bytes: limits.stack_bytes,
             inbox,
             files: Vec::new(),
@@ -203,8 +209,20 @@ impl Worker {
             traces: None,
             trust: Trust::default(),
         };
-        worker.say(&FromWorker::Hello { version: VERSION, digest: digest() })?;
+        worker.greet()?;
         Ok(worker)
+    }
+
+    fn greet(&mut self) -> io::Result<()> {
+        let mut list = Vec::new();
+        if self.pool.lists {
+            let functions = registry().into_iter().flat_map(|registry| registry.listed());
+            let listed = functions.map(|(name, signature)| Listed { name, signature });
+            message::append(&listed.collect::<Vec<_>>(), &mut list);
+        }
+        let hello = FromWorker::Hello { version: VERSION, digest: digest() };
+        wire::append(&mut self.out, &hello, &list);
+        self.flush()
     }
 
     fn say(&mut self, message: &FromWorker) -> io::Result<()> {
@@ -238,7 +256,7 @@ impl Worker {
 
     /// Executes tasks until the server ends the conversation.
     fn serve(&mut self) -> ! {
-        let started = start::run_all();
+        let started = start::run_all(&self.pool.name);
         self.current.exit_if_forked(started.as_ref().map(drop).map_err(drop));
         if let Err(why) = started {
             give_up(&why);

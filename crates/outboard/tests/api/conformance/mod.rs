@@ -38,6 +38,8 @@ mod order;
 mod overload;
 /// 1, 6: payloads of every size.
 mod payloads;
+/// Pools: workers, queues and bounds of their own.
+mod pools;
 /// 1: results and errors are exactly those of the function.
 mod results;
 /// Values that go to each worker once.
@@ -89,6 +91,8 @@ enum Promise {
     KnowsProcesses,
     /// Workers are the client's: it can have more or fewer, and they end with it.
     OwnsItsWorkers,
+    /// A client can have several pools of workers.
+    HasPools,
 }
 
 /// Everything that an engine does not promise, and why.
@@ -120,6 +124,11 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
         "dask",
         Promise::OwnsItsWorkers,
         "a cluster has the workers that it has, and they outlive its clients",
+    ),
+    (
+        "dask",
+        Promise::HasPools,
+        "a scheduler gives tasks to any worker: pools are for workers that are the client's own",
     ),
 ];
 

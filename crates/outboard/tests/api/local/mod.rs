@@ -28,6 +28,8 @@ pub(crate) mod orphans;
 mod payloads;
 /// A bad end in every phase of a call.
 pub(crate) mod phases;
+/// Workers that are another program.
+mod program;
 /// Arguments that take workers down.
 mod quarantine;
 /// Workers that are replaced: killed idle, stopped, or after a deploy.

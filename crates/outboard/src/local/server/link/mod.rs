@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -40,6 +40,7 @@ use life::{Life, Reason, Stage};
 
 use super::chunk::Chunk;
 use super::outbox::{self, Outbox, Socket, Unsent};
+use super::program::Functions;
 use super::wear::Wear;
 
 /// One worker process, as the server sees it.
@@ -62,6 +63,8 @@ pub(super) struct Link {
     stage: watch::Sender<Stage>,
     /// Taken last of all: after the gate's mutex, and that of all links.
     locked: Mutex<Locked>,
+    /// Its functions, where its program is another one.
+    functions: OnceLock<Arc<Functions>>,
     lost: SetOnce<WorkerLoss>,
     /// Its reader has said so to the gate.
     reported: SetOnce<()>,
@@ -156,6 +159,7 @@ impl Link {
             heard: Heard::default(),
             stage: watch::Sender::default(),
             locked: Mutex::default(),
+            functions: OnceLock::new(),
             lost: SetOnce::new(),
             reported: SetOnce::new(),
         })
@@ -223,6 +227,21 @@ impl Link {
             }
         }
         withdrawn
+    }
+
+    /// Its functions, where its program is another one.
+    pub(super) fn functions(&self) -> Option<&Functions> {
+        self.functions.get().map(|functions| &**functions)
+    }
+
+    /// It has said which functions it has; whether it had not before.
+    fn set_functions(&self, functions: Arc<Functions>) -> bool {
+        self.functions.set(functions).is_ok()
+    }
+
+    /// Whether it has said hello.
+    fn came_to_hello(&self) -> bool {
+        self.stage() != Stage::Starting
     }
 
     /// Where placement knows it.

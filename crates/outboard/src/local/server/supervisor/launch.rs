@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,13 +20,14 @@ use crate::engine::settings::Settings;
 use crate::local::process::reaping::Reaper;
 use crate::local::process::{Watched, watch};
 use crate::local::program::{SOCKET_VARIABLE, VARIABLE, VERSION_VARIABLE, socket_inode};
+use crate::local::server::Start;
 use crate::local::server::link::{Link, Process, Reader};
 use crate::local::server::output::{Output, Stream};
 use crate::local::server::wear::Wear;
 use crate::local::shm::arena::Arena;
 use crate::local::shm::page::Page;
 use crate::local::shm::passing;
-use crate::local::wire::{self, ToWorker};
+use crate::local::wire::{self, InPool, ToWorker};
 use crate::task::system::refused;
 
 /// Where libraries look for how many threads they may start.
@@ -53,7 +55,8 @@ impl Supervisor {
         let mut command = self.command(number)?;
         command.env(SOCKET_VARIABLE, socket_inode(&theirs)?.to_string());
         let spawned = command.stdin(OwnedFd::from(theirs)).spawn();
-        let mut child = spawned.map_err(|error| refused("execute /proc/self/exe", error))?;
+        let execute = || format!("execute {}", self.file().display());
+        let mut child = spawned.map_err(|error| refused(&execute(), error))?;
         let adopted = self.adopt(number, &mut child, ours, (page, arena));
         if adopted.is_err() {
             child.kill()?;
@@ -100,7 +103,14 @@ impl Supervisor {
     fn read(&self, link: &Arc<Link>, read: Watched<StdUnixStream>) {
         let (gate, links) = (self.gate.clone(), self.links.clone());
         let hears = self.level() > 0;
-        let reader = Reader::new(gate, links, self.control.clone(), link.clone(), hears);
+        let reader = Reader::new(
+            gate,
+            links,
+            self.control.clone(),
+            link.clone(),
+            hears,
+            self.start.elsewhere(),
+        );
         self.runtime.spawn(reader.serve(read));
     }
 
@@ -112,6 +122,14 @@ impl Supervisor {
     fn output(&self, pipe: OwnedFd, stream: Stream, number: usize) -> io::Result<Output> {
         let printer = self.printer.clone().expect("there until the supervisor ends");
         Output::new(pipe, stream, number, printer)
+    }
+
+    /// What is executed.
+    fn file(&self) -> &Path {
+        match &self.start {
+            Start::Again(_) => Path::new("/proc/self/exe"),
+            Start::Program(program) => &program.path,
+        }
     }
 
     fn welcome(
@@ -128,16 +146,22 @@ impl Supervisor {
             level: self.level(),
             limits: self.settings.worker,
             sandbox: self.settings.sandbox.clone(),
+            pool: InPool {
+                name: self.gate.pool().to_owned(),
+                lists: matches!(self.start, Start::Program(_)),
+            },
         };
         wire::append(&mut frame, &message, &[]);
         passing::send(socket, &frame, &memory, SendFlags::empty())?;
         Ok(())
     }
 
-    /// This very binary: a deploy may have replaced the file at its path.
     fn command(&self, number: usize) -> io::Result<Command> {
-        let mut command = Command::new("/proc/self/exe");
-        let mut name = std::env::args_os().next().unwrap_or_default();
+        let mut command = Command::new(self.file());
+        let mut name = match &self.start {
+            Start::Again(_) => std::env::args_os().next().unwrap_or_default(),
+            Start::Program(program) => program.path.clone().into(),
+        };
         name.push(format!(" (outboard worker {number})"));
         command
             .arg0(name)
@@ -153,7 +177,7 @@ impl Supervisor {
         if let Some(threads) = threads {
             command.envs(THREADS.into_iter().filter(unset).map(|name| (name, &threads)));
         }
-        if let Restart::Test(name) = self.restart {
+        if let Start::Again(Restart::Test(name)) = self.start {
             let args = [name, "--exact", "--nocapture", "--test-threads=1"];
             let nowhere = File::options().write(true).open("/dev/null");
             command.args(args).stdout(nowhere.map_err(|error| refused("open /dev/null", error))?);

@@ -27,13 +27,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use super::Links;
 use super::cgroup::Groups;
 use super::link::{Rest, Vigil};
 use super::output::Printer;
 use super::shortage::Kills;
+use super::{Links, Start};
 use crate::engine::Gate;
-use crate::engine::restart::Restart;
+use crate::engine::pools::Numbers;
 use crate::engine::settings::Settings;
 use crate::error::Error;
 
@@ -130,8 +130,7 @@ pub(super) fn start(
     links: Links,
     control: Arc<Control>,
     runtime: Handle,
-    settings: Settings,
-    restart: Restart,
+    (settings, start, numbers): (Settings, Start, Numbers),
 ) -> io::Result<()> {
     let own = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let (printer, printed) = Printer::start()?;
@@ -149,7 +148,8 @@ pub(super) fn start(
             groups: RefCell::new(groups),
             kills: RefCell::new(kills),
             settings,
-            restart,
+            start,
+            numbers: RefCell::new(numbers),
             vigils: RefCell::default(),
             restless: Cell::new(0),
             left: Notify::new(),
@@ -173,7 +173,9 @@ struct Supervisor {
     groups: RefCell<Groups>,
     kills: RefCell<Kills>,
     settings: Settings,
-    restart: Restart,
+    start: Start,
+    /// Those of the next workers.
+    numbers: RefCell<Numbers>,
     /// All processes that were started and not reaped.
     vigils: RefCell<Vec<Rc<Vigil>>>,
     /// How often a worker was seen to compute before its first task.
@@ -185,17 +187,17 @@ struct Supervisor {
 impl Supervisor {
     async fn run(&self) {
         let mut orders = self.control.orders.subscribe();
-        let (mut seats, mut numbers) = (FuturesUnordered::new(), 0);
+        let (mut seats, mut made) = (FuturesUnordered::new(), 0);
         let mut aside = pin!(join(self.beat(), self.end_in_time()));
         loop {
             let Orders { wanted, ending } = *orders.borrow_and_update();
             if ending && seats.is_empty() {
                 return;
             }
-            for number in numbers + 1..=wanted {
-                seats.push(self.seat(number));
-            }
-            numbers = numbers.max(wanted);
+            let missing = wanted.saturating_sub(made);
+            let numbers: Vec<_> = self.numbers.borrow_mut().by_ref().take(missing).collect();
+            seats.extend(numbers.into_iter().map(|number| self.seat(number)));
+            made = made.max(wanted);
             // A seat ends with the engine, and not before.
             let end = poll_fn(|context| match pin!(&mut seats).poll_next(context) {
                 Poll::Ready(Some(())) => Poll::Ready(()),
