@@ -185,7 +185,7 @@ pub use front::init::{init, init_with, is_worker};
 pub use front::map::Map;
 pub use ids::TaskId;
 pub use sched::ledger::Report;
-pub use task::current::{cancelled, deadline};
+pub use task::current::{cancelled, deadline, slot};
 pub use task::function::TaskFunction;
 pub use task::sandbox::Sandbox;
 pub use value::scatter::Scattered;

@@ -58,6 +58,8 @@ struct Threads(Arc<Mutex<Vec<Option<Thread>>>>);
 #[derive(Debug)]
 struct Thread {
     number: usize,
+    /// The number of its slot in the pool.
+    in_pool: usize,
     slot: SlotId,
     attempts: mpsc::Sender<Attempt>,
     sent: VecDeque<(TaskId, Arc<AtomicU8>)>,
@@ -155,6 +157,7 @@ impl Drop for Ended {
 /// A slot, and what is sent to it.
 struct Seat {
     number: usize,
+    in_pool: usize,
     slot: SlotId,
     received: mpsc::Receiver<Attempt>,
 }
@@ -164,20 +167,20 @@ impl Ended {
     fn enter(&self) -> Option<Seat> {
         let (attempts, received) = mpsc::channel();
         self.gate.report(|reports| {
-            let slot = reports.slot_up()?;
+            let (slot, in_pool) = reports.slot_up()?;
             let number = lock(&self.crew).numbers.next()?;
-            let thread = Thread { number, slot, attempts, sent: VecDeque::new(), done: 0 };
+            let thread = Thread { number, in_pool, slot, attempts, sent: VecDeque::new(), done: 0 };
             self.threads.attach(slot, thread);
             reports.up(number, std::process::id(), Duration::ZERO);
             reports.serves(slot);
-            Some(Seat { number, slot, received })
+            Some(Seat { number, in_pool, slot, received })
         })
     }
 
     /// What one thread does until its channel closes.
     fn work(&self, seat: Option<Seat>) {
-        if let Some(Seat { number, slot, received }) = seat.or_else(|| self.enter()) {
-            received.into_iter().for_each(|one| self.execute(slot, number, &one));
+        if let Some(Seat { number, in_pool, slot, received }) = seat.or_else(|| self.enter()) {
+            received.into_iter().for_each(|one| self.execute(slot, (number, in_pool), &one));
             let lost =
                 WorkerLoss { worker: number, pid: std::process::id(), ..WorkerLoss::default() };
             self.gate.report(|reports| {
@@ -188,9 +191,9 @@ impl Ended {
         lock(&self.crew).alive -= 1;
     }
 
-    fn execute(&self, slot: SlotId, number: usize, one: &Attempt) {
+    fn execute(&self, slot: SlotId, (number, in_pool): (usize, usize), one: &Attempt) {
         let taken = one.state.compare_exchange(SENT, RUNNING, AcqRel, Acquire).is_ok();
-        let outcome = taken.then(|| run(one, number, self.gate.limits().payload));
+        let outcome = taken.then(|| run(one, (number, in_pool), self.gate.limits().payload));
         self.gate.report(|reports| {
             self.threads.done(slot, taken);
             match outcome {
@@ -204,10 +207,14 @@ impl Ended {
     }
 }
 
-fn run(one: &Attempt, worker: usize, max_payload: usize) -> (Result<Payload, Failure>, Usage) {
+fn run(
+    one: &Attempt,
+    (worker, slot): (usize, usize),
+    max_payload: usize,
+) -> (Result<Payload, Failure>, Usage) {
     let start = Instant::now();
     let args = Input::Owned(one.args.clone());
-    let inline = current::Inline { state: one.state.clone(), deadline: one.deadline };
+    let inline = current::Inline { state: one.state.clone(), deadline: one.deadline, slot };
     let span = one.origin.as_ref().map_or_else(Span::none, |origin| {
         child(&origin.span, one.function.name, one.attempt, worker)
     });
@@ -323,7 +330,8 @@ impl Engine for Inline {
     fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
         let row = |thread: &Thread| {
             let busy = !thread.sent.is_empty();
-            let row = WorkerSnapshot::new(thread.number, std::process::id(), thread.done, busy);
+            let mut row = WorkerSnapshot::new(thread.number, std::process::id(), thread.done, busy);
+            row.slot = Some(thread.in_pool);
             (Some(thread.slot), row)
         };
         self.threads.lock().iter().flatten().map(row).collect()

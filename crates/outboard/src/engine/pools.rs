@@ -64,6 +64,7 @@ pub(crate) struct Numbers {
 
 impl Pools {
     /// An engine that has no pools.
+    #[cfg(feature = "dask")]
     pub(crate) fn alone(gate: Arc<Gate>) -> Self {
         Self([gate].into())
     }

@@ -1,5 +1,7 @@
 //! How an engine on this machine is set up.
 
+use std::ffi::OsString;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +43,10 @@ pub(crate) struct Settings {
     pub(crate) said: u8,
     /// The program whose workers execute the tasks, if that is not this one.
     pub(crate) program: Option<PathBuf>,
+    /// No two workers of one slot are there at once.
+    pub(crate) exclusive: bool,
+    /// What the environment of a slot's worker has beside the server's.
+    pub(crate) env: Option<Env>,
     /// The pools beside the default one, by name.
     pub(crate) pools: Vec<(Arc<str>, Settings)>,
 }
@@ -57,7 +63,22 @@ pub(crate) struct Recycling {
     pub(crate) changed: bool,
 }
 
+/// Gives the variables for a slot.
+#[derive(Clone)]
+pub(crate) struct Env(pub(crate) Arc<dyn Fn(usize) -> Vec<(OsString, OsString)> + Send + Sync>);
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Env")
+    }
+}
+
 impl Settings {
+    /// How many workers stand by. Where each has its slot from its start, nobody can.
+    pub(crate) fn spares(&self) -> usize {
+        if self.exclusive { 0 } else { self.spares }
+    }
+
     /// How many threads a library may start in each worker, if that is to be said.
     pub(crate) fn threads_of_a_library(&self) -> Option<usize> {
         let share = (Host::cores() / self.workers.max(1)).max(1);
@@ -86,6 +107,8 @@ impl Default for Settings {
             warm_up_timeout: Duration::from_secs(300),
             said: 0,
             program: None,
+            exclusive: false,
+            env: None,
             pools: Vec::new(),
         }
     }
@@ -300,6 +323,13 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         ),
         engines: PROCESSES,
         says: "What workers may no longer do after `#[on_start]`; by default they may do all.",
+    },
+    EngineOption {
+        name: "exclusive",
+        example: "1",
+        kind: Kind::Flag(|settings, exclusive| settings.exclusive = exclusive),
+        engines: PROCESSES,
+        says: "Whether the worker of a slot starts when the one before is gone, without spares; by default 0.",
     },
     EngineOption {
         name: "program",

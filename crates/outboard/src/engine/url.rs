@@ -1,7 +1,5 @@
 //! What a URL says of an engine: its scheme, its hosts, and options.
 
-use std::collections::BTreeSet;
-
 use percent_encoding::percent_decode_str;
 
 use super::option::{EngineOption, find, unknown};
@@ -130,7 +128,7 @@ impl Url {
     }
 
     /// The pools that options are about which are left.
-    fn pools(&self) -> Result<BTreeSet<String>, Error> {
+    fn pools(&self) -> Result<Vec<String>, Error> {
         let below =
             self.options.iter().filter_map(|(name, _)| Some((name, name.strip_prefix(POOL)?)));
         let names = below.map(|(name, rest)| match rest.split_once('.') {
@@ -139,7 +137,14 @@ impl Url {
                 "`{name}` names no option of a pool; for example `{POOL}gpu.workers=2`"
             ))),
         });
-        names.collect()
+        let mut pools = Vec::new();
+        for name in names {
+            let name = name?;
+            if !pools.contains(&name) {
+                pools.push(name);
+            }
+        }
+        Ok(pools)
     }
 
     /// Refuses pools, where an engine has none.

@@ -1,13 +1,15 @@
 //! How an engine on this machine is set up: by a builder, or by a URL.
 
+use std::ffi::OsString;
 use std::future::{Future, IntoFuture};
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::option::Value;
 use crate::engine::pools;
-use crate::engine::settings::{MOST_PAYLOAD, Settings};
+use crate::engine::settings::{Env, MOST_PAYLOAD, Settings};
 use crate::error::Error;
 use crate::front::client::Client;
 use crate::task::sandbox::Sandbox;
@@ -336,6 +338,51 @@ impl LocalBuilder {
         self
     }
 
+    /// Sets whether no two workers of one [slot](crate::slot) are there at once; by default two may
+    /// be, while one replaces the other.
+    ///
+    /// It is for what only one process can have: the memory of a device, a port, a lock. The
+    /// worker of a slot starts when the one before is reaped. It has its slot from its start, so
+    /// `#[on_start]` functions can ask for it.
+    ///
+    /// It costs capacity. There are no [spares](Self::spares). From a kill, a crash or the start of
+    /// a recycling on, a slot is empty until its next worker is ready. For a model that is the
+    /// time to load it. Workers are recycled one at a time.
+    pub fn exclusive(self, exclusive: bool) -> Self {
+        self.with("exclusive", Value::Flag(exclusive))
+    }
+
+    /// Sets environment variables of workers by their [slot](crate::slot), such as the device that
+    /// each is to use.
+    ///
+    /// A process has its environment from its start, so the pool is
+    /// [`exclusive`](Self::exclusive) from now on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// let client = outboard::Client::local()
+    ///     .pool("gpu", |pool| {
+    ///         pool.workers(2).env(|slot| [("CUDA_VISIBLE_DEVICES", slot.to_string())])
+    ///     })
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn env<N, V, I>(mut self, env: impl Fn(usize) -> I + Send + Sync + 'static) -> Self
+    where
+        N: Into<OsString>,
+        V: Into<OsString>,
+        I: IntoIterator<Item = (N, V)>,
+    {
+        let env = move |slot| {
+            let variables = env(slot).into_iter();
+            variables.map(|(name, value)| (name.into(), value.into())).collect()
+        };
+        self.settings.env = Some(Env(Arc::new(env)));
+        self.exclusive(true)
+    }
+
     /// Has the workers of another program execute the tasks; by default this program is started
     /// again.
     ///
@@ -434,7 +481,7 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 27] {
+    fn examples() -> [(&'static str, LocalBuilder); 28] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
         [
@@ -459,6 +506,7 @@ mod tests {
             ("stack_size", local().stack_size(1 << 20)),
             ("open_files", local().open_files(64)),
             ("sandbox", local().sandbox(Sandbox::new().no_network().no_exec())),
+            ("exclusive", local().exclusive(true)),
             ("program", local().program("/opt/app/tasks")),
             ("library_threads", local().library_threads(2)),
             ("quarantine", local().quarantine(5, default.time)),

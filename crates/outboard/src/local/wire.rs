@@ -44,6 +44,8 @@ pub(crate) enum ToWorker {
     Share { id: u64 },
     /// No task will refer to that value any more.
     Forget { id: u64 },
+    /// It has that slot from now on.
+    Serve { slot: u32 },
 }
 
 /// From a worker to the server.
@@ -72,6 +74,8 @@ pub(crate) enum FromWorker {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InPool {
     pub(crate) name: String,
+    /// The slot that it has from its start, where there is one worker of a slot at a time.
+    pub(crate) slot: Option<u32>,
     /// It is another program than the server, and lists its functions in its hello.
     pub(crate) lists: bool,
 }

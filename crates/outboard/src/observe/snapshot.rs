@@ -142,6 +142,9 @@ pub struct WorkerSnapshot {
     pub number: usize,
     /// Its pool; `default` unless the client has others.
     pub pool: Arc<str>,
+    /// Its slot: the number in `0..workers` of its pool that [`slot`](crate::slot) gives its
+    /// tasks. `None` if it stands by, or is a cluster's.
+    pub slot: Option<usize>,
     /// The process.
     pub pid: u32,
     /// Where it listens, if it is a cluster's.
@@ -176,6 +179,7 @@ impl WorkerSnapshot {
         Self {
             number,
             pool: Arc::default(),
+            slot: None,
             pid,
             address: None,
             done,

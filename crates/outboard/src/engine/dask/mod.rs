@@ -395,7 +395,7 @@ impl Reserve for Dask {
         self.0.table().missing()
     }
 
-    fn promote(&mut self, slot: SlotId) {
+    fn promote(&mut self, slot: SlotId, _: usize) {
         self.0.table().add_slot(slot);
     }
 

@@ -442,10 +442,14 @@ impl Reports<'_> {
     }
 
     /// A slot can be given tasks, once the lock is released.
-    /// `None` if the engine is ending.
-    pub(crate) fn slot_up(&mut self) -> Option<SlotId> {
+    /// Gives it and its number; `None` if the engine is ending.
+    pub(crate) fn slot_up(&mut self) -> Option<(SlotId, usize)> {
         let ending = matches!(self.core.phase, Phase::Ending(_) | Phase::Ended(_));
-        (!ending).then(|| self.core.placement.slot_up(self.now))
+        if ending {
+            return None;
+        }
+        let slot = self.core.placement.slot_up(self.now);
+        Some((slot, self.core.strength.give(slot, None)))
     }
 
     /// A slot has ended an attempt.

@@ -185,7 +185,7 @@ impl Reserve for Model {
         self.0.lock().unwrap().standby
     }
 
-    fn promote(&mut self, slot: SlotId) {
+    fn promote(&mut self, slot: SlotId, _: usize) {
         let mut workers = self.0.lock().unwrap();
         workers.standby -= 1;
         workers.by_slot.insert(slot, Worker::default());

@@ -54,7 +54,7 @@ pub(super) fn start(settings: Settings) -> Result<Pools, Error> {
     crate::task::registry::registry().map_err(Error::unavailable)?;
     let all = || iter::once(&settings).chain(settings.pools.iter().map(|(_, pool)| pool));
     let workers = all().map(|pool| pool.workers).fold(0, usize::saturating_add);
-    let spares = all().map(|pool| pool.spares).fold(0, usize::saturating_add);
+    let spares = all().map(|pool| pool.spares()).fold(0, usize::saturating_add);
     descriptors::fit(workers, spares)?;
     Pools::start(settings, start_pool)
 }
@@ -67,16 +67,20 @@ fn start_pool(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
     })?;
     // A runtime without I/O panics here, at its user, and not on our thread.
     tokio::net::UnixStream::pair().map_err(|error| Error::unavailable(error.to_string()))?;
-    let (workers, spares) = (settings.workers, settings.spares);
+    let (workers, spares, exclusive) = (settings.workers, settings.spares(), settings.exclusive);
     let control = Control::new(workers + spares);
     let links = Links::default();
     let engine = Local {
         links: links.clone(),
         control: control.clone(),
         spares,
+        exclusive,
         elsewhere: start.elsewhere(),
     };
-    let strength = Strength::new(workers, spares);
+    let strength = match exclusive {
+        true => Strength::exclusive(workers),
+        false => Strength::new(workers, spares),
+    };
     let gate = Gate::new(settings.limits, strength, Box::new(engine), &member);
     gate.start_clock();
     let numbers = member.numbers(workers + spares);
@@ -178,6 +182,8 @@ struct Local {
     links: Links,
     control: Arc<Control>,
     spares: usize,
+    /// A worker has its slot from its start.
+    exclusive: bool,
     /// The workers' program, if that is not this one.
     elsewhere: Option<Arc<Program>>,
 }
@@ -257,11 +263,11 @@ impl Table {
         self.by_slot.iter().flatten().chain(&self.standby)
     }
 
-    fn attach(&mut self, slot: SlotId, link: Arc<Link>) {
+    fn attach(&mut self, slot: SlotId, in_pool: usize, link: Arc<Link>) {
         if self.by_slot.len() <= slot.index() {
             self.by_slot.resize_with(slot.index() + 1, || None);
         }
-        link.set_slot(Some(slot));
+        link.serve(slot, in_pool as u32);
         self.by_slot[slot.index()] = Some(link);
     }
 }
@@ -353,6 +359,13 @@ impl Pool for Local {
 
     fn keep(&mut self, workers: usize) {
         self.control.keep(workers);
+        if self.exclusive {
+            // Their slots are there no more.
+            let beyond = |link: &Arc<Link>| link.in_pool().is_some_and(|slot| slot >= workers);
+            let mut links = self.links.lock();
+            links.standby.iter().filter(|link| beyond(link)).for_each(|link| link.dismiss());
+            links.standby.retain(|link| !beyond(link));
+        }
     }
 
     fn dismiss(&mut self, slot: SlotId) {
@@ -380,16 +393,21 @@ impl Reserve for Local {
         self.links.lock().standby.len()
     }
 
-    fn promote(&mut self, slot: SlotId) {
+    fn number(&self) -> Option<usize> {
+        let links = self.links.lock();
+        links.standby.front().filter(|_| self.exclusive).and_then(|link| link.in_pool())
+    }
+
+    fn promote(&mut self, slot: SlotId, number: usize) {
         let mut links = self.links.lock();
         if let Some(link) = links.standby.pop_front() {
-            links.attach(slot, link);
+            links.attach(slot, number, link);
         }
     }
 
     fn demote(&mut self, slot: SlotId) {
         if let Some(link) = self.links.take(slot) {
-            link.set_slot(None);
+            link.stand_by();
             self.links.lock().standby.push_front(link);
         }
     }
@@ -407,6 +425,7 @@ fn row(link: &Link) -> (Option<SlotId>, WorkerSnapshot) {
     let (done, memory_bytes) = (link.done(), link.memory_bytes());
     let mut row = WorkerSnapshot::new(link.number, link.pid, done, link.is_busy());
     row.memory_bytes = memory_bytes;
+    row.slot = slot.and_then(|_| link.in_pool());
     if slot.is_none() {
         (row.standby, row.state) = (true, WorkerState::Standby);
     }

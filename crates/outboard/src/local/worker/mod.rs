@@ -187,6 +187,7 @@ impl Worker {
             return Err(io::Error::other("the first message was not a welcome"));
         };
         stand_back(number, niceness);
+        pool.slot.into_iter().for_each(current::set_slot);
         let cpu = limits::set(limits)?;
         relay::connect(socket.try_clone()?, level);
         let mut worker = Self {
@@ -321,6 +322,10 @@ impl Worker {
             }
             ToWorker::Forget { id } => {
                 scatter::forget(id);
+                Ok(())
+            }
+            ToWorker::Serve { slot } => {
+                current::set_slot(slot);
                 Ok(())
             }
             ToWorker::Welcome { .. } => Err(nonsense()),

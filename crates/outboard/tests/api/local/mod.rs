@@ -40,6 +40,8 @@ mod reports;
 pub(crate) mod sandbox;
 /// Signals to workers, and what workers do at them.
 pub(crate) mod signals;
+/// The slot of a worker, and exclusive ones.
+mod slots;
 /// The start of an engine, and what is left when it is over.
 mod start;
 /// Spares, scaling, recycling.

@@ -87,6 +87,8 @@ struct Locked {
     life: Life,
     /// Where placement knows it, unless it stands by.
     slot: Option<SlotId>,
+    /// The number of its slot in the pool that it was told last.
+    in_pool: Option<u32>,
     outgoing: Outgoing,
     history: History,
 }
@@ -142,8 +144,9 @@ impl Link {
         (page, arena): (Page, Arena),
         [stream, writes]: [Arc<UnixStream>; 2],
         runtime: Handle,
-        wear: Wear,
+        (wear, in_pool): (Wear, Option<u32>),
     ) -> Arc<Self> {
+        let locked = Locked { in_pool, ..Locked::default() };
         Arc::new_cyclic(|weak| Self {
             weak: weak.clone(),
             number,
@@ -158,7 +161,7 @@ impl Link {
             runtime,
             heard: Heard::default(),
             stage: watch::Sender::default(),
-            locked: Mutex::default(),
+            locked: Mutex::new(locked),
             functions: OnceLock::new(),
             lost: SetOnce::new(),
             reported: SetOnce::new(),
@@ -249,9 +252,25 @@ impl Link {
         self.locked().slot
     }
 
-    /// Placement knows it there from now on, or no longer.
-    pub(super) fn set_slot(&self, slot: Option<SlotId>) {
-        self.locked().slot = slot;
+    /// Placement knows it there from now on. It is told the number of its slot before its next
+    /// task.
+    pub(super) fn serve(&self, slot: SlotId, in_pool: u32) {
+        let mut locked = self.locked();
+        locked.slot = Some(slot);
+        if locked.in_pool.replace(in_pool) != Some(in_pool) {
+            let next = locked.outgoing.last_seq + 1;
+            locked.outgoing.outbox.push(next, Chunk::serve(in_pool));
+        }
+    }
+
+    /// Placement knows it no longer: it stands by.
+    pub(super) fn stand_by(&self) {
+        self.locked().slot = None;
+    }
+
+    /// The number of its slot in the pool that it has, or has had last.
+    pub(super) fn in_pool(&self) -> Option<usize> {
+        self.locked().in_pool.map(|slot| slot as usize)
     }
 
     /// How far it came up.

@@ -16,7 +16,7 @@ use tokio::io::Interest;
 
 use super::Supervisor;
 use crate::engine::restart::Restart;
-use crate::engine::settings::Settings;
+use crate::engine::settings::{Env, Settings};
 use crate::local::process::reaping::Reaper;
 use crate::local::process::{Watched, watch};
 use crate::local::program::{SOCKET_VARIABLE, VARIABLE, VERSION_VARIABLE, socket_inode};
@@ -45,19 +45,25 @@ const THREADS: [&str; 9] = [
 
 impl Supervisor {
     /// Starts a process, from this thread: its parent-death signal fires when that ends.
-    pub(super) fn spawn(&self, number: usize) -> io::Result<Process> {
+    ///
+    /// `slot` is the one that it has from its start, if it has one.
+    pub(super) fn spawn(&self, number: usize, slot: Option<usize>) -> io::Result<Process> {
+        let in_pool = slot.map(|slot| slot as u32);
         let pair = StdUnixStream::pair();
         let (ours, theirs) = pair.map_err(|error| refused("socketpair", error))?;
         let (page, page_fd) = Page::create()?;
         let (arena, arena_fd) = Arena::create()?;
         // The first message is in the socket before its reader exists.
-        self.welcome(&ours, number, [page_fd.as_fd(), arena_fd.as_fd()])?;
+        self.welcome(&ours, (number, in_pool), [page_fd.as_fd(), arena_fd.as_fd()])?;
         let mut command = self.command(number)?;
+        if let (Some(slot), Some(Env(env))) = (slot, &self.settings.env) {
+            command.envs(env(slot));
+        }
         command.env(SOCKET_VARIABLE, socket_inode(&theirs)?.to_string());
         let spawned = command.stdin(OwnedFd::from(theirs)).spawn();
         let execute = || format!("execute {}", self.file().display());
         let mut child = spawned.map_err(|error| refused(&execute(), error))?;
-        let adopted = self.adopt(number, &mut child, ours, (page, arena));
+        let adopted = self.adopt((number, in_pool), &mut child, ours, (page, arena));
         if adopted.is_err() {
             child.kill()?;
             child.wait()?;
@@ -68,7 +74,7 @@ impl Supervisor {
     /// Makes a process that was started one that is looked after.
     fn adopt(
         &self,
-        number: usize,
+        (number, in_pool): (usize, Option<u32>),
         child: &mut Child,
         stream: StdUnixStream,
         memory: (Page, Arena),
@@ -85,8 +91,15 @@ impl Supervisor {
         let read = self.register(streams[0].clone())?;
         let Settings { recycling, worker, .. } = self.settings;
         let wear = Wear::of(recycling, worker.memory_bytes, Instant::now());
-        let link =
-            Link::new(number, child.id(), pidfd, memory, streams, self.runtime.clone(), wear);
+        let link = Link::new(
+            number,
+            child.id(),
+            pidfd,
+            memory,
+            streams,
+            self.runtime.clone(),
+            (wear, in_pool),
+        );
         self.read(&link, read);
         let reaper = Reaper::start(child.id())?;
         let group = self.groups.borrow_mut().add(number, child.id());
@@ -135,7 +148,7 @@ impl Supervisor {
     fn welcome(
         &self,
         socket: &StdUnixStream,
-        number: usize,
+        (number, slot): (usize, Option<u32>),
         memory: [BorrowedFd<'_>; 2],
     ) -> io::Result<()> {
         let mut frame = Vec::new();
@@ -148,6 +161,7 @@ impl Supervisor {
             sandbox: self.settings.sandbox.clone(),
             pool: InPool {
                 name: self.gate.pool().to_owned(),
+                slot,
                 lists: matches!(self.start, Start::Program(_)),
             },
         };

@@ -196,7 +196,7 @@ impl Supervisor {
             }
             let missing = wanted.saturating_sub(made);
             let numbers: Vec<_> = self.numbers.borrow_mut().by_ref().take(missing).collect();
-            seats.extend(numbers.into_iter().map(|number| self.seat(number)));
+            seats.extend(numbers.into_iter().zip(made..).map(|(number, at)| self.seat(number, at)));
             made = made.max(wanted);
             // A seat ends with the engine, and not before.
             let end = poll_fn(|context| match pin!(&mut seats).poll_next(context) {
@@ -208,7 +208,10 @@ impl Supervisor {
     }
 
     /// Waits for that long, and until a worker is missing; `false` if all is to end.
-    async fn may_start(&self, pause: Duration) -> bool {
+    ///
+    /// Where a slot has one worker at a time, the seat that is so many behind the first has
+    /// that slot, and starts a worker while there is such a slot.
+    async fn may_start(&self, at: usize, pause: Duration) -> bool {
         if pause > Duration::ZERO {
             select(pin!(sleep(pause)), pin!(self.control.ending())).await;
         }
@@ -217,7 +220,11 @@ impl Supervisor {
             // Before it is looked whether there is one.
             let left = self.left.notified();
             let Orders { wanted, ending } = *orders.borrow_and_update();
-            if ending || self.vigils.borrow().len() < wanted {
+            let missing = match self.settings.exclusive {
+                true => at < wanted,
+                false => self.vigils.borrow().len() < wanted,
+            };
+            if ending || missing {
                 return !ending;
             }
             select(pin!(orders.changed()), pin!(left)).await;
