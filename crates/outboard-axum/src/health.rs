@@ -21,7 +21,7 @@ use crate::serve::Draining;
 /// `/readyz` answers 503 before submits are refused, so that a load balancer uses another
 /// server first. It does so in these cases:
 ///
-/// - No worker is up.
+/// - No worker is up, or none of one [pool](outboard::LocalBuilder::pool).
 /// - The client was drained or shut down.
 /// - [`serve`](fn@crate::serve) was told to end.
 /// - Three quarters of the queue are full.
@@ -70,8 +70,15 @@ impl Health {
         Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(self)
     }
 
-    /// Why no more requests should come, if so.
+    /// Why no more requests should come, if so: for the worst of the pools.
     fn objection(&self, now: &Snapshot) -> Option<&'static str> {
+        match &now.per_pool[..] {
+            [] => self.objection_of(now),
+            pools => pools.iter().find_map(|pool| self.objection_of(&pool.snapshot)),
+        }
+    }
+
+    fn objection_of(&self, now: &Snapshot) -> Option<&'static str> {
         let up = now.per_worker.iter().any(|worker| !worker.standby);
         if !now.open {
             Some("no tasks are accepted")

@@ -44,7 +44,7 @@ impl Function {
         if errors.is_empty() { Ok(function) } else { Err(errors) }
     }
 
-    fn argument_types(&self) -> impl Iterator<Item = &Type> {
+    pub(crate) fn argument_types(&self) -> impl Iterator<Item = &Type> {
         self.signature.inputs.iter().filter_map(|input| match input {
             FnArg::Typed(argument) => Some(&*argument.ty),
             FnArg::Receiver(_) => None,

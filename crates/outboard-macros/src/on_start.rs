@@ -5,7 +5,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{
-    Error, Expr, ExprLit, ExprUnary, Lit, LitStr, Meta, ReturnType, Safety, Signature, UnOp,
+    Error, Expr, ExprLit, ExprUnary, FnArg, Lit, LitStr, Meta, ReturnType, Safety, Signature, UnOp,
 };
 
 use crate::expansion::{Function, apart};
@@ -81,11 +81,6 @@ fn errors(signature: &Signature) -> Vec<Error> {
             "what runs on start cannot be `unsafe`: wrap the unsafe call in a safe function";
         errors.push(Error::new_spanned(token, message));
     }
-    if let Some(token) = &signature.asyncness {
-        let message = "what runs on start is not `async`, for no runtime is there yet: \
-                       build one inside, and block on it";
-        errors.push(Error::new_spanned(token, message));
-    }
     if let Some(abi) = &signature.abi {
         let message = "what runs on start is a plain Rust function: remove `extern`";
         errors.push(Error::new_spanned(abi, message));
@@ -94,10 +89,13 @@ fn errors(signature: &Signature) -> Vec<Error> {
         let message = "what runs on start cannot be generic, for nobody names its types";
         errors.push(Error::new_spanned(parameter, message));
     }
-    if let Some(argument) = signature.inputs.first() {
-        let message = "what runs on start takes no arguments: what it needs to know, it reads \
-                       from the environment or from a file";
+    if let Some(argument) = signature.inputs.iter().nth(1) {
+        let message = "what runs on start takes one argument at most: what `start_with` gave";
         errors.push(Error::new_spanned(argument, message));
+    }
+    if let Some(FnArg::Receiver(receiver)) = signature.inputs.first() {
+        let message = "what runs on start cannot take `self`";
+        errors.push(Error::new_spanned(receiver, message));
     }
     errors
 }
@@ -113,6 +111,23 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
         ReturnType::Type(_, output) => output.to_token_stream(),
         ReturnType::Default => quote_spanned!(ident.span()=> ()),
     };
+    let argument = function.argument_types().next();
+    let call = match argument {
+        Some(_) => quote!(#ident(config)),
+        None => quote!(#ident()),
+    };
+    let call = match function.signature.asyncness {
+        Some(_) => quote!(#library::__private::block_on(#call)),
+        None => call,
+    };
+    let (taken, value, constructor) = match argument {
+        Some(argument) => (
+            quote!(given: &#library::__private::Config),
+            quote!(let config: #argument = given.get()?;),
+            quote!(configured),
+        ),
+        None => (quote!(), quote!(), quote!(new)),
+    };
     apart(
         "on_start",
         function,
@@ -120,14 +135,15 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
             const __OUTBOARD_NAME: &'static str =
                 ::core::concat!(::core::module_path!(), "::", #last);
 
-            fn __outboard_start() -> ::core::result::Result<(), ::std::string::String> {
-                <#output as #library::__private::StartOutput>::into_result(#ident())
+            fn __outboard_start(#taken) -> ::core::result::Result<(), ::std::string::String> {
+                #value
+                <#output as #library::__private::StartOutput>::into_result(#call)
             }
 
             #[#library::__private::linkme::distributed_slice(#library::__private::STARTS)]
             #[linkme(crate = #library::__private::linkme)]
             static __OUTBOARD_START: #library::__private::Start =
-                #library::__private::Start::new(__OUTBOARD_NAME, #order, __outboard_start)#pool;
+                #library::__private::Start::#constructor(__OUTBOARD_NAME, #order, __outboard_start)#pool;
 
             #[#library::__private::linkme::distributed_slice(
                 #library::__private::START_NAMES
@@ -208,9 +224,9 @@ mod tests {
 
     #[test]
     fn every_reason_is_reported_at_once() {
-        let signature = quote!(async unsafe extern "C" fn load<T>(a: u8) -> T);
+        let signature = quote!(unsafe extern "C" fn load<T>(a: u8, b: u8) -> T);
         let errors = errors(&syn::parse2(signature).unwrap());
-        let expected = ["`unsafe`", "`async`", "`extern`", "generic", "no arguments"];
+        let expected = ["`unsafe`", "`extern`", "generic", "one argument"];
         assert_eq!(errors.len(), expected.len());
         for (error, part) in errors.iter().zip(expected) {
             assert!(error.to_string().contains(part), "{error} does not say {part}");

@@ -164,6 +164,11 @@ fn worker_row(shown: &Shown, worker: &Worker) -> Row<'static> {
         let tenant = task.tenant.as_ref().map_or(String::new(), |tenant| format!(" for {tenant}"));
         format!("{} {}{tenant}", task.function, task.task)
     });
+    let described = match (shown.view.pools.is_empty(), worker.slot) {
+        (true, _) => described,
+        (false, None) => format!("[{}] {described}", worker.pool),
+        (false, Some(slot)) => format!("[{} {slot}] {described}", worker.pool),
+    };
     let used = match (worker.cpu_ms, shown.used(worker.number)) {
         (None, _) => "–".to_owned(),
         (_, None) => "…".to_owned(),

@@ -23,10 +23,12 @@ impl Owner {
         Arc::new(Self { pools, home: OnceLock::new() })
     }
 
-    /// The engine behind gates, when each has its first slot up; it ends if one will have none.
+    /// The engine behind gates, when each has its first slot up, but for those that are lazy; it
+    /// ends if one will have none.
     pub(crate) async fn when_up(pools: Pools) -> Result<Arc<Self>, Error> {
         let owner = Self::new(pools);
-        if let Err(error) = try_join_all(owner.gates().iter().map(|gate| gate.up())).await {
+        let eager = owner.gates().iter().filter(|gate| !gate.is_lazy());
+        if let Err(error) = try_join_all(eager.map(|gate| gate.up())).await {
             owner.shutdown().await;
             return Err(error);
         }

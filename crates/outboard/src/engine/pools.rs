@@ -48,6 +48,8 @@ pub(crate) struct Member {
     pub(crate) name: Arc<str>,
     /// When the client was started, which events and snapshots count from.
     pub(crate) start: Instant,
+    /// Its client does not wait for its first worker.
+    pub(crate) lazy: bool,
     place: u32,
     of: NonZeroU32,
     /// The number of the worker that came last.
@@ -85,7 +87,8 @@ impl Pools {
         let mut gates: Vec<Arc<Gate>> = Vec::new();
         for (place, (name, settings)) in (0..).zip(all) {
             let last_worker = last_worker.clone();
-            let member = Member { name, start: begin, place, of, last_worker };
+            let lazy = settings.lazy;
+            let member = Member { name, start: begin, lazy, place, of, last_worker };
             match start(settings, member) {
                 Ok(gate) => gates.push(gate),
                 Err(error) => {
@@ -179,6 +182,7 @@ impl Member {
         Self {
             name: DEFAULT.into(),
             start: Instant::now(),
+            lazy: false,
             place: 0,
             of: NonZeroU32::MIN,
             last_worker: Arc::default(),

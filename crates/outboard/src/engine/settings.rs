@@ -15,6 +15,7 @@ use crate::sched::placement::Rules;
 use crate::sched::quarantine::Terms;
 use crate::task::limits::WorkerLimits;
 use crate::task::sandbox::Sandbox;
+use crate::task::start::Config;
 
 /// The default bounds: as in the crate's documentation.
 const QUEUE_TASKS: usize = 16_384;
@@ -41,6 +42,10 @@ pub(crate) struct Settings {
     /// What tasks say is taken from workers at this level and above, from 0 to 5,
     /// whatever this process shows itself.
     pub(crate) said: u8,
+    /// The client is there before its first worker.
+    pub(crate) lazy: bool,
+    /// What `#[on_start]` functions are given.
+    pub(crate) config: Option<Arc<Config>>,
     /// The program whose workers execute the tasks, if that is not this one.
     pub(crate) program: Option<PathBuf>,
     /// No two workers of one slot are there at once.
@@ -106,6 +111,8 @@ impl Default for Settings {
             start_timeout: Duration::from_secs(10),
             warm_up_timeout: Duration::from_secs(300),
             said: 0,
+            lazy: false,
+            config: None,
             program: None,
             exclusive: false,
             env: None,
@@ -323,6 +330,13 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         ),
         engines: PROCESSES,
         says: "What workers may no longer do after `#[on_start]`; by default they may do all.",
+    },
+    EngineOption {
+        name: "lazy",
+        example: "1",
+        kind: Kind::Flag(|settings, lazy| settings.lazy = lazy),
+        engines: PROCESSES,
+        says: "Whether the client is there before its first worker is ready; by default 0.",
     },
     EngineOption {
         name: "exclusive",

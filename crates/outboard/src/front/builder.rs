@@ -7,12 +7,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::engine::option::Value;
 use crate::engine::pools;
 use crate::engine::settings::{Env, MOST_PAYLOAD, Settings};
 use crate::error::Error;
 use crate::front::client::Client;
 use crate::task::sandbox::Sandbox;
+use crate::task::start::Config;
 
 /// Configures worker processes on this machine; await it to start them.
 ///
@@ -338,6 +341,51 @@ impl LocalBuilder {
         self
     }
 
+    /// Has the client there at once, before its first worker is ready.
+    ///
+    /// So a server can listen while its first model loads. Tasks wait in the queue meanwhile, and
+    /// the probe `/readyz` of outboard-axum answers 503. If workers cannot be started, that is the
+    /// error of the tasks. It holds for each [pool](Self::pool) by itself: awaiting the builder
+    /// waits for those that are not lazy.
+    pub fn lazy(self) -> Self {
+        self.with("lazy", Value::Flag(true))
+    }
+
+    /// Gives a value to the functions marked `#[on_start]` that take one, in each worker.
+    ///
+    /// Such a function has one argument, of the type of this value. A
+    /// [`Scattered`](crate::Scattered) in it may be of any client of this process that has workers
+    /// on this machine. Functions without an argument run as well. If a function takes another
+    /// type, or the value is missing, the worker's start has failed and the error says so.
+    ///
+    /// The value is encoded at once. If that fails, awaiting the builder is an error of kind
+    /// `Unavailable`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct ModelConfig {
+    ///     path: String,
+    /// }
+    ///
+    /// #[outboard::on_start(pool = "gpu")]
+    /// async fn load(config: ModelConfig) {
+    ///     println!("{:?} loads {}", outboard::slot(), config.path);
+    /// }
+    ///
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// let config = ModelConfig { path: "/models/small.gguf".to_owned() };
+    /// let client = outboard::Client::local()
+    ///     .pool("gpu", |pool| pool.workers(2).exclusive(true).start_with(config))
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn start_with<T: Serialize + 'static>(mut self, config: T) -> Self {
+        self.settings.config = Some(Arc::new(Config::new(config)));
+        self
+    }
+
     /// Sets whether no two workers of one [slot](crate::slot) are there at once; by default two may
     /// be, while one replaces the other.
     ///
@@ -481,7 +529,7 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 28] {
+    fn examples() -> [(&'static str, LocalBuilder); 29] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
         [
@@ -506,6 +554,7 @@ mod tests {
             ("stack_size", local().stack_size(1 << 20)),
             ("open_files", local().open_files(64)),
             ("sandbox", local().sandbox(Sandbox::new().no_network().no_exec())),
+            ("lazy", local().lazy()),
             ("exclusive", local().exclusive(true)),
             ("program", local().program("/opt/app/tasks")),
             ("library_threads", local().library_threads(2)),

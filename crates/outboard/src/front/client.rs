@@ -152,6 +152,7 @@ impl Client {
     /// | `stack_size=1MiB` | a size, at least 64KiB | The stack that tasks run on; by default that of the worker's main thread. | `local` |
     /// | `open_files=64` | a whole number, at least 16 | How many files and sockets a worker may have open; by default as many as the server. | `local` |
     /// | `sandbox=no_network,no_exec` | 1, or names of `no_network`, `no_exec`, `read_only:/PATH`, `read_write:/PATH`, `best_effort` with commas between | What workers may no longer do after `#[on_start]`; by default they may do all. | `local` |
+    /// | `lazy=1` | 0 or 1 | Whether the client is there before its first worker is ready; by default 0. | `local` |
     /// | `exclusive=1` | 0 or 1 | Whether the worker of a slot starts when the one before is gone, without spares; by default 0. | `local` |
     /// | `program=/opt/app/tasks` | an absolute path | The program whose workers execute the tasks; by default this one. | `local` |
     /// | `library_threads=2` | a whole number | How many threads a library may start in each worker, 0 for any number; by default the worker's share of the cores. | `local` |

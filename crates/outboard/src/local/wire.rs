@@ -44,6 +44,8 @@ pub(crate) enum ToWorker {
     Share { id: u64 },
     /// No task will refer to that value any more.
     Forget { id: u64 },
+    /// What its functions on start are given, of that type; the value is a file beside this.
+    Configure { of_type: String, bytes: u64 },
     /// It has that slot from now on.
     Serve { slot: u32 },
 }
@@ -76,6 +78,8 @@ pub(crate) struct InPool {
     pub(crate) name: String,
     /// The slot that it has from its start, where there is one worker of a slot at a time.
     pub(crate) slot: Option<u32>,
+    /// A value for its functions on start follows.
+    pub(crate) configured: bool,
     /// It is another program than the server, and lists its functions in its hello.
     pub(crate) lists: bool,
 }

@@ -46,7 +46,21 @@ impl Args {
         encode: impl FnOnce() -> Result<Payload, E>,
         home: Option<&Arc<Home>>,
     ) -> Result<Self, E> {
-        let met = Met { home: home.cloned(), entries: Vec::new(), foreign: false };
+        Self::encode_met(encode, Met { home: home.cloned(), ..Met::default() })
+    }
+
+    /// Encodes what is for all workers of this machine, which may have values that any client
+    /// of this process scattered.
+    pub(crate) fn encode_for_all<E: From<ValueError>>(
+        encode: impl FnOnce() -> Result<Payload, E>,
+    ) -> Result<Self, E> {
+        Self::encode_met(encode, Met { all: true, ..Met::default() })
+    }
+
+    fn encode_met<E: From<ValueError>>(
+        encode: impl FnOnce() -> Result<Payload, E>,
+        met: Met,
+    ) -> Result<Self, E> {
         // Encoding may submit tasks of its own, and it may panic.
         let _restore = Restore(MET.replace(Some(met)));
         let encoded = encode();
@@ -71,10 +85,13 @@ thread_local! {
     static MET: RefCell<Option<Met>> = const { RefCell::new(None) };
 }
 
+#[derive(Default)]
 struct Met {
     home: Option<Arc<Home>>,
     entries: Vec<Arc<Entry>>,
     foreign: bool,
+    /// Those of any client are taken.
+    all: bool,
 }
 
 /// Puts back what was met before.
@@ -92,7 +109,7 @@ pub(super) fn meet(entry: &Arc<Entry>) -> bool {
     MET.with_borrow_mut(|met| {
         let Some(met) = met.as_mut() else { return false };
         let same = |home: &Arc<Home>| met.home.as_ref().is_some_and(|m| Arc::ptr_eq(m, home));
-        met.foreign |= !entry.home().is_some_and(same);
+        met.foreign |= !met.all && !entry.home().is_some_and(same);
         if !met.entries.iter().any(|one| one.id == entry.id) {
             met.entries.push(entry.clone());
         }

@@ -81,6 +81,8 @@ pub(crate) struct Gate {
     core: Mutex<Core>,
     /// The name of its pool.
     pool: Arc<str>,
+    /// Its client is there before its first worker.
+    lazy: bool,
     /// The process that has it.
     home: Identity,
     /// In its place in a process that was forked from that one.
@@ -172,6 +174,7 @@ impl Gate {
         Arc::new_cyclic(|weak| Self {
             core: Mutex::new(Core::new(limits, strength, engine, member)),
             pool: member.name.clone(),
+            lazy: member.lazy,
             home: Identity::here(),
             forked: OnceLock::new(),
             clock: Clock::new(weak.clone()),
@@ -185,6 +188,11 @@ impl Gate {
 
     pub(crate) fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Whether its client does not wait for its first worker.
+    pub(crate) fn is_lazy(&self) -> bool {
+        self.lazy
     }
 
     /// The name of its pool.

@@ -42,11 +42,16 @@ use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
 use crate::task::registry::{Function, refuse_python, unknown};
 use crate::task::sandbox::Sandbox;
+use crate::task::start::Config;
 use crate::value::scatter::home::{Placed, Workers};
 
 use link::Link;
 use program::Program;
 use supervisor::Control;
+
+/// How many scattered values functions on start are given: a socket takes so many descriptors
+/// before anyone reads.
+const MOST_SCATTERED: usize = 64;
 
 /// Starts the engine: for each pool its supervisor, and through that its workers.
 pub(super) fn start(settings: Settings) -> Result<Pools, Error> {
@@ -62,6 +67,7 @@ pub(super) fn start(settings: Settings) -> Result<Pools, Error> {
 fn start_pool(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
     let start = start_of(&settings)?;
     settings.sandbox.as_ref().map_or(Ok(()), allow)?;
+    settings.config.as_ref().map_or(Ok(()), |config| fits(config))?;
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
         Error::unavailable("worker processes need a tokio runtime: start the client inside one")
     })?;
@@ -152,6 +158,27 @@ fn refuse_a_loader() -> Result<(), Error> {
          started: execute the program itself",
         file.display()
     )))
+}
+
+/// Refuses a value for functions on start that cannot be sent.
+fn fits(config: &Config) -> Result<(), Error> {
+    match &config.value {
+        Err(error) => Err(Error::unavailable(format!(
+            "the value of `start_with` ({}) cannot be encoded: {error}",
+            config.of_type
+        ))),
+        Ok(value) if value.scattered.len() > MOST_SCATTERED => Err(Error::unavailable(format!(
+            "the value of `start_with` names {} scattered values, and at most {MOST_SCATTERED} fit",
+            value.scattered.len()
+        ))),
+        Ok(value) if value.scattered.iter().any(|value| value.file.is_none()) => {
+            Err(Error::unavailable(
+                "the value of `start_with` names a scattered value that is not on this machine: \
+                 scatter it by a client of `local`",
+            ))
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Refuses a sandbox that workers cannot have here.

@@ -30,9 +30,10 @@ use crate::task::function::Run;
 use crate::task::outcome::{Failure, OTHER_BUILD, Usage};
 use crate::task::registry::registry;
 use crate::task::sandbox::Sandbox;
-use crate::task::start;
+use crate::task::start::{self, Config};
 use crate::task::system::{OWN, memory, now_ns, refused, take_peak_bytes};
 use crate::trace;
+use crate::value::args::Args;
 use crate::value::codec::{self, Input};
 use crate::value::message;
 use crate::value::payload::Payload;
@@ -257,7 +258,10 @@ impl Worker {
 
     /// Executes tasks until the server ends the conversation.
     fn serve(&mut self) -> ! {
-        let started = start::run_all(&self.pool.name);
+        let config = self.receive_config();
+        let started =
+            config.map_err(|error| format!("the value of `start_with` did not come: {error}"));
+        let started = started.and_then(|config| start::run_all(&self.pool.name, config.as_ref()));
         self.current.exit_if_forked(started.as_ref().map(drop).map_err(drop));
         if let Err(why) = started {
             give_up(&why);
@@ -294,6 +298,36 @@ impl Worker {
         }
     }
 
+    /// Takes what the functions on start are given, and before it the values that it names.
+    fn receive_config(&mut self) -> io::Result<Option<Config>> {
+        if !self.pool.configured {
+            return Ok(None);
+        }
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let config = loop {
+            let frame = inbox.next_frame(MESSAGE_ROOM).map_err(other)?;
+            let Some(frame) = frame else {
+                match passing::receive(&self.socket, inbox.room(), &mut self.files) {
+                    Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                    Ok(bytes) => inbox.arrived(bytes),
+                    Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                continue;
+            };
+            match wire::decode(frame).map_err(other)?.0 {
+                ToWorker::Configure { of_type, bytes } => {
+                    let value = sealed::open(&self.next_file()?, bytes)?;
+                    let value = Args { payload: value.into(), scattered: Box::default() };
+                    break Config::received(of_type, value);
+                }
+                message => self.obey(message, &[])?,
+            }
+        };
+        self.inbox = inbox;
+        Ok(Some(config))
+    }
+
     fn serve_all(&mut self) -> io::Result<()> {
         let limit = self.max_payload + MESSAGE_ROOM;
         // Taken out, so that a frame in it can be lent to what needs the rest.
@@ -328,7 +362,7 @@ impl Worker {
                 current::set_slot(slot);
                 Ok(())
             }
-            ToWorker::Welcome { .. } => Err(nonsense()),
+            ToWorker::Welcome { .. } | ToWorker::Configure { .. } => Err(nonsense()),
         }
     }
 

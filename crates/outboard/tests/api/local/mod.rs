@@ -6,6 +6,8 @@ pub(crate) mod adopted;
 mod ahead;
 /// A thread of the runtime that is blocked.
 pub(crate) mod blocked;
+/// What functions on start are given.
+mod configured;
 /// Every way in which a task can take its worker down.
 mod crash;
 /// Tasks, and servers, that fork.

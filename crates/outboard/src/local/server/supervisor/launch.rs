@@ -26,9 +26,10 @@ use crate::local::server::output::{Output, Stream};
 use crate::local::server::wear::Wear;
 use crate::local::shm::arena::Arena;
 use crate::local::shm::page::Page;
-use crate::local::shm::passing;
+use crate::local::shm::{passing, sealed};
 use crate::local::wire::{self, InPool, ToWorker};
 use crate::task::system::refused;
+use crate::value::args::Args;
 
 /// Where libraries look for how many threads they may start.
 const THREADS: [&str; 9] = [
@@ -162,12 +163,39 @@ impl Supervisor {
             pool: InPool {
                 name: self.gate.pool().to_owned(),
                 slot,
+                configured: self.config().is_some(),
                 lists: matches!(self.start, Start::Program(_)),
             },
         };
         wire::append(&mut frame, &message, &[]);
         passing::send(socket, &frame, &memory, SendFlags::empty())?;
+        self.configure(socket)
+    }
+
+    /// What functions on start are given, and before it the values that it names.
+    fn configure(&self, socket: &StdUnixStream) -> io::Result<()> {
+        let send = |message: &ToWorker, file: BorrowedFd<'_>| {
+            let mut frame = Vec::new();
+            wire::append(&mut frame, message, &[]);
+            // Nobody reads yet: it must not wait.
+            passing::send(socket, &frame, &[file], SendFlags::DONTWAIT)
+        };
+        let Some((of_type, value)) = self.config() else { return Ok(()) };
+        for entry in &value.scattered {
+            if let Some(file) = &entry.file {
+                send(&ToWorker::Share { id: entry.id }, file.as_fd())?;
+            }
+        }
+        let file = sealed::create(value)?;
+        let message =
+            ToWorker::Configure { of_type: of_type.to_owned(), bytes: value.len() as u64 };
+        send(&message, file.as_fd())?;
         Ok(())
+    }
+
+    fn config(&self) -> Option<(&str, &Args)> {
+        let config = self.settings.config.as_ref()?;
+        Some((&config.of_type, config.value.as_ref().ok()?))
     }
 
     fn command(&self, number: usize) -> io::Result<Command> {
