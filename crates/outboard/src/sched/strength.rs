@@ -116,6 +116,10 @@ impl Strength {
     /// Without that it is the lowest that no other has, or of those that others have the one
     /// that the fewest have.
     pub(crate) fn give(&mut self, slot: SlotId, own: Option<usize>) -> usize {
+        // Of those there may be thousands, and nobody asks for their numbers.
+        if self.kind == Slots::Alike {
+            return 0;
+        }
         let number = own.unwrap_or_else(|| self.tally(0).next_number());
         self.numbers.push((slot, number));
         number

@@ -56,7 +56,7 @@ pub fn deadline() -> Option<Instant> {
 ///
 /// Two workers can have the same slot for a while. One leaves, and finishes its last task while
 /// its replacement serves; or a [spare](crate::LocalBuilder::spares) is lent to a tenant that
-/// waits. Where that must not be, make the pool
+/// waits. That one stands by again after it, and its next slot may be another. Where that must not be, make the pool
 /// [`exclusive`](crate::LocalBuilder::exclusive).
 ///
 /// `None` outside a worker. It is `None` in `#[on_start]` functions as well, unless the pool is
