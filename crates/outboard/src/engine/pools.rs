@@ -1,5 +1,5 @@
 //! The pools of one client. Each is a gate with an engine, workers, bounds and settings of
-//! its own; what they share is their clock and the numbers of their workers and tasks.
+//! its own. They share their clock and the numbers of their workers and tasks.
 
 use std::io;
 use std::num::NonZeroU32;

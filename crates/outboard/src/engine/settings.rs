@@ -13,6 +13,7 @@ use crate::observe::snapshot::Host;
 use crate::sched::ledger::Bounds;
 use crate::sched::placement::Rules;
 use crate::sched::quarantine::Terms;
+use crate::sched::strength::Strength;
 use crate::task::limits::WorkerLimits;
 use crate::task::sandbox::Sandbox;
 use crate::task::start::Config;
@@ -79,6 +80,14 @@ impl fmt::Debug for Env {
 }
 
 impl Settings {
+    /// How many workers there are to be, and of what kind their slots are.
+    pub(crate) fn strength(&self) -> Strength {
+        match self.exclusive {
+            true => Strength::exclusive(self.workers),
+            false => Strength::new(self.workers, self.spares),
+        }
+    }
+
     /// How many workers stand by. Where each has its slot from its start, nobody can.
     pub(crate) fn spares(&self) -> usize {
         if self.exclusive { 0 } else { self.spares }

@@ -58,8 +58,8 @@ impl LocalBuilder {
     ///
     /// # Panics
     ///
-    /// If the name has other characters than letters (A-Z, a-z), digits, `_` and `-`, or is
-    /// `default`, or if there is a pool of that name. If `set` adds a pool.
+    /// If the name has other characters than letters (A-Z, a-z), digits, `_` and `-`. If it is
+    /// `default`, or that of another pool. If `set` adds a pool.
     ///
     /// # Examples
     ///

@@ -380,7 +380,9 @@ mod tests {
     impl Case {
         fn given(&self) -> (Strength, Present) {
             let mut strength = Strength::new(self.wanted.0, self.wanted.1);
-            (0..self.there.0).for_each(|up| drop(strength.give(slot(up), None)));
+            for up in 0..self.there.0 {
+                strength.give(slot(up), None);
+            }
             self.worn.iter().for_each(|worn| strength.worn(slot(*worn)));
             let idle = self.idle.iter().map(|idle| slot(*idle)).collect();
             let (slots, standby) = self.there;

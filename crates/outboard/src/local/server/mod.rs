@@ -36,7 +36,6 @@ use crate::local::shm::sealed;
 use crate::local::wire::FunctionRef;
 use crate::observe::event::RecycleReason;
 use crate::observe::snapshot::{WorkerSnapshot, WorkerState};
-use crate::sched::strength::Strength;
 use crate::task::closure::address;
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
@@ -83,11 +82,7 @@ fn start_pool(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
         exclusive,
         elsewhere: start.elsewhere(),
     };
-    let strength = match exclusive {
-        true => Strength::exclusive(workers),
-        false => Strength::new(workers, spares),
-    };
-    let gate = Gate::new(settings.limits, strength, Box::new(engine), &member);
+    let gate = Gate::new(settings.limits, settings.strength(), Box::new(engine), &member);
     gate.start_clock();
     let numbers = member.numbers(workers + spares);
     supervisor::start(gate.clone(), links, control, runtime, (settings, start, numbers)).map_err(

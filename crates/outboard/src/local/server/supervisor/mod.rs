@@ -210,7 +210,7 @@ impl Supervisor {
     /// Waits for that long, and until a worker is missing; `false` if all is to end.
     ///
     /// Where a slot has one worker at a time, the seat that is so many behind the first has
-    /// that slot, and starts a worker while there is such a slot.
+    /// that slot. It starts a worker while there is such a slot.
     async fn may_start(&self, at: usize, pause: Duration) -> bool {
         if pause > Duration::ZERO {
             select(pin!(sleep(pause)), pin!(self.control.ending())).await;
