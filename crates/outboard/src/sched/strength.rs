@@ -182,12 +182,12 @@ impl Strength {
 
     /// What is to be done, step by step:
     ///
-    /// 1. Slots that are missing are filled first, for a worn worker still works.
-    /// 2. Then worn workers leave, each when another has a slot in its place: one that
+    /// 1. Slots that are too many are taken from idle workers: those whose number another one
+    ///    has too. A worn worker does not stand by.
+    /// 2. Slots that are missing are filled, for a worn worker still works.
+    /// 3. Then worn workers leave, each when another has a slot in its place: one that
     ///    stood by, or one too many. Where slots are exclusive, nobody can be there before; so
     ///    one leaves at a time, and while none is missing.
-    /// 3. Slots that are still too many are taken from idle workers: those whose number another
-    ///    one has too.
     /// 4. Only of those that stand by after that is one lent, and one at a time.
     /// 5. Whoever is left over goes, but none that a missing slot may need.
     pub(crate) fn plan(&mut self, present: &Present) -> Vec<Step> {
@@ -195,35 +195,31 @@ impl Strength {
         let mut standby = present.standby;
         let mut tally = self.tally(present.slots);
         let mut steps = Vec::new();
+        for idle in present.idle.iter().filter(|idle| !self.worn.contains(idle)) {
+            if tally.is_too_many(*idle) {
+                tally.remove(*idle);
+                standby += 1;
+                steps.push(Step::Take(*idle));
+            }
+        }
         while tally.is_missing() && standby > 0 {
             standby -= 1;
             tally.fill();
             steps.push(Step::Give);
         }
         let exclusive = self.kind == Slots::Exclusive;
-        while let Some(worn) = self.worn.front().copied() {
+        while let Some(at) = self.worn.iter().position(|worn| match exclusive {
+            true => !tally.is_missing(),
+            false => standby > 0 || tally.is_too_many(*worn),
+        }) {
+            let Some(worn) = self.worn.remove(at) else { break };
             let too_many = tally.is_too_many(worn);
-            let goes = match exclusive {
-                true => !tally.is_missing(),
-                false => too_many || standby > 0,
-            };
-            if !goes {
-                break;
-            }
-            self.worn.pop_front();
             tally.remove(worn);
             steps.push(Step::Leave(worn));
             if !exclusive && !too_many {
                 standby -= 1;
                 tally.fill();
                 steps.push(Step::Give);
-            }
-        }
-        for idle in &present.idle {
-            if !steps.contains(&Step::Leave(*idle)) && tally.is_too_many(*idle) {
-                tally.remove(*idle);
-                standby += 1;
-                steps.push(Step::Take(*idle));
             }
         }
         self.lent = tally.has_too_many();
@@ -349,7 +345,7 @@ mod tests {
                 worn: &[2],
                 there: (4, 0),
                 idle: &[2, 3],
-                steps: vec![Leave(slot(2)), Take(slot(3))],
+                steps: vec![Take(slot(3)), Leave(slot(2))],
                 ..base()
             },
             Case { name: "the spare is lent", wants_spare: true, steps: vec![Give], ..base() },
