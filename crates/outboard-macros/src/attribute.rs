@@ -5,8 +5,7 @@ use syn::{Error, Expr, ExprLit, Lit, LitInt, LitStr, Meta};
 
 use crate::options::{self, Library};
 
-const KNOWN_KEYS: &str =
-    "`#[task]` knows `pure`, `steady`, `name = \"…\"`, `version = 2` and `crate = \"…\"`";
+const KNOWN_KEYS: &str = "`#[task]` knows `pure`, `steady`, `name = \"…\"`, `version = 2`, `pool = \"…\"` and `crate = \"…\"`";
 const PURE_FORM: &str = "`pure` stands alone: `#[task(pure)]`";
 const STEADY_FORM: &str = "`steady` stands alone: `#[task(steady)]`";
 const VERSION_FORM: &str = "`version` is a whole number from 1 on: `version = 2`";
@@ -23,6 +22,8 @@ pub(crate) struct Options {
     pub(crate) name: Option<LitStr>,
     /// The version to register under, if not the first.
     pub(crate) version: Option<LitInt>,
+    /// The pool of its tasks.
+    pub(crate) pool: Option<LitStr>,
     /// Where the library is.
     pub(crate) library: Library,
 }
@@ -46,6 +47,9 @@ impl Options {
             check_name(name)
         } else if meta.path().is_ident("version") {
             self.version = Some(version(meta)?);
+            Ok(())
+        } else if meta.path().is_ident("pool") {
+            self.pool = Some(options::pool(meta)?);
             Ok(())
         } else if meta.path().is_ident("crate") {
             self.library = Library::of(meta)?;

@@ -60,7 +60,7 @@ impl Function {
         inputs.iter().take(inputs.len() - usize::from(sender))
     }
 
-    fn argument_types(&self) -> impl Iterator<Item = &Type> {
+    pub(crate) fn argument_types(&self) -> impl Iterator<Item = &Type> {
         self.arguments().filter_map(|input| match input {
             FnArg::Typed(argument) => Some(&*argument.ty),
             FnArg::Receiver(_) => None,
@@ -139,6 +139,7 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
         Some(version) => version.to_token_stream(),
         None => quote!(1),
     };
+    let pool = options.pool.as_ref().map(|pool| quote!(.pool(#pool)));
     let arguments: Vec<String> = function.argument_names().collect();
     let (types, traits) = types_and_traits(function, library);
     let parameters: Vec<Ident> = (0..types.len()).map(|n| format_ident!("__Type{n}")).collect();
@@ -161,6 +162,7 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
             {
                 #library::__private::Entry::new(__OUTBOARD_NAME, __OUTBOARD_VERSION, #pure, #task)
                     #steady
+                    #pool
                     .arguments(&[#(#arguments),*])
             }
 

@@ -184,6 +184,27 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
+/// # Pools
+///
+/// `pool` names the pool whose workers run the tasks, of a client that has several. See
+/// `LocalBuilder::pool`.
+///
+/// ```
+/// #[outboard::task(pool = "gpu")]
+/// fn classify(image: Vec<u8>) -> String {
+///     // ...
+///     # format!("{} bytes", image.len())
+/// }
+/// ```
+///
+/// # Async functions
+///
+/// A worker polls the future of an `async fn` on the thread that runs its tasks. Timers, sockets
+/// and what tasks spawn are driven by a tokio runtime with one thread beside it. So pools of
+/// connections and tickers go on between tasks. The runtime is made by the first async function
+/// and lives as long as the worker. What is spawned has no task: nobody waits for it, and it ends
+/// when the worker is killed or replaced.
+///
 /// # Steady functions
 ///
 /// `steady` promises that runs take about the same time, whatever the arguments. The wait of a
@@ -296,8 +317,22 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # The function
 ///
-/// A `fn` without arguments that returns `()` or `Result<(), E>`, where `E` implements
-/// `Display`. After an `Err`, a panic, a crash or a timeout, the worker's start has failed. The
+/// A `fn` or an `async fn` that returns `()` or `Result<(), E>`, where `E` implements `Display`.
+/// It may take one argument: the value that `start_with` gave its pool.
+///
+/// ```
+/// #[outboard::on_start(pool = "gpu")]
+/// async fn connect(address: String) -> std::io::Result<()> {
+///     // ... what it spawns goes on between tasks
+///     # let _ = address;
+///     Ok(())
+/// }
+/// ```
+///
+/// `pool = "gpu"` has it run in the workers of that pool. Without it, it runs in those of the
+/// default pool, and in no other.
+///
+/// After an `Err`, a panic, a crash or a timeout, the worker's start has failed. The
 /// next one starts after a pause. After three failures in a row, tasks that wait or are submitted
 /// are `Unavailable`, with the message of the last one. So is a client that is being started.
 ///
@@ -305,8 +340,8 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// These do not compile:
 ///
-/// - arguments, generic parameters, or another return type;
-/// - `async fn`, `unsafe fn` and `extern fn`;
+/// - two arguments or more, generic parameters, or another return type;
+/// - `unsafe fn` and `extern fn`;
 /// - a function in an `impl` block or a trait, and what is not a function.
 ///
 /// `crate = "…"` says where the library is, as for `#[task]`.

@@ -4,12 +4,14 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
-use syn::{Error, Expr, ExprLit, ExprUnary, Lit, Meta, ReturnType, Safety, Signature, UnOp};
+use syn::{
+    Error, Expr, ExprLit, ExprUnary, FnArg, Lit, LitStr, Meta, ReturnType, Safety, Signature, UnOp,
+};
 
 use crate::expansion::{Function, apart};
 use crate::options::{self, Library};
 
-const KNOWN_KEYS: &str = "`#[on_start]` knows `order = N` and `crate = \"…\"`";
+const KNOWN_KEYS: &str = "`#[on_start]` knows `order = N`, `pool = \"…\"` and `crate = \"…\"`";
 const ORDER_FORM: &str = "`order` is a whole number: `order = -1`; 0 if left out";
 
 /// The item as the user wrote it, then its registration, or every error in the attribute and
@@ -37,6 +39,8 @@ fn checked(item: TokenStream) -> Result<Function, Vec<Error>> {
 struct Options {
     /// Those with a lower one run before.
     order: i32,
+    /// The pool whose workers it is for.
+    pool: Option<LitStr>,
     /// Where the library is.
     library: Library,
 }
@@ -45,6 +49,8 @@ impl Options {
     fn set(&mut self, meta: &Meta) -> syn::Result<()> {
         if meta.path().is_ident("order") {
             self.order = whole_number(options::value(meta, ORDER_FORM)?)?;
+        } else if meta.path().is_ident("pool") {
+            self.pool = Some(options::pool(meta)?);
         } else if meta.path().is_ident("crate") {
             self.library = Library::of(meta)?;
         } else {
@@ -75,11 +81,6 @@ fn errors(signature: &Signature) -> Vec<Error> {
             "what runs on start cannot be `unsafe`: wrap the unsafe call in a safe function";
         errors.push(Error::new_spanned(token, message));
     }
-    if let Some(token) = &signature.asyncness {
-        let message = "what runs on start is not `async`, for no runtime is there yet: \
-                       build one inside, and block on it";
-        errors.push(Error::new_spanned(token, message));
-    }
     if let Some(abi) = &signature.abi {
         let message = "what runs on start is a plain Rust function: remove `extern`";
         errors.push(Error::new_spanned(abi, message));
@@ -88,10 +89,13 @@ fn errors(signature: &Signature) -> Vec<Error> {
         let message = "what runs on start cannot be generic, for nobody names its types";
         errors.push(Error::new_spanned(parameter, message));
     }
-    if let Some(argument) = signature.inputs.first() {
-        let message = "what runs on start takes no arguments: what it needs to know, it reads \
-                       from the environment or from a file";
+    if let Some(argument) = signature.inputs.iter().nth(1) {
+        let message = "what runs on start takes one argument at most: what `start_with` gave";
         errors.push(Error::new_spanned(argument, message));
+    }
+    if let Some(FnArg::Receiver(receiver)) = signature.inputs.first() {
+        let message = "what runs on start cannot take `self`";
+        errors.push(Error::new_spanned(receiver, message));
     }
     errors
 }
@@ -99,12 +103,30 @@ fn errors(signature: &Signature) -> Vec<Error> {
 /// The function's entry in the list, in a scope of its own. An error about what the function
 /// returns shows at its type.
 fn registration(options: &Options, function: &Function) -> TokenStream {
-    let Options { order, library } = options;
+    let Options { order, pool, library } = options;
+    let pool = pool.as_ref().map(|pool| quote!(.pool(#pool)));
     let ident = &function.signature.ident;
     let last = ident.unraw().to_string();
     let output = match &function.signature.output {
         ReturnType::Type(_, output) => output.to_token_stream(),
         ReturnType::Default => quote_spanned!(ident.span()=> ()),
+    };
+    let argument = function.argument_types().next();
+    let call = match argument {
+        Some(_) => quote!(#ident(config)),
+        None => quote!(#ident()),
+    };
+    let call = match function.signature.asyncness {
+        Some(_) => quote!(#library::__private::block_on(#call)),
+        None => call,
+    };
+    let (taken, value, constructor) = match argument {
+        Some(argument) => (
+            quote!(given: &#library::__private::Config),
+            quote!(let config: #argument = given.get()?;),
+            quote!(configured),
+        ),
+        None => (quote!(), quote!(), quote!(new)),
     };
     apart(
         "on_start",
@@ -113,14 +135,15 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
             const __OUTBOARD_NAME: &'static str =
                 ::core::concat!(::core::module_path!(), "::", #last);
 
-            fn __outboard_start() -> ::core::result::Result<(), ::std::string::String> {
-                <#output as #library::__private::StartOutput>::into_result(#ident())
+            fn __outboard_start(#taken) -> ::core::result::Result<(), ::std::string::String> {
+                #value
+                <#output as #library::__private::StartOutput>::into_result(#call)
             }
 
             #[#library::__private::linkme::distributed_slice(#library::__private::STARTS)]
             #[linkme(crate = #library::__private::linkme)]
             static __OUTBOARD_START: #library::__private::Start =
-                #library::__private::Start::new(__OUTBOARD_NAME, #order, __outboard_start);
+                #library::__private::Start::#constructor(__OUTBOARD_NAME, #order, __outboard_start)#pool;
 
             #[#library::__private::linkme::distributed_slice(
                 #library::__private::START_NAMES
@@ -201,9 +224,9 @@ mod tests {
 
     #[test]
     fn every_reason_is_reported_at_once() {
-        let signature = quote!(async unsafe extern "C" fn load<T>(a: u8) -> T);
+        let signature = quote!(unsafe extern "C" fn load<T>(a: u8, b: u8) -> T);
         let errors = errors(&syn::parse2(signature).unwrap());
-        let expected = ["`unsafe`", "`async`", "`extern`", "generic", "no arguments"];
+        let expected = ["`unsafe`", "`extern`", "generic", "one argument"];
         assert_eq!(errors.len(), expected.len());
         for (error, part) in errors.iter().zip(expected) {
             assert!(error.to_string().contains(part), "{error} does not say {part}");

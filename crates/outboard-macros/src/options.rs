@@ -74,6 +74,21 @@ pub(crate) fn string<'a>(meta: &'a Meta, form: &str) -> syn::Result<&'a LitStr> 
     }
 }
 
+const POOL_FORM: &str = "`pool` is a string literal: `pool = \"gpu\"`";
+
+/// The pool in `pool = "…"`.
+pub(crate) fn pool(meta: &Meta) -> syn::Result<LitStr> {
+    let name = string(meta, POOL_FORM)?;
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
+    match name.value() {
+        text if text.is_empty() || !text.chars().all(fits) => {
+            let message = "a pool's name has letters (A-Z, a-z), digits, `_` and `-`";
+            Err(Error::new_spanned(name, message))
+        }
+        _ => Ok(name.clone()),
+    }
+}
+
 /// Checks that a key stands alone, without a value.
 pub(crate) fn word(meta: &Meta, form: &str) -> syn::Result<()> {
     match meta {
@@ -97,6 +112,18 @@ mod tests {
     fn the_library_is_where_the_path_says() {
         for path in ["ob", "::ob", "crate::deps::outboard", "self::outboard", "super::super::ob"] {
             assert_eq!(library(quote!(crate = #path)), Ok(path.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_pool_is_named_by_letters() {
+        let read = |tokens| pool(&syn::parse2(tokens).unwrap()).map_err(|error| error.to_string());
+        assert_eq!(read(quote!(pool = "gpu-0_A")).unwrap().value(), "gpu-0_A");
+        for tokens in [quote!(pool), quote!(pool = gpu), quote!(pool("gpu"))] {
+            assert_eq!(read(tokens).unwrap_err(), POOL_FORM);
+        }
+        for tokens in [quote!(pool = ""), quote!(pool = "a.b"), quote!(pool = "a b")] {
+            assert!(read(tokens).unwrap_err().contains("has letters"));
         }
     }
 

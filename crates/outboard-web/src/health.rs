@@ -22,7 +22,7 @@ use crate::ending::Ending;
 /// `/readyz` answers 503 before submits are refused, so that a load balancer uses another
 /// server first. It does so in these cases:
 ///
-/// - No worker is up.
+/// - No worker is up, or none of one [pool](outboard::LocalBuilder::pool).
 /// - The client was drained or shut down.
 /// - The server was told to end: the request has an [`Ending`] that is so.
 /// - Three quarters of the queue are full.
@@ -88,8 +88,15 @@ impl Health {
         self.objection(&self.client.admin().snapshot()).map_or(Ok(()), Err)
     }
 
-    /// Why no more requests should come, if so.
+    /// Why no more requests should come, if so: for the worst of the pools.
     fn objection(&self, now: &Snapshot) -> Option<&'static str> {
+        match &now.per_pool[..] {
+            [] => self.objection_of(now),
+            pools => pools.iter().find_map(|pool| self.objection_of(&pool.snapshot)),
+        }
+    }
+
+    fn objection_of(&self, now: &Snapshot) -> Option<&'static str> {
         let up = now.per_worker.iter().any(|worker| !worker.standby);
         if !now.open {
             Some("no tasks are accepted")

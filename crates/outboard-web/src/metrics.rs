@@ -37,6 +37,8 @@ use crate::answer::{Body, answer, only_get};
 /// | `outboard_open` | 1 while tasks are taken |
 /// | `outboard_tenant_queued_tasks{tenant}`, `outboard_tenant_tasks_total{tenant, outcome}`, `outboard_tenant_run_seconds_total{tenant}` | only with [`tenants`](Self::tenants) |
 ///
+/// Where a client has pools, each series but those of tenants has the label `pool` too.
+///
 /// An application with several clients has [`Metrics::of`]: one route, and the label `client`.
 ///
 /// `docs/grafana.json` of the project is a dashboard that shows these.
@@ -123,17 +125,23 @@ impl Metrics {
 impl OfClient {
     fn families(&self) -> Vec<MetricFamily> {
         let now = self.client.admin().snapshot();
-        let mut families = of_tasks(&now);
-        families.extend(of_engine(&now));
+        let of_pool = |now: &Snapshot| of_tasks(now).into_iter().chain(of_engine(now)).collect();
+        let mut families: Vec<MetricFamily> = match &now.per_pool[..] {
+            [] => of_pool(&now),
+            pools => {
+                let of_each = pools.iter().flat_map(|pool| {
+                    let mut families: Vec<MetricFamily> = of_pool(&pool.snapshot);
+                    add_label(&mut families, "pool", &pool.pool);
+                    families
+                });
+                of_each.collect()
+            }
+        };
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         families.extend(tenants.families(&now));
         drop(tenants);
         if let Some(name) = &self.name {
-            for metric in families.iter_mut().flat_map(MetricFamily::mut_metric) {
-                let mut labels = metric.take_label();
-                labels.push(label("client", name));
-                metric.set_label(labels);
-            }
+            add_label(&mut families, "client", name);
         }
         families
     }
@@ -151,6 +159,15 @@ impl<B> Service<Request<B>> for Metrics {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let text = || answer(StatusCode::OK, TEXT_FORMAT, self.text());
         ready(Ok(only_get(request.method(), text)))
+    }
+}
+
+/// Adds a label to all series.
+fn add_label(families: &mut [MetricFamily], name: &str, value: &str) {
+    for metric in families.iter_mut().flat_map(MetricFamily::mut_metric) {
+        let mut labels = metric.take_label();
+        labels.push(label(name, value));
+        metric.set_label(labels);
     }
 }
 

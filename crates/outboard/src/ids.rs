@@ -45,6 +45,34 @@ impl Tagged {
     }
 }
 
+/// The numbers of occupants, one after the other. Of several such sequences, no two have a
+/// number in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tags {
+    first: NonZeroU32,
+    step: NonZeroU32,
+    last: Option<NonZeroU32>,
+}
+
+impl Tags {
+    /// One of so many sequences, counted from 0.
+    pub(crate) fn new(at: u32, of: NonZeroU32) -> Self {
+        Self { first: NonZeroU32::MIN.saturating_add(at), step: of, last: None }
+    }
+
+    /// The next number; they start over at the end.
+    pub(crate) fn next(&mut self) -> NonZeroU32 {
+        let next = self.last.and_then(|last| last.checked_add(self.step.get()));
+        *self.last.insert(next.unwrap_or(self.first))
+    }
+}
+
+impl Default for Tags {
+    fn default() -> Self {
+        Self::new(0, NonZeroU32::MIN)
+    }
+}
+
 fn short(key: usize) -> u32 {
     u32::try_from(key).expect("far fewer places than four billion")
 }
@@ -112,6 +140,19 @@ impl FromStr for TaskId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_sequences_have_no_number_in_common() {
+        for at in 0..3 {
+            let mut tags = Tags::new(at, NonZeroU32::new(3).unwrap());
+            let four = |tags: &mut Tags| [0; 4].map(|_| tags.next().get());
+            assert_eq!(four(&mut tags), [1, 4, 7, 10].map(|number| number + at));
+            tags.last = NonZeroU32::new(u32::MAX - 6 + at - u32::MAX % 3 + 1);
+            let over = four(&mut tags);
+            assert!(over.iter().all(|number| (number - 1) % 3 == at), "{over:?}");
+            assert!(over.contains(&(1 + at)), "they start over: {over:?}");
+        }
+    }
 
     #[test]
     fn a_name_survives_as_text() {

@@ -193,7 +193,7 @@ pub use front::progress::TaskProgress;
 pub use front::stream::TaskStream;
 pub use ids::TaskId;
 pub use sched::ledger::Report;
-pub use task::current::{cancelled, deadline};
+pub use task::current::{cancelled, deadline, slot};
 pub use task::function::TaskFunction;
 pub use task::progress::{Progress, progress};
 pub use task::sandbox::Sandbox;
@@ -227,11 +227,12 @@ pub mod __private {
     #[cfg(feature = "macros")]
     pub use crate::front::init::runtime;
     pub use crate::front::init::test_worker;
+    pub use crate::task::function::block_on;
     pub use crate::task::registry::{
         Entry, OUTBOARD_0_1_0_NAMES as NAMES, OUTBOARD_0_1_0_TASKS as TASKS,
     };
     pub use crate::task::start::{
-        OUTBOARD_0_1_0_START_NAMES as START_NAMES, OUTBOARD_0_1_0_STARTS as STARTS, Start,
+        Config, OUTBOARD_0_1_0_START_NAMES as START_NAMES, OUTBOARD_0_1_0_STARTS as STARTS, Start,
         StartOutput,
     };
     pub use crate::task::stream::streamed;

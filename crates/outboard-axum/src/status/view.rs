@@ -44,6 +44,9 @@ pub struct View {
     pub admission: Admission,
     /// How often workers' processes came to an end, and why.
     pub restarts: Ends,
+    /// The pools; empty if there is only the default one.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
     /// The workers that are up and those that stand by, by number: [`WORKERS`] at
     /// most.
     pub workers: Vec<Worker>,
@@ -129,12 +132,36 @@ pub struct Ends {
     pub dismissed: u64,
 }
 
+/// The state of one pool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Pool {
+    /// Its name.
+    pub pool: String,
+    /// Whether tasks are accepted.
+    pub open: bool,
+    /// How many workers there are to be.
+    pub wanted_workers: usize,
+    /// How many tasks there are and were.
+    pub tasks: Tasks,
+    /// Bounds of the queue, and refusals.
+    pub admission: Admission,
+    /// How often workers' processes came to an end, and why.
+    pub restarts: Ends,
+}
+
 /// What one worker does.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Worker {
     /// Its number; a replacement keeps it.
     pub number: usize,
+    /// Its pool; `default` unless the client has others.
+    #[serde(default)]
+    pub pool: String,
+    /// Its slot in the pool.
+    #[serde(default)]
+    pub slot: Option<usize>,
     /// Its process.
     pub pid: u32,
     /// Where it listens, if it is a cluster's.

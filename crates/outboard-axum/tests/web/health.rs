@@ -32,6 +32,33 @@ fn a_busy_server_lives_and_is_not_ready_before_it_refuses() {
     });
 }
 
+/// Waits until the test lets it go on.
+#[outboard::on_start(pool = "slow")]
+fn load(at: std::path::PathBuf) {
+    while !at.join("go").exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_pool_whose_model_loads_is_not_ready() {
+    run(async {
+        let scratch = Scratch::new();
+        let at = scratch.path();
+        let client = Client::local().workers(1).spares(0);
+        let client = client.pool("slow", |pool| pool.lazy().start_with(at.clone())).await.unwrap();
+        let address = start(Router::new().merge(Health::new(client.clone()).router())).await;
+        let answer = get(address, "/readyz").await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.body.contains("no worker is up"), "{answer:?}");
+        assert_eq!(get(address, "/healthz").await.status, 200);
+        let waits = client.pool("slow").submit(|| 1, ());
+        std::fs::write(at.join("go"), "").unwrap();
+        assert_eq!(waits.await.unwrap(), 1);
+        assert_eq!(get(address, "/readyz").await.status, 200);
+    });
+}
+
 #[test]
 fn a_long_wait_or_a_closed_client_is_not_ready() {
     run(async {

@@ -87,6 +87,27 @@ fn several_clients_have_one_route_and_a_label_each() {
 }
 
 #[test]
+fn pools_have_a_label_each() {
+    run(async {
+        let url = "inline://?workers=2&pool.gpu.workers=1";
+        let client = Client::connect(url).await.unwrap();
+        client.submit(naps, 0).await.unwrap();
+        client.pool("gpu").tenant("ada").submit(naps, 0).await.unwrap();
+        let text = Metrics::new(client).tenants(2).text();
+        is_accepted(&text);
+        let wanted =
+            |pool: &str| value(&text, &format!("outboard_wanted_workers{{pool=\"{pool}\"}}"));
+        assert_eq!((wanted("default"), wanted("gpu")), (Some(2.0), Some(1.0)), "{text}");
+        let taken = |pool: &str| {
+            let labels = format!("function=\"web::metrics::naps\",pool=\"{pool}\"");
+            value(&text, &format!("outboard_tasks_submitted_total{{{labels}}}"))
+        };
+        assert_eq!((taken("default"), taken("gpu")), (Some(1.0), Some(1.0)), "{text}");
+        assert!(text.contains("tenant=\"ada\""), "{text}");
+    });
+}
+
+#[test]
 #[should_panic(expected = "two clients have the name")]
 fn two_clients_of_one_name_are_refused() {
     run(async {

@@ -222,6 +222,11 @@ fn worker_row(shown: &Shown, worker: &Worker, room: usize) -> ([String; 9], Styl
         let all = clean(&format!("{} {}{tenant}{progress}", task.function, task.task));
         if all.chars().count() <= room { all } else { end_of(&clean(&task.function), room) }
     });
+    let described = match (shown.view.pools.is_empty(), worker.slot) {
+        (true, _) => described,
+        (false, None) => format!("[{}] {described}", worker.pool),
+        (false, Some(slot)) => format!("[{} {slot}] {described}", worker.pool),
+    };
     let used = match (worker.cpu_ms, shown.used(worker.number)) {
         (None, _) => "–".to_owned(),
         (_, None) => "…".to_owned(),

@@ -1,4 +1,4 @@
-//! What runs on start is a plain function without arguments that says whether it could.
+//! What runs on start is a function with one argument at most that says whether it could.
 
 #![allow(unused_variables)]
 
@@ -6,9 +6,9 @@
 struct Model;
 
 #[outboard::on_start]
-fn with_an_argument(path: String) {}
+fn with_two_arguments(path: String, n: u8) {}
 
-#[outboard::on_start]
+#[outboard::on_start(pool = "a b")]
 async fn later() {}
 
 #[outboard::on_start(priority = 1)]

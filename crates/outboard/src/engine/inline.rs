@@ -16,13 +16,15 @@ use linkme::distributed_slice;
 use tracing::Span;
 
 use super::owner::Owner;
+use super::pools::{Member, Numbers, Pools};
 use super::registry::{self, OUTBOARD_0_1_0_ENGINES};
 use super::settings::Settings;
 use super::url::Url;
-use super::{Engine, Flush, Gate, Limits, Pool, Stopped, Work};
+use super::{Engine, Flush, Gate, Pool, Stopped, Work};
 use crate::error::{Error, WorkerLoss};
 use crate::ids::{SlotId, TaskId};
 use crate::observe::snapshot::WorkerSnapshot;
+use crate::sched::strength::Strength;
 use crate::task;
 use crate::task::current::{self, STOPPING};
 use crate::task::execute::{execute, record_panics};
@@ -43,11 +45,11 @@ struct Inline {
 }
 
 /// What it takes to start another thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Crew {
     ended: Weak<Ended>,
-    /// How many slots there were so far.
-    entered: usize,
+    /// Those of the next threads.
+    numbers: Numbers,
     /// How many threads have not ended.
     alive: usize,
 }
@@ -59,6 +61,8 @@ struct Threads(Arc<Mutex<Vec<Option<Thread>>>>);
 #[derive(Debug)]
 struct Thread {
     number: usize,
+    /// The number of its slot in the pool.
+    in_pool: usize,
     slot: SlotId,
     attempts: mpsc::Sender<Attempt>,
     sent: VecDeque<(TaskId, Arc<AtomicU8>, Arc<Board>)>,
@@ -119,17 +123,19 @@ fn connect(mut url: Url, settings: Option<Settings>) -> Result<Arc<Owner>, Error
     url.refuse_hosts()?;
     let settings = settings.map_or_else(|| url.settings("inline"), Ok)?;
     task::registry::registry().map_err(Error::unavailable)?;
-    task::start::run_all_apart().map_err(Error::unavailable)?;
-    start(settings.workers, settings.limits).map(Owner::new)
+    Pools::start(settings, start).map(Owner::new)
 }
 
-/// Starts the engine with that many threads.
-fn start(workers: usize, limits: Limits) -> Result<Arc<Gate>, Error> {
+/// Starts the threads of a pool.
+fn start(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
+    task::start::run_all_apart(&member.name).map_err(Error::unavailable)?;
     record_panics();
+    let Settings { workers, limits, .. } = settings;
     let threads = Threads::default();
-    let crew = Arc::new(Mutex::new(Crew::default()));
+    let crew = Crew { numbers: member.numbers(workers), ended: Weak::new(), alive: 0 };
+    let crew = Arc::new(Mutex::new(crew));
     let engine = Inline { threads: threads.clone(), crew: crew.clone() };
-    let gate = Gate::new(limits, (workers, 0), Box::new(engine));
+    let gate = Gate::new(limits, Strength::new(workers, 0), Box::new(engine), &member);
     // Each thread holds one clone: when the last one ends, so does the engine.
     let ended = Arc::new(Ended { gate: gate.clone(), threads, crew: crew.clone() });
     lock(&crew).ended = Arc::downgrade(&ended);
@@ -178,6 +184,7 @@ impl Drop for Ended {
 /// A slot, and what is sent to it.
 struct Seat {
     number: usize,
+    in_pool: usize,
     slot: SlotId,
     received: mpsc::Receiver<Attempt>,
 }
@@ -187,24 +194,20 @@ impl Ended {
     fn enter(&self) -> Option<Seat> {
         let (attempts, received) = mpsc::channel();
         self.gate.report(|reports| {
-            let slot = reports.slot_up()?;
-            let number = {
-                let mut crew = lock(&self.crew);
-                crew.entered += 1;
-                crew.entered
-            };
-            let thread = Thread { number, slot, attempts, sent: VecDeque::new(), done: 0 };
+            let (slot, in_pool) = reports.slot_up()?;
+            let number = lock(&self.crew).numbers.next()?;
+            let thread = Thread { number, in_pool, slot, attempts, sent: VecDeque::new(), done: 0 };
             self.threads.attach(slot, thread);
             reports.up(number, std::process::id(), Duration::ZERO);
             reports.serves(slot);
-            Some(Seat { number, slot, received })
+            Some(Seat { number, in_pool, slot, received })
         })
     }
 
     /// What one thread does until its channel closes.
     fn work(&self, seat: Option<Seat>) {
-        if let Some(Seat { number, slot, received }) = seat.or_else(|| self.enter()) {
-            received.into_iter().for_each(|one| self.execute(slot, number, &one));
+        if let Some(Seat { number, in_pool, slot, received }) = seat.or_else(|| self.enter()) {
+            received.into_iter().for_each(|one| self.execute(slot, (number, in_pool), &one));
             let lost =
                 WorkerLoss { worker: number, pid: std::process::id(), ..WorkerLoss::default() };
             self.gate.report(|reports| {
@@ -215,9 +218,9 @@ impl Ended {
         lock(&self.crew).alive -= 1;
     }
 
-    fn execute(&self, slot: SlotId, number: usize, one: &Attempt) {
+    fn execute(&self, slot: SlotId, (number, in_pool): (usize, usize), one: &Attempt) {
         let taken = one.state.compare_exchange(SENT, RUNNING, AcqRel, Acquire).is_ok();
-        let outcome = taken.then(|| run(one, number, &self.gate));
+        let outcome = taken.then(|| run(one, (number, in_pool), &self.gate));
         self.gate.report(|reports| {
             self.threads.done(slot, taken);
             match outcome {
@@ -231,7 +234,11 @@ impl Ended {
     }
 }
 
-fn run(one: &Attempt, worker: usize, gate: &Arc<Gate>) -> (Result<Payload, Failure>, Usage) {
+fn run(
+    one: &Attempt,
+    (worker, slot): (usize, usize),
+    gate: &Arc<Gate>,
+) -> (Result<Payload, Failure>, Usage) {
     let start = Instant::now();
     let args = Input::Owned(one.args.clone());
     let outlet = one.source.as_ref().map(|source| {
@@ -239,7 +246,7 @@ fn run(one: &Attempt, worker: usize, gate: &Arc<Gate>) -> (Result<Payload, Failu
         Arc::new(Outlet { source, gate: gate.clone(), attempt }) as Arc<dyn stream::Outlet>
     });
     let (state, board) = (one.state.clone(), one.board.clone());
-    let inline = current::Inline { state, deadline: one.deadline, outlet, board };
+    let inline = current::Inline { state, deadline: one.deadline, outlet, board, slot };
     let span = one.origin.as_ref().map_or_else(Span::none, |origin| {
         child(&origin.span, one.function.name, one.attempt, worker)
     });
@@ -369,7 +376,8 @@ impl Engine for Inline {
     fn workers(&self) -> Vec<(Option<SlotId>, WorkerSnapshot)> {
         let row = |thread: &Thread| {
             let busy = !thread.sent.is_empty();
-            let row = WorkerSnapshot::new(thread.number, std::process::id(), thread.done, busy);
+            let mut row = WorkerSnapshot::new(thread.number, std::process::id(), thread.done, busy);
+            row.slot = Some(thread.in_pool);
             (Some(thread.slot), row)
         };
         self.threads.lock().iter().flatten().map(row).collect()

@@ -7,6 +7,7 @@ pub(crate) mod gate;
 pub(crate) mod inline;
 pub(crate) mod option;
 pub(crate) mod owner;
+pub(crate) mod pools;
 mod quantity;
 pub(crate) mod registry;
 pub(crate) mod restart;
@@ -141,8 +142,13 @@ pub(crate) trait Reserve {
     /// How many there are.
     fn standby(&self) -> usize;
 
-    /// Gives a slot to one of them.
-    fn promote(&mut self, slot: SlotId);
+    /// The number that the next one has from its start, where it has one.
+    fn number(&self) -> Option<usize> {
+        None
+    }
+
+    /// Gives a slot with that number to one of them.
+    fn promote(&mut self, slot: SlotId, number: usize);
 
     /// Takes the slot from a worker that has nothing to do: it stands by.
     fn demote(&mut self, slot: SlotId);

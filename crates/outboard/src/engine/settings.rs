@@ -1,6 +1,10 @@
 //! How an engine on this machine is set up.
 
+use std::ffi::OsString;
+use std::fmt;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Limits;
@@ -9,8 +13,10 @@ use crate::observe::snapshot::Host;
 use crate::sched::ledger::Bounds;
 use crate::sched::placement::Rules;
 use crate::sched::quarantine::Terms;
+use crate::sched::strength::Strength;
 use crate::task::limits::WorkerLimits;
 use crate::task::sandbox::Sandbox;
+use crate::task::start::Config;
 use crate::trace::WorkerOutput;
 
 /// The default bounds: as in the crate's documentation.
@@ -39,6 +45,18 @@ pub(crate) struct Settings {
     /// What tasks say is taken from workers at this level and above, from 0 to 5,
     /// whatever this process shows itself.
     pub(crate) said: u8,
+    /// The client is there before its first worker.
+    pub(crate) lazy: bool,
+    /// What `#[on_start]` functions are given.
+    pub(crate) config: Option<Arc<Config>>,
+    /// The program whose workers execute the tasks, if that is not this one.
+    pub(crate) program: Option<PathBuf>,
+    /// No two workers of one slot are there at once.
+    pub(crate) exclusive: bool,
+    /// What the environment of a slot's worker has beside the server's.
+    pub(crate) env: Option<Env>,
+    /// The pools beside the default one, by name.
+    pub(crate) pools: Vec<(Arc<str>, Settings)>,
 }
 
 /// After what workers are replaced; nothing by default.
@@ -53,7 +71,30 @@ pub(crate) struct Recycling {
     pub(crate) changed: bool,
 }
 
+/// Gives the variables for a slot.
+#[derive(Clone)]
+pub(crate) struct Env(pub(crate) Arc<dyn Fn(usize) -> Vec<(OsString, OsString)> + Send + Sync>);
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Env")
+    }
+}
+
 impl Settings {
+    /// How many workers there are to be, and of what kind their slots are.
+    pub(crate) fn strength(&self) -> Strength {
+        match self.exclusive {
+            true => Strength::exclusive(self.workers),
+            false => Strength::new(self.workers, self.spares),
+        }
+    }
+
+    /// How many workers stand by. Where each has its slot from its start, nobody can.
+    pub(crate) fn spares(&self) -> usize {
+        if self.exclusive { 0 } else { self.spares }
+    }
+
     /// How many threads a library may start in each worker, if that is to be said.
     pub(crate) fn threads_of_a_library(&self) -> Option<usize> {
         let share = (Host::cores() / self.workers.max(1)).max(1);
@@ -82,6 +123,12 @@ impl Default for Settings {
             start_timeout: Duration::from_secs(10),
             warm_up_timeout: Duration::from_secs(300),
             said: 0,
+            lazy: false,
+            config: None,
+            program: None,
+            exclusive: false,
+            env: None,
+            pools: Vec::new(),
         }
     }
 }
@@ -317,6 +364,30 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         ),
         engines: PROCESSES,
         says: "What becomes of lines that workers print; by default they are printed with the worker's number.",
+    },
+    EngineOption {
+        name: "lazy",
+        example: "1",
+        kind: Kind::Flag(|settings, lazy| settings.lazy = lazy),
+        engines: PROCESSES,
+        says: "Whether the client is there before its first worker is ready; by default 0.",
+    },
+    EngineOption {
+        name: "exclusive",
+        example: "1",
+        kind: Kind::Flag(|settings, exclusive| settings.exclusive = exclusive),
+        engines: PROCESSES,
+        says: "Whether the worker of a slot starts when the one before is gone, without spares; by default 0.",
+    },
+    EngineOption {
+        name: "program",
+        example: "/opt/app/tasks",
+        kind: Kind::Text(
+            Form { wants: "an absolute path", fits: |path| Path::new(path).is_absolute() },
+            |settings, path| settings.program = Some(path.into()),
+        ),
+        engines: PROCESSES,
+        says: "The program whose workers execute the tasks; by default this one.",
     },
     EngineOption {
         name: "library_threads",

@@ -3,9 +3,13 @@
 use percent_encoding::percent_decode_str;
 
 use super::option::{EngineOption, find, unknown};
+use super::pools;
 use super::registry;
 use super::settings::{OPTIONS, Settings};
 use crate::error::{Error, Repr};
+
+/// What precedes the options of a pool, and its name.
+const POOL: &str = "pool.";
 
 /// A URL of the form `scheme://hosts?name=value&name=value`.
 #[derive(Clone, Debug)]
@@ -110,9 +114,52 @@ impl Url {
     pub(crate) fn settings(&mut self, engine: &str) -> Result<Settings, Error> {
         let mut settings = Settings::default();
         self.take(OPTIONS, engine, &mut settings)?;
+        for pool in self.pools()? {
+            let mut own = settings.clone();
+            own.pools.clear();
+            let prefix = format!("{POOL}{pool}.");
+            self.take_below(&prefix, OPTIONS, engine, &mut own)?;
+            pools::add(&mut settings, &pool, own).map_err(|reason| self.wrong(reason))?;
+        }
         match self.options.first() {
             Some((name, _)) => Err(self.wrong(unknown(name, &self.known))),
             None => Ok(settings),
+        }
+    }
+
+    /// The pools that options are about which are left.
+    fn pools(&self) -> Result<Vec<String>, Error> {
+        let below =
+            self.options.iter().filter_map(|(name, _)| Some((name, name.strip_prefix(POOL)?)));
+        let names = below.map(|(name, rest)| match rest.split_once('.') {
+            Some((pool, _)) => Ok(pool.to_owned()),
+            None => Err(self.wrong(format!(
+                "`{name}` names no option of a pool; for example `{POOL}gpu.workers=2`"
+            ))),
+        });
+        let mut pools = Vec::new();
+        for name in names {
+            let name = name?;
+            if !pools.contains(&name) {
+                pools.push(name);
+            }
+        }
+        Ok(pools)
+    }
+
+    /// Refuses pools, where an engine has none.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidUrl`, if there is one.
+    #[cfg(feature = "dask")]
+    pub(crate) fn refuse_pools(&self) -> Result<(), Error> {
+        match self.pools()?.first() {
+            None => Ok(()),
+            Some(pool) => Err(self.wrong(format!(
+                "a cluster has no pool `{pool}`: its workers have pools of their own, if their \
+                 URLs say so"
+            ))),
         }
     }
 

@@ -107,6 +107,12 @@ pub(crate) enum Repr {
         name: String,
         advice: Cow<'static, str>,
     },
+    /// A pool that the client lacks; `task` is the function, if that asks for it.
+    UnknownPool {
+        pool: String,
+        task: Option<String>,
+        there_are: String,
+    },
     Codec {
         step: Step,
         subject: String,
@@ -316,7 +322,7 @@ impl Error {
             Repr::Cancelled => ErrorKind::Cancelled,
             Repr::Overloaded { .. } => ErrorKind::Overloaded,
             Repr::TooLarge { .. } => ErrorKind::TooLarge,
-            Repr::UnknownTask { .. } => ErrorKind::UnknownTask,
+            Repr::UnknownTask { .. } | Repr::UnknownPool { .. } => ErrorKind::UnknownTask,
             Repr::Codec { .. } => ErrorKind::Codec,
             Repr::InvalidUrl { .. } => ErrorKind::InvalidUrl,
             Repr::Unavailable { .. } => ErrorKind::Unavailable,
@@ -487,6 +493,12 @@ impl fmt::Display for Repr {
             }
             Self::UnknownTask { name, advice } => {
                 write!(f, "task function `{name}` is not known here: {advice}")
+            }
+            Self::UnknownPool { pool, task, there_are } => {
+                if let Some(task) = task {
+                    write!(f, "no worker is there for task function `{task}`: ")?;
+                }
+                write!(f, "this client has no pool `{pool}`, only {there_are}")
             }
             Self::Codec { step, subject, source } => {
                 write!(f, "could not {step} {subject}: {source}")

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::engine::Gate;
 use crate::engine::owner::Owner;
+use crate::engine::pools::PoolId;
 use crate::error::Error;
 use crate::ids::TaskId;
 
@@ -15,13 +17,14 @@ pub use crate::observe::figures::{Figures, FunctionSnapshot, TenantSnapshot};
 pub use crate::observe::histogram::Histogram;
 pub use crate::observe::roster::{CrashReport, PanicReport, Restarts};
 pub use crate::observe::snapshot::{
-    CurrentTask, LineSnapshot, Snapshot, WorkerSnapshot, WorkerState,
+    CurrentTask, LineSnapshot, PoolSnapshot, Snapshot, WorkerSnapshot, WorkerState,
 };
 
 /// Shows and changes what an engine does, for operators and their pages.
 ///
 /// From [`Client::admin`](crate::Client::admin). It speaks for all clones of that
-/// client: their tasks, their workers.
+/// client: their tasks, their workers, in all pools. [`pool`](Self::pool) gives the handle of
+/// one pool.
 ///
 /// # Drop
 ///
@@ -38,16 +41,48 @@ pub use crate::observe::snapshot::{
 #[derive(Clone)]
 pub struct Admin {
     owner: Arc<Owner>,
+    /// The pool that it is for, if that is not all of them.
+    pool: Option<PoolId>,
 }
 
 impl Admin {
     pub(crate) fn new(owner: Arc<Owner>) -> Self {
-        Self { owner }
+        Self { owner, pool: None }
+    }
+
+    /// The handle of one pool; `None` if the client has no pool of that name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+    /// if let Some(gpu) = client.admin().pool("gpu") {
+    ///     println!("{} tasks wait for a GPU", gpu.snapshot().queued);
+    ///     gpu.scale(4)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn pool(&self, name: &str) -> Option<Self> {
+        let pool = self.owner.pools().find(name)?;
+        Some(Self { owner: self.owner.clone(), pool: Some(pool) })
+    }
+
+    /// The gates that it is for.
+    fn gates(&self) -> &[Arc<Gate>] {
+        match self.pool {
+            None => self.owner.gates(),
+            Some(pool) => std::slice::from_ref(self.owner.pool(pool)),
+        }
     }
 
     /// The state of the engine now: tasks, workers, the queue, counters.
+    ///
+    /// It is the sum over all pools, and [`Snapshot::per_pool`] has each.
     pub fn snapshot(&self) -> Snapshot {
-        self.owner.gate().snapshot()
+        match self.pool {
+            None => self.owner.snapshot(),
+            Some(pool) => self.owner.pool(pool).snapshot(),
+        }
     }
 
     /// Follows what happens to tasks and workers from now on.
@@ -59,16 +94,16 @@ impl Admin {
     /// To know what there was before, take a [`Snapshot`] as well: after the watch, so
     /// that nothing is missed between the two.
     pub fn watch(&self) -> Watch {
-        Watch::new(self.owner.gate().clone())
+        Watch::new(self.gates())
     }
 
-    /// Keeps the last `events` events from now on, so that [`story`](Self::story) can
+    /// Keeps the last `events` events of each pool from now on, so that [`story`](Self::story) can
     /// tell them; 0 ends that.
     ///
     /// By default none are kept, unless there is a [`watch`](Self::watch). An event
     /// takes 72 bytes, and a task has three or four.
     pub fn record(&self, events: usize) {
-        self.owner.gate().record(events);
+        self.gates().iter().for_each(|gate| gate.record(events));
     }
 
     /// What happened to one task, event by event.
@@ -91,7 +126,7 @@ impl Admin {
     /// # Ok(()) }
     /// ```
     pub fn story(&self, task: TaskId) -> Option<Story> {
-        Story::of(task, &self.owner.gate().events_since(0, false).0)
+        self.gates().iter().find_map(|gate| Story::of(task, &gate.events_since(0, false).0))
     }
 
     /// Cancels a task for all callers that wait for it.
@@ -100,7 +135,7 @@ impl Admin {
     /// [`TaskFuture::cancel`](crate::TaskFuture::cancel). `false` if the task had
     /// ended before.
     pub fn cancel_task(&self, task: TaskId) -> bool {
-        self.owner.gate().cancel_task(task)
+        self.gates().iter().any(|gate| gate.cancel_task(task))
     }
 
     /// Replaces a worker, by its number in a [`Snapshot`].
@@ -109,10 +144,10 @@ impl Admin {
     /// finishes what it runs. `false` if no worker with that number serves, or its
     /// engine cannot replace it: a thread of `inline`, or a worker of a cluster.
     pub fn recycle(&self, worker: usize) -> bool {
-        self.owner.gate().recycle(worker)
+        self.gates().iter().any(|gate| gate.recycle(worker))
     }
 
-    /// Changes the number of workers.
+    /// Changes the number of workers of a pool: that of this handle, else the default one.
     ///
     /// If there are too many, those that are not needed finish what they run, and
     /// leave.
@@ -136,7 +171,7 @@ impl Admin {
     /// ```
     pub fn scale(&self, workers: usize) -> Result<(), Error> {
         assert!(workers > 0, "at least one worker is needed");
-        self.owner.gate().scale(workers)
+        self.owner.pool(self.pool.unwrap_or_default()).scale(workers)
     }
 }
 

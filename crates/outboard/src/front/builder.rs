@@ -1,14 +1,21 @@
 //! How an engine on this machine is set up: by a builder, or by a URL.
 
+use std::ffi::OsString;
 use std::future::{Future, IntoFuture};
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::engine::option::Value;
-use crate::engine::settings::{MOST_PAYLOAD, Settings};
+use crate::engine::pools;
+use crate::engine::settings::{Env, MOST_PAYLOAD, Settings};
 use crate::error::Error;
 use crate::front::client::Client;
 use crate::task::sandbox::Sandbox;
+use crate::task::start::Config;
 use crate::trace::WorkerOutput;
 
 /// Configures worker processes on this machine; await it to start them.
@@ -37,6 +44,38 @@ impl LocalBuilder {
     /// Sets an option, within the bounds that URLs have too.
     fn with(mut self, name: &str, value: Value<'_>) -> Self {
         if let Err(refusal) = self.settings.set(name, value) {
+            panic!("{refusal}");
+        }
+        self
+    }
+
+    /// Adds a pool: workers of their own beside those of the pool `default`.
+    ///
+    /// `set` gets the options that this builder has so far, and gives those of the pool. So a
+    /// pool has the client's options that come before it, and changes some. A pool has its own
+    /// workers, spares, queue, bounds, shares and limits. Tasks of a function marked
+    /// `#[task(pool = "gpu")]` run in it, and those that are submitted by
+    /// [`client.pool("gpu")`](Client::pool).
+    ///
+    /// # Panics
+    ///
+    /// If the name has other characters than letters (A-Z, a-z), digits, `_` and `-`. If it is
+    /// `default`, or that of another pool. If `set` adds a pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// let client = outboard::Client::local()
+    ///     .workers(4)
+    ///     .pool("gpu", |pool| pool.workers(2).spares(0).memory_limit(8 << 30))
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn pool(mut self, name: &str, set: impl FnOnce(Self) -> Self) -> Self {
+        let mut so_far = self.clone();
+        so_far.settings.pools.clear();
+        if let Err(refusal) = pools::add(&mut self.settings, name, set(so_far).settings) {
             panic!("{refusal}");
         }
         self
@@ -323,6 +362,126 @@ impl LocalBuilder {
         self
     }
 
+    /// Has the client there at once, before its first worker is ready.
+    ///
+    /// So a server can listen while its first model loads. Tasks wait in the queue meanwhile, and
+    /// the probe `/readyz` of outboard-axum answers 503. If workers cannot be started, that is the
+    /// error of the tasks. It holds for each [pool](Self::pool) by itself: awaiting the builder
+    /// waits for those that are not lazy.
+    pub fn lazy(self) -> Self {
+        self.with("lazy", Value::Flag(true))
+    }
+
+    /// Gives a value to the functions marked `#[on_start]` that take one, in each worker.
+    ///
+    /// Such a function has one argument, of the type of this value. A
+    /// [`Scattered`](crate::Scattered) in it may be of any client of this process that has workers
+    /// on this machine. Functions without an argument run as well. If a function takes another
+    /// type, or the value is missing, the worker's start has failed and the error says so.
+    ///
+    /// The value is encoded at once. If that fails, awaiting the builder is an error of kind
+    /// `Unavailable`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct ModelConfig {
+    ///     path: String,
+    /// }
+    ///
+    /// #[outboard::on_start(pool = "gpu")]
+    /// async fn load(config: ModelConfig) {
+    ///     println!("{:?} loads {}", outboard::slot(), config.path);
+    /// }
+    ///
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// let config = ModelConfig { path: "/models/small.gguf".to_owned() };
+    /// let client = outboard::Client::local()
+    ///     .pool("gpu", |pool| pool.workers(2).exclusive(true).start_with(config))
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn start_with<T: Serialize + 'static>(mut self, config: T) -> Self {
+        self.settings.config = Some(Arc::new(Config::new(config)));
+        self
+    }
+
+    /// Sets whether no two workers of one [slot](crate::slot) are there at once; by default two may
+    /// be, while one replaces the other.
+    ///
+    /// It is for what only one process can have: the memory of a device, a port, a lock. The
+    /// worker of a slot starts when the one before is reaped. It has its slot from its start, so
+    /// `#[on_start]` functions can ask for it.
+    ///
+    /// It costs capacity. There are no [spares](Self::spares). From a kill, a crash or the start of
+    /// a recycling on, a slot is empty until its next worker is ready. For a model that is the
+    /// time to load it. Workers are recycled one at a time.
+    pub fn exclusive(self, exclusive: bool) -> Self {
+        self.with("exclusive", Value::Flag(exclusive))
+    }
+
+    /// Sets environment variables of workers by their [slot](crate::slot), such as the device that
+    /// each is to use.
+    ///
+    /// A process has its environment from its start, so the pool is
+    /// [`exclusive`](Self::exclusive) from now on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// let client = outboard::Client::local()
+    ///     .pool("gpu", |pool| {
+    ///         pool.workers(2).env(|slot| [("CUDA_VISIBLE_DEVICES", slot.to_string())])
+    ///     })
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn env<N, V, I>(mut self, env: impl Fn(usize) -> I + Send + Sync + 'static) -> Self
+    where
+        N: Into<OsString>,
+        V: Into<OsString>,
+        I: IntoIterator<Item = (N, V)>,
+    {
+        let env = move |slot| {
+            let variables = env(slot).into_iter();
+            variables.map(|(name, value)| (name.into(), value.into())).collect()
+        };
+        self.settings.env = Some(Env(Arc::new(env)));
+        self.exclusive(true)
+    }
+
+    /// Has the workers of another program execute the tasks; by default this program is started
+    /// again.
+    ///
+    /// It is for a process that cannot be started again as a worker: a notebook, an extension
+    /// of another language, a program behind a loader. That process need not call
+    /// [`init`](crate::init). The program does so first in its `main`, and links the same
+    /// functions marked `#[task]`, by the same version of Outboard. They are found by name and
+    /// version.
+    ///
+    /// A worker lists its functions when it starts. A submit of a function that the program
+    /// lacks, or has in another version, is `UnknownTask` and says which.
+    ///
+    /// # Panics
+    ///
+    /// If the path is relative.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// let client = outboard::Client::local().program("/opt/app/tasks").await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        assert!(path.is_absolute(), "`program` must be an absolute path, not {}", path.display());
+        self.settings.program = Some(path);
+        self
+    }
+
     /// Sets how many threads a library may start in each worker; by default the worker's share
     /// of the cores, at least one.
     ///
@@ -392,7 +551,7 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 28] {
+    fn examples() -> [(&'static str, LocalBuilder); 31] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
         [
@@ -419,6 +578,9 @@ mod tests {
             ("open_files", local().open_files(64)),
             ("sandbox", local().sandbox(Sandbox::new().no_network().no_exec())),
             ("output", local().output(WorkerOutput::events())),
+            ("lazy", local().lazy()),
+            ("exclusive", local().exclusive(true)),
+            ("program", local().program("/opt/app/tasks")),
             ("library_threads", local().library_threads(2)),
             ("quarantine", local().quarantine(5, default.time)),
             ("quarantine_time", local().quarantine(default.crashes, 3_600 * second)),

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::engine::Gate;
 use crate::engine::gate::Ticket;
 use crate::engine::owner::Owner;
+use crate::engine::pools::{Choice, PoolId};
 use crate::engine::registry;
 use crate::engine::settings::Settings;
 use crate::engine::url::Url;
@@ -26,6 +26,7 @@ use crate::task::execute::inside_task;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 use crate::task::function::Decoding;
 use crate::task::function::{TaskFunction, subject_of};
+use crate::task::registry::Function;
 use crate::trace::Origin;
 use crate::value::args::{Args, ENCODED_AT_ONCE};
 use crate::value::channel::Channel;
@@ -60,11 +61,12 @@ const URL_VARIABLE: &str = "OUTBOARD_URL";
 pub struct Client {
     pub(super) owner: Arc<Owner>,
     pub(super) options: Arc<Options>,
+    pool: Choice,
 }
 
 impl Client {
     fn of(owner: Arc<Owner>) -> Self {
-        Self { owner, options: Arc::default() }
+        Self { owner, options: Arc::default(), pool: Choice::default() }
     }
 
     /// Worker processes on this machine, as the settings say.
@@ -154,6 +156,9 @@ impl Client {
     /// | `open_files=64` | a whole number, at least 16 | How many files and sockets a worker may have open; by default as many as the server. | `local` |
     /// | `sandbox=no_network,no_exec` | 1, or names of `no_network`, `no_exec`, `read_only:/PATH`, `read_write:/PATH`, `best_effort` with commas between | What workers may no longer do after `#[on_start]`; by default they may do all. | `local` |
     /// | `output=events` | `prefixed`, `raw` or `events` | What becomes of lines that workers print; by default they are printed with the worker's number. | `local` |
+    /// | `lazy=1` | 0 or 1 | Whether the client is there before its first worker is ready; by default 0. | `local` |
+    /// | `exclusive=1` | 0 or 1 | Whether the worker of a slot starts when the one before is gone, without spares; by default 0. | `local` |
+    /// | `program=/opt/app/tasks` | an absolute path | The program whose workers execute the tasks; by default this one. | `local` |
     /// | `library_threads=2` | a whole number | How many threads a library may start in each worker, 0 for any number; by default the worker's share of the cores. | `local` |
     /// | `quarantine=5` | a whole number, at least 1 | After how many crashes arguments are refused; by default never, and 3 if `quarantine_time` is given. | `local`, `dask` |
     /// | `quarantine_time=1h` | a duration, greater than 0; or `quarantine_s` | How long a crash counts; 10m if only `quarantine` is given. | `local`, `dask` |
@@ -166,6 +171,9 @@ impl Client {
     /// | `window=8` | a whole number, at least 1 | How many tasks a scheduler is given at once; by default as the cluster keeps up. | `dask` |
     /// | `direct=0` | 0 or 1 | Whether data goes straight to and from workers that can be reached from here; if 0, all goes through the scheduler; by default 1. | `dask` |
     /// | `plugin=/opt/app/program` | an absolute path | This program's path on the machines of Python workers, beside which it is kept; if empty, what `OUTBOARD_PLUGIN` of a worker says. | `dask` |
+    ///
+    /// `pool.POOL.NAME` is an option of a pool, by its name, for `local` and `inline`:
+    /// `pool.gpu.workers=2`. A pool has the client's options, but for those that are set for it.
     ///
     /// `plugin.NAME` is an option of `local`, by its name, for the programs beside Python
     /// workers: `plugin.memory_limit=512MiB`. Workers of a cluster take those of `local`
@@ -221,13 +229,15 @@ impl Client {
         f: F,
         args: F::Args,
         channel: Option<Arc<Channel>>,
-    ) -> Result<Ticket, Error> {
-        let (home, pieces) = (self.owner.home(), self.gate().takes_pieces());
+    ) -> Result<(PoolId, Ticket), Error> {
+        let (home, pieces) = (self.owner.home(), self.owner.gate().takes_pieces());
         match Args::encode(|| F::encode_within(args, ENCODED_AT_ONCE), home, pieces) {
             Ok(args) => f.known().and_then(|known| {
                 known.0.takes(&args)?;
                 let args = Args { channel, ..args };
-                self.gate().submit(known.0, args, &self.options, Origin::current())
+                let pool = self.pool_for(known.0)?;
+                let gate = self.owner.pool(pool);
+                Ok((pool, gate.submit(known.0, args, &self.options, Origin::current())?))
             }),
             Err(Refused::Overrun(args)) => self.submit_large(f, args, channel),
             Err(Refused::Failed(error)) => Err(not_encoded::<F, M>(error)),
@@ -241,22 +251,24 @@ impl Client {
         f: F,
         args: F::Args,
         channel: Option<Arc<Channel>>,
-    ) -> Result<Ticket, Error> {
+    ) -> Result<(PoolId, Ticket), Error> {
         let function = f.known()?.0;
-        let ticket = self.gate().announce(function, &self.options, Origin::current())?;
+        let pool = self.pool_for(function)?;
+        let gate = self.owner.pool(pool);
+        let ticket = gate.announce(function, &self.options, Origin::current())?;
         let (task, owner, options) = (ticket.1, self.owner.clone(), self.options.clone());
         offload::spawn(move || {
             // Cancelled before its turn came, or it shares the task of an earlier submit.
-            if !owner.gate().awaits(task) {
+            if !owner.pool(pool).awaits(task) {
                 return;
             }
             let pieces = owner.gate().takes_pieces();
             let args = Args::encode(|| F::encode(args), owner.home(), pieces)
                 .map_err(not_encoded::<F, M>)
                 .and_then(|args| function.takes(&args).map(|()| Args { channel, ..args }));
-            owner.gate().prepared(task, function, args, &options);
+            owner.pool(pool).prepared(task, function, args, &options);
         });
-        Ok(ticket)
+        Ok((pool, ticket))
     }
 
     /// The most bytes that arguments or a result may have.
@@ -268,7 +280,7 @@ impl Client {
     /// A value of another process's client, for tasks that name it.
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) fn lend(&self, id: u64, bytes: bytes::Bytes) -> Result<Arc<Entry>, Error> {
-        let workers = self.gate().workers()?;
+        let workers = self.owner.pools().workers()?;
         let workers = workers.ok_or_else(|| Error::unavailable("it has no worker processes"))?;
         scatter::lend(id, bytes, workers)
     }
@@ -278,11 +290,14 @@ impl Client {
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) fn submit_encoded(
         &self,
-        function: &'static crate::task::registry::Function,
+        function: &'static Function,
         args: Args,
         origin: Arc<Origin>,
     ) -> TaskFuture<()> {
-        let submitted = self.gate().submit(function, args, &self.options, Some(origin));
+        let submitted = self.pool_for(function).and_then(|pool| {
+            let gate = self.owner.pool(pool);
+            Ok((pool, gate.submit(function, args, &self.options, Some(origin))?))
+        });
         TaskFuture::new(self.owner.clone(), submitted, |_| Decoding::Done(Ok(())))
     }
 
@@ -308,8 +323,15 @@ impl Client {
         Map::new(client, f, args.into_iter())
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
-        self.owner.gate()
+    /// The pool for a task of a function.
+    pub(super) fn pool_for(&self, function: &Function) -> Result<PoolId, Error> {
+        self.owner.pools().choose(&self.pool, function)
+    }
+
+    /// Waits until there is room for a task of a function.
+    pub(crate) async fn ready_for<F: TaskFunction<M>, M>(&self, f: &F) -> Result<(), Error> {
+        let pool = self.pool_for(f.known()?.0)?;
+        self.owner.pool(pool).ready(&self.options).await
     }
 
     /// Puts a value where all workers have it, and gives a handle to pass to tasks.
@@ -363,6 +385,9 @@ impl Client {
 
     /// Waits until the queue has room for a task.
     ///
+    /// It is the queue of the [pool](Self::pool) that this handle is for; else that of the
+    /// default pool.
+    ///
     /// Others may take that room first, so a submit after it can still be
     /// `Overloaded`.
     ///
@@ -374,7 +399,14 @@ impl Client {
     ///
     /// It holds nothing; dropping it changes nothing.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.gate().ready(&self.options).await
+        let pool = match &self.pool {
+            Choice::OfFunction => PoolId::default(),
+            Choice::Named(name) => {
+                let pools = self.owner.pools();
+                pools.find(name).ok_or_else(|| pools.lacks(name, None))?
+            }
+        };
+        self.owner.pool(pool).ready(&self.options).await
     }
 
     /// Charges tasks to a tenant: a user, a customer, an address.
@@ -473,7 +505,27 @@ impl Client {
     pub(super) fn with(&self, change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options::clone(&self.options);
         change(&mut options);
-        Self { owner: self.owner.clone(), options: Arc::new(options) }
+        Self { options: Arc::new(options), ..self.clone() }
+    }
+
+    /// Runs tasks in a pool of this client, whatever their task functions say.
+    ///
+    /// A task goes to the pool that this names. Otherwise it goes to the one that its task
+    /// function names (`#[task(pool = "gpu")]`), or to the pool `default`. Pools are set by
+    /// [`LocalBuilder::pool`]. If the client lacks the pool, each submit is `UnknownTask`, and
+    /// says which pools there are.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// let client = outboard::Client::local().pool("gpu", |pool| pool.workers(1)).await?;
+    /// let sum = client.pool("gpu").submit(|a: u64, b: u64| a + b, (1, 2)).await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use = "options are set on the client that this returns"]
+    pub fn pool(&self, name: &str) -> Self {
+        Self { pool: Choice::Named(name.into()), ..self.clone() }
     }
 
     /// Returns the handle for operators: snapshots, events, workers.
@@ -489,7 +541,7 @@ impl Client {
     ///
     /// Dropping it stops the waiting only; the client stays closed for submits.
     pub async fn drain(&self) {
-        self.gate().drain().await;
+        self.owner.drain().await;
     }
 
     /// Ends the engine, for all clones of this client.
@@ -504,8 +556,7 @@ impl Client {
     ///
     /// Dropping it stops the waiting only; the engine ends all the same.
     pub async fn shutdown(&self) {
-        self.gate().end(&Error::closed("it was shut down"));
-        self.gate().ended().await;
+        self.owner.shutdown().await;
     }
 }
 
@@ -518,14 +569,14 @@ fn not_encoded<F: TaskFunction<M>, M>(mut error: ValueError) -> Error {
 /// What the notebook's cell shows of its client: engine, workers, cores, memory.
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.gate().snapshot().fmt(f)
+        self.owner.snapshot().fmt(f)
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("engine", &self.gate().engine())
+            .field("engine", &self.owner.gate().engine())
             .field("options", &self.options)
             .finish_non_exhaustive()
     }

@@ -15,6 +15,7 @@ use tokio::sync::oneshot::{self, error::RecvError};
 
 use crate::engine::gate::Ticket;
 use crate::engine::owner::Owner;
+use crate::engine::pools::PoolId;
 use crate::error::{Error, Stage, Step};
 use crate::front::progress::TaskProgress;
 use crate::ids::{TaskId, WaiterId};
@@ -64,6 +65,7 @@ enum State<T> {
         receiver: oneshot::Receiver<Result<Reply, Error>>,
         waiter: WaiterId,
         owner: Arc<Owner>,
+        pool: PoolId,
     },
     /// Boxed: it is seldom kept, and futures that wait should be small.
     Finished(Box<Result<Reply, Error>>),
@@ -93,11 +95,13 @@ pub enum Status {
 impl<T> TaskFuture<T> {
     pub(crate) fn new(
         owner: Arc<Owner>,
-        submitted: Result<Ticket, Error>,
+        submitted: Result<(PoolId, Ticket), Error>,
         decode: Decode<T>,
     ) -> Self {
         let (id, state) = match submitted {
-            Ok((waiter, id, receiver)) => (Some(id), State::Pending { receiver, waiter, owner }),
+            Ok((pool, (waiter, id, receiver))) => {
+                (Some(id), State::Pending { receiver, waiter, owner, pool })
+            }
             Err(error) => (None, State::finished(Err(error))),
         };
         Self { id, state, decode }
@@ -118,8 +122,8 @@ impl<T> TaskFuture<T> {
     /// Awaiting it then gives an error of kind [`Cancelled`](crate::ErrorKind::Cancelled),
     /// unless the task had ended before.
     pub fn cancel(&self) {
-        if let State::Pending { waiter, owner, .. } = &self.state {
-            owner.gate().cancel(*waiter);
+        if let State::Pending { waiter, owner, pool, .. } = &self.state {
+            owner.pool(*pool).cancel(*waiter);
         }
     }
 
@@ -134,8 +138,8 @@ impl<T> TaskFuture<T> {
     /// How far the task has come.
     pub fn status(&self) -> Status {
         match &self.state {
-            State::Pending { receiver, waiter, owner } if receiver.is_empty() => {
-                match owner.gate().stage(*waiter) {
+            State::Pending { receiver, waiter, owner, pool } if receiver.is_empty() => {
+                match owner.pool(*pool).stage(*waiter) {
                     Some(Stage::Queued) => Status::Queued,
                     Some(Stage::Running) => Status::Running,
                     None => Status::Finished,
@@ -150,7 +154,9 @@ impl<T> TaskFuture<T> {
     /// The stream holds no task and no client, and can be read beside the future.
     pub fn progress(&self) -> TaskProgress {
         TaskProgress::of(match &self.state {
-            State::Pending { waiter, owner, .. } => Some((Arc::downgrade(owner), *waiter)),
+            State::Pending { waiter, owner, pool, .. } => {
+                Some((Arc::downgrade(owner), *pool, *waiter))
+            }
             _ => None,
         })
     }
@@ -191,8 +197,8 @@ impl<T> TaskFuture<T> {
 
     /// Ends the task because its stream sent nothing for so long.
     pub(super) fn end_idle(&self, pause: Duration) {
-        if let State::Pending { waiter, owner, .. } = &self.state {
-            owner.gate().leave_idle(*waiter, pause);
+        if let State::Pending { waiter, owner, pool, .. } = &self.state {
+            owner.pool(*pool).leave_idle(*waiter, pause);
         }
     }
 

@@ -69,9 +69,10 @@ where
     /// Submits what there is room for.
     fn fill(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
         while !self.exhausted && self.under_way.len() < MAP_WINDOW {
-            let client = self.client.clone();
-            let room =
-                self.room.get_or_insert_with(|| Box::pin(async move { client.ready().await }));
+            let (client, f) = (self.client.clone(), self.f);
+            let room = self
+                .room
+                .get_or_insert_with(|| Box::pin(async move { client.ready_for(&f).await }));
             match room.as_mut().poll(context) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(result) => {

@@ -11,6 +11,7 @@ use futures_util::stream::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::engine::owner::Owner;
+use crate::engine::pools::PoolId;
 use crate::ids::WaiterId;
 use crate::task::progress::Progress;
 
@@ -29,13 +30,13 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Outside a tokio runtime that has its timer enabled.
 #[must_use = "streams do nothing unless polled"]
 pub struct TaskProgress {
-    task: Option<(Weak<Owner>, WaiterId)>,
+    task: Option<(Weak<Owner>, PoolId, WaiterId)>,
     last: Option<Progress>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl TaskProgress {
-    pub(super) fn of(task: Option<(Weak<Owner>, WaiterId)>) -> Self {
+    pub(super) fn of(task: Option<(Weak<Owner>, PoolId, WaiterId)>) -> Self {
         Self { task, last: None, pause: None }
     }
 
@@ -51,8 +52,8 @@ impl TaskProgress {
 
     /// What the task says now; `None` once it has ended.
     fn look(&self) -> Option<Option<Progress>> {
-        let (owner, waiter) = self.task.as_ref()?;
-        owner.upgrade()?.gate().progress(*waiter)
+        let (owner, pool, waiter) = self.task.as_ref()?;
+        owner.upgrade()?.pool(*pool).progress(*waiter)
     }
 }
 

@@ -73,10 +73,12 @@ impl Client {
         F: StreamFunction<M>,
     {
         let () = F::HAS_NO_SIZE;
-        let channel = Channel::new(self.gate().flow().clone());
+        let f = streamed(f);
+        let pool = f.known().and_then(|known| self.pool_for(known.0)).unwrap_or_default();
+        let channel = Channel::new(self.owner.pool(pool).flow().clone());
         let submitted = match self.options.key {
             Some(_) => Err(Error::unsupported("a stream has one reader, so it takes no `key`")),
-            None => self.submit_for(streamed(f), args, Some(channel.clone())),
+            None => self.submit_for(f, args, Some(channel.clone())),
         };
         let decode = <Streamed<F> as TaskFunction<Streams<M>>>::decoding;
         let idle = self.options.idle_timeout;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use tokio::time::Instant;
 
 use crate::engine::Gate;
@@ -46,20 +47,23 @@ const PERIOD: Duration = Duration::from_millis(50);
 /// ```
 #[derive(Debug)]
 pub struct Watch {
-    gate: Arc<Gate>,
-    cursor: u64,
+    /// Each pool, with the number of its next event.
+    pools: Vec<(Arc<Gate>, u64)>,
     period: Duration,
     last: Option<Instant>,
 }
 
 /// Some events in their order, from a [`Watch`].
 #[derive(Clone, Debug, Default)]
-pub struct Batch(Excerpt);
+pub struct Batch(
+    /// One for each pool.
+    Vec<Excerpt>,
+);
 
 impl Watch {
-    pub(crate) fn new(gate: Arc<Gate>) -> Self {
-        let cursor = gate.start_watch();
-        Self { gate, cursor, period: PERIOD, last: None }
+    pub(crate) fn new(gates: &[Arc<Gate>]) -> Self {
+        let pools = gates.iter().map(|gate| (gate.clone(), gate.start_watch())).collect();
+        Self { pools, period: PERIOD, last: None }
     }
 
     /// Gives events at most so often; by default twenty times a second. Events
@@ -86,10 +90,11 @@ impl Watch {
             tokio::time::sleep_until(last + self.period).await;
         }
         loop {
-            let gate = self.gate.clone();
-            let told = gate.told();
-            tokio::pin!(told);
-            told.as_mut().enable();
+            let gates: Vec<_> = self.pools.iter().map(|(gate, _)| gate.clone()).collect();
+            let mut told: Vec<_> = gates.iter().map(|gate| Box::pin(gate.told())).collect();
+            for told in &mut told {
+                told.as_mut().enable();
+            }
             let (batch, ended) = self.read(true);
             if !batch.is_empty() {
                 self.last = Some(Instant::now());
@@ -98,7 +103,7 @@ impl Watch {
             if ended {
                 return None;
             }
-            told.await;
+            select_all(told).await;
             // What follows at once comes along.
             tokio::time::sleep(self.period / 8).await;
         }
@@ -110,15 +115,20 @@ impl Watch {
     }
 
     fn read(&mut self, wait: bool) -> (Batch, bool) {
-        let (excerpt, ended) = self.gate.events_since(self.cursor, wait);
-        self.cursor = excerpt.end.max(self.cursor);
-        (Batch(excerpt), ended)
+        let mut all_ended = true;
+        let excerpts = self.pools.iter_mut().map(|(gate, cursor)| {
+            let (excerpt, ended) = gate.events_since(*cursor, wait);
+            *cursor = excerpt.end.max(*cursor);
+            all_ended &= ended;
+            excerpt
+        });
+        (Batch(excerpts.collect()), all_ended)
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.gate.end_watch();
+        self.pools.iter().for_each(|(gate, _)| gate.end_watch());
     }
 }
 
@@ -126,12 +136,12 @@ impl Batch {
     /// How many events were lost before or between these, because the watch was too
     /// slow or there were too many.
     pub fn dropped(&self) -> u64 {
-        self.0.dropped()
+        self.0.iter().map(Excerpt::dropped).sum()
     }
 
     /// The events, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = Event> {
-        self.0.iter()
+        in_order(self.0.iter().map(Excerpt::iter))
     }
 
     /// Enough events to draw what ran, which is quicker than all events.
@@ -140,18 +150,33 @@ impl Batch {
     /// of everything that is rare all. The number says how many ends each of those stands
     /// for; if it is 1, the starts are there as well.
     pub fn ends(&self, most: usize) -> (usize, impl Iterator<Item = Event>) {
-        self.0.ends(most)
+        let results: usize = self.0.iter().map(Excerpt::results).sum();
+        let step = results.div_ceil(most.max(1)).max(1);
+        (step, in_order(self.0.iter().map(move |excerpt| excerpt.ends(step))))
     }
 
     /// How many events there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.iter().map(Excerpt::len).sum()
     }
 
     /// Whether there is no event.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// The events of several pools, the oldest first.
+fn in_order<I: Iterator<Item = Event>>(
+    mut pools: impl Iterator<Item = I>,
+) -> impl Iterator<Item = Event> {
+    let (one, other) = (pools.next(), pools.next());
+    let (alone, mut together) = match other {
+        None => (one, Vec::new()),
+        Some(other) => (None, one.into_iter().chain([other]).chain(pools).flatten().collect()),
+    };
+    together.sort_by_key(|event| event.at);
+    alone.into_iter().flatten().chain(together)
 }
 
 impl<'a> IntoIterator for &'a Batch {

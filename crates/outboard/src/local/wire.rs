@@ -15,6 +15,7 @@ use crate::task::execute::Panics;
 use crate::task::limits::WorkerLimits;
 use crate::task::outcome::{Failure, Said, Usage};
 use crate::task::sandbox::Sandbox;
+use crate::task::version::Version;
 use crate::value::message;
 
 /// The version of this protocol; both ends are one binary, so a difference
@@ -37,6 +38,7 @@ pub(crate) enum ToWorker {
         limits: WorkerLimits,
         sandbox: Option<Sandbox>,
         panics: Panics,
+        pool: InPool,
     },
     /// Execute a task; the payload, wherever it lies, is its arguments.
     Run(Call, Place),
@@ -45,12 +47,17 @@ pub(crate) enum ToWorker {
     Share { id: u64 },
     /// No task will refer to that value any more.
     Forget { id: u64 },
+    /// What its functions on start are given, of that type; the value is a file beside this.
+    Configure { of_type: String, bytes: u64 },
+    /// It has that slot from now on.
+    Serve { slot: u32 },
 }
 
 /// From a worker to the server.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum FromWorker {
-    /// The process has come as far as `init`.
+    /// The process has come as far as `init`. The payload is a list of its functions
+    /// ([`Listed`]), if that was asked for.
     Hello { version: u32, digest: u64 },
     /// It executes tasks from now on, on that thread: its number in the system.
     Ready { thread: u32 },
@@ -66,6 +73,25 @@ pub(crate) enum FromWorker {
     Beside,
     /// The task before has changed this process, and that was set back, or lasts.
     Changed { lasting: bool },
+}
+
+/// What a worker is told of its pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InPool {
+    pub(crate) name: String,
+    /// The slot that it has from its start, where there is one worker of a slot at a time.
+    pub(crate) slot: Option<u32>,
+    /// A value for its functions on start follows.
+    pub(crate) configured: bool,
+    /// It is another program than the server, and lists its functions in its hello.
+    pub(crate) lists: bool,
+}
+
+/// A function that a worker has, at its place in the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listed<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: Version,
 }
 
 /// A task to execute, without its arguments.

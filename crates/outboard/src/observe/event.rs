@@ -14,6 +14,8 @@ pub struct Event {
     /// Time since the engine was started: the clock of
     /// [`Snapshot::uptime`](crate::admin::Snapshot::uptime).
     pub at: Duration,
+    /// The pool in which it happened; `default` unless the client has others.
+    pub pool: Arc<str>,
     /// What happened.
     pub kind: EventKind,
 }

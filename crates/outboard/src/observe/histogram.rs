@@ -59,6 +59,10 @@ impl Histogram {
         self.counts.0[..BOUNDED].iter().enumerate().map(|(index, count)| (bound(index), *count))
     }
 
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.counts.0.iter_mut().zip(other.counts.0).for_each(|(one, other)| *one += other);
+    }
+
     /// How many durations were longer than all bounds.
     pub fn above(&self) -> u64 {
         self.counts.0[BOUNDED]

@@ -6,3 +6,4 @@ pub(crate) mod histogram;
 pub(crate) mod record;
 pub(crate) mod roster;
 pub(crate) mod snapshot;
+mod sum;

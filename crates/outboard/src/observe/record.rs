@@ -116,6 +116,8 @@ pub(crate) struct Excerpt {
     dropped: u64,
     /// The number of the event after it.
     pub(crate) end: u64,
+    /// The pool that it tells of.
+    pool: Arc<str>,
 }
 
 impl Record {
@@ -221,7 +223,7 @@ impl Record {
     }
 
     /// All events from that number on that are still there.
-    pub(crate) fn since(&mut self, number: u64) -> Excerpt {
+    pub(crate) fn since(&mut self, number: u64, pool: Arc<str>) -> Excerpt {
         self.gaping = false;
         let from = (number.max(self.before) - self.before) as usize;
         let dropped = self.before.saturating_sub(number);
@@ -231,7 +233,7 @@ impl Record {
         let skip = if in_chunks { part } else { 0 };
         let copied = if in_chunks { 0 } else { part.min(self.current.len()) };
         let rest = self.current[copied..].to_vec();
-        Excerpt { chunks, skip, rest, dropped, end: self.end() }
+        Excerpt { chunks, skip, rest, dropped, end: self.end(), pool }
     }
 
     /// Someone waits for the event of that number, unless it is there.
@@ -251,14 +253,16 @@ impl Record {
 
 impl Excerpt {
     pub(crate) fn iter(&self) -> impl Iterator<Item = Event> {
-        self.noted().filter(|noted| !noted.is_gap()).map(Event::from)
+        self.noted().filter(|noted| !noted.is_gap()).map(|noted| self.event(noted))
     }
 
-    /// Every so many-th end of a task, so that there are at most `most` of those with a
-    /// result, and all that is rare. Beside it, what each of those ends stands for.
-    pub(crate) fn ends(&self, most: usize) -> (usize, impl Iterator<Item = Event>) {
-        let all = self.noted().filter(|noted| noted.fact.is_result()).count();
-        let step = all.div_ceil(most.max(1)).max(1);
+    /// How many tasks gave a result.
+    pub(crate) fn results(&self) -> usize {
+        self.noted().filter(|noted| noted.fact.is_result()).count()
+    }
+
+    /// Of the ends of tasks with a result every so many-th, and all that is rare.
+    pub(crate) fn ends(&self, step: usize) -> impl Iterator<Item = Event> {
         let mut number = 0;
         let chosen = move |noted: &&Noted| match &noted.fact {
             Fact::Taken { .. } | Fact::Ahead { .. } | Fact::Gap(_) => false,
@@ -270,7 +274,7 @@ impl Excerpt {
             }
             _ => true,
         };
-        (step, self.noted().filter(chosen).map(Event::from))
+        self.noted().filter(chosen).map(|noted| self.event(noted))
     }
 
     /// How many events of those asked for are not there.
@@ -287,7 +291,12 @@ impl Excerpt {
         let may = move |noted: &&Noted| {
             !noted.is_gap() && noted.fact.task().is_none_or(|other| other == task)
         };
-        self.noted().filter(may).map(Event::from)
+        self.noted().filter(may).map(|noted| self.event(noted))
+    }
+
+    fn event(&self, noted: &Noted) -> Event {
+        let (at, kind) = (Duration::from_nanos(noted.at_ns), noted.fact.clone().into());
+        Event { at, pool: self.pool.clone(), kind }
     }
 
     fn noted(&self) -> impl Iterator<Item = &Noted> {
@@ -327,12 +336,6 @@ impl Fact {
 impl Noted {
     fn is_gap(&self) -> bool {
         matches!(self.fact, Fact::Gap(_))
-    }
-}
-
-impl From<&Noted> for Event {
-    fn from(noted: &Noted) -> Self {
-        Self { at: Duration::from_nanos(noted.at_ns), kind: noted.fact.clone().into() }
     }
 }
 
@@ -406,20 +409,20 @@ mod tests {
         for worker in 0..4 * CHUNK {
             push(&mut record, worker);
             if worker % 7 == 0 || worker % CHUNK < 2 {
-                let excerpt = record.since(cursor);
+                let excerpt = record.since(cursor, Arc::default());
                 assert_eq!(excerpt.dropped(), 0);
                 read.extend(numbers(&excerpt));
                 cursor = record.end();
             }
         }
-        read.extend(numbers(&record.since(cursor)));
+        read.extend(numbers(&record.since(cursor, Arc::default())));
         assert_eq!(read, Vec::from_iter(0..4 * CHUNK));
     }
 
     #[test]
     fn what_is_kept_is_bounded_and_what_a_reader_missed_is_counted() {
         let mut record = record(2 * CHUNK, 5 * CHUNK);
-        let excerpt = record.since(7);
+        let excerpt = record.since(7, Arc::default());
         let kept = numbers(&excerpt);
         assert!(kept.len() >= 2 * CHUNK && kept.len() <= 3 * CHUNK, "{}", kept.len());
         assert_eq!(kept.last(), Some(&(5 * CHUNK - 1)));
@@ -439,7 +442,7 @@ mod tests {
                 record.set_now(start + second * step / 1_000);
                 (0..400).for_each(|_| record.push_often(started));
                 push(&mut record, 7);
-                let excerpt = record.since(cursor);
+                let excerpt = record.since(cursor, Arc::default());
                 (told, dropped) = (told + excerpt.len() as u64, dropped + excerpt.dropped());
                 cursor = excerpt.end;
             }
@@ -467,11 +470,10 @@ mod tests {
             record.push(ended(None));
         }
         record.push(ended(Some(Error::closed("it ended"))));
-        let excerpt = record.since(0);
-        let (each, events) = excerpt.ends(100);
-        assert_eq!((each, events.count()), (10, 3 + 100 + 1));
-        let (each, events) = excerpt.ends(5_000);
-        assert_eq!((each, events.count()), (1, 3 + 1_000 + 1));
+        let excerpt = record.since(0, Arc::default());
+        assert_eq!(excerpt.results(), 1_000);
+        assert_eq!(excerpt.ends(10).count(), 3 + 100 + 1);
+        assert_eq!(excerpt.ends(1).count(), 3 + 1_000 + 1);
     }
 
     #[test]

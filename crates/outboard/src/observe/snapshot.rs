@@ -1,6 +1,7 @@
 //! The state of an engine at one moment, for pages and the command line.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::TaskId;
@@ -73,6 +74,21 @@ pub struct Snapshot {
     pub crashes: Vec<CrashReport>,
     /// The last sixteen panics, in full, the oldest first.
     pub panics: Vec<PanicReport>,
+    /// Each pool, the default one first; empty if the client has no other.
+    ///
+    /// All of the above is of all pools together. `predicted_wait` is the longest of
+    /// theirs, and `open` says whether each is.
+    pub per_pool: Vec<PoolSnapshot>,
+}
+
+/// The state of one pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolSnapshot {
+    /// Its name.
+    pub pool: Arc<str>,
+    /// What is there and happened in it.
+    pub snapshot: Snapshot,
 }
 
 /// The tasks of one tenant and priority that wait.
@@ -128,8 +144,14 @@ pub struct CurrentTask {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerSnapshot {
-    /// The worker's number, as in its log lines; a replacement keeps it.
+    /// The worker's number, as in its log lines; a replacement keeps it. No two workers of
+    /// a client have the same, in whatever pool.
     pub number: usize,
+    /// Its pool; `default` unless the client has others.
+    pub pool: Arc<str>,
+    /// Its slot: the number in `0..workers` of its pool that [`slot`](crate::slot) gives its
+    /// tasks. `None` if it stands by, or is a cluster's.
+    pub slot: Option<usize>,
     /// The process.
     pub pid: u32,
     /// Where it listens, if it is a cluster's.
@@ -164,6 +186,8 @@ impl WorkerSnapshot {
     pub(crate) fn new(number: usize, pid: u32, done: u64, busy: bool) -> Self {
         Self {
             number,
+            pool: Arc::default(),
+            slot: None,
             pid,
             address: None,
             done,

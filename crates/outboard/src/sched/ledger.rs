@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::error::{Bound, Error, Oversized, Repr, Stage};
-use crate::ids::{SlotId, Tagged, TaskId, TenantId, WaiterId};
+use crate::ids::{SlotId, Tagged, Tags, TaskId, TenantId, WaiterId};
 use crate::observe::event::EventKind;
 use crate::observe::figures::{Book, Sums};
 use crate::observe::record::{Record, tell};
@@ -178,7 +178,7 @@ pub(crate) struct Ledger<W> {
     resting: BTreeSet<(Stamp, TaskId)>,
     queued: usize,
     bytes: usize,
-    last_tag: NonZeroU32,
+    tags: Tags,
     counts: Counts,
     pub(crate) book: Book,
     /// What happens to tasks, while someone wants to know.
@@ -275,7 +275,8 @@ impl Options {
 }
 
 impl<W> Ledger<W> {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    /// An empty one; its tasks are numbered so.
+    pub(crate) fn new(bounds: Bounds, tags: Tags) -> Self {
         Self {
             bounds,
             tasks: Slab::new(),
@@ -285,7 +286,7 @@ impl<W> Ledger<W> {
             resting: BTreeSet::new(),
             queued: 0,
             bytes: 0,
-            last_tag: NonZeroU32::MIN,
+            tags,
             counts: Counts::default(),
             book: Book::default(),
             record: None,
@@ -375,12 +376,7 @@ impl<W> Ledger<W> {
 
     /// A waiter shares a task from now on, and what it asks for holds for the task.
     /// Gives the task's place, if that is to have a better priority.
-    fn share(
-        &mut self,
-        id: TaskId,
-        waiter: WaiterId,
-        asked: Asked,
-    ) -> Option<QueuePlace> {
+    fn share(&mut self, id: TaskId, waiter: WaiterId, asked: Asked) -> Option<QueuePlace> {
         let task = self.tasks.get_mut(id.0.key()).expect("keys lead to living tasks");
         task.waiters.push(waiter);
         task.retries = task.retries.max(asked.retries);
@@ -411,8 +407,7 @@ impl<W> Ledger<W> {
     }
 
     fn tag(&mut self) -> NonZeroU32 {
-        self.last_tag = self.last_tag.checked_add(1).unwrap_or(NonZeroU32::MIN);
-        self.last_tag
+        self.tags.next()
     }
 
     /// The bound that one more task of that size would break, if it may fill so much.

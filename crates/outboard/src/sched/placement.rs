@@ -395,13 +395,6 @@ impl Placement {
         idle.map(|(key, _)| SlotId::at(key))
     }
 
-    /// Of the slots that are up, one with the least to do.
-    pub(crate) fn least_busy(&self) -> Option<SlotId> {
-        let up = self.slots.iter().filter(|(_, slot)| !slot.closing);
-        let (key, _) = up.min_by_key(|(_, slot)| slot.outstanding.len())?;
-        Some(SlotId::at(key))
-    }
-
     fn has_idle(&self) -> bool {
         self.idle().next().is_some()
     }

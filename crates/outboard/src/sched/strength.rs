@@ -1,19 +1,28 @@
 //! How many workers have a slot, who stands by, and whose worker is to be replaced.
 //!
 //! Pure: what there is comes in, and steps come out. The order of the steps is the
-//! algorithm; see [`Strength::plan`].
+//! algorithm; see [`Strength::plan`]. Which number in `0..workers` a worker's slot has, and
+//! keeps for its replacement, is told in `tally`.
 
 use std::collections::VecDeque;
 
 use crate::ids::SlotId;
 
+use tally::Tally;
+
+/// Which numbers are held.
+mod tally;
+
 /// How many workers there are to be, and which are on their way out.
 #[derive(Debug, Default)]
 pub(crate) struct Strength {
+    kind: Slots,
     /// How many are to have a slot.
     workers: usize,
     /// How many are to stand by.
     spares: usize,
+    /// The numbers of the slots that are up.
+    numbers: Vec<(SlotId, usize)>,
     /// Slots that are up and whose workers wait to be replaced.
     worn: VecDeque<SlotId>,
     /// Slots whose workers leave when they have ended what they have.
@@ -22,6 +31,20 @@ pub(crate) struct Strength {
     lent: bool,
     /// Whether there may be another worker, or another slot, than before.
     changed: bool,
+}
+
+/// What a slot is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Slots {
+    /// A place in someone else's queue: one is as good as another.
+    #[default]
+    Alike,
+    /// A worker's place, with a number that the worker in its place has next. For a while two
+    /// may have the same: one that leaves and its replacement, or one that was lent.
+    Numbered,
+    /// The same, but a worker has its number from its start, and starts when the one before is
+    /// gone. So no two ever have the same.
+    Exclusive,
 }
 
 /// What there is.
@@ -51,8 +74,14 @@ pub(crate) enum Step {
 }
 
 impl Strength {
+    /// Of workers that are numbered.
     pub(crate) fn new(workers: usize, spares: usize) -> Self {
-        Self { workers, spares, ..Self::default() }
+        Self { kind: Slots::Numbered, workers, spares, ..Self::default() }
+    }
+
+    /// Of workers of which no two have the same number at a time.
+    pub(crate) fn exclusive(workers: usize) -> Self {
+        Self { kind: Slots::Exclusive, workers, ..Self::default() }
     }
 
     /// How many are to have a slot.
@@ -62,8 +91,13 @@ impl Strength {
 
     /// How many workers there are to be: those that leave are still there, and count
     /// beside those that stay.
+    ///
+    /// Where slots are exclusive, the worker of a slot starts when the one before is gone.
     pub(crate) fn kept(&self) -> usize {
-        self.workers + self.standby() + self.leaving.len()
+        match self.kind {
+            Slots::Exclusive => self.workers,
+            _ => self.workers + self.standby() + self.leaving.len(),
+        }
     }
 
     /// Workers that stand by: one more while another is to be replaced.
@@ -75,6 +109,35 @@ impl Strength {
     pub(crate) fn resize(&mut self, workers: usize) {
         self.workers = workers;
         self.changed = true;
+    }
+
+    /// A slot is up; gives its number. `own` is that which its worker has had from its start.
+    ///
+    /// Without that it is the lowest that no other has, or of those that others have the one
+    /// that the fewest have.
+    pub(crate) fn give(&mut self, slot: SlotId, own: Option<usize>) -> usize {
+        // Of those there may be thousands, and nobody asks for their numbers.
+        if self.kind == Slots::Alike {
+            return 0;
+        }
+        let number = own.unwrap_or_else(|| self.tally(0).next_number());
+        self.numbers.push((slot, number));
+        number
+    }
+
+    /// The slot is up no more, and its worker stands by.
+    pub(crate) fn taken(&mut self, slot: SlotId) {
+        self.numbers.retain(|(one, _)| *one != slot);
+    }
+
+    /// Slots that are up and have a number that there is no more.
+    pub(crate) fn beyond(&self) -> Vec<SlotId> {
+        let beyond = self.numbers.iter().filter(|(_, number)| *number >= self.workers);
+        beyond.map(|(slot, _)| *slot).collect()
+    }
+
+    fn tally(&self, slots: usize) -> Tally {
+        Tally::new(self.kind, self.workers, &self.numbers, slots)
     }
 
     /// There is another worker that is ready, or one fewer.
@@ -93,6 +156,7 @@ impl Strength {
     /// A slot is up no more: its worker is killed, dies, or leaves.
     pub(crate) fn closing(&mut self, slot: SlotId) {
         self.worn.retain(|worn| *worn != slot);
+        self.taken(slot);
         self.changed = true;
     }
 
@@ -118,41 +182,52 @@ impl Strength {
 
     /// What is to be done, step by step:
     ///
-    /// 1. Slots that are missing are filled first, for a worn worker still works.
-    /// 2. Then worn workers leave, each when another has a slot in its place: one that
-    ///    stood by, or one too many.
-    /// 3. Slots that are still too many are taken from idle workers.
+    /// 1. Slots that are too many are taken from idle workers: those whose number another one
+    ///    has too. A worn worker does not stand by.
+    /// 2. Slots that are missing are filled, for a worn worker still works.
+    /// 3. Then worn workers leave, each when another has a slot in its place: one that
+    ///    stood by, or one too many. Where slots are exclusive, nobody can be there before; so
+    ///    one leaves at a time, and while none is missing.
     /// 4. Only of those that stand by after that is one lent, and one at a time.
     /// 5. Whoever is left over goes, but none that a missing slot may need.
     pub(crate) fn plan(&mut self, present: &Present) -> Vec<Step> {
         self.changed = false;
-        let Present { mut slots, mut standby, .. } = *present;
+        let mut standby = present.standby;
+        let mut tally = self.tally(present.slots);
         let mut steps = Vec::new();
-        while slots < self.workers && standby > 0 {
-            (slots, standby) = (slots + 1, standby - 1);
-            steps.push(Step::Give);
-        }
-        while slots > self.workers || standby > 0 {
-            let Some(worn) = self.worn.pop_front() else { break };
-            steps.push(Step::Leave(worn));
-            match slots > self.workers {
-                true => slots -= 1,
-                false => {
-                    standby -= 1;
-                    steps.push(Step::Give);
-                }
+        for idle in present.idle.iter().filter(|idle| !self.worn.contains(idle)) {
+            if tally.is_too_many(*idle) {
+                tally.remove(*idle);
+                standby += 1;
+                steps.push(Step::Take(*idle));
             }
         }
-        let idle = present.idle.iter().filter(|slot| !steps.contains(&Step::Leave(**slot)));
-        let idle: Vec<_> = idle.take(slots.saturating_sub(self.workers)).collect();
-        (slots, standby) = (slots - idle.len(), standby + idle.len());
-        steps.extend(idle.into_iter().map(|slot| Step::Take(*slot)));
-        self.lent = slots > self.workers;
-        if present.wants_spare && !self.lent && standby > 0 {
-            (slots, standby, self.lent) = (slots + 1, standby - 1, true);
+        while tally.is_missing() && standby > 0 {
+            standby -= 1;
+            tally.fill();
             steps.push(Step::Give);
         }
-        if slots >= self.workers {
+        let exclusive = self.kind == Slots::Exclusive;
+        while let Some(at) = self.worn.iter().position(|worn| match exclusive {
+            true => !tally.is_missing(),
+            false => standby > 0 || tally.is_too_many(*worn),
+        }) {
+            let Some(worn) = self.worn.remove(at) else { break };
+            let too_many = tally.is_too_many(worn);
+            tally.remove(worn);
+            steps.push(Step::Leave(worn));
+            if !exclusive && !too_many {
+                standby -= 1;
+                tally.fill();
+                steps.push(Step::Give);
+            }
+        }
+        self.lent = tally.has_too_many();
+        if present.wants_spare && !self.lent && standby > 0 {
+            (standby, self.lent) = (standby - 1, true);
+            steps.push(Step::Give);
+        }
+        if !tally.is_missing() {
             let left_over = standby.saturating_sub(self.standby());
             steps.extend(std::iter::repeat_n(Step::Dismiss, left_over));
         }
@@ -232,10 +307,17 @@ mod tests {
                 ..base()
             },
             Case {
-                name: "a worn worker of a slot too many needs no other",
+                name: "a worn worker whose number another one has needs no other",
+                worn: &[0],
+                there: (3, 1),
+                steps: vec![Leave(slot(0))],
+                ..base()
+            },
+            Case {
+                name: "one that has its number alone is replaced all the same",
                 worn: &[1],
                 there: (3, 1),
-                steps: vec![Leave(slot(1))],
+                steps: vec![Leave(slot(1)), Give],
                 ..base()
             },
         ]);
@@ -254,16 +336,16 @@ mod tests {
             Case {
                 name: "what is taken is left over where spares are enough",
                 there: (4, 1),
-                idle: &[2, 0],
-                steps: vec![Take(slot(2)), Take(slot(0)), Dismiss, Dismiss],
+                idle: &[2, 3],
+                steps: vec![Take(slot(2)), Take(slot(3)), Dismiss, Dismiss],
                 ..base()
             },
             Case {
                 name: "one that leaves is not taken as well",
                 worn: &[2],
                 there: (4, 0),
-                idle: &[2, 0],
-                steps: vec![Leave(slot(2)), Take(slot(0))],
+                idle: &[2, 3],
+                steps: vec![Take(slot(3)), Leave(slot(2))],
                 ..base()
             },
             Case { name: "the spare is lent", wants_spare: true, steps: vec![Give], ..base() },
@@ -294,6 +376,9 @@ mod tests {
     impl Case {
         fn given(&self) -> (Strength, Present) {
             let mut strength = Strength::new(self.wanted.0, self.wanted.1);
+            for up in 0..self.there.0 {
+                strength.give(slot(up), None);
+            }
             self.worn.iter().for_each(|worn| strength.worn(slot(*worn)));
             let idle = self.idle.iter().map(|idle| slot(*idle)).collect();
             let (slots, standby) = self.there;
@@ -301,15 +386,41 @@ mod tests {
         }
     }
 
-    #[derive(Clone)]
+    /// What there is, which steps change.
     struct World {
+        kind: Slots,
         up: BTreeSet<usize>,
         idle: BTreeSet<usize>,
         standby: usize,
         next: usize,
+        /// Of workers that left and are not gone, and of those that stand by, where they have
+        /// one from their start.
+        taken: BTreeSet<usize>,
+        waiting: BTreeSet<usize>,
     }
 
     impl World {
+        fn new(strength: &mut Strength, slots: &[(bool, bool)], standby: usize) -> Self {
+            let mut world = Self {
+                kind: strength.kind,
+                up: BTreeSet::new(),
+                idle: (0..slots.len()).filter(|at| slots[*at].0).collect(),
+                standby,
+                next: slots.len(),
+                taken: BTreeSet::new(),
+                waiting: (slots.len()..slots.len() + standby).collect(),
+            };
+            for (at, (_, worn)) in slots.iter().enumerate() {
+                let own = (world.kind == Slots::Exclusive).then_some(at);
+                strength.give(slot(at), own);
+                world.up.insert(at);
+                if *worn {
+                    strength.worn(slot(at));
+                }
+            }
+            world
+        }
+
         fn present(&self, wants_spare: bool) -> Present {
             let idle = self.idle.iter().map(|idle| slot(*idle)).collect();
             Present { slots: self.up.len(), idle, standby: self.standby, wants_spare }
@@ -320,6 +431,8 @@ mod tests {
             match step {
                 Give => {
                     self.standby = self.standby.checked_sub(1).expect("someone stands by");
+                    let own = self.waiting.pop_first().filter(|_| self.kind == Slots::Exclusive);
+                    strength.give(slot(self.next), own);
                     self.up.insert(self.next);
                     self.idle.insert(self.next);
                     self.next += 1;
@@ -327,12 +440,14 @@ mod tests {
                 Leave(slot) => {
                     assert!(self.up.remove(&slot.index()), "it was up");
                     self.idle.remove(&slot.index());
+                    self.taken.extend(number(strength, slot));
                     strength.closing(slot);
                     strength.leaves(slot);
                 }
                 Take(slot) => {
                     assert!(self.idle.remove(&slot.index()), "it was idle");
                     assert!(self.up.remove(&slot.index()), "it was up");
+                    strength.taken(slot);
                     self.standby += 1;
                 }
                 Dismiss => {
@@ -342,37 +457,81 @@ mod tests {
         }
     }
 
+    fn number(strength: &Strength, slot: SlotId) -> Option<usize> {
+        strength.numbers.iter().find(|(one, _)| *one == slot).map(|(_, number)| *number)
+    }
+
+    fn held(strength: &Strength) -> BTreeSet<usize> {
+        strength.numbers.iter().map(|(_, number)| *number).collect()
+    }
+
     proptest! {
-            #[test]
-            fn afterwards_there_is_what_was_wanted(
-                (workers, spares) in (1..6_usize, 0..3_usize),
-                slots in prop::collection::vec((any::<bool>(), any::<bool>()), 0..8),
-                standby in 0..6_usize,
-                wants_spare in any::<bool>(),
-            ) {
-                let mut strength = Strength::new(workers, spares);
-                let mut world = World {
-                    up: (0..slots.len()).collect(),
-                    idle: (0..slots.len()).filter(|at| slots[*at].0).collect(),
-                    standby,
-                    next: slots.len(),
-                };
-                let worn: Vec<_> = (0..slots.len()).filter(|at| slots[*at].1).collect();
-                worn.iter().for_each(|worn| strength.worn(slot(*worn)));
-                let before = world.clone();
+        #[test]
+        fn afterwards_there_is_what_was_wanted(
+            (workers, spares) in (1..6_usize, 0..3_usize),
+            slots in prop::collection::vec((any::<bool>(), any::<bool>()), 0..8),
+            standby in 0..6_usize,
+            wants_spare in any::<bool>(),
+        ) {
+            let mut strength = Strength::new(workers, spares);
+            let mut world = World::new(&mut strength, &slots, standby);
+            let (before, worn) = (world.up.len(), strength.worn.len());
+            let numbers = held(&strength).len();
+            let steps = strength.plan(&world.present(wants_spare));
+            steps.iter().for_each(|step| world.apply(&mut strength, *step));
+            let (up, lent) = (world.up.len(), usize::from(wants_spare));
+            let held = held(&strength);
+            prop_assert!(held.iter().all(|number| *number < workers));
+            prop_assert!(held.len() == workers || world.standby == 0, "a slot is empty for nothing");
+            prop_assert!(held.len() >= numbers, "no number is given up");
+            prop_assert!(up <= before.max(workers + lent));
+            prop_assert!(up >= before.min(workers), "capacity is never given up");
+            prop_assert!(world.standby <= strength.standby() || held.len() < workers);
+            let left = steps.iter().filter(|step| matches!(step, Leave(_))).count();
+            prop_assert_eq!(strength.worn.len(), worn - left);
+            prop_assert!(!wants_spare || up > workers || world.standby == 0, "none was lent");
+            let shared = |idle: &&usize| {
+                let own = number(&strength, slot(**idle));
+                strength.numbers.iter().filter(|(_, number)| Some(*number) == own).count() > 1
+            };
+            let idle: Vec<_> = world.idle.iter().filter(shared).collect();
+            prop_assert!(up <= workers + lent || idle.is_empty(), "an idle one too many");
+            world.idle.clear();
+            prop_assert_eq!(strength.plan(&world.present(wants_spare)), []);
+        }
+
+        #[test]
+        fn of_an_exclusive_number_there_is_one_worker(
+            slots in prop::collection::vec((any::<bool>(), any::<bool>()), 1..6),
+            standby in 0..3_usize,
+            wants_spare in any::<bool>(),
+        ) {
+            let mut strength = Strength::exclusive(slots.len() + standby);
+            let mut world = World::new(&mut strength, &slots, standby);
+            let worn = strength.worn.len();
+            for _ in 0..3 {
                 let steps = strength.plan(&world.present(wants_spare));
                 steps.iter().for_each(|step| world.apply(&mut strength, *step));
-                let (up, lent) = (world.up.len(), usize::from(wants_spare));
-                prop_assert!(up >= workers || world.standby == 0, "a slot is empty for nothing");
-                prop_assert!(up <= before.up.len().max(workers + lent));
-                prop_assert!(up <= workers + lent || world.idle.is_empty(), "an idle one too many");
-                prop_assert!(world.standby <= strength.standby() || up < workers);
-                prop_assert!(up >= before.up.len().min(workers), "capacity is never given up");
-                let left = steps.iter().filter(|step| matches!(step, Leave(_))).count();
-                prop_assert_eq!(strength.worn.len(), worn.len() - left);
-                prop_assert!(!wants_spare || up > workers || world.standby == 0, "none was lent");
-    world.idle.clear();
-                prop_assert_eq!(strength.plan(&world.present(wants_spare)), []);
+                let all: Vec<_> = strength.numbers.iter().map(|(_, number)| *number).collect();
+                prop_assert_eq!(all.len(), held(&strength).len(), "no two have the same");
+                prop_assert!(held(&strength).is_disjoint(&world.taken), "the old one is gone first");
+                prop_assert!(world.taken.len() <= 1, "one leaves at a time");
+                prop_assert_eq!(strength.kept(), slots.len() + standby, "none is started beside it");
             }
+            prop_assert_eq!(world.taken.len(), worn.min(1));
         }
+    }
+
+    #[test]
+    fn a_number_that_was_lost_is_filled_although_a_lent_one_makes_up_the_count() {
+        let mut strength = Strength::new(2, 1);
+        let numbers = [0, 1, 2].map(|at| strength.give(slot(at), None));
+        assert_eq!(numbers, [0, 1, 0]);
+        strength.gone(slot(1));
+        let present = Present { slots: 2, standby: 1, ..Present::default() };
+        assert_eq!(strength.plan(&present), [Give]);
+        assert_eq!(strength.give(slot(3), None), 1);
+        strength.resize(1);
+        assert_eq!(strength.beyond(), [slot(3)]);
+    }
 }

@@ -52,6 +52,32 @@ pub fn deadline() -> Option<Instant> {
     inline.or_else(|| WORKER.get().map(|asks| (asks.deadline)())).flatten()
 }
 
+/// Returns the slot of this worker: a number in `0..workers` that is stable in its pool.
+///
+/// A worker that replaces another has its slot. So a slot stands for what there is one of for
+/// each worker: a device, a port, a directory. No slot is empty while workers can be started.
+///
+/// Two workers can have the same slot for a while. One leaves, and finishes its last task while
+/// its replacement serves; or a [spare](crate::LocalBuilder::spares) is lent to a tenant that
+/// waits. That one stands by again after it, and its next slot may be another. Where that must not be, make the pool
+/// [`exclusive`](crate::LocalBuilder::exclusive).
+///
+/// `None` outside a worker. It is `None` in `#[on_start]` functions as well, unless the pool is
+/// exclusive: a spare has no slot before it serves.
+///
+/// # Examples
+///
+/// ```
+/// #[outboard::task]
+/// fn device() -> String {
+///     format!("cuda:{}", outboard::slot().unwrap_or(0))
+/// }
+/// ```
+pub fn slot() -> Option<usize> {
+    let worker = WORKER.get().and_then(|asks| (asks.slot)());
+    worker.or_else(|| INLINE.with_borrow(|one| one.as_ref().map(|one| one.slot)))
+}
+
 thread_local! {
     static INLINE: RefCell<Option<Inline>> = const { RefCell::new(None) };
 }
@@ -65,6 +91,8 @@ pub(crate) struct Inline {
     /// Where its items go, if it streams.
     pub(crate) outlet: Option<Arc<dyn Outlet>>,
     pub(crate) board: Arc<Board>,
+    /// The number of its thread's slot.
+    pub(crate) slot: usize,
 }
 
 /// The running task says how far it is.
@@ -104,6 +132,7 @@ pub(crate) struct Asks {
     pub(crate) deadline: fn() -> Option<Instant>,
     pub(crate) outlet: fn() -> Option<Arc<dyn Outlet>>,
     pub(crate) note: fn(&Noted),
+    pub(crate) slot: fn() -> Option<usize>,
 }
 
 /// Set where this process is a worker.
@@ -127,7 +156,7 @@ mod tests {
     #[test]
     fn outside_a_task_nothing_is_known() {
         assert!(!cancelled());
-        assert_eq!(deadline(), None);
+        assert_eq!((deadline(), slot()), (None, None));
     }
 
     #[test]
@@ -135,17 +164,19 @@ mod tests {
         let state = Arc::new(AtomicU8::new(0));
         let deadline = Some(Instant::now());
         let board = Arc::<Board>::default();
-        let one = Inline { state: state.clone(), deadline, outlet: None, board: board.clone() };
+        let one =
+            Inline { state: state.clone(), deadline, outlet: None, board: board.clone(), slot: 3 };
         one.scope(|| {
             assert!(!cancelled());
             state.store(STOPPING, std::sync::atomic::Ordering::Release);
             assert!(cancelled());
-            assert_eq!(super::deadline(), deadline);
+            assert_eq!((super::deadline(), slot()), (deadline, Some(3)));
             let inner = Inline {
                 state: Arc::default(),
                 deadline: None,
                 outlet: None,
                 board: Arc::default(),
+                slot: 0,
             };
             inner.scope(|| assert!(!cancelled()));
             assert!(cancelled());

@@ -1,8 +1,8 @@
 //! Task functions: what can be submitted, and the registry of those with a name.
 
 use std::any::{TypeId, type_name};
-use std::cell::OnceCell;
 use std::future::Future;
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -273,21 +273,21 @@ impl_task_function!(
     a: A, b: B, c: C, d: D, e: E, g: G, h: H, i: I
 );
 
-/// Drives an async task on this thread's own runtime, made at the first one.
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    thread_local! {
-        static RUNTIME: OnceCell<tokio::runtime::Runtime> = const { OnceCell::new() };
-    }
-    RUNTIME.with(|runtime| {
-        runtime
-            .get_or_init(|| {
-                tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .expect("a runtime needs only an epoll descriptor")
-            })
-            .block_on(future)
-    })
+/// Drives an async task, on this thread, to its end.
+///
+/// Its runtime is made at the first one, and kept. A thread of its own drives timers, sockets and
+/// what tasks spawn, so that pools of connections and tickers go on between tasks.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("outboard-async")
+            .enable_all()
+            .build()
+            .expect("a runtime needs an epoll descriptor and a thread")
+    });
+    runtime.block_on(future)
 }
 
 /// Decodes arguments, calls a function, and encodes its output.

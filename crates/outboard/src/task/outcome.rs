@@ -94,6 +94,7 @@ impl Failure {
                 Self::Codec { step: *step, subject: subject.clone(), source: source.to_string() }
             }
             Repr::Overloaded { .. }
+            | Repr::UnknownPool { .. }
             | Repr::InvalidUrl { .. }
             | Repr::Unavailable { .. }
             | Repr::Closed { .. }

@@ -33,6 +33,7 @@ pub struct Entry {
     pure: bool,
     steady: bool,
     streams: bool,
+    pool: Option<&'static str>,
     id: fn() -> TypeId,
     form: fn() -> Form,
     run: Run,
@@ -59,6 +60,7 @@ impl Entry {
             pure,
             steady: false,
             streams: F::STREAMS,
+            pool: None,
             id,
             form,
             run,
@@ -71,6 +73,12 @@ impl Entry {
     #[must_use]
     pub const fn steady(self) -> Self {
         Self { steady: true, ..self }
+    }
+
+    /// The same, whose tasks are for a pool.
+    #[must_use]
+    pub const fn pool(self, pool: &'static str) -> Self {
+        Self { pool: Some(pool), ..self }
     }
 
     /// The same, whose arguments have these names.
@@ -108,13 +116,18 @@ pub(crate) struct Function {
     /// Whether it sends items while it runs.
     #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters refuse it"))]
     pub(crate) streams: bool,
+    /// The pool that its tasks are for, if that is not the default one.
+    pub(crate) pool: Option<&'static str>,
     /// Counts the functions of this process, with a name or without.
     pub(crate) number: usize,
     /// The place in the registry; a function without a name has none.
     pub(crate) index: Option<u32>,
     pub(crate) run: Run,
     /// Which of those with this name it is.
-    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters compare it"))]
+    #[cfg_attr(
+        not(any(feature = "dask", feature = "local")),
+        expect(dead_code, reason = "other programs compare it")
+    )]
     pub(crate) version: Version,
     /// Whether it is a function of Python.
     pub(crate) python: bool,
@@ -198,6 +211,12 @@ impl Registry {
         self.functions.get(index as usize)
     }
 
+    /// The names of its functions, sorted, with the version of each.
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub(crate) fn listed(&self) -> impl Iterator<Item = (&'static str, Version)> {
+        self.functions.iter().map(|function| (function.name, function.version))
+    }
+
     /// A digest of names and versions, equal in every process of one binary.
     pub(crate) fn digest(&self) -> u64 {
         self.digest
@@ -213,6 +232,7 @@ impl Entry {
             pure: self.pure,
             steady: self.steady,
             streams: self.streams,
+            pool: self.pool,
             number: index as usize,
             index: Some(index),
             run: self.run,
@@ -307,6 +327,7 @@ fn registered(
             pure: false,
             steady: false,
             streams,
+            pool: None,
             number,
             index: None,
             run,

@@ -328,7 +328,6 @@ impl<F: StreamFunction<M>, M> TaskFunction<Streams<M>> for Streamed<F> {
     fn type_name() -> &'static str {
         type_name::<F>()
     }
-
 }
 
 #[cfg(test)]

@@ -3,12 +3,16 @@
 
 use std::fmt::{self, Display};
 
+use serde::{Deserialize, Serialize};
+
 use super::function::TaskFunction;
 use crate::value::codec::is_bytes;
 
 /// A version of a function. Types are no part of it: compilers name them differently, and
 /// serde reads one as another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub(crate) struct Version {
     pub(crate) number: u32,
     pub(crate) form: Form,
@@ -16,7 +20,9 @@ pub(crate) struct Version {
 
 /// Whether arguments and result are bytes as they are, or values in the codec's form. Bytes
 /// may be anything. So one must not be taken for the other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub(crate) struct Form {
     arguments: bool,
     result: bool,

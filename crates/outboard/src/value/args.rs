@@ -51,7 +51,22 @@ impl Args {
         home: Option<&Arc<Home>>,
         pieces: bool,
     ) -> Result<Self, E> {
-        let met = Met { home: home.cloned(), entries: Vec::new(), foreign: false, pieces };
+        let met = Met { home: home.cloned(), pieces, ..Met::default() };
+        Self::encode_met(encode, met)
+    }
+
+    /// Encodes what is for all workers of this machine, which may have values that any client
+    /// of this process scattered.
+    pub(crate) fn encode_for_all<E: From<ValueError>>(
+        encode: impl FnOnce() -> Result<Payload, E>,
+    ) -> Result<Self, E> {
+        Self::encode_met(encode, Met { all: true, ..Met::default() })
+    }
+
+    fn encode_met<E: From<ValueError>>(
+        encode: impl FnOnce() -> Result<Payload, E>,
+        met: Met,
+    ) -> Result<Self, E> {
         // Encoding may submit tasks of its own, and it may panic.
         let _restore = Restore(MET.replace(Some(met)));
         let encoded = encode();
@@ -76,11 +91,14 @@ thread_local! {
     static MET: RefCell<Option<Met>> = const { RefCell::new(None) };
 }
 
+#[derive(Default)]
 struct Met {
     home: Option<Arc<Home>>,
     entries: Vec<Arc<Entry>>,
     foreign: bool,
     pieces: bool,
+    /// Those of any client are taken.
+    all: bool,
 }
 
 /// Puts back what was met before.
@@ -103,7 +121,7 @@ pub(super) fn meet(entry: &Arc<Entry>) -> bool {
     MET.with_borrow_mut(|met| {
         let Some(met) = met.as_mut() else { return false };
         let same = |home: &Arc<Home>| met.home.as_ref().is_some_and(|m| Arc::ptr_eq(m, home));
-        met.foreign |= !entry.home().is_some_and(same);
+        met.foreign |= !met.all && !entry.home().is_some_and(same);
         if !met.entries.iter().any(|one| one.id == entry.id) {
             met.entries.push(entry.clone());
         }

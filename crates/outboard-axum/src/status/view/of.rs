@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use outboard::admin::{
     CrashReport, CurrentTask, Figures, FunctionSnapshot, Histogram, LineSnapshot, PanicReport,
-    RecycleReason, Restarts, Snapshot, TenantSnapshot, WorkerSnapshot, WorkerState,
+    PoolSnapshot, RecycleReason, Restarts, Snapshot, TenantSnapshot, WorkerSnapshot, WorkerState,
 };
 
 use super::{
-    Admission, Crash, Current, Ends, Function, LINES, Line, Outcomes, Panic, Tasks, Tenant, Times,
-    View, WORKERS, Worker,
+    Admission, Crash, Current, Ends, Function, LINES, Line, Outcomes, Panic, Pool, Tasks, Tenant,
+    Times, View, WORKERS, Worker,
 };
 use crate::status::alert;
 
@@ -46,6 +46,7 @@ impl View {
             tasks: Tasks::from(now),
             admission: Admission::from(now),
             restarts: now.restarts.into(),
+            pools: now.per_pool.iter().map(Pool::from).collect(),
             more_workers: cut(&mut workers, WORKERS),
             workers,
             more_lines: cut(&mut queue, LINES),
@@ -101,10 +102,26 @@ impl From<Restarts> for Ends {
     }
 }
 
+impl From<&PoolSnapshot> for Pool {
+    fn from(row: &PoolSnapshot) -> Self {
+        let now = &row.snapshot;
+        Self {
+            pool: row.pool.to_string(),
+            open: now.open,
+            wanted_workers: now.workers,
+            tasks: Tasks::from(now),
+            admission: Admission::from(now),
+            restarts: now.restarts.into(),
+        }
+    }
+}
+
 impl From<&WorkerSnapshot> for Worker {
     fn from(row: &WorkerSnapshot) -> Self {
         Self {
             number: row.number,
+            pool: row.pool.to_string(),
+            slot: row.slot,
             pid: row.pid,
             address: row.address.clone(),
             state: state(row.state).to_owned(),

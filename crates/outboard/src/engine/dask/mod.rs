@@ -39,6 +39,7 @@ use ring::digest::{Context, SHA256};
 use tokio::sync::{Notify, watch};
 
 use super::owner::Owner;
+use super::pools::{Member, Pools};
 use super::registry::{self, OUTBOARD_0_1_0_ENGINES};
 use super::settings::Settings as LocalSettings;
 use super::url::Url;
@@ -47,6 +48,7 @@ use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
 use crate::observe::snapshot::WorkerSnapshot;
 use crate::sched::placement::Rules;
+use crate::sched::strength::Strength;
 use crate::task::registry::{Function, unknown};
 use crate::value::scatter::Entry;
 use crate::value::scatter::home::{Placed, Workers, next_id};
@@ -81,8 +83,9 @@ static DASK: registry::Entry = registry::Entry {
 
 async fn connect(mut url: Url, settings: Option<LocalSettings>) -> Result<Arc<Owner>, Error> {
     let cluster = Settings::of(&mut url)?;
+    url.refuse_pools()?;
     let settings = settings.map_or_else(|| url.settings("dask"), Ok)?;
-    Owner::when_up(start(cluster, settings.limits)?).await
+    Owner::when_up(Pools::alone(start(cluster, settings.limits)?)).await
 }
 
 /// Connects to the schedulers that the settings name; ready when the first is.
@@ -112,7 +115,8 @@ fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Error> {
     // A slot is at one scheduler, and is lost with that and with what it has there.
     let tenants = Rules { ahead: false, ..limits.tenants };
     let limits = Limits { tenants, ..limits };
-    let gate = Gate::new(limits, (0, 0), Box::new(Dask(shared.clone())));
+    let gate =
+        Gate::new(limits, Strength::default(), Box::new(Dask(shared.clone())), &Member::alone());
     let guard = Arc::new(Ended { gate: gate.clone(), shared: shared.clone() });
     for at in 0..schedulers {
         let (gate, shared, ended) = (gate.clone(), shared.clone(), ended.clone());
@@ -419,7 +423,7 @@ impl Reserve for Dask {
         self.0.table().missing()
     }
 
-    fn promote(&mut self, slot: SlotId) {
+    fn promote(&mut self, slot: SlotId, _: usize) {
         self.0.table().add_slot(slot);
     }
 

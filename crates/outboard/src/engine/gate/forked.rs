@@ -8,10 +8,12 @@
 use std::sync::{Arc, Mutex};
 
 use super::{Core, Gate, Phase};
+use crate::engine::pools::Member;
 use crate::engine::{Engine, Flush, Stopped, Work};
 use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
 use crate::observe::snapshot::WorkerSnapshot;
+use crate::sched::strength::Strength;
 use crate::task::registry::Function;
 
 impl Gate {
@@ -27,7 +29,8 @@ impl Gate {
     /// The core of a process that was forked.
     pub(super) fn forked(&self) -> &Mutex<Core> {
         self.forked.get_or_init(|| {
-            let mut core = Core::new(self.limits, (0, 0), Box::new(Forked));
+            let mut core =
+                Core::new(self.limits, Strength::default(), Box::new(Forked), &Member::alone());
             core.phase = Phase::Ended(closed());
             Mutex::new(core)
         })

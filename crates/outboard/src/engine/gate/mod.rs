@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use super::gate::clock::Clock;
+use super::pools::Member;
 use super::{Engine, Flush};
 use crate::error::{Error, Repr, Stage, WorkerLoss};
 use crate::ids::{SlotId, TaskId, WaiterId};
@@ -82,6 +83,10 @@ const EXPIRED_AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Gate {
     core: Mutex<Core>,
+    /// The name of its pool.
+    pool: Arc<str>,
+    /// Its client is there before its first worker.
+    lazy: bool,
     /// The process that has it.
     home: Identity,
     /// In its place in a process that was forked from that one.
@@ -168,12 +173,15 @@ impl Gate {
     /// A gate in front of an engine.
     pub(crate) fn new(
         limits: Limits,
-        (workers, spares): (usize, usize),
+        strength: Strength,
         engine: Box<dyn Engine>,
+        member: &Member,
     ) -> Arc<Self> {
         let pieces = engine.takes_pieces();
         Arc::new_cyclic(|weak| Self {
-            core: Mutex::new(Core::new(limits, (workers, spares), engine)),
+            core: Mutex::new(Core::new(limits, strength, engine, member)),
+            pool: member.name.clone(),
+            lazy: member.lazy,
             home: Identity::here(),
             forked: OnceLock::new(),
             clock: Clock::new(weak.clone()),
@@ -194,6 +202,16 @@ impl Gate {
 
     pub(crate) fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Whether its client does not wait for its first worker.
+    pub(crate) fn is_lazy(&self) -> bool {
+        self.lazy
+    }
+
+    /// The name of its pool.
+    pub(crate) fn pool(&self) -> &str {
+        &self.pool
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
@@ -386,16 +404,16 @@ impl Gate {
 }
 
 impl Core {
-    fn new(limits: Limits, (workers, spares): (usize, usize), engine: Box<dyn Engine>) -> Self {
+    fn new(limits: Limits, strength: Strength, engine: Box<dyn Engine>, member: &Member) -> Self {
         Self {
-            ledger: Ledger::new(limits.queue),
+            ledger: Ledger::new(limits.queue, member.tags()),
             placement: Placement::new(limits.tenants),
             admission: Admission::default(),
-            watchers: Watchers::new(Instant::now()),
+            watchers: Watchers::new(member.start),
             quarantine: limits.quarantine.map(Quarantine::new),
             engine,
             stopping: Stopping::new(limits.tenant_kills),
-            strength: Strength::new(workers, spares),
+            strength,
             timed: false,
             waitlist: Waitlist::default(),
             phase: Phase::Open,
@@ -470,10 +488,14 @@ impl Reports<'_> {
     }
 
     /// A slot can be given tasks, once the lock is released.
-    /// `None` if the engine is ending.
-    pub(crate) fn slot_up(&mut self) -> Option<SlotId> {
+    /// Gives it and its number; `None` if the engine is ending.
+    pub(crate) fn slot_up(&mut self) -> Option<(SlotId, usize)> {
         let ending = matches!(self.core.phase, Phase::Ending(_) | Phase::Ended(_));
-        (!ending).then(|| self.core.placement.slot_up(self.now))
+        if ending {
+            return None;
+        }
+        let slot = self.core.placement.slot_up(self.now);
+        Some((slot, self.core.strength.give(slot, None)))
     }
 
     /// A slot has ended an attempt.
@@ -634,7 +656,7 @@ impl Core {
             Failure::TooLarge { what, bytes, limit } => Repr::TooLarge { what, bytes, limit },
             Failure::UnknownTask { advice } => {
                 let name = self.ledger.task(task).map_or("", |task| task.function.name);
-                Repr::UnknownTask { name: name.into(), advice }
+                Repr::UnknownTask { name: name.into(), advice: advice.into() }
             }
             Failure::Lost(lost) => return Error::lost_worker(self.crash_report(task, &lost)),
             Failure::Quarantined { crashes, left, lost } => {

@@ -17,11 +17,13 @@ mod waking;
 
 use super::*;
 use crate::TaskFunction;
+use crate::engine::pools::Member;
 use crate::engine::{Pool, Reserve, Stopped, Work};
 use crate::error::{ErrorKind, Panic, Step};
 use crate::observe::snapshot::WorkerSnapshot;
 use crate::sched::ledger::{Backoff, Bounds, Options};
 use crate::sched::placement::Rules;
+use crate::sched::strength::Strength;
 use crate::task::outcome::{Failure, Usage};
 use crate::task::registry::function;
 
@@ -183,7 +185,7 @@ impl Reserve for Model {
         self.0.lock().unwrap().standby
     }
 
-    fn promote(&mut self, slot: SlotId) {
+    fn promote(&mut self, slot: SlotId, _: usize) {
         let mut workers = self.0.lock().unwrap();
         workers.standby -= 1;
         workers.by_slot.insert(slot, Worker::default());
@@ -285,7 +287,7 @@ impl Play {
             quarantine: None,
         };
         let engine = model.clone();
-        let gate = Gate::new(limits, (2, 1), Box::new(engine));
+        let gate = Gate::new(limits, Strength::new(2, 1), Box::new(engine), &Member::alone());
         gate.lock().timed = true;
         let now = Instant::now();
         let (waiting, announced) = (vec![], vec![]);

@@ -16,7 +16,9 @@ use crate::observe::event::{EventKind, RecycleReason};
 use crate::observe::figures::TenantSnapshot;
 use crate::observe::record::{Excerpt, Fact, KEPT, Record, tell};
 use crate::observe::roster::{PanicReport, Roster};
-use crate::observe::snapshot::{CurrentTask, Host, Snapshot, WorkerSnapshot, WorkerState};
+use crate::observe::snapshot::{
+    CurrentTask, Host, PoolSnapshot, Snapshot, WorkerSnapshot, WorkerState,
+};
 use crate::sched::ledger::Leave;
 use crate::task::outcome::{Failure, Said};
 use crate::trace::Echo;
@@ -85,11 +87,12 @@ impl Gate {
     pub(crate) fn events_since(&self, number: u64, wait: bool) -> (Excerpt, bool) {
         let mut core = self.lock();
         let ended = matches!(core.phase, Phase::Ended(_));
+        let pool = self.pool.clone();
         let Some(record) = &mut core.ledger.record else { return (Excerpt::default(), ended) };
         if wait {
             record.wait(number);
         }
-        (record.since(number), ended)
+        (record.since(number, pool), ended)
     }
 
     /// The next time that something happens which is waited for.
@@ -120,6 +123,11 @@ impl Gate {
         })
     }
 
+    /// Counters of this pool at this moment.
+    pub(crate) fn pool_snapshot(&self) -> PoolSnapshot {
+        PoolSnapshot { pool: self.pool.clone(), snapshot: self.snapshot() }
+    }
+
     /// Counters at this moment.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let (cores, memory_bytes) = (Host::cores(), Host::memory_bytes());
@@ -127,6 +135,7 @@ impl Gate {
         let mut snapshot = self.lock().snapshot(now, (cores, memory_bytes));
         snapshot.queue_limit = self.limits.queue.tasks;
         (snapshot.stream_items, snapshot.stream_bytes) = self.flow.totals();
+        snapshot.per_worker.iter_mut().for_each(|worker| worker.pool = self.pool.clone());
         // It reads files, so it is done without the mutex.
         // Processes of a cluster are other machines' ones.
         if snapshot.engine == "local" {
@@ -308,6 +317,7 @@ impl Core {
             per_worker: self.workers(now),
             crashes: roster.crashes.iter().cloned().collect(),
             panics: roster.panics.iter().cloned().collect(),
+            per_pool: Vec::new(),
         }
     }
 

@@ -196,7 +196,9 @@ impl Core {
 
     fn give_slot(&mut self, now: Instant) {
         let slot = self.placement.slot_up(now);
-        self.reserve(|reserve| reserve.promote(slot));
+        let own = self.engine.reserve().and_then(|reserve| reserve.number());
+        let number = self.strength.give(slot, own);
+        self.reserve(|reserve| reserve.promote(slot, number));
         self.serves(slot);
     }
 
@@ -205,6 +207,7 @@ impl Core {
         let worker = self.number(slot);
         let Some(reserve) = self.engine.reserve() else { return self.leave(slot) };
         reserve.demote(slot);
+        self.strength.taken(slot);
         self.placement.slot_down(slot, now);
         self.announce(|| EventKind::WorkerStandsBy { worker });
     }
@@ -219,9 +222,7 @@ impl Core {
     /// How many workers there are to be from now on.
     pub(super) fn scale(&mut self, workers: usize) {
         self.strength.resize(workers);
-        while self.placement.slots() > self.strength.workers()
-            && let Some(slot) = self.placement.least_busy()
-        {
+        for slot in self.strength.beyond() {
             self.leave(slot);
         }
         self.keep();

@@ -65,6 +65,11 @@ impl Chunk {
         Self::frame(&ToWorker::Forget { id }, &[])
     }
 
+    /// The slot that the worker has from now on.
+    pub(super) fn serve(slot: u32) -> Self {
+        Self::frame(&ToWorker::Serve { slot }, &[])
+    }
+
     fn frame(message: &ToWorker, payload: &[u8]) -> Self {
         let mut frame = Vec::new();
         wire::append(&mut frame, message, payload);

@@ -10,18 +10,21 @@ mod descriptors;
 mod link;
 mod outbox;
 mod output;
+mod program;
 mod shortage;
 mod supervisor;
 mod wear;
 
 use std::collections::VecDeque;
 use std::io;
+use std::iter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use crate::engine::gate::Reports;
-use crate::engine::restart::restart;
+use crate::engine::pools::{Member, Pools};
+use crate::engine::restart::{Restart, restart};
 use crate::engine::settings::Settings;
 use crate::engine::{Engine, Flush, Gate, Pool, Reserve, Stopped, Work};
 use crate::error::Error;
@@ -39,34 +42,82 @@ use crate::task::execute::inside_task;
 use crate::task::progress::Progress;
 use crate::task::registry::{Function, refuse_python, unknown};
 use crate::task::sandbox::Sandbox;
+use crate::task::start::Config;
 use crate::value::scatter::home::{Placed, Workers};
 
 use link::Link;
+use program::Program;
 use supervisor::Control;
 
-/// Starts the engine: its supervisor, and through that its workers.
-pub(super) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
+/// How many scattered values functions on start are given: a socket takes so many descriptors
+/// before anyone reads.
+const MOST_SCATTERED: usize = 64;
+
+/// Starts the engine: for each pool its supervisor, and through that its workers.
+pub(super) fn start(settings: Settings) -> Result<Pools, Error> {
     refuse_in_a_worker()?;
-    let restart = restart().map_err(Error::unavailable)?;
-    refuse_a_loader()?;
-    descriptors::fit(settings.workers, settings.spares)?;
-    settings.sandbox.as_ref().map_or(Ok(()), allow)?;
     crate::task::registry::registry().map_err(Error::unavailable)?;
+    let all = || iter::once(&settings).chain(settings.pools.iter().map(|(_, pool)| pool));
+    let workers = all().map(|pool| pool.workers).fold(0, usize::saturating_add);
+    let spares = all().map(|pool| pool.spares()).fold(0, usize::saturating_add);
+    descriptors::fit(workers, spares)?;
+    Pools::start(settings, start_pool)
+}
+
+fn start_pool(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
+    let start = start_of(&settings)?;
+    settings.sandbox.as_ref().map_or(Ok(()), allow)?;
+    settings.config.as_ref().map_or(Ok(()), |config| fits(config))?;
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
         Error::unavailable("worker processes need a tokio runtime: start the client inside one")
     })?;
     // A runtime without I/O panics here, at its user, and not on our thread.
     tokio::net::UnixStream::pair().map_err(|error| Error::unavailable(error.to_string()))?;
-    let control = Control::new(settings.workers + settings.spares);
+    let (workers, spares, exclusive) = (settings.workers, settings.spares(), settings.exclusive);
+    let control = Control::new(workers + spares);
     let links = Links::default();
-    let engine = Local { links: links.clone(), control: control.clone(), spares: settings.spares };
-    let strength = (settings.workers, settings.spares);
-    let gate = Gate::new(settings.limits, strength, Box::new(engine));
+    let engine = Local {
+        links: links.clone(),
+        control: control.clone(),
+        spares,
+        exclusive,
+        elsewhere: start.elsewhere(),
+    };
+    let gate = Gate::new(settings.limits, settings.strength(), Box::new(engine), &member);
     gate.start_clock();
-    supervisor::start(gate.clone(), links, control, runtime, settings, restart).map_err(
+    let numbers = member.numbers(workers + spares);
+    supervisor::start(gate.clone(), links, control, runtime, (settings, start, numbers)).map_err(
         |error| Error::unavailable(format!("could not start the supervisor thread: {error}")),
     )?;
     Ok(gate)
+}
+
+/// How the workers of a pool are started.
+#[derive(Clone, Debug)]
+enum Start {
+    /// As this very program: a deploy may have replaced the file at its path.
+    Again(Restart),
+    /// As another one.
+    Program(Arc<Program>),
+}
+
+fn start_of(settings: &Settings) -> Result<Start, Error> {
+    if let Some(path) = &settings.program {
+        return Program::find(path).map(|program| Start::Program(Arc::new(program)));
+    }
+    let restart = restart().map_err(Error::unavailable)?;
+    refuse_a_loader()?;
+    Ok(Start::Again(restart))
+}
+
+impl Start {
+    /// The program whose workers have functions of their own.
+    fn elsewhere(&self) -> Option<Arc<Program>> {
+        match self {
+            Self::Again(_) => None,
+            Self::Program(program) => Some(program.clone()),
+        }
+    }
 }
 
 /// Sees to it that no process that was started as a worker starts workers
@@ -105,6 +156,27 @@ fn refuse_a_loader() -> Result<(), Error> {
     )))
 }
 
+/// Refuses a value for functions on start that cannot be sent.
+fn fits(config: &Config) -> Result<(), Error> {
+    match &config.value {
+        Err(error) => Err(Error::unavailable(format!(
+            "the value of `start_with` ({}) cannot be encoded: {error}",
+            config.of_type
+        ))),
+        Ok(value) if value.scattered.len() > MOST_SCATTERED => Err(Error::unavailable(format!(
+            "the value of `start_with` names {} scattered values, and at most {MOST_SCATTERED} fit",
+            value.scattered.len()
+        ))),
+        Ok(value) if value.scattered.iter().any(|value| value.file.is_none()) => {
+            Err(Error::unavailable(
+                "the value of `start_with` names a scattered value that is not on this machine: \
+                 scatter it by a client of `local`",
+            ))
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
 /// Refuses a sandbox that workers cannot have here.
 #[cfg(feature = "sandbox")]
 fn allow(sandbox: &Sandbox) -> Result<(), Error> {
@@ -133,6 +205,10 @@ struct Local {
     links: Links,
     control: Arc<Control>,
     spares: usize,
+    /// A worker has its slot from its start.
+    exclusive: bool,
+    /// The workers' program, if that is not this one.
+    elsewhere: Option<Arc<Program>>,
 }
 
 /// The workers that are ready; the gate's mutex is always taken before this one.
@@ -210,11 +286,11 @@ impl Table {
         self.by_slot.iter().flatten().chain(&self.standby)
     }
 
-    fn attach(&mut self, slot: SlotId, link: Arc<Link>) {
+    fn attach(&mut self, slot: SlotId, in_pool: usize, link: Arc<Link>) {
         if self.by_slot.len() <= slot.index() {
             self.by_slot.resize_with(slot.index() + 1, || None);
         }
-        link.set_slot(Some(slot));
+        link.serve(slot, in_pool as u32);
         self.by_slot[slot.index()] = Some(link);
     }
 }
@@ -226,6 +302,9 @@ impl Engine for Local {
 
     fn check(&self, function: &'static Function) -> Result<(), Error> {
         refuse_python(function)?;
+        if let Some(program) = &self.elsewhere {
+            return program.check(function);
+        }
         match reference(function) {
             Some(_) => Ok(()),
             None => {
@@ -236,7 +315,11 @@ impl Engine for Local {
 
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
         let link = self.links.get(slot)?;
-        link.start(&work, reference(work.function)?);
+        let function = match link.functions() {
+            Some(theirs) => theirs.reference(work.function),
+            None => reference(work.function)?,
+        };
+        link.start(&work, function);
         self.control.beat();
         Some(link)
     }
@@ -303,6 +386,13 @@ impl Pool for Local {
 
     fn keep(&mut self, workers: usize) {
         self.control.keep(workers);
+        if self.exclusive {
+            // Their slots are there no more.
+            let beyond = |link: &Arc<Link>| link.in_pool().is_some_and(|slot| slot >= workers);
+            let mut links = self.links.lock();
+            links.standby.iter().filter(|link| beyond(link)).for_each(|link| link.dismiss());
+            links.standby.retain(|link| !beyond(link));
+        }
     }
 
     fn dismiss(&mut self, slot: SlotId) {
@@ -330,16 +420,21 @@ impl Reserve for Local {
         self.links.lock().standby.len()
     }
 
-    fn promote(&mut self, slot: SlotId) {
+    fn number(&self) -> Option<usize> {
+        let links = self.links.lock();
+        links.standby.front().filter(|_| self.exclusive).and_then(|link| link.in_pool())
+    }
+
+    fn promote(&mut self, slot: SlotId, number: usize) {
         let mut links = self.links.lock();
         if let Some(link) = links.standby.pop_front() {
-            links.attach(slot, link);
+            links.attach(slot, number, link);
         }
     }
 
     fn demote(&mut self, slot: SlotId) {
         if let Some(link) = self.links.take(slot) {
-            link.set_slot(None);
+            link.stand_by();
             self.links.lock().standby.push_front(link);
         }
     }
@@ -357,6 +452,7 @@ fn row(link: &Link) -> (Option<SlotId>, WorkerSnapshot) {
     let (done, memory_bytes) = (link.done(), link.memory_bytes());
     let mut row = WorkerSnapshot::new(link.number, link.pid, done, link.is_busy());
     row.memory_bytes = memory_bytes;
+    row.slot = slot.and_then(|_| link.in_pool());
     if slot.is_none() {
         (row.standby, row.state) = (true, WorkerState::Standby);
     }

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::time::{Duration, Instant};
 
 use rustix::time::ClockId;
@@ -20,6 +20,14 @@ static WORKER: OnceLock<InWorker> = OnceLock::new();
 /// Whether this worker has come to executing tasks.
 static SERVES: AtomicBool = AtomicBool::new(false);
 
+/// The number of its slot in the pool; negative before it has one.
+static SLOT: AtomicI64 = AtomicI64::new(-1);
+
+/// From now on it has that slot.
+pub(super) fn set_slot(slot: u32) {
+    SLOT.store(slot.into(), Relaxed);
+}
+
 /// From now on this process is a worker: what its tasks ask is answered here.
 pub(super) fn become_worker() {
     current::become_worker(Asks {
@@ -31,6 +39,7 @@ pub(super) fn become_worker() {
                 worker.page.set_progress(seq, noted);
             }
         },
+        slot: || usize::try_from(SLOT.load(Relaxed)).ok(),
     });
 }
 

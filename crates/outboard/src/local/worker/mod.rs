@@ -21,7 +21,9 @@ use super::shm::answers::{BELL, LONGEST_BYTES, Speaker};
 use super::shm::arena::{Arena, Half, IN_PLACE_BYTES, Ring};
 use super::shm::page::Page;
 use super::shm::{passing, sealed};
-use super::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Place, ToWorker, VERSION};
+use super::wire::{
+    self, FromWorker, FunctionRef, InPool, Inbox, Listed, MESSAGE_ROOM, Place, ToWorker, VERSION,
+};
 use crate::error::loss::OUR_WORDS;
 use crate::task::closure::address;
 use crate::task::execute::{Panics, execute, leave_panics_unsaid, record_panics};
@@ -29,10 +31,12 @@ use crate::task::function::Run;
 use crate::task::outcome::{Failure, OTHER_BUILD, Usage};
 use crate::task::registry::registry;
 use crate::task::sandbox::Sandbox;
-use crate::task::start;
+use crate::task::start::{self, Config};
 use crate::task::system::{OWN, memory, now_ns, refused, take_peak_bytes};
 use crate::trace;
+use crate::value::args::Args;
 use crate::value::codec::{self, Input};
+use crate::value::message;
 use crate::value::payload::Payload;
 use crate::value::scatter;
 
@@ -155,6 +159,7 @@ struct Worker {
     max_payload: usize,
     cpu: CpuLimit,
     sandbox: Option<Sandbox>,
+    pool: InPool,
     /// Of the thread that tasks run on, if it is not the main one.
     stack_bytes: Option<u64>,
     inbox: Inbox,
@@ -181,8 +186,16 @@ impl Worker {
         watch::start(&socket, current::leaves_by_itself)?;
         let mut inbox = Inbox::default();
         let (welcome, [page, arena]) = receive_welcome(&socket, &mut inbox)?;
-        let ToWorker::Welcome { number, max_payload, niceness, level, limits, sandbox, panics } =
-            welcome
+        let ToWorker::Welcome {
+            number,
+            max_payload,
+            niceness,
+            level,
+            limits,
+            sandbox,
+            panics,
+            pool,
+        } = welcome
         else {
             return Err(io::Error::other("the first message was not a welcome"));
         };
@@ -190,6 +203,7 @@ impl Worker {
             leave_panics_unsaid();
         }
         stand_back(number, niceness);
+        pool.slot.into_iter().for_each(current::set_slot);
         let cpu = limits::set(limits)?;
         relay::connect(socket.try_clone()?, level);
         let arena_fd = Arc::new(arena);
@@ -204,6 +218,7 @@ impl Worker {
             max_payload: max_payload as usize,
             cpu,
             sandbox,
+            pool,
             stack_bytes: limits.stack_bytes,
             inbox,
             files: Vec::new(),
@@ -213,8 +228,20 @@ impl Worker {
             traces: None,
             trust: Trust::default(),
         };
-        worker.say(&FromWorker::Hello { version: VERSION, digest: digest() })?;
+        worker.greet()?;
         Ok(worker)
+    }
+
+    fn greet(&mut self) -> io::Result<()> {
+        let mut list = Vec::new();
+        if self.pool.lists {
+            let functions = registry().into_iter().flat_map(|registry| registry.listed());
+            let listed = functions.map(|(name, version)| Listed { name, version });
+            message::append(&listed.collect::<Vec<_>>(), &mut list);
+        }
+        let hello = FromWorker::Hello { version: VERSION, digest: digest() };
+        wire::append(&mut self.out, &hello, &list);
+        self.flush()
     }
 
     fn say(&mut self, message: &FromWorker) -> io::Result<()> {
@@ -248,7 +275,10 @@ impl Worker {
 
     /// Executes tasks until the server ends the conversation.
     fn serve(&mut self) -> ! {
-        let started = start::run_all();
+        let config = self.receive_config();
+        let started =
+            config.map_err(|error| format!("the value of `start_with` did not come: {error}"));
+        let started = started.and_then(|config| start::run_all(&self.pool.name, config.as_ref()));
         self.current.exit_if_forked(started.as_ref().map(drop).map_err(drop));
         if let Err(why) = started {
             give_up(&why);
@@ -285,6 +315,37 @@ impl Worker {
         }
     }
 
+    /// Takes what the functions on start are given, and before it the values that it names.
+    fn receive_config(&mut self) -> io::Result<Option<Config>> {
+        if !self.pool.configured {
+            return Ok(None);
+        }
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let config = loop {
+            let frame = inbox.next_frame(MESSAGE_ROOM).map_err(other)?;
+            let Some(frame) = frame else {
+                match passing::receive(&self.socket, inbox.room(), &mut self.files) {
+                    Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                    Ok(bytes) => inbox.arrived(bytes),
+                    Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                continue;
+            };
+            match wire::decode(frame).map_err(other)?.0 {
+                ToWorker::Configure { of_type, bytes } => {
+                    let value = sealed::open(&self.next_file()?, bytes)?;
+                    let value =
+                        Args { payload: value.into(), scattered: Box::default(), channel: None };
+                    break Config::received(of_type, value);
+                }
+                message => self.obey(message, &[])?,
+            }
+        };
+        self.inbox = inbox;
+        Ok(Some(config))
+    }
+
     fn serve_all(&mut self) -> io::Result<()> {
         let limit = self.max_payload + MESSAGE_ROOM;
         // Taken out, so that a frame in it can be lent to what needs the rest.
@@ -315,7 +376,11 @@ impl Worker {
                 scatter::forget(id);
                 Ok(())
             }
-            ToWorker::Welcome { .. } => Err(nonsense()),
+            ToWorker::Serve { slot } => {
+                current::set_slot(slot);
+                Ok(())
+            }
+            ToWorker::Welcome { .. } | ToWorker::Configure { .. } => Err(nonsense()),
         }
     }
 

@@ -105,7 +105,7 @@ impl Fixture {
     fn new(bounds: Bounds) -> Self {
         let (placement, now) =
             (Placement::new(crate::sched::placement::Rules::default()), Instant::now());
-        Self { ledger: Ledger::new(bounds), placement, now, settled: Vec::new() }
+        Self { ledger: Ledger::new(bounds, Tags::default()), placement, now, settled: Vec::new() }
     }
 
     /// Takes a submit if there is room; whether its task is a new one.

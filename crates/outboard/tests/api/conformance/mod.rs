@@ -38,6 +38,8 @@ mod order;
 mod overload;
 /// 1, 6: payloads of every size.
 mod payloads;
+/// Pools: workers, queues and bounds of their own.
+mod pools;
 /// How far a task says that it is.
 mod progress;
 /// 1: results and errors are exactly those of the function.
@@ -97,6 +99,8 @@ enum Promise {
     Streams,
     /// A running task can say how far it is.
     TellsProgress,
+    /// A client can have several pools of workers.
+    HasPools,
 }
 
 /// Everything that an engine does not promise, and why.
@@ -131,6 +135,11 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
     ),
     ("dask", Promise::Streams, "a cluster carries results only: a stream is `Unsupported`"),
     ("dask", Promise::TellsProgress, "a cluster does not carry what a running task says of itself"),
+    (
+        "dask",
+        Promise::HasPools,
+        "a scheduler gives tasks to any worker: pools are for workers that are the client's own",
+    ),
 ];
 
 /// On what condition an engine promises the rest: tests that need it say so in

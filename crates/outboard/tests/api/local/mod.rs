@@ -6,6 +6,8 @@ pub(crate) mod adopted;
 mod ahead;
 /// A thread of the runtime that is blocked.
 pub(crate) mod blocked;
+/// What functions on start are given.
+mod configured;
 /// Every way in which a task can take its worker down.
 mod crash;
 /// Tasks, and servers, that fork.
@@ -32,6 +34,8 @@ mod parsers;
 mod payloads;
 /// A bad end in every phase of a call.
 pub(crate) mod phases;
+/// Workers that are another program.
+mod program;
 /// Arguments that take workers down.
 mod quarantine;
 /// Workers that are replaced: killed idle, stopped, or after a deploy.
@@ -42,6 +46,8 @@ mod reports;
 pub(crate) mod sandbox;
 /// Signals to workers, and what workers do at them.
 pub(crate) mod signals;
+/// The slot of a worker, and exclusive ones.
+mod slots;
 /// The start of an engine, and what is left when it is over.
 mod start;
 /// Items of tasks that crash, are killed or fork.

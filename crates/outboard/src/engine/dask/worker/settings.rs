@@ -46,6 +46,7 @@ impl Settings {
         let mut local = url.settings("local")?;
         // Callers elsewhere show what tasks say.
         local.said = crate::trace::INFO;
+        local.pools.iter_mut().for_each(|(_, pool)| pool.said = crate::trace::INFO);
         let wrong = |reason| url.wrong(reason);
         let [scheduler] = &cluster.addresses[..] else {
             return Err(wrong("a worker joins one scheduler: start one worker for each".into()));

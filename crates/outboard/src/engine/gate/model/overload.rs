@@ -97,7 +97,8 @@ impl Simulation {
             tenant_kills: None,
             quarantine: None,
         };
-        let gate = Gate::new(limits, (WORKERS, 0), Box::new(model.clone()));
+        let gate =
+            Gate::new(limits, Strength::new(WORKERS, 0), Box::new(model.clone()), &Member::alone());
         let slots = (0..WORKERS).map(|_| model.up(&gate, now)).collect();
         Self {
             load,

@@ -14,7 +14,7 @@ fn gate(tasks: usize) -> Arc<Gate> {
         tenant_kills: None,
         quarantine: Some(Terms::default()),
     };
-    let gate = Gate::new(limits, (1, 0), Box::new(model.clone()));
+    let gate = Gate::new(limits, Strength::new(1, 0), Box::new(model.clone()), &Member::alone());
     model.up(&gate, now);
     gate
 }

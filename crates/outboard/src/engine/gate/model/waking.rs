@@ -52,7 +52,8 @@ impl Crowd {
             tenant_kills: None,
             quarantine: None,
         };
-        let gate = Gate::new(limits, (1, 0), Box::new(model.clone()));
+        let gate =
+            Gate::new(limits, Strength::new(1, 0), Box::new(model.clone()), &Member::alone());
         let slot = model.up(&gate, now);
         let mut crowd = Self { gate, model, slot, now, callers: Vec::new(), tickets: Vec::new() };
         // A submit that is refused would keep half of the queue for its return.

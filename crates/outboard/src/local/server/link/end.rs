@@ -356,7 +356,7 @@ mod tests {
         let (pid, pidfd, stream) = (child.id(), Arc::new(pidfd), Arc::new(stream));
         let stream = [stream.clone(), stream];
         let ended = watch(pidfd.clone(), Interest::READABLE).unwrap();
-        let link = Link::new(1, pid, pidfd, memory, stream, Handle::current(), wear);
+        let link = Link::new(1, pid, pidfd, memory, stream, Handle::current(), (wear, None));
         let stderr = child.stderr.take().unwrap().into();
         let stderr = Output::new(stderr, Stream::Stderr, 1, printer).unwrap();
         Process::new(link, ended, (None, None), None, stderr)

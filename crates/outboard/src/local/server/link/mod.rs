@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -43,6 +43,7 @@ use life::{Life, Reason, Stage};
 
 use super::chunk::Chunk;
 use super::outbox::{self, Outbox, Socket, Unsent};
+use super::program::Functions;
 use super::wear::Wear;
 
 /// One worker process, as the server sees it.
@@ -65,6 +66,8 @@ pub(super) struct Link {
     stage: watch::Sender<Stage>,
     /// Taken last of all: after the gate's mutex, and that of all links.
     locked: Mutex<Locked>,
+    /// Its functions, where its program is another one.
+    functions: OnceLock<Arc<Functions>>,
     lost: SetOnce<WorkerLoss>,
     /// Its reader has said so to the gate.
     reported: SetOnce<()>,
@@ -87,6 +90,8 @@ struct Locked {
     life: Life,
     /// Where placement knows it, unless it stands by.
     slot: Option<SlotId>,
+    /// The number of its slot in the pool that it was told last.
+    in_pool: Option<u32>,
     outgoing: Outgoing,
     history: History,
 }
@@ -144,8 +149,9 @@ impl Link {
         (page, arena): (Page, Arena),
         [stream, writes]: [Arc<UnixStream>; 2],
         runtime: Handle,
-        wear: Wear,
+        (wear, in_pool): (Wear, Option<u32>),
     ) -> Arc<Self> {
+        let locked = Locked { in_pool, ..Locked::default() };
         Arc::new_cyclic(|weak| Self {
             weak: weak.clone(),
             number,
@@ -160,7 +166,8 @@ impl Link {
             runtime,
             heard: Heard::default(),
             stage: watch::Sender::default(),
-            locked: Mutex::default(),
+            locked: Mutex::new(locked),
+            functions: OnceLock::new(),
             lost: SetOnce::new(),
             reported: SetOnce::new(),
         })
@@ -235,14 +242,45 @@ impl Link {
         withdrawn
     }
 
+    /// Its functions, where its program is another one.
+    pub(super) fn functions(&self) -> Option<&Functions> {
+        self.functions.get().map(|functions| &**functions)
+    }
+
+    /// It has said which functions it has; whether it had not before.
+    fn set_functions(&self, functions: Arc<Functions>) -> bool {
+        self.functions.set(functions).is_ok()
+    }
+
+    /// Whether it has said hello.
+    fn came_to_hello(&self) -> bool {
+        self.stage() != Stage::Starting
+    }
+
     /// Where placement knows it.
     pub(super) fn slot(&self) -> Option<SlotId> {
         self.locked().slot
     }
 
-    /// Placement knows it there from now on, or no longer.
-    pub(super) fn set_slot(&self, slot: Option<SlotId>) {
-        self.locked().slot = slot;
+    /// Placement knows it there from now on. It is told the number of its slot before its next
+    /// task.
+    pub(super) fn serve(&self, slot: SlotId, in_pool: u32) {
+        let mut locked = self.locked();
+        locked.slot = Some(slot);
+        if locked.in_pool.replace(in_pool) != Some(in_pool) {
+            let next = locked.outgoing.last_seq + 1;
+            locked.outgoing.outbox.push(next, Chunk::serve(in_pool));
+        }
+    }
+
+    /// Placement knows it no longer: it stands by.
+    pub(super) fn stand_by(&self) {
+        self.locked().slot = None;
+    }
+
+    /// The number of its slot in the pool that it has, or has had last.
+    pub(super) fn in_pool(&self) -> Option<usize> {
+        self.locked().in_pool.map(|slot| slot as usize)
     }
 
     /// How far it came up.

@@ -25,6 +25,7 @@ use crate::local::process::Watched;
 use crate::local::program::digest;
 use crate::local::server::Links;
 use crate::local::server::chunk::HUGE_BYTES;
+use crate::local::server::program::Program;
 use crate::local::server::supervisor::Control;
 use crate::local::shm::answers::{LONGEST_BYTES, Listener, Nonsense};
 use crate::local::shm::arena::{HALF_BYTES, Half};
@@ -56,6 +57,8 @@ pub(crate) struct Reader {
     awaits_beside: bool,
     /// Tasks may say things, which may come in pieces.
     hears: bool,
+    /// The worker's program, if that is not this one.
+    elsewhere: Option<Arc<Program>>,
     finished: bool,
 }
 
@@ -77,6 +80,7 @@ impl Reader {
         control: Arc<Control>,
         link: Arc<Link>,
         hears: bool,
+        elsewhere: Option<Arc<Program>>,
     ) -> Self {
         Self {
             gate,
@@ -91,6 +95,7 @@ impl Reader {
             beside: None,
             awaits_beside: false,
             hears,
+            elsewhere,
             finished: false,
         }
     }
@@ -180,7 +185,9 @@ impl Reader {
         // A worker of ours says first that something comes, a descriptor comes with
         // the frame that needs it, and all else that was not asked for is too short to
         // come in pieces.
-        let unexpected = !self.awaits_beside && !self.hears && self.inbox.has_begun_a_frame();
+        let lists = self.elsewhere.is_some() && !self.link.came_to_hello();
+        let unexpected =
+            !self.awaits_beside && !self.hears && !lists && self.inbox.has_begun_a_frame();
         if self.beside.is_some() || !self.files.here.is_empty() || unexpected {
             return Err(Nonsense);
         }
@@ -213,7 +220,8 @@ impl Reader {
             }
             let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
             match message {
-                FromWorker::Hello { .. } | FromWorker::Ready { .. } | FromWorker::Said { .. } => {
+                FromWorker::Hello { .. } => messages.push((message, Ok(Payload::copy(payload)))),
+                FromWorker::Ready { .. } | FromWorker::Said { .. } => {
                     messages.push((message, Ok(Payload::copy(&[]))));
                 }
                 _ => self.beside = Some((message, Payload::copy(payload))),
@@ -270,7 +278,10 @@ impl Reader {
         output: Result<Payload, Failure>,
     ) -> Result<(), Nonsense> {
         let (seq, outcome, mut usage) = match message {
-            FromWorker::Hello { version, digest } => return self.greeted(version, digest),
+            FromWorker::Hello { version, digest } => {
+                let list = output.map_err(|_| Nonsense)?;
+                return self.greeted(version, digest, &list);
+            }
             FromWorker::Ready { thread } => return self.ready(thread, reports),
             FromWorker::Beside => return Err(Nonsense),
             FromWorker::Changed { lasting } => {
@@ -309,7 +320,12 @@ impl Reader {
     }
 
     /// The first message, once.
-    fn greeted(&self, version: u32, theirs: u64) -> Result<(), Nonsense> {
+    fn greeted(&self, version: u32, theirs: u64, list: &[u8]) -> Result<(), Nonsense> {
+        if let (Some(program), VERSION) = (&self.elsewhere, version) {
+            let functions = program.has(list).map_err(|_| Nonsense)?;
+            let due = self.link.set_functions(functions) && self.link.greet();
+            return if due { Ok(()) } else { Err(Nonsense) };
+        }
         let due = self.link.greet();
         let ours = version == VERSION && theirs == digest();
         if due && !ours {

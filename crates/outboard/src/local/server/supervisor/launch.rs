@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,18 +16,20 @@ use tokio::io::Interest;
 
 use super::Supervisor;
 use crate::engine::restart::Restart;
-use crate::engine::settings::Settings;
+use crate::engine::settings::{Env, Settings};
 use crate::local::process::reaping::{Reaper, start_worker, worker_is_reaped};
 use crate::local::process::{Watched, watch};
 use crate::local::program::{SOCKET_VARIABLE, VARIABLE, VERSION_VARIABLE, socket_inode};
+use crate::local::server::Start;
 use crate::local::server::link::{Link, Process, Reader};
 use crate::local::server::output::{Output, Stream};
 use crate::local::server::wear::Wear;
 use crate::local::shm::arena::Arena;
 use crate::local::shm::page::Page;
-use crate::local::shm::passing;
-use crate::local::wire::{self, ToWorker};
+use crate::local::shm::{passing, sealed};
+use crate::local::wire::{self, InPool, ToWorker};
 use crate::task::system::refused;
+use crate::value::args::Args;
 
 /// Where libraries look for how many threads they may start.
 const THREADS: [&str; 9] = [
@@ -43,18 +46,25 @@ const THREADS: [&str; 9] = [
 
 impl Supervisor {
     /// Starts a process, from this thread: its parent-death signal fires when that ends.
-    pub(super) fn spawn(&self, number: usize) -> io::Result<Process> {
+    ///
+    /// `slot` is the one that it has from its start, if it has one.
+    pub(super) fn spawn(&self, number: usize, slot: Option<usize>) -> io::Result<Process> {
+        let in_pool = slot.map(|slot| slot as u32);
         let pair = StdUnixStream::pair();
         let (ours, theirs) = pair.map_err(|error| refused("socketpair", error))?;
         let (page, page_fd) = Page::create()?;
         let (arena, arena_fd) = Arena::create()?;
         // The first message is in the socket before its reader exists.
-        self.welcome(&ours, number, [page_fd.as_fd(), arena_fd.as_fd()])?;
+        self.welcome(&ours, (number, in_pool), [page_fd.as_fd(), arena_fd.as_fd()])?;
         let mut command = self.command(number)?;
+        if let (Some(slot), Some(Env(env))) = (slot, &self.settings.env) {
+            command.envs(env(slot));
+        }
         command.env(SOCKET_VARIABLE, socket_inode(&theirs)?.to_string());
         let spawned = start_worker(command.stdin(OwnedFd::from(theirs)));
-        let mut child = spawned.map_err(|error| refused("execute /proc/self/exe", error))?;
-        let adopted = self.adopt(number, &mut child, ours, (page, arena));
+        let execute = || format!("execute {}", self.file().display());
+        let mut child = spawned.map_err(|error| refused(&execute(), error))?;
+        let adopted = self.adopt((number, in_pool), &mut child, ours, (page, arena));
         if adopted.is_err() {
             child.kill()?;
             child.wait()?;
@@ -66,7 +76,7 @@ impl Supervisor {
     /// Makes a process that was started one that is looked after.
     fn adopt(
         &self,
-        number: usize,
+        (number, in_pool): (usize, Option<u32>),
         child: &mut Child,
         stream: StdUnixStream,
         memory: (Page, Arena),
@@ -83,8 +93,15 @@ impl Supervisor {
         let read = self.register(streams[0].clone())?;
         let Settings { recycling, worker, .. } = self.settings;
         let wear = Wear::of(recycling, worker.memory_bytes, Instant::now());
-        let link =
-            Link::new(number, child.id(), pidfd, memory, streams, self.runtime.clone(), wear);
+        let link = Link::new(
+            number,
+            child.id(),
+            pidfd,
+            memory,
+            streams,
+            self.runtime.clone(),
+            (wear, in_pool),
+        );
         self.read(&link, read);
         let reaper = Reaper::start(child.id());
         let reaper = reaper.map_err(|error| refused("start a thread", error))?;
@@ -102,7 +119,14 @@ impl Supervisor {
     fn read(&self, link: &Arc<Link>, read: Watched<StdUnixStream>) {
         let (gate, links) = (self.gate.clone(), self.links.clone());
         let hears = self.level() > 0;
-        let reader = Reader::new(gate, links, self.control.clone(), link.clone(), hears);
+        let reader = Reader::new(
+            gate,
+            links,
+            self.control.clone(),
+            link.clone(),
+            hears,
+            self.start.elsewhere(),
+        );
         self.runtime.spawn(reader.serve(read));
     }
 
@@ -116,10 +140,18 @@ impl Supervisor {
         Output::new(pipe, stream, number, printer)
     }
 
+    /// What is executed.
+    fn file(&self) -> &Path {
+        match &self.start {
+            Start::Again(_) => Path::new("/proc/self/exe"),
+            Start::Program(program) => &program.path,
+        }
+    }
+
     fn welcome(
         &self,
         socket: &StdUnixStream,
-        number: usize,
+        (number, slot): (usize, Option<u32>),
         memory: [BorrowedFd<'_>; 2],
     ) -> io::Result<()> {
         let mut frame = Vec::new();
@@ -131,16 +163,50 @@ impl Supervisor {
             limits: self.settings.worker,
             sandbox: self.settings.sandbox.clone(),
             panics: self.settings.output.panics(),
+            pool: InPool {
+                name: self.gate.pool().to_owned(),
+                slot,
+                configured: self.config().is_some(),
+                lists: matches!(self.start, Start::Program(_)),
+            },
         };
         wire::append(&mut frame, &message, &[]);
         passing::send(socket, &frame, &memory, SendFlags::empty())?;
+        self.configure(socket)
+    }
+
+    /// What functions on start are given, and before it the values that it names.
+    fn configure(&self, socket: &StdUnixStream) -> io::Result<()> {
+        let send = |message: &ToWorker, file: BorrowedFd<'_>| {
+            let mut frame = Vec::new();
+            wire::append(&mut frame, message, &[]);
+            // Nobody reads yet: it must not wait.
+            passing::send(socket, &frame, &[file], SendFlags::DONTWAIT)
+        };
+        let Some((of_type, value)) = self.config() else { return Ok(()) };
+        for entry in &value.scattered {
+            if let Some(file) = &entry.file {
+                send(&ToWorker::Share { id: entry.id }, file.as_fd())?;
+            }
+        }
+        let file = sealed::create(value)?;
+        let message =
+            ToWorker::Configure { of_type: of_type.to_owned(), bytes: value.len() as u64 };
+        send(&message, file.as_fd())?;
         Ok(())
     }
 
-    /// This very binary: a deploy may have replaced the file at its path.
+    fn config(&self) -> Option<(&str, &Args)> {
+        let config = self.settings.config.as_ref()?;
+        Some((&config.of_type, config.value.as_ref().ok()?))
+    }
+
     fn command(&self, number: usize) -> io::Result<Command> {
-        let mut command = Command::new("/proc/self/exe");
-        let mut name = std::env::args_os().next().unwrap_or_default();
+        let mut command = Command::new(self.file());
+        let mut name = match &self.start {
+            Start::Again(_) => std::env::args_os().next().unwrap_or_default(),
+            Start::Program(program) => program.path.clone().into(),
+        };
         name.push(format!(" (outboard worker {number})"));
         command
             .arg0(name)
@@ -156,7 +222,7 @@ impl Supervisor {
         if let Some(threads) = threads {
             command.envs(THREADS.into_iter().filter(unset).map(|name| (name, &threads)));
         }
-        if let Restart::Test(name) = self.restart {
+        if let Start::Again(Restart::Test(name)) = self.start {
             let args = [name, "--exact", "--nocapture", "--test-threads=1"];
             let nowhere = File::options().write(true).open("/dev/null");
             command.args(args).stdout(nowhere.map_err(|error| refused("open /dev/null", error))?);

@@ -27,13 +27,13 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use super::Links;
 use super::cgroup::Groups;
 use super::link::{Rest, Vigil};
 use super::output::Printer;
 use super::shortage::Kills;
+use super::{Links, Start};
 use crate::engine::Gate;
-use crate::engine::restart::Restart;
+use crate::engine::pools::Numbers;
 use crate::engine::settings::Settings;
 use crate::error::Error;
 use crate::local::process::reaping::reap_adopted;
@@ -132,8 +132,7 @@ pub(super) fn start(
     links: Links,
     control: Arc<Control>,
     runtime: Handle,
-    settings: Settings,
-    restart: Restart,
+    (settings, start, numbers): (Settings, Start, Numbers),
 ) -> io::Result<()> {
     let (printer, printed) = Printer::start(settings.output.clone())?;
     let groups = Groups::find(settings.worker.memory_bytes);
@@ -153,7 +152,8 @@ pub(super) fn start(
             groups: RefCell::new(groups),
             kills: RefCell::new(kills),
             settings,
-            restart,
+            start,
+            numbers: RefCell::new(numbers),
             vigils: RefCell::default(),
             restless: Cell::new(0),
             left: Notify::new(),
@@ -181,7 +181,9 @@ struct Supervisor {
     groups: RefCell<Groups>,
     kills: RefCell<Kills>,
     settings: Settings,
-    restart: Restart,
+    start: Start,
+    /// Those of the next workers.
+    numbers: RefCell<Numbers>,
     /// All processes that were started and not reaped.
     vigils: RefCell<Vec<Rc<Vigil>>>,
     /// How often a worker was seen to compute before its first task.
@@ -193,17 +195,17 @@ struct Supervisor {
 impl Supervisor {
     async fn run(&self) {
         let mut orders = self.control.orders.subscribe();
-        let (mut seats, mut numbers) = (FuturesUnordered::new(), 0);
+        let (mut seats, mut made) = (FuturesUnordered::new(), 0);
         let mut aside = pin!(join(self.beat(), self.end_in_time()));
         loop {
             let Orders { wanted, ending } = *orders.borrow_and_update();
             if ending && seats.is_empty() {
                 return;
             }
-            for number in numbers + 1..=wanted {
-                seats.push(self.seat(number));
-            }
-            numbers = numbers.max(wanted);
+            let missing = wanted.saturating_sub(made);
+            let numbers: Vec<_> = self.numbers.borrow_mut().by_ref().take(missing).collect();
+            seats.extend(numbers.into_iter().zip(made..).map(|(number, at)| self.seat(number, at)));
+            made = made.max(wanted);
             // A seat ends with the engine, and not before.
             let end = poll_fn(|context| match pin!(&mut seats).poll_next(context) {
                 Poll::Ready(Some(())) => Poll::Ready(()),
@@ -214,7 +216,10 @@ impl Supervisor {
     }
 
     /// Waits for that long, and until a worker is missing; `false` if all is to end.
-    async fn may_start(&self, pause: Duration) -> bool {
+    ///
+    /// Where a slot has one worker at a time, the seat that is so many behind the first has
+    /// that slot. It starts a worker while there is such a slot.
+    async fn may_start(&self, at: usize, pause: Duration) -> bool {
         if pause > Duration::ZERO {
             select(pin!(sleep(pause)), pin!(self.control.ending())).await;
         }
@@ -223,7 +228,11 @@ impl Supervisor {
             // Before it is looked whether there is one.
             let left = self.left.notified();
             let Orders { wanted, ending } = *orders.borrow_and_update();
-            if ending || self.vigils.borrow().len() < wanted {
+            let missing = match self.settings.exclusive {
+                true => at < wanted,
+                false => self.vigils.borrow().len() < wanted,
+            };
+            if ending || missing {
                 return !ending;
             }
             select(pin!(orders.changed()), pin!(left)).await;

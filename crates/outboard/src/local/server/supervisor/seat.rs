@@ -19,10 +19,11 @@ const START: Duration = Duration::from_secs(1);
 impl Supervisor {
     /// Has a process serve under this number, and another one after its end, until the
     /// engine ends.
-    pub(super) async fn seat(&self, number: usize) {
+    pub(super) async fn seat(&self, number: usize, at: usize) {
+        let slot = self.settings.exclusive.then_some(at);
         let (mut pause, mut vain) = (Duration::ZERO, 0);
-        while self.may_start(pause).await {
-            let next = match self.spawn(number) {
+        while self.may_start(at, pause).await {
+            let next = match self.spawn(number, slot) {
                 Ok(process) => self.serve(process).await,
                 Err(error) => {
                     Next::After(self.failed(&format!("could not start a worker: {error}")))
