@@ -153,7 +153,7 @@
 //! | `trace` | no | `trace::relay`: a layer for `tracing-subscriber` that sends events of tasks to the server |
 
 #![cfg_attr(
-    not(all(feature = "local", target_os = "linux")),
+    not(all(feature = "local", unix)),
     expect(dead_code, reason = "much of the gate serves engines whose workers can die")
 )]
 
@@ -161,10 +161,12 @@ mod engine;
 pub mod error;
 mod front;
 mod ids;
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 mod local;
 mod observe;
 mod offload;
+#[cfg(all(feature = "local", unix))]
+mod os;
 mod sched;
 mod task;
 pub mod trace;
@@ -194,7 +196,7 @@ pub use value::scatter::Scattered;
 #[cfg(feature = "dask")]
 pub mod dask {
     pub use crate::engine::dask::python::{PythonArgs, PythonFunction, python};
-    #[cfg(all(feature = "local", target_os = "linux"))]
+    #[cfg(all(feature = "local", unix))]
     pub use crate::engine::dask::worker::{ClusterEvent, ClusterWorker};
 }
 

@@ -12,7 +12,7 @@ pub(crate) mod outcome;
 pub(crate) mod registry;
 pub(crate) mod sandbox;
 pub(crate) mod start;
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 pub(crate) mod system;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 mod values;

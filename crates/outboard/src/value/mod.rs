@@ -4,6 +4,6 @@ pub(crate) mod args;
 pub(crate) mod codec;
 pub(crate) mod message;
 pub(crate) mod payload;
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 pub(crate) mod room;
 pub(crate) mod scatter;

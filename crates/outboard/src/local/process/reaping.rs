@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use libc::{c_int, id_t, pid_t};
 
+use crate::os::process::adopts;
+
 /// How long a worker's supervisor waits for the rest of its group, which was killed.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -54,14 +56,6 @@ impl Reaper {
         let _ = self.reaped.send(());
         let _ = self.done.recv_timeout(PATIENCE);
     }
-}
-
-/// Whether processes whose parent ends become this one's children.
-fn adopts() -> bool {
-    let mut subreaper: c_int = 0;
-    // SAFETY: the call writes one integer to where the pointer leads.
-    let asked = unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut subreaper) };
-    std::process::id() == 1 || (asked == 0 && subreaper != 0)
 }
 
 /// Reaps children of that group as they end, but not its leader: returns when that has

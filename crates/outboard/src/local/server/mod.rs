@@ -26,9 +26,9 @@ use crate::engine::settings::Settings;
 use crate::engine::{Engine, Flush, Gate, Pool, Reserve, Stopped, Work};
 use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
-use crate::local::program::is_worker;
-#[cfg(feature = "sandbox")]
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
 use crate::local::program::kernel;
+use crate::local::program::{digest, is_worker};
 use crate::local::shm::sealed;
 use crate::local::wire::FunctionRef;
 use crate::observe::event::RecycleReason;
@@ -51,6 +51,8 @@ pub(super) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
     descriptors::fit(settings.workers, settings.spares)?;
     settings.sandbox.as_ref().map_or(Ok(()), allow)?;
     crate::task::registry::registry().map_err(Error::unavailable)?;
+    // The file of this program may be another one later.
+    digest();
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
         Error::unavailable("worker processes need a tokio runtime: start the client inside one")
     })?;
@@ -92,7 +94,7 @@ fn refuse_in_a_worker() -> Result<(), Error> {
 /// Refuses a program that the dynamic loader was told to execute: the file that workers are
 /// started from is the loader then.
 fn refuse_a_loader() -> Result<(), Error> {
-    let file = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+    let file = std::env::current_exe().unwrap_or_default();
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if !["ld-linux", "ld-musl", "ld.so", "ld64.so"].iter().any(|loader| name.starts_with(loader)) {
         return Ok(());
@@ -105,7 +107,7 @@ fn refuse_a_loader() -> Result<(), Error> {
 }
 
 /// Refuses a sandbox that workers cannot have here.
-#[cfg(feature = "sandbox")]
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
 fn allow(sandbox: &Sandbox) -> Result<(), Error> {
     let lacks = kernel::lacks().join(", and ");
     if lacks.is_empty() {
@@ -121,7 +123,7 @@ fn allow(sandbox: &Sandbox) -> Result<(), Error> {
     )))
 }
 
-#[cfg(not(feature = "sandbox"))]
+#[cfg(not(all(feature = "sandbox", target_os = "linux")))]
 fn allow(_: &Sandbox) -> Result<(), Error> {
     Err(Error::unavailable("a sandbox needs the feature `sandbox` of outboard: enable it"))
 }

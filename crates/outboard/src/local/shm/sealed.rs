@@ -13,7 +13,7 @@ use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs};
 use rustix::io::{Errno, pwrite};
 
 use crate::local::shm::mapping::Sealed;
-use crate::local::shm::memfd;
+use crate::os::memory;
 
 /// What the file system says that it is (`TMPFS_MAGIC`).
 const TMPFS: i64 = 0x0102_1994;
@@ -23,7 +23,7 @@ const SEALS: SealFlags =
 
 /// Makes a file of these bytes.
 pub(crate) fn create(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let fd = memfd::create(c"outboard-payload", bytes.len())?;
+    let fd = memory::file(c"outboard-payload", bytes.len())?;
     let mut written = 0;
     while written < bytes.len() {
         match pwrite(&fd, &bytes[written..], written as u64) {

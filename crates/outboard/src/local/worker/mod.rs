@@ -22,6 +22,7 @@ use super::shm::page::Page;
 use super::shm::{passing, sealed};
 use super::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Place, ToWorker, VERSION};
 use crate::error::loss::OUR_WORDS;
+use crate::os::{process as system, refused, usage};
 use crate::task::closure::address;
 use crate::task::execute::{execute, record_panics};
 use crate::task::function::Run;
@@ -29,7 +30,7 @@ use crate::task::outcome::{Failure, OTHER_BUILD, Usage};
 use crate::task::registry::registry;
 use crate::task::sandbox::Sandbox;
 use crate::task::start;
-use crate::task::system::{OWN, memory, now_ns, refused, take_peak_bytes};
+use crate::task::system::now_ns;
 use crate::trace;
 use crate::value::codec::{self, Input};
 use crate::value::payload::Payload;
@@ -48,7 +49,7 @@ mod meter;
 /// What a task says, on its way to the server.
 mod relay;
 /// The rules that it enters once its start is over.
-#[cfg(feature = "sandbox")]
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
 mod sandbox;
 /// Where in stderr a task begins.
 mod stderr;
@@ -251,11 +252,11 @@ impl Worker {
         }
         self.traces = Some(Traces::before());
         self.stderr.mark(&self.current.page);
-        self.current.page.set_memory(memory(OWN).unwrap_or_default());
+        self.current.page.set_memory(usage::own_memory().unwrap_or_default());
         // What the start took is no task's.
-        let _ = take_peak_bytes();
+        let _ = usage::take_peak_bytes();
         // Of whatever thread this is: a server looks whether it sleeps.
-        let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        let thread = system::thread();
         current::serves();
         let result = self.say(&FromWorker::Ready { thread }).and_then(|()| self.serve_all());
         match result {
@@ -268,9 +269,9 @@ impl Worker {
     fn enter_sandbox(&self) -> io::Result<()> {
         match &self.sandbox {
             None => Ok(()),
-            #[cfg(feature = "sandbox")]
+            #[cfg(all(feature = "sandbox", target_os = "linux"))]
             Some(sandbox) => sandbox::enter(sandbox),
-            #[cfg(not(feature = "sandbox"))]
+            #[cfg(not(all(feature = "sandbox", target_os = "linux")))]
             Some(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -514,9 +515,9 @@ fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWork
 /// system refuses is done without.
 fn stand_back(number: u32, niceness: i32) {
     if let Ok(name) = std::ffi::CString::new(format!("outboard-w{number}")) {
-        let _ = rustix::thread::set_name(&name);
+        system::set_name(&name);
     }
     let own = rustix::process::getpriority_process(None).unwrap_or(0);
     let _ = rustix::process::setpriority_process(None, own.max(niceness));
-    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    system::be_killed_first();
 }

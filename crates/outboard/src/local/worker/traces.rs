@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::process::{Resource, Rlimit, Uid, fchdir, geteuid, getrlimit, setrlimit, umask};
 
 use crate::local::process::environment::Environment;
@@ -150,6 +150,27 @@ fn raise(limit: Resource, before: &Rlimit) -> Found {
     Found::Lasting
 }
 
+/// How a directory is opened that is only returned to: by who may not list it, too, where
+/// the system can.
+#[cfg(target_os = "linux")]
+const REFERENCE: OFlags = OFlags::PATH;
+#[cfg(not(target_os = "linux"))]
+const REFERENCE: OFlags = OFlags::RDONLY;
+
+/// The working directory, though it may not be searched, where the system can.
+#[cfg(target_os = "linux")]
+const HERE: (&std::ffi::CStr, AtFlags) = (c"", AtFlags::EMPTY_PATH);
+#[cfg(not(target_os = "linux"))]
+const HERE: (&std::ffi::CStr, AtFlags) = (c".", AtFlags::empty());
+
+#[cfg_attr(
+    target_os = "linux",
+    expect(clippy::unnecessary_cast, reason = "elsewhere they are other integers")
+)]
+fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
 /// A working directory.
 struct Directory {
     opened: OwnedFd,
@@ -160,15 +181,15 @@ struct Directory {
 impl Directory {
     fn current() -> io::Result<Self> {
         let opened =
-            openat(CWD, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+            openat(CWD, ".", REFERENCE | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let stat = fstat(&opened)?;
-        Ok(Self { opened, identity: (stat.st_dev, stat.st_ino) })
+        Ok(Self { opened, identity: identity(&stat) })
     }
 
     /// Compared first: not everybody may return to where it is.
     fn return_to(&self) -> Found {
-        let now = statat(CWD, c"", AtFlags::EMPTY_PATH);
-        if now.is_ok_and(|now| (now.st_dev, now.st_ino) == self.identity) {
+        let now = statat(CWD, HERE.0, HERE.1);
+        if now.is_ok_and(|now| identity(&now) == self.identity) {
             return Found::Nothing;
         }
         match fchdir(&self.opened) {

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::net::SendFlags;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::Interest;
 
 use super::Supervisor;
@@ -26,7 +25,8 @@ use crate::local::shm::arena::Arena;
 use crate::local::shm::page::Page;
 use crate::local::shm::passing;
 use crate::local::wire::{self, ToWorker};
-use crate::task::system::refused;
+use crate::os::process::{Handle, program};
+use crate::os::{refused, socket};
 
 /// Where libraries look for how many threads they may start.
 const THREADS: [&str; 9] = [
@@ -44,7 +44,7 @@ const THREADS: [&str; 9] = [
 impl Supervisor {
     /// Starts a process, from this thread: its parent-death signal fires when that ends.
     pub(super) fn spawn(&self, number: usize) -> io::Result<Process> {
-        let pair = StdUnixStream::pair();
+        let pair = socket::pair();
         let (ours, theirs) = pair.map_err(|error| refused("socketpair", error))?;
         let (page, page_fd) = Page::create()?;
         let (arena, arena_fd) = Arena::create()?;
@@ -53,7 +53,7 @@ impl Supervisor {
         let mut command = self.command(number)?;
         command.env(SOCKET_VARIABLE, socket_inode(&theirs)?.to_string());
         let spawned = command.stdin(OwnedFd::from(theirs)).spawn();
-        let mut child = spawned.map_err(|error| refused("execute /proc/self/exe", error))?;
+        let mut child = spawned.map_err(|error| refused("execute this program", error))?;
         let adopted = self.adopt(number, &mut child, ours, (page, arena));
         if adopted.is_err() {
             child.kill()?;
@@ -70,10 +70,8 @@ impl Supervisor {
         stream: StdUnixStream,
         memory: (Page, Arena),
     ) -> io::Result<Process> {
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pidfd = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty());
-        let pidfd = Arc::new(pidfd.map_err(|error| refused("pidfd_open", error))?);
-        let ended = watch(pidfd.clone(), Interest::READABLE)?;
+        let handle = Arc::new(Handle::of(child.id())?);
+        let ended = watch(handle.clone(), Interest::READABLE)?;
         let stdout = child.stdout.take().map(|out| self.output(out.into(), Stream::Stdout, number));
         let stdout = stdout.transpose()?;
         let stderr = child.stderr.take().ok_or(io::ErrorKind::InvalidData)?;
@@ -83,7 +81,7 @@ impl Supervisor {
         let Settings { recycling, worker, .. } = self.settings;
         let wear = Wear::of(recycling, worker.memory_bytes, Instant::now());
         let link =
-            Link::new(number, child.id(), pidfd, memory, streams, self.runtime.clone(), wear);
+            Link::new(number, child.id(), handle, memory, streams, self.runtime.clone(), wear);
         self.read(&link, read);
         let reaper = Reaper::start(child.id())?;
         let group = self.groups.borrow_mut().add(number, child.id());
@@ -134,9 +132,9 @@ impl Supervisor {
         Ok(())
     }
 
-    /// This very binary: a deploy may have replaced the file at its path.
+    /// This very binary.
     fn command(&self, number: usize) -> io::Result<Command> {
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = Command::new(program()?);
         let mut name = std::env::args_os().next().unwrap_or_default();
         name.push(format!(" (outboard worker {number})"));
         command
