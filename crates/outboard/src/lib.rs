@@ -147,7 +147,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
-//! | `local` | yes | worker processes on this machine; on Linux only, elsewhere it adds nothing |
+//! | `local` | yes | worker processes on this machine; on Unix; on Windows it adds nothing |
 //! | `macros` | yes | the attributes [`#[main]`](macro@main), [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) |
 //! | `sandbox` | no | [`LocalBuilder::sandbox`]: workers that tasks on untrusted input cannot leave |
 //! | `trace` | no | `trace::relay`: a layer for `tracing-subscriber` that sends events of tasks to the server |

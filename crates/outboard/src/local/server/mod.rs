@@ -33,6 +33,7 @@ use crate::local::shm::sealed;
 use crate::local::wire::FunctionRef;
 use crate::observe::event::RecycleReason;
 use crate::observe::snapshot::{WorkerSnapshot, WorkerState};
+use crate::os::usage;
 use crate::task::closure::address;
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
@@ -50,6 +51,7 @@ pub(super) fn start(settings: Settings) -> Result<Arc<Gate>, Error> {
     refuse_a_loader()?;
     descriptors::fit(settings.workers, settings.spares)?;
     settings.sandbox.as_ref().map_or(Ok(()), allow)?;
+    refuse_unknown_memory(&settings)?;
     crate::task::registry::registry().map_err(Error::unavailable)?;
     // The file of this program may be another one later.
     digest();
@@ -106,6 +108,23 @@ fn refuse_a_loader() -> Result<(), Error> {
     )))
 }
 
+/// Refuses limits that this system cannot keep, for it neither limits nor tells memory.
+fn refuse_unknown_memory(settings: &Settings) -> Result<(), Error> {
+    if cfg!(target_vendor = "apple") && settings.worker.memory_bytes.is_some() {
+        return Err(Error::unavailable(
+            "`memory_limit` cannot be kept: this system does not limit the memory of a process. \
+             Leave it out; `recycle_above` replaces workers that have grown",
+        ));
+    }
+    if settings.recycling.memory_bytes.is_some() && usage::own_memory().is_none() {
+        return Err(Error::unavailable(
+            "`recycle_above` cannot be kept: this system does not tell how much memory a process \
+             has. Leave it out; `recycle_after_tasks` replaces workers in time",
+        ));
+    }
+    Ok(())
+}
+
 /// Refuses a sandbox that workers cannot have here.
 #[cfg(all(feature = "sandbox", target_os = "linux"))]
 fn allow(sandbox: &Sandbox) -> Result<(), Error> {
@@ -125,7 +144,9 @@ fn allow(sandbox: &Sandbox) -> Result<(), Error> {
 
 #[cfg(not(all(feature = "sandbox", target_os = "linux")))]
 fn allow(_: &Sandbox) -> Result<(), Error> {
-    Err(Error::unavailable("a sandbox needs the feature `sandbox` of outboard: enable it"))
+    Err(Error::unavailable(
+        "a sandbox needs Linux, and the feature `sandbox` of outboard: enable it",
+    ))
 }
 
 /// The engine, as the gate calls it.

@@ -13,7 +13,7 @@ use rustix::net::{
 use crate::os::socket::{NO_SIGNAL, RECEIVING, keep_from_programs};
 
 /// The most descriptors beside one message; the kernel closes what is beyond.
-const MOST: usize = 2;
+const MOST: usize = 3;
 
 /// Sends bytes with descriptors beside the first of them; gives how many bytes
 /// were taken, with all descriptors if there was one.

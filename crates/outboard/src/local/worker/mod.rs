@@ -22,6 +22,7 @@ use super::shm::page::Page;
 use super::shm::{passing, sealed};
 use super::wire::{self, FromWorker, FunctionRef, Inbox, MESSAGE_ROOM, Place, ToWorker, VERSION};
 use crate::error::loss::OUR_WORDS;
+use crate::os::process::PIPES_TELL_READERS;
 use crate::os::{process as system, refused, usage};
 use crate::task::closure::address;
 use crate::task::execute::{execute, record_panics};
@@ -177,7 +178,7 @@ impl Worker {
         outlive_requests()?;
         watch::start(&socket, current::leaves_by_itself)?;
         let mut inbox = Inbox::default();
-        let (welcome, [page, arena]) = receive_welcome(&socket, &mut inbox)?;
+        let (welcome, [page, arena], stderr) = receive_welcome(&socket, &mut inbox)?;
         let ToWorker::Welcome { number, max_payload, niceness, level, limits, sandbox } = welcome
         else {
             return Err(io::Error::other("the first message was not a welcome"));
@@ -200,7 +201,7 @@ impl Worker {
             files: Vec::new(),
             out: Vec::new(),
             spoke: false,
-            stderr: Stderr::take()?,
+            stderr: stderr.map_or_else(Stderr::take, |end| Ok(Stderr::of(end)))?,
             traces: None,
             trust: Trust::default(),
         };
@@ -496,8 +497,12 @@ fn take_socket(in_test: bool) -> io::Result<UnixStream> {
     Ok(UnixStream::from(socket))
 }
 
-/// Reads the first message, with the descriptors of page and arena beside it.
-fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWorker, [OwnedFd; 2])> {
+/// What comes first: a message, with the descriptors of page and arena beside it, and where
+/// only that end tells how much is in the pipe, the server's end of stderr.
+type Welcome = (ToWorker, [OwnedFd; 2], Option<OwnedFd>);
+
+/// Reads the first message.
+fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Welcome> {
     let mut fds = Vec::new();
     let received = passing::receive(socket, inbox.room(), &mut fds)?;
     inbox.arrived(received);
@@ -506,9 +511,10 @@ fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWork
     }
     let frame = inbox.next_frame(received).map_err(other)?;
     let (message, _) = wire::decode(frame.unwrap_or_default()).map_err(other)?;
+    let stderr = if PIPES_TELL_READERS { fds.pop() } else { None };
     let memory =
         fds.try_into().map_err(|_| io::Error::other("the server sent no shared memory"))?;
-    Ok((message, memory))
+    Ok((message, memory, stderr))
 }
 
 /// Makes this process yield to the server, in time and in memory. What the

@@ -128,6 +128,9 @@ pub(crate) fn thread() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get() as u32
 }
 
+/// Whether only who can read a pipe is told how much is in it; here both ends are.
+pub(crate) const PIPES_TELL_READERS: bool = false;
+
 /// Names this process, as tools list it.
 pub(crate) fn set_name(name: &std::ffi::CStr) {
     let _ = rustix::thread::set_name(name);

@@ -149,6 +149,9 @@ pub(crate) fn thread() -> u32 {
     0
 }
 
+/// Whether only who can read a pipe is told how much is in it: so BSD and Apple have it.
+pub(crate) const PIPES_TELL_READERS: bool = true;
+
 /// Does nothing.
 pub(crate) fn set_name(_: &std::ffi::CStr) {}
 

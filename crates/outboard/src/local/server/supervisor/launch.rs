@@ -25,7 +25,7 @@ use crate::local::shm::arena::Arena;
 use crate::local::shm::page::Page;
 use crate::local::shm::passing;
 use crate::local::wire::{self, ToWorker};
-use crate::os::process::{Handle, program};
+use crate::os::process::{Handle, PIPES_TELL_READERS, program};
 use crate::os::{refused, socket};
 
 /// Where libraries look for how many threads they may start.
@@ -49,12 +49,16 @@ impl Supervisor {
         let (page, page_fd) = Page::create()?;
         let (arena, arena_fd) = Arena::create()?;
         // The first message is in the socket before its reader exists.
-        self.welcome(&ours, number, [page_fd.as_fd(), arena_fd.as_fd()])?;
+        let (stderr, writes) = io::pipe().map_err(|error| refused("pipe", error))?;
+        let mut passed = vec![page_fd.as_fd(), arena_fd.as_fd()];
+        passed.extend(PIPES_TELL_READERS.then_some(stderr.as_fd()));
+        self.welcome(&ours, number, &passed)?;
         let mut command = self.command(number)?;
+        command.stderr(writes);
         command.env(SOCKET_VARIABLE, socket_inode(&theirs)?.to_string());
         let spawned = command.stdin(OwnedFd::from(theirs)).spawn();
         let mut child = spawned.map_err(|error| refused("execute this program", error))?;
-        let adopted = self.adopt(number, &mut child, ours, (page, arena));
+        let adopted = self.adopt(number, &mut child, ours, stderr.into(), (page, arena));
         if adopted.is_err() {
             child.kill()?;
             child.wait()?;
@@ -68,14 +72,14 @@ impl Supervisor {
         number: usize,
         child: &mut Child,
         stream: StdUnixStream,
+        stderr: OwnedFd,
         memory: (Page, Arena),
     ) -> io::Result<Process> {
         let handle = Arc::new(Handle::of(child.id())?);
         let ended = watch(handle.clone(), Interest::READABLE)?;
         let stdout = child.stdout.take().map(|out| self.output(out.into(), Stream::Stdout, number));
         let stdout = stdout.transpose()?;
-        let stderr = child.stderr.take().ok_or(io::ErrorKind::InvalidData)?;
-        let stderr = self.output(stderr.into(), Stream::Stderr, number)?;
+        let stderr = self.output(stderr, Stream::Stderr, number)?;
         let streams = [Arc::new(stream.try_clone()?), Arc::new(stream)];
         let read = self.register(streams[0].clone())?;
         let Settings { recycling, worker, .. } = self.settings;
@@ -116,7 +120,7 @@ impl Supervisor {
         &self,
         socket: &StdUnixStream,
         number: usize,
-        memory: [BorrowedFd<'_>; 2],
+        passed: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
         let mut frame = Vec::new();
         let message = ToWorker::Welcome {
@@ -128,7 +132,7 @@ impl Supervisor {
             sandbox: self.settings.sandbox.clone(),
         };
         wire::append(&mut frame, &message, &[]);
-        passing::send(socket, &frame, &memory, SendFlags::empty())?;
+        passing::send(socket, &frame, passed, SendFlags::empty())?;
         Ok(())
     }
 
@@ -144,7 +148,6 @@ impl Supervisor {
             // Programs that a task starts are no workers of the cluster.
             .env_remove("OUTBOARD_WORKER")
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
             .process_group(0);
         let threads = self.settings.threads_of_a_library().map(|threads| threads.to_string());
         let unset = |name: &&str| std::env::var_os(name).is_none();
