@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use rustix::event::PollFlags;
 use rustix::net::{RecvFlags, SendFlags};
 
 /// A write to a peer that is gone is an error, and no signal. On Apple's systems the socket
@@ -19,6 +20,13 @@ pub(crate) const NO_SIGNAL: SendFlags = SendFlags::empty();
 pub(crate) const RECEIVING: RecvFlags = RecvFlags::CMSG_CLOEXEC;
 #[cfg(target_vendor = "apple")]
 pub(crate) const RECEIVING: RecvFlags = RecvFlags::empty();
+
+/// The peer has hung up: it sends no more. Where the system does not tell that by itself, it
+/// has shut both directions, as a server of ours does.
+#[cfg(all(target_os = "linux", not(outboard_portable)))]
+pub(crate) const HUNG_UP: PollFlags = PollFlags::RDHUP;
+#[cfg(not(all(target_os = "linux", not(outboard_portable))))]
+pub(crate) const HUNG_UP: PollFlags = PollFlags::HUP;
 
 /// Two sockets that are connected.
 ///

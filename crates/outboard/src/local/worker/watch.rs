@@ -14,6 +14,7 @@ use rustix::time::Timespec;
 use crate::local::process::end::{kill_own_group, parent_has_ended};
 use crate::local::process::signals::Mask;
 use crate::os::process::parent;
+use crate::os::socket::HUNG_UP;
 
 /// How long an idle worker may take to leave after its server has hung up.
 const LINGER: Duration = Duration::from_secs(10);
@@ -23,12 +24,6 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// How often is looked for the server's process, where no descriptor tells its end.
 const LOOKS: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-
-/// The server has hung up. It always shuts both directions.
-#[cfg(target_os = "linux")]
-const HUNG_UP: PollFlags = PollFlags::RDHUP;
-#[cfg(not(target_os = "linux"))]
-const HUNG_UP: PollFlags = PollFlags::HUP;
 
 /// It calls nothing deep.
 const STACK_BYTES: usize = 128 << 10;

@@ -1,5 +1,5 @@
-//! What a process uses, as far as the system tells: on Apple's systems memory and CPU time of
-//! any process, elsewhere the CPU time, and of itself the most memory that it ever had.
+//! What a process uses. POSIX tells its CPU time, and of this process the most memory that it
+//! ever had. What memory there is now, Apple's systems and FreeBSD tell in ways of their own.
 
 #![expect(unsafe_code, reason = "this module asks for what processes use by raw system calls")]
 
@@ -11,9 +11,27 @@ use std::time::Duration;
 use crate::os::{Memory, peak_of};
 
 /// What a process has of memory; `None` if that is not known.
-#[cfg(not(target_vendor = "apple"))]
+#[cfg(not(any(target_vendor = "apple", target_os = "freebsd")))]
 pub(crate) fn memory(_: u32) -> Option<Memory> {
     None
+}
+
+/// It does not tell what is shared.
+#[cfg(target_os = "freebsd")]
+pub(crate) fn memory(pid: u32) -> Option<Memory> {
+    // SAFETY: all-zero is a valid value: it consists of integers and pointers that nobody follows.
+    let mut found: libc::kinfo_proc = unsafe { zeroed() };
+    let mut bytes = size_of_val(&found);
+    let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, pid as libc::c_int];
+    // SAFETY: the name has as many parts as is said, and the system writes no more than `bytes`
+    // to where the pointer leads.
+    let result = unsafe {
+        let to = (&raw mut found).cast();
+        libc::sysctl(name.as_ptr(), 4, to, &raw mut bytes, std::ptr::null(), 0)
+    };
+    let resident_bytes = found.ki_rssize as u64 * rustix::param::page_size() as u64;
+    let known = result == 0 && bytes == size_of_val(&found);
+    known.then_some(Memory { resident_bytes, own_bytes: resident_bytes })
 }
 
 #[cfg(target_vendor = "apple")]
