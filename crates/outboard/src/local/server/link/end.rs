@@ -330,7 +330,7 @@ mod tests {
         let mut command = Command::new("sleep");
         let command = command.arg("1000").stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().unwrap();
-        let handle = Arc::new(Handle::of(child.id()).unwrap());
+        let handle = Arc::new(crate::os::process::Handle::of(child.id()).unwrap());
         let (stream, _) = UnixStream::pair().unwrap();
         let memory = (Page::create().unwrap().0, Arena::create().unwrap().0);
         let wear = Wear::of(Default::default(), None, Instant::now());
