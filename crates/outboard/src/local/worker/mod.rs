@@ -497,8 +497,8 @@ fn take_socket(in_test: bool) -> io::Result<UnixStream> {
     Ok(UnixStream::from(socket))
 }
 
-/// What comes first: a message, with the descriptors of page and arena beside it, and where
-/// only that end tells how much is in the pipe, the server's end of stderr.
+/// What comes first: a message, with the descriptors of page and arena beside it. The third
+/// is the server's end of stderr, where only that tells how much is in the pipe.
 type Welcome = (ToWorker, [OwnedFd; 2], Option<OwnedFd>);
 
 /// Reads the first message.

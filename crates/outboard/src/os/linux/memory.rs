@@ -112,7 +112,7 @@ pub(crate) unsafe fn set_apart(start: *mut c_void, bytes: usize) -> io::Result<(
     Ok(())
 }
 
-/// Takes pages from a file, which has others when it is written there again: a device that
+/// Takes pages from a file, which has others when it is written there again. A device that
 /// still reads goes on with those that it had.
 ///
 /// # Errors

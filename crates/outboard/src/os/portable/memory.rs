@@ -82,8 +82,8 @@ pub(crate) unsafe fn advise(_: *mut c_void, _: usize, _: Advice) {}
 /// None is needed here.
 pub(crate) unsafe fn give_back(_: *mut c_void, _: usize) {}
 
-/// Makes pages of a shared file this process's own, with what they hold and where they are,
-/// in one step for whoever reads them meanwhile: a file of its own takes their place.
+/// Makes pages of a shared file this process's own, with what they hold and where they are.
+/// A file of its own takes their place, in one step for whoever reads them meanwhile.
 ///
 /// # Errors
 ///
