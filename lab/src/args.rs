@@ -2,8 +2,12 @@
 
 use clap::Parser;
 
+#[cfg(not(target_os = "linux"))]
+use crate::elsewhere::{bench, chaos, worker};
 use crate::failure::Failure;
-use crate::{bench, chaos, fairness, measure, serve, site, tour, worker};
+#[cfg(target_os = "linux")]
+use crate::{bench, chaos, worker};
+use crate::{fairness, measure, serve, site, tour};
 
 /// What the user asked for.
 #[derive(Debug, clap::Subcommand)]

@@ -6,31 +6,69 @@
 //! failure, 2 for arguments that make no sense; what went wrong is one line on
 //! stderr.
 
+#![cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "much is for `bench` and `chaos`, which need Linux")
+)]
+
+#[cfg(unix)]
 mod args;
+#[cfg(target_os = "linux")]
 mod bench;
+#[cfg(unix)]
 mod browser;
+#[cfg(target_os = "linux")]
 mod chaos;
+/// Commands that need Linux, on another Unix.
+#[cfg(all(unix, not(target_os = "linux")))]
+mod elsewhere;
+#[cfg(unix)]
 mod engine;
+#[cfg(unix)]
 mod failure;
+#[cfg(unix)]
 mod fairness;
+#[cfg(unix)]
 mod figure;
+#[cfg(unix)]
 mod limits;
+#[cfg(unix)]
 mod live;
+#[cfg(unix)]
 mod measure;
+#[cfg(unix)]
 mod output;
+#[cfg(unix)]
 mod progress;
+#[cfg(unix)]
 mod serve;
+#[cfg(unix)]
 mod signals;
+#[cfg(unix)]
 mod site;
+#[cfg(unix)]
 mod tasks;
+#[cfg(unix)]
 mod tour;
+#[cfg(target_os = "linux")]
 mod worker;
 
 use std::process::ExitCode;
 
+#[cfg(unix)]
 use args::Command;
+#[cfg(all(unix, not(target_os = "linux")))]
+use elsewhere::{bench, chaos, worker};
+#[cfg(unix)]
 use failure::Failure;
 
+#[cfg(not(unix))]
+fn main() -> ExitCode {
+    eprintln!("lab: the demo starts worker processes, which need a Unix system");
+    ExitCode::FAILURE
+}
+
+#[cfg(unix)]
 fn main() -> ExitCode {
     outboard::init();
     match run() {
@@ -39,6 +77,7 @@ fn main() -> ExitCode {
     }
 }
 
+#[cfg(unix)]
 fn run() -> Result<(), Failure> {
     let command = args::parse()?;
     log_to_stderr(&command);
@@ -57,6 +96,7 @@ fn run() -> Result<(), Failure> {
 
 /// Shows warnings, or what `RUST_LOG` asks for (`outboard=debug`), on stderr;
 /// no warnings of what is done on purpose.
+#[cfg(unix)]
 fn log_to_stderr(command: &Command) {
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::prelude::*;

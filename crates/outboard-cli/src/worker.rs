@@ -1,19 +1,19 @@
 //! `outboard worker`: the user's own program as a worker of a Dask cluster.
 
 use std::ffi::OsString;
-use std::io;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 /// What `outboard::init()` looks at.
+#[cfg(unix)]
 const VARIABLE: &str = "OUTBOARD_WORKER";
 
 /// The schemes of a cluster's URL.
 const SCHEMES: [&str; 3] = ["dask", "tcp", "tls"];
 
 /// The exit codes by which a shell says that it found no program, or cannot start it.
+#[cfg(unix)]
 const NOT_FOUND: u8 = 127;
+#[cfg(unix)]
 const NOT_STARTED: u8 = 126;
 
 const EXPLANATION: &str = "\
@@ -36,8 +36,21 @@ pub(crate) struct Args {
     program: Vec<OsString>,
 }
 
+/// Refuses: no process can be replaced here, and no worker of a cluster be started.
+#[cfg(not(unix))]
+pub(crate) fn become_program(_: &Args) -> ExitCode {
+    eprintln!("outboard: workers of a cluster need a Unix system");
+    ExitCode::FAILURE
+}
+
 /// Replaces this process by the program; returns only if that fails.
+#[cfg(unix)]
 pub(crate) fn become_program(args: &Args) -> ExitCode {
+    use std::io;
+    use std::os::unix::process::CommandExt;
+    use std::path::Path;
+    use std::process::Command;
+
     let (program, rest) = args.program.split_first().expect("it is required");
     let error = Command::new(program).args(rest).env(VARIABLE, &args.url).exec();
     let name = Path::new(program).display();

@@ -4,7 +4,7 @@
 use crate::engine::url::Url;
 
 /// Bytes as both ends of a worker's socket read them.
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 pub fn wire(data: &[u8]) {
     crate::local::check_wire(data);
 }
@@ -50,7 +50,7 @@ mod tests {
         assert!(seen > 0, "{target} has no corpus");
     }
 
-    #[cfg(all(feature = "local", target_os = "linux"))]
+    #[cfg(all(feature = "local", unix))]
     #[test]
     fn frames_hold_what_fuzzers_found() {
         replay("wire", super::wire);

@@ -152,14 +152,14 @@
 //! |---|---|---|
 //! | `bytemuck` | no | [`Array`]: plain numbers with a shape, which are not encoded |
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
-//! | `local` | yes | worker processes on this machine; on Linux only, elsewhere it adds nothing |
+//! | `local` | yes | worker processes on this machine; on Unix; on Windows it adds nothing |
 //! | `macros` | yes | the attributes [`#[main]`](macro@main), [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) |
 //! | `sandbox` | no | [`LocalBuilder::sandbox`]: workers that tasks on untrusted input cannot leave |
 //! | `trace` | no | `trace::relay`: a layer for `tracing-subscriber` that sends events of tasks to the server |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
-    not(all(feature = "local", target_os = "linux")),
+    not(all(feature = "local", unix)),
     expect(dead_code, reason = "much of the gate serves engines whose workers can die")
 )]
 
@@ -167,10 +167,12 @@ mod engine;
 pub mod error;
 mod front;
 mod ids;
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 mod local;
 mod observe;
 mod offload;
+#[cfg(all(feature = "local", unix))]
+mod os;
 mod sched;
 mod task;
 pub mod trace;

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process,
-    set_parent_process_death_signal, setrlimit, waitid,
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process, setrlimit, waitid,
 };
 use tokio::sync::watch;
 
@@ -203,7 +202,7 @@ fn attend(role: Role, listener: TcpListener, kept: &Kept) -> io::Result<ExitStat
 }
 
 fn spawn(role: Role, listener: TcpListener) -> io::Result<Child> {
-    Command::new("/proc/self/exe")
+    Command::new(std::env::current_exe()?)
         .args(["apart", role.name()])
         .stdin(Stdio::from(OwnedFd::from(listener)))
         .stdout(Stdio::null())
@@ -223,7 +222,9 @@ fn wait(mut child: Child, kept: &Kept) -> io::Result<ExitStatus> {
 
 /// `lab apart`: is that process.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(io::Error::from)?;
     limits::raise_open_files();
     let limit = Rlimit { current: Some(MEMORY_BYTES), maximum: Some(MEMORY_BYTES) };
     setrlimit(Resource::Data, limit).map_err(io::Error::from)?;

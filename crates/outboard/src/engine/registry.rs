@@ -52,7 +52,7 @@ const ABSENT: [(&str, &str); 4] = [
     ("dask", "the feature `dask`"),
     ("tcp", "the feature `dask`"),
     ("tls", "the feature `dask`"),
-    ("local", "the feature `local`, and Linux"),
+    ("local", "the feature `local`, and a Unix system"),
 ];
 
 /// The engine that a URL names.

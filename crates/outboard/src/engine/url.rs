@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn an_engine_is_there_or_says_what_would_bring_it() {
-        let local = cfg!(all(feature = "local", target_os = "linux"));
+        let local = cfg!(all(feature = "local", unix));
         let dask = cfg!(feature = "dask");
         for (scheme, built, feature) in [
             ("local", local, "`local`"),

@@ -93,6 +93,9 @@ impl Client {
     /// Connects to the engine that `OUTBOARD_URL` names, or starts worker processes on this
     /// machine if it is not set.
     ///
+    /// Where the system has no worker processes (Windows), that is `inline://`, and a warning
+    /// says so once: threads of this process, which nothing can stop.
+    ///
     /// Inside a task it is `inline://`, whatever the variable says, so that a
     /// function that submits does not start processes of its own.
     ///
@@ -105,12 +108,27 @@ impl Client {
         }
         match std::env::var(URL_VARIABLE) {
             Ok(url) if !url.is_empty() => Self::connect(&url).await,
-            Ok(_) | Err(std::env::VarError::NotPresent) => Self::local().await,
+            Ok(_) | Err(std::env::VarError::NotPresent) => Self::by_default().await,
             Err(std::env::VarError::NotUnicode(_)) => {
                 let reason = format!("{URL_VARIABLE} is not valid UTF-8");
                 Err(Error::new(Repr::InvalidUrl { url: String::new(), reason }))
             }
         }
+    }
+
+    /// Worker processes, or threads where the system has none.
+    async fn by_default() -> Result<Self, Error> {
+        if cfg!(unix) {
+            return Self::local().await;
+        }
+        static SAID: std::sync::Once = std::sync::Once::new();
+        SAID.call_once(|| {
+            tracing::warn!(
+                "this system has no worker processes: tasks run on threads (`inline://`), which \
+                 cannot be stopped and do not survive a crash; set {URL_VARIABLE} to choose"
+            );
+        });
+        Self::connect("inline://").await
     }
 
     /// Connects to the engine that a URL names.

@@ -14,7 +14,7 @@ use super::wire::VERSION;
 use crate::task::registry::registry;
 
 mod code;
-#[cfg(feature = "sandbox")]
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
 pub(crate) mod kernel;
 
 /// Set for worker processes: the number of the process that started it.

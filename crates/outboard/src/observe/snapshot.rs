@@ -205,27 +205,13 @@ impl WorkerSnapshot {
 
     /// Asks the system what the process uses. Not for a thread of this process.
     pub(crate) fn measure(&mut self) {
-        #[cfg(all(feature = "local", target_os = "linux"))]
+        #[cfg(all(feature = "local", unix))]
         if self.pid != std::process::id() {
-            let memory = crate::task::system::memory(&format!("/proc/{}/statm", self.pid));
+            let memory = crate::os::usage::memory(self.pid);
             self.memory_bytes = memory.map(|now| now.resident_bytes).or(self.memory_bytes);
-            self.cpu_time = cpu_time(self.pid);
+            self.cpu_time = crate::os::usage::cpu_time(self.pid);
         }
     }
-}
-
-/// User and system time of a process, to a clock tick (proc_pid_stat(5), fields
-/// 14 and 15).
-#[cfg(all(feature = "local", target_os = "linux"))]
-fn cpu_time(pid: u32) -> Option<Duration> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before it is in brackets, and may hold anything.
-    let (_, after_name) = text.rsplit_once(')')?;
-    let mut fields = after_name.split_ascii_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<u64>().ok();
-    let (user, system) = (ticks()?, ticks()?);
-    let per_second = rustix::param::clock_ticks_per_second();
-    Some(Duration::from_secs_f64((user + system) as f64 / per_second as f64))
 }
 
 impl fmt::Display for Snapshot {

@@ -28,10 +28,10 @@ pub(crate) fn conjure<F: Copy + 'static>() -> F {
 }
 
 /// Function pointers as distances that hold in every process of this binary.
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 pub(crate) mod address {
-    use std::ops::Range;
-    use std::sync::OnceLock;
+    #[cfg(all(target_os = "linux", not(outboard_portable)))]
+    use std::{ops::Range, sync::OnceLock};
 
     use crate::task::function::Run;
 
@@ -39,21 +39,20 @@ pub(crate) mod address {
     /// another object, such as a shared library, whose distance may differ.
     pub(crate) fn to_offset(run: Run) -> Option<i64> {
         let address = run as usize;
-        let text = text()?;
-        text.contains(&address).then(|| address as i64 - anchor as fn() as usize as i64)
+        is_ours(address).then(|| address as i64 - anchor as fn() as usize as i64)
     }
 
     /// The function at that distance, or `None` if no code of this binary is
     /// there.
     pub(crate) fn from_offset(offset: i64) -> Option<Run> {
         let address = (anchor as fn() as usize).checked_add_signed(offset as isize)?;
-        if !text()?.contains(&address) {
+        if !is_ours(address) {
             return None;
         }
         let pointer: *const () = std::ptr::with_exposed_provenance(address);
         // SAFETY: the offset was made by `to_offset` from a valid `Run` in a
-        // process of this very executable: the parent started us through
-        // /proc/self/exe, and both compared a digest of file and registry
+        // process of this very executable: the parent started us from its
+        // own file, and both compared a digest of file and registry
         // before any task was sent. The address lies in the executable mapping
         // that holds `anchor`, so both were shifted by the same distance.
         Some(unsafe { std::mem::transmute::<*const (), Run>(pointer) })
@@ -65,7 +64,30 @@ pub(crate) mod address {
         std::hint::black_box(());
     }
 
+    /// Whether there is code of this binary: in the executable mapping that has the anchor.
+    #[cfg(all(target_os = "linux", not(outboard_portable)))]
+    fn is_ours(address: usize) -> bool {
+        text().is_some_and(|text| text.contains(&address))
+    }
+
+    /// Whether this binary lies there, as the dynamic loader knows.
+    #[cfg(not(all(target_os = "linux", not(outboard_portable))))]
+    fn is_ours(address: usize) -> bool {
+        let base = |address: usize| {
+            // SAFETY: an all-zero `Dl_info` is a valid value, and the call only looks
+            // the address up.
+            unsafe {
+                let mut found: libc::Dl_info = std::mem::zeroed();
+                let known = libc::dladdr(std::ptr::without_provenance(address), &raw mut found);
+                (known != 0).then_some(found.dli_fbase)
+            }
+        };
+        let own = base(anchor as fn() as usize);
+        own.is_some() && base(address) == own
+    }
+
     /// The executable mapping of this binary's own code.
+    #[cfg(all(target_os = "linux", not(outboard_portable)))]
     fn text() -> Option<&'static Range<usize>> {
         static TEXT: OnceLock<Option<Range<usize>>> = OnceLock::new();
         TEXT.get_or_init(|| {
@@ -76,6 +98,7 @@ pub(crate) mod address {
         .as_ref()
     }
 
+    #[cfg(all(target_os = "linux", not(outboard_portable)))]
     /// The address range of an executable line of `/proc/self/maps`.
     fn mapping(line: &str) -> Option<Range<usize>> {
         let mut words = line.split_ascii_whitespace();

@@ -84,7 +84,7 @@ pub(crate) fn record_panics() {
 ///
 /// A second one may be what ends the process: a panic in a destructor, or in a function that
 /// must not unwind. Then both are printed.
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 pub(crate) fn leave_panics_unsaid() {
     if cfg!(panic = "abort") {
         return;

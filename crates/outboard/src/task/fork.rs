@@ -4,16 +4,16 @@
 //! What a client or a worker is made of (sockets, shared memory, locks that a thread held)
 //! is its own process's affair. The word that tells the two apart lies on a page that the
 //! system empties in a fork. So to ask costs one load, and no call that makes a process is
-//! missed.
+//! missed. Where no system does that, the process's number has to do.
 
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", target_os = "linux", not(outboard_portable)))]
 mod word;
 
 /// A process, as it knows itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity(u64);
 
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", target_os = "linux", not(outboard_portable)))]
 impl Identity {
     /// This process.
     pub(crate) fn here() -> Self {
@@ -26,7 +26,7 @@ impl Identity {
     }
 }
 
-#[cfg(not(all(feature = "local", target_os = "linux")))]
+#[cfg(not(all(feature = "local", target_os = "linux", not(outboard_portable))))]
 impl Identity {
     /// This process.
     pub(crate) fn here() -> Self {

@@ -14,7 +14,7 @@ pub(crate) mod registry;
 pub(crate) mod sandbox;
 pub(crate) mod start;
 pub(crate) mod stream;
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 pub(crate) mod system;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 pub(crate) mod values;

@@ -212,7 +212,7 @@ impl Registry {
     }
 
     /// The names of its functions, sorted, with the version of each.
-    #[cfg(all(feature = "local", target_os = "linux"))]
+    #[cfg(all(feature = "local", unix))]
     pub(crate) fn listed(&self) -> impl Iterator<Item = (&'static str, Version)> {
         self.functions.iter().map(|function| (function.name, function.version))
     }

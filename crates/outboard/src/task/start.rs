@@ -53,7 +53,7 @@ impl Config {
     }
 
     /// What a worker was sent.
-    #[cfg(all(feature = "local", target_os = "linux"))]
+    #[cfg(all(feature = "local", unix))]
     pub(crate) fn received(of_type: String, value: Args) -> Self {
         Self { of_type, value: Ok(value) }
     }

@@ -57,7 +57,7 @@ pub use output::{WorkerLine, WorkerOutput};
 pub use relay::init_worker;
 #[cfg(feature = "trace")]
 pub use relay::{Relay, relay};
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 pub(crate) use relay::{relay_to, relays};
 
 /// How a span's context is written down, and read.
@@ -136,7 +136,7 @@ pub(crate) fn child(parent: &Span, function: &'static str, attempt: u32, worker:
 }
 
 /// The span of a task that runs in a worker process.
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 pub(crate) fn remote(context: Option<&str>, function: &'static str, attempt: u32) -> Span {
     let span = tracing::info_span!(target: "outboard", parent: None, "task", function, attempt);
     adopt(&span, context);
@@ -144,7 +144,7 @@ pub(crate) fn remote(context: Option<&str>, function: &'static str, attempt: u32
 }
 
 /// Makes a new span part of the trace with that context.
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 fn adopt(span: &Span, context: Option<&str>) {
     if let (Some(context), Some(propagator)) = (context, PROPAGATOR.get())
         && !span.is_disabled()
@@ -168,7 +168,7 @@ const LEVELS: [LevelFilter; 6] = [
 pub(crate) const INFO: u8 = 3;
 
 /// The most verbose level that this process shows, from 0 (none) to 5.
-#[cfg(any(feature = "dask", all(feature = "local", target_os = "linux")))]
+#[cfg(any(feature = "dask", all(feature = "local", unix)))]
 pub(crate) fn level() -> u8 {
     LEVELS.iter().position(|level| *level == LevelFilter::current()).unwrap_or(5) as u8
 }

@@ -178,14 +178,14 @@ static SEND: OnceLock<Send> = OnceLock::new();
 type Send = fn(&mut dyn FnMut() -> Said);
 
 /// This process is a worker, and its server wants events of that level or above.
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 pub(crate) fn relay_to(level: u8, send: Send) {
     let _ = SEND.set(send);
     LEVEL.store(level, Relaxed);
 }
 
 /// Whether anything is worth sending.
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 pub(crate) fn relays() -> bool {
     LEVEL.load(Relaxed) > 0
 }

@@ -85,10 +85,10 @@ impl Input<'_> {
     }
 }
 
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 use super::room::copy;
 
-#[cfg(not(all(feature = "local", target_os = "linux")))]
+#[cfg(not(all(feature = "local", unix)))]
 fn copy(bytes: &[u8]) -> Vec<u8> {
     bytes.to_vec()
 }
@@ -99,7 +99,7 @@ fn grow(out: &mut Vec<u8>, more: usize) -> Result<(), ValueError> {
     grown.map_err(|_| {
         ValueError::new(format!("no memory: {more} more bytes could not be allocated"))
     })?;
-    #[cfg(all(feature = "local", target_os = "linux"))]
+    #[cfg(all(feature = "local", unix))]
     super::room::advise(out);
     Ok(())
 }

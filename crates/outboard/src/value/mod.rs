@@ -6,6 +6,6 @@ pub(crate) mod channel;
 pub(crate) mod codec;
 pub(crate) mod message;
 pub(crate) mod payload;
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 pub(crate) mod room;
 pub(crate) mod scatter;

@@ -163,9 +163,9 @@ impl Deref for Payload {
 
 /// An empty vector with room for so many bytes.
 fn room(bytes: usize) -> Vec<u8> {
-    #[cfg(all(feature = "local", target_os = "linux"))]
+    #[cfg(all(feature = "local", unix))]
     return super::room::room_for(bytes);
-    #[cfg(not(all(feature = "local", target_os = "linux")))]
+    #[cfg(not(all(feature = "local", unix)))]
     Vec::with_capacity(bytes)
 }
 

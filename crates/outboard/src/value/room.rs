@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "this module gives advice about a vector's own memory")]
 
-use rustix::mm::{Advice, madvise};
+use crate::os::memory::{self, Advice};
 
 /// From this size on, memory is asked for in huge pages.
 const HUGE_BYTES: usize = 4 << 20;
@@ -26,7 +26,7 @@ pub(crate) fn advise(room: &mut Vec<u8>) {
         let whole = bytes.saturating_sub(skipped) / PAGE * PAGE;
         // SAFETY: the pages lie within the vector's own memory, and the advice
         // changes nothing of what they hold.
-        let _ = unsafe { madvise(start.add(skipped).cast(), whole, Advice::LinuxHugepage) };
+        unsafe { memory::advise(start.add(skipped).cast(), whole, Advice::HugePages) };
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use libc::{c_int, pid_t};
 
 use super::check;
+use crate::os::process::{parents_end, signal_parents_end};
 
 /// This process, which leads its group, and its parent. Both are 0 until
 /// [`die_with_parent`]; a signal handler reads them.
@@ -20,12 +21,8 @@ static PARENT: AtomicI32 = AtomicI32::new(0);
 const REQUESTS: [c_int; 6] =
     [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
 
-/// The signal that the system sends at the end of the parent.
-pub(super) fn parents_end() -> c_int {
-    libc::SIGRTMIN() + 11
-}
-
-/// Has the whole process group of this worker killed when its parent ends.
+/// Has the whole process group of this worker killed when its parent ends, where the
+/// system sends a signal then.
 ///
 /// The signal is handled, not SIGKILL itself, so that processes which a task started die
 /// too. The system forgets it when the process changes its user, and a task may block it. A
@@ -42,9 +39,10 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     let (own, parent) = unsafe { (libc::getpid(), libc::getppid()) };
     OWN.store(own, Relaxed);
     PARENT.store(parent, Relaxed);
-    handle(parents_end(), on_parents_end)?;
-    // SAFETY: PR_SET_PDEATHSIG takes one integer and touches no memory.
-    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, parents_end()) })
+    match parents_end() {
+        Some(signal) => handle(signal, on_parents_end).and_then(|()| signal_parents_end()),
+        None => Ok(()),
+    }
 }
 
 /// From now on requests do not end this process while its parent lives. Who asks the

@@ -8,12 +8,12 @@ use std::ptr::{null, null_mut};
 
 use libc::c_int;
 
-use super::end::parents_end;
+use crate::os::process::{last_signal, parents_end};
 
 /// Sets back what was ignored when this program was started: a server's choice is
 /// neither its workers' nor that of programs which tasks start. SIGPIPE is Rust's own.
 pub(crate) fn stop_ignoring() {
-    for signal in (1..=libc::SIGRTMAX()).filter(|signal| *signal != libc::SIGPIPE) {
+    for signal in (1..=last_signal()).filter(|signal| *signal != libc::SIGPIPE) {
         if action(signal).is_some_and(|now| now.sa_sigaction == libc::SIG_IGN) {
             // SAFETY: the default action runs no code of this process.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
@@ -53,7 +53,7 @@ pub(crate) struct Actions(Vec<(c_int, libc::sigaction)>);
 impl Actions {
     /// Those of this process now.
     pub(crate) fn now() -> Self {
-        let signals = PASSED_ON.into_iter().chain([parents_end()]);
+        let signals = PASSED_ON.into_iter().chain(parents_end());
         Self(signals.filter_map(|signal| Some((signal, action(signal)?))).collect())
     }
 
@@ -93,8 +93,10 @@ impl Mask {
         // SAFETY: `sigfillset` fills in the whole set; the others change it.
         unsafe {
             libc::sigfillset(set.as_mut_ptr());
-            libc::sigdelset(set.as_mut_ptr(), parents_end());
-            #[cfg(feature = "sandbox")]
+            if let Some(signal) = parents_end() {
+                libc::sigdelset(set.as_mut_ptr(), signal);
+            }
+            #[cfg(all(feature = "sandbox", target_os = "linux"))]
             libc::sigdelset(set.as_mut_ptr(), super::every_thread::request());
             Self(set.assume_init())
         }

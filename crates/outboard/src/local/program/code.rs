@@ -2,8 +2,9 @@
 //! file's path by now.
 
 use std::fs::File;
-use std::os::linux::fs::MetadataExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use crate::os::process::program;
 
 /// The most that a segment of notes is read of.
 const NOTES_BYTES: u64 = 64 << 10;
@@ -21,12 +22,12 @@ pub(super) enum Code {
 impl Code {
     /// That of this process.
     pub(super) fn running() -> Self {
-        let Ok(file) = File::open("/proc/self/exe") else { return Self::Unknown };
+        let Ok(file) = program().and_then(File::open) else { return Self::Unknown };
         if let Some(id) = build_id(&file) {
             return Self::BuildId(id);
         }
         file.metadata()
-            .map_or(Self::Unknown, |file| Self::File(file.st_dev(), file.st_ino(), file.st_size()))
+            .map_or(Self::Unknown, |file| Self::File(file.dev(), file.ino(), file.size()))
     }
 }
 

@@ -10,6 +10,7 @@ use rustix::net::{SendFlags, send};
 use super::outbox::{self, Outbox};
 use crate::local::shm::{passing, sealed};
 use crate::local::wire::{self, Call, Place, ToWorker};
+use crate::os::socket::NO_SIGNAL;
 use crate::value::payload::{Payload, SHARED_BYTES};
 
 /// A buffer above this capacity is given back when it is empty.
@@ -83,7 +84,7 @@ impl Chunk {
 
     /// Sends some of it, from a byte on, without waiting.
     pub(super) fn send(&self, stream: impl AsFd, from: usize) -> Result<usize, Errno> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let flags = SendFlags::DONTWAIT | NO_SIGNAL;
         match self {
             Self::Passing(frame, fd) if from == 0 => {
                 passing::send(stream, frame, &[fd.as_fd()], flags)

@@ -4,7 +4,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::error::Error;
 
-/// What this process has open for each worker: the socket, twice, the process, and the two
+/// What this process has open for each worker: the socket, twice, the process (or what waits for it), and the two
 /// pipes of its output.
 const EACH: usize = 5;
 
@@ -17,7 +17,7 @@ const BESIDE: usize = 16;
 ///
 /// `Unavailable`, with the number that would fit.
 pub(super) fn fit(workers: usize, spares: usize) -> Result<(), Error> {
-    let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let open = crate::os::process::descriptors().len();
     within(limit(), open, workers, spares)
 }
 

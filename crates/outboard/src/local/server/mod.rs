@@ -29,13 +29,14 @@ use crate::engine::settings::Settings;
 use crate::engine::{Engine, Flush, Gate, Pool, Reserve, Stopped, Work};
 use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
-use crate::local::program::is_worker;
-#[cfg(feature = "sandbox")]
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
 use crate::local::program::kernel;
+use crate::local::program::{digest, is_worker};
 use crate::local::shm::sealed;
 use crate::local::wire::FunctionRef;
 use crate::observe::event::RecycleReason;
 use crate::observe::snapshot::{WorkerSnapshot, WorkerState};
+use crate::os::usage;
 use crate::task::closure::address;
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
@@ -67,6 +68,7 @@ pub(super) fn start(settings: Settings) -> Result<Pools, Error> {
 fn start_pool(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
     let start = start_of(&settings)?;
     settings.sandbox.as_ref().map_or(Ok(()), allow)?;
+    refuse_unknown_memory(&settings)?;
     settings.config.as_ref().map_or(Ok(()), |config| fits(config))?;
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
         Error::unavailable("worker processes need a tokio runtime: start the client inside one")
@@ -107,6 +109,8 @@ fn start_of(settings: &Settings) -> Result<Start, Error> {
     }
     let restart = restart().map_err(Error::unavailable)?;
     refuse_a_loader()?;
+    // The file of this program may be another one later.
+    digest();
     Ok(Start::Again(restart))
 }
 
@@ -144,7 +148,7 @@ fn refuse_in_a_worker() -> Result<(), Error> {
 /// Refuses a program that the dynamic loader was told to execute: the file that workers are
 /// started from is the loader then.
 fn refuse_a_loader() -> Result<(), Error> {
-    let file = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+    let file = std::env::current_exe().unwrap_or_default();
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if !["ld-linux", "ld-musl", "ld.so", "ld64.so"].iter().any(|loader| name.starts_with(loader)) {
         return Ok(());
@@ -177,8 +181,25 @@ fn fits(config: &Config) -> Result<(), Error> {
     }
 }
 
+/// Refuses limits that this system cannot keep, for it neither limits nor tells memory.
+fn refuse_unknown_memory(settings: &Settings) -> Result<(), Error> {
+    if cfg!(target_vendor = "apple") && settings.worker.memory_bytes.is_some() {
+        return Err(Error::unavailable(
+            "`memory_limit` cannot be kept: this system does not limit the memory of a process. \
+             Leave it out; `recycle_above` replaces workers that have grown",
+        ));
+    }
+    if settings.recycling.memory_bytes.is_some() && usage::own_memory().is_none() {
+        return Err(Error::unavailable(
+            "`recycle_above` cannot be kept: this system does not tell how much memory a process \
+             has. Leave it out; `recycle_after_tasks` replaces workers in time",
+        ));
+    }
+    Ok(())
+}
+
 /// Refuses a sandbox that workers cannot have here.
-#[cfg(feature = "sandbox")]
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
 fn allow(sandbox: &Sandbox) -> Result<(), Error> {
     let lacks = kernel::lacks().join(", and ");
     if lacks.is_empty() {
@@ -194,9 +215,11 @@ fn allow(sandbox: &Sandbox) -> Result<(), Error> {
     )))
 }
 
-#[cfg(not(feature = "sandbox"))]
+#[cfg(not(all(feature = "sandbox", target_os = "linux")))]
 fn allow(_: &Sandbox) -> Result<(), Error> {
-    Err(Error::unavailable("a sandbox needs the feature `sandbox` of outboard: enable it"))
+    Err(Error::unavailable(
+        "a sandbox needs Linux, and the feature `sandbox` of outboard: enable it",
+    ))
 }
 
 /// The engine, as the gate calls it.

@@ -16,7 +16,7 @@ use super::shortage::LastAllocation;
 use crate::error::{Shortage, panic_message};
 use crate::local::process::{Watched, watch};
 use crate::local::shm::page::Page;
-use crate::task::system::refused;
+use crate::os::refused;
 use crate::trace::{WorkerLine, WorkerOutput};
 
 /// How long output gathers after some was passed on: a worker that writes many

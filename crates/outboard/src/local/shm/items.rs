@@ -7,15 +7,14 @@
 //! There are two bounds. Of this memory, the server gives back what it has copied, which it
 //! does at once. Of one stream's items no more than the window are out that their reader has
 //! not taken. The page has a word of credit for each task. A worker that finds
-//! either bound met sleeps on a futex of the page, and whoever makes room wakes it.
+//! either bound met sleeps on a word of the page (a futex on Linux), and whoever makes room wakes it.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-
-use rustix::thread::futex;
 
 use crate::local::shm::answers::Nonsense;
 use crate::local::shm::arena::{Arena, Half};
 use crate::local::shm::page::Page;
+use crate::os::memory;
 
 /// The two words of waiting.
 pub(crate) mod room;
@@ -175,16 +174,14 @@ impl Listener {
 /// Worker: sleeps until there is room.
 pub(crate) fn wait(page: &Page, has_room: impl Fn() -> bool) {
     // What the system does not do is looked at again: it wakes too early at worst.
-    page.room().wait(has_room, |turn, before| {
-        let _ = futex::wait(turn, futex::Flags::empty(), before, None);
-    });
+    page.room().wait(has_room, memory::sleep_while);
 }
 
 /// There is more room, or the worker has another reason to look: wakes it, if it waits.
 pub(crate) fn wake(page: &Page) {
     let room = page.room();
     if room.made() {
-        let _ = futex::wake(room.turn, futex::Flags::empty(), i32::MAX as u32);
+        memory::wake(room.turn);
     }
 }
 

@@ -15,14 +15,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat};
-use rustix::mm::{
-    Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mremap_fixed, munmap,
-};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::handover::Handover;
-use super::memfd;
-use crate::task::system::refused;
+use crate::os::memory::{self, Advice};
+use crate::os::refused;
 use crate::value::room::room_for;
 
 /// Pages of this process that a file backs; unmapped when dropped.
@@ -49,15 +46,14 @@ impl Pages {
         let pointer = pointer.map_err(|error| refused("mmap", error))?;
         let start = NonNull::new(pointer.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
         let pages = Self { start, bytes, left: OnceLock::new() };
-        // Payloads are no business of whoever reads a core dump, which is small without.
-        pages.advise(Advice::LinuxDontDump);
+        pages.advise(Advice::NotInDumps);
         Ok(pages)
     }
 
     /// Tells the system how they are used. What it cannot do is done without.
     fn advise(&self, advice: Advice) {
-        // SAFETY: all advice of this module leaves what they hold as it is, in this process.
-        let _ = unsafe { madvise(self.start.as_ptr().cast(), self.bytes, advice) };
+        // SAFETY: they are mapped. What a child does not get of them, it has no use for.
+        unsafe { memory::advise(self.start.as_ptr().cast(), self.bytes, advice) };
     }
 
     fn left(&self) -> Range<usize> {
@@ -87,24 +83,19 @@ impl Drop for Pages {
 pub(crate) struct Shared(Pages, Handover);
 
 impl Shared {
-    /// Makes the file, and the descriptor to hand to the worker. Its size is
-    /// sealed: a worker cannot shrink it under the server's mapping.
+    /// Makes the file, and the descriptor to hand to the worker. On Linux a
+    /// worker cannot shrink it under the server's mapping.
     pub(crate) fn create(name: &CStr, bytes: usize) -> io::Result<(Self, OwnedFd)> {
-        let fd = memfd::create(name, bytes)?;
-        rustix::fs::ftruncate(&fd, bytes as u64)?;
-        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let fd = memory::create(name, bytes)?;
         Ok((Self::map(&fd, bytes)?, fd))
     }
 
     /// Maps a file that was received.
     pub(crate) fn open(fd: &OwnedFd, bytes: usize) -> io::Result<Self> {
-        let sealed = fcntl_get_seals(fd)?.contains(SealFlags::SHRINK);
-        if !sealed || fstat(fd)?.st_size != bytes as i64 {
-            return Err(io::Error::other("shared memory has the wrong size"));
-        }
+        memory::check(fd, bytes)?;
         let shared = Self::map(fd, bytes)?;
         // A child of a worker has no part in what its server writes there later.
-        shared.0.advise(Advice::LinuxDontFork);
+        shared.0.advise(Advice::NotInChildren);
         Ok(shared)
     }
 
@@ -112,7 +103,7 @@ impl Shared {
         let pages = Pages::map(fd, bytes, ProtFlags::READ | ProtFlags::WRITE)?;
         // Of a huge page no part could be taken from the file while a device reads it
         // (`set_apart`).
-        pages.advise(Advice::LinuxNoHugepage);
+        pages.advise(Advice::SmallPages);
         Ok(Self(pages, Handover::default()))
     }
 
@@ -200,27 +191,20 @@ impl Shared {
         assert!(pages.start.is_multiple_of(page) && bytes.is_multiple_of(page), "whole pages");
         let rest = [0..pages.start, pages.end..self.0.bytes];
         let rest = rest.map(|rest| (self.0.at(&rest).cast(), rest.len()));
-        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-        // SAFETY: new memory, where the kernel chooses. Of the place, as for `lent`,
-        // nobody writes what is copied. The new pages take the place of the old ones
-        // in one step, as `mremap` says, with the same bytes.
-        unsafe {
-            let copy = mmap_anonymous(std::ptr::null_mut(), bytes, protection, flags)?;
-            let _ = madvise(copy, bytes, Advice::LinuxDontDump);
-            std::ptr::copy_nonoverlapping(place, copy.cast(), bytes);
-            mremap_fixed(copy, bytes, bytes, MremapFlags::MAYMOVE, place.cast())?;
-        }
+        // SAFETY: whole pages of this mapping, as just checked. Of the place, as for
+        // `lent`, nobody writes what is copied.
+        unsafe { memory::set_apart(place.cast(), bytes)? };
         assert!(self.0.left.set(pages.clone()).is_ok(), "set apart once");
         for (at, bytes) in rest.into_iter().filter(|(_, bytes)| *bytes > 0) {
             // SAFETY: mapped in `map`, and still: only this unmaps it, once, as just
             // checked. Nothing of it is lent.
             unsafe { munmap(at, bytes)? };
         }
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        Ok(fallocate(file, flags, pages.start as u64, bytes as u64)?)
+        memory::punch(file, pages.start, bytes)
     }
 
-    /// Gives pages back to the system: they read as zeros, and take no memory.
+    /// Gives pages back to the system, where that can be: they read as zeros, and take no
+    /// memory.
     ///
     /// # Panics
     ///
@@ -228,16 +212,18 @@ impl Shared {
     pub(crate) fn forget(&self, range: Range<usize>) {
         let at = self.0.at(&range);
         // SAFETY: `at` checked that the range is mapped. No reference of this
-        // process leads there, as for `write`; the bytes become zeros, which is
+        // process leads there, as for `write`; the bytes may become zeros, which is
         // one more thing that shared memory may do at any moment.
-        let _ = unsafe { madvise(at.cast(), range.len(), Advice::LinuxRemove) };
+        unsafe { memory::give_back(at.cast(), range.len()) };
     }
 }
 
+#[cfg(all(target_os = "linux", not(outboard_portable)))]
 /// What a sealed file holds: it can be read, and nobody can change it.
 #[derive(Debug)]
 pub(crate) struct Sealed(Option<Pages>);
 
+#[cfg(all(target_os = "linux", not(outboard_portable)))]
 impl Sealed {
     /// Maps a file.
     ///
@@ -251,6 +237,7 @@ impl Sealed {
     }
 }
 
+#[cfg(all(target_os = "linux", not(outboard_portable)))]
 impl AsRef<[u8]> for Sealed {
     fn as_ref(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |pages| {

@@ -6,7 +6,11 @@ pub(crate) mod arena;
 mod handover;
 pub(crate) mod items;
 mod mapping;
-mod memfd;
 pub(crate) mod page;
 pub(crate) mod passing;
+#[cfg(all(target_os = "linux", not(outboard_portable)))]
+pub(crate) mod sealed;
+/// Payloads in files of their own, where no file can be sealed.
+#[cfg(not(all(target_os = "linux", not(outboard_portable))))]
+#[path = "unsealed.rs"]
 pub(crate) mod sealed;

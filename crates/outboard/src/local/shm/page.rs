@@ -20,15 +20,13 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 pub(crate) use word::{TaskWord, Word};
 
 use crate::local::shm::answers::bell::Bell;
 use crate::local::shm::items::room::Room;
-use crate::local::shm::memfd;
-use crate::task::system::{Memory, refused};
+use crate::os::{Memory, memory, refused};
 
 const BYTES: usize = 4096;
 const WORDS: usize = BYTES / size_of::<AtomicU64>();
@@ -70,21 +68,16 @@ unsafe impl Send for Page {}
 unsafe impl Sync for Page {}
 
 impl Page {
-    /// Makes a page, and the descriptor to hand to the worker. The size is
-    /// sealed: a worker cannot shrink the file under the server's mapping.
+    /// Makes a page, and the descriptor to hand to the worker. On Linux
+    /// a worker cannot shrink the file under the server's mapping.
     pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
-        let fd = memfd::create(c"outboard-page", BYTES)?;
-        ftruncate(&fd, BYTES as u64)?;
-        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let fd = memory::create(c"outboard-page", BYTES)?;
         Ok((Self::map(&fd)?, fd))
     }
 
     /// Maps a page that was received.
     pub(crate) fn open(fd: &OwnedFd) -> io::Result<Self> {
-        let sealed = fcntl_get_seals(fd)?.contains(SealFlags::SHRINK);
-        if !sealed || rustix::fs::fstat(fd)?.st_size != BYTES as i64 {
-            return Err(io::Error::other("the shared page has the wrong size"));
-        }
+        memory::check(fd, BYTES)?;
         Self::map(fd)
     }
 

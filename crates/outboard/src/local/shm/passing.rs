@@ -6,12 +6,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    RecvAncillaryBuffer, RecvAncillaryMessage, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
+use crate::os::socket::{NO_SIGNAL, RECEIVING, keep_from_programs};
+
 /// The most descriptors beside one message; the kernel closes what is beyond.
-const MOST: usize = 2;
+const MOST: usize = 3;
 
 /// Sends bytes with descriptors beside the first of them; gives how many bytes
 /// were taken, with all descriptors if there was one.
@@ -24,7 +26,7 @@ pub(crate) fn send(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(fds));
-    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags | SendFlags::NOSIGNAL)
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags | NO_SIGNAL)
 }
 
 /// Receives bytes, and appends descriptors that lay beside them. What follows
@@ -47,10 +49,12 @@ pub(crate) fn receive_all(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(room)];
-    let received = recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = recvmsg(socket, &mut slices, &mut control, RECEIVING)?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(passed) = message {
-            fds.extend(passed);
+            for fd in passed {
+                fds.push(keep_from_programs(fd)?);
+            }
         }
     }
     Ok((received.bytes, received.flags.contains(ReturnFlags::CTRUNC)))

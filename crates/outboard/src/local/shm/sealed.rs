@@ -13,7 +13,7 @@ use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs};
 use rustix::io::{Errno, pwrite};
 
 use crate::local::shm::mapping::Sealed;
-use crate::local::shm::memfd;
+use crate::os::memory;
 use crate::value::payload::Payload;
 
 /// What the file system says that it is (`TMPFS_MAGIC`).
@@ -24,7 +24,7 @@ const SEALS: SealFlags =
 
 /// Makes a file of these bytes.
 pub(crate) fn create(payload: &Payload) -> io::Result<OwnedFd> {
-    let fd = memfd::create(c"outboard-payload", payload.len())?;
+    let fd = memory::file(c"outboard-payload", payload.len())?;
     let mut offset = 0;
     for mut piece in payload.pieces() {
         while !piece.is_empty() {

@@ -12,6 +12,12 @@ use rustix::time::ClockId;
 use crate::task::limits::WorkerLimits;
 use crate::task::system::now_ns;
 
+/// What limits memory that a process makes for itself. Linux counts all of it as data.
+#[cfg(not(target_os = "freebsd"))]
+const MEMORY: Resource = Resource::Data;
+#[cfg(target_os = "freebsd")]
+const MEMORY: Resource = Resource::As;
+
 /// Sets what holds from now on, and gives what has to be set for each task.
 ///
 /// # Errors
@@ -21,7 +27,7 @@ pub(super) fn set(limits: WorkerLimits) -> io::Result<CpuLimit> {
     if let Some(bytes) = limits.memory_bytes {
         // Tasks' own stack is memory of that kind, and not what was meant.
         let stack_bytes = limits.stack_bytes.unwrap_or(0);
-        lower(Resource::Data, bytes.saturating_add(stack_bytes))?;
+        lower(MEMORY, bytes.saturating_add(stack_bytes))?;
     }
     if let Some(files) = limits.open_files {
         lower(Resource::Nofile, files)?;

@@ -4,8 +4,9 @@ use rustix::time::ClockId;
 
 use super::current::InWorker;
 use crate::local::shm::page::Page;
+use crate::os::usage;
 use crate::task::outcome::Usage;
-use crate::task::system::{OWN, memory, now_ns, take_peak_bytes};
+use crate::task::system::now_ns;
 
 /// How long a task has to run for its memory to be measured: that reads a file.
 const MEASURED_NS: u64 = 1_000_000;
@@ -32,12 +33,12 @@ impl Meter {
         if run_ns < MEASURED_NS && !seq.is_multiple_of(MEASURED_EVERY) {
             return Usage { run_ns, ..Usage::default() };
         }
-        let memory = memory(OWN);
+        let memory = usage::own_memory();
         page.set_memory(memory.unwrap_or_default());
         let memory_bytes = memory.map(|memory| memory.resident_bytes);
         let cpu_ns = Some(now_ns(ClockId::ProcessCPUTime) - self.cpu_ns);
         // No less than there is now: the system counts in two ways.
-        let peak_bytes = take_peak_bytes().map(|peak| peak.max(memory_bytes.unwrap_or(0)));
+        let peak_bytes = usage::take_peak_bytes().map(|peak| peak.max(memory_bytes.unwrap_or(0)));
         Usage { run_ns, cpu_ns, memory_bytes, peak_bytes, ..Usage::default() }
     }
 }

@@ -14,7 +14,6 @@ use rustix::time::ClockId;
 
 use super::process::close_inherited;
 use super::process::end::{die_with_parent, leave_group, outlive_requests};
-use super::process::reaping::mark_worker;
 use super::process::signals::stop_ignoring;
 use super::program::{digest, named_parent};
 use super::shm::answers::{BELL, LONGEST_BYTES, Speaker};
@@ -25,6 +24,8 @@ use super::wire::{
     self, FromWorker, FunctionRef, InPool, Inbox, Listed, MESSAGE_ROOM, Place, ToWorker, VERSION,
 };
 use crate::error::loss::OUR_WORDS;
+use crate::os::process::PIPES_TELL_READERS;
+use crate::os::{adopted, process as system, refused, usage};
 use crate::task::closure::address;
 use crate::task::execute::{Panics, execute, leave_panics_unsaid, record_panics};
 use crate::task::function::Run;
@@ -32,7 +33,7 @@ use crate::task::outcome::{Failure, OTHER_BUILD, Usage};
 use crate::task::registry::registry;
 use crate::task::sandbox::Sandbox;
 use crate::task::start::{self, Config};
-use crate::task::system::{OWN, memory, now_ns, refused, take_peak_bytes};
+use crate::task::system::now_ns;
 use crate::trace;
 use crate::value::args::Args;
 use crate::value::codec::{self, Input};
@@ -55,7 +56,7 @@ mod meter;
 /// What a task says, on its way to the server.
 mod relay;
 /// The rules that it enters once its start is over.
-#[cfg(feature = "sandbox")]
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
 mod sandbox;
 /// Where in stderr a task begins.
 mod stderr;
@@ -178,14 +179,14 @@ impl Worker {
     /// Sets this process apart from its parent, and greets it.
     fn start(in_test: bool) -> io::Result<Self> {
         stop_ignoring();
-        mark_worker();
+        adopted::mark();
         close_inherited();
         let socket = take_socket(in_test)?;
         die_with(named_parent())?;
         outlive_requests()?;
         watch::start(&socket, current::leaves_by_itself)?;
         let mut inbox = Inbox::default();
-        let (welcome, [page, arena]) = receive_welcome(&socket, &mut inbox)?;
+        let (welcome, [page, arena], stderr) = receive_welcome(&socket, &mut inbox)?;
         let ToWorker::Welcome {
             number,
             max_payload,
@@ -224,7 +225,7 @@ impl Worker {
             files: Vec::new(),
             out: Vec::new(),
             spoke: false,
-            stderr: Stderr::take()?,
+            stderr: stderr.map_or_else(Stderr::take, |end| Ok(Stderr::of(end)))?,
             traces: None,
             trust: Trust::default(),
         };
@@ -291,11 +292,11 @@ impl Worker {
         }
         self.traces = Some(Traces::before());
         self.stderr.mark(&self.current.page);
-        self.current.page.set_memory(memory(OWN).unwrap_or_default());
+        self.current.page.set_memory(usage::own_memory().unwrap_or_default());
         // What the start took is no task's.
-        let _ = take_peak_bytes();
+        let _ = usage::take_peak_bytes();
         // Of whatever thread this is: a server looks whether it sleeps.
-        let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        let thread = system::thread();
         current::serves();
         let result = self.say(&FromWorker::Ready { thread }).and_then(|()| self.serve_all());
         match result {
@@ -308,9 +309,9 @@ impl Worker {
     fn enter_sandbox(&self) -> io::Result<()> {
         match &self.sandbox {
             None => Ok(()),
-            #[cfg(feature = "sandbox")]
+            #[cfg(all(feature = "sandbox", target_os = "linux"))]
             Some(sandbox) => sandbox::enter(sandbox),
-            #[cfg(not(feature = "sandbox"))]
+            #[cfg(not(all(feature = "sandbox", target_os = "linux")))]
             Some(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -572,8 +573,12 @@ fn take_socket(in_test: bool) -> io::Result<UnixStream> {
     Ok(UnixStream::from(socket))
 }
 
-/// Reads the first message, with the descriptors of page and arena beside it.
-fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWorker, [OwnedFd; 2])> {
+/// What comes first: a message, with the descriptors of page and arena beside it. The third
+/// is the server's end of stderr, where only that tells how much is in the pipe.
+type Welcome = (ToWorker, [OwnedFd; 2], Option<OwnedFd>);
+
+/// Reads the first message.
+fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Welcome> {
     let mut fds = Vec::new();
     let received = passing::receive(socket, inbox.room(), &mut fds)?;
     inbox.arrived(received);
@@ -582,18 +587,19 @@ fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<(ToWork
     }
     let frame = inbox.next_frame(received).map_err(other)?;
     let (message, _) = wire::decode(frame.unwrap_or_default()).map_err(other)?;
+    let stderr = if PIPES_TELL_READERS { fds.pop() } else { None };
     let memory =
         fds.try_into().map_err(|_| io::Error::other("the server sent no shared memory"))?;
-    Ok((message, memory))
+    Ok((message, memory, stderr))
 }
 
 /// Makes this process yield to the server, in time and in memory. What the
 /// system refuses is done without.
 fn stand_back(number: u32, niceness: i32) {
     if let Ok(name) = std::ffi::CString::new(format!("outboard-w{number}")) {
-        let _ = rustix::thread::set_name(&name);
+        system::set_name(&name);
     }
     let own = rustix::process::getpriority_process(None).unwrap_or(0);
     let _ = rustix::process::setpriority_process(None, own.max(niceness));
-    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    system::be_killed_first();
 }

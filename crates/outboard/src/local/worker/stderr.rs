@@ -21,13 +21,18 @@ const SPINS: u32 = 100;
 const PAUSE: Duration = Duration::from_micros(20);
 const PAUSES: u32 = 500;
 
-/// The worker's end of the pipe, whatever a task does to its stderr.
+/// An end of the pipe that tells how much is in it, whatever a task does to its stderr.
 pub(super) struct Stderr(OwnedFd);
 
 impl Stderr {
     /// That of this process now.
     pub(super) fn take() -> io::Result<Self> {
         Ok(Self(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3)?))
+    }
+
+    /// By an end of it that the server has passed.
+    pub(super) fn of(end: OwnedFd) -> Self {
+        Self(end)
     }
 
     /// What is written from now on is another's than what was written before. If that

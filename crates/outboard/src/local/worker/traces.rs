@@ -16,18 +16,18 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{
     Resource, Rlimit, Uid, fchdir, geteuid, getpriority_process, getrlimit, setpriority_process,
     setrlimit, umask,
 };
 use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::local::process::environment::Environment;
 use crate::local::process::signals::{Actions, Mask, stop_alarm, stop_cpu_timers};
 use crate::local::wire::FunctionRef;
+use crate::os::process::Cpus;
 
 /// How long a task runs at least whose cost the look is no part of, and how often is looked
 /// in any case.
@@ -79,7 +79,7 @@ pub(super) struct Traces {
     limits: [Rlimit; LIMITS.len()],
     actions: Actions,
     outputs: [Option<Output>; 2],
-    cpus: rustix::io::Result<CpuSet>,
+    cpus: Option<Cpus>,
     niceness: rustix::io::Result<i32>,
     user: Uid,
 }
@@ -100,7 +100,7 @@ impl Traces {
                 Output::current(stdout, |kept| dup2_stdout(kept)),
                 Output::current(stderr, |kept| dup2_stderr(kept)),
             ],
-            cpus: sched_getaffinity(None),
+            cpus: Cpus::current(),
             niceness: getpriority_process(None),
             user: geteuid(),
         }
@@ -130,9 +130,7 @@ impl Traces {
     /// Sets back where and with which priority this thread runs.
     fn schedule(&self) -> Found {
         let cpus = match &self.cpus {
-            Ok(cpus) if sched_getaffinity(None).as_ref() != Ok(cpus) => {
-                Found::after(sched_setaffinity(None, cpus))
-            }
+            Some(cpus) if Cpus::current().as_ref() != Some(cpus) => Found::after(cpus.set()),
             _ => Found::Nothing,
         };
         let niceness = match self.niceness {
@@ -189,6 +187,27 @@ fn raise(limit: Resource, before: &Rlimit) -> Found {
     Found::Lasting
 }
 
+/// How a directory is opened that is only returned to: by who may not list it, too, where
+/// the system can.
+#[cfg(target_os = "linux")]
+const REFERENCE: OFlags = OFlags::PATH;
+#[cfg(not(target_os = "linux"))]
+const REFERENCE: OFlags = OFlags::RDONLY;
+
+/// The working directory, though it may not be searched, where the system can.
+#[cfg(target_os = "linux")]
+const HERE: (&std::ffi::CStr, AtFlags) = (c"", AtFlags::EMPTY_PATH);
+#[cfg(not(target_os = "linux"))]
+const HERE: (&std::ffi::CStr, AtFlags) = (c".", AtFlags::empty());
+
+#[cfg_attr(
+    target_os = "linux",
+    expect(clippy::unnecessary_cast, reason = "elsewhere they are other integers")
+)]
+fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
 /// A working directory.
 struct Directory {
     opened: OwnedFd,
@@ -199,15 +218,15 @@ struct Directory {
 impl Directory {
     fn current() -> io::Result<Self> {
         let opened =
-            openat(CWD, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+            openat(CWD, ".", REFERENCE | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let stat = fstat(&opened)?;
-        Ok(Self { opened, identity: (stat.st_dev, stat.st_ino) })
+        Ok(Self { opened, identity: identity(&stat) })
     }
 
     /// Compared first: not everybody may return to where it is.
     fn return_to(&self) -> Found {
-        let now = statat(CWD, c"", AtFlags::EMPTY_PATH);
-        if now.is_ok_and(|now| (now.st_dev, now.st_ino) == self.identity) {
+        let now = statat(CWD, HERE.0, HERE.1);
+        if now.is_ok_and(|now| identity(&now) == self.identity) {
             return Found::Nothing;
         }
         Found::after(fchdir(&self.opened))
@@ -229,19 +248,19 @@ impl Output {
         set: fn(&OwnedFd) -> rustix::io::Result<()>,
     ) -> Option<Self> {
         let kept = fcntl_dupfd_cloexec(now(), 3).ok()?;
-        Some(Self { identity: identity(&kept)?, kept, now, set })
+        Some(Self { identity: identity_of(&kept)?, kept, now, set })
     }
 
     fn restore(&self) -> Found {
-        match identity((self.now)()) {
+        match identity_of((self.now)()) {
             Some(now) if now == self.identity => Found::Nothing,
             _ => Found::after((self.set)(&self.kept)),
         }
     }
 }
 
-fn identity(file: impl AsFd) -> Option<(u64, u64)> {
-    fstat(file).ok().map(|stat| (stat.st_dev, stat.st_ino))
+fn identity_of(file: impl AsFd) -> Option<(u64, u64)> {
+    fstat(file).ok().as_ref().map(identity)
 }
 
 #[cfg(test)]

@@ -9,17 +9,22 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{PidfdFlags, getppid, pidfd_open};
+use rustix::time::Timespec;
 
 use crate::local::process::end::{kill_own_group, parent_has_ended};
 use crate::local::process::signals::Mask;
-use crate::task::system::refused;
+use crate::os::process::parent;
+use crate::os::refused;
+use crate::os::socket::HUNG_UP;
 
 /// How long an idle worker may take to leave after its server has hung up.
 const LINGER: Duration = Duration::from_secs(10);
 
 /// How often is looked whether the server lives, where nothing tells it.
 const INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often is looked for the server's process, where no descriptor tells its end.
+const LOOKS: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// It calls nothing deep.
 const STACK_BYTES: usize = 128 << 10;
@@ -32,8 +37,7 @@ const STACK_BYTES: usize = 128 << 10;
 /// The system's.
 pub(super) fn start(socket: &UnixStream, is_idle: fn() -> bool) -> io::Result<()> {
     let socket = socket.try_clone()?;
-    // Where the server is in another namespace, the socket's end has to do.
-    let server = getppid().and_then(|server| pidfd_open(server, PidfdFlags::empty()).ok());
+    let server = parent();
     // The thread is born with its mask: signals that tasks have use for are not for it.
     let mask = Mask::now();
     Mask::all_but_parents_end().set();
@@ -46,11 +50,19 @@ pub(super) fn start(socket: &UnixStream, is_idle: fn() -> bool) -> io::Result<()
     thread.map(drop).map_err(|error| refused("start a thread", error))
 }
 
-/// Waits until the server hangs up, or its process ends.
+/// Waits until the server hangs up, or its process ends. Where nothing tells that but the
+/// socket, whose other end a child of the server may have, it is looked now and then.
 fn wait_for_the_end(socket: &UnixStream, server: Option<&OwnedFd>) {
-    let mut watched = vec![PollFd::new(socket, PollFlags::RDHUP)];
+    let mut watched = vec![PollFd::new(socket, HUNG_UP)];
     watched.extend(server.map(|server| PollFd::new(server, PollFlags::IN)));
-    while poll(&mut watched, None) == Err(Errno::INTR) {}
+    let patience = server.is_none().then_some(&LOOKS);
+    loop {
+        match poll(&mut watched, patience) {
+            Err(Errno::INTR) => {}
+            Ok(0) if !parent_has_ended() => {}
+            _ => return,
+        }
+    }
 }
 
 /// The server has ended or hung up: ends this process if it does not end by itself.

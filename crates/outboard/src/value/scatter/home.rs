@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -47,7 +47,7 @@ pub(crate) trait Workers: Send + Sync {
 pub(crate) struct Placed {
     pub(crate) bytes: Bytes,
     /// What a worker maps, where there are processes of this machine.
-    #[cfg(all(feature = "local", target_os = "linux"))]
+    #[cfg(all(feature = "local", unix))]
     pub(crate) file: Option<Arc<OwnedFd>>,
 }
 

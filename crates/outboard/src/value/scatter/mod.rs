@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -61,7 +61,7 @@ pub(crate) struct Entry {
     decoded: OnceLock<Box<dyn Any + Send + Sync>>,
     origin: Origin,
     /// What a worker maps, where there are processes.
-    #[cfg(all(feature = "local", target_os = "linux"))]
+    #[cfg(all(feature = "local", unix))]
     pub(crate) file: Option<Arc<OwnedFd>>,
 }
 
@@ -73,7 +73,7 @@ enum Origin {
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     Lent(Arc<dyn Workers>),
     /// This is a worker, which received it.
-    #[cfg(all(feature = "local", target_os = "linux"))]
+    #[cfg(all(feature = "local", unix))]
     Received,
 }
 
@@ -110,7 +110,7 @@ impl Entry {
             bytes,
             decoded: OnceLock::new(),
             origin,
-            #[cfg(all(feature = "local", target_os = "linux"))]
+            #[cfg(all(feature = "local", unix))]
             file: None,
         };
         if let Some(workers) = entry.workers() {
@@ -118,7 +118,7 @@ impl Entry {
                 Error::unavailable(format!("could not share memory with workers: {error}"))
             })?;
             entry.bytes = placed.bytes;
-            #[cfg(all(feature = "local", target_os = "linux"))]
+            #[cfg(all(feature = "local", unix))]
             {
                 entry.file = placed.file;
             }
@@ -130,7 +130,7 @@ impl Entry {
     pub(super) fn home(&self) -> Option<&Arc<Home>> {
         match &self.origin {
             Origin::Home(home) => Some(home),
-            #[cfg(all(feature = "local", target_os = "linux"))]
+            #[cfg(all(feature = "local", unix))]
             _ => None,
         }
     }
@@ -141,7 +141,7 @@ impl Entry {
             Origin::Home(home) => home.workers.as_ref(),
             #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
             Origin::Lent(workers) => Some(workers),
-            #[cfg(all(feature = "local", target_os = "linux"))]
+            #[cfg(all(feature = "local", unix))]
             Origin::Received => None,
         }
     }
@@ -171,14 +171,14 @@ impl Drop for Entry {
 }
 
 /// Worker: a value arrived.
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 pub(crate) fn receive(id: u64, bytes: Bytes) {
     let entry = Entry { id, bytes, decoded: OnceLock::new(), origin: Origin::Received, file: None };
     known().insert(id, Known::Received(Arc::new(entry)));
 }
 
 /// Worker: tasks from now on do not name it. Those that kept it have it still.
-#[cfg(all(feature = "local", target_os = "linux"))]
+#[cfg(all(feature = "local", unix))]
 pub(crate) fn forget(id: u64) {
     let forgotten = known().remove(&id);
     // Outside of the lock: dropping a value runs code of the user's.

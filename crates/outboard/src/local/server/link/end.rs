@@ -1,7 +1,6 @@
 //! The end of a worker: the kill, the reaping, and what is said of it.
 
 use std::future::pending;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
 use std::process::ExitStatus;
@@ -12,9 +11,7 @@ use std::time::Duration;
 use futures_util::future::{join3, select};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid,
-};
+use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::time::ClockId;
 
 use super::life::{Life, Reason};
@@ -25,12 +22,13 @@ use crate::local::process::{self, Reaped, Watched};
 use crate::local::server::cgroup::Group;
 use crate::local::server::output::{LastWords, Output};
 use crate::local::server::shortage::shortage;
+use crate::os::process::{Handle, is_exiting, state};
 use crate::task::system::now_ns;
 
 /// A process that was started and not reaped.
 pub(crate) struct Process {
     link: Arc<Link>,
-    ended: Watched<OwnedFd>,
+    ended: Watched<Handle>,
     group: Option<Group>,
     reaper: Option<Reaper>,
     stdout: Option<Output>,
@@ -41,7 +39,7 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn new(
         link: Arc<Link>,
-        ended: Watched<OwnedFd>,
+        ended: Watched<Handle>,
         (group, reaper): (Option<Group>, Option<Reaper>),
         stdout: Option<Output>,
         stderr: Output,
@@ -87,8 +85,7 @@ impl Process {
     /// Kills it, and waits for its end on this thread.
     pub(crate) fn kill(&self) {
         self.link.kill();
-        let end = WaitId::PidFd(self.link.pidfd());
-        let _ = waitid(end, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        self.link.handle.wait();
     }
 
     /// Reaps the process, which has ended, with the rest of its group, and says how it
@@ -98,10 +95,7 @@ impl Process {
         // In this order: the rest of the group is killed while its number is taken, which
         // it is until the leader is reaped; what it wrote last is read; then it is reaped.
         // Someone else may have reaped it, where SIGCHLD is ignored.
-        let pidfd = WaitId::PidFd(link.pidfd());
-        if waitid(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)
-            .is_ok()
-        {
+        if link.handle.is_left() {
             link.kill_group();
         }
         if let Some(stdout) = stdout {
@@ -159,7 +153,7 @@ impl Link {
         let mut locked = self.locked();
         if locked.life.kill(reason) {
             self.kill_group();
-            if pidfd_send_signal(&*self.pidfd, Signal::KILL) == Err(Errno::PERM) {
+            if self.handle.kill() == Err(Errno::PERM) {
                 self.shutdown();
             }
         }
@@ -167,8 +161,8 @@ impl Link {
 
     /// Says that the worker does not end although it was killed.
     pub(super) fn say_it_is_left(&self) {
-        let state = process::state(self.pid).unwrap_or('?');
-        let refused = pidfd_send_signal(&*self.pidfd, Signal::KILL).err();
+        let state = state(self.pid).unwrap_or('?');
+        let refused = self.handle.kill().err();
         let why = match (state, refused) {
             (_, Some(error)) => format!("kill: {error}; end it as the user that it runs as"),
             ('D', None) => "it is in an uninterruptible system call".into(),
@@ -215,7 +209,7 @@ impl Link {
     pub(super) fn hung_up(&self) {
         let reason = match self.life() {
             Life::Leaving => return,
-            Life::Up if !self.has_ended() && process::is_exiting(self.pid) == Some(false) => {
+            Life::Up if !self.has_ended() && is_exiting(self.pid) == Some(false) => {
                 Reason::Blame(Cause::HungUp)
             }
             _ => Reason::Broken,
@@ -223,15 +217,9 @@ impl Link {
         self.end(reason);
     }
 
-    /// Becomes readable when the process has ended.
-    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
-        (*self.pidfd).as_fd()
-    }
-
     /// Whether the process has ended.
     fn has_ended(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        !matches!(waitid(WaitId::PidFd(self.pidfd()), options), Ok(None))
+        self.handle.has_ended()
     }
 
     /// Reaps the process, which has ended; nobody signals its number from now on.
@@ -316,7 +304,6 @@ mod tests {
     use std::process::{Command, Stdio};
     use std::time::Instant;
 
-    use rustix::process::{PidfdFlags, pidfd_open};
     use tokio::io::Interest;
     use tokio::runtime::Handle;
 
@@ -339,8 +326,7 @@ mod tests {
 
     /// Waits until it has ended.
     fn wait_for(process: &Process) {
-        let pidfd = WaitId::PidFd(process.link.pidfd());
-        waitid(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        process.link.handle.wait();
     }
 
     #[expect(clippy::zombie_processes, reason = "`bury` reaps it")]
@@ -349,14 +335,14 @@ mod tests {
         let mut command = Command::new("sleep");
         let command = command.arg("1000").stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().unwrap();
-        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        let handle = Arc::new(crate::os::process::Handle::of(child.id()).unwrap());
         let (stream, _) = UnixStream::pair().unwrap();
         let memory = (Page::create().unwrap().0, Arena::create().unwrap().0);
         let wear = Wear::of(Default::default(), None, Instant::now());
-        let (pid, pidfd, stream) = (child.id(), Arc::new(pidfd), Arc::new(stream));
+        let (pid, stream) = (child.id(), Arc::new(stream));
         let stream = [stream.clone(), stream];
-        let ended = watch(pidfd.clone(), Interest::READABLE).unwrap();
-        let link = Link::new(1, pid, pidfd, memory, stream, Handle::current(), (wear, None));
+        let ended = watch(handle.clone(), Interest::READABLE).unwrap();
+        let link = Link::new(1, pid, handle, memory, stream, Handle::current(), (wear, None));
         let stderr = child.stderr.take().unwrap().into();
         let stderr = Output::new(stderr, Stream::Stderr, 1, printer).unwrap();
         Process::new(link, ended, (None, None), None, stderr)

@@ -12,7 +12,6 @@ pub(super) use reader::Reader;
 pub(super) use vigil::{Rest, Vigil};
 
 use std::collections::{HashSet, VecDeque};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -36,6 +35,7 @@ use crate::local::shm::page::{Page, Word};
 use crate::local::wire::{Call, FunctionRef, Place};
 use crate::observe::event::RecycleReason;
 use crate::offload;
+use crate::os::process as system;
 use crate::task::system::now_ns;
 
 use items::{Credit, Streams};
@@ -52,7 +52,7 @@ pub(super) struct Link {
     weak: Weak<Self>,
     pub(super) number: usize,
     pub(super) pid: u32,
-    pidfd: Arc<OwnedFd>,
+    handle: Arc<system::Handle>,
     pub(super) started: Instant,
     wear: Wear,
     page: Page,
@@ -145,7 +145,7 @@ impl Link {
     pub(super) fn new(
         number: usize,
         pid: u32,
-        pidfd: Arc<OwnedFd>,
+        handle: Arc<system::Handle>,
         (page, arena): (Page, Arena),
         [stream, writes]: [Arc<UnixStream>; 2],
         runtime: Handle,
@@ -156,7 +156,7 @@ impl Link {
             weak: weak.clone(),
             number,
             pid,
-            pidfd,
+            handle,
             started: Instant::now(),
             wear,
             page,

@@ -5,15 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use rustix::process::{WaitId, WaitIdOptions, waitid};
-
 use super::Link;
 use super::life::{Life, Reason, Stage};
 use crate::error::Cause;
-use crate::local::process;
 use crate::local::shm::arena::{Half, WARM};
 use crate::local::shm::page::Word;
-use crate::task::system;
+use crate::os::{process, usage};
 
 /// How long a signal may hold a worker, or unwanted work keep it, before it is
 /// lost.
@@ -107,10 +104,10 @@ impl Vigil {
         if lasts(&mut seen.mute, self.link.mute_at(), now) {
             self.link.end(Reason::Blame(Cause::Protocol));
         }
-        if let Some(now) = system::memory(&format!("/proc/{}/statm", self.link.pid)) {
+        if let Some(now) = usage::memory(self.link.pid) {
             seen.most_bytes = seen.most_bytes.max(now.resident_bytes);
         }
-        if !self.is_stopped() {
+        if !self.link.handle.is_stopped() {
             seen.stopped_since = None;
             return;
         }
@@ -191,12 +188,6 @@ impl Vigil {
                 }
             }
         }
-    }
-
-    /// Whether a signal holds it; a debugger does not count.
-    fn is_stopped(&self) -> bool {
-        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        matches!(waitid(WaitId::PidFd(self.link.pidfd()), options), Ok(Some(_)))
     }
 
     /// The most resident memory that was seen.

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::net::SendFlags;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::Interest;
 
 use super::Supervisor;
@@ -28,7 +27,8 @@ use crate::local::shm::arena::Arena;
 use crate::local::shm::page::Page;
 use crate::local::shm::{passing, sealed};
 use crate::local::wire::{self, InPool, ToWorker};
-use crate::task::system::refused;
+use crate::os::process::{Handle, PIPES_TELL_READERS, program};
+use crate::os::{refused, socket};
 use crate::value::args::Args;
 
 /// Where libraries look for how many threads they may start.
@@ -50,21 +50,27 @@ impl Supervisor {
     /// `slot` is the one that it has from its start, if it has one.
     pub(super) fn spawn(&self, number: usize, slot: Option<usize>) -> io::Result<Process> {
         let in_pool = slot.map(|slot| slot as u32);
-        let pair = StdUnixStream::pair();
+        let pair = socket::pair();
         let (ours, theirs) = pair.map_err(|error| refused("socketpair", error))?;
         let (page, page_fd) = Page::create()?;
         let (arena, arena_fd) = Arena::create()?;
         // The first message is in the socket before its reader exists.
-        self.welcome(&ours, (number, in_pool), [page_fd.as_fd(), arena_fd.as_fd()])?;
-        let mut command = self.command(number)?;
+        let (stderr, writes) = io::pipe().map_err(|error| refused("pipe", error))?;
+        let mut passed = vec![page_fd.as_fd(), arena_fd.as_fd()];
+        passed.extend(PIPES_TELL_READERS.then_some(stderr.as_fd()));
+        self.welcome(&ours, (number, in_pool), &passed)?;
+        let file = self.file()?;
+        let mut command = self.command(file, number)?;
+        command.stderr(writes);
         if let (Some(slot), Some(Env(env))) = (slot, &self.settings.env) {
             command.envs(env(slot));
         }
         command.env(SOCKET_VARIABLE, socket_inode(&theirs)?.to_string());
         let spawned = start_worker(command.stdin(OwnedFd::from(theirs)));
-        let execute = || format!("execute {}", self.file().display());
+        let execute = || format!("execute {}", file.display());
         let mut child = spawned.map_err(|error| refused(&execute(), error))?;
-        let adopted = self.adopt((number, in_pool), &mut child, ours, (page, arena));
+        let numbers = (number, in_pool);
+        let adopted = self.adopt(numbers, &mut child, ours, stderr.into(), (page, arena));
         if adopted.is_err() {
             child.kill()?;
             child.wait()?;
@@ -79,16 +85,14 @@ impl Supervisor {
         (number, in_pool): (usize, Option<u32>),
         child: &mut Child,
         stream: StdUnixStream,
+        stderr: OwnedFd,
         memory: (Page, Arena),
     ) -> io::Result<Process> {
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pidfd = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty());
-        let pidfd = Arc::new(pidfd.map_err(|error| refused("pidfd_open", error))?);
-        let ended = watch(pidfd.clone(), Interest::READABLE)?;
+        let handle = Arc::new(Handle::of(child.id())?);
+        let ended = watch(handle.clone(), Interest::READABLE)?;
         let stdout = child.stdout.take().map(|out| self.output(out.into(), Stream::Stdout, number));
         let stdout = stdout.transpose()?;
-        let stderr = child.stderr.take().ok_or(io::ErrorKind::InvalidData)?;
-        let stderr = self.output(stderr.into(), Stream::Stderr, number)?;
+        let stderr = self.output(stderr, Stream::Stderr, number)?;
         let streams = [Arc::new(stream.try_clone()?), Arc::new(stream)];
         let read = self.register(streams[0].clone())?;
         let Settings { recycling, worker, .. } = self.settings;
@@ -96,7 +100,7 @@ impl Supervisor {
         let link = Link::new(
             number,
             child.id(),
-            pidfd,
+            handle,
             memory,
             streams,
             self.runtime.clone(),
@@ -141,10 +145,10 @@ impl Supervisor {
     }
 
     /// What is executed.
-    fn file(&self) -> &Path {
+    fn file(&self) -> io::Result<&Path> {
         match &self.start {
-            Start::Again(_) => Path::new("/proc/self/exe"),
-            Start::Program(program) => &program.path,
+            Start::Again(_) => program().map(Path::new),
+            Start::Program(program) => Ok(&program.path),
         }
     }
 
@@ -152,7 +156,7 @@ impl Supervisor {
         &self,
         socket: &StdUnixStream,
         (number, slot): (usize, Option<u32>),
-        memory: [BorrowedFd<'_>; 2],
+        passed: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
         let mut frame = Vec::new();
         let message = ToWorker::Welcome {
@@ -171,7 +175,7 @@ impl Supervisor {
             },
         };
         wire::append(&mut frame, &message, &[]);
-        passing::send(socket, &frame, &memory, SendFlags::empty())?;
+        passing::send(socket, &frame, passed, SendFlags::empty())?;
         self.configure(socket)
     }
 
@@ -201,8 +205,8 @@ impl Supervisor {
         Some((&config.of_type, config.value.as_ref().ok()?))
     }
 
-    fn command(&self, number: usize) -> io::Result<Command> {
-        let mut command = Command::new(self.file());
+    fn command(&self, file: &Path, number: usize) -> io::Result<Command> {
+        let mut command = Command::new(file);
         let mut name = match &self.start {
             Start::Again(_) => std::env::args_os().next().unwrap_or_default(),
             Start::Program(program) => program.path.clone().into(),
@@ -215,7 +219,6 @@ impl Supervisor {
             // Programs that a task starts are no workers of the cluster.
             .env_remove("OUTBOARD_WORKER")
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
             .process_group(0);
         let threads = self.settings.threads_of_a_library().map(|threads| threads.to_string());
         let unset = |name: &&str| std::env::var_os(name).is_none();

@@ -37,7 +37,7 @@ use crate::engine::pools::Numbers;
 use crate::engine::settings::Settings;
 use crate::error::Error;
 use crate::local::process::reaping::reap_adopted;
-use crate::task::system::refused;
+use crate::os::refused;
 
 /// How often busy workers are looked at.
 const BEAT: Duration = Duration::from_millis(250);
