@@ -1,7 +1,5 @@
 //! A worker that waits for room and a server that makes some, in every order of their steps.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use loom::thread;

@@ -366,7 +366,8 @@ mod tests {
                 std::thread::yield_now();
             }
             taken(&channel, WINDOW_BYTES + ITEM_BYTES);
-            while channel.lock().waiting == 0 {
+            let third_waits = |state: &State| state.out > 0 && state.waiting > 0;
+            while !third_waits(&channel.lock()) {
                 std::thread::yield_now();
             }
             channel.end();

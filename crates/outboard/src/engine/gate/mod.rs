@@ -656,7 +656,7 @@ impl Core {
             Failure::TooLarge { what, bytes, limit } => Repr::TooLarge { what, bytes, limit },
             Failure::UnknownTask { advice } => {
                 let name = self.ledger.task(task).map_or("", |task| task.function.name);
-                Repr::UnknownTask { name: name.into(), advice: advice.into() }
+                Repr::UnknownTask { name: name.into(), advice }
             }
             Failure::Lost(lost) => return Error::lost_worker(self.crash_report(task, &lost)),
             Failure::Quarantined { crashes, left, lost } => {

@@ -92,7 +92,7 @@ fn a_value_arrives_in_each_worker_of_its_pool_and_its_runtime_goes_on() {
 fn a_value_that_is_wrong_or_missing_is_said() {
     run(async {
         let with = |set: fn(outboard::LocalBuilder) -> outboard::LocalBuilder| {
-            Client::local().workers(1).spares(0).pool("configured", move |pool| set(pool))
+            Client::local().workers(1).spares(0).pool("configured", set)
         };
         for (builder, says) in [
             (with(|pool| pool), "none was given"),
