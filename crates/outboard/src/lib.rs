@@ -65,7 +65,7 @@
 //!
 //! # Engines
 //!
-//! A URL chooses the engine: `local://` runs worker processes on this machine (Linux),
+//! A URL chooses the engine: `local://` runs worker processes on this machine (Unix),
 //! `inline://` threads of this process, for tests and other platforms. With the feature `dask`,
 //! `dask://host:port` runs tasks on a Dask cluster. [`Client::connect`] lists the options.
 //!
