@@ -150,7 +150,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `bytemuck` | no | [`Array`]: plain numbers with a shape, which are not encoded |
+//! | `bytemuck` | no | `Array`: plain numbers with a shape, which are not encoded |
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
 //! | `local` | yes | worker processes on this machine; on Unix; on Windows it adds nothing |
 //! | `macros` | yes | the attributes [`#[main]`](macro@main), [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) |

@@ -313,7 +313,7 @@ impl Engine for Inline {
             let board = Arc::<Board>::default();
             thread.sent.push_back((work.task, state.clone(), board.clone()));
             let Work { task, attempt, function, args, deadline, origin, .. } = work;
-            let source = args.channel.as_ref().map(|channel| channel.source(None));
+            let source = args.channel().map(|channel| channel.source(None));
             let (origin, args) = (origin.cloned(), args.payload.clone());
             let one =
                 Attempt { task, attempt, function, origin, args, deadline, state, source, board };

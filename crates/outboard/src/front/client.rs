@@ -252,7 +252,7 @@ impl Client {
         match Args::encode(|| F::encode_within(args, ENCODED_AT_ONCE), home, pieces) {
             Ok(args) => f.known().and_then(|known| {
                 known.0.takes(&args)?;
-                let args = Args { channel, ..args };
+                let args = args.streaming(channel);
                 let pool = self.pool_for(known.0)?;
                 let gate = self.owner.pool(pool);
                 Ok((pool, gate.submit(known.0, args, &self.options, Origin::current())?))
@@ -283,7 +283,7 @@ impl Client {
             let pieces = owner.gate().takes_pieces();
             let args = Args::encode(|| F::encode(args), owner.home(), pieces)
                 .map_err(not_encoded::<F, M>)
-                .and_then(|args| function.takes(&args).map(|()| Args { channel, ..args }));
+                .and_then(|args| function.takes(&args).map(|()| args.streaming(channel)));
             owner.pool(pool).prepared(task, function, args, &options);
         });
         Ok((pool, ticket))
@@ -479,9 +479,9 @@ impl Client {
     /// Lets a task rest before each of its [`retries`](Self::retries), so that what fails
     /// together is not tried again together; by default it does not.
     ///
-    /// The rest is random. It is no shorter than the start of the range. It is no longer than
-    /// twice the start before the second attempt, four times before the third, and so on, up
-    /// to the end of the range. A task that rests counts among those that wait. If its
+    /// The rest is random, and no shorter than the start of the range. Before the second attempt
+    /// it is at most twice that, before the third four times. It is never longer than
+    /// the end of the range. A task that rests counts among those that wait. If its
     /// [timeout](Self::timeout) would be over before the rest, it ends with its error at once.
     ///
     /// ```

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::error::{Bound, Error, Oversized, Repr, Stage};
+use crate::error::{Bound, Error, Repr, Stage};
 use crate::ids::{SlotId, Tagged, Tags, TaskId, TenantId, WaiterId};
 use crate::observe::event::EventKind;
 use crate::observe::figures::{Book, Sums};
@@ -49,10 +49,14 @@ use crate::value::args::Args;
 use crate::value::payload::Payload;
 
 pub(crate) use key::Key;
+pub(crate) use options::{Options, Request};
 pub(crate) use resting::Backoff;
 
 /// What makes two submits the same.
 mod key;
+
+/// What a submit is.
+mod options;
 
 /// Tasks whose arguments are still being encoded.
 mod preparing;
@@ -66,28 +70,12 @@ mod resting;
 /// What is told of a task.
 mod story;
 
+/// Who waits for one task.
+mod waiters;
+
 pub use report::Report;
 pub(crate) use report::{Ran, Reply};
-
-/// What a caller asks of one submit.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Options {
-    pub(crate) priority: i32,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) retries: u32,
-    /// How long it rests before each further attempt, if it does.
-    pub(crate) backoff: Option<Backoff>,
-    pub(crate) tenant: Option<Arc<str>>,
-    pub(crate) weight: u32,
-    pub(crate) key: Option<Arc<str>>,
-    /// How long it may go on after it was asked to stop, if that was said.
-    pub(crate) grace: Option<Duration>,
-    /// The caller has just waited for room, and is let in although another
-    /// caller may have been quicker.
-    pub(crate) found_room: bool,
-    /// The longest pause between two items of a stream.
-    pub(crate) idle_timeout: Option<Duration>,
-}
+use waiters::Waiters;
 
 /// What a submit asks of a task that it shares.
 #[derive(Clone, Copy, Debug)]
@@ -98,28 +86,12 @@ struct Asked {
     backoff: Option<Backoff>,
 }
 
-/// One submit.
-#[derive(Debug)]
-pub(crate) struct Request<'a> {
-    pub(crate) function: &'static Function,
-    /// `None` while they are still being encoded.
-    pub(crate) args: Option<Args>,
-    pub(crate) options: &'a Options,
-    /// How long the function runs, where that is steady and known.
-    pub(crate) steady_ns: Option<NonZeroU64>,
-    /// The span in which it was submitted.
-    pub(crate) origin: Option<Arc<Origin>>,
-}
-
 /// The bounds of the queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) tasks: usize,
     pub(crate) bytes: usize,
 }
-
-/// The longest key of a task, and the longest name of a tenant, in bytes.
-pub(crate) const NAME_BYTES: usize = 8 << 10;
 
 /// The most submits, of all tasks together, that wait for the task of another.
 const MAX_SHARERS: usize = 1 << 16;
@@ -200,7 +172,7 @@ pub(crate) struct Task {
     position: Position,
     /// Whether its first waiter has a timeout.
     hurried: bool,
-    /// Of the name of its tenant: no more than [`NAME_BYTES`].
+    /// Of the name of its tenant: no more than [`options::NAME_BYTES`].
     tenant_bytes: u16,
     /// How long its function ran of late, where that is steady.
     steady_ns: Option<NonZeroU64>,
@@ -232,14 +204,6 @@ enum Position {
     Resting(QueuePlace),
 }
 
-/// The waiters of one task; nearly always one.
-#[derive(Debug)]
-enum Waiters {
-    One(WaiterId),
-    #[expect(clippy::box_collection, reason = "a task with one waiter needs no room for it")]
-    Many(Box<BTreeSet<WaiterId>>),
-}
-
 #[derive(Debug)]
 struct Waiter<W> {
     tag: NonZeroU32,
@@ -253,25 +217,6 @@ struct Waiter<W> {
 struct Timeout {
     length: Duration,
     deadline: Instant,
-}
-
-impl Options {
-    /// The name that is too long, if one is.
-    pub(crate) fn oversized(&self) -> Option<Repr> {
-        let key = self.key.as_ref().map_or(0, |key| key.len());
-        let names = [(Oversized::Key, key), (Oversized::Tenant, self.tenant_bytes())];
-        let (what, bytes) = names.into_iter().find(|(_, bytes)| *bytes > NAME_BYTES)?;
-        Some(Repr::TooLarge { what, bytes: bytes as u64, limit: NAME_BYTES as u64 })
-    }
-
-    /// Whether something is to happen to the task when nothing else does.
-    pub(crate) fn needs_clock(&self) -> bool {
-        self.timeout.is_some() || self.backoff.is_some()
-    }
-
-    fn tenant_bytes(&self) -> usize {
-        self.tenant.as_ref().map_or(0, |name| name.len())
-    }
 }
 
 impl<W> Ledger<W> {
@@ -707,7 +652,7 @@ impl<W> Ledger<W> {
             record.push_often(|| story::ended(id, &task, &result, used, all_ns));
         }
         self.bytes -= task.held_bytes();
-        if let Some(channel) = &task.args.channel {
+        if let Some(channel) = task.args.channel() {
             channel.end();
         }
         if let Some(key) = task.key() {
@@ -836,24 +781,6 @@ impl Seldom {
 impl<W> Waiter<W> {
     fn deadline(&self) -> Option<Instant> {
         Some(self.timeout.as_ref()?.deadline)
-    }
-}
-
-impl Waiters {
-    fn push(&mut self, id: WaiterId) {
-        match self {
-            Self::One(first) => *self = Self::Many(Box::new(BTreeSet::from([*first, id]))),
-            Self::Many(all) => drop(all.insert(id)),
-        }
-    }
-
-    fn remove(&mut self, id: WaiterId) {
-        if let Self::Many(all) = self {
-            all.remove(&id);
-            if all.len() == 1 {
-                *self = Self::One(*all.first().expect("there is one"));
-            }
-        }
     }
 }
 

@@ -136,7 +136,7 @@ pub(crate) struct Function {
 impl Function {
     /// Whether it can take these arguments.
     pub(crate) fn takes(&self, args: &Args) -> Result<(), Error> {
-        if self.python && !args.scattered.is_empty() {
+        if self.python && !args.scattered().is_empty() {
             let why = "a scattered value is nothing to Python: pass the value itself";
             let subject = format!("the arguments of `{}`", self.name);
             return Err(Error::codec(Step::EncodeArguments, &subject, why));

@@ -18,9 +18,14 @@ pub(crate) const ENCODED_AT_ONCE: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Args {
     pub(crate) payload: Payload,
-    pub(crate) scattered: Box<[Arc<Entry>]>,
-    /// Of a task that streams.
-    pub(crate) channel: Option<Arc<Channel>>,
+    /// What few tasks have.
+    beside: Option<Box<Beside>>,
+}
+
+#[derive(Debug, Default)]
+struct Beside {
+    scattered: Vec<Arc<Entry>>,
+    channel: Option<Arc<Channel>>,
 }
 
 impl Deref for Args {
@@ -33,15 +38,39 @@ impl Deref for Args {
 
 impl From<Vec<u8>> for Args {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { payload: bytes.into(), scattered: Box::default(), channel: None }
+        Self::new(bytes.into(), Vec::new())
     }
 }
 
 impl Args {
+    /// Encoded arguments, and the values that they name.
+    pub(crate) fn new(payload: Payload, scattered: Vec<Arc<Entry>>) -> Self {
+        let beside = Beside { scattered, channel: None };
+        Self { payload, beside: (!beside.scattered.is_empty()).then(|| Box::new(beside)) }
+    }
+
+    /// The same of a task that streams, if it does.
+    pub(crate) fn streaming(mut self, channel: Option<Arc<Channel>>) -> Self {
+        if channel.is_some() {
+            self.beside.get_or_insert_default().channel = channel;
+        }
+        self
+    }
+
+    /// The values that they name.
+    pub(crate) fn scattered(&self) -> &[Arc<Entry>] {
+        self.beside.as_ref().map_or(&[], |beside| &beside.scattered)
+    }
+
+    /// What the task sends items through, if it streams.
+    pub(crate) fn channel(&self) -> Option<&Arc<Channel>> {
+        self.beside.as_ref()?.channel.as_ref()
+    }
+
     /// Encoded arguments, with values of another process that they name.
     #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
     pub(crate) fn lent(payload: Vec<u8>, values: Vec<Arc<Entry>>) -> Self {
-        Self { payload: payload.into(), scattered: values.into(), channel: None }
+        Self::new(payload.into(), values)
     }
 
     /// Encodes arguments for tasks of a client, which may have scattered values. Its engine
@@ -76,7 +105,7 @@ impl Args {
             }
             Some(met) => {
                 let payload = encoded?.freed_elsewhere();
-                Ok(Self { payload, scattered: met.entries.into(), channel: None })
+                Ok(Self::new(payload, met.entries))
             }
             None => Err(ValueError::new(
                 "the scattered values of the arguments were lost while they were encoded",

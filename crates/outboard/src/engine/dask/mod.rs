@@ -276,7 +276,7 @@ fn values(work: &Work<'_>) -> Vec<Named> {
         let (id, bytes, kind) = (entry.id, entry.bytes.clone(), Kind::Scattered);
         Named { id, bytes, kind, key: String::new() }
     };
-    let mut values: Vec<_> = work.args.scattered.iter().map(named).collect();
+    let mut values: Vec<_> = work.args.scattered().iter().map(named).collect();
     let shared = work.function.pure && work.key.is_some();
     if !work.function.python && !shared && work.args.len() >= STRAIGHT_BYTES {
         let (id, bytes) = (next_id(), work.args.payload.clone().into_bytes());

@@ -59,6 +59,10 @@ impl Waiting<'_> {
         if core.open().is_ok() && !core.has_room(&self.wish, now) {
             let (call, called) = oneshot::channel();
             self.turn = Some(core.waitlist.enter(&self.wish, turn, call));
+            // There may be a place that is not for it: who was not called for its sake looks.
+            if turn.is_some() {
+                self.gate.release_lock(core, now, Effects::default(), None);
+            }
             return Look::Wait(called);
         }
         let result = core.open();

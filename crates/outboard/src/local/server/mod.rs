@@ -167,11 +167,11 @@ fn fits(config: &Config) -> Result<(), Error> {
             "the value of `start_with` ({}) cannot be encoded: {error}",
             config.of_type
         ))),
-        Ok(value) if value.scattered.len() > MOST_SCATTERED => Err(Error::unavailable(format!(
+        Ok(value) if value.scattered().len() > MOST_SCATTERED => Err(Error::unavailable(format!(
             "the value of `start_with` names {} scattered values, and at most {MOST_SCATTERED} fit",
-            value.scattered.len()
+            value.scattered().len()
         ))),
-        Ok(value) if value.scattered.iter().any(|value| value.file.is_none()) => {
+        Ok(value) if value.scattered().iter().any(|value| value.file.is_none()) => {
             Err(Error::unavailable(
                 "the value of `start_with` names a scattered value that is not on this machine: \
                  scatter it by a client of `local`",

@@ -336,8 +336,7 @@ impl Worker {
             match wire::decode(frame).map_err(other)?.0 {
                 ToWorker::Configure { of_type, bytes } => {
                     let value = sealed::open(&self.next_file()?, bytes)?;
-                    let value =
-                        Args { payload: value.into(), scattered: Box::default(), channel: None };
+                    let value = Args::new(value.into(), Vec::new());
                     break Config::received(of_type, value);
                 }
                 message => self.obey(message, &[])?,

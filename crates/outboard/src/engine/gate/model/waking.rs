@@ -168,6 +168,26 @@ fn a_call_is_not_lost_with_a_caller_that_is_dropped_or_does_not_submit() {
 }
 
 #[test]
+fn a_call_is_not_lost_with_a_caller_that_finds_no_room() {
+    let mut crowd = Crowd::new(3, Rules { tenant_queue: 2, ..Rules::default() });
+    // The third that waits goes last, so the next end makes room for the first tenant.
+    assert!(crowd.submit(&Options { priority: -1, ..tenant(1) }));
+    let (third, ..) = crowd.tickets.pop().expect("it was taken");
+    crowd.enter(tenant(0), false);
+    crowd.enter(tenant(3), true);
+    crowd.settle();
+    assert!(crowd.end_one());
+    let woken: Vec<_> = crowd.callers.iter().map(|one| one.woken.0.load(Relaxed)).collect();
+    assert_eq!(woken, [true, false], "one place, one call");
+    // Before that one looks, its tenant is full again, and the place is another one's.
+    assert!(crowd.submit(&tenant(0)));
+    crowd.gate.cancel_at(crowd.now, third);
+    crowd.settle();
+    let waits: Vec<_> = crowd.callers.iter().map(|one| one.waits.is_some()).collect();
+    assert_eq!(waits, [true, false]);
+}
+
+#[test]
 fn callers_that_never_look_keep_nobody_from_an_idle_worker() {
     let mut crowd = Crowd::new(2, Rules::default());
     (0..10).for_each(|_| crowd.enter(Options::default(), true));

@@ -188,12 +188,12 @@ impl Link {
         let Work { task, attempt, deadline, origin, .. } = *work;
         let deadline_ns = deadline.map_or(0, monotonic_ns);
         outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false, unwanted: false });
-        if let Some(channel) = &work.args.channel {
+        if let Some(channel) = work.args.channel() {
             self.page.set_credit(seq, 0);
             let credit = Credit::of(self.weak.clone(), seq);
             outgoing.streams.open(seq, (task, attempt), channel.source(Some(credit)));
         }
-        for value in &work.args.scattered {
+        for value in work.args.scattered() {
             if let Some(file) = value.file.as_ref().filter(|_| outgoing.shared.insert(value.id)) {
                 outgoing.outbox.push(seq, Chunk::share(value.id, file.clone()));
             }

@@ -188,7 +188,7 @@ impl Supervisor {
             passing::send(socket, &frame, &[file], SendFlags::DONTWAIT)
         };
         let Some((of_type, value)) = self.config() else { return Ok(()) };
-        for entry in &value.scattered {
+        for entry in value.scattered() {
             if let Some(file) = &entry.file {
                 send(&ToWorker::Share { id: entry.id }, file.as_fd())?;
             }
