@@ -318,7 +318,7 @@ async fn all_delays(client: &Client, phase: Phase, how: How, at: &Path) -> u64 {
 #[test]
 fn a_worker_that_ends_while_large_arguments_are_on_their_way_costs_nothing() {
     run(async {
-        for signal in [Signal::KILL, Signal::ABORT, Signal::QUIT] {
+        for signal in [Signal::KILL, Signal::ABORT, Signal::TRAP] {
             let client = super::client(2).await;
             let scratch = Scratch::new();
             let sibling = client.submit(hold, scratch.path());
