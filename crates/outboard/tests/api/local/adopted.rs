@@ -89,6 +89,11 @@ async fn reaps_what_left_its_group(client: &Client) {
     let worker = client.submit(leave, left.path()).await.unwrap();
     let running = client.submit(hold_with_a_daemon, killed.path());
     killed.started(1).await;
+    // Until they have left its group, they are killed with their worker.
+    eventually("both are daemons", || {
+        [&left, &killed].iter().all(|at| at.notes("daemon").len() == 1)
+    })
+    .await;
     drop(running);
     assert_ne!(client.submit(pid, ()).await.unwrap(), worker);
     let daemons = || {
