@@ -194,10 +194,10 @@ fn a_task_of_a_cluster_is_cancelled_on_the_page() {
         format!("{rows}.filter(row => row.textContent.includes('lab::tasks::fib')).length === 1");
     browser.wait_for("one of them has the task", &busy);
     let buttons =
-        "[...document.querySelectorAll('#workers button')].map(it => it.textContent.trim())";
+        "[...document.querySelectorAll('#workers button:not(.link)')].map(it => it.textContent.trim())";
     let one = format!("JSON.stringify({buttons}) === '[\"Cancel\"]'");
     browser.wait_for("what cannot be done is not offered", &one);
-    browser.click("#workers button");
+    browser.click("#workers button:not(.link)");
     browser.wait_for("it asks", "document.querySelector('#ask[open]')");
     browser.click("#ask-yes");
     browser.wait_for(

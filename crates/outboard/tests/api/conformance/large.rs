@@ -187,7 +187,7 @@ async fn a_task_that_is_cancelled_while_it_is_encoded_never_starts(engine: Engin
 }
 
 async fn time_runs_out_while_arguments_are_encoded(engine: Engine) {
-    let client = engine.client("workers=1").await.timeout(Duration::from_millis(50));
+    let client = engine.client("workers=1").await.timeout(Duration::from_secs(1));
     let scratch = Scratch::new();
     let error = stopped(&client, &scratch, LARGE).await.await.unwrap_err();
     assert_eq!(error.timed_out_in(), Some(Stage::Queued), "{error}");
