@@ -193,8 +193,7 @@ fn a_task_of_a_cluster_is_cancelled_on_the_page() {
     let busy =
         format!("{rows}.filter(row => row.textContent.includes('lab::tasks::fib')).length === 1");
     browser.wait_for("one of them has the task", &busy);
-    let buttons =
-        "[...document.querySelectorAll('#workers button:not(.link)')].map(it => it.textContent.trim())";
+    let buttons = "[...document.querySelectorAll('#workers button:not(.link)')].map(it => it.textContent.trim())";
     let one = format!("JSON.stringify({buttons}) === '[\"Cancel\"]'");
     browser.wait_for("what cannot be done is not offered", &one);
     browser.click("#workers button:not(.link)");
