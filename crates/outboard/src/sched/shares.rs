@@ -16,7 +16,7 @@
 //!   that was handed out last: being idle earns no credit.
 //!
 //! It follows that no tenant with tasks waiting is further behind its share than `workers +
-//! 1` of the longest tasks and two estimates, for what runs is charged no more than that.
+//! 1` of the longest tasks and two estimates. What runs is charged no more than an estimate.
 //! Property tests hold it to that, also with tenants that come and go. The tasks that the estimate is the mean of count among the longest. While it is far
 //! above what tasks take by now, tenants get workers by number, and weights are made good
 //! only as it falls.
