@@ -741,7 +741,7 @@ impl Task {
         self.seldom.as_ref()?.until
     }
 
-    /// Another submit of it has these terms: the more patient ones hold.
+    /// Another submit of it has these terms: the longer grace holds, and the first backoff.
     fn share_terms(&mut self, grace: Option<Duration>, backoff: Option<Backoff>) {
         if grace > self.grace() {
             self.seldom.get_or_insert_default().grace = grace;

@@ -46,7 +46,7 @@ impl Speaker {
         if unread.saturating_add(frame.len() as u64) > ANSWERS_BYTES as u64 {
             return None;
         }
-        for (offset, piece) in pieces(self.written, frame.len()) {
+        for (offset, piece) in Half::Answers.parts(self.written, frame.len()) {
             arena.write(Half::Answers, offset, &frame[piece]);
         }
         self.written = self.written.wrapping_add(frame.len() as u64);
@@ -92,7 +92,7 @@ impl Listener {
         }
         let bytes = unread as usize;
         let room = inbox.room();
-        for (offset, piece) in pieces(self.heard, bytes) {
+        for (offset, piece) in Half::Answers.parts(self.heard, bytes) {
             arena.copy(Half::Answers, offset, &mut room[piece]);
         }
         inbox.arrived(bytes);
@@ -129,13 +129,6 @@ impl Listener {
         self.owed = self.owed.checked_sub(1).ok_or(Nonsense)?;
         Ok(())
     }
-}
-
-/// Where a stretch of the stream lies, which may be in two pieces.
-fn pieces(position: u64, bytes: usize) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
-    let start = (position % ANSWERS_BYTES as u64) as usize;
-    let first = bytes.min(ANSWERS_BYTES - start);
-    [(start, 0..first), (0, first..bytes)].into_iter().filter(|(_, piece)| !piece.is_empty())
 }
 
 #[cfg(test)]

@@ -81,6 +81,17 @@ impl Half {
             Self::Items => ITEMS_BYTES,
         }
     }
+
+    /// Where a stretch of the stream in it lies, which may be in two parts.
+    pub(crate) fn parts(
+        self,
+        position: u64,
+        bytes: usize,
+    ) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let start = (position % self.bytes() as u64) as usize;
+        let first = bytes.min(self.bytes() - start);
+        [(start, 0..first), (0, first..bytes)].into_iter().filter(|(_, part)| !part.is_empty())
+    }
 }
 
 /// The mapping of both halves.

@@ -69,7 +69,7 @@ impl Speaker {
         }
         let after = self.written.wrapping_add(HEAD_BYTES as u64);
         for (from, bytes) in [(self.written, &bytes[..]), (after, piece)] {
-            for (offset, part) in parts(from, bytes.len()) {
+            for (offset, part) in Half::Items.parts(from, bytes.len()) {
                 arena.write(Half::Items, offset, &bytes[part]);
             }
         }
@@ -99,7 +99,7 @@ impl Piece<'_> {
     /// If there is room for another number of bytes.
     pub(crate) fn copy(&self, to: &mut [u8]) {
         assert_eq!(to.len(), self.head.bytes, "room for the piece");
-        for (offset, part) in parts(self.from, to.len()) {
+        for (offset, part) in Half::Items.parts(self.from, to.len()) {
             self.arena.copy(Half::Items, offset, &mut to[part]);
         }
     }
@@ -154,7 +154,7 @@ impl Listener {
     fn head(&self, arena: &Arena, unread: u64) -> Result<Head, Nonsense> {
         let mut numbers = [0; 3];
         let mut bytes = [0; HEAD_BYTES];
-        for (offset, part) in parts(self.heard, HEAD_BYTES) {
+        for (offset, part) in Half::Items.parts(self.heard, HEAD_BYTES) {
             arena.copy(Half::Items, offset, &mut bytes[part]);
         }
         for (number, place) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
@@ -183,13 +183,6 @@ pub(crate) fn wake(page: &Page) {
     if room.made() {
         memory::wake(room.turn);
     }
-}
-
-/// Where a stretch of the stream lies, which may be in two parts.
-fn parts(position: u64, bytes: usize) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
-    let start = (position % ITEMS_BYTES as u64) as usize;
-    let first = bytes.min(ITEMS_BYTES - start);
-    [(start, 0..first), (0, first..bytes)].into_iter().filter(|(_, part)| !part.is_empty())
 }
 
 #[cfg(test)]
