@@ -22,7 +22,9 @@ use crate::ending::Ending;
 /// `/readyz` answers 503 before submits are refused, so that a load balancer uses another
 /// server first. It does so in these cases:
 ///
-/// - No worker is up, or none of one [pool](outboard::LocalBuilder::pool).
+/// - No worker is up, or none of one [pool](outboard::LocalBuilder::pool). A pool that is
+///   [elastic](outboard::LocalBuilder::workers) down to none is ready without a worker: the next
+///   task starts one.
 /// - The client was drained or shut down.
 /// - The server was told to end: the request has an [`Ending`] that is so.
 /// - Three quarters of the queue are full.
@@ -100,11 +102,11 @@ impl Health {
         let up = now.per_worker.iter().any(|worker| !worker.standby);
         if !now.open {
             Some("no tasks are accepted")
-        } else if !up {
+        } else if !up && now.least_workers > 0 {
             Some("no worker is up")
         } else if now.queued as f64 > self.max_fill * now.queue_limit as f64 {
             Some("the queue is nearly full")
-        } else if now.predicted_wait > self.max_wait {
+        } else if up && now.predicted_wait > self.max_wait {
             Some("a task would wait too long")
         } else {
             None

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
-use outboard::admin::{FunctionSnapshot, Histogram, Snapshot, WorkerState};
+use outboard::admin::{FunctionSnapshot, Histogram, Snapshot, WorkerSnapshot, WorkerState};
 use outboard::{Client, ErrorKind};
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
@@ -34,6 +34,7 @@ use crate::answer::{Body, answer, only_get};
 /// | `outboard_workers{state}`, `outboard_wanted_workers` | workers that are `idle`, `busy`, `stopping`, `standby`; how many there are to be |
 /// | `outboard_worker_ends_total{reason}` | processes that ended: `killed`, `lost`, `recycled`, `dismissed` |
 /// | `outboard_worker_memory_bytes{worker}` | resident memory |
+/// | `outboard_worker_proportional_memory_bytes{worker}` | the same, with each page divided by how many processes have it |
 /// | `outboard_open` | 1 while tasks are taken |
 /// | `outboard_tenant_queued_tasks{tenant}`, `outboard_tenant_tasks_total{tenant, outcome}`, `outboard_tenant_run_seconds_total{tenant}` | only with [`tenants`](Self::tenants) |
 ///
@@ -274,7 +275,13 @@ fn of_engine(now: &Snapshot) -> Vec<MetricFamily> {
             "outboard_worker_memory_bytes",
             "Resident memory of each worker.",
             MetricType::GAUGE,
-            memory(now),
+            memory(now, |worker| worker.memory_bytes),
+        ),
+        family(
+            "outboard_worker_proportional_memory_bytes",
+            "Resident memory of each worker, each page divided by how many processes have it.",
+            MetricType::GAUGE,
+            memory(now, |worker| worker.proportional_bytes),
         ),
     ]
 }
@@ -320,10 +327,10 @@ fn ends(now: &Snapshot) -> Vec<Metric> {
     reasons.into_iter().map(metric).collect()
 }
 
-fn memory(now: &Snapshot) -> Vec<Metric> {
+fn memory(now: &Snapshot, bytes: impl Fn(&WorkerSnapshot) -> Option<u64>) -> Vec<Metric> {
     let known = now.per_worker.iter().filter_map(|worker| {
         let name = worker.number.to_string();
-        Some(gauge(vec![label("worker", &name)], worker.memory_bytes? as f64))
+        Some(gauge(vec![label("worker", &name)], bytes(worker)? as f64))
     });
     known.collect()
 }

@@ -195,6 +195,7 @@ pub use front::progress::TaskProgress;
 pub use front::stream::TaskStream;
 pub use ids::TaskId;
 pub use sched::ledger::Report;
+pub use sched::strength::count::WorkerCount;
 pub use task::current::{cancelled, deadline, slot};
 pub use task::function::TaskFunction;
 pub use task::progress::{Progress, progress};

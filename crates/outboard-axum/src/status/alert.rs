@@ -55,16 +55,24 @@ fn closed(view: &View) -> Option<Alert> {
     (!view.open).then(|| severe("closed", text))
 }
 
-fn missing(view: &View) -> Option<Alert> {
+/// Workers that are not up. Those of an elastic pool come and go, down to the fewest.
+fn missing(view: &View) -> Vec<Alert> {
     let up = view.workers.iter().filter(|worker| worker.state != "standby").count();
-    let up = up + view.more_workers;
-    match (view.open, up, view.wanted_workers) {
-        (false, ..) => None,
-        (_, 0, _) => Some(severe("workers", "No worker is up: nothing is computed.".to_owned())),
-        (_, up, wanted) if up < wanted => {
-            Some(mild("workers", format!("{up} of {wanted} workers are up.")))
-        }
-        _ => None,
+    let all = ("", up + view.more_workers, view.least_workers);
+    let pools = view.pools.iter().map(|pool| (pool.pool.as_str(), pool.up, pool.least_workers));
+    let lacking = pools.chain(view.pools.is_empty().then_some(all)).filter_map(lacks);
+    lacking.filter(|_| view.open).collect()
+}
+
+fn lacks((pool, up, least): (&str, usize, usize)) -> Option<Alert> {
+    let (key, of) = match pool {
+        "" => ("workers".to_owned(), String::new()),
+        pool => (format!("workers {pool}"), format!(" of pool {pool}")),
+    };
+    match up {
+        up if up >= least => None,
+        0 => Some(severe(&key, format!("No worker{of} is up: nothing is computed."))),
+        _ => Some(mild(&key, format!("{up} of {least} workers{of} are up."))),
     }
 }
 
@@ -148,7 +156,7 @@ fn time(ms: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::{Admission, Outcomes, Tasks, Times};
+    use super::super::view::{Admission, Outcomes, Pool, Tasks, Times};
     use super::*;
 
     /// An open engine with one idle worker, where all is well.
@@ -158,6 +166,8 @@ mod tests {
         View {
             open: true,
             wanted_workers: 1,
+            least_workers: 1,
+            most_workers: 1,
             uptime_ms: 1e6,
             workers: vec![worker],
             admission,
@@ -188,6 +198,20 @@ mod tests {
                 "A task has waited for 11 s.",
             ]
         );
+    }
+
+    #[test]
+    fn each_pool_is_told_of_and_one_that_may_be_empty_is_well() {
+        let mut view = well();
+        let pool = |pool: &str, up, least_workers| Pool {
+            pool: pool.to_owned(),
+            up,
+            least_workers,
+            ..Pool::default()
+        };
+        view.pools = vec![pool("default", 2, 3), pool("gpu", 0, 1), pool("elastic", 0, 0)];
+        let gpu = "No worker of pool gpu is up: nothing is computed.";
+        assert_eq!(texts(&view), [gpu, "2 of 3 workers of pool default are up."]);
     }
 
     #[test]

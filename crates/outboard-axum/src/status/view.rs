@@ -32,6 +32,12 @@ pub struct View {
     pub controls: bool,
     /// How many workers there are to be.
     pub wanted_workers: usize,
+    /// How many there are to be at least; fewer than `wanted_workers` in an elastic pool only.
+    #[serde(default)]
+    pub least_workers: usize,
+    /// How many there are to be at most; more than `wanted_workers` in an elastic pool only.
+    #[serde(default)]
+    pub most_workers: usize,
     /// How many cores the server may use.
     pub cores: usize,
     /// The memory that the server may use; 0 where that is not known.
@@ -142,6 +148,25 @@ pub struct Pool {
     pub open: bool,
     /// How many workers there are to be.
     pub wanted_workers: usize,
+    /// How many there are to be at least.
+    #[serde(default)]
+    pub least_workers: usize,
+    /// How many there are to be at most.
+    #[serde(default)]
+    pub most_workers: usize,
+    /// How many workers are up.
+    #[serde(default)]
+    pub up: usize,
+    /// How many of those have a task.
+    #[serde(default)]
+    pub busy: usize,
+    /// How many workers stand by.
+    #[serde(default)]
+    pub standby: usize,
+    /// The memory of its workers, with each page that others have too divided by how many have
+    /// it; where that is not known, their resident memory.
+    #[serde(default)]
+    pub memory_bytes: u64,
     /// How many tasks there are and were.
     pub tasks: Tasks,
     /// Bounds of the queue, and refusals.
@@ -179,6 +204,9 @@ pub struct Worker {
     pub done: u64,
     /// Resident memory.
     pub memory_bytes: Option<u64>,
+    /// The same, with each page divided by how many processes have it.
+    #[serde(default)]
+    pub proportional_bytes: Option<u64>,
     /// CPU time that this process has used.
     pub cpu_ms: Option<f64>,
     /// Why it is to be replaced, if it is: `tasks`, `age`, `memory` or `asked`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outboard_axum::view::{Ends, Function, Line as Waiting, Outcomes, View, Worker};
+use outboard_axum::view::{Ends, Function, Line as Waiting, Outcomes, Pool, Tasks, View, Worker};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -16,6 +16,9 @@ const WIDE: u16 = 150;
 
 /// The most alerts that are shown.
 const ALERTS: usize = 4;
+
+/// The most pools that are shown.
+const POOLS: usize = 8;
 
 const QUIET: Style = Style::new().fg(Color::DarkGray);
 const GOOD: Style = Style::new().fg(Color::Green);
@@ -31,13 +34,16 @@ pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown) {
         Constraint::Length(2),
         Constraint::Length(height),
         Constraint::Length(2),
+        Constraint::Length(shown.view.pools.len().min(POOLS) as u16),
         Constraint::Min(0),
         Constraint::Length(1),
     ];
-    let [head, attention, counts, rest, foot] = Layout::vertical(rows).areas(frame.area());
+    let [head, attention, counts, pools, rest, foot] = Layout::vertical(rows).areas(frame.area());
     frame.render_widget(Text::from(vec![title(shown), connection(shown)]), head);
     frame.render_widget(Text::from(alerts), attention);
     frame.render_widget(Paragraph::new(tasks(shown)).wrap(Wrap { trim: false }), counts);
+    let lines = shown.view.pools.iter().take(POOLS).map(pool);
+    frame.render_widget(Text::from(lines.collect::<Vec<_>>()), pools);
     if shown.reports {
         let text = Paragraph::new(reports(&shown.view)).wrap(Wrap { trim: false });
         frame.render_widget(
@@ -105,6 +111,26 @@ fn tasks(shown: &Shown) -> Line<'static> {
         format!("{} refused", count(admission.refused)),
     ];
     Line::from(parts.join(" · "))
+}
+
+/// One pool, a line beneath that of the others.
+fn pool(pool: &Pool) -> Line<'static> {
+    let style = if pool.open && pool.up >= pool.least_workers { QUIET } else { WARN };
+    let bounds = match pool.least_workers < pool.most_workers {
+        true => format!(" ({} to {})", pool.least_workers, pool.most_workers),
+        false => String::new(),
+    };
+    let Tasks { queued, done, failed, .. } = pool.tasks;
+    let wait = age(pool.admission.predicted_wait_ms);
+    let parts = [
+        format!(" {:<12} {} of {} busy{bounds}", clean(&pool.pool), pool.busy, pool.up),
+        format!("{} waiting, for {wait}", count(queued as u64)),
+        format!("{} done", count(done)),
+        format!("{} failed", count(failed)),
+        format!("{} refused", count(pool.admission.refused)),
+        bytes(Some(pool.memory_bytes)),
+    ];
+    Line::styled(parts.join(" · "), style)
 }
 
 fn overview(frame: &mut Frame<'_>, shown: &Shown, area: Rect) {

@@ -5,7 +5,7 @@
 //! it cannot do is what threads cannot do. A task that runs is not stopped: its caller is
 //! released, its thread goes on. A crash takes the process along.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
@@ -24,7 +24,6 @@ use super::{Engine, Flush, Gate, Pool, Stopped, Work};
 use crate::error::{Error, WorkerLoss};
 use crate::ids::{SlotId, TaskId};
 use crate::observe::snapshot::WorkerSnapshot;
-use crate::sched::strength::Strength;
 use crate::task;
 use crate::task::current::{self, STOPPING};
 use crate::task::execute::{execute, record_panics};
@@ -52,6 +51,9 @@ struct Crew {
     numbers: Numbers,
     /// How many threads have not ended.
     alive: usize,
+    /// While there is to be no thread, one waits for the other end of this, so that the engine
+    /// does not end.
+    stays: Option<mpsc::Sender<()>>,
 }
 
 /// The threads by slot; the gate's mutex is always taken before this one.
@@ -130,15 +132,22 @@ fn connect(mut url: Url, settings: Option<Settings>) -> Result<Arc<Owner>, Error
 fn start(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
     task::start::run_all_apart(&member.name).map_err(Error::unavailable)?;
     record_panics();
-    let Settings { workers, limits, .. } = settings;
+    let (strength, limits) = (settings.without_reserve(), settings.limits);
+    let (workers, elastic) = (strength.workers(), strength.is_elastic());
     let threads = Threads::default();
-    let crew = Crew { numbers: member.numbers(workers), ended: Weak::new(), alive: 0 };
+    let crew = Crew { numbers: member.numbers(workers), ended: Weak::new(), alive: 0, stays: None };
     let crew = Arc::new(Mutex::new(crew));
     let engine = Inline { threads: threads.clone(), crew: crew.clone() };
-    let gate = Gate::new(limits, Strength::new(workers, 0), Box::new(engine), &member);
+    let gate = Gate::new(limits, strength, Box::new(engine), &member);
+    if elastic {
+        gate.start_clock();
+    }
     // Each thread holds one clone: when the last one ends, so does the engine.
     let ended = Arc::new(Ended { gate: gate.clone(), threads, crew: crew.clone() });
     lock(&crew).ended = Arc::downgrade(&ended);
+    if workers == 0 {
+        ended.stay();
+    }
     for _ in 0..workers {
         let seat = ended.enter();
         hire(&ended, seat).map_err(|error| {
@@ -198,10 +207,29 @@ impl Ended {
             let number = lock(&self.crew).numbers.next()?;
             let thread = Thread { number, in_pool, slot, attempts, sent: VecDeque::new(), done: 0 };
             self.threads.attach(slot, thread);
+            reports.ready(Duration::ZERO);
             reports.up(number, std::process::id(), Duration::ZERO);
             reports.serves(slot);
             Some(Seat { number, in_pool, slot, received })
         })
+    }
+
+    /// The engine goes on without a thread of its own. Where the system has none for that, it
+    /// ends.
+    fn stay(self: &Arc<Self>) {
+        let (stays, ends) = mpsc::channel();
+        let mut crew = lock(&self.crew);
+        if crew.stays.is_some() {
+            return;
+        }
+        crew.stays = Some(stays);
+        drop(crew);
+        let stayer = self.clone();
+        let name = "outboard-inline".to_owned();
+        let _ = std::thread::Builder::new().name(name).spawn(move || {
+            let _ = ends.recv();
+            drop(stayer);
+        });
     }
 
     /// What one thread does until its channel closes.
@@ -364,7 +392,9 @@ impl Engine for Inline {
     }
 
     fn shutdown(&mut self) {
-        lock(&self.crew).ended = Weak::new();
+        let mut crew = lock(&self.crew);
+        (crew.ended, crew.stays) = (Weak::new(), None);
+        drop(crew);
         // What is in the channels already is skipped.
         for thread in self.threads.lock().drain(..).flatten() {
             for (_, state, _) in &thread.sent {
@@ -393,14 +423,19 @@ impl Engine for Inline {
 }
 
 impl Pool for Inline {
-    fn keep(&mut self, workers: usize) {
+    fn keep(&mut self, workers: usize, _: &BTreeSet<usize>) {
         let (ended, missing) = {
             let crew = lock(&self.crew);
             (crew.ended.upgrade(), workers.saturating_sub(crew.alive))
         };
         let Some(ended) = ended else { return };
+        if workers == 0 {
+            return ended.stay();
+        }
         // Without another thread, those that there are go on.
-        let _ = (0..missing).try_for_each(|_| hire(&ended, None));
+        if (0..missing).try_for_each(|_| hire(&ended, None)).is_ok() {
+            lock(&self.crew).stays = None;
+        }
     }
 
     fn dismiss(&mut self, slot: SlotId) {

@@ -14,6 +14,7 @@ pub(crate) mod restart;
 pub(crate) mod settings;
 pub(crate) mod url;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,8 +118,9 @@ pub(crate) trait Pool {
         Ok(())
     }
 
-    /// How many workers there are to be from now on, slot or not.
-    fn keep(&mut self, workers: usize);
+    /// How many workers there are to be from now on, slot or not. Where a worker has its slot
+    /// from its start, there is none for the slots that are `absent`.
+    fn keep(&mut self, workers: usize, absent: &BTreeSet<usize>);
 
     /// Lets the worker of a slot go, which has nothing to do.
     fn dismiss(&mut self, slot: SlotId);

@@ -14,6 +14,7 @@ use crate::sched::ledger::Bounds;
 use crate::sched::placement::Rules;
 use crate::sched::quarantine::Terms;
 use crate::sched::strength::Strength;
+use crate::sched::strength::count::{self, WorkerCount};
 use crate::task::limits::WorkerLimits;
 use crate::task::sandbox::Sandbox;
 use crate::task::start::Config;
@@ -30,7 +31,9 @@ pub(crate) const MOST_PAYLOAD: usize = 2 << 30;
 /// How an engine on this machine is set up.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) workers: usize,
+    pub(crate) workers: WorkerCount,
+    /// How long a worker of an elastic pool may have nothing to do.
+    pub(crate) idle: Duration,
     pub(crate) spares: usize,
     pub(crate) recycling: Recycling,
     pub(crate) limits: Limits,
@@ -85,9 +88,15 @@ impl Settings {
     /// How many workers there are to be, and of what kind their slots are.
     pub(crate) fn strength(&self) -> Strength {
         match self.exclusive {
-            true => Strength::exclusive(self.workers),
-            false => Strength::new(self.workers, self.spares),
+            true => Strength::exclusive(self.workers.least()),
+            false => Strength::new(self.workers.least(), self.spares),
         }
+        .following(self.workers, self.idle)
+    }
+
+    /// The same, of an engine where none stand by and all slots are alike to who has them.
+    pub(crate) fn without_reserve(&self) -> Strength {
+        Strength::new(self.workers.least(), 0).following(self.workers, self.idle)
     }
 
     /// How many workers stand by. Where each has its slot from its start, nobody can.
@@ -97,7 +106,7 @@ impl Settings {
 
     /// How many threads a library may start in each worker, if that is to be said.
     pub(crate) fn threads_of_a_library(&self) -> Option<usize> {
-        let share = (Host::cores() / self.workers.max(1)).max(1);
+        let share = (Host::cores() / self.workers.most().max(1)).max(1);
         Some(self.library_threads.unwrap_or(share)).filter(|threads| *threads > 0)
     }
 }
@@ -105,7 +114,8 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            workers: Host::cores(),
+            workers: Host::cores().into(),
+            idle: Duration::from_secs(60),
             spares: 1,
             recycling: Recycling::default(),
             limits: Limits {
@@ -166,9 +176,21 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
     EngineOption {
         name: "workers",
         example: "4",
-        kind: Kind::Count(ONE_OR_MORE, |settings, workers| settings.workers = workers as usize),
+        kind: Kind::Text(
+            Form { wants: count::WANTS, fits: |text| WorkerCount::parse(text).is_some() },
+            |settings, text| {
+                settings.workers = WorkerCount::parse(text).unwrap_or(settings.workers)
+            },
+        ),
         engines: THIS_MACHINE,
-        says: "How many workers, or threads of `inline`; by default one for each core.",
+        says: "How many workers, or threads of `inline`; of a range as many as the load asks for; by default one for each core.",
+    },
+    EngineOption {
+        name: "idle",
+        example: "5m",
+        kind: Kind::Time(MILLISECOND, None, |settings, idle| settings.idle = idle),
+        engines: THIS_MACHINE,
+        says: "After how long without a task a worker ends, if `workers` is a range; by default 1m.",
     },
     EngineOption {
         name: "spares",
@@ -462,8 +484,15 @@ mod tests {
     #[test]
     fn a_url_names_an_engine_and_its_options() {
         let settings = parsed("local://?workers=3&queue_tasks=7").expect("a good URL");
-        assert_eq!(settings.workers, 3);
+        assert_eq!(settings.workers, 3.into());
         assert_eq!(settings.limits.queue.tasks, 7);
+    }
+
+    #[test]
+    fn a_range_is_written_as_in_rust() {
+        let settings = parsed("local://?workers=0..=8&idle=5s").expect("a good URL");
+        assert_eq!((settings.workers, settings.idle), ((0..=8).into(), Duration::from_secs(5)));
+        assert_eq!(settings.strength().bounds(), (0, 8));
     }
 
     #[test]
@@ -520,8 +549,8 @@ mod tests {
 
     #[test]
     fn libraries_share_the_cores_between_workers() {
-        let threads = |workers| {
-            let settings = Settings { workers, ..Settings::default() };
+        let threads = |workers: usize| {
+            let settings = Settings { workers: workers.into(), ..Settings::default() };
             settings.threads_of_a_library().expect("it is said by default")
         };
         assert_eq!(threads(1), crate::observe::snapshot::Host::cores());
@@ -533,6 +562,7 @@ mod tests {
         assert!(complaint("localhost").contains("names no engine"));
         assert!(complaint("local://?workers=many").contains("wants a whole number"));
         assert!(complaint("local://?workers=0").contains("at least 1"));
+        assert!(complaint("local://?workers=0..8").contains("a range such as `0..=8`, not `0..8`"));
         assert!(complaint("local://?tenant_kills=4294967296").contains("at most 4294967295"));
         assert!(complaint("local://?max_payload=3GiB").contains("at most 2GiB"));
         for option in OPTIONS {

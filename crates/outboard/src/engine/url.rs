@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(pairs(text).unwrap(), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
         assert_eq!(pairs("a=%ff").unwrap_err(), "`%ff` is not UTF-8 when it is decoded");
         let mut url = Url::parse("local://?%77orkers=%33").unwrap();
-        assert_eq!(url.settings("local").unwrap().workers, 3);
+        assert_eq!(url.settings("local").unwrap().workers, 3.into());
     }
 
     #[test]
@@ -253,10 +253,10 @@ mod tests {
         let mut url = Url::parse("local://?workers=1&sub.workers=2&sub.cpu_limit=1s").unwrap();
         let mut settings = Settings::default();
         let given = url.take_below("sub.", OPTIONS, "local", &mut settings).unwrap();
-        assert_eq!(settings.workers, 2);
+        assert_eq!(settings.workers, 2.into());
         let names: Vec<_> = given.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["workers", "cpu_limit"]);
-        assert_eq!(url.settings("local").unwrap().workers, 1);
+        assert_eq!(url.settings("local").unwrap().workers, 1.into());
         let mut url = Url::parse("local://?sub.workers=2&sub.workers=2").unwrap();
         let twice = url.take_below("sub.", OPTIONS, "local", &mut settings).unwrap_err();
         assert!(twice.to_string().ends_with("`sub.workers` is given twice"), "{twice}");

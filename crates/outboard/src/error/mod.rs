@@ -247,6 +247,11 @@ pub(crate) enum Bound {
     Tenant(usize),
     /// How long a task may be expected to wait.
     Wait(Duration),
+    /// No worker is up, and the first one comes later than the task's timeout.
+    Start {
+        takes: Duration,
+        timeout: Duration,
+    },
 }
 
 /// A codec's complaint, kept as text because it may have crossed a process.
@@ -570,6 +575,10 @@ impl fmt::Display for Bound {
                 write!(f, "queue is full: limit {} of one tenant", counted(*limit, "task"))
             }
             Self::Wait(limit) => write!(f, "overloaded: predicted wait exceeds {limit:?}"),
+            Self::Start { takes, timeout } => write!(
+                f,
+                "no worker is up: one starts within {takes:.1?}, and the timeout is {timeout:?}"
+            ),
         }
     }
 }

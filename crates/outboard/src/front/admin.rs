@@ -8,6 +8,7 @@ use crate::engine::owner::Owner;
 use crate::engine::pools::PoolId;
 use crate::error::Error;
 use crate::ids::TaskId;
+use crate::sched::strength::count::WorkerCount;
 
 pub use crate::front::story::Story;
 pub use crate::front::watch::{Batch, Watch};
@@ -150,7 +151,8 @@ impl Admin {
     /// Changes the number of workers of a pool: that of this handle, else the default one.
     ///
     /// If there are too many, those that are not needed finish what they run, and
-    /// leave.
+    /// leave. With a range the pool is [elastic](crate::LocalBuilder::workers) from now on; with a
+    /// number it is not.
     ///
     /// # Errors
     ///
@@ -160,17 +162,21 @@ impl Admin {
     ///
     /// # Panics
     ///
-    /// If it is 0.
+    /// If it is 0, or a range without a worker in it.
     ///
     /// # Examples
     ///
     /// ```
     /// # fn example(client: outboard::Client) -> Result<(), outboard::Error> {
     /// client.admin().scale(8)?;
+    /// client.admin().scale(1..=8)?;
     /// # Ok(()) }
     /// ```
-    pub fn scale(&self, workers: usize) -> Result<(), Error> {
-        assert!(workers > 0, "at least one worker is needed");
+    pub fn scale(&self, workers: impl Into<WorkerCount>) -> Result<(), Error> {
+        let workers = workers.into();
+        let (least, most) = (workers.least(), workers.most());
+        assert!(most > 0, "at least one worker is needed");
+        assert!(least <= most, "there cannot be at least {least} and at most {most} workers");
         self.owner.pool(self.pool.unwrap_or_default()).scale(workers)
     }
 }

@@ -14,6 +14,7 @@ use crate::engine::pools;
 use crate::engine::settings::{Env, MOST_PAYLOAD, Settings};
 use crate::error::Error;
 use crate::front::client::Client;
+use crate::sched::strength::count::WorkerCount;
 use crate::task::sandbox::Sandbox;
 use crate::task::start::Config;
 use crate::trace::WorkerOutput;
@@ -83,11 +84,48 @@ impl LocalBuilder {
 
     /// Sets the number of workers; by default one for each core.
     ///
+    /// With a range, such as `0..=8`, the pool is **elastic**: it starts with the lower bound and
+    /// follows its load.
+    ///
+    /// - From none, a worker starts as soon as a task waits.
+    /// - Otherwise as many start as it takes for what waits to begin within the time of a start.
+    /// - If tasks have waited for that time without a pause, one starts for each that waits.
+    /// - A worker that has had no task for [`idle`](Self::idle) ends, down to the lower bound.
+    ///
+    /// The time of a start is measured, and counts as 10 ms at least. Predicted waits
+    /// ([`max_wait`](Self::max_wait), `retry_after`) include what is left of it. While no worker
+    /// is up, a task whose timeout is shorter is `Overloaded` at once; a worker starts all the
+    /// same. Spares stand by while a worker is wanted. A slot's number is below the upper bound.
+    ///
     /// # Panics
     ///
-    /// If it is 0.
-    pub fn workers(self, workers: usize) -> Self {
-        self.with("workers", Value::Number(workers as u64))
+    /// If it is 0, or a range without a worker in it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let client = outboard::Client::local()
+    ///     .pool("gpu", |pool| pool.workers(0..=8).idle(5 * minute))
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn workers(self, workers: impl Into<WorkerCount>) -> Self {
+        self.with("workers", Value::Text(&workers.into().to_string()))
+    }
+
+    /// Sets after how long without a task a worker of an elastic pool ends; by default a minute.
+    ///
+    /// See [`workers`](Self::workers).
+    ///
+    /// # Panics
+    ///
+    /// If it is under a millisecond.
+    pub fn idle(self, time: Duration) -> Self {
+        self.with("idle", Value::Time(time))
     }
 
     /// Sets the number of spares: workers that stand by; by default one.
@@ -551,11 +589,12 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 31] {
+    fn examples() -> [(&'static str, LocalBuilder); 32] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
         [
             ("workers", local().workers(4)),
+            ("idle", local().idle(300 * second)),
             ("spares", local().spares(2)),
             ("queue_tasks", local().queue_tasks(1_000)),
             ("queue_bytes", local().queue_bytes(64 << 20)),
@@ -599,8 +638,9 @@ mod tests {
             let settings = url.settings("local").unwrap();
             assert_eq!(shown(&settings), shown(&builder.settings), "{name}");
             // A machine may have four cores.
-            let default = Settings { workers: 3, ..Settings::default() };
-            let from = Settings { workers: if name == "workers" { 4 } else { 3 }, ..settings };
+            let default = Settings { workers: 3.into(), ..Settings::default() };
+            let workers = if name == "workers" { 4 } else { 3 };
+            let from = Settings { workers: workers.into(), ..settings };
             assert_ne!(shown(&from), shown(&default), "{name}");
         }
     }

@@ -21,6 +21,7 @@ use crate::front::future::TaskFuture;
 use crate::front::map::Map;
 use crate::offload::{self, Panicked};
 use crate::sched::ledger::{Backoff, Options};
+use crate::sched::placement::affinity;
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
@@ -151,7 +152,8 @@ impl Client {
     ///
     /// | option | value | meaning | heeded by |
     /// |---|---|---|---|
-    /// | `workers=4` | a whole number, at least 1 | How many workers, or threads of `inline`; by default one for each core. | `inline`, `local` |
+    /// | `workers=4` | a whole number, at least 1, or a range such as `0..=8` | How many workers, or threads of `inline`; of a range as many as the load asks for; by default one for each core. | `inline`, `local` |
+    /// | `idle=5m` | a duration, at least 1ms | After how long without a task a worker ends, if `workers` is a range; by default 1m. | `inline`, `local` |
     /// | `spares=2` | a whole number | How many more workers stand by; by default 1. | `local` |
     /// | `queue_tasks=1000` | a whole number | How many tasks may wait; by default 16384. | `inline`, `local`, `dask` |
     /// | `queue_bytes=64MiB` | a size | How many bytes of encoded arguments, keys and names of tenants may be held; by default 256MiB. | `inline`, `local`, `dask` |
@@ -518,6 +520,42 @@ impl Client {
     #[must_use = "options are set on the client that this returns"]
     pub fn key(&self, key: impl fmt::Display) -> Self {
         self.with(|options| options.key = Some(key.to_string().into()))
+    }
+
+    /// Prefers the worker that had a task of this session last; by default any worker will do.
+    ///
+    /// It is for what a worker keeps from one task to the next: the cache of a conversation, a file
+    /// that it has read. If that worker idles, it has the task. If it is busy and expected to be
+    /// free in time, the task waits for it: 50 ms from its submit at most, unless
+    /// [`affinity_wait`](Self::affinity_wait) says otherwise. After that any worker has it.
+    /// Arguments above 64 KiB do not wait.
+    ///
+    /// It is a preference and no promise: a worker may be lost or recycled, so a task has to do
+    /// without its cache. Sessions are told apart by their tenant, in each pool. The last 8,192 are
+    /// known, or twice as many. A cluster heeds none of this; it places tasks itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+    /// # fn chat(line: String) -> String { line }
+    /// let conversation = client.affinity("conversation 7");
+    /// let answer = conversation.submit(chat, "hello".to_owned()).await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use = "options are set on the client that this returns"]
+    pub fn affinity(&self, session: impl fmt::Display) -> Self {
+        let session = affinity::digest(&session.to_string());
+        self.with(|options| options.affinity = Some(session))
+    }
+
+    /// Sets how long a task waits for the worker of its [session](Self::affinity), from its submit
+    /// on; by default 50 ms.
+    ///
+    /// With zero it goes there only if that worker is free.
+    #[must_use = "options are set on the client that this returns"]
+    pub fn affinity_wait(&self, time: Duration) -> Self {
+        self.with(|options| options.affinity_wait = Some(time))
     }
 
     pub(super) fn with(&self, change: impl FnOnce(&mut Options)) -> Self {

@@ -25,6 +25,10 @@ pub struct Snapshot {
     pub open: bool,
     /// How many workers the engine keeps.
     pub workers: usize,
+    /// How many it keeps at least; fewer than `workers` only in an elastic pool.
+    pub least_workers: usize,
+    /// How many it keeps at most; more than `workers` only in an elastic pool.
+    pub most_workers: usize,
     /// How many cores this process may use; of a cluster, how many tasks its
     /// workers run at once.
     pub cores: usize,
@@ -172,6 +176,10 @@ pub struct WorkerSnapshot {
     pub next_in_line: usize,
     /// Resident memory, in bytes, now or as last measured; `None` for a thread.
     pub memory_bytes: Option<u64>,
+    /// The same, with each page divided by how many processes have it (PSS), so that those of
+    /// several workers can be added up. It is measured beside snapshots, at most once in a
+    /// second; `None` before that, and where the system does not tell. Linux does.
+    pub proportional_bytes: Option<u64>,
     /// CPU time that this process has used; `None` where it is not known, and for
     /// a thread.
     pub cpu_time: Option<Duration>,
@@ -197,6 +205,7 @@ impl WorkerSnapshot {
             task: None,
             next_in_line: 0,
             memory_bytes: None,
+            proportional_bytes: None,
             cpu_time: None,
             worn: None,
             restarts: Restarts::default(),

@@ -29,6 +29,8 @@ impl Snapshot {
         self.uptime = self.uptime.max(other.uptime);
         self.open &= other.open;
         self.workers += other.workers;
+        self.least_workers += other.least_workers;
+        self.most_workers += other.most_workers;
         self.queued += other.queued;
         self.queue_limit = self.queue_limit.saturating_add(other.queue_limit);
         self.predicted_wait = self.predicted_wait.max(other.predicted_wait);

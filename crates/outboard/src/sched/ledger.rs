@@ -67,6 +67,9 @@ mod report;
 /// Tasks that rest between two attempts.
 mod resting;
 
+/// What few tasks have.
+mod seldom;
+
 /// What is told of a task.
 mod story;
 
@@ -75,6 +78,7 @@ mod waiters;
 
 pub use report::Report;
 pub(crate) use report::{Ran, Reply};
+use seldom::Seldom;
 use waiters::Waiters;
 
 /// What a submit asks of a task that it shares.
@@ -183,17 +187,6 @@ pub(crate) struct Task {
     seldom: Option<Box<Seldom>>,
 }
 
-#[derive(Debug, Default)]
-struct Seldom {
-    key: Option<Arc<Key>>,
-    /// How long it may go on after it was asked to stop, if that was said.
-    grace: Option<Duration>,
-    /// How long it rests before each further attempt, if it does.
-    backoff: Option<Backoff>,
-    /// Until when it rests, if it does now.
-    until: Option<Stamp>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Position {
     /// Its arguments are being encoded; it counts as waiting, and cannot start.
@@ -297,7 +290,7 @@ impl<W> Ledger<W> {
             tenant_bytes: request.options.tenant_bytes() as u16,
             origin: request.origin,
             waiters: Waiters::One(waiter),
-            seldom: Seldom::of(key, request.options),
+            seldom: Seldom::of(key, request.options, now),
         };
         self.bytes += task.held_bytes();
         let queued = prepared.then(|| task.queued(id));
@@ -714,6 +707,7 @@ impl Task {
             submitted: self.submitted,
             hurried: self.hurried,
             steady_ns: self.steady_ns,
+            home: self.seldom.as_ref().and_then(|seldom| seldom.home),
         }
     }
 
@@ -767,14 +761,6 @@ impl Task {
             | Position::Placed(place, _)
             | Position::Resting(place) => place,
         }
-    }
-}
-
-impl Seldom {
-    fn of(key: Option<Arc<Key>>, options: &Options) -> Option<Box<Self>> {
-        let Options { grace, backoff, .. } = *options;
-        let any = key.is_some() || grace.is_some() || backoff.is_some();
-        any.then(|| Box::new(Self { key, grace, backoff, until: None }))
     }
 }
 

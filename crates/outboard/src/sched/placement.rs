@@ -23,6 +23,8 @@
 //! tenant may hold, and when a slot makes no progress while newer tasks wait, which would
 //! overtake them.
 //!
+//! **Affinity.** A task with a key prefers the slot that had the key last; see `affinity`.
+//!
 //! **One tenant leaves a slot free.** A tenant may hold so many slots at once as its limit
 //! says. While another tenant was seen of late, it may not hold all of them. A short task
 //! of the other need not wait for a long one to end.
@@ -44,7 +46,15 @@ use crate::ids::TaskId;
 use crate::ids::TenantId;
 use crate::sched::admission::{Estimate, Part};
 use crate::sched::shares::{QueuePlace, Queued, Shares};
+use crate::sched::stamp::Stamp;
 
+use affinity::Affinities;
+use coming::Coming;
+
+/// Which slot had which key last.
+pub(crate) mod affinity;
+/// Workers that start.
+mod coming;
 /// How long a new task would wait.
 mod forecast;
 /// What is shown of slots and queue.
@@ -77,6 +87,11 @@ pub(crate) struct Placement {
     plain: Estimate,
     /// How long each steady function runs, by its number.
     steady: Vec<Estimate>,
+    /// Workers that are on their way to a slot.
+    coming: Coming,
+    affinities: Affinities,
+    /// How many slots there were.
+    serial: u64,
 }
 
 /// What a tenant may hold.
@@ -114,6 +129,8 @@ impl Default for Rules {
 
 #[derive(Debug)]
 struct Slot {
+    /// Tells it from others that had its place.
+    serial: u64,
     closing: bool,
     /// Was asked to stop this task, and is sent nothing ahead meanwhile.
     halted: Option<TaskId>,
@@ -134,6 +151,8 @@ struct Outstanding {
     estimate_ns: u64,
     /// How long its function runs, where that is known, in nanoseconds.
     steady_ns: Option<NonZeroU64>,
+    /// It was sent ahead to the slot that had its key last, and waits for that until then.
+    held_until: Option<Stamp>,
     revoked: bool,
 }
 
@@ -147,6 +166,9 @@ impl Placement {
             mean_run_ns: None,
             plain: Estimate::default(),
             steady: Vec::new(),
+            coming: Coming::default(),
+            affinities: Affinities::default(),
+            serial: 0,
         }
     }
 
@@ -240,7 +262,9 @@ impl Placement {
 
     /// A slot can be given tasks.
     pub(crate) fn slot_up(&mut self, now: Instant) -> SlotId {
+        self.serial += 1;
         let slot = Slot {
+            serial: self.serial,
             closing: false,
             halted: None,
             outstanding: VecDeque::new(),
@@ -286,16 +310,35 @@ impl Placement {
     /// What runs next, and where; to be called until it gives `None`.
     pub(crate) fn assign(&mut self, now: Instant) -> Option<(TaskId, SlotId)> {
         let (depth, estimate_ns) = (self.depth(), self.mean_run_ns.unwrap_or_default() as u64);
-        let Self { shares, slots, up, rules, .. } = self;
+        let plain_ns = self.plain.mean_ns(now).unwrap_or_default();
+        let Self { shares, slots, up, rules, affinities, .. } = self;
         // Else each tenant that waits would be offered to each slot, for nothing.
         if !slots.iter().any(|(_, slot)| slot.has_room(now, depth, 0)) {
             return None;
         }
         let (place, queued, key) = shares.take(now, |shares, tenant, queued| {
-            let room = |slot: &Slot| slot.has_room(now, depth, queued.bytes as usize);
-            best(slots, room, tenant, rules.at_limit(*up, shares, tenant, now))
+            let bytes = queued.bytes as usize;
+            let room = |slot: &Slot| slot.has_room(now, depth, bytes);
+            let at_limit = rules.at_limit(*up, shares, tenant, now);
+            let best = best(slots, room, tenant, at_limit)?;
+            let home = queued.home.filter(|_| rules.ahead).and_then(|home| {
+                let (at, slot) = affinities.find(home, slots)?;
+                let waits = || slot.is_worth_waiting(home.until(), bytes, (plain_ns, now));
+                let may = !at_limit || slot.is_held_by(tenant);
+                (may && (room(slot) || waits())).then_some(at)
+            });
+            Some(home.unwrap_or(best))
         })?;
         shares.charge(place.tenant, estimate_ns.into());
+        let mut held_until = None;
+        if let Some(home) = queued.home {
+            let known = affinities.find(home, slots).is_some_and(|(at, _)| at == key);
+            if known && !slots[key].outstanding.is_empty() && home.until() > now {
+                held_until = Some(home.until().into());
+                affinities.next = Some(affinities.next.unwrap_or(home.until()).min(home.until()));
+            }
+            affinities.note(home, key, &slots[key]);
+        }
         let slot = &mut slots[key];
         if slot.outstanding.is_empty() {
             slot.progress = now;
@@ -311,6 +354,7 @@ impl Placement {
             sent: now,
             estimate_ns,
             steady_ns: queued.steady_ns,
+            held_until,
             revoked: false,
         });
         Some((queued.task, SlotId::at(key)))
@@ -371,7 +415,8 @@ impl Placement {
             .filter_map(|(key, slot)| {
                 let mut live = slot.live();
                 let first = live.next()?;
-                let last = live.last().filter(|last| last.task != first.task)?;
+                let last = live.filter(|one| !one.is_held(now)).last();
+                let last = last.filter(|last| last.task != first.task)?;
                 let wanted = waiting && slot.is_stale(now) || self.may_start(last.tenant, now);
                 wanted.then_some((key, last.task, slot.outstanding.len()))
             })
@@ -393,6 +438,25 @@ impl Placement {
     pub(crate) fn idle(&self) -> impl Iterator<Item = SlotId> {
         let idle = self.slots.iter().filter(|(_, slot)| slot.is_idle());
         idle.map(|(key, _)| SlotId::at(key))
+    }
+
+    /// The slots that have nothing to do, each with the time since when.
+    pub(crate) fn idle_since(&self) -> impl Iterator<Item = (SlotId, Instant)> {
+        let idle = self.slots.iter().filter(|(_, slot)| slot.is_idle());
+        idle.map(|(key, slot)| (SlotId::at(key), slot.progress))
+    }
+
+    /// How many tasks wait that another slot would serve: where one idles, those of tenants
+    /// that may hold no more are not among them.
+    pub(crate) fn short(&self) -> usize {
+        let (waiting, limit) = (self.shares.waiting(), self.rules.tenant_limit);
+        if waiting == 0 || limit == usize::MAX {
+            return waiting;
+        }
+        let more = |(tenant, _, _, waiting): (TenantId, _, _, usize)| {
+            waiting.min(limit.saturating_sub(self.shares.held(tenant)))
+        };
+        self.shares.tenants().map(more).sum()
     }
 
     fn has_idle(&self) -> bool {

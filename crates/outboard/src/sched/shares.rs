@@ -34,6 +34,7 @@ use slab::Slab;
 
 use crate::ids::TaskId;
 use crate::ids::TenantId;
+use crate::sched::placement::affinity::Home;
 use crate::sched::stamp::Stamp;
 
 mod line;
@@ -78,6 +79,8 @@ pub(crate) struct Queued {
     pub(crate) hurried: bool,
     /// How long its function runs, where that is known, in nanoseconds.
     pub(crate) steady_ns: Option<NonZeroU64>,
+    /// Where it would like to go.
+    pub(crate) home: Option<Home>,
 }
 
 /// An amount of work: tasks of unknown length, and time that is known.

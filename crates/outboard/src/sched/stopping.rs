@@ -56,7 +56,12 @@ impl Stopping {
 
     /// How long a replacement needs to be ready; zero before the first was.
     pub(crate) fn warm_up(&self) -> Duration {
-        self.warm_up.unwrap_or_default()
+        self.start().unwrap_or_default()
+    }
+
+    /// How long a worker needs to be ready, once one was.
+    pub(crate) fn start(&self) -> Option<Duration> {
+        self.warm_up
     }
 
     /// A tenant's task was asked to stop, and has until then.

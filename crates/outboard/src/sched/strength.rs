@@ -4,23 +4,39 @@
 //! algorithm; see [`Strength::plan`]. Which number in `0..workers` a worker's slot has, and
 //! keeps for its replacement, is told in `tally`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use crate::ids::SlotId;
 
+use count::WorkerCount;
+use elastic::{Elastic, Excess};
 use tally::Tally;
+use wanted::Wanted;
 
+pub(crate) use elastic::Load;
+
+/// A number of workers, or a range.
+pub(crate) mod count;
+/// How many of a range there are to be.
+mod elastic;
 /// Which numbers are held.
 mod tally;
+/// Which numbers are to be held.
+mod wanted;
 
 /// How many workers there are to be, and which are on their way out.
 #[derive(Debug, Default)]
 pub(crate) struct Strength {
     kind: Slots,
-    /// How many are to have a slot.
-    workers: usize,
+    /// Those that are to have a slot.
+    wanted: Wanted,
     /// How many are to stand by.
     spares: usize,
+    /// What decides how many are wanted, where that follows the load.
+    elastic: Option<Elastic>,
+    /// How long a worker of an elastic pool may have nothing to do.
+    idle: Duration,
     /// The numbers of the slots that are up.
     numbers: Vec<(SlotId, usize)>,
     /// Slots that are up and whose workers wait to be replaced.
@@ -76,17 +92,39 @@ pub(crate) enum Step {
 impl Strength {
     /// Of workers that are numbered.
     pub(crate) fn new(workers: usize, spares: usize) -> Self {
-        Self { kind: Slots::Numbered, workers, spares, ..Self::default() }
+        let wanted = Wanted::all_below(workers);
+        Self { kind: Slots::Numbered, wanted, spares, ..Self::default() }
     }
 
     /// Of workers of which no two have the same number at a time.
     pub(crate) fn exclusive(workers: usize) -> Self {
-        Self { kind: Slots::Exclusive, workers, ..Self::default() }
+        let wanted = Wanted::all_below(workers);
+        Self { kind: Slots::Exclusive, wanted, ..Self::default() }
+    }
+
+    /// So many, or as many of a range as the load asks for; of those that have nothing to do for
+    /// so long, some end.
+    pub(crate) fn following(mut self, count: WorkerCount, idle: Duration) -> Self {
+        self.idle = idle;
+        self.bound(count);
+        self
     }
 
     /// How many are to have a slot.
     pub(crate) fn workers(&self) -> usize {
-        self.workers
+        self.wanted.count()
+    }
+
+    /// How many there are to be at least and at most.
+    pub(crate) fn bounds(&self) -> (usize, usize) {
+        let fixed = WorkerCount::from(self.workers());
+        let count = self.elastic.as_ref().map_or(fixed, |elastic| elastic.count);
+        (count.least(), count.most())
+    }
+
+    /// Whether it follows the load.
+    pub(crate) fn is_elastic(&self) -> bool {
+        self.elastic.is_some()
     }
 
     /// How many workers there are to be: those that leave are still there, and count
@@ -95,20 +133,86 @@ impl Strength {
     /// Where slots are exclusive, the worker of a slot starts when the one before is gone.
     pub(crate) fn kept(&self) -> usize {
         match self.kind {
-            Slots::Exclusive => self.workers,
-            _ => self.workers + self.standby() + self.leaving.len(),
+            Slots::Exclusive => self.wanted.below(),
+            _ => self.workers() + self.standby() + self.leaving.len(),
         }
     }
 
-    /// Workers that stand by: one more while another is to be replaced.
-    fn standby(&self) -> usize {
-        self.spares + self.worn.len().min(1)
+    /// The numbers of exclusive slots below [`kept`](Self::kept) that are to have no worker now.
+    pub(crate) fn absent(&self) -> &BTreeSet<usize> {
+        static NONE: BTreeSet<usize> = BTreeSet::new();
+        if self.kind == Slots::Exclusive { self.wanted.absent() } else { &NONE }
     }
 
-    /// So many are to have a slot from now on.
-    pub(crate) fn resize(&mut self, workers: usize) {
-        self.workers = workers;
+    /// Workers that stand by: one more while another is to be replaced. Where no worker is
+    /// wanted, nobody stands by for it.
+    fn standby(&self) -> usize {
+        if self.workers() == 0 { 0 } else { self.spares + self.worn.len().min(1) }
+    }
+
+    /// So many are to have a slot from now on, or as many of a range as the load asks for.
+    pub(crate) fn bound(&mut self, count: WorkerCount) {
+        self.wanted = match count.is_elastic() {
+            true => self.wanted.within(count.most(), count.least()),
+            false => Wanted::all_below(count.most()),
+        };
+        self.elastic = count.is_elastic().then(|| Elastic::new(count, self.idle));
         self.changed = true;
+    }
+
+    /// When it is to be asked again whether the load asks for more workers, or for fewer.
+    pub(crate) fn alarm(&self) -> Option<Instant> {
+        self.elastic.as_ref().and_then(Elastic::alarm)
+    }
+
+    /// How many are to have a slot and have none.
+    pub(crate) fn missing(&self) -> usize {
+        self.vacant().count()
+    }
+
+    fn vacant(&self) -> impl DoubleEndedIterator<Item = usize> {
+        let held = |number: &usize| self.numbers.iter().any(|(_, held)| held == number);
+        let numbered = self.kind != Slots::Alike;
+        self.wanted.iter().filter(move |number| numbered && !held(number))
+    }
+
+    /// Orders the workers that the load asks for; whether there are some. `wait` says how long
+    /// what waits would need to start if so many more were ordered now.
+    pub(crate) fn grow(&mut self, load: &Load, wait: impl Fn(usize) -> Duration) -> bool {
+        let crew = self.crew();
+        let Some(elastic) = &mut self.elastic else { return false };
+        let more = elastic.grow(load, crew, wait);
+        let raised = (0..more).take_while(|_| self.wanted.raise()).count();
+        self.changed |= raised > 0;
+        raised > 0
+    }
+
+    /// Gives the slots of workers that the load does not need any more; they are to leave.
+    pub(crate) fn shrink<I: Iterator<Item = (SlotId, Instant)>>(
+        &mut self,
+        load: &Load,
+        idle: impl FnOnce() -> I,
+    ) -> Vec<SlotId> {
+        let crew = self.crew();
+        let Some(elastic) = &mut self.elastic else { return Vec::new() };
+        let Excess { slots, missing } = elastic.shrink(load, crew, idle);
+        let vacant: Vec<_> = self.vacant().rev().take(missing).collect();
+        let left = slots.iter().filter_map(|slot| self.number(*slot));
+        let given_up: Vec<_> = left.chain(vacant).collect();
+        self.changed |= !given_up.is_empty();
+        given_up.into_iter().for_each(|number| self.wanted.give_up(number));
+        slots
+    }
+
+    fn crew(&self) -> elastic::Crew {
+        match self.is_elastic() {
+            true => elastic::Crew { wanted: self.workers(), coming: self.missing() },
+            false => elastic::Crew { wanted: 0, coming: 0 },
+        }
+    }
+
+    fn number(&self, slot: SlotId) -> Option<usize> {
+        self.numbers.iter().find(|(one, _)| *one == slot).map(|(_, number)| *number)
     }
 
     /// A slot is up; gives its number. `own` is that which its worker has had from its start.
@@ -122,6 +226,9 @@ impl Strength {
         }
         let number = own.unwrap_or_else(|| self.tally(0).next_number());
         self.numbers.push((slot, number));
+        if let Some(elastic) = &mut self.elastic {
+            elastic.came_up();
+        }
         number
     }
 
@@ -130,14 +237,14 @@ impl Strength {
         self.numbers.retain(|(one, _)| *one != slot);
     }
 
-    /// Slots that are up and have a number that there is no more.
+    /// Slots that are up and have a number that is to have no worker any more.
     pub(crate) fn beyond(&self) -> Vec<SlotId> {
-        let beyond = self.numbers.iter().filter(|(_, number)| *number >= self.workers);
+        let beyond = self.numbers.iter().filter(|(_, number)| !self.wanted.has(*number));
         beyond.map(|(slot, _)| *slot).collect()
     }
 
-    fn tally(&self, slots: usize) -> Tally {
-        Tally::new(self.kind, self.workers, &self.numbers, slots)
+    fn tally(&self, slots: usize) -> Tally<'_> {
+        Tally::new(self.kind, &self.wanted, &self.numbers, slots)
     }
 
     /// There is another worker that is ready, or one fewer.
@@ -193,7 +300,7 @@ impl Strength {
     pub(crate) fn plan(&mut self, present: &Present) -> Vec<Step> {
         self.changed = false;
         let mut standby = present.standby;
-        let mut tally = self.tally(present.slots);
+        let mut tally = Tally::new(self.kind, &self.wanted, &self.numbers, present.slots);
         let mut steps = Vec::new();
         for idle in present.idle.iter().filter(|idle| !self.worn.contains(idle)) {
             if tally.is_too_many(*idle) {
@@ -440,7 +547,7 @@ mod tests {
                 Leave(slot) => {
                     assert!(self.up.remove(&slot.index()), "it was up");
                     self.idle.remove(&slot.index());
-                    self.taken.extend(number(strength, slot));
+                    self.taken.extend(strength.number(slot));
                     strength.closing(slot);
                     strength.leaves(slot);
                 }
@@ -455,10 +562,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    fn number(strength: &Strength, slot: SlotId) -> Option<usize> {
-        strength.numbers.iter().find(|(one, _)| *one == slot).map(|(_, number)| *number)
     }
 
     fn held(strength: &Strength) -> BTreeSet<usize> {
@@ -491,7 +594,7 @@ mod tests {
             prop_assert_eq!(strength.worn.len(), worn - left);
             prop_assert!(!wants_spare || up > workers || world.standby == 0, "none was lent");
             let shared = |idle: &&usize| {
-                let own = number(&strength, slot(**idle));
+                let own = strength.number(slot(**idle));
                 strength.numbers.iter().filter(|(_, number)| Some(*number) == own).count() > 1
             };
             let idle: Vec<_> = world.idle.iter().filter(shared).collect();
@@ -531,7 +634,7 @@ mod tests {
         let present = Present { slots: 2, standby: 1, ..Present::default() };
         assert_eq!(strength.plan(&present), [Give]);
         assert_eq!(strength.give(slot(3), None), 1);
-        strength.resize(1);
+        strength.bound(1.into());
         assert_eq!(strength.beyond(), [slot(3)]);
     }
 }

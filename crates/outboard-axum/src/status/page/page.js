@@ -79,6 +79,7 @@ function show() {
   setText(byId("uptime"), `up ${duration(view.uptime_ms)}`);
   byId("drain").hidden = !view.controls || !view.open;
   tiles();
+  tables.pools(view);
   tables.workers(view);
   tables.queue(view);
   tables.tenants(view);
@@ -102,7 +103,7 @@ function tiles() {
   const spare = workers.length - up;
   const full = tasks.queued / Math.max(1, admission.queue_limit);
   const all = [
-    ["Workers busy", `${busy} of ${up}`, spare ? `and ${spare} standing by` : "", up < view.wanted_workers ? "warn" : ""],
+    ["Workers busy", `${busy} of ${up}`, spare ? `and ${spare} standing by` : "", up < view.least_workers ? "warn" : ""],
     // A scheduler tells now and then which of its workers has which task: this is ahead of it.
     ...(view.engine === "dask" ? [["At the cluster", count(tasks.running), "sent, and not ended", ""]] : []),
     ["Waiting", count(tasks.queued), `of ${count(admission.queue_limit)} at most`, full > 0.75 ? "bad" : full > 0.5 ? "warn" : ""],

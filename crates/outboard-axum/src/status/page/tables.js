@@ -53,6 +53,38 @@ function rows(id, items, more = 0) {
   return whole.has(id) ? items : items.slice(0, FEW);
 }
 
+const POOLS = [
+  ["Pool", ""], ["Busy", "number"], ["Workers", "number"], ["Waiting", "number"], ["Predicted wait", "number"],
+  ["Done", "number"], ["Not done", ""], ["Memory", "number"], ["Restarts", "number"],
+];
+
+// How many workers there are to be: a number, or a range.
+function bounds({ wanted_workers, least_workers, most_workers }) {
+  const elastic = least_workers < most_workers;
+  return elastic ? `${count(wanted_workers)} wanted, ${count(least_workers)} to ${count(most_workers)}` : `of ${count(wanted_workers)}`;
+}
+
+// The pools side by side, where there are several.
+export function pools(view) {
+  byId("pools-section").hidden = view.pools.length === 0;
+  const body = table("pools", POOLS);
+  keyed(body, view.pools, (pool) => pool.pool, () => row(POOLS), (node, pool) => {
+    const [name, busy, workers, waiting, wait, done, rest, memory, ends] = node.cells;
+    const { tasks, admission } = pool;
+    fill(name, pool.pool, pool.open ? "" : "accepts no tasks");
+    fill(busy, count(pool.busy));
+    fill(workers, count(pool.up), [bounds(pool), pool.standby ? `${count(pool.standby)} standing by` : ""].filter(Boolean).join(", "));
+    fill(waiting, count(tasks.queued), `of ${count(admission.queue_limit)}`);
+    fill(wait, duration(admission.predicted_wait_ms));
+    fill(done, count(tasks.done));
+    const { failed, cancelled, timed_out } = tasks;
+    fill(rest, missed({ failed, panicked: 0, lost: 0, cancelled, timed_out, refused: admission.refused }) || "–");
+    fill(memory, pool.memory_bytes ? bytes(pool.memory_bytes) : "–");
+    const { killed, lost, recycled, dismissed } = pool.restarts;
+    fill(ends, count(killed + lost + recycled + dismissed), restarts(pool.restarts));
+  });
+}
+
 const WORKERS = [
   ["Worker", ""], ["State", "state"], ["Task", "wide"], ["For", "number age"], ["CPU", "number"],
   ["Memory", "number"], ["Tasks done", "number"], ["Restarts", "number"], ["Action", "action wide"],
@@ -89,13 +121,15 @@ export function workers(view) {
     const current = worker.task;
     setClass(node, `${worker.state}${current && current.run_ms > LONG_MS ? " long" : ""}`);
     const pid = worker.pid ? `pid ${worker.pid}` : "";
-    fill(name, String(worker.number), [worker.address, pid].filter(Boolean).join(", "));
+    const pool = view.pools.length ? [worker.pool, worker.slot].filter((part) => part !== null).join(" ") : "";
+    fill(name, String(worker.number), [pool, worker.address, pid].filter(Boolean).join(", "));
     if (!state.firstElementChild) state.append(el("i", { class: "dot", "aria-hidden": "true" }), el("span"));
     fill(state.lastChild, worker.state, worker.worn ? `to be replaced: ${worker.worn}` : "");
     executes(task, current);
     fill(age, current ? duration(current.run_ms) : "");
     fill(used, cpu(worker, view.uptime_ms), worker.cpu_ms === null ? "" : duration(worker.cpu_ms));
-    fill(memory, bytes(worker.memory_bytes));
+    const share = worker.proportional_bytes ?? null;
+    fill(memory, bytes(worker.memory_bytes), share === null ? "" : `${bytes(share)} unshared`);
     fill(done, count(worker.done), worker.next_in_line ? `${plural(worker.next_in_line, "task")} ahead` : "");
     const { killed, lost, recycled, dismissed } = worker.restarts;
     fill(ends, count(killed + lost + recycled + dismissed), restarts(worker.restarts));

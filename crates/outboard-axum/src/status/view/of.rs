@@ -40,6 +40,8 @@ impl View {
             open: now.open,
             controls: false,
             wanted_workers: now.workers,
+            least_workers: now.least_workers,
+            most_workers: now.most_workers,
             cores: now.cores,
             memory_bytes: now.memory_bytes,
             alerts: Vec::new(),
@@ -105,10 +107,20 @@ impl From<Restarts> for Ends {
 impl From<&PoolSnapshot> for Pool {
     fn from(row: &PoolSnapshot) -> Self {
         let now = &row.snapshot;
+        let (standby, up): (Vec<_>, Vec<_>) =
+            now.per_worker.iter().partition(|worker| worker.standby);
+        let all = now.per_worker.iter();
+        let bytes = all.filter_map(|worker| worker.proportional_bytes.or(worker.memory_bytes));
         Self {
             pool: row.pool.to_string(),
             open: now.open,
             wanted_workers: now.workers,
+            least_workers: now.least_workers,
+            most_workers: now.most_workers,
+            up: up.len(),
+            busy: up.iter().filter(|worker| worker.busy).count(),
+            standby: standby.len(),
+            memory_bytes: bytes.sum(),
             tasks: Tasks::from(now),
             admission: Admission::from(now),
             restarts: now.restarts.into(),
@@ -129,6 +141,7 @@ impl From<&WorkerSnapshot> for Worker {
             next_in_line: row.next_in_line,
             done: row.done,
             memory_bytes: row.memory_bytes,
+            proportional_bytes: row.proportional_bytes,
             cpu_ms: row.cpu_time.map(ms),
             worn: row.worn.map(|why| worn(why).to_owned()),
             restarts: row.restarts.into(),

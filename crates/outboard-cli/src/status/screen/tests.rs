@@ -64,6 +64,20 @@ fn shown() -> Shown {
 }
 
 #[test]
+fn pools_stand_one_beneath_the_other() {
+    let mut shown = shown();
+    assert!(!screen(&shown, 100, 20).contains("gpu"));
+    let pool = json!({
+        "pool": "gpu", "open": true, "wanted_workers": 2, "least_workers": 0, "most_workers": 8,
+        "up": 2, "busy": 1, "standby": 0, "memory_bytes": 3 << 20, "tasks": view().tasks,
+        "admission": view().admission, "restarts": view().restarts,
+    });
+    shown.view.pools = vec![serde_json::from_value(pool).expect("it is a pool")];
+    let drawn = screen(&shown, 100, 20);
+    assert!(drawn.contains("gpu          1 of 2 busy (0 to 8) · 0 waiting"), "{drawn}");
+}
+
+#[test]
 fn an_overview_has_what_is_wrong_what_runs_and_what_waits() {
     let text = screen(&shown(), 120, 30);
     for words in [

@@ -163,6 +163,10 @@ impl Core {
         match self.admit(now, &request, tenant) {
             Err(error) => {
                 self.ledger.refused(function, tenant);
+                // It counts as one that waits, or from none nobody would ever be let in.
+                if error.is_overloaded() && self.follow_load(now, 1) {
+                    self.pump(now, effects);
+                }
                 Err(self.refuse(function, options, error))
             }
             Ok(Taken::Shares(task)) => {
@@ -259,6 +263,7 @@ impl Core {
             let claim = self.admission.claim(now, options.tenant.as_ref());
             let bytes = self.ledger.asks_for(request, key.as_deref());
             let full = self.ledger.full(bytes, claim.part);
+            let full = full.or_else(|| self.starts_too_late(options, now));
             let who = (tenant, options.priority);
             let full = full.or_else(|| self.placement.full(who, claim.part, now));
             self.admission.settle(&claim, full.is_none());
@@ -289,7 +294,7 @@ impl Core {
         let who = (tenant, options.priority);
         let ahead = self.placement.ahead(who, bound, self.ledger.queued(), now);
         let retry_after = match bound {
-            Bound::Sharers(_) => ahead.soonest.max(Duration::from_millis(1)),
+            Bound::Sharers(_) | Bound::Start { .. } => ahead.soonest.max(Duration::from_millis(1)),
             _ => self.admission.promise(now, options.tenant.as_ref(), ahead),
         };
         Error::new(Repr::Overloaded { retry_after, bound })

@@ -26,6 +26,7 @@ use crate::sched::placement::{Placement, Rules};
 use crate::sched::quarantine::{Quarantine, Terms};
 use crate::sched::stopping::Stopping;
 use crate::sched::strength::Strength;
+use crate::sched::strength::count::WorkerCount;
 use crate::sched::waitlist::Waitlist;
 use crate::task::fork::Identity;
 use crate::task::outcome::{Failure, Usage};
@@ -37,11 +38,14 @@ use crate::value::payload::Payload;
 use crate::value::scatter::home::Workers;
 
 use observe::Watchers;
+use proportional::Proportional;
 
 /// Wakes the gate at the earliest deadline.
 mod clock;
 /// What follows from a worker's death.
 mod crash;
+/// How many workers the load asks for.
+mod elastic;
 /// Panics and lost workers, for the log.
 mod failure;
 /// What there is of it in a process that was forked.
@@ -52,6 +56,8 @@ mod intake;
 mod model;
 /// What is shown of it all, and told of what happens.
 mod observe;
+/// What of memory is each worker's own part.
+mod proportional;
 /// Who waits for room.
 mod room;
 /// Start, stop, and whose slot it is.
@@ -95,6 +101,7 @@ pub(crate) struct Gate {
     limits: Limits,
     pieces: bool,
     flow: Arc<Flow>,
+    proportional: Arc<Proportional>,
     /// A [`Milestone`] was reached.
     changed: Notify,
     /// Something happened, and someone waits for that.
@@ -188,6 +195,7 @@ impl Gate {
             limits,
             pieces,
             flow: Arc::default(),
+            proportional: Arc::default(),
             changed: Notify::new(),
             told: Notify::new(),
             #[cfg(test)]
@@ -312,8 +320,9 @@ impl Gate {
     ) {
         core.call_for_room(now, &mut effects.calls);
         let (told, passed) = (core.has_told(), core.passed_milestone());
+        let later = [alarm, core.strength.alarm(), core.placement.next_held(now)];
         drop(core);
-        if let Some(at) = alarm {
+        if let Some(at) = later.into_iter().flatten().min() {
             self.clock.arm(at);
         }
         effects.apply();
@@ -325,11 +334,14 @@ impl Gate {
         }
     }
 
-    /// Waits until a slot is up, or none will come.
+    /// Waits until a slot is up, or none will come, or none is wanted yet.
     pub(crate) async fn up(&self) -> Result<(), Error> {
         self.until(|core| match core.open() {
             Err(error) => Some(Err(error)),
-            Ok(()) => (core.placement.slots() > 0).then_some(Ok(())),
+            Ok(()) => {
+                let up = core.placement.slots() > 0 || core.strength.workers() == 0;
+                up.then_some(Ok(()))
+            }
         })
         .await
     }
@@ -386,7 +398,10 @@ impl Gate {
     ///
     /// `Unavailable` if its workers are not for this client to start, or there cannot be so
     /// many; `Closed` if it has none any more.
-    pub(crate) fn scale(&self, workers: usize) -> Result<(), Error> {
+    pub(crate) fn scale(&self, workers: WorkerCount) -> Result<(), Error> {
+        if workers.is_elastic() {
+            self.start_clock();
+        }
         self.report(|reports| {
             if let Phase::Ending(error) | Phase::Ended(error) = &reports.core.phase {
                 return Err(error.clone());
@@ -396,7 +411,7 @@ impl Gate {
                     "a cluster cannot be scaled from here: add or remove workers there",
                 ));
             };
-            pool.fit(workers)?;
+            pool.fit(workers.most())?;
             reports.scale(workers);
             Ok(())
         })
@@ -545,7 +560,7 @@ impl Reports<'_> {
     }
 
     /// From now on there are to be so many workers.
-    fn scale(&mut self, workers: usize) {
+    fn scale(&mut self, workers: WorkerCount) {
         self.core.scale(workers);
     }
 

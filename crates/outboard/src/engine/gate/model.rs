@@ -1,7 +1,7 @@
 //! Drives the gate with random events against a model of workers, without
 //! clock, socket or process, and checks all invariants after each event.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,9 @@ use crate::sched::placement::Rules;
 use crate::sched::strength::Strength;
 use crate::task::outcome::{Failure, Usage};
 use crate::task::registry::function;
+
+/// How long a worker of an elastic pool may have nothing to do.
+const IDLE: Duration = Duration::from_millis(10);
 
 /// Workers as the page of words sees them.
 #[derive(Clone, Debug, Default)]
@@ -156,7 +159,7 @@ impl Engine for Model {
 }
 
 impl Pool for Model {
-    fn keep(&mut self, workers: usize) {
+    fn keep(&mut self, workers: usize, _: &BTreeSet<usize>) {
         self.0.lock().unwrap().kept = workers;
     }
 
@@ -274,10 +277,12 @@ struct Play {
     announced: Vec<(TaskId, u64, Options)>,
     submitted: u64,
     ended: u64,
+    elastic: bool,
 }
 
 impl Play {
-    fn new() -> Self {
+    /// An elastic one starts with no worker.
+    fn new(elastic: bool) -> Self {
         let model = Model::default();
         let limits = Limits {
             queue: Bounds { tasks: 20, bytes: 200 },
@@ -287,11 +292,13 @@ impl Play {
             quarantine: None,
         };
         let engine = model.clone();
-        let gate = Gate::new(limits, Strength::new(2, 1), Box::new(engine), &Member::alone());
+        let count: WorkerCount = if elastic { (0..=3).into() } else { 2.into() };
+        let strength = Strength::new(count.least(), 1).following(count, IDLE);
+        let gate = Gate::new(limits, strength, Box::new(engine), &Member::alone());
         gate.lock().timed = true;
         let now = Instant::now();
         let (waiting, announced) = (vec![], vec![]);
-        Self { model, gate, now, waiting, announced, submitted: 0, ended: 0 }
+        Self { model, gate, now, waiting, announced, submitted: 0, ended: 0, elastic }
     }
 
     fn apply(&mut self, event: Event) {
@@ -334,7 +341,9 @@ impl Play {
                 slot.into_iter().for_each(worn);
             }
             Event::Scale(workers) => {
-                self.gate.report_at(self.now, |reports| reports.scale(workers));
+                let count =
+                    if self.elastic { (workers - 1..=workers).into() } else { workers.into() };
+                self.gate.report_at(self.now, |reports| reports.scale(count));
             }
             Event::Cancel(_) | Event::Prepare { .. } => {}
         }
@@ -353,6 +362,9 @@ impl Play {
         assert!(slots <= wanted + 1, "one may be lent, and no more");
         assert!(workers.standby <= 2, "one spare, and one while a worker is worn");
         assert!(workers.by_slot.len() + workers.standby <= workers.kept.max(wanted + 1));
+        assert!(wanted > 0 || core.placement.short() == 0, "a task waits, and nobody starts");
+        let alarm = core.strength.alarm();
+        assert!(alarm.is_none_or(|at| at > self.now), "the clock would wake for nothing");
     }
 
     /// The slots that are not down, in an order that does not change.
@@ -395,7 +407,7 @@ impl Play {
     fn up(&mut self) {
         {
             let mut workers = self.model.0.lock().unwrap();
-            if workers.by_slot.len() + workers.standby >= workers.kept.max(1) {
+            if workers.by_slot.len() + workers.standby >= workers.kept {
                 return;
             }
             workers.standby += 1;
@@ -493,6 +505,23 @@ impl Play {
         }
         assert_eq!(self.ended, self.submitted, "every future ends");
         assert_eq!(self.gate.lock().ledger.owed(), 0);
+        self.rest();
+    }
+
+    /// Without a task, no more workers are left than there are to be at least.
+    fn rest(mut self) {
+        for _ in 0..10 {
+            self.up();
+            // What was taken back is skipped.
+            self.slots().into_iter().for_each(|slot| self.step(slot, false));
+            let alarm = self.gate.lock().strength.alarm();
+            let Some(at) = alarm else { break };
+            self.now = at;
+            self.apply(Event::Pass { ms: 0 });
+        }
+        let core = self.gate.lock();
+        let (least, _) = core.strength.bounds();
+        assert_eq!((core.strength.workers(), core.strength.alarm()), (least, None));
     }
 }
 
@@ -503,8 +532,17 @@ proptest! {
     fn every_future_ends_and_every_invariant_holds(
         events in prop::collection::vec(event(), 0..200),
     ) {
-        let mut run = Play::new();
+        let mut run = Play::new(false);
         run.up();
+        events.into_iter().for_each(|event| run.apply(event));
+        run.finish();
+    }
+
+    #[test]
+    fn workers_come_with_tasks_and_go_without(
+        events in prop::collection::vec(event(), 0..200),
+    ) {
+        let mut run = Play::new(true);
         events.into_iter().for_each(|event| run.apply(event));
         run.finish();
     }

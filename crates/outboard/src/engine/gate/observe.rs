@@ -140,6 +140,7 @@ impl Gate {
         // Processes of a cluster are other machines' ones.
         if snapshot.engine == "local" {
             snapshot.per_worker.iter_mut().for_each(WorkerSnapshot::measure);
+            self.proportional.fill(&mut snapshot.per_worker);
         }
         snapshot
     }
@@ -286,7 +287,10 @@ impl Core {
     fn snapshot(&self, now: Instant, here: (usize, u64)) -> Snapshot {
         let (cores, memory_bytes) = here;
         let own = ClusterSize { workers: self.strength.workers(), cores, memory_bytes };
-        let size = self.engine.cluster().unwrap_or(own);
+        let cluster = self.engine.cluster();
+        let size = cluster.unwrap_or(own);
+        let bounds = cluster.map(|cluster| (cluster.workers, cluster.workers));
+        let (least_workers, most_workers) = bounds.unwrap_or(self.strength.bounds());
         let counts = self.ledger.counts();
         let queued = self.ledger.queued();
         let roster = &self.watchers.roster;
@@ -295,6 +299,8 @@ impl Core {
             uptime: now.saturating_duration_since(self.watchers.start),
             open: self.open().is_ok(),
             workers: size.workers,
+            least_workers,
+            most_workers,
             cores: size.cores,
             memory_bytes: size.memory_bytes,
             queued,

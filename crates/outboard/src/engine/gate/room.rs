@@ -59,9 +59,13 @@ impl Waiting<'_> {
         if core.open().is_ok() && !core.has_room(&self.wish, now) {
             let (call, called) = oneshot::channel();
             self.turn = Some(core.waitlist.enter(&self.wish, turn, call));
+            let mut effects = Effects::default();
+            if core.strength.is_elastic() {
+                core.pump(now, &mut effects);
+            }
             // There may be a place that is not for it: who was not called for its sake looks.
-            if turn.is_some() {
-                self.gate.release_lock(core, now, Effects::default(), None);
+            if turn.is_some() || core.strength.is_elastic() {
+                self.gate.release_lock(core, now, effects, None);
             }
             return Look::Wait(called);
         }

@@ -16,17 +16,29 @@ use crate::error::Stage;
 use crate::ids::{SlotId, TaskId};
 use crate::observe::event::EventKind;
 use crate::sched::ledger::Next;
+use crate::sched::strength::count::WorkerCount;
 use crate::sched::strength::{Present, Step};
 
 /// How long a task that asks whether it is to stop has to do so.
 const SOFT: Duration = Duration::from_millis(2);
 
 impl Core {
-    /// Starts what can start, and takes back what an idle slot could start.
+    /// Starts what can start, and takes back what an idle slot could start. Orders workers for
+    /// what waits then, where the pool is elastic.
     pub(super) fn pump(&mut self, now: Instant, effects: &mut Effects) {
         // Kills free slots for those who stand by, and slots come before tasks for them.
         self.kill_due(now);
-        self.fill_slots(now);
+        loop {
+            self.fill_slots(now);
+            self.distribute(now, effects);
+            // Someone may stand by for a slot that is new, or for none any more.
+            if !self.follow_load(now, 0) {
+                return;
+            }
+        }
+    }
+
+    fn distribute(&mut self, now: Instant, effects: &mut Effects) {
         loop {
             while let Some((task, slot)) = self.placement.assign(now) {
                 self.start(now, task, slot, effects);
@@ -174,7 +186,13 @@ impl Core {
                 Step::Dismiss => self.reserve(|reserve| reserve.release()),
             }
         }
+        self.expect(now);
         self.keep();
+    }
+
+    /// The forecast is to know who starts.
+    pub(super) fn expect(&mut self, now: Instant) {
+        self.placement.expects(self.strength.missing(), self.stopping.start(), now);
     }
 
     fn standby(&mut self) -> usize {
@@ -216,12 +234,12 @@ impl Core {
     /// idle.
     #[cfg(feature = "dask")]
     pub(super) fn resize(&mut self, slots: usize) {
-        self.strength.resize(slots);
+        self.strength.bound(slots.into());
     }
 
     /// How many workers there are to be from now on.
-    pub(super) fn scale(&mut self, workers: usize) {
-        self.strength.resize(workers);
+    pub(super) fn scale(&mut self, workers: WorkerCount) {
+        self.strength.bound(workers);
         for slot in self.strength.beyond() {
             self.leave(slot);
         }
@@ -238,7 +256,7 @@ impl Core {
 
     /// A slot gets no more tasks, and its worker leaves when it has ended what
     /// it has.
-    fn leave(&mut self, slot: SlotId) {
+    pub(super) fn leave(&mut self, slot: SlotId) {
         self.abandon(slot);
         self.strength.leaves(slot);
         self.freed(slot);
@@ -263,10 +281,10 @@ impl Core {
         self.keep();
     }
 
-    fn keep(&mut self) {
-        let workers = self.strength.kept();
+    pub(super) fn keep(&mut self) {
+        let (workers, absent) = (self.strength.kept(), self.strength.absent());
         if let Some(pool) = self.engine.pool() {
-            pool.keep(workers);
+            pool.keep(workers, absent);
         }
     }
 }

@@ -15,7 +15,7 @@ mod shortage;
 mod supervisor;
 mod wear;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::iter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,7 +59,7 @@ pub(super) fn start(settings: Settings) -> Result<Pools, Error> {
     refuse_in_a_worker()?;
     crate::task::registry::registry().map_err(Error::unavailable)?;
     let all = || iter::once(&settings).chain(settings.pools.iter().map(|(_, pool)| pool));
-    let workers = all().map(|pool| pool.workers).fold(0, usize::saturating_add);
+    let workers = all().map(|pool| pool.workers.most()).fold(0, usize::saturating_add);
     let spares = all().map(|pool| pool.spares()).fold(0, usize::saturating_add);
     descriptors::fit(workers, spares)?;
     Pools::start(settings, start_pool)
@@ -75,8 +75,10 @@ fn start_pool(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
     })?;
     // A runtime without I/O panics here, at its user, and not on our thread.
     tokio::net::UnixStream::pair().map_err(|error| Error::unavailable(error.to_string()))?;
-    let (workers, spares, exclusive) = (settings.workers, settings.spares(), settings.exclusive);
-    let control = Control::new(workers + spares);
+    let (strength, spares, exclusive) =
+        (settings.strength(), settings.spares(), settings.exclusive);
+    let workers = strength.kept();
+    let control = Control::new(workers, strength.absent());
     let links = Links::default();
     let engine = Local {
         links: links.clone(),
@@ -85,9 +87,9 @@ fn start_pool(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
         exclusive,
         elsewhere: start.elsewhere(),
     };
-    let gate = Gate::new(settings.limits, settings.strength(), Box::new(engine), &member);
+    let gate = Gate::new(settings.limits, strength, Box::new(engine), &member);
     gate.start_clock();
-    let numbers = member.numbers(workers + spares);
+    let numbers = member.numbers(workers);
     supervisor::start(gate.clone(), links, control, runtime, (settings, start, numbers)).map_err(
         |error| Error::unavailable(format!("could not start the supervisor thread: {error}")),
     )?;
@@ -407,11 +409,12 @@ impl Pool for Local {
         descriptors::fit_alone(workers, self.spares)
     }
 
-    fn keep(&mut self, workers: usize) {
-        self.control.keep(workers);
+    fn keep(&mut self, workers: usize, absent: &BTreeSet<usize>) {
+        self.control.keep(workers, absent);
         if self.exclusive {
             // Their slots are there no more.
-            let beyond = |link: &Arc<Link>| link.in_pool().is_some_and(|slot| slot >= workers);
+            let gone = |slot| slot >= workers || absent.contains(&slot);
+            let beyond = |link: &Arc<Link>| link.in_pool().is_some_and(gone);
             let mut links = self.links.lock();
             links.standby.iter().filter(|link| beyond(link)).for_each(|link| link.dismiss());
             links.standby.retain(|link| !beyond(link));

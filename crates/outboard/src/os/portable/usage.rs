@@ -40,6 +40,11 @@ pub(crate) fn memory(pid: u32) -> Option<Memory> {
     Some(Memory { resident_bytes: usage.ri_resident_size, own_bytes: usage.ri_phys_footprint })
 }
 
+/// It does not tell whom pages belong to.
+pub(crate) fn proportional_bytes(_: u32) -> Option<u64> {
+    None
+}
+
 /// What this process has of memory.
 pub(crate) fn own_memory() -> Option<Memory> {
     memory(std::process::id())

@@ -26,6 +26,10 @@ pub(crate) struct Options {
     /// The caller has just waited for room, and is let in although another
     /// caller may have been quicker.
     pub(crate) found_room: bool,
+    /// The digest of the session that it belongs to, whose worker it prefers.
+    pub(crate) affinity: Option<u64>,
+    /// How long it waits for that worker, if that was said.
+    pub(crate) affinity_wait: Option<Duration>,
     /// The longest pause between two items of a stream.
     pub(crate) idle_timeout: Option<Duration>,
 }
@@ -57,7 +61,7 @@ impl Options {
 
     /// Whether something is to happen to the task when nothing else does.
     pub(crate) fn needs_clock(&self) -> bool {
-        self.timeout.is_some() || self.backoff.is_some()
+        self.timeout.is_some() || self.backoff.is_some() || self.affinity.is_some()
     }
 
     pub(super) fn tenant_bytes(&self) -> usize {

@@ -51,7 +51,8 @@ impl Placement {
     /// It is the least `t` by which the slots, each free after `r`, have done
     /// the work `w` ahead: the sum of `max(0, t - r)` is `w`. `w` is what
     /// [`Shares::ahead`] says. `r` is what is left of what the slot has; see
-    /// [`Slot::left_ns`].
+    /// [`Slot::left_ns`]. A worker that starts is a slot too, and what is left of its start is
+    /// its `r`.
     pub(super) fn predicted_wait(
         &self,
         (tenant, priority): (TenantId, i32),
@@ -64,9 +65,16 @@ impl Placement {
 
     /// How long all that waits needs to start.
     pub(crate) fn predicted_drain(&self, now: Instant) -> Duration {
+        self.drain_with(0, Duration::ZERO, now)
+    }
+
+    /// The same, if so many more workers were up after so long.
+    pub(crate) fn drain_with(&self, more: usize, after: Duration, now: Instant) -> Duration {
         let plain_ns = self.plain.mean_ns(now).unwrap_or_default();
         let work = self.shares.work_ns(plain_ns);
-        Duration::from_nanos(level(self.left(now, plain_ns), work) as u64)
+        let mut left = self.left(now, plain_ns);
+        left.extend(std::iter::repeat_n(after.as_nanos() as f64, more));
+        Duration::from_nanos(level(left, work) as u64)
     }
 
     /// Until the first slot is expected to be free.
@@ -96,6 +104,8 @@ impl Placement {
             }
             // No place in the queue would help: the task has to end.
             Bound::Sharers(_) => 0.0,
+            // Nor here: a worker has to start.
+            Bound::Start { .. } => 0.0,
         };
         Ahead { soonest: self.soonest(now), excess, interval }
     }
@@ -108,7 +118,8 @@ impl Placement {
 
     fn left(&self, now: Instant, plain_ns: f64) -> Vec<f64> {
         let up = self.slots.iter().filter(|(_, slot)| !slot.closing);
-        up.map(|(_, slot)| slot.left_ns(now, plain_ns)).collect()
+        let left = up.map(|(_, slot)| slot.left_ns(now, plain_ns));
+        left.chain(self.coming.left(self.up == 0, now)).collect()
     }
 }
 
@@ -116,7 +127,7 @@ impl Slot {
     /// What is left of what it has, in nanoseconds. Of a steady task that runs:
     /// how far it is from its estimate. Of another: what its estimate leaves,
     /// but no less than it has run already, for what runs long mostly runs on.
-    fn left_ns(&self, now: Instant, plain_ns: f64) -> f64 {
+    pub(super) fn left_ns(&self, now: Instant, plain_ns: f64) -> f64 {
         let running = self.outstanding.front().filter(|one| !one.revoked);
         let left = running.map_or(0.0, |one| {
             let since = one.sent.max(self.progress);

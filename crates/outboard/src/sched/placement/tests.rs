@@ -10,13 +10,13 @@ thread_local! {
     pub(super) static LOOKS: Cell<usize> = const { Cell::new(0) };
 }
 
-fn task(number: u32) -> TaskId {
+pub(super) fn task(number: u32) -> TaskId {
     TaskId::for_test(number)
 }
 
 fn queued(number: u32, bytes: u32) -> Queued {
     let (task, submitted) = (task(number), Instant::now());
-    Queued { task, bytes, submitted: submitted.into(), hurried: false, steady_ns: None }
+    Queued { task, bytes, submitted: submitted.into(), hurried: false, steady_ns: None, home: None }
 }
 
 /// A placement with a queue and so many slots.

@@ -122,6 +122,7 @@ mod tests {
             submitted: submitted.into(),
             hurried: false,
             steady_ns: NonZeroU64::new(n),
+            home: None,
         }
     }
 

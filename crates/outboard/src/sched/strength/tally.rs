@@ -1,13 +1,14 @@
 //! How many workers have each number, while it is decided who gets one and who gives one up.
 
 use super::Slots;
+use super::wanted::Wanted;
 use crate::ids::SlotId;
 
 /// The numbers that are held, and what becomes of them step by step.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct Tally<'a> {
     kind: Slots,
-    workers: usize,
+    wanted: &'a Wanted,
     up: Vec<(SlotId, usize)>,
     /// How many slots are up.
     slots: usize,
@@ -15,33 +16,32 @@ pub(super) struct Tally {
     held: Vec<usize>,
 }
 
-impl Tally {
+impl<'a> Tally<'a> {
     pub(super) fn new(
         kind: Slots,
-        workers: usize,
+        wanted: &'a Wanted,
         numbers: &[(SlotId, usize)],
         slots: usize,
     ) -> Self {
-        let mut held = vec![0; workers];
+        let mut held = vec![0; wanted.below()];
         for (_, number) in numbers {
             if let Some(count) = held.get_mut(*number) {
                 *count += 1;
             }
         }
-        Self { kind, workers, up: numbers.to_vec(), slots, held }
+        Self { kind, wanted, up: numbers.to_vec(), slots, held }
     }
 
     /// The lowest number that the fewest have.
     pub(super) fn next_number(&self) -> usize {
-        let fewest = self.held.iter().enumerate().min_by_key(|(_, count)| **count);
-        fewest.map_or(0, |(number, _)| number)
+        self.wanted.iter().min_by_key(|number| self.held[*number]).unwrap_or(0)
     }
 
     /// Whether a slot is missing.
     pub(super) fn is_missing(&self) -> bool {
         match self.kind {
-            Slots::Alike => self.slots < self.workers,
-            _ => self.held.contains(&0),
+            Slots::Alike => self.slots < self.wanted.count(),
+            _ => self.wanted.iter().any(|number| self.held[number] == 0),
         }
     }
 
@@ -57,9 +57,9 @@ impl Tally {
     /// Whether a slot can be done without: another one has its number, or there is no such
     /// number any more.
     pub(super) fn is_too_many(&self, slot: SlotId) -> bool {
-        let others = |number| self.held.get(number).is_none_or(|count| *count > 1);
+        let others = |number| !self.wanted.has(number) || self.held[number] > 1;
         match self.kind {
-            Slots::Alike => self.slots > self.workers,
+            Slots::Alike => self.slots > self.wanted.count(),
             _ => self.number(slot).is_some_and(others),
         }
     }
@@ -67,7 +67,7 @@ impl Tally {
     /// Whether some can be done without.
     pub(super) fn has_too_many(&self) -> bool {
         match self.kind {
-            Slots::Alike => self.slots > self.workers,
+            Slots::Alike => self.slots > self.wanted.count(),
             _ => self.up.iter().any(|(slot, _)| self.is_too_many(*slot)),
         }
     }

@@ -18,6 +18,8 @@
 //! test of an excepted promise shows what the engine does instead, so that an
 //! exception which is no longer needed fails too.
 
+/// Sessions, and the workers that they prefer.
+mod affinity;
 /// 6: bounds of queue and payload.
 mod bounds;
 /// 2: drop and cancel.

@@ -17,6 +17,7 @@ on_every_engine!(
     a_pool_is_scaled_alone,
     events_stories_and_cancels_know_pools,
     a_shutdown_ends_all_pools,
+    an_elastic_pool_follows_its_load,
 );
 
 #[outboard::task(name = "pools::of_gpu", pool = "gpu")]
@@ -182,4 +183,28 @@ async fn a_shutdown_ends_all_pools(engine: Engine) {
     }
     let now = client.admin().snapshot();
     assert!(!now.open && now.per_worker.is_empty(), "{now:?}");
+}
+
+async fn an_elastic_pool_follows_its_load(engine: Engine) {
+    if !engine.promises(Promise::HasPools) {
+        return;
+    }
+    let options = "workers=1&tenant_reserve=0&pool.gpu.workers=0..=2&pool.gpu.idle=300ms";
+    let client = engine.client(options).await;
+    let gpu = client.admin().pool("gpu").unwrap();
+    let now = gpu.snapshot();
+    assert_eq!((now.workers, now.least_workers, now.most_workers), (0, 0, 2));
+    assert_eq!((now.per_worker.len(), now.open), (0, true));
+    for _ in 0..2 {
+        let scratch = Scratch::new();
+        let held = [(); 3].map(|()| client.pool("gpu").submit(hold, scratch.path()));
+        scratch.started(2).await;
+        assert_eq!((gpu.snapshot().workers, gpu.snapshot().queued), (2, 1));
+        scratch.release();
+        outboard::gather(held).await.unwrap();
+        eventually("none is left", || gpu.snapshot().per_worker.is_empty()).await;
+        assert_eq!(gpu.snapshot().workers, 0);
+    }
+    let sum = client.admin().snapshot();
+    assert_eq!((sum.failed, sum.least_workers, sum.most_workers), (0, 1, 3));
 }

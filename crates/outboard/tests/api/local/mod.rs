@@ -10,6 +10,8 @@ pub(crate) mod blocked;
 mod configured;
 /// Every way in which a task can take its worker down.
 mod crash;
+/// Pools that follow their load.
+mod elastic;
 /// Tasks, and servers, that fork.
 pub(crate) mod forks;
 /// A worker whose task took over its socket and its page.

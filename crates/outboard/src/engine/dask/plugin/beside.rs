@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn options_are_read_as_the_plugin_has_them() {
         let settings = settings("workers=8&workers=2&memory_limit=256%20MiB").unwrap();
-        assert_eq!((settings.workers, settings.worker.memory_bytes), (2, Some(256 << 20)));
+        assert_eq!((settings.workers, settings.worker.memory_bytes), (2.into(), Some(256 << 20)));
         assert!(super::settings("speed=1").unwrap_err().contains("named `speed`"));
         assert!(super::settings("spares=x").unwrap_err().contains("whole number, not `x`"));
     }

@@ -60,7 +60,7 @@ impl Settings {
                 (Some(client.map_err(wrong)?), Some(server.map_err(wrong)?))
             }
         };
-        let share = local.workers as f64 / Host::cores() as f64;
+        let share = local.workers.most() as f64 / Host::cores() as f64;
         let memory = Host::memory_bytes() as f64 * share.min(1.0);
         let memory = if memory > 0.0 { memory as usize } else { MEMORY };
         Ok(Self {
@@ -139,7 +139,7 @@ mod tests {
             Settings::parse("dask://a:8786?workers=3&mixed=1&held_bytes=7KiB&sandbox=no_exec")
                 .unwrap();
         assert_eq!(settings.scheduler.to_string(), "tcp://a:8786");
-        assert_eq!((settings.local.workers, settings.mixed), (3, true));
+        assert_eq!((settings.local.workers, settings.mixed), (3.into(), true));
         assert!(settings.local.sandbox.is_some_and(|sandbox| sandbox.no_exec));
         assert_eq!(settings.held_bytes, 7 << 10);
         assert!(Settings::parse("dask://a:8786").unwrap().held_bytes > 0);

@@ -145,7 +145,7 @@ impl Stay {
         says: mpsc::UnboundedSender<Vec<WorkerToScheduler>>,
     ) -> Self {
         let inner = Inner {
-            desk: Desk::new(settings.local.workers),
+            desk: Desk::new(settings.local.workers.most()),
             store: Store::new(settings.held_bytes),
             standing: Standing::default(),
             held: HashMap::new(),
@@ -482,7 +482,7 @@ impl Stay {
         WorkerIdentity {
             name: self.name().to_owned(),
             scheduler: self.settings.scheduler.to_string(),
-            nthreads: self.settings.local.workers as u64,
+            nthreads: self.settings.local.workers.most() as u64,
             memory_limit: self.settings.held_bytes as u64,
         }
     }

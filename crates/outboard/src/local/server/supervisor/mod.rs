@@ -10,6 +10,7 @@ mod launch;
 mod seat;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -72,18 +73,21 @@ pub(super) struct Control {
 }
 
 /// What is wanted of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Orders {
     /// How many workers there are to be.
     wanted: usize,
+    /// The slots that are to have none, where a worker has its slot from its start.
+    absent: BTreeSet<usize>,
     /// End all workers, and then yourself.
     ending: bool,
 }
 
 impl Control {
-    pub(super) fn new(wanted: usize) -> Arc<Self> {
+    pub(super) fn new(wanted: usize, absent: &BTreeSet<usize>) -> Arc<Self> {
+        let absent = absent.clone();
         Arc::new(Self {
-            orders: watch::Sender::new(Orders { wanted, ending: false }),
+            orders: watch::Sender::new(Orders { wanted, absent, ending: false }),
             beating: AtomicBool::new(false),
             busy: Notify::new(),
             failures: AtomicU32::new(0),
@@ -98,10 +102,13 @@ impl Control {
     }
 
     /// There are to be so many workers from now on.
-    pub(super) fn keep(&self, workers: usize) {
+    pub(super) fn keep(&self, workers: usize, absent: &BTreeSet<usize>) {
         self.orders.send_if_modified(|orders| {
-            let more = orders.wanted < workers;
+            let more = orders.wanted < workers || !orders.absent.is_subset(absent);
             orders.wanted = workers;
+            if orders.absent != *absent {
+                orders.absent.clone_from(absent);
+            }
             more
         });
     }
@@ -116,8 +123,8 @@ impl Control {
         self.failures.store(0, Relaxed);
     }
 
-    fn orders(&self) -> Orders {
-        *self.orders.borrow()
+    fn is_ending(&self) -> bool {
+        self.orders.borrow().ending
     }
 
     /// Completes when all is to end.
@@ -198,7 +205,7 @@ impl Supervisor {
         let (mut seats, mut made) = (FuturesUnordered::new(), 0);
         let mut aside = pin!(join(self.beat(), self.end_in_time()));
         loop {
-            let Orders { wanted, ending } = *orders.borrow_and_update();
+            let Orders { wanted, ending, .. } = *orders.borrow_and_update();
             if ending && seats.is_empty() {
                 return;
             }
@@ -227,10 +234,13 @@ impl Supervisor {
         loop {
             // Before it is looked whether there is one.
             let left = self.left.notified();
-            let Orders { wanted, ending } = *orders.borrow_and_update();
-            let missing = match self.settings.exclusive {
-                true => at < wanted,
-                false => self.vigils.borrow().len() < wanted,
+            let (ending, missing) = {
+                let Orders { wanted, absent, ending } = &*orders.borrow_and_update();
+                let missing = match self.settings.exclusive {
+                    true => at < *wanted && !absent.contains(&at),
+                    false => self.vigils.borrow().len() < *wanted,
+                };
+                (*ending, missing)
             };
             if ending || missing {
                 return !ending;

@@ -54,7 +54,7 @@ impl Supervisor {
         let lost = self.bury(process);
         self.see_it_reported(&link).await;
         tracing::debug!(worker = lost.worker, pid = lost.pid, "worker was reaped");
-        match (failed && !self.control.orders().ending, came_up) {
+        match (failed && !self.control.is_ending(), came_up) {
             (false, _) if vain => Next::AfterVain,
             (false, _) => Next::After(Duration::ZERO),
             (true, true) => Next::After(self.pause().0),

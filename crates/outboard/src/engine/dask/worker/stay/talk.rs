@@ -75,7 +75,7 @@ impl Place<'_> {
         (self.tell)(&ClusterEvent::Joined {
             scheduler: self.settings.scheduler.to_string(),
             address: self.address.to_owned(),
-            workers: self.settings.local.workers,
+            workers: self.settings.local.workers.most(),
         });
         let stay = member.stay.clone();
         let left = self.go_on(member, leaving).await;
@@ -178,7 +178,7 @@ fn registration(stay: &Stay, packages: Packages) -> RegisterWorker {
         address: stay.address.clone(),
         name: stay.name().to_owned(),
         server_id: format!("Worker-outboard-{number}-{}", unix_now()),
-        nthreads: stay.settings.local.workers as u64,
+        nthreads: stay.settings.local.workers.most() as u64,
         memory_limit: stay.settings.held_bytes as u64,
         resources: offered.collect(),
         local_directory: std::env::temp_dir().display().to_string(),

@@ -1,0 +1,30 @@
+//! What few tasks have, and the others pay no memory for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Backoff, Key, Options};
+use crate::sched::placement::affinity::Home;
+use crate::sched::stamp::Stamp;
+
+#[derive(Debug, Default)]
+pub(super) struct Seldom {
+    pub(super) key: Option<Arc<Key>>,
+    /// How long it may go on after it was asked to stop, if that was said.
+    pub(super) grace: Option<Duration>,
+    /// How long it rests before each further attempt, if it does.
+    pub(super) backoff: Option<Backoff>,
+    /// Until when it rests, if it does now.
+    pub(super) until: Option<Stamp>,
+    /// Where it would like to go.
+    pub(super) home: Option<Home>,
+}
+
+impl Seldom {
+    pub(super) fn of(key: Option<Arc<Key>>, options: &Options, now: Instant) -> Option<Box<Self>> {
+        let Options { grace, backoff, .. } = *options;
+        let home = Home::of(options, now);
+        let any = key.is_some() || grace.is_some() || backoff.is_some() || home.is_some();
+        any.then(|| Box::new(Self { key, grace, backoff, until: None, home }))
+    }
+}
