@@ -7,6 +7,7 @@
 mod deep;
 mod hit;
 mod leftover;
+mod pools;
 mod raw;
 mod report;
 mod storm;
@@ -65,6 +66,8 @@ struct Left {
     zombies: usize,
     orphans: usize,
     descriptors: usize,
+    /// Two processes of one exclusive slot.
+    shared_slots: usize,
 }
 
 /// Lets the storm rage, prints what came of it, and fails if anything was lost,
@@ -94,10 +97,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let snapshot = client.admin().snapshot();
     drop((storm, client));
     let (orphans, kept) = runtime.block_on(end(server, descriptors));
+    let shared_slots = pools::shared_slots();
     let Some((outcome, mut left)) = survived? else {
         return Err(anyhow!("interrupted").into());
     };
-    left.orphans = orphans;
+    (left.orphans, left.shared_slots) = (orphans, shared_slots);
     left.descriptors = left.descriptors.max(kept);
     let report = Report::new(&snapshot, seed, outcome, &left);
     output::print(&report, args.json)?;
@@ -107,15 +111,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// The engine that was asked for, with a limit of memory unless it has one.
+/// The engine that was asked for, with a limit of memory unless it has one, and with pools.
 fn limited(engine: &EngineArgs) -> EngineArgs {
     let from_env = || std::env::var("OUTBOARD_URL").ok().filter(|url| !url.is_empty());
     let url = engine.url().or_else(from_env).unwrap_or_else(|| "local://".to_owned());
-    if !url.starts_with("local://") || url.contains("memory_limit=") {
+    if !url.starts_with("local://") {
         return EngineArgs { url: Some(url), workers: None };
     }
     let sign = if url.contains('?') { '&' } else { '?' };
-    EngineArgs { url: Some(format!("{url}{sign}memory_limit={MEMORY_BYTES}")), workers: None }
+    let limit = format!("{sign}memory_limit={MEMORY_BYTES}");
+    let limited = if url.contains("memory_limit=") { url } else { format!("{url}{limit}") };
+    EngineArgs { url: Some(pools::with_pools(&limited)), workers: None }
 }
 
 /// The storm, and what is left of it while the server still runs.
@@ -130,7 +136,7 @@ async fn survive(storm: &Storm) -> anyhow::Result<(Outcome, Left)> {
     let full_again = recovered(&storm.client).await;
     let descriptors = leftover::excess(before, leftover::descriptors).await;
     let zombies = leftover::excess(0, leftover::zombies).await;
-    Ok((outcome, Left { full_again, descriptors, zombies, orphans: 0 }))
+    Ok((outcome, Left { full_again, descriptors, zombies, ..Left::default() }))
 }
 
 /// How many descriptors are open when all workers, and spares, are there.

@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Worker processes on this machine, two or more (default: one for each core)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
     workers: Option<u16>,
+    /// Measure in a pool of each client, beside another one
+    #[arg(long)]
+    pool: bool,
     /// Print one JSON object instead of the table; a missed goal is not a failure
     #[arg(long)]
     json: bool,
@@ -57,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let runtime = Runtime::new()?;
     let pairs = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let carriers = start_all(plan.workers).await?;
+        let carriers = start_all(plan.workers, args.pool).await?;
         let pairs = tokio::select! {
             pairs = rounds(&plan, &carriers, args.rounds) => pairs,
             () = signals.next() => Err(anyhow!("interrupted")),
@@ -73,10 +76,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(output::print(&report, args.json)?)
 }
 
-async fn start_all(workers: usize) -> anyhow::Result<Vec<Carrier>> {
+async fn start_all(workers: usize, in_pool: bool) -> anyhow::Result<Vec<Carrier>> {
     let mut carriers = Vec::new();
     for arrangement in Arrangement::ALL {
-        carriers.push(Carrier::start(arrangement, workers).await?);
+        carriers.push(Carrier::start(arrangement, workers, in_pool).await?);
     }
     Ok(carriers)
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::deep::{DEEP, Nest, TOO_DEEP};
 use super::verdict::Expected;
 use super::{leftover, raw};
+use crate::tasks;
 
 /// One way to hit a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -187,18 +188,27 @@ impl Inside {
         }
     }
 
-    /// The page whose task does it.
-    pub(super) fn page(self) -> String {
-        format!("/crash/{}", self.name())
+    /// The page whose task does it, in a pool.
+    pub(super) fn page(self, pool: &str) -> String {
+        format!("/in/{pool}/crash/{}", self.name())
     }
 }
 
-/// The pages whose tasks crash; only this command has them.
+/// The pages whose tasks run in a pool, and crash; only this command has them.
 pub(super) fn pages() -> Router {
-    Router::new().route("/crash/{hit}", get(page))
+    Router::new().route("/in/{pool}/crash/{hit}", get(page)).route("/in/{pool}/fib/{n}", get(fib))
 }
 
-async fn page(compute: Compute, Path(hit): Path<Inside>) -> Result<String, Problem> {
+async fn fib(compute: Compute, Path((pool, n)): Path<(String, u64)>) -> Result<String, Problem> {
+    let compute = compute.with(|client| client.pool(&pool));
+    Ok(compute.submit(tasks::fib, n).await?.to_string())
+}
+
+async fn page(
+    compute: Compute,
+    Path((pool, hit)): Path<(String, Inside)>,
+) -> Result<String, Problem> {
+    let compute = compute.with(|client| client.pool(&pool));
     let levels = match hit {
         Inside::DeepValues => DEEP,
         Inside::TooDeepArguments => TOO_DEEP,

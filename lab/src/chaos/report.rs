@@ -15,7 +15,9 @@ use crate::figure;
 const LEGEND: &str = "\
 right: the value that it has to be. typed errors: problem details of a kind that a hit may cause.
 collateral: requests that failed although their own worker was not hit. below full: how long fewer
-workers could work than there should be; one that SIGSTOP holds counts as missing.
+workers could work than there should be; one that SIGSTOP holds counts as missing. A pool with two
+exclusive workers and an elastic one with up to two are hit as well. shared slots: two processes of
+one exclusive slot.
 ";
 
 /// All figures; `Display` is the table.
@@ -35,6 +37,7 @@ pub(super) struct Report {
     zombies: usize,
     orphans: usize,
     leaked_descriptors: usize,
+    shared_slots: usize,
     seconds_below_full: f64,
     full_again: bool,
     hits: BTreeMap<&'static str, usize>,
@@ -50,7 +53,8 @@ impl Report {
         let outside: usize = ["sigkill", "sigsegv", "sigstop"].iter().map(|hit| hits[hit]).sum();
         Self {
             engine: client.engine,
-            workers: client.workers,
+            // Those of the default pool; the others have as many in each run.
+            workers: client.per_pool.first().map_or(client.workers, |pool| pool.snapshot.workers),
             cores: client.cores,
             seed,
             seconds: length.as_secs_f64(),
@@ -64,6 +68,7 @@ impl Report {
             zombies: left.zombies,
             orphans: left.orphans,
             leaked_descriptors: left.descriptors,
+            shared_slots: left.shared_slots,
             seconds_below_full: below_full.as_secs_f64(),
             full_again: left.full_again,
             hits,
@@ -81,6 +86,7 @@ impl Report {
             ("zombies", self.zombies),
             ("orphans", self.orphans),
             ("leaked descriptors", self.leaked_descriptors),
+            ("shared slots", self.shared_slots),
         ];
         let some = none.into_iter().filter(|(_, count)| *count > 0);
         let mut failures: Vec<_> = some.map(|(name, count)| format!("{count} {name}")).collect();
@@ -109,6 +115,7 @@ impl Report {
             ("zombies", self.zombies),
             ("orphans", self.orphans),
             ("leaked descriptors", self.leaked_descriptors),
+            ("shared slots", self.shared_slots),
         ] {
             table.add_row([name.to_owned(), figure::count(count)]);
         }

@@ -13,6 +13,7 @@ use outboard::admin::Snapshot;
 use tokio::task::JoinSet;
 
 use super::hit::{Hit, Inside, Outside};
+use super::pools::POOLS;
 use super::verdict::{Expected, Verdict};
 use crate::browser::Browser;
 use crate::site::FAST;
@@ -142,7 +143,8 @@ impl Storm {
                         // Each is another tenant: one alone would wait for its share.
                         let name = format!("vandal {}", hits.values().sum::<usize>());
                         let vandal = Browser::new(self.address, &name, PATIENCE);
-                        vandals.spawn(vandalise(vandal, inside, shared.clone()));
+                        let pool = random.choice(POOLS).unwrap_or(POOLS[0]);
+                        vandals.spawn(vandalise(vandal, (inside, pool), shared.clone()));
                         true
                     }
                 };
@@ -245,15 +247,20 @@ async fn browse(mut browser: Browser, mut random: fastrand::Rng, shared: Arc<Sha
             0 => ("/fast".to_owned(), FAST.to_owned()),
             _ => {
                 let n = random.u64(10..=LARGEST_N);
-                (format!("/fib/{n}"), tasks::fib_by_addition(n).to_string())
+                let pool = random.choice(POOLS).unwrap_or(POOLS[0]);
+                (format!("/in/{pool}/fib/{n}"), tasks::fib_by_addition(n).to_string())
             }
         };
         shared.ask(&mut browser, &path, &Expected::Body(body)).await;
     }
 }
 
-async fn vandalise(mut browser: Browser, what: Inside, shared: Arc<Shared>) {
-    shared.ask(&mut browser, &what.page(), &what.expected()).await;
+async fn vandalise(
+    mut browser: Browser,
+    (what, pool): (Inside, &'static str),
+    shared: Arc<Shared>,
+) {
+    shared.ask(&mut browser, &what.page(pool), &what.expected()).await;
 }
 
 /// Adds up how long fewer workers could work than there should be.

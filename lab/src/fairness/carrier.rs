@@ -10,6 +10,9 @@ use tokio::task::spawn_blocking;
 
 use crate::tasks;
 
+/// The pool in which it is measured, if it is in one.
+const POOL: &str = "measured";
+
 /// One arrangement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,14 +39,17 @@ impl Arrangement {
     pub(super) const ALL: [Self; 4] =
         [Self::Capped, Self::Uncapped, Self::SharesOff, Self::Threads];
 
-    fn url(self, workers: usize) -> Option<String> {
+    fn url(self, workers: usize, in_pool: bool) -> Option<String> {
         let option = match self {
             Self::Capped => &format!("&tenant_limit={}", workers - 1),
             Self::Uncapped => "",
             Self::SharesOff => "&tenant_reserve=0",
             Self::Threads => return None,
         };
-        Some(format!("local://?workers={workers}{option}"))
+        Some(match in_pool {
+            true => format!("local://?workers=1{option}&pool.{POOL}.workers={workers}"),
+            false => format!("local://?workers={workers}{option}"),
+        })
     }
 }
 
@@ -60,8 +66,13 @@ impl fmt::Display for Arrangement {
 
 impl Carrier {
     /// Starts what the arrangement needs.
-    pub(super) async fn start(arrangement: Arrangement, workers: usize) -> anyhow::Result<Self> {
-        let client = match arrangement.url(workers) {
+    pub(super) async fn start(
+        arrangement: Arrangement,
+        workers: usize,
+        in_pool: bool,
+    ) -> anyhow::Result<Self> {
+        let client = match arrangement.url(workers, in_pool) {
+            Some(url) if in_pool => Some(Client::connect(&url).await?.pool(POOL)),
             Some(url) => Some(Client::connect(&url).await?),
             None => None,
         };

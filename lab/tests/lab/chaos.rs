@@ -22,7 +22,9 @@ const TOO_DEEP: [&str; 2] = ["too_deep_arguments", "too_deep_result"];
 fn workers_that_are_hit_cost_only_their_own_requests_and_leave_nothing() {
     let report = chaos(&["--seconds", "3", "--seed", "7"]);
     assert_eq!((&report["engine"], &report["seed"]), (&"local".into(), &7.into()));
-    for none in ["lost", "wrong", "collateral", "zombies", "orphans", "leaked_descriptors"] {
+    for none in
+        ["lost", "wrong", "collateral", "zombies", "orphans", "leaked_descriptors", "shared_slots"]
+    {
         assert_eq!(report[none], 0, "{none}: {report}");
     }
     assert_eq!(report["full_again"], true, "{report}");

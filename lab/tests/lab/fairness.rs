@@ -5,7 +5,17 @@ use crate::program::run;
 
 #[test]
 fn a_flood_slows_those_who_have_no_fair_share() {
-    let ended = run(&["fairness", "--json", "--rounds", "1", "--slice", "400ms"]);
+    slows(&[]);
+}
+
+#[test]
+fn shares_hold_within_a_pool() {
+    slows(&["--pool"]);
+}
+
+fn slows(args: &[&str]) {
+    let measured = ["fairness", "--json", "--rounds", "1", "--slice", "400ms"];
+    let ended = run(&[&measured, args].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(ended.stderr, "", "a bar is for terminals");
     let report: Value = serde_json::from_str(&ended.stdout).expect("stdout is JSON");

@@ -64,6 +64,8 @@ pub(crate) mod wants;
 mod warm_up;
 /// Events of workers, and what a snapshot says of them.
 mod watching;
+/// What weights take of memory.
+mod weights;
 
 pub(crate) use limits::note_variables;
 pub(crate) use machine::starved;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outboard::{Client, gather};
+use outboard::{Client, WorkerCount, gather};
 
 use crate::support::process::Process;
 use crate::support::scratch::Scratch;
@@ -117,6 +117,9 @@ fn a_worker_that_crashes_leaves_its_slot_to_the_next() {
     });
 }
 
+/// How long a worker of an elastic pool may have nothing to do.
+const IDLE: Duration = Duration::from_millis(30);
+
 /// Where the workers of the pool `exclusive` note which process has which slot.
 const NOTES: &str = "OUTBOARD_TEST_SLOTS";
 
@@ -135,10 +138,14 @@ fn hold_the_slot() {
     std::fs::write(note, std::process::id().to_string()).unwrap();
 }
 
-async fn exclusive(notes: &Directory, recycle_after: u64) -> Client {
+async fn exclusive(
+    notes: &Directory,
+    workers: impl Into<WorkerCount>,
+    recycle_after: u64,
+) -> Client {
     let notes = notes.0.clone();
     let client = Client::local().workers(1).spares(0).pool("exclusive", |pool| {
-        let pool = pool.workers(2).spares(3).tenant_reserve(false);
+        let pool = pool.workers(workers).idle(IDLE).spares(3).tenant_reserve(false);
         pool.recycle_after_tasks(recycle_after)
             .env(move |slot| [("SLOT", slot.to_string()), (NOTES, notes.display().to_string())])
     });
@@ -155,7 +162,7 @@ fn saw_two(notes: &Directory) -> bool {
 fn no_two_processes_have_an_exclusive_slot() {
     run(async {
         let notes = tempfile_dir();
-        let client = exclusive(&notes, 5).await;
+        let client = exclusive(&notes, 2, 5).await;
         let (pool, admin) = (client.pool("exclusive"), client.admin().pool("exclusive").unwrap());
         let up = || admin.snapshot().per_worker.len();
         eventually("both are up", || up() == 2).await;
@@ -189,10 +196,55 @@ fn no_two_processes_have_an_exclusive_slot() {
 }
 
 #[test]
+fn no_two_processes_have_a_slot_of_an_elastic_pool_that_comes_and_goes() {
+    run(async {
+        let notes = tempfile_dir();
+        let client = exclusive(&notes, 0..=3, 3).await;
+        let (pool, admin) = (client.pool("exclusive"), client.admin().pool("exclusive").unwrap());
+        let (up, wanted) = (|| admin.snapshot().per_worker.len(), || admin.snapshot().workers);
+        for round in 0..15 {
+            // Two tasks and a kill at once, so that slots come while others go.
+            let (one, other) = (Scratch::new(), Scratch::new());
+            let stays = pool.submit(hold, one.path());
+            let killed = pool.submit(spin, other.path());
+            one.started(1).await;
+            other.started(1).await;
+            match round % 5 {
+                0 => drop(killed),
+                1 => {
+                    Process::find(other.pid()).unwrap().kill();
+                    assert!(killed.await.unwrap_err().is_worker_lost());
+                }
+                2 => drop(pool.submit(abort, ()).await.unwrap_err()),
+                3 => {
+                    let worker = admin.snapshot().per_worker.first().map(|it| it.number);
+                    worker.map(|worker| admin.recycle(worker));
+                }
+                _ => eventually("none but those that are held", || wanted() <= 2).await,
+            }
+            one.release();
+            other.release();
+            stays.await.unwrap();
+            let mut slots: Vec<_> =
+                admin.snapshot().per_worker.iter().filter_map(|worker| worker.slot).collect();
+            slots.sort_unstable();
+            slots.windows(2).for_each(|pair| assert_ne!(pair[0], pair[1]));
+            if round % 3 == 0 {
+                eventually("none is left", || up() == 0 && wanted() == 0).await;
+            }
+        }
+        eventually("none is left", || up() == 0 && wanted() == 0).await;
+        assert!(!saw_two(&notes));
+        let restarts = admin.snapshot().restarts;
+        assert!(restarts.dismissed > 0 && restarts.lost > 0 && restarts.killed > 0, "{restarts:?}");
+    });
+}
+
+#[test]
 fn an_exclusive_pool_is_scaled_from_its_end() {
     run(async {
         let notes = tempfile_dir();
-        let client = exclusive(&notes, 1_000).await;
+        let client = exclusive(&notes, 2, 1_000).await;
         let (pool, admin) = (client.pool("exclusive"), client.admin().pool("exclusive").unwrap());
         let slots_now = || {
             let workers = admin.snapshot().per_worker;

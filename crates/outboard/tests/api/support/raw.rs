@@ -5,6 +5,14 @@
 use std::mem::zeroed;
 use std::ptr::{null, null_mut};
 
+/// Maps a file, for as long as the process lives.
+pub(crate) fn map(path: &std::path::Path) -> &'static [u8] {
+    let file = std::fs::File::open(path).unwrap();
+    // SAFETY: nobody changes the file while tests run.
+    let map = unsafe { memmap2::Mmap::map(&file) }.unwrap();
+    Box::leak(Box::new(map))
+}
+
 /// Forks; 0 in the child, in its parent the child's number.
 pub(crate) fn fork() -> i32 {
     // SAFETY: the child does little but what a task of one thread may do.
