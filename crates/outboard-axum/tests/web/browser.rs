@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use browser::{Browser, Scheme};
-use outboard::{Client, TaskFuture};
+use outboard::{Client, LocalBuilder, TaskFuture};
 use outboard_axum::Status;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -52,9 +52,13 @@ struct Scene {
 
 impl Scene {
     fn open(workers: usize, controls: bool) -> Self {
+        Self::of(Client::local().workers(workers), controls)
+    }
+
+    fn of(client: LocalBuilder, controls: bool) -> Self {
         let runtime = Runtime::new().unwrap();
         let (client, address) = runtime.block_on(async {
-            let client = Client::local().workers(workers).await.unwrap();
+            let client = client.await.unwrap();
             let page = Status::new(client.clone()).controls(controls).router();
             (client, start(Router::new().nest("/ops/status", page)).await)
         });
@@ -126,6 +130,44 @@ fn it_shows_a_task_run_and_end_then_a_kill_and_a_crash_in_full() {
     assert!(!scene.is("window.hit"), "a script of a task ran");
     assert!(!scene.is("document.querySelector('main script, main img')"), "text became markup");
     scene.browser.assert_no_console_errors();
+}
+
+#[test]
+fn pools_stand_side_by_side() {
+    let long = Duration::from_secs(3_600);
+    let scene = Scene::of(
+        Client::local()
+            .workers(2)
+            .pool("gpu", |pool| pool.workers(1).exclusive(true))
+            .pool("elastic", |pool| pool.workers(0..=4).idle(long).spares(0)),
+        true,
+    );
+    scene.sees("it has a row", "pools", "gpu");
+    scene.sees("none is up", "pools", "0 0 wanted, 0 to 4");
+    scene.sees("that is well", "state", "all well");
+    let scratch = Scratch::new();
+    let held = scene.client.pool("gpu").submit(hold, scratch.path());
+    scene.runtime.block_on(scratch.started());
+    let waits = scene.client.pool("gpu").submit(render, 1);
+    let elastic = scene.client.pool("elastic").submit(render, 1);
+    scene.runtime.block_on(elastic).unwrap();
+    scene.sees("one has started", "pools", "1 1 wanted, 0 to 4");
+    scene.sees("each has its own queue", "pools", "gpu11 of 11 of 16,384");
+    scene.sees("a worker has its pool and slot", "workers", "gpu 0, pid ");
+    scene.sees("and its own part of memory", "workers", " PSS");
+    scene.browser.assert_accessible();
+    scene.show(NARROW, Scheme::Dark);
+    assert!(scene.is("document.body.scrollWidth <= innerWidth"), "it is too wide");
+    scene.browser.assert_no_console_errors();
+    if let Some(directory) = std::env::var_os("ELASTIC_SHOTS") {
+        scene.browser.screenshot(&Path::new(&directory).join("narrow.png"));
+        scene.show(WIDE, Scheme::Light);
+        scene.browser.settle();
+        scene.browser.screenshot(&Path::new(&directory).join("wide.png"));
+    }
+    scratch.release();
+    scene.runtime.block_on(held).unwrap();
+    scene.runtime.block_on(waits).unwrap();
 }
 
 #[test]

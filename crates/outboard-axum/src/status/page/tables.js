@@ -129,7 +129,7 @@ export function workers(view) {
     fill(age, current ? duration(current.run_ms) : "");
     fill(used, cpu(worker, view.uptime_ms), worker.cpu_ms === null ? "" : duration(worker.cpu_ms));
     const share = worker.proportional_bytes ?? null;
-    fill(memory, bytes(worker.memory_bytes), share === null ? "" : `${bytes(share)} unshared`);
+    fill(memory, bytes(worker.memory_bytes), share === null ? "" : `${bytes(share)} PSS`);
     fill(done, count(worker.done), worker.next_in_line ? `${plural(worker.next_in_line, "task")} ahead` : "");
     const { killed, lost, recycled, dismissed } = worker.restarts;
     fill(ends, count(killed + lost + recycled + dismissed), restarts(worker.restarts));
