@@ -163,8 +163,8 @@ pub struct Pool {
     /// How many workers stand by.
     #[serde(default)]
     pub standby: usize,
-    /// The memory of its workers, with each page that others have too divided by how many have
-    /// it; where that is not known, their resident memory.
+    /// The memory of its workers, with each page divided by how many processes have it. Where
+    /// that is not known, it is their resident memory.
     #[serde(default)]
     pub memory_bytes: u64,
     /// How many tasks there are and were.

@@ -11,9 +11,8 @@ pub(crate) fn memory(pid: u32) -> Option<Memory> {
     statm(&format!("/proc/{pid}/statm"))
 }
 
-/// Resident memory of a process, in bytes, with each page divided by how many processes have it;
-/// `None` if it is not there, or is another user's. It walks all pages: a millisecond for some
-/// hundred megabytes.
+/// Resident memory of a process, in bytes, with each page divided by how many processes have it.
+/// `None` if the process is not there, or is another user's. The system walks all its pages.
 pub(crate) fn proportional_bytes(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     in_kib(&text, "Pss:")

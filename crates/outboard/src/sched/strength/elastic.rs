@@ -3,7 +3,7 @@
 //! Pure. A worker costs its start, so it is ordered only where that is worth it:
 //!
 //! 1. From none, one is ordered as soon as a task waits.
-//! 2. Otherwise, as many as it takes for what waits to start within the time of a start: that
+//! 2. Otherwise, as many as it takes for what waits to start within the time of a start. That
 //!    is what tasks would wait for another worker anyway.
 //! 3. Where tasks have waited without a pause for the time of a start, and no worker came up
 //!    meanwhile, one for each task that waits. The forecast does not know better then.
@@ -118,7 +118,7 @@ impl Elastic {
     }
 
     /// What the pool can do without. `idle` gives the slots that have nothing to do, each with
-    /// the time since when; it is asked only when one of them may be due.
+    /// the time since when. It is asked only when one of them may be due.
     pub(super) fn shrink<I: Iterator<Item = (SlotId, Instant)>>(
         &mut self,
         load: &Load,
