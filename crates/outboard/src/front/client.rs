@@ -526,8 +526,8 @@ impl Client {
     ///
     /// It is for what a worker keeps from one task to the next: the cache of a conversation, a file
     /// that it has read. If that worker idles, it has the task. If it is busy and expected to be
-    /// free in time, the task waits for it, by default for at most 50 ms from its submit.
-    /// [`affinity_wait`](Self::affinity_wait) sets another time. After that any worker has it.
+    /// free in time, the task waits for it. That time is 50 ms from its submit, unless
+    /// [`affinity_wait`](Self::affinity_wait) sets another. After that any worker has the task.
     /// Arguments above 64 KiB do not wait.
     ///
     /// It is a preference and no promise: a worker may be lost or recycled, so a task has to do

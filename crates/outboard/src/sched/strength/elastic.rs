@@ -162,6 +162,7 @@ mod tests {
 
     use super::*;
 
+    const NOW: Duration = Duration::ZERO;
     const MS: Duration = Duration::from_millis(1);
     const IDLE: Duration = Duration::from_secs(60);
     const START: Duration = Duration::from_secs(2);
@@ -201,23 +202,23 @@ mod tests {
     fn from_none_one_starts_at_once_and_others_when_its_start_is_known() {
         let mut pool = Fixture::new(0, 5, Duration::ZERO);
         pool.load.start = None;
-        assert_eq!([0 * MS, MS, 100 * START].map(|time| pool.after(time)), [1, 0, 0]);
+        assert_eq!([NOW, MS, 100 * START].map(|time| pool.after(time)), [1, 0, 0]);
         pool.crew.coming = 0;
         pool.elastic.came_up();
         (pool.load.start, pool.load.waiting) = (Some(START), 4);
-        assert_eq!([0 * MS, START - MS].map(|time| pool.after(time)), [0, 0], "it may be quick");
+        assert_eq!([NOW, START - MS].map(|time| pool.after(time)), [0, 0], "it may be quick");
         assert_eq!(pool.after(MS), 4, "one for each that waits");
         assert_eq!(pool.after(START), 0, "they are on their way");
     }
 
     #[test]
     fn as_many_start_as_what_waits_needs_to_begin_in_the_time_of_a_start() {
-        assert_eq!(Fixture::new(2, 9, START).after(0 * MS), 0);
-        assert_eq!(Fixture::new(2, 9, 3 * START).after(0 * MS), 2);
-        assert_eq!(Fixture::new(2, 9, 99 * START).after(0 * MS), 6, "up to the upper bound");
+        assert_eq!(Fixture::new(2, 9, START).after(NOW), 0);
+        assert_eq!(Fixture::new(2, 9, 3 * START).after(NOW), 2);
+        assert_eq!(Fixture::new(2, 9, 99 * START).after(NOW), 6, "up to the upper bound");
         let mut quick = Fixture::new(1, 9, BLIP);
         quick.load.start = Some(MS);
-        assert_eq!(quick.after(0 * MS), 0, "a blip");
+        assert_eq!(quick.after(NOW), 0, "a blip");
         assert_eq!(quick.after(BLIP), 7, "it is none");
     }
 
@@ -226,7 +227,7 @@ mod tests {
         let mut pool = Fixture::new(1, 3, START);
         for _ in 0..100 {
             pool.load.waiting = 3;
-            assert_eq!(pool.after(0 * MS), 0);
+            assert_eq!(pool.after(NOW), 0);
             assert_eq!(pool.after(START - MS), 0);
             pool.load.waiting = 0;
             assert_eq!(pool.after(MS), 0);
@@ -236,7 +237,7 @@ mod tests {
     #[test]
     fn where_starts_fail_none_is_added_and_the_missing_are_given_up() {
         let mut pool = Fixture::new(0, 1, Duration::ZERO);
-        assert_eq!(pool.after(0 * MS), 1);
+        assert_eq!(pool.after(NOW), 1);
         pool.load.broken = true;
         assert_eq!(pool.after(9 * START), 0);
         let missing = |pool: &mut Fixture| {
