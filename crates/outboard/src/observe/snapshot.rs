@@ -212,6 +212,19 @@ impl WorkerSnapshot {
         }
     }
 
+    /// Asks the system for the [`proportional_bytes`](Self::proportional_bytes) of a process, which
+    /// takes long for a large one.
+    #[cfg_attr(
+        not(all(feature = "local", unix)),
+        expect(unused_variables, reason = "no processes")
+    )]
+    pub(crate) fn proportional_bytes_of(pid: u32) -> Option<u64> {
+        #[cfg(all(feature = "local", unix))]
+        return crate::os::usage::proportional_bytes(pid);
+        #[cfg(not(all(feature = "local", unix)))]
+        None
+    }
+
     /// Asks the system what the process uses. Not for a thread of this process.
     pub(crate) fn measure(&mut self) {
         #[cfg(all(feature = "local", unix))]

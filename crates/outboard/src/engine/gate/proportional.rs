@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use crate::observe::snapshot::WorkerSnapshot;
 use crate::offload;
-#[cfg(all(feature = "local", unix))]
-use crate::os::usage::proportional_bytes;
 
 /// How old a figure may be.
 const OLD: Duration = Duration::from_secs(10);
@@ -54,17 +52,13 @@ impl Proportional {
         let pids: Vec<_> = workers.iter().map(|worker| worker.pid).collect();
         let this = self.clone();
         offload::spawn(move || {
-            let by_pid = pids.into_iter().map(|pid| (pid, proportional_bytes(pid))).collect();
+            let measure = |pid| (pid, WorkerSnapshot::proportional_bytes_of(pid));
+            let by_pid = pids.into_iter().map(measure).collect();
             let measured = Some(Instant::now());
             let known = Known { by_pid, measured, measuring: false };
             *this.0.lock().unwrap_or_else(PoisonError::into_inner) = known;
         });
     }
-}
-
-#[cfg(not(all(feature = "local", unix)))]
-fn proportional_bytes(_: u32) -> Option<u64> {
-    None
 }
 
 #[cfg(test)]
