@@ -60,8 +60,8 @@ const POOLS = [
 
 // How many workers there are to be: a number, or a range.
 function bounds({ wanted_workers, least_workers, most_workers }) {
-  const elastic = least_workers < most_workers;
-  return elastic ? `${count(wanted_workers)} wanted, ${count(least_workers)} to ${count(most_workers)}` : `of ${count(wanted_workers)}`;
+  const range = least_workers < most_workers ? `, ${count(least_workers)} to ${count(most_workers)}` : "";
+  return `of ${count(wanted_workers)}${range}`;
 }
 
 // The pools side by side, where there are several.
