@@ -5,6 +5,7 @@
 //! `#[ob::task(crate = "ob")]`.
 
 mod attribute;
+mod batch;
 mod entry;
 mod expansion;
 mod on_start;

@@ -40,6 +40,7 @@ impl Done {
             memory_bytes: report.memory_bytes,
             peak_bytes: report.peak_memory_bytes,
             memory_before_bytes: None,
+            batch: 0,
         };
         let memory_before_bytes = report.memory_at_start_bytes;
         Self { usage, memory_before_bytes, said }
