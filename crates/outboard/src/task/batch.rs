@@ -17,7 +17,7 @@ use crate::value::codec::{Input, decode, encode_result};
 use crate::value::payload::Payload;
 
 /// The most tasks of one batch: a worker has that many words for what it was sent.
-pub const MOST: u16 = 64;
+pub(crate) const MOST: u16 = 64;
 
 /// A function that can be submitted with [`Client::batched`](crate::Client::batched): it takes
 /// one `Vec`, and returns a `Vec` with one output for each item, or a `Result` of one.

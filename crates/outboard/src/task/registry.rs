@@ -150,6 +150,14 @@ pub(crate) struct Function {
     pub(crate) python: bool,
 }
 
+#[cfg(test)]
+impl Function {
+    /// The same, which takes batches.
+    pub(crate) fn in_batches(&self, most: u16, wait: Duration) -> &'static Self {
+        Box::leak(Box::new(Self { batching: Some(Batching { most, wait }), ..*self }))
+    }
+}
+
 impl Function {
     /// Whether it can take these arguments.
     pub(crate) fn takes(&self, args: &Args) -> Result<(), Error> {

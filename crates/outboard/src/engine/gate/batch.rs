@@ -25,14 +25,14 @@ impl Core {
     pub(super) fn start_batch(
         &mut self,
         now: Instant,
-        first: TaskId,
+        first: (TaskId, Option<Instant>),
         slot: SlotId,
         effects: &mut Effects,
     ) {
         let mut tasks = vec![first];
         while let Some(task) = self.placement.join(now, slot) {
-            if self.may_start(now, task, slot, effects) {
-                tasks.push(task);
+            if let Some((_, deadline)) = self.may_start(now, task, slot, effects) {
+                tasks.push((task, deadline));
             }
         }
         self.placement.started(slot);
@@ -40,15 +40,15 @@ impl Core {
             self.send(*task, slot, (tasks.len() - at - 1) as u32, effects);
         }
         match tasks[..] {
-            [alone] => self.sent(alone, slot),
+            [(alone, _)] => self.sent(alone, slot),
             _ => self.sent_together(&tasks, slot),
         }
     }
 
     /// Tells that a slot has started several tasks.
-    fn sent_together(&mut self, tasks: &[TaskId], slot: SlotId) {
+    fn sent_together(&mut self, tasks: &[(TaskId, Option<Instant>)], slot: SlotId) {
         let worker = self.number(slot) as u32;
-        for id in tasks {
+        for (id, _) in tasks {
             let task = self.ledger.task(*id).map(|task| (task.function, task.attempt));
             if let (Some(record), Some((function, attempt))) = (&mut self.ledger.record, task) {
                 record.push_often(|| Fact::Started { task: *id, function, attempt, worker });

@@ -17,6 +17,7 @@ use crate::ids::{SlotId, TaskId};
 use crate::observe::event::EventKind;
 use crate::sched::ledger::Next;
 use crate::sched::strength::{Present, Step};
+use crate::task::registry::Function;
 
 /// How long a task that asks whether it is to stop has to do so.
 const SOFT: Duration = Duration::from_millis(2);
@@ -51,25 +52,23 @@ impl Core {
     }
 
     fn start(&mut self, now: Instant, id: TaskId, slot: SlotId, effects: &mut Effects) {
-        if !self.may_start(now, id, slot, effects) {
-            return;
+        let Some((function, deadline)) = self.may_start(now, id, slot, effects) else { return };
+        if function.batching.is_some() {
+            return self.start_batch(now, (id, deadline), slot, effects);
         }
-        if self.ledger.task(id).is_some_and(|task| task.function.batching.is_some()) {
-            return self.start_batch(now, id, slot, effects);
-        }
-        self.send(id, slot, 0, effects);
+        self.send((id, deadline), slot, 0, effects);
         self.sent(id, slot);
     }
 
-    /// Whether what a slot was given last is to start; else it has ended, and the slot is as
-    /// before.
+    /// What a slot was given last, if it is to start: its function and its deadline. Else it has
+    /// ended, and the slot is as before.
     pub(super) fn may_start(
         &mut self,
         now: Instant,
         id: TaskId,
         slot: SlotId,
         effects: &mut Effects,
-    ) -> bool {
+    ) -> Option<(&'static Function, Option<Instant>)> {
         let task = self.ledger.task(id).expect("the queue holds living tasks only");
         let (function, args) = (task.function, &task.args.payload);
         let deadline = self.ledger.deadline(task);
@@ -77,21 +76,26 @@ impl Core {
             self.placement.unassign(slot);
             let next = self.ledger.end_late(id, &mut effects.settled);
             self.apply(next);
-            return false;
+            return None;
         }
         let refused = self.quarantine.as_mut().and_then(|it| it.refuses(now, function, args));
         if let Some(error) = refused {
             self.placement.unassign(slot);
             let next = self.ledger.failed(id, error, None, &mut effects.settled);
             self.apply(next);
-            return false;
+            return None;
         }
-        true
+        Some((function, deadline))
     }
 
     /// Sends a task to a slot; so many more follow that are for the same call.
-    pub(super) fn send(&mut self, id: TaskId, slot: SlotId, rest: u32, effects: &mut Effects) {
-        let deadline = self.ledger.task(id).and_then(|task| self.ledger.deadline(task));
+    pub(super) fn send(
+        &mut self,
+        (id, deadline): (TaskId, Option<Instant>),
+        slot: SlotId,
+        rest: u32,
+        effects: &mut Effects,
+    ) {
         let task = self.ledger.placed(id, slot);
         let work = Work {
             task: id,

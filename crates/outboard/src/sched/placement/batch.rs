@@ -210,3 +210,6 @@ impl Slot {
         one.owed_ns + passed_ns - count * part_ns
     }
 }
+
+#[cfg(test)]
+mod tests;
