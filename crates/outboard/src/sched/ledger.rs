@@ -195,7 +195,7 @@ struct Seldom {
     backoff: Option<Backoff>,
     /// Until when it rests, if it does now.
     until: Option<Stamp>,
-    /// It was in a batch that failed, and runs without others from now on.
+    /// It runs in no batch: one that it was in has failed, or it was asked for.
     alone: bool,
 }
 
@@ -766,9 +766,9 @@ impl Task {
 
 impl Seldom {
     fn of(key: Option<Arc<Key>>, options: &Options) -> Option<Box<Self>> {
-        let Options { grace, backoff, .. } = *options;
-        let any = key.is_some() || grace.is_some() || backoff.is_some();
-        any.then(|| Box::new(Self { key, grace, backoff, ..Self::default() }))
+        let Options { grace, backoff, alone, .. } = *options;
+        let any = key.is_some() || grace.is_some() || backoff.is_some() || alone;
+        any.then(|| Box::new(Self { key, grace, backoff, alone, ..Self::default() }))
     }
 }
 
