@@ -23,8 +23,9 @@ pub struct BatchFigures {
 }
 
 impl BatchFigures {
-    /// How many calls had how many tasks, the smallest first: a bound, and how many calls had no
-    /// more tasks than it and more than the bound before. Bounds are 1, 2, 4 and so on up to 64.
+    /// How many calls had how many tasks, the smallest first. Each row is a bound, and the calls
+    /// with no more tasks than it and more than the bound before. Bounds are 1, 2, 4 and so on up
+    /// to 64.
     pub fn sizes(&self) -> impl Iterator<Item = (usize, u64)> {
         self.sizes.iter().enumerate().map(|(index, count)| (1 << index, *count))
     }

@@ -16,11 +16,9 @@ use crate::error::{Step, short};
 use crate::value::codec::{Input, decode, encode_result};
 use crate::value::payload::Payload;
 
-/// The most tasks of one batch: a worker has that many words for what it was sent.
-pub(crate) const MOST: u16 = 64;
-
-/// A function that can be submitted with [`Client::batched`](crate::Client::batched): it takes
-/// one `Vec`, and returns a `Vec` with one output for each item, or a `Result` of one.
+/// A function that can be submitted with [`Client::batched`](crate::Client::batched).
+///
+/// It takes one `Vec`, and returns a `Vec` with one output for each item, or a `Result` of one.
 ///
 /// It is an `fn` or an `async fn` with the attribute `#[task(batch)]`. The parameter `M` tells
 /// the shapes of functions apart; it is always inferred.
@@ -170,8 +168,8 @@ pub(crate) struct Batching {
 }
 
 impl Function {
-    /// Stands for the function where what waits is small; `None` if it takes no batches, or is
-    /// one of more functions than there are such numbers.
+    /// Stands for the function where what waits is small. `None` if it takes no batches, or if
+    /// there are more functions than such numbers.
     pub(crate) fn batch_number(&self) -> Option<NonZeroU16> {
         self.batching?;
         u16::try_from(self.number + 1).ok().and_then(NonZeroU16::new)

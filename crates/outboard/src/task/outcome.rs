@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::batch::MOST;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 use crate::error::{Error, Repr};
 use crate::error::{Exception, Oversized, Panic, Stage, Step, WorkerLoss};
+
+/// The most tasks that a worker executes in one call: it has so many words for what it was sent.
+pub(crate) const MOST_TOGETHER: u16 = 64;
 
 /// What one execution used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +33,7 @@ pub(crate) struct Usage {
 impl Usage {
     /// How many tasks it executed in one call.
     pub(crate) fn tasks(&self) -> u32 {
-        self.batch.clamp(1, u32::from(MOST))
+        self.batch.clamp(1, u32::from(MOST_TOGETHER))
     }
 
     /// The part of one of them.

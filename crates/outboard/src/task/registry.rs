@@ -18,6 +18,7 @@ mod named;
 
 use super::batch::{Batching, RunAll, Together};
 use super::function::{Run, TaskFunction, run};
+use super::outcome::MOST_TOGETHER;
 use super::version::{Form, Version};
 use crate::error::{Error, Repr, Step};
 use crate::value::args::Args;
@@ -84,6 +85,7 @@ impl Entry {
     /// The same, which takes batches of so many, each held open for so long.
     #[must_use]
     pub const fn batch(self, most: u16, wait_ns: u64) -> Self {
+        assert!(0 < most && most <= MOST_TOGETHER, "a batch has 1 to 64 tasks");
         let batching = Batching { most, wait: Duration::from_nanos(wait_ns) };
         Self { batching: Some(batching), ..self }
     }

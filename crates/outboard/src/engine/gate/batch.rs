@@ -56,8 +56,8 @@ impl Core {
         }
     }
 
-    /// Nobody waits for a task of a batch any more: it is not executed if the batch has not
-    /// started, and the batch ends with the last of them.
+    /// Nobody waits for a task of a batch any more. It is not executed if the batch has not
+    /// started. The batch ends with the last of them.
     pub(super) fn stop_member(&mut self, slot: SlotId, task: TaskId, now: Instant) -> Stage {
         let stopped = self.engine.stop(slot, task);
         if stopped == Stopped::Unstarted {

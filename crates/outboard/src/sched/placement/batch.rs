@@ -197,8 +197,8 @@ impl Slot {
         self.outstanding.front().is_some_and(|one| one.batch.is_some())
     }
 
-    /// What a task that left the slot owes of the time that passed meanwhile, for which those
-    /// that are in the batch with it owe their parts.
+    /// What a task that left the slot owes of the time that passed meanwhile. Those that are in
+    /// the batch with it owe their parts of it.
     pub(super) fn part_ns(&mut self, one: &Outstanding, passed_ns: u64) -> u64 {
         if !one.grouped || one.revoked {
             return one.owed_ns + passed_ns;
