@@ -197,19 +197,22 @@ pub use ids::TaskId;
 pub use sched::ledger::Report;
 pub use task::current::{cancelled, deadline, slot};
 pub use task::function::TaskFunction;
+pub use task::interpreter::Python;
 pub use task::progress::{Progress, progress};
+#[cfg(feature = "python")]
+pub use task::python::{PythonArgs, PythonFunction, PythonStream, python};
 pub use task::sandbox::Sandbox;
 pub use task::stream::{SendError, Sender, StreamFunction};
 #[cfg(feature = "bytemuck")]
 pub use value::array::Array;
 pub use value::scatter::Scattered;
 
-/// Dask clusters: functions of Python, and this program as a worker.
+/// Dask clusters: this program as a worker, and functions of Python.
 #[cfg(feature = "dask")]
 pub mod dask {
-    pub use crate::engine::dask::python::{PythonArgs, PythonFunction, python};
     #[cfg(all(feature = "local", target_os = "linux"))]
     pub use crate::engine::dask::worker::{ClusterEvent, ClusterWorker};
+    pub use crate::task::python::{PythonArgs, PythonFunction, python};
 }
 
 /// What fuzz targets check.

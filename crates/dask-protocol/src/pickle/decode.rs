@@ -31,7 +31,7 @@ const SHARING_BYTES: usize = 1 << 20;
 /// If it is something else, nested too deeply, or far larger than its pickle.
 pub fn from_symbols<T: DeserializeOwned>(
     symbols: &Symbols<'_>,
-    buffers: &[Vec<u8>],
+    buffers: &[&[u8]],
     node: Node,
 ) -> Result<T, Mismatch> {
     let left = Cell::new(symbols.cost() * SHARING + SHARING_BYTES + symbols.length() * 4);

@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connection::read;
-use crate::engine::dask::python::python;
+use crate::task::python::python;
 use crate::error::{Error, ErrorKind};
 use crate::front::client::Client;
 use crate::front::future::gather;
