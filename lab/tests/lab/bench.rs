@@ -7,7 +7,7 @@ use crate::process::workers;
 use crate::program::{Ended, command, eventually, run};
 
 /// The sections, as JSON names them.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "roundtrip",
     "throughput",
     "http",
@@ -20,6 +20,7 @@ const SECTIONS: [&str; 12] = [
     "cold_start",
     "idle",
     "kill",
+    "python",
 ];
 
 fn json(ended: &Ended) -> Value {

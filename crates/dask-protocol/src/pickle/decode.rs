@@ -34,7 +34,9 @@ pub fn from_symbols<T: DeserializeOwned>(
     buffers: &[&[u8]],
     node: Node,
 ) -> Result<T, Mismatch> {
-    let left = Cell::new(symbols.cost() * SHARING + SHARING_BYTES + symbols.length() * 4);
+    let beside: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+    let length = symbols.length() + beside;
+    let left = Cell::new((symbols.cost() + beside) * SHARING + SHARING_BYTES + length * 4);
     T::deserialize(Part { source: Source { symbols, buffers }, node, depth: DEPTH, left: &left })
 }
 

@@ -293,7 +293,11 @@ mod tests {
         add_python(&mut settings).unwrap();
         let pool = |settings: &Settings, name: &str| {
             let (_, own) = settings.pools.iter().find(|(pool, _)| **pool == *name).unwrap();
-            (own.workers, own.python.as_ref().map(|it| it.program.clone()), own.limits.tenants.ahead)
+            (
+                own.workers,
+                own.python.as_ref().map(|it| it.program.clone()),
+                own.limits.tenants.ahead,
+            )
         };
         assert_eq!(pool(&settings, "python"), (3, Some("python3".into()), false));
         assert_eq!(pool(&settings, "pypy"), (2, Some("pypy3".into()), false));

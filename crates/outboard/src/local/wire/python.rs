@@ -107,24 +107,21 @@ pub(crate) fn decode(frame: &[u8]) -> Result<FromPython<'_>, WireError> {
     let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| head[at + byte]));
     let number = u32::from_le_bytes(std::array::from_fn(|byte| head[4 + byte]));
     let (seq, first, second) = (word(8), word(16), word(24));
-    let usage = Usage { run_ns: first, cpu_ns: Some(second).filter(|ns| *ns > 0), ..Usage::default() };
+    let usage =
+        Usage { run_ns: first, cpu_ns: Some(second).filter(|ns| *ns > 0), ..Usage::default() };
     let failed = |failure| FromPython::Like(FromWorker::Failed { seq, usage, failure }, &[]);
     Ok(match head[0] {
         HELLO => FromPython::Like(FromWorker::Hello { version: number, digest: first }, &[]),
         READY => FromPython::Ready { cpu_ns: second },
-        DONE => {
-            FromPython::Like(FromWorker::Done { seq, usage, place: Place::Frame }, rest)
-        }
+        DONE => FromPython::Like(FromWorker::Done { seq, usage, place: Place::Frame }, rest),
         RAISED => {
             let ([class, message], lines) = texts(rest)?;
             let traceback = lines.lines().map(str::to_owned).collect();
             failed(Failure::Raised(Exception { class, message, traceback }))
         }
-        TOO_LARGE => failed(Failure::TooLarge {
-            what: Oversized::Result,
-            bytes: second,
-            limit: first,
-        }),
+        TOO_LARGE => {
+            failed(Failure::TooLarge { what: Oversized::Result, bytes: second, limit: first })
+        }
         ITEM => FromPython::Item { seq, item: rest },
         WAITS => FromPython::Waits { seq, taken: first },
         SAID => {
@@ -190,7 +187,8 @@ mod tests {
 
     #[test]
     fn an_exception_is_class_message_and_lines() {
-        let texts = [&1_u32.to_le_bytes()[..], b"E", &2_u32.to_le_bytes(), b"no", b"a:1: f\nb:2: g"];
+        let texts =
+            [&1_u32.to_le_bytes()[..], b"E", &2_u32.to_le_bytes(), b"no", b"a:1: f\nb:2: g"];
         let raised = message(RAISED, 0, [7, 1, 0], &texts.concat());
         let Ok(FromPython::Like(FromWorker::Failed { seq: 7, failure, .. }, _)) = decode(&raised)
         else {

@@ -94,8 +94,10 @@ def preload(module):
     try:
         importlib.import_module(module)
     except BaseException as error:
-        faulty = sys.exc_info()
-        sys.excepthook(*faulty)
+        shown = error.__traceback__
+        while shown and is_passed_by(shown.tb_frame.f_code):
+            shown = shown.tb_next
+        sys.excepthook(type(error), error.with_traceback(shown), shown)
         name, message, lines = told(error)
         at = lines.rsplit("\n", 1)[-1]
         where = f" ({at})" if at else ""
@@ -255,10 +257,16 @@ def told(error):
     lines, frame = [], error.__traceback__
     while frame and len(lines) < LINES:
         code = frame.tb_frame.f_code
-        if code.co_filename != "<outboard>" and not code.co_filename.startswith("<frozen import"):
+        if not is_passed_by(code):
             lines.append(f"{code.co_filename}:{frame.tb_lineno}: {code.co_name}")
         frame = frame.tb_next
     return name, message[:TEXT], "\n".join(lines)
+
+
+def is_passed_by(code):
+    """Whether it is ours, or imports what is the user's."""
+    file = code.co_filename
+    return file in ("<outboard>", importlib.__file__) or file.startswith("<frozen importlib.")
 
 
 def say(kind, task, first=0, second=0, level=0, parts=()):

@@ -156,7 +156,8 @@ fn a_limit_of_memory_is_an_exception_and_one_of_cpu_time_a_loss() {
 #[test]
 fn a_spare_takes_the_place_of_a_worker_that_is_killed() {
     run(async {
-        let client = builder(|python| python.preload("trouble")).pool("python", |pool| pool.spares(1));
+        let client =
+            builder(|python| python.preload("trouble")).pool("python", |pool| pool.spares(1));
         let client = client.await.unwrap();
         let spare = || {
             let rows = client.admin().snapshot().per_worker;
@@ -247,7 +248,7 @@ fn what_is_printed_and_logged_is_shown_and_a_killed_server_leaves_no_worker() {
             let lines = server.scratch.notes(name);
             lines.iter().any(|line| words.iter().all(|word| line.contains(word)))
         };
-        eventually("it is printed", || has("stdout", &["[worker ", "] said"])).await;
+        eventually("it is printed", || has("stderr", &["[worker ", "] said"])).await;
         eventually("it is logged", || has("log", &["WARN", "logged"])).await;
         server.kill();
         worker.ends().await;

@@ -34,7 +34,8 @@ fn a_client_without_python_says_how_to_have_it() {
 #[test]
 fn an_interpreter_that_is_missing_or_none_is_named() {
     run(async {
-        let local = |program: &str| Client::local().workers(1).spares(0).python(Python::new(program));
+        let local =
+            |program: &str| Client::local().workers(1).spares(0).python(Python::new(program));
         let error = local("python9").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(line(&error).contains("the interpreter python9 cannot be had"), "{error}");
@@ -51,7 +52,7 @@ fn a_failing_import_is_said_with_its_last_line_and_place() {
     run(async {
         for (module, says) in [
             ("no_such_module", &["`import no_such_module` failed", "ModuleNotFoundError"][..]),
-            ("wrong_syntax", &["`import wrong_syntax` failed", "SyntaxError", "line 1"]),
+            ("wrong_syntax", &["`import wrong_syntax` failed", "SyntaxError", "line 1)"]),
             ("fails_at_import", &["RuntimeError: no such model", "fails_at_import.py:2: load"]),
         ] {
             let error = builder(|python| python.preload(module)).await.unwrap_err();

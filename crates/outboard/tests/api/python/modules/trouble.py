@@ -73,7 +73,7 @@ def advance(directory):
     import outboard
 
     outboard.progress(3, 10, "reading")
-    hold(directory)
+    return hold(directory)
 
 
 def fork():
