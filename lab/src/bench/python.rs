@@ -80,7 +80,8 @@ impl Echo {
         let (socket, theirs) = UnixStream::pair()?;
         let mut command = Command::new(program);
         command.args(["-c", OTHERS, "echo", &MESSAGE_BYTES.to_string()]);
-        let process = command.stdin(OwnedFd::from(theirs)).spawn().context("cannot start Python")?;
+        let process =
+            command.stdin(OwnedFd::from(theirs)).spawn().context("cannot start Python")?;
         let mut echo = Self { socket, _process: Running(process) };
         echo.exchange()?;
         Ok(echo)

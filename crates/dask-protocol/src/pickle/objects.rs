@@ -39,6 +39,7 @@ pub(super) const SOME_CLASS: (&str, &str) = ("types", "SimpleNamespace");
 pub(super) const SOME: &str = "Some";
 
 /// Whether this is a class that stands inside of what an object is made of.
+#[cfg(feature = "wire")]
 pub(crate) fn is_part(module: &str, name: &str) -> bool {
     matches!(
         (module, name),

@@ -114,7 +114,10 @@ pub(crate) struct Function {
     /// Whether it always runs about as long, whatever its arguments.
     pub(crate) steady: bool,
     /// Whether it sends items while it runs.
-    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters refuse it"))]
+    #[cfg_attr(
+        not(any(feature = "dask", all(feature = "local", unix))),
+        expect(dead_code, reason = "clusters and Python ask for it")
+    )]
     pub(crate) streams: bool,
     /// The pool that its tasks are for, if that is not the default one.
     pub(crate) pool: Option<&'static str>,

@@ -5,7 +5,7 @@
 //! length. All numbers are little endian:
 //!
 //! ```text
-//! to Python    u8 kind, u8 streams, u16 length of the name, u32 attempt, u64 number of the task, u64
+//! to Python    u8 kind, u8 streams, u16 length of the name, u32 number of the function, u64 number of the task, u64
 //! from Python  u8 kind, u8 level, u16, u32, u64 number of the task, u64, u64
 //! ```
 //!
@@ -38,8 +38,8 @@ const HEAD: usize = 32;
 pub(crate) struct Call<'a> {
     pub(crate) seq: u64,
     pub(crate) name: &'a str,
-    pub(crate) attempt: u32,
-    pub(crate) deadline_ns: u64,
+    /// That of the function, which a worker that has called it before knows it by.
+    pub(crate) number: u32,
     pub(crate) streams: bool,
 }
 
@@ -51,9 +51,9 @@ impl Call<'_> {
         out.extend_from_slice(&frame_length(length));
         out.extend_from_slice(&[RUN, self.streams.into()]);
         out.extend_from_slice(&(name.len() as u16).to_le_bytes());
-        out.extend_from_slice(&self.attempt.to_le_bytes());
+        out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.seq.to_le_bytes());
-        out.extend_from_slice(&self.deadline_ns.to_le_bytes());
+        out.extend_from_slice(&[0; 8]);
         out.extend_from_slice(name);
     }
 }
@@ -170,12 +170,12 @@ mod tests {
 
     #[test]
     fn a_call_has_its_head_its_name_and_then_its_arguments() {
-        let call = Call { seq: 7, name: "m:f", attempt: 2, deadline_ns: 9, streams: true };
+        let call = Call { seq: 7, name: "m:f", number: 2, streams: true };
         let mut frame = Vec::new();
         call.append_head(&mut frame, 5);
         let expected = [
             &[32, 0, 0, 0, RUN, 1, 3, 0, 2, 0, 0, 0][..],
-            &[7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0],
+            &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             b"m:f",
         ];
         assert_eq!(frame, expected.concat());

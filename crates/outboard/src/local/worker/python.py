@@ -58,17 +58,23 @@ REQUESTS = (
 server = socket.socket(fileno=SOCKET)
 words = memoryview(mmap.mmap(PAGE, 4096)).cast("Q")
 functions = {}
+loads, dumps = pickle.loads, pickle.dumps
+clock_ns = time.perf_counter_ns
 leader = os.getpid()
-# The number of the task that runs, 0 between tasks, and who writes for it.
+# The number of the task that runs, 0 between tasks.
 running = 0
+# Who writes for it beside this thread, which waits for that only if there is somebody.
 writing = threading.RLock()
+others_write = False
+# This process was forked by a task.
+is_fork = False
 
 
 def main():
     os.set_inheritable(SOCKET, False)
     os.set_inheritable(PAGE, False)
     os.close(PAGE)
-    faulthandler.enable(2)
+    faulthandler.enable(2, all_threads=False)
     for request in REQUESTS:
         signal.signal(request, on_request)
     os.register_at_fork(after_in_child=forked)
@@ -116,6 +122,7 @@ def serve():
     buffer = bytearray(64 << 10)
     room = memoryview(buffer)
     receive, take_apart = server.recv_into, CALL.unpack_from
+    cpu_ns = time.process_time_ns()
     while count := receive(room):
         # It sends one task, and waits for the answer.
         while count < CALL.size:
@@ -123,7 +130,7 @@ def serve():
             if not more:
                 return
             count += more
-        length, kind, streams, name, attempt, task, deadline = take_apart(buffer)
+        length, kind, streams, name, function, task, _ = take_apart(buffer)
         end = length + 4
         frame = room
         if end >= len(buffer):
@@ -140,23 +147,28 @@ def serve():
         # What came is the opcodes of the arguments; this ends their pickle.
         frame[end] = 46
         name += CALL.size
-        execute(task, streams, bytes(frame[CALL.size : name]), frame[name : end + 1])
+        if function not in functions:
+            function = bytes(frame[CALL.size : name]), function
+        execute(task, streams, function, frame[name : end + 1], cpu_ns)
+        # From here on nobody waits.
         del frame
         flush()
         mark()
+        cpu_ns = time.process_time_ns()
 
 
-def execute(task, streams, name, args):
-    """Executes a task, and answers it."""
+def execute(task, streams, function, args, cpu_ns):
+    """Executes a task, and answers it. So much CPU time was used before.
+
+    The function is one that is known by its number, or a name and a new number.
+    """
     global running
     running = task
-    cpu_ns = time.process_time_ns()
     if CPU_LIMIT:
         limit_cpu(cpu_ns // 1_000_000_000 + 1 + CPU_LIMIT)
-    start_ns = time.perf_counter_ns()
+    start_ns = clock_ns()
     try:
-        function = functions.get(name) or find(name)
-        output = function(*pickle.loads(args))
+        output = (functions.get(function) or find(*function))(*loads(args))
         if streams:
             output = send_items(task, output)
         kind, parts = DONE, pickled(output)
@@ -164,36 +176,39 @@ def execute(task, streams, name, args):
         del output, args
     except BaseException as error:
         kind, parts = RAISED, raised(error)
-    if os.getpid() != leader:
-        # Forked by the task: the socket is its parent's.
+    if is_fork:
+        # The socket is its parent's.
         os._exit(0 if kind == DONE else 1)
-    run_ns = time.perf_counter_ns() - start_ns
+    run_ns = clock_ns() - start_ns
     cpu_ns = time.process_time_ns() - cpu_ns if run_ns >= MEASURED_NS else 0
     if CPU_LIMIT:
         limit_cpu(None)
-    with writing:
-        running = 0
-        size = sum(map(len, parts))
-        if kind == DONE and size > LIMIT:
-            write(SAYS.pack(32, TOO_LARGE, 0, 0, 0, task, LIMIT, size), ())
-        else:
-            write(SAYS.pack(32 + size, kind, 0, 0, 0, task, run_ns, cpu_ns), parts)
+    # In this order: who has not seen that yet has said before that it writes.
+    running = 0
+    if others_write:
+        with writing:
+            pass
+    size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+    if kind == DONE and size > LIMIT:
+        write(SAYS.pack(32, TOO_LARGE, 0, 0, 0, task, LIMIT, size), 0, ())
+    else:
+        write(SAYS.pack(32 + size, kind, 0, 0, 0, task, run_ns, cpu_ns), size, parts)
 
 
-def find(name):
-    """The function of that name, `module:function`, which is kept."""
+def find(name, number):
+    """The function of that name, `module:function`, which is kept by its number."""
     module, _, path = name.decode().partition(":")
     function = importlib.import_module(module)
     for part in path.split("."):
         function = getattr(function, part)
-    functions[name] = function
+    functions[number] = function
     return function
 
 
 def pickled(value):
     """The pickle of a value, with the buffers beside it: `task/python.rs` takes it apart."""
     buffers = []
-    data = pickle.dumps(value, 5, buffer_callback=buffers.append)
+    data = dumps(value, 5, buffer_callback=buffers.append)
     if not buffers:
         return (data,)
     parts = [data, *(buffer.raw() for buffer in buffers)]
@@ -220,7 +235,7 @@ def send_items(task, iterable):
             taken = credit(task)
         sent += ITEM_BYTES + size
         with writing:
-            write(SAYS.pack(32 + size, ITEM, 0, 0, 0, task, 0, 0), parts)
+            write(SAYS.pack(32 + size, ITEM, 0, 0, 0, task, 0, 0), size, parts)
 
 
 def credit(task):
@@ -271,24 +286,28 @@ def is_passed_by(code):
 
 def say(kind, task, first=0, second=0, level=0, parts=()):
     """Says something of the task that runs, unless it has ended meanwhile."""
+    global others_write
     # What is destroyed while this thread writes may have something to say, in between.
     if writing._is_owned():
         return
     with writing:
+        others_write = True
         if task != running:
             return
-        length = 32 + sum(map(len, parts))
-        write(SAYS.pack(length, kind, level, 0, 0, task, first, second), parts)
+        size = sum(map(len, parts))
+        write(SAYS.pack(32 + size, kind, level, 0, 0, task, first, second), size, parts)
 
 
-def write(head, parts):
+def write(head, size, parts):
     try:
-        if sum(map(len, parts)) <= JOINED:
+        if len(parts) == 1 and size <= JOINED:
+            server.sendall(head + parts[0])
+        elif size <= JOINED:
             server.sendall(b"".join((head, *parts)))
-            return
-        server.sendall(head)
-        for part in parts:
-            server.sendall(part)
+        else:
+            server.sendall(head)
+            for part in parts:
+                server.sendall(part)
     except OSError:
         # The server is gone, or has hung up.
         depart()
@@ -380,7 +399,9 @@ def on_request(*_):
 
 
 def forked():
-    """A process that a task has forked ends as any other does."""
+    """A process that a task has forked answers nothing, and ends as any other does."""
+    global is_fork
+    is_fork = True
     for request in REQUESTS:
         if signal.getsignal(request) is on_request:
             usual = signal.default_int_handler if request == signal.SIGINT else signal.SIG_DFL

@@ -205,7 +205,7 @@ impl Link {
             }
         }
         let Some(function) = function else {
-            return self.start_python(outgoing, seq, work, deadline_ns);
+            return self.start_python(outgoing, seq, work);
         };
         let context = origin.and_then(|origin| origin.context.clone());
         let call = Call { seq, function, attempt, deadline_ns, context };

@@ -35,15 +35,9 @@ impl Link {
     }
 
     /// Appends a task, which has started thereby.
-    pub(super) fn start_python(
-        &self,
-        outgoing: &mut Outgoing,
-        seq: u64,
-        work: &Work<'_>,
-        deadline_ns: u64,
-    ) {
-        let (name, attempt) = (work.function.name, work.attempt);
-        let call = Call { seq, name, attempt, deadline_ns, streams: work.function.streams };
+    pub(super) fn start_python(&self, outgoing: &mut Outgoing, seq: u64, work: &Work<'_>) {
+        let (name, number) = (work.function.name, work.function.number as u32);
+        let call = Call { seq, name, number, streams: work.function.streams };
         self.page.set_running_since(now_ns(ClockId::Monotonic), self.page.cpu_before_ns());
         self.page.task(seq).start();
         let payload = &work.args.payload;
