@@ -40,11 +40,11 @@ async fn main() -> Result<(), Error> {
     // It computes for ever: after the timeout its process is killed, and another one serves.
     let endless = python::<(), ()>("python_model:endless");
     let limited = client.timeout(Duration::from_millis(200));
-    println!("{}", limited.submit(endless, ()).await.unwrap_err());
-
-    match client.submit(predict, Features { length: 0.0, width: 2.0 }).await {
-        Err(error) => println!("{error}"),
-        Ok(score) => println!("{score:?}"),
+    if let Err(error) = limited.submit(endless, ()).await {
+        println!("{error}");
+    }
+    if let Err(error) = client.submit(predict, Features { length: 0.0, width: 2.0 }).await {
+        println!("{error}");
     }
     client.shutdown().await;
     Ok(())
