@@ -30,6 +30,9 @@ const WAITS: u8 = 7;
 const SAID: u8 = 8;
 const PROGRESS: u8 = 9;
 
+/// Beside a result that is a file: its size follows.
+const IN_FILE: u8 = 1;
+
 /// How many bytes the head of a message from Python has.
 const HEAD: usize = 32;
 
@@ -113,6 +116,11 @@ pub(crate) fn decode(frame: &[u8]) -> Result<FromPython<'_>, WireError> {
     Ok(match head[0] {
         HELLO => FromPython::Like(FromWorker::Hello { version: number, digest: first }, &[]),
         READY => FromPython::Ready { cpu_ns: second },
+        DONE if head[1] == IN_FILE => {
+            let bytes =
+                rest.try_into().map(u64::from_le_bytes).map_err(|_| WireError::NoMessage)?;
+            FromPython::Like(FromWorker::Done { seq, usage, place: Place::File { bytes } }, &[])
+        }
         DONE => FromPython::Like(FromWorker::Done { seq, usage, place: Place::Frame }, rest),
         RAISED => {
             let ([class, message], lines) = texts(rest)?;
@@ -183,6 +191,21 @@ mod tests {
         let hello = hello(3, 4);
         let greeting = FromPython::Like(FromWorker::Hello { version: 3, digest: 4 }, &[]);
         assert_eq!(decode(&hello[4..]), Ok(greeting));
+    }
+
+    #[test]
+    fn a_result_is_in_its_frame_or_in_a_file() {
+        let place = |level, rest: &[u8]| match decode(&message(DONE, level, [7, 5, 0], rest)) {
+            Ok(FromPython::Like(FromWorker::Done { seq: 7, usage, place }, bytes)) => {
+                assert_eq!((usage.run_ns, usage.cpu_ns), (5, None));
+                Some((place, bytes.len()))
+            }
+            _ => None,
+        };
+        assert_eq!(place(0, b"abc"), Some((Place::Frame, 3)));
+        let bytes = (8_u64 << 20).to_le_bytes();
+        assert_eq!(place(IN_FILE, &bytes), Some((Place::File { bytes: 8 << 20 }, 0)));
+        assert_eq!(place(IN_FILE, &bytes[1..]), None);
     }
 
     #[test]
