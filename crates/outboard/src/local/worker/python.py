@@ -196,10 +196,7 @@ def execute(task, streams, function, args, cpu_ns):
     if kind == DONE and size > LIMIT:
         write(SAYS.pack(32, TOO_LARGE, 0, 0, 0, task, LIMIT, size), 0, ())
     elif kind == DONE and size >= IN_FILE and (file := sealed(parts)) is not None:
-        bytes_of_file = struct.pack("<Q", size)
-        head = SAYS.pack(32 + len(bytes_of_file), DONE, 1, 0, 0, task, run_ns, cpu_ns)
-        socket.send_fds(server, [head + bytes_of_file], [file])
-        os.close(file)
+        write_file(SAYS.pack(40, DONE, 1, 0, 0, task, run_ns, cpu_ns), size, file)
     else:
         write(SAYS.pack(32 + size, kind, 0, 0, 0, task, run_ns, cpu_ns), size, parts)
 
@@ -340,6 +337,14 @@ def write(head, size, parts):
     except OSError:
         # The server is gone, or has hung up.
         depart()
+
+
+def write_file(head, size, file):
+    try:
+        socket.send_fds(server, [head + struct.pack("<Q", size)], [file])
+    except OSError:
+        depart()
+    os.close(file)
 
 
 def for_tasks():
