@@ -250,6 +250,8 @@ def send_items(task, iterable):
             item = next(iterator)
         except StopIteration as stop:
             return stop.value
+        if is_fork:
+            os._exit(0)
         parts = pickled(item)
         size = sum(map(len, parts))
         if size > LIMIT:
@@ -313,8 +315,9 @@ def is_passed_by(code):
 def say(kind, task, first=0, second=0, level=0, parts=()):
     """Says something of the task that runs, unless it has ended meanwhile."""
     global others_write
-    # What is destroyed while this thread writes may have something to say, in between.
-    if writing._is_owned():
+    # What is destroyed while this thread writes may have something to say, in between. A
+    # process that the task has forked has no say: the socket is its parent's.
+    if is_fork or writing._is_owned():
         return
     with writing:
         others_write = True

@@ -77,8 +77,11 @@ def advance(directory):
 
 
 def fork():
+    import outboard
+
     child = os.fork()
     if child == 0:
+        outboard.progress(1, 2, "of the child")
         return 0
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
