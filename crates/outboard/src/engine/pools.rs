@@ -253,8 +253,8 @@ pub(crate) fn begin(so_far: &Settings) -> Settings {
     Settings { pools: Vec::new(), python: None, ..so_far.clone() }
 }
 
-/// Makes the client's own interpreter that of a pool, and sets what workers have that are
-/// Python: they read one task at a time, and are no other program of ours.
+/// Makes the client's own interpreter that of a pool, and sets what Python's workers have.
+/// They read one task at a time, and are no other program of ours.
 ///
 /// # Errors
 ///

@@ -496,9 +496,9 @@ impl LocalBuilder {
     ///
     /// # Errors
     ///
-    /// Awaiting the builder gives `Unavailable`, if the interpreter is missing or older than
-    /// 3.10, if a module of [`Python::preload`] cannot be imported, or without the feature
-    /// `python`.
+    /// Awaiting the builder gives `Unavailable` without the feature `python`, and if the
+    /// interpreter is missing or older than 3.10. It does so if a module of
+    /// [`Python::preload`] cannot be imported.
     ///
     /// # Examples
     ///

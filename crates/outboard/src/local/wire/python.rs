@@ -1,5 +1,5 @@
-//! What crosses the socket between server and a worker that is Python: the same frames, with
-//! messages of a fixed layout, which `struct` takes apart in one call.
+//! What crosses the socket between server and a worker that is Python: the same frames. Their
+//! messages have a fixed layout, which `struct` takes apart in one call.
 //!
 //! The other side is `local/worker/python.py`. A message is a head, then whatever has no fixed
 //! length. All numbers are little endian:

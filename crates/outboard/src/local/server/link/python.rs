@@ -1,5 +1,5 @@
-//! What the server does for a worker that is Python, which cannot swap words of the page:
-//! the server swaps them itself, as the worker's messages come.
+//! What the server does for a worker that is Python, which cannot swap words of the page.
+//! The server swaps them itself, as the worker's messages come.
 //!
 //! A task counts as started when it is given to the worker, which has no other at that time.
 
