@@ -288,7 +288,8 @@ mod tests {
         let mut other = begin(&settings);
         other.python = Some(Python::new("pypy3").workers(2));
         add(&mut settings, "pypy", other).unwrap();
-        add(&mut settings, "rust", begin(&settings)).unwrap();
+        let rust = begin(&settings);
+        add(&mut settings, "rust", rust).unwrap();
         let mut set_before = settings.clone();
         add_python(&mut settings).unwrap();
         let pool = |settings: &Settings, name: &str| {
