@@ -586,9 +586,10 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 31] {
+    fn examples() -> [(&'static str, LocalBuilder); 34] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
+        let python = || Python::new("python3");
         [
             ("workers", local().workers(4)),
             ("spares", local().spares(2)),
@@ -616,6 +617,9 @@ mod tests {
             ("lazy", local().lazy()),
             ("exclusive", local().exclusive(true)),
             ("program", local().program("/opt/app/tasks")),
+            ("python", local().python(Python::new(".venv/bin/python"))),
+            ("python.path", local().python(python().path("models"))),
+            ("python.preload", local().python(python().preload("app.model"))),
             ("library_threads", local().library_threads(2)),
             ("quarantine", local().quarantine(5, default.time)),
             ("quarantine_time", local().quarantine(default.crashes, 3_600 * second)),
