@@ -50,6 +50,12 @@ impl TaskProgress {
         poll_fn(|context| stream.as_mut().poll_next(context)).await
     }
 
+    /// What the task has said last.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn now(&self) -> Option<Progress> {
+        self.look()?
+    }
+
     /// What the task says now; `None` once it has ended.
     fn look(&self) -> Option<Option<Progress>> {
         let (owner, pool, waiter) = self.task.as_ref()?;

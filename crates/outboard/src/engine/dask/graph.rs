@@ -49,6 +49,8 @@ pub(super) struct Terms {
     pub(super) context: Option<String>,
     /// What the caller shows of what tasks say, from 0 (nothing) to 5.
     pub(super) level: u8,
+    /// Where the client listens for the stream that the task is, if it is one.
+    pub(super) topic: Option<String>,
 }
 
 /// Tasks that start, sorted by where they may run.
@@ -300,7 +302,8 @@ impl Called {
 }
 
 impl Terms {
-    /// Milliseconds, milliseconds, text, of which each may be missing; a number.
+    /// Milliseconds, milliseconds, text, of which each may be missing; a number; text that
+    /// may be missing.
     fn write(&self, pickle: &mut Pickle) {
         for time in [self.timeout, self.grace] {
             match time {
@@ -308,11 +311,13 @@ impl Terms {
                 None => pickle.none(),
             }
         }
-        match &self.context {
-            Some(context) => pickle.str(context),
+        let text = |pickle: &mut Pickle, text: &Option<String>| match text {
+            Some(text) => pickle.str(text),
             None => pickle.none(),
-        }
+        };
+        text(pickle, &self.context);
         pickle.int(self.level.into());
+        text(pickle, &self.topic);
     }
 }
 
@@ -343,7 +348,7 @@ mod tests {
         Task { key: "k".into(), call, priority: 0 }.write(&mut pickle);
         let expected =
             b"\x8c\x08operator\x8c\x0aattrgetter\x93\x8c\x17outboard-payload::fib@2\x85R\
-            C\x01\x07NN\x8c\x0400-1K\x03\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03v-1\x85R";
+            C\x01\x07NN\x8c\x0400-1K\x03N\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03v-1\x85R";
         assert_eq!(pickle.into_part(), expected);
     }
 

@@ -67,7 +67,7 @@ pub(super) fn request(
     terms: &Terms,
     payload: &[u8],
 ) -> Vec<u8> {
-    let Terms { timeout, grace, context, level } = terms.clone();
+    let Terms { timeout, grace, context, level, topic: _ } = terms.clone();
     let head = Head { name, key, priority, timeout, grace, context, level };
     let mut request = Vec::with_capacity(payload.len() + 128);
     message::append(&head, &mut request);

@@ -1,16 +1,21 @@
 //! Executes one task on the worker processes of this machine, for whoever asked.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dask_protocol::key::Key;
+use dask_protocol::message;
 
 use super::super::outcome::{self, Raised};
 use super::super::spec::{Needed, Spec};
+use super::messages::streams;
 use super::{Ended, Stay};
 use crate::engine::dask::graph::Terms;
+use crate::engine::dask::outflow::Opened;
 use crate::error::Error;
 use crate::sched::ledger::Report;
+use crate::task::progress::Progress;
 use crate::task::registry::Function;
 use crate::trace::Origin;
 use crate::value::args::Args;
@@ -18,6 +23,43 @@ use crate::value::scatter::Entry;
 
 /// How long a timeout is kept back: its client says so itself, unless it cannot.
 const BEHIND: Duration = Duration::from_millis(200);
+
+/// How far the tasks say that they are that are executed, by their keys.
+#[derive(Default)]
+pub(super) struct Executions(Mutex<HashMap<Key, Says>>);
+
+/// Tells how far a task says that it is.
+type Says = Box<dyn Fn() -> Option<Progress> + Send>;
+
+impl Executions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Says>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, key: &Key, progress: Says) -> Execution<'_> {
+        self.lock().insert(key.clone(), progress);
+        Execution(self, key.clone())
+    }
+
+    /// What the tasks with these keys say.
+    pub(super) fn progress(&self, keys: Vec<Key>) -> Vec<(Key, message::TaskProgress)> {
+        let executions = self.lock();
+        let of = |key: Key| {
+            let Progress { done, total, text } = executions.get(&key)?()?;
+            Some((key, message::TaskProgress { done, total, text }))
+        };
+        keys.into_iter().filter_map(of).collect()
+    }
+}
+
+/// A task that is executed, until this is dropped.
+struct Execution<'a>(&'a Executions, Key);
+
+impl Drop for Execution<'_> {
+    fn drop(&mut self) {
+        self.0.lock().remove(&self.1);
+    }
+}
 
 impl Stay {
     /// What is asked for, done: by a function, if it calls one.
@@ -51,14 +93,28 @@ impl Stay {
         drop(needed);
         let function =
             function.ok_or_else(|| Raised::new("RuntimeError", "it calls nothing", None))?;
+        let opened = terms.topic.as_ref().filter(|_| function.streams).map(|topic| {
+            let opened = self.outflows.begin();
+            self.say(vec![streams(topic, key, &opened.name)]);
+            opened
+        });
         // What is shared has one key on the cluster already; an equal call of another
         // tenant has another.
-        let mut client = if function.pure { self.client.key(key) } else { self.client.clone() };
+        let shared = function.pure && opened.is_none();
+        let mut client = if shared { self.client.key(key) } else { self.client.clone() };
         client = terms.timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
         client = terms.grace.map_or(client.clone(), |grace| client.grace(grace));
-        let args = Args::lent(args, scattered);
+        let channel = opened.as_ref().map(Opened::channel);
+        let args = Args::lent(args, scattered).streaming(channel);
         let origin = Origin::elsewhere(function.name, key, terms.context, terms.level);
-        let reply = client.submit_encoded(function, args, origin.clone()).encoded().await;
+        let task = client.submit_encoded(function, args, origin.clone());
+        let progress = task.progress();
+        let running = self.executions.begin(key, Box::new(move || progress.now()));
+        let reply = task.encoded().await;
+        drop(running);
+        if let Some(opened) = &opened {
+            opened.arrived().await;
+        }
         if by_us && reply.as_ref().is_err_and(Error::is_timed_out) {
             tokio::time::sleep(BEHIND).await;
         }
