@@ -144,9 +144,7 @@ impl SchedulerToClient {
             "lost-data" => Self::LostData { key: fields.key("key")? },
             "task-retried" => Self::TaskRetried { key: fields.key("key")? },
             "restart" => Self::Restart,
-            "event" => {
-                Self::Event { topic: fields.key("topic")?, said: fields.event("event") }
-            }
+            "event" => Self::Event { topic: fields.key("topic")?, said: fields.event("event") },
             "adjust-heartbeat-interval" => {
                 let seconds = fields.number("interval")?.unwrap_or_default();
                 Self::AdjustHeartbeatInterval { seconds }

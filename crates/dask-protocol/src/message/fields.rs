@@ -127,18 +127,12 @@ impl<'d> Fields<'d> {
     }
 
     /// The fields of a map that are text; none if it is something else.
-    pub(crate) fn text_fields(
-        &mut self,
-        name: &'static str,
-    ) -> Vec<(String, String)> {
+    pub(crate) fn text_fields(&mut self, name: &'static str) -> Vec<(String, String)> {
         self.value(name).map(into_text_fields).unwrap_or_default()
     }
 
     /// What is said of an event, which comes after its time.
-    pub(crate) fn event(
-        &mut self,
-        name: &'static str,
-    ) -> Vec<(String, String)> {
+    pub(crate) fn event(&mut self, name: &'static str) -> Vec<(String, String)> {
         let said = self.value(name).and_then(into_list).and_then(|mut event| event.pop());
         said.map(into_text_fields).unwrap_or_default()
     }

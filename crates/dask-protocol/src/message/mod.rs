@@ -31,8 +31,8 @@ pub use metrics::Metrics;
 pub use question::{
     AskProgress, Data, Gather, GatherCopies, GetData, Heartbeat, HeartbeatWorker, Identity, Items,
     NoAnswer, Processing, Proxy, Question, Ran, RegisterClient, RegisterWorker,
-    RegisterWorkerPlugin, Registered, RetireWorkers, RunOnWorkers, Scatter, TakeItems, TaskProgress,
-    TaskStatus, TellData, Unregister, UpdateData, Versions, WhoHas,
+    RegisterWorkerPlugin, Registered, RetireWorkers, RunOnWorkers, Scatter, TakeItems,
+    TaskProgress, TaskStatus, TellData, Unregister, UpdateData, Versions, WhoHas,
 };
 pub use request::{Failed, Observed, Opaque, Reply, Request, Subject};
 pub use worker::{ComputeTask, Run, SchedulerToWorker, WorkerToScheduler};

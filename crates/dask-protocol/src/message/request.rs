@@ -3,9 +3,9 @@
 use rmpv::Value;
 
 use super::fields::{Fields, Places, into_map, keys, objects, places, sizes};
+use super::identity::{ClusterIdentity, Packages, WorkerIdentity};
 use super::question::items::{ASK_PROGRESS, TAKE_ITEMS, read_proxy};
 use super::question::{AskProgress, Items, TakeItems, TaskProgress};
-use super::identity::{ClusterIdentity, Packages, WorkerIdentity};
 use crate::document::{Document, map};
 use crate::frames::Frames;
 use crate::key::Key;
@@ -306,7 +306,7 @@ impl Subject {
             "benchmark_disk" | "benchmark_memory" | "benchmark_network" => Self::Benchmark,
             "run" | "run_coroutine" => Self::Run,
             TAKE_ITEMS => Self::TakeItems(TakeItems {
-                stream: fields.name("stream")?,
+                stream: fields.name("name")?,
                 received: fields.count("received")?.unwrap_or_default(),
                 taken: fields.count("taken")?.unwrap_or_default(),
                 wait_ms: fields.count("wait_ms")?,

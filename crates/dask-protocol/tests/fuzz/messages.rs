@@ -2,10 +2,10 @@
 
 use dask_protocol::frames::Frames;
 use dask_protocol::message::{
-    AskProgress, ClientToScheduler, Data, Gather, GatherCopies, GetData, Handshake, HeartbeatWorker, Identity,
-    Question, RegisterClient, RegisterWorker, Reply, Request, RetireWorkers, RunOnWorkers,
-    SchedulerToClient, SchedulerToWorker, Subject, TakeItems, TaskStatus, UpdateData, Versions, WhoHas,
-    WorkerToScheduler,
+    AskProgress, ClientToScheduler, Data, Gather, GatherCopies, GetData, Handshake,
+    HeartbeatWorker, Identity, Question, RegisterClient, RegisterWorker, Reply, Request,
+    RetireWorkers, RunOnWorkers, SchedulerToClient, SchedulerToWorker, Subject, TakeItems,
+    TaskStatus, UpdateData, Versions, WhoHas, WorkerToScheduler,
 };
 use dask_protocol::{Serialized, pickle, plain};
 

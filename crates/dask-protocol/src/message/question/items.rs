@@ -48,10 +48,11 @@ impl Question for TakeItems {
 
     fn encode(self) -> Frames {
         let Self { stream, received, taken, wait_ms } = self;
+        // A handler of Dask's whose first parameter is a `stream` gets the connection.
         let fields = [
-            ("stream", stream.into()),
             ("received", received.into()),
             ("taken", taken.into()),
+            ("name", stream.into()),
             ("wait_ms", wait_ms.map_or(Value::Nil, Value::from)),
         ];
         question(TAKE_ITEMS, fields).into_frames()
@@ -151,7 +152,10 @@ impl<Q: Question> Question for Proxy<Q> {
 }
 
 /// What a scheduler is to ask one of its workers: the worker, and the message.
-pub(crate) fn read_proxy(worker: String, asked: Option<Value>) -> Result<(String, Frames), Malformed> {
+pub(crate) fn read_proxy(
+    worker: String,
+    asked: Option<Value>,
+) -> Result<(String, Frames), Malformed> {
     let asked = asked.ok_or(Malformed::of("proxy", "msg", "is missing"))?;
     Ok((worker, Document::new(asked).into_frames()))
 }

@@ -17,6 +17,7 @@ mod nonsense;
 /// Items on their way, at both ends.
 mod outflow;
 mod plugin;
+/// How far tasks say that they are, at both ends.
 mod progress;
 pub(crate) mod python;
 mod running;

@@ -222,3 +222,88 @@ pub(super) fn split(mut bytes: &[u8]) -> Option<Vec<Payload>> {
     }
     Some(items)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::value::channel::{Refused, WINDOW_BYTES, cost};
+
+    fn asked(stream: &Opened, received: u64, taken: u64, wait_ms: Option<u64>) -> TakeItems {
+        TakeItems { stream: stream.name.clone(), received, taken, wait_ms }
+    }
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test)
+    }
+
+    /// The first bytes of the items of an answer, and whether they are the last.
+    fn here(items: Items) -> (Vec<u8>, bool) {
+        let Items::Here { items, ended } = items else { panic!("it is known") };
+        let items = split(&items.into_bytes().unwrap()).unwrap();
+        (items.iter().map(|item| item[0]).collect(), ended)
+    }
+
+    #[test]
+    fn an_answer_that_was_lost_is_given_again_and_none_twice() {
+        run(async {
+            let outflows = Arc::<Outflows>::default();
+            let stream = outflows.begin();
+            let source = stream.channel().source(None);
+            let send = |n: u8| source.send(&mut Some(vec![n; 9].into()), false);
+            let ask = async |received| outflows.answer(asked(&stream, received, 0, Some(0))).await;
+            send(1).unwrap();
+            assert_eq!(here(ask(0).await), (vec![1], false));
+            send(2).unwrap();
+            assert_eq!(here(ask(0).await), (vec![1, 2], false));
+            assert_eq!(here(ask(1).await), (vec![2], false));
+            assert_eq!(ask(0).await, Items::Unknown, "it has arrived");
+            assert_eq!(ask(3).await, Items::Unknown, "it was not sent");
+            let (arrived, ()) = tokio::join!(stream.arrived(), async {
+                assert_eq!(here(ask(1).await), (vec![2], true));
+                assert_eq!(here(ask(2).await), (vec![], true));
+            });
+            let () = arrived;
+            let after = asked(&stream, 2, 0, Some(0));
+            drop(stream);
+            assert_eq!(outflows.answer(after).await, Items::Unknown);
+        });
+    }
+
+    #[test]
+    fn what_was_taken_is_credit_also_if_it_is_said_alone() {
+        run(async {
+            let outflows = Arc::<Outflows>::default();
+            let stream = outflows.begin();
+            let source = stream.channel().source(None);
+            let large = || Some(vec![7; WINDOW_BYTES as usize].into());
+            source.send(&mut large(), false).unwrap();
+            assert_eq!(here(outflows.answer(asked(&stream, 0, 0, Some(0))).await).0, [7]);
+            assert_eq!(source.send(&mut large(), false), Err(Refused::Full));
+            let taken = cost(WINDOW_BYTES as usize);
+            assert_eq!(here(outflows.answer(asked(&stream, 0, taken, None)).await).0, [0_u8; 0]);
+            source.send(&mut large(), false).unwrap();
+            // It is said once more, and is no more credit.
+            outflows.answer(asked(&stream, 1, taken, None)).await;
+            assert_eq!(source.send(&mut large(), false), Err(Refused::Full));
+            let waiting = outflows.answer(asked(&stream, 2, taken, Some(60_000)));
+            let (answered, ()) = tokio::join!(waiting, async {
+                outflows.answer(asked(&stream, 2, 2 * taken, None)).await;
+                source.send(&mut large(), false).unwrap();
+            });
+            assert_eq!(here(answered), (vec![7], false), "an item ends the wait");
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_items_or_none(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            if let Some(items) = split(&bytes) {
+                let length: usize = items.iter().map(|item| 8 + item.len()).sum();
+                prop_assert_eq!(length, bytes.len());
+            }
+        }
+    }
+}

@@ -1,5 +1,9 @@
 //! How far tasks at workers say that they are, of those that somebody looks at.
 
+/// What a worker knows of it.
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub(super) mod executions;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -71,7 +75,9 @@ mod tests {
         let (said, half) = (Said::default(), Progress::new(1, 2, String::new()));
         assert_eq!(said.look("a"), None);
         assert_eq!(runtime.block_on(said.wanted()), HashSet::from(["a".to_owned()]));
-        said.tell([("a".to_owned(), half.clone()), ("b".to_owned(), half.clone())], |key| key == "a");
+        said.tell([("a".to_owned(), half.clone()), ("b".to_owned(), half.clone())], |key| {
+            key == "a"
+        });
         assert_eq!((said.look("a"), said.look("b")), (Some(half), None));
         assert_eq!(runtime.block_on(said.wanted()).len(), 2);
         said.tell([], |_| false);

@@ -81,8 +81,7 @@ mod tests {
         let mut event = said("k-1", "s-1");
         assert_eq!(Begun::read(event.clone()), None, "the scheduler adds the worker");
         event.push(("worker".into(), "tcp://a:1".into()));
-        let begun =
-            Begun { key: "k-1".into(), worker: "tcp://a:1".into(), stream: "s-1".into() };
+        let begun = Begun { key: "k-1".into(), worker: "tcp://a:1".into(), stream: "s-1".into() };
         assert_eq!(Begun::read(event), Some(begun));
         let other = vec![("action".to_owned(), "add-client".to_owned())];
         assert_eq!(Begun::read(other), None);

@@ -26,6 +26,8 @@ mod python;
 
 /// Values that go to a cluster once.
 pub(crate) mod scatter;
+/// Streams and progress, through the scheduler and with what dies.
+mod streams;
 /// Clusters that speak TLS.
 mod tls;
 /// One trace across client and cluster.

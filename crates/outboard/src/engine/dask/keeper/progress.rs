@@ -113,12 +113,13 @@ impl Asking<'_, '_> {
         let cluster = keeper.shared.cluster(keeper.at);
         let now = Instant::now();
         for (place, keys) in tasks {
-            if !cluster.is_native_at(&place) {
+            if !cluster.is_ours_at(&place) {
                 continue;
             }
             let table = keeper.shared.table();
             let ours = keys.iter().filter_map(Key::as_str);
-            let ours = ours.filter(|key| table.by_key(keeper.at, key).is_some());
+            let is_ours = |key: &str| table.by_key(keeper.at, key).is_some_and(|it| !it.python);
+            let ours = ours.filter(|key| is_ours(key));
             self.places.extend(ours.map(|key| (key.to_owned(), (place.clone(), now))));
         }
     }

@@ -257,8 +257,7 @@ impl<'l, 'a> Reading<'l, 'a> {
 
     /// Ends when the worker has left the cluster.
     async fn is_gone(&self) {
-        let is_there =
-            || self.keeper.shared.cluster(self.keeper.at).number(&self.begun.worker) > 0;
+        let is_there = || self.keeper.shared.cluster(self.keeper.at).number(&self.begun.worker) > 0;
         let mut was_there = false;
         // What is known of workers may be older than this one.
         while !was_there || is_there() {

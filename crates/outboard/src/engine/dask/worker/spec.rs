@@ -195,7 +195,8 @@ mod tests {
 
     #[test]
     fn a_client_of_ours_passes_its_bytes_through() {
-        let spec = read("outboard-payload::fib", b"(C\x01\x07K\x05N\x8c\x01cK\x03\x8c\x01xt").unwrap();
+        let spec =
+            read("outboard-payload::fib", b"(C\x01\x07K\x05N\x8c\x01cK\x03\x8c\x01xt").unwrap();
         assert_eq!(spec.function(), Some(("fib", false)));
         let timeout = Some(Duration::from_millis(5));
         let (context, topic) = (Some("c".into()), Some("x".into()));

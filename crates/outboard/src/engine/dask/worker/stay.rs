@@ -34,12 +34,12 @@ use super::store::{Needs, Store, needs};
 use crate::engine::dask::connection::Dialer;
 use crate::engine::dask::graph::resource;
 use crate::engine::dask::outflow::Outflows;
+use crate::engine::dask::progress::executions::Executions;
 use crate::front::client::Client;
 use crate::task::outcome::OTHER_BUILD;
 use crate::task::registry::{Function, registry, unknown};
 use crate::value::scatter::Entry;
 
-use execution::Executions;
 use messages::{Timing, copied, erred, finished, reschedule, status};
 use metrics::Cpu;
 use peers::Peers;

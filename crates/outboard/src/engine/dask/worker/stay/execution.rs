@@ -1,11 +1,9 @@
 //! Executes one task on the worker processes of this machine, for whoever asked.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dask_protocol::key::Key;
-use dask_protocol::message;
 
 use super::super::outcome::{self, Raised};
 use super::super::spec::{Needed, Spec};
@@ -15,7 +13,6 @@ use crate::engine::dask::graph::Terms;
 use crate::engine::dask::outflow::Opened;
 use crate::error::Error;
 use crate::sched::ledger::Report;
-use crate::task::progress::Progress;
 use crate::task::registry::Function;
 use crate::trace::Origin;
 use crate::value::args::Args;
@@ -23,43 +20,6 @@ use crate::value::scatter::Entry;
 
 /// How long a timeout is kept back: its client says so itself, unless it cannot.
 const BEHIND: Duration = Duration::from_millis(200);
-
-/// How far the tasks say that they are that are executed, by their keys.
-#[derive(Default)]
-pub(super) struct Executions(Mutex<HashMap<Key, Says>>);
-
-/// Tells how far a task says that it is.
-type Says = Box<dyn Fn() -> Option<Progress> + Send>;
-
-impl Executions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Says>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn begin(&self, key: &Key, progress: Says) -> Execution<'_> {
-        self.lock().insert(key.clone(), progress);
-        Execution(self, key.clone())
-    }
-
-    /// What the tasks with these keys say.
-    pub(super) fn progress(&self, keys: Vec<Key>) -> Vec<(Key, message::TaskProgress)> {
-        let executions = self.lock();
-        let of = |key: Key| {
-            let Progress { done, total, text } = executions.get(&key)?()?;
-            Some((key, message::TaskProgress { done, total, text }))
-        };
-        keys.into_iter().filter_map(of).collect()
-    }
-}
-
-/// A task that is executed, until this is dropped.
-struct Execution<'a>(&'a Executions, Key);
-
-impl Drop for Execution<'_> {
-    fn drop(&mut self) {
-        self.0.lock().remove(&self.1);
-    }
-}
 
 impl Stay {
     /// What is asked for, done: by a function, if it calls one.
