@@ -22,8 +22,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// [`TaskFuture::progress`](crate::TaskFuture::progress).
 ///
 /// It gives the latest value, at most twenty times a second and only if it is another than
-/// before. It ends with the task, whose last value may not be seen. On a cluster it has no
-/// values.
+/// before. It ends with the task, whose last value may not be seen. On a cluster the first value
+/// may come a second late.
 ///
 /// # Panics
 ///

@@ -325,6 +325,12 @@ impl Engine for Dask {
     }
 
     fn check(&self, function: &'static Function) -> Result<(), Error> {
+        if function.python && function.streams {
+            return Err(Error::unsupported(
+                "a cluster calls functions of Python as a whole: their items come from worker \
+                 processes of this machine alone",
+            ));
+        }
         if function.python || function.index.is_some() {
             return Ok(());
         }

@@ -288,6 +288,7 @@ mod tests {
             // It is said once more, and is no more credit.
             outflows.answer(asked(&stream, 1, taken, None)).await;
             assert_eq!(source.send(&mut large(), false), Err(Refused::Full));
+            assert_eq!(here(outflows.answer(asked(&stream, 1, taken, Some(0))).await).0, [7]);
             let waiting = outflows.answer(asked(&stream, 2, taken, Some(60_000)));
             let (answered, ()) = tokio::join!(waiting, async {
                 outflows.answer(asked(&stream, 2, 2 * taken, None)).await;

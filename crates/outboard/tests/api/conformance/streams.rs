@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use outboard::admin::EventKind;
 use outboard::{Bytes, SendError, Sender, Status};
 
 use super::{Engine, on_every_engine};
-use crate::support::eventually;
 use crate::support::scratch::{Scratch, is_held, note, start};
 use crate::support::tasks::{next, same};
+use crate::support::{eventually, found};
 
 on_every_engine! {
     every_item_comes_in_order_and_then_the_output,
+    a_stream_is_seen_in_snapshots_and_events,
     a_stream_is_an_iterator_or_async_too,
     a_million_small_items_come_in_order,
     items_of_every_size_come_whole,
@@ -82,6 +84,9 @@ fn flood(at: PathBuf, items: usize, out: Sender<Vec<u8>>) -> usize {
 fn hold_after(at: PathBuf, items: u64, panics: bool, out: Sender<u64>) -> usize {
     start(&at);
     (0..items).for_each(|n| out.send(n).unwrap());
+    if items > 0 {
+        outboard::progress(items, 0, "sent");
+    }
     while is_held(&at) {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -139,6 +144,42 @@ async fn every_item_comes_in_order_and_then_the_output(engine: Engine) {
     let snapshot = client.admin().snapshot();
     assert_eq!((snapshot.done, snapshot.stream_items), (3, 1001));
     assert!(snapshot.stream_bytes >= 1001);
+}
+
+async fn a_stream_is_seen_in_snapshots_and_events(engine: Engine) {
+    let client = engine.client("workers=1").await;
+    let mut watch = client.admin().watch();
+    let scratch = Scratch::new();
+    let mut stream = client.stream(hold_after, (scratch.path(), 3, false));
+    for n in 0..3 {
+        assert_eq!(stream.next().await.unwrap().unwrap(), n);
+    }
+    let running = || {
+        let now = client.admin().snapshot();
+        let task = now.per_worker.iter().find_map(|worker| worker.task.clone())?;
+        Some((task.stream_items, task.stream_bytes))
+    };
+    let (items, bytes) = found("it runs", running).await;
+    assert!(items == 3 && bytes >= 3, "{items} items, {bytes} bytes");
+    let mut told = Vec::new();
+    while !told.iter().any(|kind| matches!(kind, EventKind::Ended { .. })) {
+        let batch = watch.next().await.expect("the engine lives");
+        let kinds = batch.iter().map(|event| event.kind);
+        told.extend(kinds.filter(|kind| kind.task() == stream.id()));
+        if told.iter().any(|kind| matches!(kind, EventKind::Progress { .. })) {
+            scratch.release();
+        }
+    }
+    let names: Vec<_> = told.iter().map(EventKind::name).collect();
+    assert_eq!(names, ["taken", "started", "streamed", "progress", "streamed", "ended"]);
+    let last = told.iter().rev().find(|kind| kind.name() == "streamed").unwrap();
+    assert_eq!(
+        last.to_string(),
+        format!("streamed: {}, 3 items, {bytes} bytes", stream.id().unwrap())
+    );
+    let progress = told.iter().find(|kind| kind.name() == "progress").unwrap();
+    assert_eq!(progress.to_string(), format!("progress: {}, 3, sent", stream.id().unwrap()));
+    stream.output().await.unwrap();
 }
 
 async fn a_stream_is_an_iterator_or_async_too(engine: Engine) {
