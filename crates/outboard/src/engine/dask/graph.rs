@@ -17,9 +17,9 @@ use dask_protocol::pickle::Pickle;
 
 use super::cluster::Cluster;
 use super::native::VERSION;
-use super::plugin;
 use super::shelf::Kind;
 use super::table::Start;
+use super::{generator, plugin};
 use crate::task::registry::Function;
 use crate::value::payload::Payload;
 
@@ -79,8 +79,9 @@ struct Task {
 /// What a task calls.
 #[derive(Clone, Debug)]
 enum Called {
-    /// A Python function, `module:name`, with the opcodes of its tuple of arguments.
-    Python { function: &'static str, args: Payload },
+    /// A Python function, `module:name`, with the opcodes of its tuple of arguments, and the
+    /// topic of its client if it streams.
+    Python { function: &'static str, args: Payload, topic: Option<String> },
     /// A Rust function by name, with encoded arguments, and the keys of the
     /// scattered values that these name.
     Rust { name: String, payload: Passed, terms: Terms, needs: Vec<String> },
@@ -244,7 +245,10 @@ impl Task {
         let Start { key, function, args: payload, terms, priority, values, .. } = start;
         let name = format!("{}@{}", function.name, function.version.number);
         let call = match (function.python, restrictions.plugin) {
-            (true, _) => Called::Python { function: function.name, args: payload },
+            (true, _) => {
+                let topic = terms.topic;
+                Called::Python { function: function.name, args: payload, topic }
+            }
             (false, None) => {
                 let there = values.into_iter().filter(|value| !value.key.is_empty());
                 let (arguments, named): (Vec<_>, Vec<_>) =
@@ -262,10 +266,13 @@ impl Task {
     /// The function, then its arguments.
     fn write(&self, pickle: &mut Pickle) {
         match &self.call {
-            Called::Python { function, args } => {
+            Called::Python { function, args, topic } => {
                 let (module, name) = function.split_once(':').unwrap_or(("builtins", function));
                 pickle.global("_pickle", "loads");
-                pickle.bytes(&python_call(module, name, args));
+                pickle.bytes(&match topic {
+                    None => python_call(module, name, args),
+                    Some(topic) => generator::call(topic, &self.key, module, name, args),
+                });
             }
             Called::Plugin { build, name, payload, terms } => {
                 let request = plugin::request(name, &self.key, self.priority, terms, payload);

@@ -9,12 +9,15 @@
 
 mod cluster;
 mod connection;
+/// Functions of Python that stream.
+mod generator;
 mod graph;
 mod keeper;
 mod native;
 #[cfg(test)]
 mod nonsense;
-/// Items on their way, at both ends.
+/// What tasks have sent, at a worker.
+#[cfg(all(feature = "local", target_os = "linux"))]
 mod outflow;
 mod plugin;
 /// How far tasks say that they are, at both ends.
@@ -325,12 +328,6 @@ impl Engine for Dask {
     }
 
     fn check(&self, function: &'static Function) -> Result<(), Error> {
-        if function.python && function.streams {
-            return Err(Error::unsupported(
-                "a cluster calls functions of Python as a whole: their items come from worker \
-                 processes of this machine alone",
-            ));
-        }
         if function.python || function.index.is_some() {
             return Ok(());
         }

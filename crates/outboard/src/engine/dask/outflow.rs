@@ -210,24 +210,10 @@ impl Outflow {
     }
 }
 
-/// The items of an answer; `None` if no worker of ours wrote it.
-pub(super) fn split(mut bytes: &[u8]) -> Option<Vec<Payload>> {
-    let mut items = Vec::new();
-    while !bytes.is_empty() {
-        let (length, rest) = bytes.split_first_chunk()?;
-        let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
-        let (item, rest) = rest.split_at_checked(length)?;
-        items.push(Payload::copy(item));
-        bytes = rest;
-    }
-    Some(items)
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use crate::engine::dask::stream::split;
     use crate::value::channel::{Refused, WINDOW_BYTES, cost};
 
     fn asked(stream: &Opened, received: u64, taken: u64, wait_ms: Option<u64>) -> TakeItems {
@@ -296,15 +282,5 @@ mod tests {
             });
             assert_eq!(here(answered), (vec![7], false), "an item ends the wait");
         });
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_items_or_none(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-            if let Some(items) = split(&bytes) {
-                let length: usize = items.iter().map(|item| 8 + item.len()).sum();
-                prop_assert_eq!(length, bytes.len());
-            }
-        }
     }
 }

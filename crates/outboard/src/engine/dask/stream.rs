@@ -10,11 +10,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::value::channel::{Channel, Credit, Source};
+use crate::value::payload::Payload;
 
 /// What the events are called among others.
 const ACTION: &str = "outboard-stream";
 
 /// What a worker says of a task that has started.
+#[cfg(any(test, all(feature = "local", target_os = "linux")))]
 pub(super) fn said(key: &str, stream: &str) -> Vec<(String, String)> {
     let fields = [("action", ACTION), ("key", key), ("stream", stream)];
     fields.map(|(name, text)| (name.to_owned(), text.to_owned())).into()
@@ -47,6 +49,19 @@ impl Begun {
     }
 }
 
+/// The items of an answer; `None` if no worker of ours wrote it.
+pub(super) fn split(mut bytes: &[u8]) -> Option<Vec<Payload>> {
+    let mut items = Vec::new();
+    while !bytes.is_empty() {
+        let (length, rest) = bytes.split_first_chunk()?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+        let (item, rest) = rest.split_at_checked(length)?;
+        items.push(Payload::copy(item));
+        bytes = rest;
+    }
+    Some(items)
+}
+
 /// The client's end of an attempt's stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
@@ -74,6 +89,8 @@ impl Credit for Taken {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -85,5 +102,15 @@ mod tests {
         assert_eq!(Begun::read(event), Some(begun));
         let other = vec![("action".to_owned(), "add-client".to_owned())];
         assert_eq!(Begun::read(other), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_items_or_none(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            if let Some(items) = split(&bytes) {
+                let length: usize = items.iter().map(|item| 8 + item.len()).sum();
+                prop_assert_eq!(length, bytes.len());
+            }
+        }
     }
 }

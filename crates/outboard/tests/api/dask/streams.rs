@@ -25,6 +25,7 @@ on_every_release!(
     a_stream_without_items_runs_again_where_its_worker_dies,
     a_scheduler_that_dies_ends_a_stream_after_its_items,
     streams_and_progress_come_from_beside_pythons_workers,
+    what_a_generator_gives_is_sent_by_a_python_worker,
 );
 
 /// Numbers, then what it is told to do.
@@ -280,4 +281,10 @@ async fn streams_and_progress_come_from_beside_pythons_workers(release: Release)
         assert!(gather((0..8).map(|_| client.submit(pid, ()))).await.is_ok());
         client.shutdown().await;
     }
+}
+
+/// By a client of Python, as one of Rust reads it.
+async fn what_a_generator_gives_is_sent_by_a_python_worker(release: Release) {
+    let cluster = release.cluster(1).await;
+    assert_eq!(cluster.script("generators.py").await.trim(), "fine");
 }
