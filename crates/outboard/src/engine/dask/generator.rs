@@ -16,7 +16,7 @@ const LOAD: &str = "((modules := __import__('sys').modules), name in modules or 
                     modules.setdefault(name, new)), modules[name].run)[-1]";
 
 /// A pickle that, when a worker loads it, calls a function with the opcodes of its tuple of
-/// arguments, sends what that gives, and gives the pickle of what it returns.
+/// arguments. It sends what that gives, and gives the pickle of what it returns.
 pub(super) fn call(topic: &str, key: &str, module: &str, name: &str, args: &[u8]) -> Vec<u8> {
     let mut pickle = Pickle::new();
     pickle.global("builtins", "eval");
