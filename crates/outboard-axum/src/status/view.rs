@@ -203,6 +203,9 @@ pub struct Current {
     pub since_ms: f64,
     /// For how long it has been running.
     pub run_ms: f64,
+    /// How many items of its stream have arrived.
+    #[serde(default)]
+    pub items: u64,
     /// How far it says that it is.
     #[serde(default)]
     pub progress: Option<String>,

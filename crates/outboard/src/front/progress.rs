@@ -22,8 +22,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// [`TaskFuture::progress`](crate::TaskFuture::progress).
 ///
 /// It gives the latest value, at most twenty times a second and only if it is another than
-/// before. It ends with the task, whose last value may not be seen. On a cluster it has no
-/// values.
+/// before. It ends with the task, whose last value may not be seen. On a cluster the first value
+/// may come a second late.
 ///
 /// # Panics
 ///
@@ -48,6 +48,12 @@ impl TaskProgress {
     pub async fn next(&mut self) -> Option<Progress> {
         let mut stream = pin!(self);
         poll_fn(|context| stream.as_mut().poll_next(context)).await
+    }
+
+    /// What the task has said last.
+    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
+    pub(crate) fn now(&self) -> Option<Progress> {
+        self.look()?
     }
 
     /// What the task says now; `None` once it has ended.

@@ -47,7 +47,7 @@ impl Client {
     /// All errors come through the stream, after the items that were sent before; see
     /// [`ErrorKind`](crate::ErrorKind). [`retries`](Self::retries) apply until the first item
     /// has arrived. `Unsupported` if the client has a [`key`](Self::key), for a stream has one
-    /// reader, and on the engine `dask`.
+    /// reader.
     ///
     /// # Examples
     ///

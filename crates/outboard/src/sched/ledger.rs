@@ -654,6 +654,7 @@ impl<W> Ledger<W> {
         let task = self.tasks.remove(id.0.key());
         if let Some(record) = &mut self.record {
             let all_ns = record.ns_since(task.submitted.at());
+            story::streamed(record, id, &task);
             record.push_often(|| story::ended(id, &task, &result, used, all_ns));
         }
         self.bytes -= task.held_bytes();

@@ -114,7 +114,8 @@ function executes(cell, task) {
   const tenant = task.tenant === null ? "" : `, for ${task.tenant}`;
   const attempt = task.attempt > 1 ? `, attempt ${task.attempt}` : "";
   const progress = task.progress ? `: ${task.progress}` : "";
-  cell.lastChild.replaceChildren(" ", link(task.task), `${attempt}${tenant}${progress}`);
+  const items = task.items > 0 ? `, ${task.items} items` : "";
+  cell.lastChild.replaceChildren(" ", link(task.task), `${attempt}${tenant}${items}${progress}`);
 }
 
 // A cluster's workers are not this server's to replace.

@@ -167,6 +167,7 @@ impl From<&CurrentTask> for Current {
             tenant: task.tenant.clone(),
             since_ms: ms(task.since),
             run_ms: ms(task.run_time),
+            items: task.stream_items,
             progress: task.progress.as_ref().map(ToString::to_string),
         }
     }

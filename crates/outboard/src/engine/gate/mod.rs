@@ -537,6 +537,7 @@ impl Reports<'_> {
     /// The first item of an attempt has arrived.
     pub(crate) fn delivered(&mut self, attempt: (TaskId, u32)) {
         self.core.ledger.delivered(attempt);
+        self.core.streams(attempt.0);
     }
 
     /// Slots can be had, or fewer of them: there are to be so many from now on.

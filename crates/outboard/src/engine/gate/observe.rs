@@ -3,6 +3,7 @@
 //! While nobody watches there is no record, and each place that would tell
 //! something is one branch.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use crate::observe::snapshot::{
 };
 use crate::sched::ledger::Leave;
 use crate::task::outcome::{Failure, Said};
+use crate::task::progress::Progress;
 use crate::trace::Echo;
 use crate::value::payload::Payload;
 
@@ -39,6 +41,8 @@ pub(super) struct Watchers {
     numbers: Vec<usize>,
     /// Slots that have turned to another task under this lock.
     turned: Vec<SlotId>,
+    /// What running tasks said of their progress, as it was told.
+    progress: HashMap<TaskId, Progress>,
     roster: Roster,
 }
 
@@ -50,6 +54,7 @@ impl Watchers {
             kept: 0,
             numbers: Vec::new(),
             turned: Vec::new(),
+            progress: HashMap::new(),
             roster: Roster::default(),
         }
     }
@@ -93,6 +98,11 @@ impl Gate {
             record.wait(number);
         }
         (record.since(number, pool), ended)
+    }
+
+    /// Tells what running tasks say of their progress, if that has changed.
+    pub(crate) fn tell_progress(&self) {
+        self.report(|reports| reports.core.tell_progress());
     }
 
     /// The next time that something happens which is waited for.
@@ -227,6 +237,27 @@ impl Core {
         }
     }
 
+    fn tell_progress(&mut self) {
+        let mut said = HashMap::new();
+        for slot in self.engine.workers().into_iter().filter_map(|(slot, _)| slot) {
+            let Some((task, _)) = self.placement.current(slot) else { continue };
+            let Some(progress) = self.engine.progress(slot, task) else { continue };
+            if self.watchers.progress.get(&task) != Some(&progress) {
+                self.tell(|| EventKind::Progress { task, progress: progress.clone() });
+            }
+            said.insert(task, progress);
+        }
+        self.watchers.progress = said;
+    }
+
+    /// Tells that the first item of a task has arrived.
+    pub(super) fn streams(&mut self, id: TaskId) {
+        let channel = self.ledger.task(id).and_then(|task| task.args.channel());
+        if let Some((items, bytes)) = channel.map(|channel| channel.totals()) {
+            self.tell(|| EventKind::Streamed { task: id, items, bytes });
+        }
+    }
+
     /// A worker has a slot.
     pub(super) fn serves(&mut self, slot: SlotId) {
         let worker = self.engine.worker(slot);
@@ -344,6 +375,7 @@ impl Core {
         row.state = WorkerState::Stopping;
         let Some(task) = self.ledger.task(id) else { return row };
         row.state = WorkerState::Busy;
+        let (stream_items, stream_bytes) = task.args.channel().map_or((0, 0), |it| it.totals());
         row.task = Some(CurrentTask {
             task: id,
             function: task.function.name,
@@ -351,6 +383,8 @@ impl Core {
             tenant: self.placement.name(task.place().tenant).map(ToString::to_string),
             since: since.saturating_duration_since(self.watchers.start),
             run_time: now.saturating_duration_since(since),
+            stream_items,
+            stream_bytes,
             progress: self.engine.progress(slot, id),
         });
         row

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Reply, Request, Task};
 use crate::error::Error;
 use crate::ids::TaskId;
-use crate::observe::event::RunUsage;
-use crate::observe::record::Fact;
+use crate::observe::event::{EventKind, RunUsage};
+use crate::observe::record::{Fact, Record};
 use crate::task::outcome::Usage;
 
 pub(super) fn taken(task: TaskId, request: &Request<'_>, waiting: usize) -> Fact {
@@ -17,6 +17,15 @@ pub(super) fn taken(task: TaskId, request: &Request<'_>, waiting: usize) -> Fact
         priority: request.options.priority,
         waiting: short(waiting),
         argument_bytes: short(request.args.as_ref().map_or(0, |args| args.len())),
+    }
+}
+
+/// What a task has sent that ends, if it streams.
+pub(super) fn streamed(record: &mut Record, id: TaskId, task: &Task) {
+    let totals = task.args.channel().map(|channel| channel.totals());
+    if let Some((items @ 1.., bytes)) = totals {
+        let streamed = EventKind::Streamed { task: id, items, bytes };
+        record.push_often(|| Fact::Other(Box::new(streamed)));
     }
 }
 

@@ -97,10 +97,6 @@ enum Promise {
     KnowsProcesses,
     /// Workers are the client's: it can have more or fewer, and they end with it.
     OwnsItsWorkers,
-    /// A task can send items before it ends.
-    Streams,
-    /// A running task can say how far it is.
-    TellsProgress,
     /// A client can have several pools of workers.
     HasPools,
     /// Tasks of a function that takes batches run together.
@@ -137,8 +133,6 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
         Promise::OwnsItsWorkers,
         "a cluster has the workers that it has, and they outlive its clients",
     ),
-    ("dask", Promise::Streams, "a cluster carries results only: a stream is `Unsupported`"),
-    ("dask", Promise::TellsProgress, "a cluster does not carry what a running task says of itself"),
     (
         "dask",
         Promise::HasPools,

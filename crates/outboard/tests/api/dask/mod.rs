@@ -23,6 +23,8 @@ mod plugin;
 pub(crate) mod pool;
 /// Values that go to a cluster once.
 pub(crate) mod scatter;
+/// Streams and progress, through the scheduler and with what dies.
+mod streams;
 /// Clusters that speak TLS.
 mod tls;
 /// One trace across client and cluster.
