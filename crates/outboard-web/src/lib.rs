@@ -32,6 +32,8 @@ mod health;
 mod metrics;
 mod offload;
 mod problem;
+#[cfg(feature = "status")]
+mod status;
 pub mod tenant;
 mod watched;
 
@@ -45,4 +47,6 @@ pub use health::Health;
 pub use metrics::Metrics;
 pub use offload::{Offload, OffloadFuture, OffloadService};
 pub use problem::{Exposure, Problem};
+#[cfg(feature = "status")]
+pub use status::{Status, view};
 pub use watched::Watched;

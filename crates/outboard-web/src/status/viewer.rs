@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::reading::{Reading, message};
-use outboard_web::Ending;
+use crate::ending::Ending;
 
 /// How long a browser waits before it connects again.
 const RETRY: &[u8] = b"retry: 1000\n\n";

@@ -18,25 +18,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use outboard::Client;
 
-use outboard_web::Ending;
+use crate::ending::Ending;
 use reading::Readings;
 use view::View;
-
-/// Returns a read-only status page of a client, to nest into an application.
-///
-/// It is [`Status`] with its defaults. An application with several clients nests a page for
-/// each.
-///
-/// # Examples
-///
-/// ```
-/// # fn example(client: outboard::Client, app: axum::Router) -> axum::Router {
-/// app.nest("/status", outboard_axum::status(client))
-/// # }
-/// ```
-pub fn status<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
-    Status::new(client).router()
-}
 
 /// A live page that shows what a client and its engine do.
 ///
@@ -53,7 +37,7 @@ pub fn status<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
 /// # -> axum::response::Response { next.run(request).await }
 /// # fn example(client: outboard::Client, app: axum::Router) -> axum::Router {
 /// use axum::middleware::from_fn;
-/// use outboard_axum::Status;
+/// use outboard_web::Status;
 ///
 /// let status = Status::new(client).controls(true).router();
 /// app.nest("/ops/status", status.layer(from_fn(login)))
@@ -90,7 +74,7 @@ pub fn status<S: Clone + Send + Sync + 'static>(client: Client) -> Router<S> {
 ///
 /// # End
 ///
-/// Streams end when [`serve`](fn@crate::serve) is told to end. With `axum::serve` and its
+/// Streams end when `outboard_axum::serve` is told to end. With `axum::serve` and its
 /// graceful shutdown they would not, and it waits for them.
 #[derive(Clone, Debug)]
 pub struct Status {
