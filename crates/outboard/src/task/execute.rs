@@ -11,7 +11,6 @@ use std::sync::Once;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Oversized, Panic, panic_message};
-use crate::task::function::Run;
 use crate::task::outcome::Failure;
 use crate::value::codec::Input;
 use crate::value::payload::Payload;
@@ -41,7 +40,11 @@ pub(crate) fn inside_task() -> bool {
 }
 
 /// Executes a task function; gives its encoded output.
-pub(crate) fn execute(run: Run, args: Input<'_>, max_payload: usize) -> Result<Payload, Failure> {
+pub(crate) fn execute(
+    run: impl FnOnce(Input<'_>) -> Result<Payload, Failure>,
+    args: Input<'_>,
+    max_payload: usize,
+) -> Result<Payload, Failure> {
     CAUGHT.set(None);
     UNSAID.set(None);
     INSIDE.set(true);
