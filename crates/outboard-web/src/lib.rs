@@ -11,6 +11,7 @@
 //! | an error of Outboard as a response | [`Problem`]: 503 with `Retry-After`, 429, 504, 413, 500, as RFC 9457 says |
 //! | tenant and timeout of each request, and its times in `Server-Timing` | [`Offload`], a layer, with the rules in [`tenant`]; [`Compute`] in the handler |
 //! | probes of an orchestrator | [`Health`], a service: `/healthz` and `/readyz` |
+//! | to see live what it does | `Status`, a service for a page, with the feature `status` |
 //! | graphs and alerts | `Metrics`, a service for Prometheus, with the feature `metrics` |
 //!
 //! Types are those of the crate `http`, and layers those of tower: they fit hyper, axum, tonic,

@@ -10,15 +10,18 @@ mod story;
 pub mod view;
 mod viewer;
 
-use axum::Router;
-use axum::extract::{Extension, OriginalUri, State};
-use axum::http::{HeaderMap, header};
-use axum::middleware::{from_fn, from_fn_with_state, map_response};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use outboard::Client;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
 
+use http::request::Parts;
+use http::{Request, Response, StatusCode, Uri, header};
+use outboard::Client;
+use tower_service::Service;
+
+use crate::answer::{Body, answer, not_here, only_get, only_post};
 use crate::ending::Ending;
+use control::Action;
 use reading::Readings;
 use view::View;
 
@@ -32,17 +35,35 @@ use view::View;
 /// not show arguments and results: the library does not keep them. (What a task writes to
 /// stderr or panics with may quote them.)
 ///
-/// ```
-/// # async fn login(request: axum::extract::Request, next: axum::middleware::Next)
-/// # -> axum::response::Response { next.run(request).await }
-/// # fn example(client: outboard::Client, app: axum::Router) -> axum::Router {
-/// use axum::middleware::from_fn;
-/// use outboard_web::Status;
+/// It is a service of tower's, below the path that [`at`](Self::at) says. In axum `router`
+/// makes routes of it, with the feature `axum`, which `outboard-axum` has. In actix-web
+/// `outboard_actix::mount` serves it.
 ///
-/// let status = Status::new(client).controls(true).router();
-/// app.nest("/ops/status", status.layer(from_fn(login)))
+/// # Examples
+///
+/// Beside any other service, whose login has let the request through:
+///
+/// ```
+/// use http::{Request, Response};
+/// use outboard_web::{Body, Status};
+/// use tower_service::Service;
+///
+/// async fn serve<B>(mut status: Status, request: Request<B>) -> Response<Body> {
+///     match request.uri().path() {
+///         path if path.starts_with("/status") => match status.call(request).await {
+///             Ok(response) => response,
+///             Err(never) => match never {},
+///         },
+///         _ => Response::default(), // the application
+///     }
+/// }
+///
+/// # fn example(client: outboard::Client) -> Status {
+/// Status::new(client).at("/status")
 /// # }
 /// ```
+///
+/// # Names
 ///
 /// It answers to addresses, and to names that nobody can register: without a dot, or below
 /// `localhost`. Other names the application has to give ([`hosts`](Self::hosts)). Otherwise
@@ -51,7 +72,7 @@ use view::View;
 ///
 /// # Routes
 ///
-/// They are relative to where the page is nested. The page's links are relative too, so a
+/// They are relative to where the page is. The page's links are relative too, so a
 /// proxy may strip a prefix.
 ///
 /// | route | what it is |
@@ -74,27 +95,34 @@ use view::View;
 ///
 /// # End
 ///
-/// Streams end when `outboard_axum::serve` is told to end. With `axum::serve` and its
-/// graceful shutdown they would not, and it waits for them.
+/// Streams end when the request's [`Ending`] is set, which `outboard_axum::serve` does. With
+/// `axum::serve` and its graceful shutdown they would not, and it waits for them.
+///
+/// # Panics
+///
+/// A request for `/events` panics outside a tokio runtime that has its timer enabled.
 #[derive(Clone, Debug)]
 pub struct Status {
     client: Client,
     controls: bool,
-    hosts: Vec<String>,
-}
-
-/// What the handlers share.
-#[derive(Clone, Debug)]
-struct Shown {
-    client: Client,
-    controls: bool,
+    /// The path that it is at, without a slash at its end.
+    at: String,
+    hosts: host::Names,
     readings: Readings,
 }
 
 impl Status {
     /// A read-only status page of a client.
     pub fn new(client: Client) -> Self {
-        Self { client, controls: false, hosts: Vec::new() }
+        let (at, hosts, readings) = Default::default();
+        Self { client, controls: false, at, hosts, readings }
+    }
+
+    /// Sets the path that the page is at; by default `/`. Requests for other paths get 404.
+    ///
+    /// It is for servers that hand on the whole path. `router`, for axum, needs none.
+    pub fn at(self, path: &str) -> Self {
+        Self { at: path.trim_end_matches('/').to_owned(), ..self }
     }
 
     /// Sets whether the page can cancel a task, replace a worker and drain the client; by
@@ -107,67 +135,94 @@ impl Status {
     ///
     /// Your login decides who may press the buttons.
     pub fn controls(self, controls: bool) -> Self {
-        Self { controls, ..self }
+        // What others read says whether there are controls.
+        Self { controls, readings: Readings::default(), ..self }
     }
 
     /// Sets the names under which the page is served besides addresses and local names:
     /// `ops.example.com`, without a port. A request for another one gets 421.
     ///
     /// A proxy that keeps the browser's `Host` needs the name that browsers use.
-    pub fn hosts<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
-        self.hosts.extend(names.into_iter().map(Into::into));
-        self
+    pub fn hosts<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
+        let before = self.hosts.iter().cloned();
+        let hosts = before.chain(names.into_iter().map(Into::into)).collect();
+        Self { hosts, ..self }
     }
 
-    /// Returns the routes, to nest into an application.
-    pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
-        let Self { client, controls, hosts } = self;
-        let shown = Shown { client, controls, readings: Readings::default() };
-        let mut router = Router::new()
-            .route("/", get(look))
-            .route("/status.json", get(json))
-            .route("/events", get(events))
-            .route("/story/{task}", get(story::story));
-        for (path, kind, text) in page::FILES {
-            router = router.route(path, get(move || std::future::ready(page::file(kind, text))));
-        }
-        if controls {
-            let posts = Router::new()
-                .route("/cancel/{task}", post(control::cancel))
-                .route("/recycle/{worker}", post(control::recycle))
-                .route("/drain", post(control::drain))
-                .route_layer(from_fn(control::guard));
-            router = router.merge(posts);
-        }
-        router
-            .route_layer(from_fn_with_state(host::Names::from(hosts), host::check))
-            .route_layer(map_response(async |response| page::bound(response)))
-            .with_state(shown)
-    }
-}
-
-impl Shown {
     fn view(&self) -> View {
         let mut view = View::of(&self.client.admin().snapshot());
         view.controls = self.controls;
         view
     }
-}
 
-async fn look(State(shown): State<Shown>, uri: OriginalUri, headers: HeaderMap) -> Response {
-    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    match accepted.is_some_and(|accept| accept.starts_with("application/json")) {
-        true => json(State(shown)).await,
-        false => page::page(&uri).into_response(),
+    fn respond(&self, head: &Parts) -> Response<Body> {
+        let path = match self.at.as_str() {
+            "" => Some(head.uri.path()),
+            at => head.uri.path().strip_prefix(at),
+        };
+        match path {
+            Some("" | "/") => only_get(&head.method, || self.look(head)),
+            Some(path) if path.starts_with('/') => self.respond_at(path, head),
+            _ => not_here(),
+        }
+    }
+
+    fn respond_at(&self, path: &str, head: &Parts) -> Response<Body> {
+        if let Some(file) = page::file(path) {
+            return only_get(&head.method, || file);
+        }
+        if let Some(action) = Action::of(path).filter(|_| self.controls) {
+            let act = || control::act(action, &self.client, &head.headers, &head.uri);
+            return only_post(&head.method, act);
+        }
+        match (path, path.strip_prefix("/story/")) {
+            ("/status.json", _) => only_get(&head.method, || self.json()),
+            ("/events", _) => only_get(&head.method, || {
+                let reading = self.readings.get(&self.client, self.controls);
+                viewer::response(reading, head.extensions.get::<Ending>().cloned())
+            }),
+            (_, Some(task)) => only_get(&head.method, || story::story(&self.client, task)),
+            _ => not_here(),
+        }
+    }
+
+    fn look(&self, head: &Parts) -> Response<Body> {
+        let accepted = head.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        match accepted.is_some_and(|accept| accept.starts_with("application/json")) {
+            true => self.json(),
+            false => page::page(asked_for(head)),
+        }
+    }
+
+    fn json(&self) -> Response<Body> {
+        let text = serde_json::to_string(&self.view()).expect("views have no maps with odd keys");
+        answer(StatusCode::OK, "application/json", text)
     }
 }
 
-async fn json(State(shown): State<Shown>) -> Response {
-    let text = serde_json::to_string(&shown.view()).expect("views have no maps with odd keys");
-    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+/// What the client asked for, before a router took a part of it.
+#[cfg(feature = "axum")]
+fn asked_for(head: &Parts) -> &Uri {
+    head.extensions.get::<axum::extract::OriginalUri>().map_or(&head.uri, |uri| &uri.0)
 }
 
-async fn events(State(shown): State<Shown>, ending: Option<Extension<Ending>>) -> Response {
-    let reading = shown.readings.get(&shown.client, shown.controls);
-    viewer::response(reading, ending.map(|Extension(ending)| ending))
+#[cfg(not(feature = "axum"))]
+fn asked_for(head: &Parts) -> &Uri {
+    &head.uri
+}
+
+impl<B> Service<Request<B>> for Status {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (head, _) = request.into_parts();
+        let refusal = host::refuse(&self.hosts, &head.headers, &head.uri);
+        ready(Ok(page::bound(refusal.unwrap_or_else(|| self.respond(&head)))))
+    }
 }
