@@ -2,7 +2,7 @@
 //!
 //! It is behind a gate as each engine is, so keys, timeouts, retries, counts and events are
 //! those of production. One task of the test's runtime gives all answers, in the order of the
-//! calls: on a runtime of one thread a test runs the same each time.
+//! calls. So on a runtime of one thread a test runs the same each time.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
