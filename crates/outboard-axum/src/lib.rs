@@ -49,7 +49,6 @@
 //! What is not axum's own here comes from the crate `outboard-web`, for other frameworks.
 
 mod serve;
-mod status;
 mod streams;
 pub mod tenant;
 mod watched;
@@ -58,10 +57,9 @@ mod watched;
 #[doc(inline)]
 pub use outboard_web::{
     Compute, Ending, Exposure, FinishOnDisconnect, FinishOnDisconnectService, Health, Metrics,
-    NoOffload, Offload, OffloadFuture, OffloadService, Problem, Watched,
+    NoOffload, Offload, OffloadFuture, OffloadService, Problem, Status, Watched, view,
 };
 pub use serve::{Cut, Listen, Serve, Unwatched, serve};
-pub use status::{Status, status, view};
 pub use streams::{body, ndjson, sse};
 pub use watched::{Peer, WatchedListener, watched};
 
@@ -78,6 +76,22 @@ pub use watched::{Peer, WatchedListener, watched};
 /// ```
 pub fn metrics<S: Clone + Send + Sync + 'static>(client: outboard::Client) -> axum::Router<S> {
     Metrics::new(client).router()
+}
+
+/// Returns a read-only status page of a client, to nest into an application.
+///
+/// It is [`Status`] with its defaults. An application with several clients nests a page for
+/// each.
+///
+/// # Examples
+///
+/// ```
+/// # fn example(client: outboard::Client, app: axum::Router) -> axum::Router {
+/// app.nest("/status", outboard_axum::status(client))
+/// # }
+/// ```
+pub fn status<S: Clone + Send + Sync + 'static>(client: outboard::Client) -> axum::Router<S> {
+    Status::new(client).router()
 }
 
 /// Chapters of the guide, whose examples have to compile.

@@ -34,10 +34,23 @@ pub(crate) fn only_get(
     method: &Method,
     response: impl FnOnce() -> Response<Body>,
 ) -> Response<Body> {
-    if matches!(*method, Method::GET | Method::HEAD) {
-        return response();
+    match *method {
+        Method::GET | Method::HEAD => response(),
+        _ => not_allowed("GET,HEAD"),
     }
+}
+
+/// Refuses what is no `POST`.
+#[cfg(feature = "status")]
+pub(crate) fn only_post(
+    method: &Method,
+    response: impl FnOnce() -> Response<Body>,
+) -> Response<Body> {
+    if *method == Method::POST { response() } else { not_allowed("POST") }
+}
+
+fn not_allowed(allowed: &'static str) -> Response<Body> {
     let mut refusal = answer(StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "");
-    refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,HEAD"));
+    refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     refusal
 }

@@ -61,6 +61,30 @@ impl Health {
     }
 }
 
+#[cfg(feature = "status")]
+impl crate::status::Status {
+    /// Returns the routes of the page, to nest into an application.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn login(request: axum::extract::Request, next: axum::middleware::Next)
+    /// # -> axum::response::Response { next.run(request).await }
+    /// # fn example(client: outboard::Client, app: axum::Router) -> axum::Router {
+    /// use axum::middleware::from_fn;
+    /// use outboard_web::Status;
+    ///
+    /// let status = Status::new(client).controls(true).router();
+    /// app.nest("/ops/status", status.layer(from_fn(login)))
+    /// # }
+    /// ```
+    pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
+        // The application's router takes the path off.
+        let page = self.at("");
+        Router::new().route_service("/", page.clone()).route_service("/{*below}", page)
+    }
+}
+
 #[cfg(feature = "metrics")]
 impl crate::metrics::Metrics {
     /// Returns the route `/metrics`, to merge into an application.

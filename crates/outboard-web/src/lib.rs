@@ -11,6 +11,7 @@
 //! | an error of Outboard as a response | [`Problem`]: 503 with `Retry-After`, 429, 504, 413, 500, as RFC 9457 says |
 //! | tenant and timeout of each request, and its times in `Server-Timing` | [`Offload`], a layer, with the rules in [`tenant`]; [`Compute`] in the handler |
 //! | probes of an orchestrator | [`Health`], a service: `/healthz` and `/readyz` |
+//! | to see live what it does | `Status`, a service for a page, with the feature `status` |
 //! | graphs and alerts | `Metrics`, a service for Prometheus, with the feature `metrics` |
 //!
 //! Types are those of the crate `http`, and layers those of tower: they fit hyper, axum, tonic,
@@ -32,6 +33,8 @@ mod health;
 mod metrics;
 mod offload;
 mod problem;
+#[cfg(feature = "status")]
+mod status;
 pub mod tenant;
 mod watched;
 
@@ -45,4 +48,6 @@ pub use health::Health;
 pub use metrics::Metrics;
 pub use offload::{Offload, OffloadFuture, OffloadService};
 pub use problem::{Exposure, Problem};
+#[cfg(feature = "status")]
+pub use status::{Status, view};
 pub use watched::Watched;

@@ -60,6 +60,7 @@
 //! | [`gather`], [`as_completed`], [`wait`] | several futures awaited together |
 //! | `client.scatter(value)` | a large value that is sent to each worker once |
 //! | `#[outboard::on_start] fn f()` | a function that runs once in each worker, before its first task |
+//! | `Client::scripted()` | a client for tests, [whose answers a test writes](Scripted) |
 //! | `client.admin()` | [for operators](admin::Admin): a snapshot, live events, one task's history, the number of workers |
 //! | `client.drain()`, `.shutdown()` | finish what runs and take nothing new; end at once |
 //!
@@ -87,7 +88,7 @@
 //! | [Python][python-chapter] | functions of Python in worker processes |
 //! | [axum and other frameworks][axum] | errors as responses, tenants, disconnects |
 //! | [Seeing it][seeing] | status page, metrics, logs, traces |
-//! | [Testing][testing] | workers in tests |
+//! | [Testing][testing] | workers in tests, and answers without workers |
 //! | [A cluster][cluster] | Dask: native workers, the plugin, Python |
 //! | [systemd][systemd], [containers][containers], [deploys][deploys] | for operators |
 //! | [Guarantees][guarantees], [limits][limits] | what each engine promises, and what it does not do |
@@ -195,6 +196,7 @@ pub use front::future::{
 pub use front::init::{init, init_with, is_worker};
 pub use front::map::Map;
 pub use front::progress::TaskProgress;
+pub use front::scripted::{Script, Scripted};
 pub use front::stream::TaskStream;
 pub use ids::TaskId;
 pub use sched::ledger::Report;

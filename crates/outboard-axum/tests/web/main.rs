@@ -24,6 +24,8 @@ mod metrics;
 mod offload;
 /// Each error as a response, and what it may tell.
 mod problem;
+/// An application whose tasks' answers a test writes.
+mod scripted;
 /// The end of a server.
 mod shutdown;
 /// What the status page tells, to whom, and what it may do.
@@ -32,5 +34,7 @@ mod status;
 mod streams;
 /// Servers, requests, and tasks under a test's control.
 mod support;
+/// Connections by TLS.
+mod tls;
 
 outboard::test_worker!();

@@ -11,12 +11,15 @@ pub(crate) mod pools;
 mod quantity;
 pub(crate) mod registry;
 pub(crate) mod restart;
+pub(crate) mod scripted;
 pub(crate) mod settings;
 pub(crate) mod url;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
 
 use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
@@ -49,6 +52,12 @@ pub(crate) trait Engine: Debug + Send {
     /// Whether a slot can execute several tasks in one call.
     fn takes_batches(&self) -> bool {
         false
+    }
+
+    /// The runtime whose clock it goes by, where that is not the system's. A test may pause that
+    /// clock, which then runs ahead of all that happens on threads of ours.
+    fn runtime(&self) -> Option<&Handle> {
+        None
     }
 
     /// Gives an attempt to a slot. What is returned is flushed after the mutex

@@ -41,9 +41,10 @@ pub(crate) enum Choice {
     Named(Arc<str>),
 }
 
-/// The gates of one client, the default pool's first.
+/// The gates of one client, the default pool's first; and whether that is also the pool of any
+/// other name.
 #[derive(Debug)]
-pub(crate) struct Pools(Box<[Arc<Gate>]>);
+pub(crate) struct Pools(Box<[Arc<Gate>]>, bool);
 
 /// What a pool has in common with the others of its client.
 #[derive(Clone, Debug)]
@@ -71,7 +72,12 @@ impl Pools {
     /// An engine that has no pools.
     #[cfg(feature = "dask")]
     pub(crate) fn alone(gate: Arc<Gate>) -> Self {
-        Self([gate].into())
+        Self([gate].into(), false)
+    }
+
+    /// An engine that has one pool, whatever a task asks for.
+    pub(crate) fn of_any_name(gate: Arc<Gate>) -> Self {
+        Self([gate].into(), true)
     }
 
     /// Starts the default pool and those that the settings name, each as its own ones say.
@@ -101,7 +107,7 @@ impl Pools {
                 }
             }
         }
-        Ok(Self(gates.into()))
+        Ok(Self(gates.into(), false))
     }
 
     pub(crate) fn default_pool(&self) -> &Arc<Gate> {
@@ -117,6 +123,9 @@ impl Pools {
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<PoolId> {
+        if self.1 {
+            return Some(PoolId::default());
+        }
         let place = self.0.iter().position(|gate| gate.pool() == name)?;
         u8::try_from(place).ok().map(PoolId)
     }

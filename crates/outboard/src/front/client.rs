@@ -23,14 +23,13 @@ use crate::offload::{self, Panicked};
 use crate::sched::ledger::{Backoff, Options};
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
-#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-use crate::task::function::Decoding;
-use crate::task::function::{TaskFunction, subject_of};
+use crate::task::function::{Decoding, TaskFunction, subject_of};
 use crate::task::registry::Function;
 use crate::trace::Origin;
 use crate::value::args::{Args, ENCODED_AT_ONCE};
 use crate::value::channel::Channel;
 use crate::value::codec::{Refused, ValueError};
+use crate::value::payload::Payload;
 use crate::value::scatter::Scattered;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 use crate::value::scatter::{self, Entry};
@@ -65,7 +64,7 @@ pub struct Client {
 }
 
 impl Client {
-    fn of(owner: Arc<Owner>) -> Self {
+    pub(super) fn of(owner: Arc<Owner>) -> Self {
         Self { owner, options: Arc::default(), pool: Choice::default() }
     }
 
@@ -242,7 +241,15 @@ impl Client {
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
         let () = F::HAS_NO_SIZE;
-        TaskFuture::new(self.owner.clone(), self.submit_for(f, args, None), F::decoding)
+        TaskFuture::new(self.owner.clone(), self.submit_for(f, args, None), self.decoding::<F, M>())
+    }
+
+    /// How results of a function are decoded.
+    pub(super) fn decoding<F: TaskFunction<M>, M>(&self) -> fn(Payload) -> Decoding<F::Output> {
+        match self.owner.gate().encodes_at_once() {
+            true => |output| Decoding::Done(F::decode(output)),
+            false => F::decoding,
+        }
     }
 
     /// Submits a task, whose items go into a channel if it streams.
@@ -252,8 +259,9 @@ impl Client {
         args: F::Args,
         channel: Option<Arc<Channel>>,
     ) -> Result<(PoolId, Ticket), Error> {
-        let (home, pieces) = (self.owner.home(), self.owner.gate().takes_pieces());
-        match Args::encode(|| F::encode_within(args, ENCODED_AT_ONCE), home, pieces) {
+        let (home, gate) = (self.owner.home(), self.owner.gate());
+        let limit = if gate.encodes_at_once() { usize::MAX } else { ENCODED_AT_ONCE };
+        match Args::encode(|| F::encode_within(args, limit), home, gate.takes_pieces()) {
             Ok(args) => f.known().and_then(|known| {
                 known.0.takes(&args)?;
                 let args = args.streaming(channel);

@@ -8,6 +8,7 @@ pub(crate) mod future;
 pub(crate) mod init;
 pub(crate) mod map;
 pub(crate) mod progress;
+pub(crate) mod scripted;
 pub(crate) mod story;
 pub(crate) mod stream;
 pub(crate) mod watch;

@@ -80,12 +80,13 @@ impl Client {
             Some(_) => Err(Error::unsupported("a stream has one reader, so it takes no `key`")),
             None => self.submit_for(f, args, Some(channel.clone())),
         };
-        let decode = <Streamed<F> as TaskFunction<Streams<M>>>::decoding;
+        let decode = self.decoding::<Streamed<F>, Streams<M>>();
+        let at_once = self.owner.gate().encodes_at_once();
         let idle = self.options.idle_timeout;
         TaskStream {
             task: TaskFuture::new(self.owner.clone(), submitted, decode),
             reader: Reader { channel, ready: VecDeque::new(), taken: 0 },
-            decode: F::decode_item,
+            decode: if at_once { F::decode_item_at_once } else { F::decode_item },
             decoding: None,
             idle: idle.map(|longest| Idle { longest, pause: None, has_run: false }),
             ended: false,

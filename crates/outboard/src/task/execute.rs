@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Oversized, Panic, panic_message};
 use crate::task::batch::RunAll;
-use crate::task::function::Run;
 use crate::task::outcome::Failure;
 use crate::value::codec::Input;
 use crate::value::payload::Payload;
@@ -42,7 +41,11 @@ pub(crate) fn inside_task() -> bool {
 }
 
 /// Executes a task function; gives its encoded output.
-pub(crate) fn execute(run: Run, args: Input<'_>, max_payload: usize) -> Result<Payload, Failure> {
+pub(crate) fn execute(
+    run: impl FnOnce(Input<'_>) -> Result<Payload, Failure>,
+    args: Input<'_>,
+    max_payload: usize,
+) -> Result<Payload, Failure> {
     guarded(|| run(args))
         .unwrap_or_else(|panic| Err(Failure::Panicked(panic)))
         .and_then(fits(max_payload))

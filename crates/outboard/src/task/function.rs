@@ -113,6 +113,18 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
         encode_within(args, limit)
     }
 
+    /// Decodes arguments that were encoded for it.
+    #[doc(hidden)]
+    fn decode_args(args: Payload) -> Result<Self::Args, ValueError> {
+        decode(Input::Owned(args))
+    }
+
+    /// Encodes what it would return.
+    #[doc(hidden)]
+    fn encode_output(output: Self::Output) -> Result<Payload, ValueError> {
+        encode_result(output)
+    }
+
     /// Decodes what it returned.
     #[doc(hidden)]
     fn decode(output: Payload) -> Result<Self::Output, ValueError> {
@@ -171,6 +183,14 @@ impl<T: Send + 'static> Decoding<T> {
             }
         });
         Self::Elsewhere(receiver)
+    }
+
+    /// Decodes a value at once, however long that takes.
+    pub(crate) fn at_once(bytes: Payload) -> Self
+    where
+        T: DeserializeOwned,
+    {
+        Self::Done(decode(Input::Owned(bytes)))
     }
 
     /// Decodes a value that is nothing but its bytes, or of any other type.
@@ -306,6 +326,16 @@ pub(crate) fn run<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, Fai
     let args = decode::<F::Args>(args)
         .map_err(|error| bad_arguments::<F, M>(Step::DecodeArguments, error))?;
     encode_result(conjure::<F>().call(args)).map_err(bad_result::<F::Output>)
+}
+
+/// The same, with what another function makes of the arguments.
+pub(crate) fn run_other<F: TaskFunction<M>, M>(
+    args: Payload,
+    other: impl FnOnce(F::Args) -> F::Output,
+) -> Result<Payload, Failure> {
+    let args = F::decode_args(args)
+        .map_err(|error| bad_arguments::<F, M>(Step::DecodeArguments, error))?;
+    F::encode_output(other(args)).map_err(bad_result::<F::Output>)
 }
 
 /// Arguments could not be encoded or decoded.

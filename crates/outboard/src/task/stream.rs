@@ -226,6 +226,18 @@ pub trait StreamFunction<M>: Copy + Send + Sync + 'static {
         Decoding::value(item)
     }
 
+    /// Encodes an item, for a test that answers with it.
+    #[doc(hidden)]
+    fn encode_item(item: Self::Item) -> Result<Payload, ValueError> {
+        encode_result(item)
+    }
+
+    /// Decodes an item on this thread, however long that takes.
+    #[doc(hidden)]
+    fn decode_item_at_once(item: Payload) -> Decoding<Self::Item> {
+        Decoding::at_once(item)
+    }
+
     /// Decodes what it returned.
     #[doc(hidden)]
     fn decoding(output: Payload) -> Decoding<Self::Output> {

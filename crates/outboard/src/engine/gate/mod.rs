@@ -179,14 +179,14 @@ impl Gate {
         engine: Box<dyn Engine>,
         member: &Member,
     ) -> Arc<Self> {
-        let pieces = engine.takes_pieces();
+        let (pieces, runtime) = (engine.takes_pieces(), engine.runtime().cloned());
         Arc::new_cyclic(|weak| Self {
             core: Mutex::new(Core::new(limits, strength, engine, member)),
             pool: member.name.clone(),
             lazy: member.lazy,
             home: Identity::here(),
             forked: OnceLock::new(),
-            clock: Clock::new(weak.clone()),
+            clock: Clock::new(weak.clone(), runtime),
             limits,
             pieces,
             flow: Arc::default(),
@@ -200,6 +200,12 @@ impl Gate {
     /// Whether its engine takes a payload in several places.
     pub(crate) fn takes_pieces(&self) -> bool {
         self.pieces
+    }
+
+    /// Whether values of any size are encoded and decoded by whoever submits and awaits: its
+    /// clock would run ahead of another thread.
+    pub(crate) fn encodes_at_once(&self) -> bool {
+        self.clock.is_a_runtimes()
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -231,7 +237,7 @@ impl Gate {
 
     /// A waiter no longer waits.
     pub(crate) fn cancel(&self, waiter: WaiterId) {
-        self.cancel_at(Instant::now(), waiter);
+        self.cancel_at(self.clock.now(), waiter);
     }
 
     /// A waiter leaves because its stream sent nothing for so long.
@@ -266,7 +272,7 @@ impl Gate {
     /// Ends waiters whose time has run out, and tasks' rests, but not so many that others wait
     /// long for the mutex. Gives when the next is due, which may have passed.
     fn expire(&self) -> Option<Instant> {
-        self.expire_at(Instant::now())
+        self.expire_at(self.clock.now())
     }
 
     fn expire_at(&self, now: Instant) -> Option<Instant> {
@@ -288,7 +294,7 @@ impl Gate {
     /// Lets an engine, or a caller, say what happened: all under one lock, and
     /// what follows from it after the lock.
     pub(crate) fn report<R>(&self, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
-        self.report_at(Instant::now(), say)
+        self.report_at(self.clock.now(), say)
     }
 
     fn report_at<R>(&self, now: Instant, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
@@ -512,7 +518,7 @@ impl Reports<'_> {
         let apart = self.core.runs_apart(slot, task, &outcome, usage);
         // Of a call that several tasks were in, it is told once.
         let told = !apart || self.core.placement.current(slot).is_some_and(|(one, _)| one == task);
-        let echo = if told { self.core.panicked(task, worker, &outcome) } else { None };
+        let echo = if told { self.core.panicked(self.now, task, worker, &outcome) } else { None };
         self.effects.echoes.extend(echo);
         let core = &mut *self.core;
         let outcome = outcome.map_err(|failure| core.error(task, failure));

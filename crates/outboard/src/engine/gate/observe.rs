@@ -65,7 +65,7 @@ impl Gate {
     pub(crate) fn start_watch(&self) -> u64 {
         let mut core = self.lock();
         core.watchers.count += 1;
-        core.set_record();
+        core.set_record(self.clock.now());
         core.ledger.record.as_ref().map_or(0, |record| record.end())
     }
 
@@ -73,7 +73,7 @@ impl Gate {
     pub(crate) fn end_watch(&self) {
         let mut core = self.lock();
         core.watchers.count -= 1;
-        let record = core.set_record();
+        let record = core.set_record(self.clock.now());
         drop(core);
         drop(record);
     }
@@ -82,7 +82,7 @@ impl Gate {
     pub(crate) fn record(&self, events: usize) {
         let mut core = self.lock();
         core.watchers.kept = events;
-        let record = core.set_record();
+        let record = core.set_record(self.clock.now());
         drop(core);
         drop(record);
     }
@@ -112,9 +112,14 @@ impl Gate {
 
     /// Cancels a task for all who wait for it; whether it was there.
     pub(crate) fn cancel_task(&self, task: TaskId) -> bool {
+        self.leave_all(task, Leave::Cancelled)
+    }
+
+    /// All who wait for a task leave it; whether it was there.
+    pub(crate) fn leave_all(&self, task: TaskId, why: Leave) -> bool {
         self.report(|reports| {
             let waiters = reports.core.ledger.waiters(task);
-            waiters.iter().for_each(|waiter| reports.leave(*waiter, Leave::Cancelled));
+            waiters.iter().for_each(|waiter| reports.leave(*waiter, why));
             !waiters.is_empty()
         })
     }
@@ -141,7 +146,7 @@ impl Gate {
     /// Counters at this moment.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let (cores, memory_bytes) = (Host::cores(), Host::memory_bytes());
-        let now = Instant::now();
+        let now = self.clock.now();
         let mut snapshot = self.lock().snapshot(now, (cores, memory_bytes));
         snapshot.queue_limit = self.limits.queue.tasks;
         (snapshot.stream_items, snapshot.stream_bytes) = self.flow.totals();
@@ -157,14 +162,14 @@ impl Gate {
 
 impl Core {
     /// Makes the record that is wanted; gives one that is not wanted any more.
-    fn set_record(&mut self) -> Option<Box<Record>> {
+    fn set_record(&mut self, now: Instant) -> Option<Box<Record>> {
         let Watchers { start, count, kept, .. } = self.watchers;
         let keep = kept.max(if count > 0 { KEPT } else { 0 });
         if keep == 0 {
             return self.ledger.record.take();
         }
         let record = self.ledger.record.get_or_insert_with(|| Box::new(Record::new(start)));
-        record.set_now(Instant::now());
+        record.set_now(now);
         record.keep(keep, kept > 0);
         None
     }
@@ -282,6 +287,7 @@ impl Core {
     /// Remembers an attempt's panic, and gives it for the span of the task.
     pub(super) fn panicked(
         &mut self,
+        now: Instant,
         id: TaskId,
         worker: usize,
         outcome: &Result<Payload, Failure>,
@@ -295,7 +301,7 @@ impl Core {
             said: failure::panicked(task.function.name, panic),
         };
         let report = PanicReport {
-            at: self.watchers.start.elapsed(),
+            at: now.saturating_duration_since(self.watchers.start),
             task: id,
             function: task.function.name,
             worker,

@@ -1,7 +1,8 @@
 //! The page's files, which are part of the program, and the headers that bind them.
 
-use axum::http::{HeaderValue, Uri, header};
-use axum::response::{Html, IntoResponse, Response};
+use http::{HeaderName, HeaderValue, Response, StatusCode, Uri, header};
+
+use crate::answer::{Body, answer};
 
 /// Nothing but the page's own files runs, is shown or is asked; nor may another
 /// page frame it, where a click could be stolen.
@@ -15,7 +16,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
 /// Their paths, types and texts.
-pub(super) const FILES: [(&str, &str, &str); 12] = [
+const FILES: [(&str, &str, &str); 12] = [
     ("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
     ("/page.css", CSS, include_str!("page/page.css")),
     ("/page.js", JS, include_str!("page/page.js")),
@@ -34,13 +35,17 @@ pub(super) const FILES: [(&str, &str, &str); 12] = [
 ///
 /// Its files are found relative to it: a path without a slash at its end
 /// (`nest("/status", …)`) is a directory of its own name for them.
-pub(super) fn page(uri: &Uri) -> Html<String> {
+pub(super) fn page(uri: &Uri) -> Response<Body> {
+    answer(StatusCode::OK, "text/html; charset=utf-8", text(uri))
+}
+
+fn text(uri: &Uri) -> String {
     let last = uri.path().rsplit('/').next().unwrap_or_default();
     let base = match last {
         "" => "./".to_owned(),
         name => format!("./{}/", escaped(name)),
     };
-    Html(PAGE.replace("{base}", &base))
+    PAGE.replace("{base}", &base)
 }
 
 /// A part of a path as an attribute has it.
@@ -55,21 +60,22 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// A file of the page.
-pub(super) fn file(kind: &'static str, text: &'static str) -> Response {
-    ([(header::CONTENT_TYPE, kind)], text).into_response()
+/// The file of the page at a path.
+pub(super) fn file(path: &str) -> Option<Response<Body>> {
+    let (_, kind, text) = FILES.iter().find(|(at, ..)| *at == path)?;
+    Some(answer(StatusCode::OK, kind, *text))
 }
 
 /// The headers of each response.
-pub(super) fn bound(mut response: Response) -> Response {
+pub(super) fn bound(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-store"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (header::VARY, "accept"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
@@ -84,7 +90,7 @@ mod tests {
     #[test]
     fn files_are_found_from_each_path() {
         let base = |path: &'static str| {
-            let Html(page) = page(&Uri::from_static(path));
+            let page = text(&Uri::from_static(path));
             let rest = page.split_once("src=\"").expect("it has a script").1;
             rest.split_once("page.js").expect("of that name").0.to_owned()
         };

@@ -4,25 +4,22 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, Response, StatusCode, Uri, header};
+
+use crate::answer::{Body, answer};
 
 /// The names that the application has given.
 pub(super) type Names = Arc<[String]>;
 
-/// Lets a request through that names this server as nobody else can have it.
-pub(super) async fn check(State(names): State<Names>, request: Request, next: Next) -> Response {
-    match host(request.headers(), request.uri()) {
-        // Browsers always say.
-        Some(host) if !is_own(host, &names) => {
-            let said = "this page is not served under that name: use an address, or have the \
-                        application name it by Status::hosts\n";
-            (StatusCode::MISDIRECTED_REQUEST, said).into_response()
-        }
-        _ => next.run(request).await,
-    }
+/// Refuses a request that does not name this server as nobody else can have it.
+pub(super) fn refuse(names: &Names, headers: &HeaderMap, uri: &Uri) -> Option<Response<Body>> {
+    // Browsers always say.
+    let host = host(headers, uri)?;
+    (!is_own(host, names)).then(|| {
+        let said = "this page is not served under that name: use an address, or have the \
+                    application name it by Status::hosts\n";
+        answer(StatusCode::MISDIRECTED_REQUEST, "text/plain; charset=utf-8", said)
+    })
 }
 
 fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {

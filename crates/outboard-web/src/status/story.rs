@@ -2,28 +2,26 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use outboard::TaskId;
+use http::{Response, StatusCode};
 use outboard::admin::Story;
+use outboard::{Client, TaskId};
 use serde_json::{Value, json};
 
-use super::Shown;
 use super::view::of::ms;
+use crate::answer::{Body, answer};
 
 /// Tells the events of a task that are kept, which the page's own reading sees to while
 /// somebody looks.
-pub(super) async fn story(State(shown): State<Shown>, Path(task): Path<String>) -> Response {
+pub(super) fn story(client: &Client, task: &str) -> Response<Body> {
     let Ok(task) = task.parse::<TaskId>() else {
-        return answer(StatusCode::BAD_REQUEST, &json!({ "said": "that names no task" }));
+        return say(StatusCode::BAD_REQUEST, &json!({ "said": "that names no task" }));
     };
-    match shown.client.admin().story(task) {
-        Some(story) => answer(StatusCode::OK, &told(&story)),
+    match client.admin().story(task) {
+        Some(story) => say(StatusCode::OK, &told(&story)),
         None => {
             let said = "no event of this task is kept any more; to keep more of them, call \
                         `client.admin().record(10_000)`";
-            answer(StatusCode::NOT_FOUND, &json!({ "said": said }))
+            say(StatusCode::NOT_FOUND, &json!({ "said": said }))
         }
     }
 }
@@ -36,6 +34,6 @@ fn told(story: &Story) -> Value {
     json!({ "whole": story.whole, "events": events.collect::<Vec<_>>() })
 }
 
-fn answer(status: StatusCode, body: &Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+fn say(status: StatusCode, body: &Value) -> Response<Body> {
+    answer(status, "application/json", body.to_string())
 }

@@ -4,16 +4,18 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::stream;
+use http::{HeaderName, HeaderValue, Response, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use serde_json::json;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::reading::{Reading, message};
-use outboard_web::Ending;
+use crate::answer::Body;
+use crate::ending::Ending;
 
 /// How long a browser waits before it connects again.
 const RETRY: &[u8] = b"retry: 1000\n\n";
@@ -28,20 +30,23 @@ struct Viewer {
 }
 
 /// The events of a reading, as a response that does not end by itself.
-pub(super) fn response(reading: Arc<Reading>, draining: Option<Ending>) -> Response {
+pub(super) fn response(reading: Arc<Reading>, draining: Option<Ending>) -> Response<Body> {
     let (so_far, rest) = reading.join();
     let waiting = [Bytes::from_static(RETRY)].into_iter().chain(so_far).collect();
     let viewer = Viewer { reading, waiting, rest, draining, ended: false };
     let events = stream::unfold(viewer, |mut viewer| async move {
         let next = viewer.next().await?;
-        Some((Ok::<_, Infallible>(next), viewer))
+        Some((Ok::<_, Infallible>(Frame::data(next)), viewer))
     });
-    let headers = [
+    let mut response = Response::new(StreamBody::new(events).boxed_unsync());
+    for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream"),
         // Proxies that would gather them are asked not to.
-        (header::HeaderName::from_static("x-accel-buffering"), "no"),
-    ];
-    (headers, Body::from_stream(events)).into_response()
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
 impl Viewer {

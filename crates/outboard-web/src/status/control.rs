@@ -1,28 +1,53 @@
 //! What the page may do where the application allows it, and who may ask for it:
 //! no other site.
 
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use outboard::TaskId;
+use futures_util::FutureExt;
+use http::{HeaderMap, Response, StatusCode, Uri, header};
+use outboard::{Client, TaskId};
 use serde_json::json;
 
-use super::Shown;
+use crate::answer::{Body, answer};
 
 /// A header that no form can send, and no script of another site without asking.
 pub(super) const HEADER: &str = "x-outboard-status";
 
-/// Lets a request through that this page sent, or a program.
+/// Does what a path asks for, if this page sent the request, or a program.
 ///
 /// A browser says with each request where it comes from: by `Sec-Fetch-Site`, and
 /// where the page came without encryption, by `Origin` alone. The header must be
 /// there besides, which costs another site a question (CORS) that is not answered
 /// here.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
-    match objection(request.headers(), request.uri()) {
-        None => next.run(request).await,
-        Some(why) => answer(StatusCode::FORBIDDEN, why),
+pub(super) fn act(
+    action: Action<'_>,
+    client: &Client,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Response<Body> {
+    match (objection(headers, uri), action) {
+        (Some(why), _) => say(StatusCode::FORBIDDEN, why),
+        (None, Action::Cancel(task)) => cancel(client, task),
+        (None, Action::Recycle(worker)) => recycle(client, worker),
+        (None, Action::Drain) => drain(client),
+    }
+}
+
+/// What the page may do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Action<'a> {
+    Cancel(&'a str),
+    Recycle(&'a str),
+    Drain,
+}
+
+impl<'a> Action<'a> {
+    /// What a path asks for.
+    pub(super) fn of(path: &'a str) -> Option<Self> {
+        match path.strip_prefix('/')?.split_once('/') {
+            Some(("cancel", task)) => Some(Self::Cancel(task)),
+            Some(("recycle", worker)) => Some(Self::Recycle(worker)),
+            None if path == "/drain" => Some(Self::Drain),
+            _ => None,
+        }
     }
 }
 
@@ -43,41 +68,38 @@ fn objection(headers: &HeaderMap, uri: &Uri) -> Option<&'static str> {
 }
 
 /// Cancels a task for all who wait for it.
-pub(super) async fn cancel(State(shown): State<Shown>, Path(task): Path<String>) -> Response {
+fn cancel(client: &Client, task: &str) -> Response<Body> {
     match task.parse::<TaskId>() {
-        Err(_) => answer(StatusCode::BAD_REQUEST, "that names no task"),
-        Ok(task) if shown.client.admin().cancel_task(task) => {
-            answer(StatusCode::OK, "it is cancelled")
-        }
-        Ok(_) => answer(StatusCode::NOT_FOUND, "that task has ended"),
+        Err(_) => say(StatusCode::BAD_REQUEST, "that names no task"),
+        Ok(task) if client.admin().cancel_task(task) => say(StatusCode::OK, "it is cancelled"),
+        Ok(_) => say(StatusCode::NOT_FOUND, "that task has ended"),
     }
 }
 
 /// Replaces a worker.
-pub(super) async fn recycle(State(shown): State<Shown>, Path(worker): Path<String>) -> Response {
+fn recycle(client: &Client, worker: &str) -> Response<Body> {
     match worker.parse() {
-        Err(_) => answer(StatusCode::BAD_REQUEST, "that is no worker's number"),
-        Ok(worker) if shown.client.admin().recycle(worker) => {
-            answer(StatusCode::OK, "another one takes its place as soon as it is ready")
+        Err(_) => say(StatusCode::BAD_REQUEST, "that is no worker's number"),
+        Ok(worker) if client.admin().recycle(worker) => {
+            say(StatusCode::OK, "another one takes its place as soon as it is ready")
         }
-        Ok(_) => answer(StatusCode::NOT_FOUND, "no such worker serves that can be replaced"),
+        Ok(_) => say(StatusCode::NOT_FOUND, "no such worker serves that can be replaced"),
     }
 }
 
 /// Takes no more tasks.
-pub(super) async fn drain(State(shown): State<Shown>) -> Response {
+fn drain(client: &Client) -> Response<Body> {
     // It is closed from here on; the page shows when the rest has ended.
-    let said = tokio::select! {
-        biased;
-        () = shown.client.drain() => "it takes no more tasks, and has none",
-        () = std::future::ready(()) => "it takes no more tasks, and finishes those that it has",
+    let said = match client.drain().now_or_never() {
+        Some(()) => "it takes no more tasks, and has none",
+        None => "it takes no more tasks, and finishes those that it has",
     };
-    answer(StatusCode::OK, said)
+    say(StatusCode::OK, said)
 }
 
-fn answer(status: StatusCode, said: &str) -> Response {
+fn say(status: StatusCode, said: &str) -> Response<Body> {
     let body = json!({ "ok": status.is_success(), "said": said });
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+    answer(status, "application/json", body.to_string())
 }
 
 #[cfg(test)]
