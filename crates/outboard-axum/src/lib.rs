@@ -41,6 +41,7 @@
 //! | a task to stop when its browser leaves | [`serve`](fn@serve), or `axum::serve` with a listener that is [`watched`](fn@watched) |
 //! | a handler to finish when its browser has left | [`FinishOnDisconnect`], a layer for such routes |
 //! | items of a task as they come | [`sse`], [`ndjson`] and [`body`], of a `compute.stream(f, args)` |
+//! | tasks that go on when their browser has left, and that it asks about later | [`Jobs`], to nest |
 //! | probes of an orchestrator | [`Health`]: `/healthz` and `/readyz` |
 //! | graphs and alerts | [`metrics`](fn@metrics): `/metrics` for Prometheus |
 //! | to see live what it does | [`status`](fn@status), to nest; its JSON is a [`view`] |
@@ -57,8 +58,8 @@ mod watched;
 // What is the same in every framework.
 #[doc(inline)]
 pub use outboard_web::{
-    Compute, Ending, Exposure, FinishOnDisconnect, FinishOnDisconnectService, Health, Metrics,
-    NoOffload, Offload, OffloadFuture, OffloadService, Problem, Watched,
+    Compute, Ending, Exposure, FinishOnDisconnect, FinishOnDisconnectService, Health, Jobs,
+    Metrics, NoOffload, Offload, OffloadFuture, OffloadService, Problem, Watched,
 };
 pub use serve::{Cut, Listen, Serve, Unwatched, serve};
 pub use status::{Status, status, view};
