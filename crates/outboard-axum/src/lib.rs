@@ -90,6 +90,8 @@ mod guide {
     struct Overload;
     #[doc = include_str!("../../../docs/book/src/axum.md")]
     struct Axum;
+    #[doc = include_str!("../../../docs/book/src/durable.md")]
+    struct Durable;
     #[doc = include_str!("../../../docs/book/src/seeing.md")]
     struct Seeing;
     #[doc = include_str!("../../../docs/book/src/containers.md")]

@@ -7,7 +7,7 @@ mod table;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Ready, ready};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -39,8 +39,8 @@ const RETRY_AFTER: u64 = 5;
 /// Tasks that go on when their browser has left: it starts one, asks about it, and stops it.
 ///
 /// [`submit`](Self::submit) and [`stream`](Self::stream) answer `202 Accepted`, and `Location` says
-/// where the job is. Jobs are a service of tower's for these paths, below the one that
-/// [`at`](Self::at) is given; in axum `router` makes routes of it, to nest there.
+/// where the job is. Jobs are a service of tower's for the paths below, under the one that
+/// [`at`](Self::at) is given. In axum `router` makes routes of it, to nest there.
 ///
 /// | request | answer |
 /// |---|---|
@@ -125,7 +125,7 @@ struct Shared {
 struct Handle {
     progress: TaskProgress,
     /// Dropping what it aborts cancels the task.
-    driver: AbortHandle,
+    driver: OnceLock<AbortHandle>,
     /// Says that something has changed.
     news: watch::Sender<()>,
 }
@@ -262,11 +262,16 @@ impl Jobs {
             Err(error) => return Problem::from(error).into_http::<String>().map(whole),
         };
         let id = Id::random();
-        // It is not aborted when this is dropped: it ends with its task.
-        let driver = tokio::spawn(drive(Driver { shared: self.0.clone(), id })).abort_handle();
-        let handle = Handle { progress, driver, news: watch::Sender::new(()) };
+        let handle = Handle { progress, driver: OnceLock::new(), news: watch::Sender::new(()) };
         table.insert(id, tenant.map(Arc::from), now, handle);
         drop(table);
+        // Without the lock: a runtime that ends drops the driver at once, which takes it. It is
+        // not aborted when its handle is dropped: it ends with its task.
+        let driver = tokio::spawn(drive(Driver { shared: self.0.clone(), id })).abort_handle();
+        if let Some(job) = self.0.table().get(id, now.instant) {
+            // Nobody else sets it.
+            let _ = job.handle.driver.set(driver);
+        }
         self.0.accepted(id, tenant)
     }
 
@@ -359,7 +364,7 @@ impl Shared {
     /// Stops a job that has not ended; `None` if it was dropped.
     fn cancel(&self, id: Id) -> Option<Response<Body>> {
         let mut table = self.table();
-        let driver = table.get(id, Instant::now())?.handle.driver.clone();
+        let driver = table.get(id, Instant::now())?.handle.driver.get().cloned();
         let details = details(
             StatusCode::SERVICE_UNAVAILABLE,
             "The request was cancelled.",
@@ -367,7 +372,10 @@ impl Shared {
         );
         self.end(&mut table, id, Outcome::Cancelled(details));
         drop(table);
-        driver.abort();
+        // Nobody knows the id before it is set.
+        if let Some(driver) = driver {
+            driver.abort();
+        }
         Some(answer(StatusCode::NO_CONTENT, JSON, ""))
     }
 

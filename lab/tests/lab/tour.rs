@@ -108,7 +108,7 @@ fn assert_names(experiments: &[Value]) {
         experiments.iter().map(|e| (text(&e["name"]), text(&e["server"]))).collect();
     let mut expected = BTreeSet::new();
     for suffix in ["", "_equal_work"] {
-        for name in ["fib", "fast_behind_slow", "slow", "parallel"] {
+        for name in ["fib", "fast_behind_slow", "slow", "parallel", "first_line", "all_lines"] {
             for server in ["before", "threads", "after"] {
                 expected.insert((format!("{name}{suffix}"), server.to_owned()));
             }
@@ -129,6 +129,10 @@ fn assert_ratios(experiments: &Experiments) {
     let each = experiments.seconds("parallel_equal_work", "after");
     let once = experiments.seconds("parallel_coalesced_equal_work", "after");
     assert!(once * 2.0 < each, "coalesced {once} s, computed each {each} s");
+
+    let first = experiments.seconds("first_line_equal_work", "after");
+    let all = experiments.seconds("all_lines_equal_work", "after");
+    assert!(first * 2.0 < all, "the first line {first} s, all ten {all} s");
 }
 
 #[test]
