@@ -140,10 +140,13 @@ impl Flow {
     ///
     /// What is wrong with it.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), String> {
+        // The end of an event is not in what was looked at before, but for its first half.
+        let mut from = self.part.len().saturating_sub(1);
         self.part.extend_from_slice(bytes);
-        while let Some(at) = self.part.windows(2).position(|two| two == b"\n\n") {
-            let event: Vec<u8> = self.part.drain(..at + 2).collect();
+        while let Some(at) = self.part[from..].windows(2).position(|two| two == b"\n\n") {
+            let event: Vec<u8> = self.part.drain(..from + at + 2).collect();
             self.event(&String::from_utf8_lossy(&event))?;
+            from = 0;
         }
         Ok(())
     }
