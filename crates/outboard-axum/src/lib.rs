@@ -41,6 +41,7 @@
 //! | a task to stop when its browser leaves | [`serve`](fn@serve), or `axum::serve` with a listener that is [`watched`](fn@watched) |
 //! | a handler to finish when its browser has left | [`FinishOnDisconnect`], a layer for such routes |
 //! | items of a task as they come | [`sse`], [`ndjson`] and [`body`], of a `compute.stream(f, args)` |
+//! | tasks that go on when their browser has left, and that it asks about later | [`Jobs`], to nest |
 //! | probes of an orchestrator | [`Health`]: `/healthz` and `/readyz` |
 //! | graphs and alerts | [`metrics`](fn@metrics): `/metrics` for Prometheus |
 //! | to see live what it does | [`status`](fn@status), to nest; its JSON is a [`view`] |
@@ -56,8 +57,8 @@ mod watched;
 // What is the same in every framework.
 #[doc(inline)]
 pub use outboard_web::{
-    Compute, Ending, Exposure, FinishOnDisconnect, FinishOnDisconnectService, Health, Metrics,
-    NoOffload, Offload, OffloadFuture, OffloadService, Problem, Status, Watched, view,
+    Compute, Ending, Exposure, FinishOnDisconnect, FinishOnDisconnectService, Health, Jobs,
+    Metrics, NoOffload, Offload, OffloadFuture, OffloadService, Problem, Status, Watched, view,
 };
 pub use serve::{Cut, Listen, Serve, Unwatched, serve};
 pub use streams::{body, ndjson, sse};
@@ -103,6 +104,8 @@ mod guide {
     struct Overload;
     #[doc = include_str!("../../../docs/book/src/axum.md")]
     struct Axum;
+    #[doc = include_str!("../../../docs/book/src/durable.md")]
+    struct Durable;
     #[doc = include_str!("../../../docs/book/src/seeing.md")]
     struct Seeing;
     #[doc = include_str!("../../../docs/book/src/containers.md")]

@@ -16,7 +16,12 @@ pub(crate) fn answer(
     kind: &'static str,
     text: impl Into<Bytes>,
 ) -> Response<Body> {
-    let mut response = Response::new(Full::new(text.into()).boxed_unsync());
+    with_body(status, kind, Full::new(text.into()).boxed_unsync())
+}
+
+/// A response that nobody may keep, with a body that comes bit by bit.
+pub(crate) fn with_body(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -18,6 +18,8 @@ mod example;
 mod frameworks;
 /// Probes under load and at the end.
 mod health;
+/// Jobs: started, asked about, read, cancelled; and in Chromium.
+mod jobs;
 /// What Prometheus reads, and the dashboard that shows it.
 mod metrics;
 /// Tenants, timeouts and times of requests.

@@ -454,6 +454,11 @@ impl Client {
         self.with(|options| options.tenant = Some(tenant.to_string().into()))
     }
 
+    /// The name of the [tenant](Self::tenant) that tasks are charged to, if there is one.
+    pub fn tenant_name(&self) -> Option<&str> {
+        self.options.tenant.as_deref()
+    }
+
     /// Sets the tenant's share in relation to others; 1 by default.
     ///
     /// The weight of the latest submit counts. 0 is taken as 1.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::stream::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::future::Status;
 use crate::engine::owner::Owner;
 use crate::engine::pools::PoolId;
 use crate::ids::WaiterId;
@@ -50,10 +51,20 @@ impl TaskProgress {
         poll_fn(|context| stream.as_mut().poll_next(context)).await
     }
 
-    /// What the task has said last.
-    #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-    pub(crate) fn now(&self) -> Option<Progress> {
-        self.look()?
+    /// What the task says at this moment; `None` if it has said nothing, or has ended.
+    ///
+    /// It waits for nothing, needs no runtime, and does not change what the stream gives.
+    pub fn now(&self) -> Option<Progress> {
+        self.look().flatten()
+    }
+
+    /// How far the task has come; see [`TaskFuture::status`](crate::TaskFuture::status).
+    pub fn status(&self) -> Status {
+        let stage = self
+            .task
+            .as_ref()
+            .and_then(|(owner, pool, waiter)| owner.upgrade()?.pool(*pool).stage(*waiter));
+        Status::at(stage)
     }
 
     /// What the task says now; `None` once it has ended.
