@@ -7,7 +7,7 @@ use crate::process::workers;
 use crate::program::{Ended, command, eventually, run};
 
 /// The sections, as JSON names them.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "roundtrip",
     "throughput",
     "http",

@@ -11,7 +11,7 @@ use rustix::time::ClockId;
 
 use super::items;
 use crate::local::process::end::exit_at_once;
-use crate::local::shm::page::Page;
+use crate::local::shm::page::{Page, Word};
 use crate::task::current::{self, Asks};
 use crate::task::fork::Identity;
 use crate::task::system::now_ns;
@@ -141,7 +141,10 @@ impl InWorker {
     /// Whether nobody wants the others either that run in the same call.
     fn others_are(&self, seq: u64) -> bool {
         let last = self.last.load(Relaxed);
-        (seq + 1..=last).all(|other| self.page.task(other).is_unwanted())
+        (seq + 1..=last).all(|other| {
+            let word = self.page.task(other);
+            word.is_stopping() || word.read() == Some(Word::Revoked)
+        })
     }
 
     fn deadline(&self) -> Option<Instant> {
