@@ -6,6 +6,7 @@
 //! All is measured twice: as the machine is, and with spinners that keep its
 //! cores from halting (`spinners`).
 
+mod batches;
 mod cluster;
 mod cold_start;
 mod cores;
@@ -20,6 +21,7 @@ mod payload;
 mod peer;
 mod plan;
 mod process;
+mod python;
 mod queue_growth;
 mod report;
 mod roundtrip;
@@ -125,6 +127,7 @@ fn measure(section: Section, plan: Plan, args: &Args) -> anyhow::Result<Vec<Row>
         Section::Http => http::measure(plan)?,
         Section::Payload => payload::measure(plan)?,
         Section::Streams => streams::measure(plan)?,
+        Section::Batches => batches::measure(plan)?,
         Section::Pauses => pauses::measure(plan)?,
         Section::FastUnderLoad => fast_under_load::measure(plan)?,
         Section::Scaling => scaling::measure(plan)?,
@@ -132,6 +135,7 @@ fn measure(section: Section, plan: Plan, args: &Args) -> anyhow::Result<Vec<Row>
         Section::ColdStart => cold_start::measure(plan)?,
         Section::Idle => idle::measure(plan)?,
         Section::Kill => kill::measure(plan)?,
+        Section::Python => python::measure(plan)?,
         Section::Cluster => {
             let url = args.url.as_deref().context("a cluster has a URL")?;
             cluster::measure(plan, url, args.python.as_deref())?

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{HeaderMap, Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -70,6 +70,32 @@ impl Browser {
         self.ask(Method::POST, path).await
     }
 
+    /// The same by DELETE.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`get`](Self::get).
+    pub(crate) async fn delete(&mut self, path: &str) -> Result<Answer, Fault> {
+        self.ask(Method::DELETE, path).await
+    }
+
+    /// Asks for a page on a connection of its own, and leaves the answer to be read bit by bit;
+    /// `after` is the last event that was seen of it.
+    pub(crate) async fn read(&self, path: &str, after: Option<String>) -> Result<Reading, Fault> {
+        let asked = async {
+            let mut connection = Connection::open(self.address).await?;
+            let mut request = request(self.address, Method::GET, path, &self.tenant);
+            if let Some(after) = after.and_then(|after| after.try_into().ok()) {
+                request.headers_mut().insert("last-event-id", after);
+            }
+            connection.sender.ready().await?;
+            let (head, body) = connection.sender.send_request(request).await?.into_parts();
+            let (status, headers, timeout) = (head.status, head.headers, self.timeout);
+            Ok(Reading { status, headers, body, timeout, _connection: connection })
+        };
+        tokio::time::timeout(self.timeout, asked).await.unwrap_or(Err(Fault::TimedOut))
+    }
+
     async fn ask(&mut self, method: Method, path: &str) -> Result<Answer, Fault> {
         let mut connection = match self.connection.take() {
             Some(connection) if !connection.sender.is_closed() => connection,
@@ -99,17 +125,55 @@ impl Connection {
         path: &str,
         tenant: &str,
     ) -> Result<Answer, Fault> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, address.to_string())
-            .header(TENANT_HEADER, tenant)
-            .body(Empty::new())
-            .expect("pages and tenants of this program are well formed");
+        let request = request(address, method, path, tenant);
         self.sender.ready().await?;
         let (head, body) = self.sender.send_request(request).await?.into_parts();
         let body = Limited::new(body, LONGEST_BODY).collect().await;
         let body = body.map_err(|error| Fault::Other(error.to_string()))?.to_bytes();
         Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+}
+
+fn request(address: SocketAddr, method: Method, path: &str, tenant: &str) -> Request<Empty<Bytes>> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, address.to_string())
+        .header(TENANT_HEADER, tenant)
+        .body(Empty::new())
+        .expect("pages and tenants of this program are well formed")
+}
+
+/// An answer that is read bit by bit; dropping it closes its connection.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) status: StatusCode,
+    headers: HeaderMap,
+    body: Incoming,
+    timeout: Duration,
+    _connection: Connection,
+}
+
+impl Reading {
+    /// What comes next; `None` after the end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it loses nothing.
+    pub(crate) async fn more(&mut self) -> Result<Option<Bytes>, Fault> {
+        let frame = tokio::time::timeout(self.timeout, self.body.frame()).await;
+        match frame.map_err(|_| Fault::TimedOut)? {
+            Some(frame) => Ok(Some(frame?.into_data().unwrap_or_default())),
+            None => Ok(None),
+        }
+    }
+
+    /// All of it, which is short.
+    pub(crate) async fn whole(&mut self) -> Result<Answer, Fault> {
+        let mut body = Vec::new();
+        while let Some(bytes) = self.more().await? {
+            body.extend_from_slice(&bytes);
+        }
+        Ok(Answer { status: self.status, headers: self.headers.clone(), body: body.into() })
     }
 }

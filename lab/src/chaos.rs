@@ -4,11 +4,15 @@
 //! Server and browsers are in this process, so that what is leaked can be
 //! counted when the server has ended: the kernel clears nothing away before.
 
+mod batch;
 mod deep;
+mod flow;
 mod hit;
 mod leftover;
+mod notes;
 mod pools;
 mod raw;
+mod readers;
 mod report;
 mod storm;
 mod verdict;
@@ -26,6 +30,8 @@ use crate::signals::Signals;
 use crate::site::{Server, start_after};
 use crate::{figure, limits, output, progress};
 
+use notes::Notes;
+use readers::Last;
 use report::Report;
 use storm::{Outcome, Storm};
 
@@ -68,6 +74,8 @@ struct Left {
     descriptors: usize,
     /// Two processes of one exclusive slot.
     shared_slots: usize,
+    /// What was wrong with those who read when the server ended.
+    complaint: Option<String>,
 }
 
 /// Lets the storm rage, prints what came of it, and fails if anything was lost,
@@ -80,13 +88,20 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Signals::new()?
     };
     let descriptors = leftover::descriptors();
-    let (server, client) = start_after(&limited(&args.engine), TIMEOUT, hit::pages())?;
+    let notes = Notes::new()?;
+    let pages = hit::pages().merge(flow::pages(notes.path()));
+    let (server, client) = start_after(&limited(&args.engine), TIMEOUT, pages)?;
     if client.admin().snapshot().engine != "local" {
         return Err(Failure::Usage("chaos needs worker processes: use --url local://".to_owned()));
     }
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
-    let storm =
-        Storm { address: server.address(), client: client.clone(), seed, length: args.seconds };
+    let storm = Storm {
+        address: server.address(),
+        client: client.clone(),
+        seed,
+        length: args.seconds,
+        notes: notes.path().to_owned(),
+    };
 
     let survived = runtime.block_on(async {
         tokio::select! {
@@ -96,12 +111,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     });
     let snapshot = client.admin().snapshot();
     drop((storm, client));
-    let (orphans, kept) = runtime.block_on(end(server, descriptors));
-    let shared_slots = pools::shared_slots();
-    let Some((outcome, mut left)) = survived? else {
-        return Err(anyhow!("interrupted").into());
+    let survived = survived.and_then(|survived| survived.ok_or_else(|| anyhow!("interrupted")));
+    let begin = Last::start(server.address(), snapshot.workers, storm::PATIENCE);
+    let last = match &survived {
+        Ok(_) => Some(runtime.block_on(begin)),
+        Err(_) => None,
     };
+    let (orphans, kept, complaint) = runtime.block_on(end(server, descriptors, last));
+    let (outcome, mut left) = survived?;
+    let shared_slots = pools::shared_slots();
     (left.orphans, left.shared_slots) = (orphans, shared_slots);
+    left.complaint = complaint;
     left.descriptors = left.descriptors.max(kept);
     let report = Report::new(&snapshot, seed, outcome, &left);
     output::print(&report, args.json)?;
@@ -167,9 +187,24 @@ async fn recovered(client: &Client) -> bool {
     tokio::time::timeout(RECOVERY, full).await.is_ok()
 }
 
-/// Ends the server; how many processes and descriptors there are too many then.
-async fn end(server: Server, descriptors: usize) -> (usize, usize) {
-    server.stop().ended().await;
+/// Ends the server while some read; how many processes and descriptors there are too many then,
+/// and what was wrong with what they read.
+async fn end(
+    server: Server,
+    descriptors: usize,
+    last: Option<Result<Last, String>>,
+) -> (usize, usize, Option<String>) {
+    let mut ending = server.stop();
+    let complaint = match last {
+        None => None,
+        Some(Err(complaint)) => Some(complaint),
+        Some(Ok(last)) => {
+            // They would read on for as long as they may.
+            ending.cut();
+            last.end().await.err()
+        }
+    };
+    ending.ended().await;
     let orphans = leftover::excess(0, leftover::workers_and_theirs).await;
-    (orphans, leftover::excess(descriptors, leftover::descriptors).await)
+    (orphans, leftover::excess(descriptors, leftover::descriptors).await, complaint)
 }

@@ -1,5 +1,7 @@
 //! The functions that the demo computes, in a handler or in a worker.
 
+use bytes::Bytes;
+
 /// The largest `n` whose Fibonacci number fits 64 bits.
 pub(crate) const LARGEST_N: u64 = 93;
 
@@ -14,6 +16,20 @@ pub(crate) fn fib(n: u64) -> u64 {
 #[outboard::task(pure)]
 pub(crate) fn coalesced_fib(n: u64) -> u64 {
     fib(n)
+}
+
+/// How many lines [`fib_lines`] writes.
+pub(crate) const LINES: usize = 10;
+
+/// A page that is written as it is computed: [`fib`] again and again, a line each.
+#[outboard::task]
+pub(crate) fn fib_lines(n: u64) -> impl Iterator<Item = Bytes> + Send + 'static {
+    (0..LINES).map(move |_| line(n, fib(n)))
+}
+
+/// A line of that page.
+pub(crate) fn line(n: u64, fib: u64) -> Bytes {
+    format!("fib({n}) = {fib}\n").into()
 }
 
 /// Next to nothing.

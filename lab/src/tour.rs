@@ -4,6 +4,7 @@ mod calibration;
 mod conclusion;
 mod experiment;
 mod html;
+mod lines;
 mod notebook;
 mod plot;
 mod progress;

@@ -38,16 +38,20 @@
 //! Tenants, timeouts and `Server-Timing` come with the middleware [`offload`]: handlers below it
 //! take [`Compute`].
 //!
+//! Probes, metrics and the status page are services of `outboard-web`: [`mount`] serves them.
+//!
 //! # Without this crate
 //!
 //! actix-web's own `HttpServer::h1_allow_half_closed(false)` has it drop the handler of an HTTP/1
 //! client that closed its connection. It notices that only while it reads: a body that the
 //! handler does not read can keep it from that.
 
+mod mount;
 mod offload;
 mod problem;
 mod server;
 
+pub use mount::mount;
 pub use offload::{Compute, NoOffload, Offloading, OffloadingService, offload};
 #[doc(inline)]
 pub use outboard_web::{Exposure, Offload, tenant};

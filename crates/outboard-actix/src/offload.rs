@@ -95,7 +95,7 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let rules = self.rules.clone();
-        let compute = rules.compute(&head(&request));
+        let compute = rules.compute(&head(request.request()));
         request.extensions_mut().insert(Compute(compute.clone()));
         let response = self.inner.call(request);
         Box::pin(async move {
@@ -116,7 +116,7 @@ where
 }
 
 /// The head of a request, as rules take it: actix-web has an older release of the crate `http`.
-fn head(request: &ServiceRequest) -> Parts {
+pub(crate) fn head(request: &HttpRequest) -> Parts {
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.method = request.method().as_str().parse().unwrap_or_default();
     head.uri = request.uri().to_string().parse().unwrap_or_default();

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use http::response::Parts;
 use outboard::Error;
 use outboard_web::Exposure;
 
@@ -76,11 +77,16 @@ impl ResponseError for Problem {
 /// A response as actix-web has it.
 pub(crate) fn converted(response: http::Response<String>) -> HttpResponse {
     let (head, body) = response.into_parts();
+    begun(&head).body(body)
+}
+
+/// The head of a response as actix-web has it.
+pub(crate) fn begun(head: &Parts) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status(head.status));
     for (name, value) in &head.headers {
-        response.insert_header((name.as_str(), value.as_bytes()));
+        response.append_header((name.as_str(), value.as_bytes()));
     }
-    response.body(body)
+    response
 }
 
 /// A status as actix-web has it, which is of an older release of the crate `http`.

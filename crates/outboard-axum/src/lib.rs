@@ -41,6 +41,7 @@
 //! | a task to stop when its browser leaves | [`serve`](fn@serve), or `axum::serve` with a listener that is [`watched`](fn@watched) |
 //! | a handler to finish when its browser has left | [`FinishOnDisconnect`], a layer for such routes |
 //! | items of a task as they come | [`sse`], [`ndjson`] and [`body`], of a `compute.stream(f, args)` |
+//! | tasks that go on when their browser has left, and that it asks about later | [`Jobs`], to nest |
 //! | probes of an orchestrator | [`Health`]: `/healthz` and `/readyz` |
 //! | graphs and alerts | [`metrics`](fn@metrics): `/metrics` for Prometheus |
 //! | to see live what it does | [`status`](fn@status), to nest; its JSON is a [`view`] |
@@ -49,7 +50,6 @@
 //! What is not axum's own here comes from the crate `outboard-web`, for other frameworks.
 
 mod serve;
-mod status;
 mod streams;
 pub mod tenant;
 mod watched;
@@ -57,11 +57,10 @@ mod watched;
 // What is the same in every framework.
 #[doc(inline)]
 pub use outboard_web::{
-    Compute, Ending, Exposure, FinishOnDisconnect, FinishOnDisconnectService, Health, Metrics,
-    NoOffload, Offload, OffloadFuture, OffloadService, Problem, Watched,
+    Compute, Ending, Exposure, FinishOnDisconnect, FinishOnDisconnectService, Health, Jobs,
+    Metrics, NoOffload, Offload, OffloadFuture, OffloadService, Problem, Status, Watched, view,
 };
 pub use serve::{Cut, Listen, Serve, Unwatched, serve};
-pub use status::{Status, status, view};
 pub use streams::{body, ndjson, sse};
 pub use watched::{Peer, WatchedListener, watched};
 
@@ -80,6 +79,22 @@ pub fn metrics<S: Clone + Send + Sync + 'static>(client: outboard::Client) -> ax
     Metrics::new(client).router()
 }
 
+/// Returns a read-only status page of a client, to nest into an application.
+///
+/// It is [`Status`] with its defaults. An application with several clients nests a page for
+/// each.
+///
+/// # Examples
+///
+/// ```
+/// # fn example(client: outboard::Client, app: axum::Router) -> axum::Router {
+/// app.nest("/status", outboard_axum::status(client))
+/// # }
+/// ```
+pub fn status<S: Clone + Send + Sync + 'static>(client: outboard::Client) -> axum::Router<S> {
+    Status::new(client).router()
+}
+
 /// Chapters of the guide, whose examples have to compile.
 #[cfg(doctest)]
 mod guide {
@@ -89,6 +104,8 @@ mod guide {
     struct Overload;
     #[doc = include_str!("../../../docs/book/src/axum.md")]
     struct Axum;
+    #[doc = include_str!("../../../docs/book/src/durable.md")]
+    struct Durable;
     #[doc = include_str!("../../../docs/book/src/seeing.md")]
     struct Seeing;
     #[doc = include_str!("../../../docs/book/src/containers.md")]

@@ -16,7 +16,12 @@ pub(crate) fn answer(
     kind: &'static str,
     text: impl Into<Bytes>,
 ) -> Response<Body> {
-    let mut response = Response::new(Full::new(text.into()).boxed_unsync());
+    with_body(status, kind, Full::new(text.into()).boxed_unsync())
+}
+
+/// A response that nobody may keep, with a body that comes bit by bit.
+pub(crate) fn with_body(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -34,10 +39,23 @@ pub(crate) fn only_get(
     method: &Method,
     response: impl FnOnce() -> Response<Body>,
 ) -> Response<Body> {
-    if matches!(*method, Method::GET | Method::HEAD) {
-        return response();
+    match *method {
+        Method::GET | Method::HEAD => response(),
+        _ => not_allowed("GET,HEAD"),
     }
+}
+
+/// Refuses what is no `POST`.
+#[cfg(feature = "status")]
+pub(crate) fn only_post(
+    method: &Method,
+    response: impl FnOnce() -> Response<Body>,
+) -> Response<Body> {
+    if *method == Method::POST { response() } else { not_allowed("POST") }
+}
+
+fn not_allowed(allowed: &'static str) -> Response<Body> {
     let mut refusal = answer(StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "");
-    refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,HEAD"));
+    refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     refusal
 }

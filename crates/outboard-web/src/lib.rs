@@ -10,7 +10,9 @@
 //! | a computation to go on when its client leaves | [`FinishOnDisconnect`], a layer |
 //! | an error of Outboard as a response | [`Problem`]: 503 with `Retry-After`, 429, 504, 413, 500, as RFC 9457 says |
 //! | tenant and timeout of each request, and its times in `Server-Timing` | [`Offload`], a layer, with the rules in [`tenant`]; [`Compute`] in the handler |
+//! | tasks that go on when their client has left, and that it asks about later | [`Jobs`], a service |
 //! | probes of an orchestrator | [`Health`], a service: `/healthz` and `/readyz` |
+//! | to see live what it does | `Status`, a service for a page, with the feature `status` |
 //! | graphs and alerts | `Metrics`, a service for Prometheus, with the feature `metrics` |
 //!
 //! Types are those of the crate `http`, and layers those of tower: they fit hyper, axum, tonic,
@@ -28,10 +30,13 @@ mod ending;
 mod gone;
 mod grpc;
 mod health;
+mod jobs;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod offload;
 mod problem;
+#[cfg(feature = "status")]
+mod status;
 pub mod tenant;
 mod watched;
 
@@ -41,8 +46,11 @@ pub use disconnect::{FinishOnDisconnect, FinishOnDisconnectService};
 pub use ending::Ending;
 pub use gone::Gone;
 pub use health::Health;
+pub use jobs::Jobs;
 #[cfg(feature = "metrics")]
 pub use metrics::Metrics;
 pub use offload::{Offload, OffloadFuture, OffloadService};
 pub use problem::{Exposure, Problem};
+#[cfg(feature = "status")]
+pub use status::{Status, view};
 pub use watched::Watched;

@@ -60,6 +60,7 @@
 //! | [`gather`], [`as_completed`], [`wait`] | several futures awaited together |
 //! | `client.scatter(value)` | a large value that is sent to each worker once |
 //! | `#[outboard::on_start] fn f()` | a function that runs once in each worker, before its first task |
+//! | `Client::scripted()` | a client for tests, [whose answers a test writes](Scripted) |
 //! | `client.admin()` | [for operators](admin::Admin): a snapshot, live events, one task's history, the number of workers |
 //! | `client.drain()`, `.shutdown()` | finish what runs and take nothing new; end at once |
 //!
@@ -84,9 +85,10 @@
 //! | [Streams][streams] | items before the result, backpressure, progress |
 //! | [Data][data] | which types can travel, bytes, scattered values |
 //! | [Models][models] | load once in each worker |
+//! | [Python][python-chapter] | functions of Python in worker processes |
 //! | [axum and other frameworks][axum] | errors as responses, tenants, disconnects |
 //! | [Seeing it][seeing] | status page, metrics, logs, traces |
-//! | [Testing][testing] | workers in tests |
+//! | [Testing][testing] | workers in tests, and answers without workers |
 //! | [A cluster][cluster] | Dask: native workers, the plugin, Python |
 //! | [systemd][systemd], [containers][containers], [deploys][deploys] | for operators |
 //! | [Guarantees][guarantees], [limits][limits] | what each engine promises, and what it does not do |
@@ -100,6 +102,7 @@
 //! [streams]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/streams.md
 //! [data]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/data.md
 //! [models]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/models.md
+//! [python-chapter]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/python.md
 //! [axum]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/axum.md
 //! [seeing]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/seeing.md
 //! [testing]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/testing.md
@@ -154,6 +157,7 @@
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
 //! | `local` | yes | worker processes on this machine; on Unix; on Windows it adds nothing |
 //! | `macros` | yes | the attributes [`#[main]`](macro@main), [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) |
+//! | `python` | no | `python`: functions of Python, in workers of this machine; part of `dask` |
 //! | `sandbox` | no | [`LocalBuilder::sandbox`]: workers that tasks on untrusted input cannot leave |
 //! | `trace` | no | `trace::relay`: a layer for `tracing-subscriber` that sends events of tasks to the server |
 
@@ -192,25 +196,30 @@ pub use front::future::{
 pub use front::init::{init, init_with, is_worker};
 pub use front::map::Map;
 pub use front::progress::TaskProgress;
+pub use front::scripted::{Script, Scripted};
 pub use front::stream::TaskStream;
 pub use ids::TaskId;
 pub use sched::ledger::Report;
 pub use sched::strength::count::WorkerCount;
+pub use task::batch::BatchFunction;
 pub use task::current::{cancelled, deadline, slot};
 pub use task::function::TaskFunction;
+pub use task::interpreter::Python;
 pub use task::progress::{Progress, progress};
+#[cfg(feature = "python")]
+pub use task::python::{PythonArgs, PythonFunction, PythonStream, python};
 pub use task::sandbox::Sandbox;
 pub use task::stream::{SendError, Sender, StreamFunction};
 #[cfg(feature = "bytemuck")]
 pub use value::array::Array;
 pub use value::scatter::Scattered;
 
-/// Dask clusters: functions of Python, and this program as a worker.
+/// Dask clusters: this program as a worker, and functions of Python.
 #[cfg(feature = "dask")]
 pub mod dask {
-    pub use crate::engine::dask::python::{PythonArgs, PythonFunction, python};
     #[cfg(all(feature = "local", target_os = "linux"))]
     pub use crate::engine::dask::worker::{ClusterEvent, ClusterWorker};
+    pub use crate::task::python::{PythonArgs, PythonFunction, python};
 }
 
 /// What fuzz targets check.
@@ -230,6 +239,7 @@ pub mod __private {
     #[cfg(feature = "macros")]
     pub use crate::front::init::runtime;
     pub use crate::front::init::test_worker;
+    pub use crate::task::batch::batched;
     pub use crate::task::function::block_on;
     pub use crate::task::registry::{
         Entry, OUTBOARD_0_1_0_NAMES as NAMES, OUTBOARD_0_1_0_TASKS as TASKS,
@@ -296,6 +306,9 @@ mod documents {
     struct Data;
     #[doc = include_str!("../../../docs/book/src/models.md")]
     struct Models;
+    #[cfg(feature = "python")]
+    #[doc = include_str!("../../../docs/book/src/python.md")]
+    struct Python;
     #[doc = include_str!("../../../docs/book/src/testing.md")]
     struct Testing;
     #[cfg(feature = "dask")]

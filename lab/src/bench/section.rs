@@ -18,6 +18,8 @@ pub(crate) enum Section {
     Payload,
     /// Items of tasks that run
     Streams,
+    /// Several callers' items in one call
+    Batches,
     /// How long large values hold up an event loop
     Pauses,
     /// A quick page while all workers compute
@@ -32,6 +34,8 @@ pub(crate) enum Section {
     Idle,
     /// A task that is dropped while it runs
     Kill,
+    /// A trivial function of Python, one after the other
+    Python,
     /// A Dask cluster; measured alone, by its URL
     #[value(skip)]
     Cluster,

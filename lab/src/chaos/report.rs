@@ -14,6 +14,7 @@ use crate::figure;
 /// What the table's words mean.
 const LEGEND: &str = "\
 right: the value that it has to be. typed errors: problem details of a kind that a hit may cause.
+Of streams and jobs each item is compared, and what was sent before a crash has to arrive.
 collateral: requests that failed although their own worker was not hit. below full: how long fewer
 workers could work than there should be; one that SIGSTOP holds counts as missing. A pool with two
 exclusive workers and an elastic one with up to two are hit as well. shared slots: two processes of
@@ -29,6 +30,9 @@ pub(super) struct Report {
     seed: u64,
     seconds: f64,
     requests: usize,
+    streams: usize,
+    jobs: usize,
+    items: usize,
     right: usize,
     typed_errors: usize,
     lost: usize,
@@ -51,7 +55,11 @@ impl Report {
     pub(super) fn new(client: &Snapshot, seed: u64, outcome: Outcome, left: &Left) -> Self {
         let Outcome { tally, hits, length, below_full, .. } = outcome;
         let outside: usize = ["sigkill", "sigsegv", "sigstop"].iter().map(|hit| hits[hit]).sum();
+        let collateral = tally.innocent.len().saturating_sub(outside);
+        let innocent = if collateral > 0 { &tally.innocent[..] } else { &[] };
+        let complaints = tally.complaints.iter().chain(innocent).chain(&left.complaint).cloned();
         Self {
+            complaints: complaints.collect(),
             engine: client.engine,
             // Those of the default pool; the others have as many in each run.
             workers: client.per_pool.first().map_or(client.workers, |pool| pool.snapshot.workers),
@@ -59,12 +67,15 @@ impl Report {
             seed,
             seconds: length.as_secs_f64(),
             requests: tally.requests,
+            streams: tally.streams,
+            jobs: tally.jobs,
+            items: tally.items,
             right: tally.right,
             typed_errors: tally.typed_errors(),
             lost: tally.lost,
             wrong: tally.wrong,
             // A worker executes one task at a time, so a hit costs one request at most.
-            collateral: tally.innocent.saturating_sub(outside),
+            collateral,
             zombies: left.zombies,
             orphans: left.orphans,
             leaked_descriptors: left.descriptors,
@@ -73,7 +84,6 @@ impl Report {
             full_again: left.full_again,
             hits,
             errors_by_kind: tally.typed,
-            complaints: tally.complaints,
         }
     }
 
@@ -107,6 +117,9 @@ impl Report {
         table.set_header(["what", "count"]);
         for (name, count) in [
             ("requests", self.requests),
+            ("of them streams", self.streams),
+            ("of them jobs", self.jobs),
+            ("their items", self.items),
             ("right", self.right),
             ("typed errors", self.typed_errors),
             ("lost", self.lost),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::hit::{Hit, Inside, Outside};
 use super::pools::POOLS;
+use super::readers::{Read, Reader};
 use super::verdict::{Expected, Verdict};
 use crate::browser::Browser;
 use crate::site::FAST;
@@ -26,6 +28,9 @@ const TENANTS: [&str; 5] = ["ann", "bob", "cyd", "dee", "eve"];
 /// hits yet.
 const VANDALS: usize = 2;
 
+/// Who reads streams and jobs.
+const READERS: [&str; 3] = ["fay", "gus", "hal"];
+
 /// How many browsers each tenant has.
 const BROWSERS: u64 = 2;
 
@@ -36,7 +41,7 @@ const LARGEST_N: u64 = 30;
 const PAUSE_MS: std::ops::RangeInclusive<u64> = 40..=160;
 
 /// When a browser gives up: long after the server should have.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often it is looked how many workers there are.
 const SAMPLE: Duration = Duration::from_millis(2);
@@ -50,6 +55,8 @@ pub(super) struct Storm {
     pub(super) client: Client,
     pub(super) seed: u64,
     pub(super) length: Duration,
+    /// Where tasks that stream note what they have sent.
+    pub(super) notes: PathBuf,
 }
 
 /// What came of it.
@@ -73,7 +80,12 @@ pub(super) struct Tally {
     pub(super) lost: usize,
     pub(super) wrong: usize,
     /// Typed errors of requests whose own tasks do not crash.
-    pub(super) innocent: usize,
+    pub(super) innocent: Vec<String>,
+    /// Of the requests, those for a stream, and those for a job.
+    pub(super) streams: usize,
+    pub(super) jobs: usize,
+    /// What came through both.
+    pub(super) items: usize,
     /// The first that were lost or wrong.
     pub(super) complaints: Vec<String>,
 }
@@ -99,8 +111,12 @@ impl Storm {
         let mut browsers = JoinSet::new();
         for (index, tenant) in (1..).zip(TENANTS.iter().flat_map(|t| [*t; BROWSERS as usize])) {
             let random = fastrand::Rng::with_seed(self.seed.wrapping_add(index));
-            let browser = Browser::new(self.address, tenant, PATIENCE);
-            browsers.spawn(browse(browser, random, shared.clone()));
+            browsers.spawn(browse(self.browser(tenant), random, shared.clone()));
+        }
+        for (index, tenant) in (1000..).zip(READERS) {
+            let random = fastrand::Rng::with_seed(self.seed.wrapping_add(index));
+            let reader = Reader::new(self.browser(tenant), &self.notes, random);
+            browsers.spawn(read(reader, shared.clone()));
         }
         let mut watch = JoinSet::new();
         watch.spawn(time_below_full(self.client.clone(), shared.clone()));
@@ -158,6 +174,10 @@ impl Storm {
         Ok(hits)
     }
 
+    fn browser(&self, tenant: &str) -> Browser {
+        Browser::new(self.address, tenant, PATIENCE)
+    }
+
     fn show(&self, bar: &ProgressBar, start: Instant, hits: usize, requests: usize) {
         bar.set_position(start.elapsed().min(self.length).as_millis() as u64);
         let hits = figure::counted(hits, "hit");
@@ -199,7 +219,10 @@ impl Shared {
     async fn ask(&self, browser: &mut Browser, path: &str, expected: &Expected) {
         self.tally().requests += 1;
         let answer = browser.get(path).await;
-        self.tally().add(path, Verdict::on(answer, expected), expected);
+        let said = answer.as_ref().ok().filter(|answer| !answer.status.is_success());
+        let said = said.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
+        let what = format!("{path} {}", said.unwrap_or_default());
+        self.tally().add(&what, Verdict::on(answer, expected), expected);
     }
 }
 
@@ -214,7 +237,9 @@ impl Tally {
             Verdict::Right => self.right += 1,
             Verdict::Typed(kind) => {
                 *self.typed.entry(kind).or_default() += 1;
-                self.innocent += usize::from(*expected != Expected::Error);
+                if *expected != Expected::Error {
+                    self.innocent.push(format!("{kind} of {path}"));
+                }
             }
             Verdict::Lost(why) => {
                 self.lost += 1;
@@ -252,6 +277,19 @@ async fn browse(mut browser: Browser, mut random: fastrand::Rng, shared: Arc<Sha
             }
         };
         shared.ask(&mut browser, &path, &Expected::Body(body)).await;
+    }
+}
+
+/// Reads one stream after the other until the storm is over.
+async fn read(mut reader: Reader, shared: Arc<Shared>) {
+    while !shared.over.load(Relaxed) {
+        let Read { what, is_job, items, verdict } = reader.read().await;
+        let mut tally = shared.tally();
+        tally.requests += 1;
+        tally.jobs += usize::from(is_job);
+        tally.streams += usize::from(!is_job);
+        tally.items += items as usize;
+        tally.add(&what, verdict, &Expected::Body("all items".to_owned()));
     }
 }
 

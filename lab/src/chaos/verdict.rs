@@ -84,9 +84,13 @@ fn kind(answer: &Answer) -> Option<&'static str> {
         return None;
     }
     let details: Details = serde_json::from_slice(&answer.body).ok()?;
-    let told = (details.kind.as_str(), details.status);
-    let known = TYPED.into_iter().find(|known| *known == told)?;
-    (answer.status == details.status).then_some(known.0)
+    let known = typed(&details.kind, details.status)?;
+    (answer.status == details.status).then_some(known)
+}
+
+/// The name of an error that a request may have here.
+pub(super) fn typed(kind: &str, status: u16) -> Option<&'static str> {
+    TYPED.into_iter().find(|known| *known == (kind, status)).map(|known| known.0)
 }
 
 #[cfg(test)]

@@ -134,6 +134,13 @@ impl Measurement {
         Self { requests: latencies.len(), total, latencies, faults: BTreeMap::new() }
     }
 
+    /// Of one request.
+    pub(crate) fn of_one(answer: Result<(), Fault>, elapsed: Duration) -> Self {
+        let mut one = Self::empty(1);
+        one.add((answer, elapsed));
+        one
+    }
+
     fn empty(requests: usize) -> Self {
         Self { requests, total: Duration::ZERO, latencies: Vec::new(), faults: BTreeMap::new() }
     }

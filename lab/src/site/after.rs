@@ -9,10 +9,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
+use axum::response::Response;
 use axum::routing::{get, post};
 use outboard::Client;
 use outboard_axum::{
-    Compute, Exposure, FinishOnDisconnect, Health, Offload, Problem, Status, metrics, tenant,
+    Compute, Exposure, FinishOnDisconnect, Health, Offload, Problem, Status, body, metrics, tenant,
 };
 
 use super::harm;
@@ -43,6 +44,7 @@ pub(super) fn router(client: &Client, timeout: Duration, more: Router) -> Router
         .with_state(Kept::default())
         .route("/fib/{n}", get(fib))
         .route("/coalesced/fib/{n}", get(coalesced_fib))
+        .route("/lines/{n}", get(lines))
         .merge(more)
         .route_layer(offload)
         .merge(Health::new(client.clone()).router())
@@ -80,6 +82,11 @@ async fn fib(compute: Compute, N(n): N) -> Result<String, Problem> {
 /// Identical requests at the same time are computed once.
 async fn coalesced_fib(compute: Compute, N(n): N) -> Result<String, Problem> {
     Ok(compute.submit(tasks::coalesced_fib, n).await?.to_string())
+}
+
+/// Lines go out as they are computed. A browser that leaves in their middle stops the task.
+async fn lines(compute: Compute, N(n): N) -> Response {
+    body(compute.stream(tasks::fib_lines, n))
 }
 
 /// Goes on when its browser has left, and keeps the number for the next one.

@@ -1,9 +1,13 @@
 //! The server "before": it computes inside the handler. It runs on one
 //! event-loop thread, so that nothing else happens meanwhile.
 
+use std::convert::Infallible;
+
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Path;
 use axum::routing::{get, post};
+use futures_util::stream;
 
 use super::harm;
 use super::pages::{self, Refusal};
@@ -11,8 +15,17 @@ use crate::tasks;
 
 /// The pages of `before`.
 pub(super) fn router() -> Router {
-    let fib = Router::new().route("/fib/{n}", get(fib)).merge(pages::index("before", DOES));
+    let fib = Router::new()
+        .route("/fib/{n}", get(fib))
+        .route("/lines/{n}", get(lines))
+        .merge(pages::index("before", DOES));
     pages::around(fib)
+}
+
+/// Each line is computed when the connection asks for it, on the event loop.
+async fn lines(Path(n): Path<String>) -> Result<Body, Refusal> {
+    let lines = tasks::fib_lines(pages::quick_n(&n)?).map(Ok::<_, Infallible>);
+    Ok(Body::from_stream(stream::iter(lines)))
 }
 
 /// Those that do it harm.

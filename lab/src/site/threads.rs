@@ -1,20 +1,26 @@
 //! The server "threads": it computes on tokio's `spawn_blocking` threads, as a
 //! Rust user would try first. A computation there cannot be stopped.
 
+use std::convert::Infallible;
+
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use futures_util::stream;
 
 use super::harm;
 use super::pages::{self, Refusal};
 use crate::tasks;
+use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
 /// The pages of `threads`.
 pub(super) fn router() -> Router {
     let index = pages::index("threads", "computes on spawn_blocking threads");
-    pages::around(Router::new().route("/fib/{n}", get(fib)).merge(index))
+    let computing = Router::new().route("/fib/{n}", get(fib)).route("/lines/{n}", get(lines));
+    pages::around(computing.merge(index))
 }
 
 /// Those that do it harm.
@@ -28,6 +34,17 @@ async fn fib(Path(n): Path<String>) -> Result<String, Refusal> {
         Ok(fib) => Ok(fib.to_string()),
         Err(error) => Err(failed(&error)),
     }
+}
+
+/// A thread computes line after line, while the connection keeps up.
+async fn lines(Path(n): Path<String>) -> Result<Body, Refusal> {
+    let n = pages::quick_n(&n)?;
+    let (send, lines) = mpsc::channel(tasks::LINES);
+    tokio::task::spawn_blocking(move || {
+        tasks::fib_lines(n).try_for_each(|line| send.blocking_send(Ok::<_, Infallible>(line)))
+    });
+    let lines = stream::unfold(lines, |mut lines| async { Some((lines.recv().await?, lines)) });
+    Ok(Body::from_stream(lines))
 }
 
 async fn crash() -> Result<(), Refusal> {

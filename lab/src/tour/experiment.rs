@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::Calibration;
 use super::notebook::{self, BURST, Name, PARALLEL};
-use super::{TIMEOUT, roundtrip};
+use super::{TIMEOUT, lines, roundtrip};
+use crate::browser::Browser;
 use crate::measure::{Load, Measurement, Target, milliseconds};
 use crate::site::{FAST, Host, Places};
 use crate::{figure, tasks};
@@ -52,6 +53,7 @@ enum Page {
     Fast,
     Fib(u64),
     CoalescedFib(u64),
+    Lines(u64),
     /// No page: a task submitted directly.
     Task,
 }
@@ -62,6 +64,7 @@ impl Page {
             Self::Fast => "/fast".to_owned(),
             Self::Fib(n) => format!("/fib/{n}"),
             Self::CoalescedFib(n) => format!("/coalesced/fib/{n}"),
+            Self::Lines(n) => format!("/lines/{n}"),
             Self::Task => roundtrip::TASK.to_owned(),
         }
     }
@@ -70,6 +73,7 @@ impl Page {
         match self {
             Self::Fast => FAST.to_owned(),
             Self::Fib(n) | Self::CoalescedFib(n) => tasks::fib_by_addition(n).to_string(),
+            Self::Lines(n) => lines::right(n),
             Self::Task => String::new(),
         }
     }
@@ -86,6 +90,13 @@ impl Step {
     pub(crate) async fn run(&self, places: &Places) -> anyhow::Result<Vec<Outcome>> {
         if self.name == Name::Roundtrip {
             return Ok(vec![self.round_trips(places).await?]);
+        }
+        if self.name == Name::FirstLine {
+            let browser = Browser::new(self.host.address(places), "tour", TIMEOUT);
+            let [first, all] =
+                lines::read(&browser, &self.page.path(), &self.page.right_body()).await;
+            let outcome = |name, found| self.outcome(name, self.page, &found);
+            return Ok(vec![outcome(Name::FirstLine, first), outcome(Name::AllLines, all)]);
         }
         let bar = ProgressBar::hidden();
         let load = self.load(places, self.page, self.requests)?;
@@ -211,6 +222,7 @@ fn computing(short: u64, long: u64) -> Vec<Step> {
     steps.extend(Host::ALL.map(|host| step(Name::Parallel, host, Page::Fib(short), PARALLEL)));
     let coalesced = Page::CoalescedFib(short);
     steps.push(step(Name::ParallelCoalesced, Host::After, coalesced, PARALLEL));
+    steps.extend(Host::ALL.map(|host| step(Name::FirstLine, host, Page::Lines(short), 1)));
     steps
 }
 

@@ -36,6 +36,10 @@ pub(super) enum Name {
     Parallel,
     /// The same, computed once for all.
     ParallelCoalesced,
+    /// The first line of a page that is written as it is computed.
+    FirstLine,
+    /// All of it.
+    AllLines,
     /// A trivial task, again and again.
     Roundtrip,
 }
@@ -50,6 +54,8 @@ impl Name {
             Self::Slow => "slow",
             Self::Parallel => "parallel",
             Self::ParallelCoalesced => "parallel_coalesced",
+            Self::FirstLine => "first_line",
+            Self::AllLines => "all_lines",
             Self::Roundtrip => "roundtrip",
         }
     }

@@ -7,12 +7,13 @@ use crate::process::workers;
 use crate::program::{Ended, command, eventually, run};
 
 /// The sections, as JSON names them.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 14] = [
     "roundtrip",
     "throughput",
     "http",
     "payload",
     "streams",
+    "batches",
     "pauses",
     "fast_under_load",
     "scaling",
@@ -20,6 +21,7 @@ const SECTIONS: [&str; 12] = [
     "cold_start",
     "idle",
     "kill",
+    "python",
 ];
 
 fn json(ended: &Ended) -> Value {

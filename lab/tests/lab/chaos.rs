@@ -31,6 +31,7 @@ fn workers_that_are_hit_cost_only_their_own_requests_and_leave_nothing() {
     let count = |key: &str| report[key].as_u64().unwrap_or_else(|| panic!("{key}: {report}"));
     assert!(count("right") > 0 && count("typed_errors") > 0, "{report}");
     assert_eq!(count("requests"), count("right") + count("typed_errors"), "{report}");
+    assert!(count("streams") > 0 && count("jobs") > 0 && count("items") > 100, "{report}");
 
     let (seconds, below) = (&report["seconds"], &report["seconds_below_full"]);
     assert!(seconds.as_f64() >= Some(3.0) && below.as_f64() < seconds.as_f64(), "{report}");
@@ -40,7 +41,7 @@ fn workers_that_are_hit_cost_only_their_own_requests_and_leave_nothing() {
     let hits = report["hits"].as_object().expect("an object");
     let kinds: Vec<_> = hits.keys().map(String::as_str).collect();
     let outside = ["requests_to_end", "sigkill", "sigsegv", "sigstop"];
-    let harmless = ["deep_values", "fork", "thread", "user"];
+    let harmless = ["batch", "deep_values", "fork", "thread", "user"];
     let mut all = [&outside[..], &harmless, &INSIDE, &TOO_DEEP].concat();
     all.sort_unstable();
     assert_eq!(kinds, all);

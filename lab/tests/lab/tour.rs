@@ -33,7 +33,7 @@ fn no_subcommand_is_the_tour_and_its_json_has_every_experiment() {
     let page = page.to_str().expect("its name is text");
     let ended = take(&["--quick", "--json", "--html", page]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("34/34"), "no progress: {}", ended.stderr);
+    assert!(ended.stderr.contains("40/40"), "no progress: {}", ended.stderr);
     let report: Value = serde_json::from_str(&ended.stdout).expect("stdout is JSON");
 
     assert_eq!(report["client"]["engine"], "local");
@@ -108,7 +108,7 @@ fn assert_names(experiments: &[Value]) {
         experiments.iter().map(|e| (text(&e["name"]), text(&e["server"]))).collect();
     let mut expected = BTreeSet::new();
     for suffix in ["", "_equal_work"] {
-        for name in ["fib", "fast_behind_slow", "slow", "parallel"] {
+        for name in ["fib", "fast_behind_slow", "slow", "parallel", "first_line", "all_lines"] {
             for server in ["before", "threads", "after"] {
                 expected.insert((format!("{name}{suffix}"), server.to_owned()));
             }
@@ -129,6 +129,10 @@ fn assert_ratios(experiments: &Experiments) {
     let each = experiments.seconds("parallel_equal_work", "after");
     let once = experiments.seconds("parallel_coalesced_equal_work", "after");
     assert!(once * 2.0 < each, "coalesced {once} s, computed each {each} s");
+
+    let first = experiments.seconds("first_line_equal_work", "after");
+    let all = experiments.seconds("all_lines_equal_work", "after");
+    assert!(first * 2.0 < all, "the first line {first} s, all ten {all} s");
 }
 
 #[test]

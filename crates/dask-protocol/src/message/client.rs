@@ -2,7 +2,7 @@
 
 use rmpv::Value;
 
-use super::fields::{Fields, keys, operations};
+use super::fields::{Fields, keys, operations, text_fields};
 use crate::document::{Document, map};
 use crate::frames::Frames;
 use crate::key::Key;
@@ -52,6 +52,8 @@ pub enum SchedulerToClient {
     Event {
         /// What it is about.
         topic: Key,
+        /// What is said of it: the fields that are text.
+        said: Vec<(String, String)>,
     },
     /// How often the client is to give a sign of life.
     AdjustHeartbeatInterval {
@@ -142,7 +144,7 @@ impl SchedulerToClient {
             "lost-data" => Self::LostData { key: fields.key("key")? },
             "task-retried" => Self::TaskRetried { key: fields.key("key")? },
             "restart" => Self::Restart,
-            "event" => Self::Event { topic: fields.key("topic")? },
+            "event" => Self::Event { topic: fields.key("topic")?, said: fields.event("event") },
             "adjust-heartbeat-interval" => {
                 let seconds = fields.number("interval")?.unwrap_or_default();
                 Self::AdjustHeartbeatInterval { seconds }
@@ -181,7 +183,11 @@ impl SchedulerToClient {
             Self::LostData { key } => of_key("lost-data", key),
             Self::TaskRetried { key } => of_key("task-retried", key),
             Self::Restart => alone("restart"),
-            Self::Event { topic } => map([("op", "event".into()), ("topic", topic.value())]),
+            Self::Event { topic, said } => map([
+                ("op", "event".into()),
+                ("topic", topic.value()),
+                ("event", Value::Array(vec![0.0.into(), text_fields(said)])),
+            ]),
             Self::AdjustHeartbeatInterval { seconds } => {
                 map([("op", "adjust-heartbeat-interval".into()), ("interval", seconds.into())])
             }

@@ -126,6 +126,17 @@ impl<'d> Fields<'d> {
         Ok(self.read(name, "is not a list of texts", into_texts)?.unwrap_or_default())
     }
 
+    /// The fields of a map that are text; none if it is something else.
+    pub(crate) fn text_fields(&mut self, name: &'static str) -> Vec<(String, String)> {
+        self.value(name).map(into_text_fields).unwrap_or_default()
+    }
+
+    /// What is said of an event, which comes after its time.
+    pub(crate) fn event(&mut self, name: &'static str) -> Vec<(String, String)> {
+        let said = self.value(name).and_then(into_list).and_then(|mut event| event.pop());
+        said.map(into_text_fields).unwrap_or_default()
+    }
+
     /// Those of a list that are numbers.
     pub(crate) fn numbers(&mut self, name: &'static str) -> Result<Vec<f64>, Malformed> {
         let numbers = self.read(name, "is not a list", |value| {
@@ -277,6 +288,16 @@ pub(crate) fn into_texts(value: Value) -> Option<Vec<String>> {
 pub(crate) fn into_places(value: Value) -> Option<Places> {
     let pairs = into_map(value)?.into_iter();
     pairs.map(|(key, places)| Some((Key::of(&key), into_texts(places)?))).collect()
+}
+
+fn into_text_fields(value: Value) -> Vec<(String, String)> {
+    let pairs = into_map(value).unwrap_or_default().into_iter();
+    pairs.filter_map(|(name, value)| Some((into_text(name)?, into_text(value)?))).collect()
+}
+
+/// A map of names and texts.
+pub(crate) fn text_fields(said: Vec<(String, String)>) -> Value {
+    Value::Map(said.into_iter().map(|(name, text)| (name.into(), text.into())).collect())
 }
 
 /// A list of keys.

@@ -29,10 +29,10 @@ pub use handshake::Handshake;
 pub use identity::{ClusterIdentity, Packages, Unsupported, WorkerIdentity, WorkerInfo};
 pub use metrics::Metrics;
 pub use question::{
-    Data, Gather, GatherCopies, GetData, Heartbeat, HeartbeatWorker, Identity, NoAnswer,
-    Processing, Question, Ran, RegisterClient, RegisterWorker, RegisterWorkerPlugin, Registered,
-    RetireWorkers, RunOnWorkers, Scatter, TaskStatus, TellData, Unregister, UpdateData, Versions,
-    WhoHas,
+    AskProgress, Data, Gather, GatherCopies, GetData, Heartbeat, HeartbeatWorker, Identity, Items,
+    NoAnswer, Processing, Proxy, Question, Ran, RegisterClient, RegisterWorker,
+    RegisterWorkerPlugin, Registered, RetireWorkers, RunOnWorkers, Scatter, TakeItems,
+    TaskProgress, TaskStatus, TellData, Unregister, UpdateData, Versions, WhoHas,
 };
 pub use request::{Failed, Observed, Opaque, Reply, Request, Subject};
 pub use worker::{ComputeTask, Run, SchedulerToWorker, WorkerToScheduler};

@@ -4,6 +4,8 @@ use rmpv::Value;
 
 use super::fields::{Fields, Places, into_map, keys, objects, places, sizes};
 use super::identity::{ClusterIdentity, Packages, WorkerIdentity};
+use super::question::items::{ASK_PROGRESS, TAKE_ITEMS, read_proxy};
+use super::question::{AskProgress, Items, TakeItems, TaskProgress};
 use crate::document::{Document, map};
 use crate::frames::Frames;
 use crate::key::Key;
@@ -123,6 +125,17 @@ pub enum Subject {
     Benchmark,
     /// To call a Python function.
     Run,
+    /// For the items of a stream.
+    TakeItems(TakeItems),
+    /// How far tasks are that run.
+    AskProgress(AskProgress),
+    /// To ask a worker.
+    Proxy {
+        /// Its address.
+        worker: String,
+        /// The message that asks it.
+        message: Frames,
+    },
     /// To have an actor do something.
     Actor,
     /// Something else, by its name.
@@ -210,6 +223,10 @@ pub enum Reply {
     Places(Places),
     /// To [`Subject::GetData`] and [`Subject::Gather`].
     Data(Vec<(Key, Serialized)>),
+    /// To [`Subject::TakeItems`].
+    Items(Items),
+    /// To [`Subject::AskProgress`].
+    Progress(Vec<(Key, TaskProgress)>),
     /// To [`Subject::GetData`]: not now.
     Busy,
     /// To [`Subject::UpdateData`].
@@ -288,6 +305,18 @@ impl Subject {
             "dump_state" => Self::State,
             "benchmark_disk" | "benchmark_memory" | "benchmark_network" => Self::Benchmark,
             "run" | "run_coroutine" => Self::Run,
+            TAKE_ITEMS => Self::TakeItems(TakeItems {
+                stream: fields.name("name")?,
+                received: fields.count("received")?.unwrap_or_default(),
+                taken: fields.count("taken")?.unwrap_or_default(),
+                wait_ms: fields.count("wait_ms")?,
+            }),
+            ASK_PROGRESS => Self::AskProgress(AskProgress { keys: fields.keys("keys")? }),
+            "proxy" => {
+                let asked = fields.value("msg");
+                let (worker, message) = read_proxy(fields.name("worker")?, asked)?;
+                Self::Proxy { worker, message }
+            }
             "actor_execute" | "actor_attribute" => Self::Actor,
             other => Self::Unknown(other.to_owned()),
         })
@@ -394,6 +423,8 @@ impl Reply {
                 let data = objects(data, &mut document);
                 map([ok(), ("data", data)])
             }
+            Self::Items(items) => items.write(&mut document),
+            Self::Progress(all) => TaskProgress::write(all),
             Self::Busy => map([("status", "busy".into())]),
             Self::Sizes(all) => map([ok(), ("nbytes", sizes(all))]),
             Self::Missing(all) => map([("status", "partial-fail".into()), ("keys", keys(all))]),

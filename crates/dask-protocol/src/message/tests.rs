@@ -42,6 +42,10 @@ fn amounts() -> impl Strategy<Value = Vec<(String, f64)>> {
     prop::collection::vec((text(), -9.0..9.0), 0..3)
 }
 
+fn said() -> impl Strategy<Value = Vec<(String, String)>> {
+    prop::collection::vec((text(), text()), 0..3)
+}
+
 fn to_client() -> impl Strategy<Value = SchedulerToClient> {
     use SchedulerToClient as Say;
     let erred = (key(), prop::option::of(object()), prop::option::of(object()));
@@ -52,7 +56,7 @@ fn to_client() -> impl Strategy<Value = SchedulerToClient> {
             .prop_map(|(keys, reason)| Say::CancelledKeys { keys, reason }),
         key().prop_map(|key| Say::LostData { key }),
         key().prop_map(|key| Say::TaskRetried { key }),
-        key().prop_map(|topic| Say::Event { topic }),
+        (key(), said()).prop_map(|(topic, said)| Say::Event { topic, said }),
         (-9.0..9.0).prop_map(|seconds| Say::AdjustHeartbeatInterval { seconds }),
         prop::sample::select(vec![Say::StreamStart, Say::Restart, Say::Close, Say::StreamClosed]),
         "new-[a-z]{1,5}".prop_map(Say::Unknown),
@@ -139,6 +143,7 @@ fn of_worker() -> impl Strategy<Value = WorkerToScheduler> {
         (keys(), text()).prop_map(|(keys, stimulus_id)| Say::AddKeys { keys, stimulus_id }),
         (key(), prop::option::of(text()), text())
             .prop_map(|(key, state, stimulus_id)| Say::StealResponse { key, state, stimulus_id }),
+        (text(), said()).prop_map(|(topic, said)| Say::LogEvent { topic, said }),
         Just(Say::CloseStream),
         "new-[a-z]{1,5}".prop_map(Say::Unknown),
     ]
@@ -188,6 +193,35 @@ proptest! {
     }
 
     #[test]
+    fn what_is_asked_of_running_tasks_comes_back(
+        (stream, received, taken) in (text(), any::<u64>(), any::<u64>()),
+        (wait_ms, ended) in (prop::option::of(any::<u64>()), any::<bool>()),
+        items in object(), keys in keys(),
+        progress in prop::collection::vec((key(), any::<u64>(), any::<u64>(), text()), 0..3),
+    ) {
+        let asked = |frames| Request::parse(frames).map(|request| request.subject);
+        let question = TakeItems { stream, received, taken, wait_ms };
+        prop_assert_eq!(asked(question.clone().encode()), Ok(Subject::TakeItems(question.clone())));
+        let worker = "tcp://a:1".to_owned();
+        let proxy = Proxy { worker: worker.clone(), question: question.clone() };
+        let message = question.clone().encode();
+        prop_assert_eq!(asked(proxy.encode()), Ok(Subject::Proxy { worker, message }));
+        let here = Items::Here { items, ended };
+        prop_assert_eq!(TakeItems::answer(Reply::Items(here.clone()).encode()), Ok(here.clone()));
+        let around = Proxy::<TakeItems>::answer(Reply::Items(here.clone()).encode());
+        prop_assert_eq!(around, Ok(here));
+        let unknown = TakeItems::answer(Reply::Items(Items::Unknown).encode());
+        prop_assert_eq!(unknown, Ok(Items::Unknown));
+
+        let question = AskProgress { keys };
+        let subject = Subject::AskProgress(question.clone());
+        prop_assert_eq!(asked(question.encode()), Ok(subject));
+        let one = |(key, done, total, text)| (key, TaskProgress { done, total, text });
+        let said: Vec<_> = progress.into_iter().map(one).collect();
+        prop_assert_eq!(AskProgress::answer(Reply::Progress(said.clone()).encode()), Ok(said));
+    }
+
+    #[test]
     fn nonsense_is_refused_and_never_panics(
         frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..6),
         of_client in of_client(), to_worker in to_worker(), at in any::<prop::sample::Index>(),
@@ -207,6 +241,8 @@ proptest! {
             let _ = Request::parse(frames.clone());
             let _ = Handshake::parse(frames.clone());
             let _ = Identity::answer(frames.clone());
+            let _ = TakeItems::answer(frames.clone());
+            let _ = AskProgress::answer(frames.clone());
             let _ = RunOnWorkers::answer(frames);
         }
     }

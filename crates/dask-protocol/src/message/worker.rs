@@ -2,7 +2,7 @@
 
 use rmpv::Value;
 
-use super::fields::{Fields, Places, amounts, keys, operations, places};
+use super::fields::{Fields, Places, amounts, keys, operations, places, text_fields};
 use crate::document::{Document, Pickled, map};
 use crate::frames::Frames;
 use crate::key::Key;
@@ -88,8 +88,8 @@ pub struct ComputeTask {
     pub resources: Vec<(String, f64)>,
 }
 
-/// What a worker says to a scheduler. Each has a `stimulus_id`, which says what caused
-/// it, to those who read the scheduler's log.
+/// What a worker says to a scheduler. What is about tasks and data has a `stimulus_id`,
+/// which says what caused it, to those who read the scheduler's log.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum WorkerToScheduler {
@@ -154,6 +154,13 @@ pub enum WorkerToScheduler {
         state: Option<String>,
         /// As the question named it.
         stimulus_id: String,
+    },
+    /// Something that clients may listen for.
+    LogEvent {
+        /// What it is about.
+        topic: String,
+        /// What is said of it. The scheduler adds `worker`, with the address.
+        said: Vec<(String, String)>,
     },
     /// The last word of the stream.
     CloseStream,
@@ -321,6 +328,9 @@ impl WorkerToScheduler {
                 state: fields.text("state")?,
                 stimulus_id,
             },
+            "log-event" => {
+                Self::LogEvent { topic: fields.name("topic")?, said: fields.text_fields("msg") }
+            }
             "close-stream" => Self::CloseStream,
             _ => Self::Unknown(operation),
         })
@@ -377,6 +387,12 @@ impl WorkerToScheduler {
                 ("key", key.value()),
                 ("state", state.map_or(Value::Nil, Value::from)),
                 ("stimulus_id", stimulus_id.into()),
+            ]),
+            // A field that the scheduler does not know would be an error there.
+            Self::LogEvent { topic, said } => map([
+                ("op", "log-event".into()),
+                ("topic", topic.into()),
+                ("msg", text_fields(said)),
             ]),
             Self::CloseStream => map([("op", "close-stream".into())]),
             Self::Unknown(name) => map([("op", name.into())]),

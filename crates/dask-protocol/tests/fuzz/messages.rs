@@ -2,10 +2,10 @@
 
 use dask_protocol::frames::Frames;
 use dask_protocol::message::{
-    ClientToScheduler, Data, Gather, GatherCopies, GetData, Handshake, HeartbeatWorker, Identity,
-    Question, RegisterClient, RegisterWorker, Reply, Request, RetireWorkers, RunOnWorkers,
-    SchedulerToClient, SchedulerToWorker, Subject, TaskStatus, UpdateData, Versions, WhoHas,
-    WorkerToScheduler,
+    AskProgress, ClientToScheduler, Data, Gather, GatherCopies, GetData, Handshake,
+    HeartbeatWorker, Identity, Question, RegisterClient, RegisterWorker, Reply, Request,
+    RetireWorkers, RunOnWorkers, SchedulerToClient, SchedulerToWorker, Subject, TakeItems,
+    TaskStatus, UpdateData, Versions, WhoHas, WorkerToScheduler,
 };
 use dask_protocol::{Serialized, pickle, plain};
 
@@ -49,6 +49,8 @@ fn asked(frames: Frames) {
         Subject::Gather { keys } => Gather { keys }.encode(),
         Subject::WhoHas { keys } => WhoHas { keys }.encode(),
         Subject::UpdateData { data } => UpdateData { data }.encode(),
+        Subject::TakeItems(question) => question.encode(),
+        Subject::AskProgress(question) => question.encode(),
         _ => return,
     };
     assert_eq!(Request::parse(again).map(|again| again.subject), Ok(request.subject));
@@ -68,6 +70,12 @@ fn answered(frames: Frames) {
                 assert!(room <= before && bytes.len() <= (1 << 16) + frames_length(&frames));
             }
         }
+    }
+    if let Ok(items) = TakeItems::answer(frames.clone()) {
+        assert_eq!(TakeItems::answer(Reply::Items(items.clone()).encode()), Ok(items));
+    }
+    if let Ok(said) = AskProgress::answer(frames.clone()) {
+        assert_eq!(AskProgress::answer(Reply::Progress(said.clone()).encode()), Ok(said));
     }
     if let Ok(places) = WhoHas::answer(frames.clone()) {
         assert_eq!(WhoHas::answer(Reply::Places(places.clone()).encode()), Ok(places));

@@ -14,6 +14,8 @@ use actix_web::{App, web};
 use http::StatusCode;
 use outboard::{Client, ErrorKind};
 use outboard_actix::{Compute, Offload, Problem, offload, tenant};
+use outboard_web::{Health, Status};
+use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 
 use conformance::{Scratch, Server, Setup, crash, hold, receive, send};
@@ -130,5 +132,40 @@ fn requests_have_tenants_timeouts_and_times() {
         assert_eq!(panicked.status, 422, "{panicked:?}");
         assert!(panicked.body.contains("\"status\":422") && !panicked.body.contains("it does"));
         assert_eq!(get_with("/without", "").await.status, 500);
+    });
+}
+
+#[test]
+fn services_are_mounted_with_all_that_is_below_their_path() {
+    conformance::run(async {
+        let client = Client::connect("inline://?workers=1").await.unwrap();
+        let page = Status::new(client.clone()).at("/ops/status");
+        let health = Health::new(client);
+        let app = move || {
+            App::new()
+                .service(outboard_actix::mount("/ops/status", page.clone()))
+                .service(outboard_actix::mount("/readyz", health.clone()))
+        };
+        let server = outboard_actix::server(app).workers(1).disable_signals();
+        let server = server.bind(("127.0.0.1", 0)).unwrap();
+        let address = server.addrs()[0];
+        tokio::spawn(server.run());
+        for (path, status, says) in [
+            ("/ops/status", 200, "src=\"./status/page.js\""),
+            ("/ops/status/page.css", 200, "{"),
+            ("/ops/status/status.json", 200, "\"product\":\"outboard\""),
+            ("/ops/status/nothing", 404, ""),
+            ("/readyz", 200, "\"ready\":true"),
+        ] {
+            let answer = receive(send(address, path, "").await).await.expect("an answer");
+            assert!(answer.status == status && answer.body.contains(says), "{path}: {answer:?}");
+        }
+        let page = receive(send(address, "/ops/status", "").await).await.unwrap();
+        assert!(page.header("content-security-policy").is_some(), "{page:?}");
+        let mut events = send(address, "/ops/status/events", "").await;
+        let mut seen = Vec::new();
+        while !String::from_utf8_lossy(&seen).contains("event: view") {
+            assert!(events.read_buf(&mut seen).await.unwrap() > 0, "it goes on");
+        }
     });
 }

@@ -18,12 +18,16 @@ mod example;
 mod frameworks;
 /// Probes under load and at the end.
 mod health;
+/// Jobs: started, asked about, read, cancelled; and in Chromium.
+mod jobs;
 /// What Prometheus reads, and the dashboard that shows it.
 mod metrics;
 /// Tenants, timeouts and times of requests.
 mod offload;
 /// Each error as a response, and what it may tell.
 mod problem;
+/// An application whose tasks' answers a test writes.
+mod scripted;
 /// The end of a server.
 mod shutdown;
 /// What the status page tells, to whom, and what it may do.
@@ -32,5 +36,7 @@ mod status;
 mod streams;
 /// Servers, requests, and tasks under a test's control.
 mod support;
+/// Connections by TLS.
+mod tls;
 
 outboard::test_worker!();

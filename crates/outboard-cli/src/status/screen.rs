@@ -245,7 +245,8 @@ fn worker_row(shown: &Shown, worker: &Worker, room: usize) -> ([String; 9], Styl
     let described = task.map_or(String::new(), |task| {
         let tenant = task.tenant.as_ref().map_or(String::new(), |tenant| format!(" for {tenant}"));
         let progress = task.progress.as_ref().map_or(String::new(), |said| format!(": {said}"));
-        let all = clean(&format!("{} {}{tenant}{progress}", task.function, task.task));
+        let items = if task.items > 0 { format!(", {} items", task.items) } else { String::new() };
+        let all = clean(&format!("{} {}{tenant}{items}{progress}", task.function, task.task));
         if all.chars().count() <= room { all } else { end_of(&clean(&task.function), room) }
     });
     let described = match (shown.view.pools.is_empty(), worker.slot) {

@@ -11,13 +11,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use outboard::Client;
-use outboard_web::{Compute, Ending, Health, Offload, Problem, Watched};
+use outboard_web::{Compute, Ending, Health, Offload, Problem, Status, Watched};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tower_layer::Layer;
@@ -111,5 +112,56 @@ fn probes_are_a_service_of_two_paths() {
         assert_eq!(Health::new(client.clone()).check(), Ok(()));
         client.shutdown().await;
         assert!(Health::new(client).check().is_err());
+    });
+}
+
+#[test]
+fn the_status_page_is_a_service_below_its_path() {
+    conformance::run(async {
+        let client = Client::connect("inline://?workers=1").await.unwrap();
+        let mut page = Status::new(client.clone()).at("/ops/status/").hosts(["ops.example"]);
+        let ask = async |page: &mut Status, method: &str, path: &str, host: &str| {
+            let request = Request::builder().method(method).uri(path).header("host", host);
+            let request = request.header("x-outboard-status", "1").body(()).unwrap();
+            let Ok(answer) = page.call(request).await;
+            let policy = answer.headers().get("content-security-policy").is_some();
+            assert!(policy, "{path}: each response is bound");
+            let (status, body) = (answer.status().as_u16(), answer.into_body());
+            // Events never end.
+            let bytes = match path.ends_with("/events") {
+                true => futures_util::StreamExt::next(&mut body.into_data_stream())
+                    .await
+                    .unwrap()
+                    .unwrap(),
+                false => body.collect().await.unwrap().to_bytes(),
+            };
+            (status, String::from_utf8(bytes.to_vec()).unwrap())
+        };
+        let own = "127.0.0.1:9000";
+        for (method, path, status, says) in [
+            ("GET", "/ops/status", 200, "src=\"./status/page.js\""),
+            ("GET", "/ops/status/", 200, "src=\"./page.js\""),
+            ("GET", "/ops/status/page.js", 200, "import"),
+            ("GET", "/ops/status/status.json", 200, "\"engine\":\"inline\""),
+            ("GET", "/ops/status/events", 200, "retry"),
+            ("GET", "/ops/status/story/x", 400, "names no task"),
+            ("GET", "/ops/status/nothing", 404, ""),
+            ("GET", "/ops/statuses", 404, ""),
+            ("GET", "/status", 404, ""),
+            ("POST", "/ops/status", 405, ""),
+            ("POST", "/ops/status/drain", 404, ""),
+        ] {
+            let (got, body) = ask(&mut page, method, path, own).await;
+            assert!(got == status && body.contains(says), "{method} {path}: {got} {body}");
+        }
+        assert_eq!(ask(&mut page, "GET", "/ops/status", "evil.example").await.0, 421);
+        assert_eq!(ask(&mut page, "GET", "/ops/status", "ops.example").await.0, 200);
+        let mut page = page.controls(true);
+        let json = ask(&mut page, "GET", "/ops/status/status.json", own).await.1;
+        assert!(json.contains("\"controls\":true"), "{json}");
+        assert_eq!(ask(&mut page, "GET", "/ops/status/drain", own).await.0, 405);
+        assert_eq!(ask(&mut page, "POST", "/ops/status/cancel/x", own).await.0, 400);
+        assert_eq!(ask(&mut page, "POST", "/ops/status/drain", own).await.0, 200);
+        assert!(!client.admin().snapshot().open);
     });
 }

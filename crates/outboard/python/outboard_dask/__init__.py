@@ -17,6 +17,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -24,12 +25,13 @@ import time
 
 from distributed import Reschedule, WorkerPlugin, get_worker
 from distributed.core import Status
+from distributed.protocol import to_serialize
 
 __all__ = ["Plugin", "TaskFailed", "call", "dask_setup", "function", "report", "resources"]
 
 # What is said between plugin and program, and between client and plugin; also
 # in the name by which tasks know this module, whichever copy was loaded first.
-PROTOCOL = 1
+PROTOCOL = 2
 sys.modules.setdefault(f"outboard_dask_v{PROTOCOL}", sys.modules[__name__])
 
 # Names the program where the client does not.
@@ -43,6 +45,9 @@ PLENTY = 1e9
 # before it joins; how long a program without tasks is kept; the pauses before it
 # is started again, at first and at most; how long it may take to end.
 READY, JOIN, IDLE, PAUSE, LONGEST_PAUSE, END = 90.0, 10.0, 600.0, 0.1, 5.0, 2.0
+
+# What a program is asked, by the first byte, and what it says before its answer.
+ITEMS, PROGRESS, NOTICE = 1, 2, 2
 
 logger = logging.getLogger("outboard.dask")
 
@@ -69,6 +74,7 @@ class Plugin(WorkerPlugin):
         return {name: getattr(self, name) for name in names}
 
     async def setup(self, worker):
+        _answer_clients(worker)
         self._program = _Program(worker, self.program, self.build, self.options)
         await self._program.known(JOIN)
 
@@ -90,6 +96,30 @@ def call(build, key, request):
     if program is None:
         raise RuntimeError(f"this worker has no program of the build {build}")
     return program.call(key, request)
+
+
+def _answer_clients(worker):
+    """Has a worker answer clients that ask for items of streams, and for progress."""
+    before = worker.handlers.get("outboard_items")
+    if getattr(before, "protocol", None) == PROTOCOL:
+        return
+
+    async def items(received, taken, name, wait_ms=None):
+        build, _, stream = name.partition("/")
+        program = _programs.get((worker.id, build))
+        if program is not None:
+            return await program.items(received, taken, stream, wait_ms)
+        # That of another version of this module.
+        return await before(received, taken, name, wait_ms) if before else {"items": None}
+
+    async def progress(keys):
+        mine = [program for (at, _), program in list(_programs.items()) if at == worker.id]
+        said = await asyncio.gather(*(program.progress(keys) for program in mine))
+        return {"progress": [one for some in said for one in some]}
+
+    items.protocol = PROTOCOL
+    worker.handlers["outboard_items"] = items
+    worker.handlers["outboard_progress"] = progress
 
 
 async def report(build, wait_s, dask_worker):
@@ -202,14 +232,64 @@ class _Program:
                 _hang_up(under_way.connection)
             self.changed.notify_all()
 
+    async def items(self, received, taken, stream, wait_ms):
+        """What a client is answered that asks for the items of a stream."""
+        numbers = received, taken, -1 if wait_ms is None else wait_ms
+        answer = await self._ask(struct.pack("<BQQq", ITEMS, *numbers) + stream.encode())
+        if not answer:
+            return {"items": None}
+        return {"items": to_serialize(answer[1:]), "ended": bool(answer[0])}
+
+    async def progress(self, keys):
+        """How far tasks are, of those that the program executes."""
+        keys = [key.encode() for key in keys if key in self.calls]
+        if not keys:
+            return []
+        asked = b"".join(len(key).to_bytes(4, "little") + key for key in keys)
+        said = _fields(await self._ask(bytes([PROGRESS]) + asked) or b"")
+        numbers = [[int.from_bytes(one, "little") for one in said[at::4]] for at in (1, 2)]
+        texts = [[one.decode() for one in said[at::4]] for at in (0, 3)]
+        return [list(one) for one in zip(texts[0], *numbers, texts[1])]
+
+    async def _ask(self, question):
+        """Asks the program something beside its tasks; None if it is not there."""
+        with self.changed:
+            if self.control is None:
+                return None
+            connection = self._connect()
+        with connection:
+            connection.setblocking(False)
+            try:
+                length = len(question).to_bytes(8, "little")
+                await self.loop.sock_sendall(connection, length + question)
+                head = await self._read(connection, 9)
+                return await self._read(connection, int.from_bytes(head[:8], "little"))
+            except OSError:
+                return None
+
+    async def _read(self, connection, length):
+        whole = bytearray(length)
+        rest = memoryview(whole)
+        while rest:
+            count = await self.loop.sock_recv_into(connection, rest)
+            if count == 0:
+                raise ConnectionResetError("it was closed")
+            rest = rest[count:]
+        return bytes(whole)
+
     # On a thread that executes tasks.
 
     def call(self, key, request):
         under_way = self._send(key, request)
         answer = None
         try:
-            head = _receive(under_way.connection, 9)
-            answer = _receive(under_way.connection, int.from_bytes(head[:8], "little"))
+            while answer is None:
+                head = _receive(under_way.connection, 9)
+                said = _receive(under_way.connection, int.from_bytes(head[:8], "little"))
+                if head[8] == NOTICE:
+                    self._tell(*(one.decode() for one in _fields(said)))
+                else:
+                    answer = said
         except OSError:
             pass
         self._end(key, under_way, answer is not None)
@@ -220,6 +300,12 @@ class _Program:
             return answer
         length = int.from_bytes(answer[:4], "little")
         raise TaskFailed(answer[4 : 4 + length].decode(), answer[4 + length :])
+
+    def _tell(self, topic, *said):
+        """Tells the client that listens there of a stream that has begun."""
+        said = dict(zip(said[::2], said[1::2]))
+        said["stream"] = f"{self.build}/{said['stream']}"
+        self.worker.log_event(topic, said)
 
     def _send(self, key, request):
         """Sends a task to a program that takes it: what it has not got whole, it has
@@ -348,6 +434,8 @@ class _Program:
         ours.settimeout(READY)
         try:
             said = _fields(_receive(ours, int.from_bytes(_receive(ours, 4), "little")))
+            if len(said) < 4:
+                raise ValueError("it says too little")
         except TimeoutError:
             return "it says nothing: is `outboard::init()` the first thing in its `main`?"
         except (OSError, ValueError):
@@ -459,8 +547,6 @@ def _fields(data):
             raise ValueError("it is cut off")
         fields.append(data[4 : 4 + length])
         data = data[4 + length :]
-    if len(fields) < 4:
-        raise ValueError("it says too little")
     return fields
 
 

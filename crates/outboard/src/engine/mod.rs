@@ -11,6 +11,7 @@ pub(crate) mod pools;
 mod quantity;
 pub(crate) mod registry;
 pub(crate) mod restart;
+pub(crate) mod scripted;
 pub(crate) mod settings;
 pub(crate) mod url;
 
@@ -18,6 +19,8 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
 
 use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
@@ -45,6 +48,17 @@ pub(crate) trait Engine: Debug + Send {
     /// Whether it writes a payload from several places, without making it one before.
     fn takes_pieces(&self) -> bool {
         true
+    }
+
+    /// Whether a slot can execute several tasks in one call.
+    fn takes_batches(&self) -> bool {
+        false
+    }
+
+    /// The runtime whose clock it goes by, where that is not the system's. A test may pause that
+    /// clock, which then runs ahead of all that happens on threads of ours.
+    fn runtime(&self) -> Option<&Handle> {
+        None
     }
 
     /// Gives an attempt to a slot. What is returned is flushed after the mutex
@@ -178,6 +192,8 @@ pub(crate) trait Flush: Send + Sync {
 pub(crate) struct Work<'a> {
     pub(crate) task: TaskId,
     pub(crate) attempt: u32,
+    /// How many more come next that are for the same call.
+    pub(crate) rest: u32,
     pub(crate) function: &'static Function,
     pub(crate) args: &'a Args,
     pub(crate) deadline: Option<Instant>,

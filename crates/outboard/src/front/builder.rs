@@ -15,6 +15,7 @@ use crate::engine::settings::{Env, MOST_PAYLOAD, Settings};
 use crate::error::Error;
 use crate::front::client::Client;
 use crate::sched::strength::count::WorkerCount;
+use crate::task::interpreter::Python;
 use crate::task::sandbox::Sandbox;
 use crate::task::start::Config;
 use crate::trace::WorkerOutput;
@@ -74,8 +75,7 @@ impl LocalBuilder {
     /// # Ok(()) }
     /// ```
     pub fn pool(mut self, name: &str, set: impl FnOnce(Self) -> Self) -> Self {
-        let mut so_far = self.clone();
-        so_far.settings.pools.clear();
+        let so_far = Self { settings: pools::begin(&self.settings) };
         if let Err(refusal) = pools::add(&mut self.settings, name, set(so_far).settings) {
             panic!("{refusal}");
         }
@@ -520,6 +520,41 @@ impl LocalBuilder {
         self
     }
 
+    /// Adds workers that are Python, which call the functions of [`outboard::python`].
+    ///
+    /// They are a pool of their own named `python`, with the client's options. Set others by
+    /// [`pool`](Self::pool): `pool("python", |pool| pool.memory_limit(4 << 30))`. Inside of
+    /// `pool` it makes that pool's workers Python, for functions that are submitted by
+    /// [`client.pool`](Client::pool).
+    ///
+    /// A worker starts as this program, which sets its limits and then executes the
+    /// interpreter. [`start_with`](Self::start_with), [`program`](Self::program) and
+    /// [`recycle_changed`](Self::recycle_changed) change nothing there, and a
+    /// [`sandbox`](Self::sandbox) is refused.
+    ///
+    /// # Errors
+    ///
+    /// Awaiting the builder gives `Unavailable` without the feature `python`, and if the
+    /// interpreter is missing or older than 3.10. It does so if a module of
+    /// [`Python::preload`] cannot be imported.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// use outboard::{Client, Python};
+    ///
+    /// let python = Python::new(".venv/bin/python").path("models").preload("app.model");
+    /// let client = Client::local().workers(2).python(python).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// [`outboard::python`]: https://docs.rs/outboard/latest/outboard/fn.python.html
+    pub fn python(mut self, python: Python) -> Self {
+        self.settings.python = Some(python);
+        self
+    }
+
     /// Sets how many threads a library may start in each worker; by default the worker's share
     /// of the cores, at least one.
     ///
@@ -589,9 +624,10 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 32] {
+    fn examples() -> [(&'static str, LocalBuilder); 35] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
+        let python = || Python::new("python3");
         [
             ("workers", local().workers(4)),
             ("idle", local().idle(300 * second)),
@@ -620,6 +656,9 @@ mod tests {
             ("lazy", local().lazy()),
             ("exclusive", local().exclusive(true)),
             ("program", local().program("/opt/app/tasks")),
+            ("python", local().python(Python::new(".venv/bin/python"))),
+            ("python.path", local().python(python().path("models"))),
+            ("python.preload", local().python(python().preload("app.model"))),
             ("library_threads", local().library_threads(2)),
             ("quarantine", local().quarantine(5, default.time)),
             ("quarantine_time", local().quarantine(default.crashes, 3_600 * second)),

@@ -24,14 +24,13 @@ use crate::sched::ledger::{Backoff, Options};
 use crate::sched::placement::affinity;
 use crate::task::current::in_worker;
 use crate::task::execute::inside_task;
-#[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
-use crate::task::function::Decoding;
-use crate::task::function::{TaskFunction, subject_of};
+use crate::task::function::{Decoding, TaskFunction, subject_of};
 use crate::task::registry::Function;
 use crate::trace::Origin;
 use crate::value::args::{Args, ENCODED_AT_ONCE};
 use crate::value::channel::Channel;
 use crate::value::codec::{Refused, ValueError};
+use crate::value::payload::Payload;
 use crate::value::scatter::Scattered;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 use crate::value::scatter::{self, Entry};
@@ -66,7 +65,7 @@ pub struct Client {
 }
 
 impl Client {
-    fn of(owner: Arc<Owner>) -> Self {
+    pub(super) fn of(owner: Arc<Owner>) -> Self {
         Self { owner, options: Arc::default(), pool: Choice::default() }
     }
 
@@ -179,6 +178,9 @@ impl Client {
     /// | `lazy=1` | 0 or 1 | Whether the client is there before its first worker is ready; by default 0. | `local` |
     /// | `exclusive=1` | 0 or 1 | Whether the worker of a slot starts when the one before is gone, without spares; by default 0. | `local` |
     /// | `program=/opt/app/tasks` | an absolute path | The program whose workers execute the tasks; by default this one. | `local` |
+    /// | `python=.venv/bin/python` | an interpreter | The interpreter of a pool named `python`, whose workers call Python's functions; by default there is none. | `local` |
+    /// | `python.path=models` | directories with colons between | Where Python looks for modules first; by default nowhere else than usual. | `local` |
+    /// | `python.preload=app.model` | modules with commas between | What Python's workers import before they are ready; by default nothing. | `local` |
     /// | `library_threads=2` | a whole number | How many threads a library may start in each worker, 0 for any number; by default the worker's share of the cores. | `local` |
     /// | `quarantine=5` | a whole number, at least 1 | After how many crashes arguments are refused; by default never, and 3 if `quarantine_time` is given. | `local`, `dask` |
     /// | `quarantine_time=1h` | a duration, greater than 0; or `quarantine_s` | How long a crash counts; 10m if only `quarantine` is given. | `local`, `dask` |
@@ -194,6 +196,7 @@ impl Client {
     ///
     /// `pool.POOL.NAME` is an option of a pool, by its name, for `local` and `inline`:
     /// `pool.gpu.workers=2`. A pool has the client's options, but for those that are set for it.
+    /// `python.NAME` is one of the pool `python`: `python.workers=2`.
     ///
     /// `plugin.NAME` is an option of `local`, by its name, for the programs beside Python
     /// workers: `plugin.memory_limit=512MiB`. Workers of a cluster take those of `local`
@@ -240,7 +243,15 @@ impl Client {
     /// ```
     pub fn submit<F: TaskFunction<M>, M>(&self, f: F, args: F::Args) -> TaskFuture<F::Output> {
         let () = F::HAS_NO_SIZE;
-        TaskFuture::new(self.owner.clone(), self.submit_for(f, args, None), F::decoding)
+        TaskFuture::new(self.owner.clone(), self.submit_for(f, args, None), self.decoding::<F, M>())
+    }
+
+    /// How results of a function are decoded.
+    pub(super) fn decoding<F: TaskFunction<M>, M>(&self) -> fn(Payload) -> Decoding<F::Output> {
+        match self.owner.gate().encodes_at_once() {
+            true => |output| Decoding::Done(F::decode(output)),
+            false => F::decoding,
+        }
     }
 
     /// Submits a task, whose items go into a channel if it streams.
@@ -250,8 +261,9 @@ impl Client {
         args: F::Args,
         channel: Option<Arc<Channel>>,
     ) -> Result<(PoolId, Ticket), Error> {
-        let (home, pieces) = (self.owner.home(), self.owner.gate().takes_pieces());
-        match Args::encode(|| F::encode_within(args, ENCODED_AT_ONCE), home, pieces) {
+        let (home, gate) = (self.owner.home(), self.owner.gate());
+        let limit = if gate.encodes_at_once() { usize::MAX } else { ENCODED_AT_ONCE };
+        match Args::encode(|| F::encode_within(args, limit), home, gate.takes_pieces()) {
             Ok(args) => f.known().and_then(|known| {
                 known.0.takes(&args)?;
                 let args = args.streaming(channel);
@@ -315,8 +327,10 @@ impl Client {
         origin: Arc<Origin>,
     ) -> TaskFuture<()> {
         let submitted = self.pool_for(function).and_then(|pool| {
+            // Who waits here has a worker of its own already: one of the cluster's.
+            let options = self.with(|options| options.alone = true).options;
             let gate = self.owner.pool(pool);
-            Ok((pool, gate.submit(function, args, &self.options, Some(origin))?))
+            Ok((pool, gate.submit(function, args, &options, Some(origin))?))
         });
         TaskFuture::new(self.owner.clone(), submitted, |_| Decoding::Done(Ok(())))
     }
@@ -440,6 +454,11 @@ impl Client {
     #[must_use = "options are set on the client that this returns"]
     pub fn tenant(&self, tenant: impl fmt::Display) -> Self {
         self.with(|options| options.tenant = Some(tenant.to_string().into()))
+    }
+
+    /// The name of the [tenant](Self::tenant) that tasks are charged to, if there is one.
+    pub fn tenant_name(&self) -> Option<&str> {
+        self.options.tenant.as_deref()
     }
 
     /// Sets the tenant's share in relation to others; 1 by default.

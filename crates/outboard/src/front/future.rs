@@ -92,6 +92,17 @@ pub enum Status {
     Finished,
 }
 
+impl Status {
+    /// Of a task that is at a stage, or has ended.
+    pub(super) fn at(stage: Option<Stage>) -> Self {
+        match stage {
+            Some(Stage::Queued) => Self::Queued,
+            Some(Stage::Running) => Self::Running,
+            None => Self::Finished,
+        }
+    }
+}
+
 impl<T> TaskFuture<T> {
     pub(crate) fn new(
         owner: Arc<Owner>,
@@ -139,11 +150,7 @@ impl<T> TaskFuture<T> {
     pub fn status(&self) -> Status {
         match &self.state {
             State::Pending { receiver, waiter, owner, pool } if receiver.is_empty() => {
-                match owner.pool(*pool).stage(*waiter) {
-                    Some(Stage::Queued) => Status::Queued,
-                    Some(Stage::Running) => Status::Running,
-                    None => Status::Finished,
-                }
+                Status::at(owner.pool(*pool).stage(*waiter))
             }
             _ => Status::Finished,
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::stream::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::future::Status;
 use crate::engine::owner::Owner;
 use crate::engine::pools::PoolId;
 use crate::ids::WaiterId;
@@ -22,8 +23,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// [`TaskFuture::progress`](crate::TaskFuture::progress).
 ///
 /// It gives the latest value, at most twenty times a second and only if it is another than
-/// before. It ends with the task, whose last value may not be seen. On a cluster it has no
-/// values.
+/// before. It ends with the task, whose last value may not be seen. On a cluster the first value
+/// may come a second late.
 ///
 /// # Panics
 ///
@@ -48,6 +49,22 @@ impl TaskProgress {
     pub async fn next(&mut self) -> Option<Progress> {
         let mut stream = pin!(self);
         poll_fn(|context| stream.as_mut().poll_next(context)).await
+    }
+
+    /// What the task says at this moment; `None` if it has said nothing, or has ended.
+    ///
+    /// It waits for nothing, needs no runtime, and does not change what the stream gives.
+    pub fn now(&self) -> Option<Progress> {
+        self.look().flatten()
+    }
+
+    /// How far the task has come; see [`TaskFuture::status`](crate::TaskFuture::status).
+    pub fn status(&self) -> Status {
+        let stage = self
+            .task
+            .as_ref()
+            .and_then(|(owner, pool, waiter)| owner.upgrade()?.pool(*pool).stage(*waiter));
+        Status::at(stage)
     }
 
     /// What the task says now; `None` once it has ended.

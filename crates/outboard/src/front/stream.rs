@@ -33,7 +33,7 @@ impl Client {
     /// Submits a task that sends items while it runs, and gives the stream of them.
     ///
     /// `f` has an [`outboard::Sender<T>`](crate::Sender) as its last parameter, or returns an
-    /// iterator. Its other arguments are passed as to [`submit`](Self::submit), and all
+    /// iterator, or is a [generator of Python](crate::python). Its other arguments are passed as to [`submit`](Self::submit), and all
     /// options apply. [`idle_timeout`](Self::idle_timeout) is one for streams alone.
     ///
     /// # Backpressure
@@ -47,7 +47,7 @@ impl Client {
     /// All errors come through the stream, after the items that were sent before; see
     /// [`ErrorKind`](crate::ErrorKind). [`retries`](Self::retries) apply until the first item
     /// has arrived. `Unsupported` if the client has a [`key`](Self::key), for a stream has one
-    /// reader, and on the engine `dask`.
+    /// reader.
     ///
     /// # Examples
     ///
@@ -80,12 +80,13 @@ impl Client {
             Some(_) => Err(Error::unsupported("a stream has one reader, so it takes no `key`")),
             None => self.submit_for(f, args, Some(channel.clone())),
         };
-        let decode = <Streamed<F> as TaskFunction<Streams<M>>>::decoding;
+        let decode = self.decoding::<Streamed<F>, Streams<M>>();
+        let at_once = self.owner.gate().encodes_at_once();
         let idle = self.options.idle_timeout;
         TaskStream {
             task: TaskFuture::new(self.owner.clone(), submitted, decode),
             reader: Reader { channel, ready: VecDeque::new(), taken: 0 },
-            decode: Decoding::value,
+            decode: if at_once { F::decode_item_at_once } else { F::decode_item },
             decoding: None,
             idle: idle.map(|longest| Idle { longest, pause: None, has_run: false }),
             ended: false,

@@ -13,6 +13,9 @@ use crate::observe::record::Excerpt;
 /// How often a watch gives events, unless it is told otherwise.
 const PERIOD: Duration = Duration::from_millis(50);
 
+/// How often it looks how far tasks say that they are.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// Follows what happens to tasks and workers, made by
 /// [`Admin::watch`](crate::admin::Admin::watch).
 ///
@@ -51,6 +54,8 @@ pub struct Watch {
     pools: Vec<(Arc<Gate>, u64)>,
     period: Duration,
     last: Option<Instant>,
+    /// When it looks next how far tasks are.
+    look: Instant,
 }
 
 /// Some events in their order, from a [`Watch`].
@@ -63,7 +68,7 @@ pub struct Batch(
 impl Watch {
     pub(crate) fn new(gates: &[Arc<Gate>]) -> Self {
         let pools = gates.iter().map(|gate| (gate.clone(), gate.start_watch())).collect();
-        Self { pools, period: PERIOD, last: None }
+        Self { pools, period: PERIOD, last: None, look: Instant::now() + LOOK }
     }
 
     /// Gives events at most so often; by default twenty times a second. Events
@@ -91,6 +96,11 @@ impl Watch {
         }
         loop {
             let gates: Vec<_> = self.pools.iter().map(|(gate, _)| gate.clone()).collect();
+            let now = Instant::now();
+            if self.look <= now {
+                gates.iter().for_each(|gate| gate.tell_progress());
+                self.look = now + LOOK;
+            }
             let mut told: Vec<_> = gates.iter().map(|gate| Box::pin(gate.told())).collect();
             for told in &mut told {
                 told.as_mut().enable();
@@ -103,7 +113,10 @@ impl Watch {
             if ended {
                 return None;
             }
-            select_all(told).await;
+            // Tasks that say how far they are tell nobody.
+            if tokio::time::timeout_at(self.look, select_all(told)).await.is_err() {
+                continue;
+            }
             // What follows at once comes along.
             tokio::time::sleep(self.period / 8).await;
         }

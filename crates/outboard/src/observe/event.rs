@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, WorkerLoss};
 use crate::ids::TaskId;
+use crate::task::progress::Progress;
 
 /// Something that happened, and when. It never holds arguments or results.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ pub struct Event {
 /// What happened to a task or to a worker.
 ///
 /// The life of a task is `Taken`, `Started`, `Ended`; between them there may be `Ahead`,
-/// `TakenBack`, `Retried`, `Joined` and `Left`. A task that is stopped while it runs is
+/// `TakenBack`, `Retried`, `Joined`, `Left`, `Streamed` and `Progress`. A task that is stopped while it runs is
 /// `Ended` at once; `Freed` or `WorkerKilled` follows when its worker is free of it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -110,6 +111,25 @@ pub enum EventKind {
         error: Error,
         /// What it used, unless its worker was lost.
         run: Option<RunUsage>,
+    },
+    /// What a task that streams has sent so far: with its first item, and before it `Ended`.
+    #[non_exhaustive]
+    Streamed {
+        /// The task.
+        task: TaskId,
+        /// How many items have arrived.
+        items: u64,
+        /// How many bytes they have, as they were encoded.
+        bytes: u64,
+    },
+    /// What a running task says of its [progress](crate::progress), if that is something else
+    /// than before. It is looked at four times a second, so not each word is told.
+    #[non_exhaustive]
+    Progress {
+        /// The task.
+        task: TaskId,
+        /// What it says.
+        progress: Progress,
     },
     /// A task ended, and its callers were told how.
     #[non_exhaustive]
@@ -209,6 +229,8 @@ pub struct RunUsage {
     pub cpu_time: Option<Duration>,
     /// Resident memory of the worker at the end, in bytes; measured likewise.
     pub memory_bytes: Option<u64>,
+    /// How many tasks ran in the same call of a function that takes batches; otherwise 1.
+    pub batch: usize,
 }
 
 /// Why a worker is to be replaced.
@@ -253,6 +275,8 @@ impl EventKind {
             | Self::Started { task, .. }
             | Self::Left { task, .. }
             | Self::Retried { task, .. }
+            | Self::Streamed { task, .. }
+            | Self::Progress { task, .. }
             | Self::Ended { task, .. }
             | Self::Freed { task, .. }
             | Self::WorkerKilled { task, .. } => Some(*task),
@@ -289,6 +313,8 @@ impl EventKind {
             Self::Started { .. } => "started",
             Self::Left { .. } => "left",
             Self::Retried { .. } => "retried",
+            Self::Streamed { .. } => "streamed",
+            Self::Progress { .. } => "progress",
             Self::Ended { .. } => "ended",
             Self::Freed { .. } => "freed",
             Self::WorkerUp { .. } => "worker up",
@@ -322,6 +348,10 @@ impl fmt::Display for EventKind {
             Self::Retried { task, attempt, error, .. } => {
                 write!(f, ": {task}, after attempt {attempt}: {error}")
             }
+            Self::Streamed { task, items, bytes } => {
+                write!(f, ": {task}, {items} items, {bytes} bytes")
+            }
+            Self::Progress { task, progress } => write!(f, ": {task}, {progress}"),
             Self::Ended { task, error, queue_time, run, .. } => {
                 ended(f, *task, error, *queue_time, run)
             }
@@ -353,7 +383,8 @@ fn ended(
     }
     match run {
         Some(run) => {
-            write!(f, "; ran {:?} on worker {}, waited {queue_time:?}", run.run_time, run.worker)
+            write!(f, "; ran {:?} on worker {}, waited {queue_time:?}", run.run_time, run.worker)?;
+            if run.batch > 1 { write!(f, "; one of a batch of {}", run.batch) } else { Ok(()) }
         }
         None => write!(f, "; {queue_time:?} after its submit"),
     }

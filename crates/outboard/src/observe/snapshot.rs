@@ -140,7 +140,11 @@ pub struct CurrentTask {
     pub since: Duration,
     /// For how long it has been running.
     pub run_time: Duration,
-    /// How far it says that it is; `None` if it did not, and on a cluster.
+    /// How many items of its stream have arrived; 0 if it does not stream.
+    pub stream_items: u64,
+    /// How many bytes these have, as they were encoded.
+    pub stream_bytes: u64,
+    /// How far it says that it is; `None` if it did not. On a cluster, as at the last look.
     pub progress: Option<Progress>,
 }
 

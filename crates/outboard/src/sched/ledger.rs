@@ -52,6 +52,9 @@ pub(crate) use key::Key;
 pub(crate) use options::{Options, Request};
 pub(crate) use resting::Backoff;
 
+/// Tasks of functions that take batches.
+mod batch;
+
 /// What makes two submits the same.
 mod key;
 
@@ -475,7 +478,7 @@ impl<W> Ledger<W> {
                 let ran = Ran::new(task.attempt, worker, all, usage);
                 let (function, tenant) = (task.function, task.place().tenant);
                 self.counts.done += 1;
-                self.book.done(function, tenant, ran.queue_ns, usage);
+                self.book.done(function, tenant, ran.queue_ns, usage.part());
                 self.settle(id, Ok(Reply { payload, ran }), Some((usage, worker)), settled)
             }
         }
@@ -642,6 +645,7 @@ impl<W> Ledger<W> {
         let task = self.tasks.remove(id.0.key());
         if let Some(record) = &mut self.record {
             let all_ns = record.ns_since(task.submitted.at());
+            story::streamed(record, id, &task);
             record.push_often(|| story::ended(id, &task, &result, used, all_ns));
         }
         self.bytes -= task.held_bytes();
@@ -699,18 +703,6 @@ impl<W> Ledger<W> {
 }
 
 impl Task {
-    /// What the queue knows of it.
-    fn queued(&self, id: TaskId) -> Queued {
-        Queued {
-            task: id,
-            bytes: u32::try_from(self.args.len()).unwrap_or(u32::MAX),
-            submitted: self.submitted,
-            hurried: self.hurried,
-            steady_ns: self.steady_ns,
-            home: self.seldom.as_ref().and_then(|seldom| seldom.home),
-        }
-    }
-
     /// What it takes of the queue's bound in bytes.
     fn held_bytes(&self) -> usize {
         let key = self.key().map_or(0, Key::held_bytes);

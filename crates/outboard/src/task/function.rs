@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::batch::Together;
 use super::outcome::Failure;
 use super::registry::{Function, argument_name, function};
 use crate::error::{Error, Step, one_line, short};
@@ -74,6 +75,10 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
     #[doc(hidden)]
     const STREAMS: bool = false;
 
+    /// How it is called for several tasks, if it takes batches.
+    #[doc(hidden)]
+    const TOGETHER: Option<Together> = None;
+
     /// The name of a function that has no other.
     #[doc(hidden)]
     fn type_name() -> &'static str {
@@ -106,6 +111,18 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
     #[doc(hidden)]
     fn encode_within(args: Self::Args, limit: usize) -> Result<Payload, Refused<Self::Args>> {
         encode_within(args, limit)
+    }
+
+    /// Decodes arguments that were encoded for it.
+    #[doc(hidden)]
+    fn decode_args(args: Payload) -> Result<Self::Args, ValueError> {
+        decode(Input::Owned(args))
+    }
+
+    /// Encodes what it would return.
+    #[doc(hidden)]
+    fn encode_output(output: Self::Output) -> Result<Payload, ValueError> {
+        encode_result(output)
     }
 
     /// Decodes what it returned.
@@ -166,6 +183,14 @@ impl<T: Send + 'static> Decoding<T> {
             }
         });
         Self::Elsewhere(receiver)
+    }
+
+    /// Decodes a value at once, however long that takes.
+    pub(crate) fn at_once(bytes: Payload) -> Self
+    where
+        T: DeserializeOwned,
+    {
+        Self::Done(decode(Input::Owned(bytes)))
     }
 
     /// Decodes a value that is nothing but its bytes, or of any other type.
@@ -295,9 +320,22 @@ pub(crate) type Run = fn(Input<'_>) -> Result<Payload, Failure>;
 
 /// The [`Run`] of one function.
 pub(crate) fn run<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, Failure> {
+    if let Some(Together(run_all)) = F::TOGETHER {
+        return run_all(vec![args]).pop().expect("one answer for one task");
+    }
     let args = decode::<F::Args>(args)
         .map_err(|error| bad_arguments::<F, M>(Step::DecodeArguments, error))?;
     encode_result(conjure::<F>().call(args)).map_err(bad_result::<F::Output>)
+}
+
+/// The same, with what another function makes of the arguments.
+pub(crate) fn run_other<F: TaskFunction<M>, M>(
+    args: Payload,
+    other: impl FnOnce(F::Args) -> F::Output,
+) -> Result<Payload, Failure> {
+    let args = F::decode_args(args)
+        .map_err(|error| bad_arguments::<F, M>(Step::DecodeArguments, error))?;
+    F::encode_output(other(args)).map_err(bad_result::<F::Output>)
 }
 
 /// Arguments could not be encoded or decoded.

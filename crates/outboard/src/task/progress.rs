@@ -20,6 +20,14 @@ pub struct Progress {
     pub text: String,
 }
 
+impl Progress {
+    /// As another process says, which may have written anything.
+    #[cfg(feature = "dask")]
+    pub(crate) fn new(done: u64, total: u64, text: String) -> Self {
+        Noted::new(done, total, &text).into()
+    }
+}
+
 /// For people: `7 of 10, reading page 7`.
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,8 +45,8 @@ impl fmt::Display for Progress {
 /// in snapshots and on the status page. A text of more than 120 bytes is cut. It never blocks,
 /// and costs less than 100 ns whether somebody looks or not.
 ///
-/// In a worker any thread of the task may say it, on `inline` the task's own. Outside a task,
-/// and on a cluster, it does nothing.
+/// In a worker process any thread of the task may say it, on `inline` the task's own. Outside
+/// a task it does nothing.
 ///
 /// # Examples
 ///
@@ -56,7 +64,7 @@ pub fn progress(done: u64, total: u64, text: &str) {
 }
 
 /// As it is kept while the task runs: without memory of its own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Noted {
     pub(crate) done: u64,
     pub(crate) total: u64,
@@ -65,7 +73,7 @@ pub(crate) struct Noted {
 }
 
 impl Noted {
-    fn new(done: u64, total: u64, text: &str) -> Self {
+    pub(crate) fn new(done: u64, total: u64, text: &str) -> Self {
         let mut length = text.len().min(TEXT_BYTES);
         while !text.is_char_boundary(length) {
             length -= 1;

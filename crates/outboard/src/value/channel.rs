@@ -74,6 +74,8 @@ struct State {
     taken: u64,
     /// An item has arrived.
     began: bool,
+    /// How many have, and their bytes.
+    carried: (u64, u64),
     /// How many threads wait for room.
     waiting: usize,
     waker: Option<Waker>,
@@ -104,6 +106,11 @@ impl Channel {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Items, and their encoded bytes, that have arrived here.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        self.lock().carried
     }
 
     /// What an attempt brings items through that starts now.
@@ -256,6 +263,7 @@ impl Source {
         let flow = &self.channel.flow;
         flow.items.fetch_add(1, Relaxed);
         flow.bytes.fetch_add(item.len() as u64, Relaxed);
+        state.carried = (state.carried.0 + 1, state.carried.1 + item.len() as u64);
         state.out += cost;
         match state.reader {
             Reader::Reads => state.items.push_back(item),

@@ -12,11 +12,14 @@ use crate::malformed::Malformed;
 use crate::message::fields::Fields;
 use crate::serialized::Serialized;
 
+/// What a worker of ours is asked of tasks that run.
+pub(crate) mod items;
 /// What a scheduler is asked.
 mod scheduler;
 /// What a worker is asked.
 mod worker;
 
+pub use items::{AskProgress, Items, Proxy, TakeItems, TaskProgress};
 pub use scheduler::{
     Gather, Heartbeat, HeartbeatWorker, Identity, Processing, Ran, RegisterClient, RegisterWorker,
     RegisterWorkerPlugin, Registered, RetireWorkers, RunOnWorkers, Scatter, TaskStatus, TellData,

@@ -126,6 +126,12 @@ impl Cluster {
         self.workers.iter().any(|worker| is_native(worker) && worker.address == address)
     }
 
+    /// Whether the worker at that address runs Rust functions, alone or beside Python's.
+    pub(super) fn is_ours_at(&self, address: &str) -> bool {
+        let mut there = self.workers.iter().filter(|worker| worker.address == address);
+        there.any(|worker| offered(worker).next().is_some())
+    }
+
     /// Whether there are workers, and all of them run Python.
     pub(super) fn is_python(&self) -> bool {
         !self.workers.is_empty() && !self.workers.iter().any(is_native)

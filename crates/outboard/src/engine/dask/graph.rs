@@ -17,9 +17,9 @@ use dask_protocol::pickle::Pickle;
 
 use super::cluster::Cluster;
 use super::native::VERSION;
-use super::plugin;
 use super::shelf::Kind;
 use super::table::Start;
+use super::{generator, plugin};
 use crate::task::registry::Function;
 use crate::value::payload::Payload;
 
@@ -49,6 +49,8 @@ pub(super) struct Terms {
     pub(super) context: Option<String>,
     /// What the caller shows of what tasks say, from 0 (nothing) to 5.
     pub(super) level: u8,
+    /// Where the client listens for the stream that the task is, if it is one.
+    pub(super) topic: Option<String>,
 }
 
 /// Tasks that start, sorted by where they may run.
@@ -77,8 +79,9 @@ struct Task {
 /// What a task calls.
 #[derive(Clone, Debug)]
 enum Called {
-    /// A Python function, `module:name`, with the opcodes of its tuple of arguments.
-    Python { function: &'static str, args: Payload },
+    /// A Python function, `module:name`, with the opcodes of its tuple of arguments, and the
+    /// topic of its client if it streams.
+    Python { function: &'static str, args: Payload, topic: Option<String> },
     /// A Rust function by name, with encoded arguments, and the keys of the
     /// scattered values that these name.
     Rust { name: String, payload: Passed, terms: Terms, needs: Vec<String> },
@@ -242,7 +245,10 @@ impl Task {
         let Start { key, function, args: payload, terms, priority, values, .. } = start;
         let name = format!("{}@{}", function.name, function.version.number);
         let call = match (function.python, restrictions.plugin) {
-            (true, _) => Called::Python { function: function.name, args: payload },
+            (true, _) => {
+                let topic = terms.topic;
+                Called::Python { function: function.name, args: payload, topic }
+            }
             (false, None) => {
                 let there = values.into_iter().filter(|value| !value.key.is_empty());
                 let (arguments, named): (Vec<_>, Vec<_>) =
@@ -260,10 +266,13 @@ impl Task {
     /// The function, then its arguments.
     fn write(&self, pickle: &mut Pickle) {
         match &self.call {
-            Called::Python { function, args } => {
+            Called::Python { function, args, topic } => {
                 let (module, name) = function.split_once(':').unwrap_or(("builtins", function));
                 pickle.global("_pickle", "loads");
-                pickle.bytes(&python_call(module, name, args));
+                pickle.bytes(&match topic {
+                    None => python_call(module, name, args),
+                    Some(topic) => generator::call(topic, &self.key, module, name, args),
+                });
             }
             Called::Plugin { build, name, payload, terms } => {
                 let request = plugin::request(name, &self.key, self.priority, terms, payload);
@@ -300,7 +309,8 @@ impl Called {
 }
 
 impl Terms {
-    /// Milliseconds, milliseconds, text, of which each may be missing; a number.
+    /// Milliseconds, milliseconds, text, of which each may be missing; a number; text that
+    /// may be missing.
     fn write(&self, pickle: &mut Pickle) {
         for time in [self.timeout, self.grace] {
             match time {
@@ -308,11 +318,13 @@ impl Terms {
                 None => pickle.none(),
             }
         }
-        match &self.context {
-            Some(context) => pickle.str(context),
+        let text = |pickle: &mut Pickle, text: &Option<String>| match text {
+            Some(text) => pickle.str(text),
             None => pickle.none(),
-        }
+        };
+        text(pickle, &self.context);
         pickle.int(self.level.into());
+        text(pickle, &self.topic);
     }
 }
 
@@ -343,7 +355,7 @@ mod tests {
         Task { key: "k".into(), call, priority: 0 }.write(&mut pickle);
         let expected =
             b"\x8c\x08operator\x8c\x0aattrgetter\x93\x8c\x17outboard-payload::fib@2\x85R\
-            C\x01\x07NN\x8c\x0400-1K\x03\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03v-1\x85R";
+            C\x01\x07NN\x8c\x0400-1K\x03N\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03v-1\x85R";
         assert_eq!(pickle.into_part(), expected);
     }
 

@@ -4,7 +4,10 @@
 mod departure;
 mod ends;
 mod fetch;
+mod line;
+mod progress;
 mod reach;
+mod streams;
 mod upload;
 
 use std::collections::{HashMap, HashSet};
@@ -30,6 +33,7 @@ use super::connection::{Connection, Dialer, Incoming, Outgoing};
 use super::graph::offer;
 use super::plugin::{self, Plugin};
 use super::shelf::Upload;
+use super::stream::Begun;
 use super::table::{Missed, Offered, PATIENCE, Said};
 use super::{Settings, Shared};
 use crate::engine::Gate;
@@ -127,6 +131,10 @@ struct Talk<'a> {
     ready: mpsc::UnboundedSender<String>,
     /// Scattered values that are to be brought to workers.
     uploads: mpsc::UnboundedSender<Upload>,
+    /// Streams that have begun at a worker.
+    streams: mpsc::UnboundedSender<Begun>,
+    /// It listens for them.
+    listens: AtomicBool,
 }
 
 impl Keeper {
@@ -182,6 +190,7 @@ impl Keeper {
         let lookups = self.dialer().dial(&self.address).await?;
         let (ready, keys) = mpsc::unbounded_channel();
         let (uploads, asked) = mpsc::unbounded_channel();
+        let (streams, begun) = mpsc::unbounded_channel();
         let talk = Talk {
             keeper: self,
             questions: AsyncMutex::new(questions),
@@ -193,6 +202,8 @@ impl Keeper {
             build: OnceLock::new(),
             ready,
             uploads,
+            streams,
+            listens: false.into(),
         };
         talk.look().await?;
         tracing::info!(scheduler = %self.address, release, "scheduler is up");
@@ -203,6 +214,8 @@ impl Keeper {
             ended = talk.keep_looking() => ended,
             ended = upload::run(&talk, asked) => ended,
             ended = fetch::run(self, lookups, keys) => ended,
+            ended = streams::run(self, begun) => ended,
+            ended = progress::run(self) => ended,
         }
     }
 
@@ -516,9 +529,14 @@ impl Talk<'_> {
             }
             SchedulerToClient::Restart => {
                 let new_key = |function: &Function| keeper.shared.names.key(function.name);
-                keeper.shared.table().restarted(keeper.at, new_key);
+                let lost = keeper.shared.table().restarted(keeper.at, new_key).into_iter();
+                ended.extend(lost.map(|key| (key, Ended::lost(Cause::Cluster))));
                 keeper.shared.wakes[keeper.at].0.notify_one();
                 self.changed.notify_one();
+            }
+            SchedulerToClient::Event { said, .. } => {
+                // It is received for as long as this is read.
+                Begun::read(said).into_iter().for_each(|begun| drop(self.streams.send(begun)));
             }
             SchedulerToClient::Close | SchedulerToClient::StreamClosed => {
                 return Err(io::ErrorKind::UnexpectedEof.into());

@@ -9,15 +9,22 @@
 
 mod cluster;
 mod connection;
+/// Functions of Python that stream.
+mod generator;
 mod graph;
 mod keeper;
 mod native;
 #[cfg(test)]
 mod nonsense;
+/// What tasks have sent, at a worker.
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod outflow;
 mod plugin;
-pub(crate) mod python;
+/// How far tasks say that they are, at both ends.
+mod progress;
 mod running;
 mod shelf;
+mod stream;
 mod table;
 mod tls;
 mod url;
@@ -49,6 +56,7 @@ use crate::ids::{SlotId, TaskId};
 use crate::observe::snapshot::WorkerSnapshot;
 use crate::sched::placement::Rules;
 use crate::sched::strength::Strength;
+use crate::task::progress::Progress;
 use crate::task::registry::{Function, unknown};
 use crate::value::scatter::Entry;
 use crate::value::scatter::home::{Placed, Workers, next_id};
@@ -57,6 +65,7 @@ use cluster::Cluster;
 use graph::Terms;
 use running::Running;
 use shelf::{Kind, Named};
+use stream::Stream;
 use table::{Start, Table};
 
 pub(crate) use url::Settings;
@@ -107,6 +116,7 @@ fn start(settings: Settings, limits: Limits) -> Result<Arc<Gate>, Error> {
         clusters: (0..schedulers).map(|_| Mutex::default()).collect(),
         done: Mutex::default(),
         running: Running::new(schedulers),
+        said: (0..schedulers).map(|_| progress::Said::default()).collect(),
         reasons: Mutex::new(vec![None; schedulers]),
         last_up: Mutex::new(None),
         names: Names::default(),
@@ -144,6 +154,8 @@ struct Shared {
     /// How many tasks of this client each worker has done, by its address.
     done: Mutex<HashMap<String, u64>>,
     running: Running,
+    /// What tasks say of their progress, by scheduler.
+    said: Vec<progress::Said>,
     /// Why each scheduler cannot be used at the moment.
     reasons: Mutex<Vec<Option<String>>>,
     /// When the last scheduler was lost, if one was ever up.
@@ -265,6 +277,8 @@ fn terms(work: &Work<'_>, now: Instant) -> Terms {
         grace: work.grace,
         context: work.origin.and_then(|origin| origin.context.clone()),
         level: crate::trace::level(),
+        // Its scheduler is not known yet.
+        topic: None,
     }
 }
 
@@ -313,11 +327,6 @@ impl Engine for Dask {
     }
 
     fn check(&self, function: &'static Function) -> Result<(), Error> {
-        if function.streams {
-            return Err(Error::unsupported(
-                "streams need the engine `local` or `inline`: a cluster carries results only",
-            ));
-        }
         if function.python || function.index.is_some() {
             return Ok(());
         }
@@ -340,6 +349,7 @@ impl Engine for Dask {
             priority: work.priority,
             terms: terms(&work, now),
             values: values(&work),
+            stream: work.args.channel().map(Stream::new),
             again: false,
         };
         let at = self.0.table().start(now, slot, start);
@@ -363,6 +373,15 @@ impl Engine for Dask {
 
     fn started(&self, slot: SlotId, task: TaskId) -> bool {
         self.0.table().has_left(slot, task)
+    }
+
+    fn progress(&self, slot: SlotId, task: TaskId) -> Option<Progress> {
+        let (at, key) = {
+            let table = self.0.table();
+            let (at, key) = table.place(slot, task)?;
+            (at, key.to_owned())
+        };
+        self.0.said[at].look(&key)
     }
 
     fn forget(&mut self, slot: SlotId) {

@@ -17,10 +17,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connection::read;
-use crate::engine::dask::python::python;
+use super::stream;
 use crate::error::{Error, ErrorKind};
 use crate::front::client::Client;
 use crate::front::future::gather;
+use crate::task::python::python;
 
 /// How many peers of each kind there are.
 const SEEDS: u64 = 150;
@@ -79,7 +80,11 @@ fn says_of(key: Key, numbers: &mut Numbers) -> Frames {
         1 => SchedulerToClient::TaskErred { key, exception, traceback: None },
         2 => SchedulerToClient::CancelledKeys { keys: vec![key], reason: None },
         3 => SchedulerToClient::LostData { key },
-        _ => SchedulerToClient::Event { topic: "all".into() },
+        _ => {
+            let mut said = stream::said(key.as_str().unwrap_or_default(), "s");
+            said.push(("worker".into(), "tcp://127.0.0.1:1".into()));
+            SchedulerToClient::Event { topic: "all".into(), said }
+        }
     }])
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::graph::Terms;
 use super::shelf::{Found, Kind, Named, Shelf, Upload};
+use super::stream::Stream;
 use super::window::Window;
 use crate::ids::{SlotId, TaskId};
 use crate::task::outcome::Failure;
@@ -68,6 +69,10 @@ struct Held {
     losses: u32,
     /// The number of its arguments, if they go straight to a worker.
     arguments: Option<u64>,
+    /// What it sends items through, if it streams.
+    stream: Option<Stream>,
+    /// An item has arrived: it is not sent again.
+    delivered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +93,8 @@ pub(crate) struct Start {
     pub(crate) priority: i32,
     pub(crate) terms: Terms,
     pub(crate) values: Vec<Named>,
+    /// What it sends items through, if it streams.
+    pub(crate) stream: Option<Stream>,
     /// It was sent before: a worker is waited for that can execute it.
     pub(crate) again: bool,
 }
@@ -213,7 +220,7 @@ impl Table {
         let at = best.expect("an engine has a scheduler");
         let scheduler = &mut self.schedulers[at];
         let Start { task, attempt, .. } = start;
-        let (key, function) = (start.key.clone(), start.function);
+        let (key, function, stream) = (start.key.clone(), start.function, start.stream.clone());
         let arguments = start.values.iter().find(|value| value.kind == Kind::Arguments);
         let arguments = arguments.map(|value| value.id);
         scheduler.held += 1;
@@ -234,6 +241,8 @@ impl Table {
             again: None,
             losses: 0,
             arguments,
+            stream,
+            delivered: false,
         };
         self.slots.entry(slot).or_default().push(held);
         at
@@ -365,6 +374,26 @@ impl Table {
         }
     }
 
+    /// The stream of a task that a scheduler has and that has not ended there, and whether an
+    /// item has arrived.
+    pub(crate) fn stream(&mut self, at: usize, key: &str) -> Option<(Stream, bool)> {
+        let held = self.held_mut(at, key).filter(|held| !held.fetching)?;
+        Some((held.stream.clone()?, held.delivered))
+    }
+
+    /// An item of a task has arrived.
+    pub(crate) fn delivered(&mut self, at: usize, key: &str) {
+        if let Some(held) = self.held_mut(at, key) {
+            held.delivered = true;
+        }
+    }
+
+    /// Where a task is that has left, and the key by which it is known there.
+    pub(crate) fn place(&self, slot: SlotId, task: TaskId) -> Option<(usize, &str)> {
+        let held = self.slots.get(&slot)?.iter().find(|held| held.task == task)?;
+        (held.state == State::Sent).then_some((held.scheduler, held.key.as_str()))
+    }
+
     fn held_mut(&mut self, at: usize, key: &str) -> Option<&mut Held> {
         let (slot, task) = *self.schedulers[at].keys.get(key)?;
         self.slots.get_mut(&slot)?.iter_mut().find(|held| held.is(task, key))
@@ -416,6 +445,9 @@ impl Table {
             return Missed::Again;
         }
         let Some(held) = self.held_mut(at, key) else { return Missed::Other };
+        if held.delivered {
+            return Missed::TooOften;
+        }
         let names_values = held.again.as_ref().is_some_and(|start| !start.values.is_empty());
         if names_values && held.losses == LOSSES {
             return Missed::TooOften;

@@ -1,9 +1,16 @@
 //! Wakes the gate at the earliest deadline, on a thread of its own. A runtime that is
 //! blocked must not delay the end of a task that ran out of time.
+//!
+//! The gate of a `scripted` client goes by tokio's clock, which a test may pause. It is woken by
+//! a task of its runtime.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 use crate::engine::Gate;
 use crate::error::Error;
@@ -13,6 +20,8 @@ use crate::error::Error;
 #[derive(Debug)]
 pub(super) struct Clock {
     gate: Weak<Gate>,
+    /// The runtime whose clock it is, if that is not the system's.
+    runtime: Option<Handle>,
     alarm: OnceLock<Arc<Alarm>>,
 }
 
@@ -20,6 +29,8 @@ pub(super) struct Clock {
 struct Alarm {
     state: Mutex<Due>,
     changed: Condvar,
+    /// The same, for a task.
+    woken: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -29,8 +40,20 @@ struct Due {
 }
 
 impl Clock {
-    pub(super) fn new(gate: Weak<Gate>) -> Self {
-        Self { gate, alarm: OnceLock::new() }
+    pub(super) fn new(gate: Weak<Gate>, runtime: Option<Handle>) -> Self {
+        Self { gate, runtime, alarm: OnceLock::new() }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        match &self.runtime {
+            None => Instant::now(),
+            Some(runtime) => now_of(runtime),
+        }
+    }
+
+    /// Whether it is a runtime's clock, and not the system's.
+    pub(super) fn is_a_runtimes(&self) -> bool {
+        self.runtime.is_some()
     }
 
     /// Makes sure that it can be armed.
@@ -42,9 +65,12 @@ impl Clock {
         if self.alarm.get().is_some() {
             return Ok(());
         }
-        let alarm = start(self.gate.clone()).map_err(|error| {
-            Error::unavailable(format!("could not start the thread for timeouts: {error}"))
-        })?;
+        let alarm = match &self.runtime {
+            Some(runtime) => spawn(self.gate.clone(), runtime),
+            None => start(self.gate.clone()).map_err(|error| {
+                Error::unavailable(format!("could not start the thread for timeouts: {error}"))
+            })?,
+        };
         if let Err(second) = self.alarm.set(alarm) {
             second.end();
         }
@@ -74,14 +100,19 @@ impl Alarm {
 
     fn end(&self) {
         self.lock().ended = true;
+        self.wake();
+    }
+
+    fn wake(&self) {
         self.changed.notify_one();
+        self.woken.notify_one();
     }
 
     fn arm(&self, at: Instant) {
         let mut state = self.lock();
         if state.at.is_none_or(|armed| at < armed) {
             state.at = Some(at);
-            self.changed.notify_one();
+            self.wake();
         }
     }
 
@@ -104,6 +135,51 @@ impl Alarm {
             };
         }
     }
+}
+
+impl Alarm {
+    /// As [`wait`](Self::wait), by the clock of this runtime.
+    async fn waited(&self) -> bool {
+        loop {
+            let due = {
+                let mut state = self.lock();
+                if state.ended {
+                    return false;
+                }
+                let now = tokio::time::Instant::now().into_std();
+                if state.at.is_some_and(|at| at <= now) {
+                    state.at = None;
+                    return true;
+                }
+                state.at
+            };
+            match due {
+                None => self.woken.notified().await,
+                // Whichever comes first, the state says.
+                Some(at) => drop(timeout_at(at.into(), self.woken.notified()).await),
+            }
+        }
+    }
+}
+
+/// The time of a runtime's clock, on any thread.
+fn now_of(runtime: &Handle) -> Instant {
+    let _inside = runtime.enter();
+    tokio::time::Instant::now().into_std()
+}
+
+fn spawn(gate: Weak<Gate>, runtime: &Handle) -> Arc<Alarm> {
+    let alarm = Arc::<Alarm>::default();
+    let woken = alarm.clone();
+    runtime.spawn(async move {
+        while woken.waited().await {
+            let Some(gate) = gate.upgrade() else { return };
+            if let Some(next) = gate.expire() {
+                woken.arm(next);
+            }
+        }
+    });
+    alarm
 }
 
 fn start(gate: Weak<Gate>) -> io::Result<Arc<Alarm>> {

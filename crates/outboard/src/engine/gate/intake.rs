@@ -26,14 +26,12 @@ impl Gate {
         origin: Option<Arc<Origin>>,
     ) -> Result<Ticket, Error> {
         self.refuse_if_forked()?;
-        if options.needs_clock() {
-            self.clock.ready()?;
-        }
+        self.needs_clock(function, options)?;
         if let Some(repr) = options.oversized() {
             return Err(Error::new(repr));
         }
         let args = fitting(args, self.limits.payload)?;
-        self.submit_from(Instant::now(), function, Some(args), options, origin)
+        self.submit_from(self.clock.now(), function, Some(args), options, origin)
     }
 
     /// Takes a task whose arguments are still to be encoded: [`prepared`](Self::prepared)
@@ -44,13 +42,17 @@ impl Gate {
         options: &Options,
         origin: Option<Arc<Origin>>,
     ) -> Result<Ticket, Error> {
-        if options.needs_clock() {
-            self.clock.ready()?;
-        }
+        self.needs_clock(function, options)?;
         if let Some(repr) = options.oversized() {
             return Err(Error::new(repr));
         }
-        self.submit_from(Instant::now(), function, None, options, origin)
+        self.submit_from(self.clock.now(), function, None, options, origin)
+    }
+
+    /// Makes sure that what is to happen when nothing else does will happen.
+    fn needs_clock(&self, function: &Function, options: &Options) -> Result<(), Error> {
+        let held = function.batching.is_some_and(|batching| !batching.wait.is_zero());
+        if held || options.needs_clock() { self.clock.ready() } else { Ok(()) }
     }
 
     /// Whether someone still waits for a task that was announced.
@@ -66,7 +68,7 @@ impl Gate {
         args: Result<Args, Error>,
         options: &Options,
     ) {
-        self.prepared_at(Instant::now(), task, function, args, options);
+        self.prepared_at(self.clock.now(), task, function, args, options);
     }
 
     pub(super) fn prepared_at(
@@ -112,7 +114,9 @@ impl Gate {
         let (handle, receiver) = oneshot::channel();
         let mut effects = Effects::default();
         let mut core = self.lock();
-        core.admits(function)?;
+        if let Err(error) = core.admits(function) {
+            return Err(core.turn_away(now, function, options, error));
+        }
         core.record_from(now);
         let request = Request { function, args, options, steady_ns: None, origin };
         let taken = core.submit(now, request, handle, &mut effects);
@@ -160,6 +164,7 @@ impl Core {
         let tenant = self.placement.seen(options.tenant.as_ref(), options.weight, now);
         self.placement.forgotten().for_each(|tenant| self.ledger.book.forget(tenant));
         request.steady_ns = self.steady_ns(now, function);
+        self.meets(function);
         match self.admit(now, &request, tenant) {
             Err(error) => {
                 self.ledger.refused(function, tenant);
@@ -272,6 +277,22 @@ impl Core {
             }
         }
         Ok(Taken::New(key))
+    }
+
+    /// A submit is not admitted. It counts as refused if its engine takes no more.
+    fn turn_away(
+        &mut self,
+        now: Instant,
+        function: &'static Function,
+        options: &Options,
+        error: Error,
+    ) -> Error {
+        if !error.is_overloaded() {
+            return error;
+        }
+        let tenant = self.placement.seen(options.tenant.as_ref(), options.weight, now);
+        self.ledger.refused(function, tenant);
+        self.refuse(function, options, error)
     }
 
     /// Tells that a submit is refused, and gives back why.

@@ -40,6 +40,8 @@ use crate::value::scatter::home::Workers;
 use observe::Watchers;
 use proportional::Proportional;
 
+/// Tasks that are executed in one call.
+mod batch;
 /// Wakes the gate at the earliest deadline.
 mod clock;
 /// What follows from a worker's death.
@@ -184,14 +186,14 @@ impl Gate {
         engine: Box<dyn Engine>,
         member: &Member,
     ) -> Arc<Self> {
-        let pieces = engine.takes_pieces();
+        let (pieces, runtime) = (engine.takes_pieces(), engine.runtime().cloned());
         Arc::new_cyclic(|weak| Self {
             core: Mutex::new(Core::new(limits, strength, engine, member)),
             pool: member.name.clone(),
             lazy: member.lazy,
             home: Identity::here(),
             forked: OnceLock::new(),
-            clock: Clock::new(weak.clone()),
+            clock: Clock::new(weak.clone(), runtime),
             limits,
             pieces,
             flow: Arc::default(),
@@ -206,6 +208,12 @@ impl Gate {
     /// Whether its engine takes a payload in several places.
     pub(crate) fn takes_pieces(&self) -> bool {
         self.pieces
+    }
+
+    /// Whether values of any size are encoded and decoded by whoever submits and awaits: its
+    /// clock would run ahead of another thread.
+    pub(crate) fn encodes_at_once(&self) -> bool {
+        self.clock.is_a_runtimes()
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -237,7 +245,7 @@ impl Gate {
 
     /// A waiter no longer waits.
     pub(crate) fn cancel(&self, waiter: WaiterId) {
-        self.cancel_at(Instant::now(), waiter);
+        self.cancel_at(self.clock.now(), waiter);
     }
 
     /// A waiter leaves because its stream sent nothing for so long.
@@ -272,7 +280,7 @@ impl Gate {
     /// Ends waiters whose time has run out, and tasks' rests, but not so many that others wait
     /// long for the mutex. Gives when the next is due, which may have passed.
     fn expire(&self) -> Option<Instant> {
-        self.expire_at(Instant::now())
+        self.expire_at(self.clock.now())
     }
 
     fn expire_at(&self, now: Instant) -> Option<Instant> {
@@ -294,7 +302,7 @@ impl Gate {
     /// Lets an engine, or a caller, say what happened: all under one lock, and
     /// what follows from it after the lock.
     pub(crate) fn report<R>(&self, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
-        self.report_at(Instant::now(), say)
+        self.report_at(self.clock.now(), say)
     }
 
     fn report_at<R>(&self, now: Instant, say: impl FnOnce(&mut Reports<'_>) -> R) -> R {
@@ -320,7 +328,12 @@ impl Gate {
     ) {
         core.call_for_room(now, &mut effects.calls);
         let (told, passed) = (core.has_told(), core.passed_milestone());
-        let later = [alarm, core.strength.alarm(), core.placement.next_held(now)];
+        let later = [
+            alarm,
+            core.strength.alarm(),
+            core.placement.next_held(now),
+            core.placement.next_due(),
+        ];
         drop(core);
         if let Some(at) = later.into_iter().flatten().min() {
             self.clock.arm(at);
@@ -521,22 +534,23 @@ impl Reports<'_> {
         outcome: Result<Payload, Failure>,
         (usage, worker): (Usage, usize),
     ) {
-        let echo = self.core.panicked(task, worker, &outcome);
+        let apart = self.core.runs_apart(slot, task, &outcome, usage);
+        // Of a call that several tasks were in, it is told once.
+        let told = !apart || self.core.placement.current(slot).is_some_and(|(one, _)| one == task);
+        let echo = if told { self.core.panicked(self.now, task, worker, &outcome) } else { None };
         self.effects.echoes.extend(echo);
         let core = &mut *self.core;
         let outcome = outcome.map_err(|failure| core.error(task, failure));
         let held_ns = core.engine.held_ns(slot, task, self.now).unwrap_or(usage.run_ns);
         core.placement.freed(slot, task, self.now);
         core.stopping.over(slot, Some(task));
-        core.observed(self.now, task, held_ns);
+        core.observed(self.now, task, held_ns / u64::from(usage.tasks()));
         let unwanted = core.ledger.task(task).is_none();
-        let next = core.ledger.finished(
-            self.now,
-            (task, attempt),
-            outcome,
-            (usage, worker),
-            &mut self.effects.settled,
-        );
+        let (run, settled) = ((usage, worker), &mut self.effects.settled);
+        let next = match outcome {
+            Err(error) if apart => core.ledger.apart((task, attempt), error, Some(run)),
+            outcome => core.ledger.finished(self.now, (task, attempt), outcome, run, settled),
+        };
         core.apply(next);
         if unwanted {
             core.tell(|| EventKind::Freed { task, run: (usage, worker).into() });
@@ -548,6 +562,7 @@ impl Reports<'_> {
     /// The first item of an attempt has arrived.
     pub(crate) fn delivered(&mut self, attempt: (TaskId, u32)) {
         self.core.ledger.delivered(attempt);
+        self.core.streams(attempt.0);
     }
 
     /// Slots can be had, or fewer of them: there are to be so many from now on.
@@ -592,8 +607,14 @@ impl Reports<'_> {
             core.suspected(self.now, task, lost, &mut self.effects);
         }
         core.abandon(slot);
-        for attempt in running {
-            core.crashed(self.now, attempt, lost, &mut self.effects);
+        let together = |(task, _): &(TaskId, u32)| core.placement.is_grouped(slot, *task);
+        match running.len() > 1 && running.iter().all(together) {
+            true => core.crashed_together(&running, lost, &mut self.effects),
+            false => {
+                for attempt in running {
+                    core.crashed(self.now, attempt, lost, &mut self.effects);
+                }
+            }
         }
         core.slot_down(slot, self.now);
         core.give_up_if_broken(&mut self.effects);

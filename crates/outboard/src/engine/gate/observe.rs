@@ -3,6 +3,7 @@
 //! While nobody watches there is no record, and each place that would tell
 //! something is one branch.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use crate::observe::snapshot::{
 };
 use crate::sched::ledger::Leave;
 use crate::task::outcome::{Failure, Said};
+use crate::task::progress::Progress;
 use crate::trace::Echo;
 use crate::value::payload::Payload;
 
@@ -39,6 +41,8 @@ pub(super) struct Watchers {
     numbers: Vec<usize>,
     /// Slots that have turned to another task under this lock.
     turned: Vec<SlotId>,
+    /// What running tasks said of their progress, as it was told.
+    progress: HashMap<TaskId, Progress>,
     roster: Roster,
 }
 
@@ -50,6 +54,7 @@ impl Watchers {
             kept: 0,
             numbers: Vec::new(),
             turned: Vec::new(),
+            progress: HashMap::new(),
             roster: Roster::default(),
         }
     }
@@ -60,7 +65,7 @@ impl Gate {
     pub(crate) fn start_watch(&self) -> u64 {
         let mut core = self.lock();
         core.watchers.count += 1;
-        core.set_record();
+        core.set_record(self.clock.now());
         core.ledger.record.as_ref().map_or(0, |record| record.end())
     }
 
@@ -68,7 +73,7 @@ impl Gate {
     pub(crate) fn end_watch(&self) {
         let mut core = self.lock();
         core.watchers.count -= 1;
-        let record = core.set_record();
+        let record = core.set_record(self.clock.now());
         drop(core);
         drop(record);
     }
@@ -77,7 +82,7 @@ impl Gate {
     pub(crate) fn record(&self, events: usize) {
         let mut core = self.lock();
         core.watchers.kept = events;
-        let record = core.set_record();
+        let record = core.set_record(self.clock.now());
         drop(core);
         drop(record);
     }
@@ -95,6 +100,11 @@ impl Gate {
         (record.since(number, pool), ended)
     }
 
+    /// Tells what running tasks say of their progress, if that has changed.
+    pub(crate) fn tell_progress(&self) {
+        self.report(|reports| reports.core.tell_progress());
+    }
+
     /// The next time that something happens which is waited for.
     pub(crate) fn told(&self) -> Notified<'_> {
         self.told.notified()
@@ -102,9 +112,14 @@ impl Gate {
 
     /// Cancels a task for all who wait for it; whether it was there.
     pub(crate) fn cancel_task(&self, task: TaskId) -> bool {
+        self.leave_all(task, Leave::Cancelled)
+    }
+
+    /// All who wait for a task leave it; whether it was there.
+    pub(crate) fn leave_all(&self, task: TaskId, why: Leave) -> bool {
         self.report(|reports| {
             let waiters = reports.core.ledger.waiters(task);
-            waiters.iter().for_each(|waiter| reports.leave(*waiter, Leave::Cancelled));
+            waiters.iter().for_each(|waiter| reports.leave(*waiter, why));
             !waiters.is_empty()
         })
     }
@@ -131,7 +146,7 @@ impl Gate {
     /// Counters at this moment.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let (cores, memory_bytes) = (Host::cores(), Host::memory_bytes());
-        let now = Instant::now();
+        let now = self.clock.now();
         let mut snapshot = self.lock().snapshot(now, (cores, memory_bytes));
         snapshot.queue_limit = self.limits.queue.tasks;
         (snapshot.stream_items, snapshot.stream_bytes) = self.flow.totals();
@@ -148,14 +163,14 @@ impl Gate {
 
 impl Core {
     /// Makes the record that is wanted; gives one that is not wanted any more.
-    fn set_record(&mut self) -> Option<Box<Record>> {
+    fn set_record(&mut self, now: Instant) -> Option<Box<Record>> {
         let Watchers { start, count, kept, .. } = self.watchers;
         let keep = kept.max(if count > 0 { KEPT } else { 0 });
         if keep == 0 {
             return self.ledger.record.take();
         }
         let record = self.ledger.record.get_or_insert_with(|| Box::new(Record::new(start)));
-        record.set_now(Instant::now());
+        record.set_now(now);
         record.keep(keep, kept > 0);
         None
     }
@@ -216,11 +231,36 @@ impl Core {
         while let Some(slot) = self.watchers.turned.pop() {
             let worker = self.number(slot) as u32;
             let Some((id, _)) = self.placement.current(slot) else { continue };
+            // Of a batch it was told when that was sent.
+            if self.placement.is_grouped(slot, id) {
+                continue;
+            }
             let Some(task) = self.ledger.task(id) else { continue };
             let (attempt, function) = (task.attempt, task.function);
             if let Some(record) = &mut self.ledger.record {
                 record.push_often(|| Fact::Started { task: id, function, attempt, worker });
             }
+        }
+    }
+
+    fn tell_progress(&mut self) {
+        let mut said = HashMap::new();
+        for slot in self.engine.workers().into_iter().filter_map(|(slot, _)| slot) {
+            let Some((task, _)) = self.placement.current(slot) else { continue };
+            let Some(progress) = self.engine.progress(slot, task) else { continue };
+            if self.watchers.progress.get(&task) != Some(&progress) {
+                self.tell(|| EventKind::Progress { task, progress: progress.clone() });
+            }
+            said.insert(task, progress);
+        }
+        self.watchers.progress = said;
+    }
+
+    /// Tells that the first item of a task has arrived.
+    pub(super) fn streams(&mut self, id: TaskId) {
+        let channel = self.ledger.task(id).and_then(|task| task.args.channel());
+        if let Some((items, bytes)) = channel.map(|channel| channel.totals()) {
+            self.tell(|| EventKind::Streamed { task: id, items, bytes });
         }
     }
 
@@ -248,6 +288,7 @@ impl Core {
     /// Remembers an attempt's panic, and gives it for the span of the task.
     pub(super) fn panicked(
         &mut self,
+        now: Instant,
         id: TaskId,
         worker: usize,
         outcome: &Result<Payload, Failure>,
@@ -261,7 +302,7 @@ impl Core {
             said: failure::panicked(task.function.name, panic),
         };
         let report = PanicReport {
-            at: self.watchers.start.elapsed(),
+            at: now.saturating_duration_since(self.watchers.start),
             task: id,
             function: task.function.name,
             worker,
@@ -318,7 +359,7 @@ impl Core {
             stream_bytes: 0,
             restarts: roster.total,
             queue: self.placement.lines(now, SHOWN),
-            per_function: self.ledger.book.functions(),
+            per_function: self.ledger.book.functions(|function| self.batch_figures(function)),
             per_tenant: self.tenants(),
             per_worker: self.workers(now),
             crashes: roster.crashes.iter().cloned().collect(),
@@ -346,6 +387,7 @@ impl Core {
         row.state = WorkerState::Stopping;
         let Some(task) = self.ledger.task(id) else { return row };
         row.state = WorkerState::Busy;
+        let (stream_items, stream_bytes) = task.args.channel().map_or((0, 0), |it| it.totals());
         row.task = Some(CurrentTask {
             task: id,
             function: task.function.name,
@@ -353,6 +395,8 @@ impl Core {
             tenant: self.placement.name(task.place().tenant).map(ToString::to_string),
             since: since.saturating_duration_since(self.watchers.start),
             run_time: now.saturating_duration_since(since),
+            stream_items,
+            stream_bytes,
             progress: self.engine.progress(slot, id),
         });
         row

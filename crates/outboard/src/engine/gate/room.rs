@@ -38,7 +38,7 @@ impl Gate {
     pub(crate) async fn ready(&self, options: &Options) -> Result<(), Error> {
         let mut waiting = Waiting { gate: self, wish: Wish::of(options), turn: None };
         loop {
-            match waiting.look(Instant::now()) {
+            match waiting.look(self.clock.now()) {
                 Look::Done(result) => return result,
                 // The other end lives in the gate, or has called.
                 Look::Wait(called) => drop(called.await),
@@ -83,7 +83,7 @@ impl Drop for Waiting<'_> {
         let Some(turn) = self.turn else { return };
         let mut core = self.gate.lock();
         if core.waitlist.leave(&self.wish, turn) {
-            self.gate.release_lock(core, Instant::now(), Effects::default(), None);
+            self.gate.release_lock(core, self.gate.clock.now(), Effects::default(), None);
         }
     }
 }

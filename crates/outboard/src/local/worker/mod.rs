@@ -41,6 +41,8 @@ use crate::value::message;
 use crate::value::payload::Payload;
 use crate::value::scatter;
 
+/// Tasks that are executed in one call.
+mod batch;
 /// The task that runs, for whoever asks in this process.
 mod current;
 /// What a task sends before it ends.
@@ -53,6 +55,8 @@ mod lending;
 mod limits;
 /// What a task took.
 mod meter;
+/// What a worker becomes whose tasks are Python's.
+mod python;
 /// What a task says, on its way to the server.
 mod relay;
 /// The rules that it enters once its start is over.
@@ -65,9 +69,11 @@ mod traces;
 /// The thread that notices the end of the server.
 mod watch;
 
+use batch::Member;
 use current::InWorker;
 use limits::CpuLimit;
 use meter::Meter;
+use python::{Told, become_python};
 use stderr::Stderr;
 use traces::{Found, Traces, Trust};
 
@@ -164,6 +170,8 @@ struct Worker {
     /// Of the thread that tasks run on, if it is not the main one.
     stack_bytes: Option<u64>,
     inbox: Inbox,
+    /// The tasks of a batch that is not whole.
+    batch: Vec<Member>,
     /// Descriptors that arrived, and whose messages have not been looked at.
     files: Vec<OwnedFd>,
     out: Vec<u8>,
@@ -196,6 +204,7 @@ impl Worker {
             sandbox,
             panics,
             pool,
+            python,
         } = welcome
         else {
             return Err(io::Error::other("the first message was not a welcome"));
@@ -206,6 +215,11 @@ impl Worker {
         stand_back(number, niceness);
         pool.slot.into_iter().for_each(current::set_slot);
         let cpu = limits::set(limits)?;
+        if let Some(python) = python {
+            let (socket, page) = (&socket, &page);
+            let told = Told { number, max_payload, level, limits, socket, page };
+            return Err(become_python(&python, &told));
+        }
         relay::connect(socket.try_clone()?, level);
         let arena_fd = Arc::new(arena);
         items::connect(arena_fd.clone(), max_payload as usize);
@@ -222,6 +236,7 @@ impl Worker {
             pool,
             stack_bytes: limits.stack_bytes,
             inbox,
+            batch: Vec::new(),
             files: Vec::new(),
             out: Vec::new(),
             spoke: false,
@@ -366,6 +381,9 @@ impl Worker {
 
     fn obey(&mut self, message: ToWorker, args: &[u8]) -> io::Result<()> {
         match message {
+            ToWorker::Run(call, place) if call.rest > 0 || !self.batch.is_empty() => {
+                self.gather(call, place, args)
+            }
             ToWorker::Run(call, place) => self.run(&call, place, args),
             ToWorker::Share { id } => {
                 let file = self.next_file()?;
@@ -524,7 +542,7 @@ fn attempt(
 ) -> (Result<Payload, Failure>, Usage) {
     let (seq, deadline_ns) = (call.seq, call.deadline_ns);
     let page = &current.page;
-    current.enter(seq, deadline_ns);
+    current.enter(seq..=seq, deadline_ns);
     let meter = Meter::start(current);
     let outcome = match find(call.function) {
         Some((name, function)) => {

@@ -26,6 +26,8 @@ pub(crate) struct Options {
     /// The caller has just waited for room, and is let in although another
     /// caller may have been quicker.
     pub(crate) found_room: bool,
+    /// It runs in no batch: it comes from a cluster, one by one.
+    pub(crate) alone: bool,
     /// The digest of the session that it belongs to, whose worker it prefers.
     pub(crate) affinity: Option<u64>,
     /// How long it waits for that worker, if that was said.

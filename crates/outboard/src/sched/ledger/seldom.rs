@@ -16,15 +16,17 @@ pub(super) struct Seldom {
     pub(super) backoff: Option<Backoff>,
     /// Until when it rests, if it does now.
     pub(super) until: Option<Stamp>,
+    /// It runs in no batch: one that it was in has failed, or it was asked for.
+    pub(super) alone: bool,
     /// Where it would like to go.
     pub(super) home: Option<Home>,
 }
 
 impl Seldom {
     pub(super) fn of(key: Option<Arc<Key>>, options: &Options, now: Instant) -> Option<Box<Self>> {
-        let Options { grace, backoff, .. } = *options;
+        let Options { grace, backoff, alone, .. } = *options;
         let home = Home::of(options, now);
-        let any = key.is_some() || grace.is_some() || backoff.is_some() || home.is_some();
-        any.then(|| Box::new(Self { key, grace, backoff, until: None, home }))
+        let any = key.is_some() || grace.is_some() || backoff.is_some() || alone || home.is_some();
+        any.then(|| Box::new(Self { key, grace, backoff, alone, home, ..Self::default() }))
     }
 }

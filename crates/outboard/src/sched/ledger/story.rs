@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Reply, Request, Task};
 use crate::error::Error;
 use crate::ids::TaskId;
-use crate::observe::event::RunUsage;
-use crate::observe::record::Fact;
+use crate::observe::event::{EventKind, RunUsage};
+use crate::observe::record::{Fact, Record};
 use crate::task::outcome::Usage;
 
 pub(super) fn taken(task: TaskId, request: &Request<'_>, waiting: usize) -> Fact {
@@ -20,6 +20,15 @@ pub(super) fn taken(task: TaskId, request: &Request<'_>, waiting: usize) -> Fact
     }
 }
 
+/// What a task has sent that ends, if it streams.
+pub(super) fn streamed(record: &mut Record, id: TaskId, task: &Task) {
+    let totals = task.args.channel().map(|channel| channel.totals());
+    if let Some((items @ 1.., bytes)) = totals {
+        let streamed = EventKind::Streamed { task: id, items, bytes };
+        record.push_often(|| Fact::Other(Box::new(streamed)));
+    }
+}
+
 pub(super) fn ended(
     id: TaskId,
     task: &Task,
@@ -28,7 +37,7 @@ pub(super) fn ended(
     all_ns: u64,
 ) -> Fact {
     let (usage, worker) = used.unwrap_or_default();
-    let measured = usage.cpu_ns.is_some() || usage.memory_bytes.is_some();
+    let measured = usage.cpu_ns.is_some() || usage.memory_bytes.is_some() || usage.batch > 1;
     Fact::Ended {
         task: id,
         function: task.function,
@@ -55,6 +64,7 @@ impl From<(Usage, usize)> for RunUsage {
             run_time: Duration::from_nanos(usage.run_ns),
             cpu_time: usage.cpu_ns.map(Duration::from_nanos),
             memory_bytes: usage.memory_bytes,
+            batch: usage.tasks() as usize,
         }
     }
 }

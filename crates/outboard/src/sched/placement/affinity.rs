@@ -160,8 +160,10 @@ mod tests {
             let place = self.placement.place(0, tenant);
             let (bytes, hurried, steady_ns) = (8, false, None);
             self.homes.insert(task, home);
-            self.placement
-                .enqueue(place, Queued { task, bytes, submitted, hurried, steady_ns, home });
+            self.placement.enqueue(
+                place,
+                Queued { task, bytes, submitted, hurried, steady_ns, home, batch: None },
+            );
             self.pump();
             task
         }
@@ -187,7 +189,8 @@ mod tests {
                 let tenant = self.placement.seen(None, 1, self.now);
                 let place = self.placement.place(0, tenant);
                 let (bytes, submitted, hurried, steady_ns) = (8, self.now.into(), false, None);
-                let queued = Queued { task, bytes, submitted, hurried, steady_ns, home };
+                let queued =
+                    Queued { task, bytes, submitted, hurried, steady_ns, home, batch: None };
                 self.placement.enqueue(place, queued);
             }
             let next = self.placement.next_held(self.now);

@@ -52,6 +52,7 @@ fn task(number: u32) -> Queued {
         submitted: submitted.into(),
         hurried: false,
         steady_ns: None,
+        batch: None,
         home: None,
     }
 }

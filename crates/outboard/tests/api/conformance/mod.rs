@@ -20,6 +20,8 @@
 
 /// Sessions, and the workers that they prefer.
 mod affinity;
+/// 1 to 5: several tasks in one call.
+mod batches;
 /// 6: bounds of queue and payload.
 mod bounds;
 /// 2: drop and cancel.
@@ -97,12 +99,10 @@ enum Promise {
     KnowsProcesses,
     /// Workers are the client's: it can have more or fewer, and they end with it.
     OwnsItsWorkers,
-    /// A task can send items before it ends.
-    Streams,
-    /// A running task can say how far it is.
-    TellsProgress,
     /// A client can have several pools of workers.
     HasPools,
+    /// Tasks of a function that takes batches run together.
+    Batches,
 }
 
 /// Everything that an engine does not promise, and why.
@@ -135,12 +135,15 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
         Promise::OwnsItsWorkers,
         "a cluster has the workers that it has, and they outlive its clients",
     ),
-    ("dask", Promise::Streams, "a cluster carries results only: a stream is `Unsupported`"),
-    ("dask", Promise::TellsProgress, "a cluster does not carry what a running task says of itself"),
     (
         "dask",
         Promise::HasPools,
         "a scheduler gives tasks to any worker: pools are for workers that are the client's own",
+    ),
+    (
+        "dask",
+        Promise::Batches,
+        "a scheduler gives tasks to workers one by one: each is a batch of one",
     ),
 ];
 

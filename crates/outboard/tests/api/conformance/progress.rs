@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Engine, Promise, on_every_engine};
+use super::{Engine, on_every_engine};
 use crate::support::scratch::{Scratch, is_held, start};
 use crate::support::{eventually, found};
 
@@ -30,20 +30,18 @@ async fn progress_is_seen_by_its_caller_and_in_snapshots(engine: Engine) {
     let task = client.submit(read_pages, (scratch.path(), 7));
     let mut progress = task.progress();
     scratch.started(1).await;
-    if engine.promises(Promise::TellsProgress) {
-        let last = loop {
-            let seen = progress.next().await.expect("it runs");
-            if seen.done == 7 {
-                break seen;
-            }
-        };
-        assert_eq!((last.done, last.total, last.text.as_str()), (7, 10, "reading page 7"));
-        let shown = || {
-            let snapshot = client.admin().snapshot();
-            snapshot.per_worker.iter().find_map(|worker| worker.task.clone()?.progress)
-        };
-        assert_eq!(found("a snapshot has it", shown).await, last);
-    }
+    let last = loop {
+        let seen = progress.next().await.expect("it runs");
+        if seen.done == 7 {
+            break seen;
+        }
+    };
+    assert_eq!((last.done, last.total, last.text.as_str()), (7, 10, "reading page 7"));
+    let shown = || {
+        let snapshot = client.admin().snapshot();
+        snapshot.per_worker.iter().find_map(|worker| worker.task.clone()?.progress)
+    };
+    assert_eq!(found("a snapshot has it", shown).await, last);
     scratch.release();
     task.await.unwrap();
     assert_eq!(progress.next().await, None, "it ends with the task");

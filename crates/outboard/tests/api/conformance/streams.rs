@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outboard::{Bytes, ErrorKind, SendError, Sender, Status};
+use outboard::admin::EventKind;
+use outboard::{Bytes, SendError, Sender, Status};
 
-use super::{Engine, Promise, on_every_engine};
-use crate::support::eventually;
+use super::{Engine, on_every_engine};
 use crate::support::scratch::{Scratch, is_held, note, start};
 use crate::support::tasks::{next, same};
+use crate::support::{eventually, found};
 
 on_every_engine! {
     every_item_comes_in_order_and_then_the_output,
+    a_stream_is_seen_in_snapshots_and_events,
     a_stream_is_an_iterator_or_async_too,
     a_million_small_items_come_in_order,
     items_of_every_size_come_whole,
@@ -82,6 +84,9 @@ fn flood(at: PathBuf, items: usize, out: Sender<Vec<u8>>) -> usize {
 fn hold_after(at: PathBuf, items: u64, panics: bool, out: Sender<u64>) -> usize {
     start(&at);
     (0..items).for_each(|n| out.send(n).unwrap());
+    if items > 0 {
+        outboard::progress(items, 0, "sent");
+    }
     while is_held(&at) {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -123,22 +128,8 @@ fn together(threads: u64, each: u64, out: Sender<(u64, Vec<u64>)>) {
     });
 }
 
-/// A client of an engine that has streams. Of another one, shows what it says instead.
-macro_rules! client {
-    ($engine:expr, $options:expr) => {{
-        let client = $engine.client($options).await;
-        if !$engine.promises(Promise::Streams) {
-            let error = client.stream(count, 3).next().await.expect("an error").unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-            assert!(client.stream(count, 3).output().await.unwrap_err().is_unsupported());
-            return;
-        }
-        client
-    }};
-}
-
 async fn every_item_comes_in_order_and_then_the_output(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     for to in [0, 1, 1000] {
         let mut stream = client.stream(count, to);
         assert!(stream.id().is_some());
@@ -155,8 +146,44 @@ async fn every_item_comes_in_order_and_then_the_output(engine: Engine) {
     assert!(snapshot.stream_bytes >= 1001);
 }
 
+async fn a_stream_is_seen_in_snapshots_and_events(engine: Engine) {
+    let client = engine.client("workers=1").await;
+    let mut watch = client.admin().watch();
+    let scratch = Scratch::new();
+    let mut stream = client.stream(hold_after, (scratch.path(), 3, false));
+    for n in 0..3 {
+        assert_eq!(stream.next().await.unwrap().unwrap(), n);
+    }
+    let running = || {
+        let now = client.admin().snapshot();
+        let task = now.per_worker.iter().find_map(|worker| worker.task.clone())?;
+        Some((task.stream_items, task.stream_bytes))
+    };
+    let (items, bytes) = found("it runs", running).await;
+    assert!(items == 3 && bytes >= 3, "{items} items, {bytes} bytes");
+    let mut told = Vec::new();
+    while !told.iter().any(|kind| matches!(kind, EventKind::Ended { .. })) {
+        let batch = watch.next().await.expect("the engine lives");
+        let kinds = batch.iter().map(|event| event.kind);
+        told.extend(kinds.filter(|kind| kind.task() == stream.id()));
+        if told.iter().any(|kind| matches!(kind, EventKind::Progress { .. })) {
+            scratch.release();
+        }
+    }
+    let names: Vec<_> = told.iter().map(EventKind::name).collect();
+    assert_eq!(names, ["taken", "started", "streamed", "progress", "streamed", "ended"]);
+    let last = told.iter().rev().find(|kind| kind.name() == "streamed").unwrap();
+    assert_eq!(
+        last.to_string(),
+        format!("streamed: {}, 3 items, {bytes} bytes", stream.id().unwrap())
+    );
+    let progress = told.iter().find(|kind| kind.name() == "progress").unwrap();
+    assert_eq!(progress.to_string(), format!("progress: {}, 3, sent", stream.id().unwrap()));
+    stream.output().await.unwrap();
+}
+
 async fn a_stream_is_an_iterator_or_async_too(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     let mut squares = client.stream(iterate, 100);
     for n in 0..100 {
         assert_eq!(squares.next().await.unwrap().unwrap(), n * n);
@@ -171,7 +198,7 @@ async fn a_stream_is_an_iterator_or_async_too(engine: Engine) {
 }
 
 async fn a_million_small_items_come_in_order(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     let mut stream = client.stream(count, 1_000_000);
     let mut expected = 0;
     while let Some(n) = stream.next().await {
@@ -182,7 +209,7 @@ async fn a_million_small_items_come_in_order(engine: Engine) {
 }
 
 async fn items_of_every_size_come_whole(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     let mut lengths: Vec<usize> = vec![0, 1, 7, 8, 30, 31, 500, 65_535, 65_536, 65_537];
     lengths.extend([262_119, 262_120, 262_121, 1 << 20, 3, (5 << 20) + 1, 70 << 20, 2]);
     let mut stream = client.stream(bytes, lengths.clone());
@@ -195,7 +222,7 @@ async fn items_of_every_size_come_whole(engine: Engine) {
 }
 
 async fn a_reader_that_stops_stops_its_task_and_nothing_else(engine: Engine) {
-    let client = client!(engine, "workers=2");
+    let client = engine.client("workers=2").await;
     let scratch = Scratch::new();
     let mut stopped = client.stream(flood, (scratch.path(), 2000));
     assert_eq!(stopped.next().await.unwrap().unwrap(), vec![0; 1024]);
@@ -215,7 +242,7 @@ async fn a_reader_that_stops_stops_its_task_and_nothing_else(engine: Engine) {
 }
 
 async fn a_slow_reader_gets_every_item(engine: Engine) {
-    let client = client!(engine, "workers=2");
+    let client = engine.client("workers=2").await;
     let mut slow = client.stream(count, 50_000);
     let mut large = client.stream(bytes, vec![300_000; 20]);
     for n in 0..50_000 {
@@ -229,7 +256,7 @@ async fn a_slow_reader_gets_every_item(engine: Engine) {
 }
 
 async fn an_item_arrives_while_the_task_goes_on(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     let scratch = Scratch::new();
     let mut stream = client.stream(hold_after, (scratch.path(), 2, false));
     assert_eq!(stream.next().await.unwrap().unwrap(), 0);
@@ -241,7 +268,7 @@ async fn an_item_arrives_while_the_task_goes_on(engine: Engine) {
 }
 
 async fn dropping_the_stream_frees_its_worker(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     let scratch = Scratch::new();
     let stream = client.stream(flood, (scratch.path(), 2000));
     eventually("the window is full", || scratch.notes("sent").len() == 250).await;
@@ -252,7 +279,7 @@ async fn dropping_the_stream_frees_its_worker(engine: Engine) {
 }
 
 async fn sending_fails_when_nobody_reads(engine: Engine) {
-    let client = client!(engine, "workers=1&spares=0");
+    let client = engine.client("workers=1&spares=0").await;
     let scratch = Scratch::new();
     let patient = client.grace(Duration::from_secs(60));
     let stream = patient.stream(flood, (scratch.path(), 2000));
@@ -264,7 +291,7 @@ async fn sending_fails_when_nobody_reads(engine: Engine) {
 }
 
 async fn a_detached_task_sends_to_its_end(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     let scratch = Scratch::new();
     let stream = client.stream(flood, (scratch.path(), 1000));
     eventually("the window is full", || scratch.notes("sent").len() == 250).await;
@@ -274,13 +301,13 @@ async fn a_detached_task_sends_to_its_end(engine: Engine) {
 }
 
 async fn the_output_can_be_had_without_the_items(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     let (sum, report) = client.stream(count, 100_000).with_report().await.unwrap();
     assert_eq!((sum, report.attempt), (Ok(4_999_950_000), 1));
 }
 
 async fn a_panic_comes_after_the_items_before_it(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     let scratch = Scratch::new();
     scratch.release();
     let mut stream = client.stream(hold_after, (scratch.path(), 300, true));
@@ -294,7 +321,7 @@ async fn a_panic_comes_after_the_items_before_it(engine: Engine) {
 }
 
 async fn a_timeout_ends_a_stream_after_its_items(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     let scratch = Scratch::new();
     let hasty = client.timeout(Duration::from_millis(300));
     let mut stream = hasty.stream(flood, (scratch.path(), 2000));
@@ -315,7 +342,7 @@ async fn a_timeout_ends_a_stream_after_its_items(engine: Engine) {
 }
 
 async fn a_silent_stream_ends_and_a_slow_reader_does_not_end_one(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     let (pause, scratch) = (Duration::from_millis(150), Scratch::new());
     let strict = client.idle_timeout(pause);
     let mut slow = strict.stream(flood, (Scratch::new().path(), 300));
@@ -340,7 +367,7 @@ async fn a_silent_stream_ends_and_a_slow_reader_does_not_end_one(engine: Engine)
 }
 
 async fn retries_end_with_the_first_item(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     let patient = client.retries(3);
     let (before, after) = (Scratch::new(), Scratch::new());
     before.release();
@@ -354,7 +381,7 @@ async fn retries_end_with_the_first_item(engine: Engine) {
 }
 
 async fn an_item_that_cannot_travel_is_an_error_where_it_is_sent(engine: Engine) {
-    let client = client!(engine, "workers=1&max_payload=1MB");
+    let client = engine.client("workers=1&max_payload=1MB").await;
     let errors = client.stream(contrary, ()).output().await.unwrap();
     assert_eq!(errors.len(), 2);
     assert!(errors[0].contains("could not encode the item: ") && errors[0].contains("not this"));
@@ -365,7 +392,7 @@ async fn an_item_that_cannot_travel_is_an_error_where_it_is_sent(engine: Engine)
 }
 
 async fn a_stream_with_a_key_is_refused(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     let mut stream = client.key("k").stream(count, 3);
     let error = stream.next().await.unwrap().unwrap_err();
     assert!(error.is_unsupported() && error.to_string().contains("`key`"), "{error}");
@@ -374,7 +401,7 @@ async fn a_stream_with_a_key_is_refused(engine: Engine) {
 }
 
 async fn several_threads_of_a_task_send(engine: Engine) {
-    let client = client!(engine, "workers=1");
+    let client = engine.client("workers=1").await;
     let mut stream = client.stream(together, (4, 1000));
     let mut nexts = [0; 4];
     while let Some(item) = stream.next().await {

@@ -33,7 +33,7 @@ on_every_release!(
 
 /// A cluster that all tests of this release share: one whose workers none of them
 /// harms.
-async fn shared(release: Release) -> Arc<Cluster> {
+pub(super) async fn shared(release: Release) -> Arc<Cluster> {
     static SHARED: [OnceCell<Arc<Cluster>>; 2] = [OnceCell::const_new(), OnceCell::const_new()];
     let start = async || Arc::new(cluster(release, &[]).await);
     SHARED[release as usize].get_or_init(start).await.clone()
@@ -49,7 +49,7 @@ async fn cluster(release: Release, more: &[&str]) -> Cluster {
     cluster
 }
 
-fn program(cluster: &Cluster) -> PathBuf {
+pub(super) fn program(cluster: &Cluster) -> PathBuf {
     cluster.directory().join("program")
 }
 
@@ -63,7 +63,7 @@ fn script(at: &Path, binary: &Path) {
     std::fs::set_permissions(at, PermissionsExt::from_mode(0o755)).unwrap();
 }
 
-fn url(cluster: &Cluster, program: &Path) -> String {
+pub(super) fn url(cluster: &Cluster, program: &Path) -> String {
     format!("{}?plugin={}&plugin.spares=1", cluster.url(), program.display())
 }
 

@@ -173,12 +173,20 @@ async fn a_client_that_is_told_so_asks_no_worker(release: Release) {
 
 /// Whether this process has a connection to that port.
 fn is_connected_to(port: u16) -> bool {
+    !connections_to(port).is_empty()
+}
+
+/// The descriptors of this process's connections to that port.
+pub(super) fn connections_to(port: u16) -> Vec<i32> {
     let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     let place = format!(":{port:04X}");
     let rows = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
     let there = rows.filter(|row| row[2].ends_with(&place));
     let sockets: Vec<_> = there.map(|row| format!("socket:[{}]", row[9])).collect();
-    let open = std::fs::read_dir("/proc/self/fd").unwrap();
-    let open = open.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
-    open.into_iter().any(|file| sockets.iter().any(|socket| file.as_os_str() == socket.as_str()))
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let open = open.filter(|file| {
+        let target = std::fs::read_link(file.path()).unwrap_or_default();
+        sockets.iter().any(|socket| target.as_os_str() == socket.as_str())
+    });
+    open.map(|file| file.file_name().to_str().unwrap().parse().unwrap()).collect()
 }

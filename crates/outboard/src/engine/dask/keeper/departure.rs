@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
 
 use dask_protocol::frames::Frames;
 use dask_protocol::key::Key;
@@ -19,7 +20,8 @@ use crate::task::outcome::{Failure, OTHER_BUILD};
 use crate::task::registry::Function;
 
 impl Talk<'_> {
-    pub(super) async fn messages(&self, batch: Batch) -> io::Result<Vec<Frames>> {
+    pub(super) async fn messages(&self, mut batch: Batch) -> io::Result<Vec<Frames>> {
+        let listens = self.listen(&mut batch.started);
         let (graphs, unknown) = self.sorted(batch.started).await?;
         let keeper = self.keeper;
         keeper.conclude(self.unknown(unknown).await?);
@@ -28,13 +30,25 @@ impl Talk<'_> {
         let release = || ClientToScheduler::ReleaseKeys { keys, client: keeper.client_name() };
         let mut release = some.then(release);
         let graphs = graphs.updates(|| keeper.shared.names.unique()).into_iter();
-        let mut messages = Vec::new();
+        let mut messages: Vec<_> =
+            listens.map(|listens| ClientToScheduler::encode([listens])).into_iter().collect();
         for graph in graphs.map(ClientToScheduler::UpdateGraph) {
             // In one message: each is one more that the scheduler has to read.
             messages.push(ClientToScheduler::encode(release.take().into_iter().chain([graph])));
         }
         messages.extend(release.map(|release| ClientToScheduler::encode([release])));
         Ok(messages)
+    }
+
+    /// Names the topic of this client to tasks that stream. A scheduler has one for each client
+    /// anyway, and forgets what was said there some time after that has left. The first of
+    /// these tasks has this client listen.
+    fn listen(&self, started: &mut [Start]) -> Option<ClientToScheduler> {
+        let client = self.keeper.client_name();
+        let streams = started.iter_mut().filter(|start| start.stream.is_some());
+        let named = streams.map(|start| start.terms.topic = Some(client.clone())).count();
+        let first = named > 0 && !self.listens.swap(true, Relaxed);
+        first.then(|| ClientToScheduler::SubscribeTopic { topic: client.clone(), client })
     }
 
     /// How tasks end whose functions no worker knows.

@@ -63,7 +63,7 @@ struct Got<'a> {
     was_around: bool,
 }
 
-type Dialing<'a> = BoxFuture<'a, (String, io::Result<Connection>)>;
+pub(super) type Dialing<'a> = BoxFuture<'a, (String, io::Result<Connection>)>;
 
 /// What is under way to bring results.
 struct Fetching<'a> {
@@ -189,7 +189,7 @@ async fn try_to_get(keeper: &Keeper, place: String, keys: Vec<String>) -> Got<'_
     }
 }
 
-fn dial(keeper: &Keeper, place: String) -> Dialing<'_> {
+pub(super) fn dial(keeper: &Keeper, place: String) -> Dialing<'_> {
     Box::pin(async move {
         let dialed = dialer(keeper).dial_place(&place).await;
         (place, dialed)
@@ -343,7 +343,7 @@ pub(super) fn dialer(keeper: &Keeper) -> Dialer {
 }
 
 /// How many bytes an answer may have, compressed or not.
-fn room(keeper: &Keeper) -> usize {
+pub(super) fn room(keeper: &Keeper) -> usize {
     keeper.gate.limits().payload.saturating_add(ROOM)
 }
 

@@ -13,15 +13,20 @@ use std::process::exit;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dask_protocol::message::{Items, TakeItems};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketType, recvmsg, send,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::runtime::Runtime;
 
-use super::{Head, PROTOCOL, build, resource};
+use super::{Head, PROTOCOL, asked as kinds, build, resource};
 use crate::engine::dask::native::{Done, encode_failure};
+use crate::engine::dask::outflow::{Opened, Outflows};
+use crate::engine::dask::progress::executions::Executions;
+use crate::engine::dask::stream;
 use crate::engine::option::find;
 use crate::engine::settings::{OPTIONS, Settings};
 use crate::engine::url::pairs;
@@ -29,8 +34,9 @@ use crate::error::{Cause, Error, WorkerLoss};
 use crate::front::client::Client;
 use crate::local::process::end::die_with_parent;
 use crate::task::outcome::{Failure, OTHER_BUILD, Said};
-use crate::task::registry::registry;
+use crate::task::registry::{Function, registry};
 use crate::trace::Origin;
+use crate::value::args::Args;
 
 /// Set by the plugin: the version that it speaks, the address of its worker, and
 /// options of `local`, with a space between.
@@ -87,7 +93,9 @@ fn serve_on(control: &OwnedFd, asked: &str, setup: impl FnOnce()) -> io::Result<
     }
     match started {
         Ok(client) => {
-            accept(control, &runtime, &Arc::new(Beside { client, worker: worker.into() }))
+            let (worker, outflows) = (worker.into(), Arc::default());
+            let beside = Beside { client, worker, outflows, executions: Executions::default() };
+            accept(control, &runtime, &Arc::new(beside));
         }
         // The plugin hangs up when it has read why.
         Err(_) => drop(connection(control)),
@@ -142,10 +150,7 @@ fn hello(problem: &str, worker: &str) -> io::Result<Vec<u8>> {
     let offered = functions.iter().map(|it| resource(build, it).into_bytes());
     parts.extend(offered);
     let mut hello = vec![0; 4];
-    for part in parts {
-        hello.extend((part.len() as u32).to_le_bytes());
-        hello.extend(part);
-    }
+    parts.iter().for_each(|part| push_field(part, &mut hello));
     let length = (hello.len() - 4) as u32;
     hello[..4].copy_from_slice(&length.to_le_bytes());
     Ok(hello)
@@ -198,6 +203,9 @@ struct Beside {
     client: Client,
     /// The address of the Dask worker.
     worker: String,
+    /// Tasks that stream, and what they have sent.
+    outflows: Arc<Outflows>,
+    executions: Executions,
 }
 
 impl Beside {
@@ -221,7 +229,7 @@ impl Beside {
             let mut request = Vec::new();
             (&mut incoming).take(length).read_to_end(&mut request).await?;
             let answer = tokio::select! {
-                answer = self.execute(&request) => answer,
+                answer = self.answer(&request, &mut outgoing) => answer?,
                 // Nothing is sent while a task is under way: it was hung up.
                 _ = incoming.fill_buf() => return Ok(()),
             };
@@ -230,34 +238,99 @@ impl Beside {
         Ok(())
     }
 
+    /// What is answered to a request; of a stream it is said before that it has begun.
+    async fn answer(&self, request: &[u8], outgoing: &mut OwnedWriteHalf) -> io::Result<Vec<u8>> {
+        let (kind, rest) = request.split_first().unwrap_or((&kinds::TASK, request));
+        let answered = match *kind {
+            kinds::ITEMS => match asked_items(rest) {
+                Some(asked) => self.items(asked).await,
+                None => Vec::new(),
+            },
+            kinds::PROGRESS => self.progress(rest),
+            _ => return self.execute(rest, outgoing).await,
+        };
+        Ok(answer(RESULT, &[&answered]))
+    }
+
+    /// Whether they have ended, and the items; nothing if the stream is not known.
+    async fn items(&self, asked: TakeItems) -> Vec<u8> {
+        let Items::Here { items, ended } = self.outflows.answer(asked).await else {
+            return Vec::new();
+        };
+        let mut answered = vec![u8::from(ended)];
+        answered.extend(items.into_bytes_within(&mut { usize::MAX }).unwrap_or_default());
+        answered
+    }
+
+    /// Of each task that has said something its key, two numbers and a text.
+    fn progress(&self, asked: &[u8]) -> Vec<u8> {
+        let keys =
+            fields(asked).into_iter().map(|key| String::from_utf8_lossy(key).into_owned().into());
+        let mut answered = Vec::new();
+        for (key, said) in self.executions.progress(keys.collect()) {
+            let (done, total) = (said.done.to_le_bytes(), said.total.to_le_bytes());
+            let key = key.to_string();
+            for part in [key.as_bytes(), &done, &total, said.text.as_bytes()] {
+                push_field(part, &mut answered);
+            }
+        }
+        answered
+    }
+
+    /// Says that a stream has begun.
+    async fn begin(
+        &self,
+        head: &Head<'_>,
+        function: &Function,
+        outgoing: &mut OwnedWriteHalf,
+    ) -> io::Result<Option<Opened>> {
+        let Some(topic) = head.topic.as_ref().filter(|_| function.streams) else {
+            return Ok(None);
+        };
+        let opened = self.outflows.begin();
+        let mut notice = Vec::new();
+        push_field(topic.as_bytes(), &mut notice);
+        for (name, text) in stream::said(head.key, &opened.name) {
+            push_field(name.as_bytes(), &mut notice);
+            push_field(text.as_bytes(), &mut notice);
+        }
+        outgoing.write_all(&answer(NOTICE, &[&notice])).await?;
+        Ok(Some(opened))
+    }
+
     /// Gives the answer's bytes.
-    async fn execute(&self, request: &[u8]) -> Vec<u8> {
+    async fn execute(&self, request: &[u8], outgoing: &mut OwnedWriteHalf) -> io::Result<Vec<u8>> {
         let Some((head, args)) = read(request) else {
             let line = "the request cannot be read: its client is of another build";
-            return self.failed(&Failure::Unavailable(line.into()), line, &[]);
+            return Ok(self.failed(&Failure::Unavailable(line.into()), line, &[]));
         };
         let found = registry().ok().and_then(|all| all.named(head.name, false).next());
         let Some(function) = found else {
-            return self.failed(
-                &Failure::UnknownTask { advice: OTHER_BUILD },
-                "no such function",
-                &[],
-            );
+            let unknown = Failure::UnknownTask { advice: OTHER_BUILD };
+            return Ok(self.failed(&unknown, "no such function", &[]));
         };
+        let opened = self.begin(&head, function, outgoing).await?;
         let mut client = self.client.priority(head.priority);
         client = head.timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
         client = head.grace.map_or(client.clone(), |grace| client.grace(grace));
-        if function.pure {
+        if function.pure && opened.is_none() {
             // What is shared has one key on the cluster already.
             client = client.key(head.key);
         }
         let origin = Origin::elsewhere(function.name, &head.key, head.context, head.level);
-        let ended =
-            client.submit_encoded(function, args.to_vec().into(), origin.clone()).encoded().await;
-        match ended {
+        let args = Args::from(args.to_vec()).streaming(opened.as_ref().map(Opened::channel));
+        let task = client.submit_encoded(function, args, origin.clone());
+        let progress = task.progress();
+        let running = self.executions.begin(&head.key.into(), Box::new(move || progress.now()));
+        let ended = task.encoded().await;
+        drop(running);
+        if let Some(opened) = &opened {
+            opened.arrived().await;
+        }
+        Ok(match ended {
             Ok(reply) => {
                 let done = Done::of(&reply.ran.into(), origin.take_said());
-                answer(0, &[&done.encode(&reply.payload)])
+                answer(RESULT, &[&done.encode(&reply.payload)])
             }
             Err(error) => {
                 if error.is_timed_out() {
@@ -266,14 +339,47 @@ impl Beside {
                 }
                 self.failed(&Failure::of(&error), &error.to_string(), &origin.take_said())
             }
-        }
+        })
     }
 
     /// A line for those who read Python only, then all that is known.
     fn failed(&self, failure: &Failure, line: &str, said: &[Said]) -> Vec<u8> {
         let length = (line.len() as u32).to_le_bytes();
-        answer(1, &[&length, line.as_bytes(), &encode_failure(failure, &self.worker, said)])
+        answer(FAILED, &[&length, line.as_bytes(), &encode_failure(failure, &self.worker, said)])
     }
+}
+
+/// What an answer is: a result, a failure, or something before the answer.
+const RESULT: u8 = 0;
+const FAILED: u8 = 1;
+const NOTICE: u8 = 2;
+
+/// Reads a question for items.
+fn asked_items(asked: &[u8]) -> Option<TakeItems> {
+    let (received, rest) = asked.split_first_chunk()?;
+    let (taken, rest) = rest.split_first_chunk()?;
+    let (wait_ms, stream) = rest.split_first_chunk()?;
+    let [received, taken] = [received, taken].map(|number| u64::from_le_bytes(*number));
+    let wait_ms = u64::try_from(i64::from_le_bytes(*wait_ms)).ok();
+    let stream = String::from_utf8(stream.to_vec()).ok()?;
+    Some(TakeItems { stream, received, taken, wait_ms })
+}
+
+/// Parts with their lengths before them, as far as they are whole.
+fn fields(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut fields = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk()
+        && let Some((field, rest)) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+    {
+        fields.push(field);
+        bytes = rest;
+    }
+    fields
+}
+
+fn push_field(field: &[u8], to: &mut Vec<u8>) {
+    to.extend((field.len() as u32).to_le_bytes());
+    to.extend(field);
 }
 
 /// What a task is, and its arguments.
@@ -302,7 +408,9 @@ mod tests {
     fn a_request_is_what_a_client_of_this_build_makes_of_a_task() {
         let terms = Terms { timeout: Some(Duration::from_millis(1500)), ..Terms::default() };
         let request = request("fib", "fib-1", -3, &terms, b"\x07");
-        let (head, args) = read(&request).unwrap();
+        let (kind, request) = request.split_first().unwrap();
+        let (head, args) = read(request).unwrap();
+        assert_eq!(*kind, kinds::TASK);
         assert_eq!((head.name, head.key, head.priority), ("fib", "fib-1", -3));
         assert_eq!((head.timeout, head.grace), (Some(Duration::from_millis(1500)), None));
         assert_eq!(args, b"\x07");
@@ -321,13 +429,25 @@ mod tests {
     fn the_hello_has_parts_with_their_lengths() {
         let hello = hello("no", "tcp://a:1").unwrap();
         assert_eq!(hello[..4], ((hello.len() - 4) as u32).to_le_bytes());
-        assert_eq!(hello[4..15], *b"\x01\0\0\x001\x02\0\0\0no");
+        assert_eq!(hello[4..15], *b"\x01\0\0\x002\x02\0\0\0no");
+    }
+
+    #[test]
+    fn a_question_for_items_is_three_numbers_and_a_name() {
+        let numbers = [7, 8, u64::MAX].into_iter().flat_map(u64::to_le_bytes);
+        let asked: Vec<u8> = numbers.chain(*b"s-1").collect();
+        let stream = "s-1".to_owned();
+        let question = TakeItems { stream, received: 7, taken: 8, wait_ms: None };
+        assert_eq!(asked_items(&asked), Some(question));
+        assert_eq!(asked_items(&asked[..20]), None);
     }
 
     proptest! {
         #[test]
         fn nonsense_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             read(&bytes);
+            asked_items(&bytes);
+            prop_assert!(fields(&bytes).iter().map(|field| 4 + field.len()).sum::<usize>() <= 64);
         }
     }
 }

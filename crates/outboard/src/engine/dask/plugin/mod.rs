@@ -28,10 +28,10 @@ use crate::task::registry::Function;
 use crate::value::message;
 
 /// The version of what is said between client, plugin and program.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 2;
 
 /// The module by which tasks know the plugin.
-const MODULE: &str = "outboard_dask_v1";
+const MODULE: &str = "outboard_dask_v2";
 
 /// What the program is told of a task before its arguments: the plugin does not
 /// look into it, and both ends are of one build.
@@ -44,6 +44,19 @@ struct Head<'a> {
     grace: Option<Duration>,
     context: Option<String>,
     level: u8,
+    topic: Option<String>,
+}
+
+/// What a program is asked: the first byte of a request.
+mod asked {
+    /// To execute a task: a [`Head`](super::Head) and the arguments.
+    pub(super) const TASK: u8 = 0;
+    /// For items: three numbers of eight bytes, of which the last may be -1, and the stream.
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub(super) const ITEMS: u8 = 1;
+    /// For progress: keys, each after its length in four bytes.
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub(super) const PROGRESS: u8 = 2;
 }
 
 /// A pickle that, when a worker loads it, calls the plugin of that build with a request.
@@ -67,9 +80,10 @@ pub(super) fn request(
     terms: &Terms,
     payload: &[u8],
 ) -> Vec<u8> {
-    let Terms { timeout, grace, context, level } = terms.clone();
-    let head = Head { name, key, priority, timeout, grace, context, level };
-    let mut request = Vec::with_capacity(payload.len() + 128);
+    let Terms { timeout, grace, context, level, topic } = terms.clone();
+    let head = Head { name, key, priority, timeout, grace, context, level, topic };
+    let mut request = Vec::with_capacity(payload.len() + 256);
+    request.push(asked::TASK);
     message::append(&head, &mut request);
     request.extend_from_slice(payload);
     request
@@ -125,8 +139,8 @@ mod tests {
     #[test]
     fn a_call_is_loaded_by_the_worker() {
         let request = request("fib", "k-1", -1, &Terms::default(), b"\x07");
-        let expected = b"\x80\x04\x8c\x10outboard_dask_v1\x8c\x04call\x93(\x8c\x02ab\x8c\x03k-1\
-            C\x0e\x03fib\x03k-1\x01\0\0\0\0\x07tR.";
+        let expected = b"\x80\x04\x8c\x10outboard_dask_v2\x8c\x04call\x93(\x8c\x02ab\x8c\x03k-1\
+            C\x10\0\x03fib\x03k-1\x01\0\0\0\0\0\x07tR.";
         assert_eq!(call("ab", "k-1", &request), expected);
     }
 

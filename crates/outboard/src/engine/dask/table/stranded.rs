@@ -148,7 +148,7 @@ impl Table {
         if !is_stuck {
             return Missed::Other;
         }
-        if held.losses == LOSSES {
+        if held.losses == LOSSES || held.delivered {
             return Missed::TooOften;
         }
         held.losses += 1;
@@ -158,13 +158,23 @@ impl Table {
     }
 
     /// A scheduler has forgotten all tasks and values, for someone restarted its workers:
-    /// what was sent leaves again.
-    pub(crate) fn restarted(&mut self, at: usize, new_key: impl Fn(&Function) -> String) {
-        let sent = self.there(at).map(|held| (held.key.clone(), held.function));
-        for (key, function) in sent.collect::<Vec<_>>() {
-            self.send_again(at, &key, new_key(function));
+    /// what was sent leaves again. Gives the keys of streams of which items have arrived:
+    /// they are lost.
+    pub(crate) fn restarted(
+        &mut self,
+        at: usize,
+        new_key: impl Fn(&Function) -> String,
+    ) -> Vec<String> {
+        let sent = self.there(at).map(|held| (held.key.clone(), held.function, held.delivered));
+        let (mut sent, mut lost): (Vec<_>, Vec<_>) = (sent.collect(), Vec::new());
+        for (key, function, delivered) in sent.drain(..) {
+            match delivered {
+                true => lost.push(key),
+                false => self.send_again(at, &key, new_key(function)),
+            }
         }
         self.schedulers[at].shelf.clear();
+        lost
     }
 
     /// Releases a task, and has it leave under another key.

@@ -353,6 +353,7 @@ pub(super) fn start(task: u32, key: String) -> Start {
         priority: 0,
         terms: Terms::default(),
         values: Vec::new(),
+        stream: None,
         again: false,
     }
 }

@@ -142,14 +142,15 @@ fn called(function: Function<'_>) -> Result<(&str, Way), Misfit> {
 
 fn payload(symbols: &Symbols<'_>, name: &str, args: &[Node]) -> Option<Spec> {
     // What follows are the scattered values that the payload names.
-    let [args, timeout, grace, context, Node::Int(level), ..] = *args else { return None };
+    let [args, timeout, grace, context, Node::Int(level), topic, ..] = *args else { return None };
     let time = |node| match node {
         Node::Int(ms) => Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
         _ => None,
     };
-    let context = symbols.str(context).map(str::to_owned);
+    let text = |node| symbols.str(node).map(str::to_owned);
+    let (context, topic) = (text(context), text(topic));
     let level = level.clamp(0, 5) as u8;
-    let terms = Terms { timeout: time(timeout), grace: time(grace), context, level };
+    let terms = Terms { timeout: time(timeout), grace: time(grace), context, level, topic };
     let args = match args {
         Node::Bytes(args) => Arguments::Here(symbols.span(args).to_vec()),
         args => Arguments::Before(reference(symbols, args)?),
@@ -194,10 +195,12 @@ mod tests {
 
     #[test]
     fn a_client_of_ours_passes_its_bytes_through() {
-        let spec = read("outboard-payload::fib", b"(C\x01\x07K\x05N\x8c\x01cK\x03t").unwrap();
+        let spec =
+            read("outboard-payload::fib", b"(C\x01\x07K\x05N\x8c\x01cK\x03\x8c\x01xt").unwrap();
         assert_eq!(spec.function(), Some(("fib", false)));
         let timeout = Some(Duration::from_millis(5));
-        let terms = Terms { timeout, grace: None, context: Some("c".into()), level: 3 };
+        let (context, topic) = (Some("c".into()), Some("x".into()));
+        let terms = Terms { timeout, grace: None, context, level: 3, topic };
         let args = Arguments::Here(vec![7]);
         assert_eq!(spec, Spec::Payload { name: "fib".into(), args, terms });
         let old = read("outboard-payload::fib", b"(C\x01\x07t").unwrap_err();
@@ -206,7 +209,7 @@ mod tests {
 
     #[test]
     fn arguments_may_have_come_before_their_task() {
-        let args = b"(\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03k-1\x85RNNNK\0t";
+        let args = b"(\x8c\x0fdask._task_spec\x8c\x07TaskRef\x93\x8c\x03k-1\x85RNNNK\0Nt";
         let spec = read("outboard-payload::fib", args).unwrap();
         let Spec::Payload { args, terms, .. } = spec else { panic!("a payload") };
         assert_eq!(terms, Terms::default());

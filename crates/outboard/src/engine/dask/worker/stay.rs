@@ -33,6 +33,8 @@ use super::standing::Standing;
 use super::store::{Needs, Store, needs};
 use crate::engine::dask::connection::Dialer;
 use crate::engine::dask::graph::resource;
+use crate::engine::dask::outflow::Outflows;
+use crate::engine::dask::progress::executions::Executions;
 use crate::front::client::Client;
 use crate::task::outcome::OTHER_BUILD;
 use crate::task::registry::{Function, registry, unknown};
@@ -93,6 +95,9 @@ struct Stay {
     packages: Packages,
     peers: Peers,
     arriving: Arriving,
+    /// Tasks that stream, and what they have sent.
+    outflows: Arc<Outflows>,
+    executions: Executions,
     inner: Mutex<Inner>,
     cpu: Mutex<Cpu>,
     says: mpsc::UnboundedSender<Vec<WorkerToScheduler>>,
@@ -159,6 +164,8 @@ impl Stay {
             client,
             address,
             packages,
+            outflows: Arc::default(),
+            executions: Executions::default(),
             cpu: Mutex::new(Cpu::new(Instant::now())),
             inner: Mutex::new(inner),
             says,

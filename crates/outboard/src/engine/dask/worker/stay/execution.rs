@@ -7,8 +7,10 @@ use dask_protocol::key::Key;
 
 use super::super::outcome::{self, Raised};
 use super::super::spec::{Needed, Spec};
+use super::messages::streams;
 use super::{Ended, Stay};
 use crate::engine::dask::graph::Terms;
+use crate::engine::dask::outflow::Opened;
 use crate::error::Error;
 use crate::sched::ledger::Report;
 use crate::task::registry::Function;
@@ -51,14 +53,28 @@ impl Stay {
         drop(needed);
         let function =
             function.ok_or_else(|| Raised::new("RuntimeError", "it calls nothing", None))?;
+        let opened = terms.topic.as_ref().filter(|_| function.streams).map(|topic| {
+            let opened = self.outflows.begin();
+            self.say(vec![streams(topic, key, &opened.name)]);
+            opened
+        });
         // What is shared has one key on the cluster already; an equal call of another
         // tenant has another.
-        let mut client = if function.pure { self.client.key(key) } else { self.client.clone() };
+        let shared = function.pure && opened.is_none();
+        let mut client = if shared { self.client.key(key) } else { self.client.clone() };
         client = terms.timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
         client = terms.grace.map_or(client.clone(), |grace| client.grace(grace));
-        let args = Args::lent(args, scattered);
+        let channel = opened.as_ref().map(Opened::channel);
+        let args = Args::lent(args, scattered).streaming(channel);
         let origin = Origin::elsewhere(function.name, key, terms.context, terms.level);
-        let reply = client.submit_encoded(function, args, origin.clone()).encoded().await;
+        let task = client.submit_encoded(function, args, origin.clone());
+        let progress = task.progress();
+        let running = self.executions.begin(key, Box::new(move || progress.now()));
+        let reply = task.encoded().await;
+        drop(running);
+        if let Some(opened) = &opened {
+            opened.arrived().await;
+        }
         if by_us && reply.as_ref().is_err_and(Error::is_timed_out) {
             tokio::time::sleep(BEHIND).await;
         }

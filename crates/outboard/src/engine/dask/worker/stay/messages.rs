@@ -7,6 +7,7 @@ use dask_protocol::key::Key;
 use dask_protocol::message::{Run, WorkerToScheduler};
 
 use super::super::outcome::Raised;
+use crate::engine::dask::stream;
 
 /// When a task was executed, and by which process.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,12 @@ pub(super) fn erred(key: &Key, run_id: i64, raised: Raised, timing: Timing) -> W
 /// A task goes back to the scheduler.
 pub(super) fn reschedule(key: &Key) -> WorkerToScheduler {
     WorkerToScheduler::Reschedule { key: key.clone(), stimulus_id: stimulus("reschedule") }
+}
+
+/// A task has started that is a stream of that name, for the client that listens for it.
+pub(super) fn streams(topic: &str, key: &Key, name: &str) -> WorkerToScheduler {
+    let said = stream::said(&key.to_string(), name);
+    WorkerToScheduler::LogEvent { topic: topic.to_owned(), said }
 }
 
 pub(super) fn status(status: &str) -> WorkerToScheduler {

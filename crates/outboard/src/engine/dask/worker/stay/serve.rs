@@ -137,6 +137,8 @@ pub(super) async fn answer(stay: &Arc<Stay>, subject: Subject) -> Reply {
         Subject::ProfileTimes { recent } => Reply::NoProfileTimes(recent.then(unix_now)),
         Subject::CallStack { keys } => Reply::CallStacks(stacks(stay, keys)),
         Subject::MonitorInfo { recent, start } => monitored(stay, recent, start),
+        Subject::TakeItems(asked) => Reply::Items(stay.outflows.answer(asked).await),
+        Subject::AskProgress(asked) => Reply::Progress(stay.executions.progress(asked.keys)),
         Subject::Benchmark => Reply::NoMap,
         Subject::State => Reply::State {
             worker: stay.identity(),
