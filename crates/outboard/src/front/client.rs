@@ -274,7 +274,7 @@ impl Client {
         let pool = self.pool_for(function)?;
         let gate = self.owner.pool(pool);
         let ticket = gate.announce(function, &self.options, Origin::current())?;
-        let (task, owner, options) = (ticket.1, self.owner.clone(), self.options.clone());
+        let (task, owner, options) = (ticket.task, self.owner.clone(), self.options.clone());
         offload::spawn(move || {
             // Cancelled before its turn came, or it shares the task of an earlier submit.
             if !owner.pool(pool).awaits(task) {

@@ -20,7 +20,7 @@ use crate::value::message;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 7;
+pub(crate) const VERSION: u32 = 8;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
@@ -39,6 +39,8 @@ pub(crate) enum ToWorker {
         sandbox: Option<Sandbox>,
         panics: Panics,
         pool: InPool,
+        /// How long it looks for its next task at most, before it sleeps for it.
+        spin_ns: u64,
     },
     /// Execute a task; the payload, wherever it lies, is its arguments.
     Run(Call, Place),

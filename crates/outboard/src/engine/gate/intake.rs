@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::{Core, Effects, Gate, Handle, Ticket};
+use crate::engine::spin::Spin;
 use crate::error::{Bound, Error, Oversized, Repr};
 use crate::ids::{TaskId, TenantId, WaiterId};
 use crate::observe::event::EventKind;
@@ -117,9 +118,10 @@ impl Gate {
         let request = Request { function, args, options, steady_ns: None, origin };
         let taken = core.submit(now, request, handle, &mut effects);
         let deadline = options.timeout.and_then(|timeout| now.checked_add(timeout));
+        let spin = taken.as_ref().ok().and_then(|(_, task)| core.spin(*task));
         self.release_lock(core, now, effects, deadline.filter(|_| taken.is_ok()));
         let (waiter, task) = taken?;
-        Ok((waiter, task, receiver))
+        Ok(Ticket { waiter, task, receiver, spin })
     }
 }
 
@@ -267,6 +269,12 @@ impl Core {
             }
         }
         Ok(Taken::New(key))
+    }
+
+    /// A look for the answer of a task that has just been submitted.
+    fn spin(&self, id: TaskId) -> Option<Spin> {
+        let slot = self.ledger.task(id)?.slot()?;
+        self.engine.spin(slot, self.ledger.owed())
     }
 
     /// Tells that a submit is refused, and gives back why.

@@ -26,6 +26,7 @@ use crate::engine::gate::Reports;
 use crate::engine::pools::{Member, Pools};
 use crate::engine::restart::{Restart, restart};
 use crate::engine::settings::Settings;
+use crate::engine::spin::Spin;
 use crate::engine::{Engine, Flush, Gate, Pool, Reserve, Stopped, Work};
 use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
@@ -35,7 +36,7 @@ use crate::local::program::{digest, is_worker};
 use crate::local::shm::sealed;
 use crate::local::wire::FunctionRef;
 use crate::observe::event::RecycleReason;
-use crate::observe::snapshot::{WorkerSnapshot, WorkerState};
+use crate::observe::snapshot::{Host, WorkerSnapshot, WorkerState};
 use crate::os::usage;
 use crate::task::closure::address;
 use crate::task::current::in_worker;
@@ -84,6 +85,7 @@ fn start_pool(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
         spares,
         exclusive,
         elsewhere: start.elsewhere(),
+        cores: Host::cores(),
     };
     let gate = Gate::new(settings.limits, settings.strength(), Box::new(engine), &member);
     gate.start_clock();
@@ -232,6 +234,8 @@ struct Local {
     exclusive: bool,
     /// The workers' program, if that is not this one.
     elsewhere: Option<Arc<Program>>,
+    /// How many there are for server and workers.
+    cores: usize,
 }
 
 /// The workers that are ready; the gate's mutex is always taken before this one.
@@ -361,6 +365,11 @@ impl Engine for Local {
 
     fn progress(&self, slot: SlotId, task: TaskId) -> Option<Progress> {
         self.links.get(slot)?.progress(task)
+    }
+
+    fn spin(&self, slot: SlotId, owed: usize) -> Option<Spin> {
+        // A caller that looks has a core, and the worker that it waits for another.
+        if owed * 2 > self.cores { None } else { self.links.get(slot)?.spin() }
     }
 
     fn forget(&mut self, slot: SlotId) {
