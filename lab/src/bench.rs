@@ -15,6 +15,7 @@ mod http;
 mod idle;
 mod kill;
 mod load;
+mod pace;
 mod pauses;
 mod payload;
 mod peer;
@@ -124,6 +125,7 @@ fn measure(section: Section, plan: Plan, args: &Args) -> anyhow::Result<Vec<Row>
         Section::Throughput => throughput::measure(plan)?,
         Section::Http => http::measure(plan)?,
         Section::Payload => payload::measure(plan)?,
+        Section::Pace => pace::measure(plan)?,
         Section::Streams => streams::measure(plan)?,
         Section::Pauses => pauses::measure(plan)?,
         Section::FastUnderLoad => fast_under_load::measure(plan)?,

@@ -314,6 +314,13 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         says: "How far workers stand back for other processes; by default 10.",
     },
     EngineOption {
+        name: "spin",
+        example: "20us",
+        kind: Kind::Time(Duration::ZERO, None, |settings, time| settings.spin = time.min(SPIN)),
+        engines: PROCESSES,
+        says: "How long a worker and a caller look before they sleep, where that pays; by default, and at most, 50us.",
+    },
+    EngineOption {
         name: "memory_limit",
         example: "512MiB",
         kind: Kind::Bytes(16 << 20..=u64::MAX, |settings, bytes| {

@@ -78,7 +78,10 @@ impl Spin {
             spin_loop();
         }
         let goes_on = now.duration_since(begin) < self.limit;
-        if !goes_on {
+        if goes_on {
+            // The worker may be in line for this very core.
+            std::thread::yield_now();
+        } else {
             self.end(now, Spun::InVain);
         }
         goes_on

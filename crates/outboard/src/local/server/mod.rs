@@ -484,6 +484,7 @@ fn row(link: &Link) -> (Option<SlotId>, WorkerSnapshot) {
     let (done, memory_bytes) = (link.done(), link.memory_bytes());
     let mut row = WorkerSnapshot::new(link.number, link.pid, done, link.is_busy());
     row.memory_bytes = memory_bytes;
+    (row.spins, row.caller_spins) = link.spins();
     row.slot = slot.and_then(|_| link.in_pool());
     if slot.is_none() {
         (row.standby, row.state) = (true, WorkerState::Standby);

@@ -104,6 +104,11 @@ impl Ears {
         ears
     }
 
+    /// Whether this is the process that the worker talks to, and not one forked from it.
+    fn is_here(&self) -> bool {
+        self.gate.refuse_if_forked().is_ok()
+    }
+
     /// Waits while a caller takes answers.
     pub(super) async fn listen(&self) -> MutexGuard<'_, Ear> {
         self.ear.lock().await
@@ -121,12 +126,12 @@ impl Ears {
             }
             answers.push((message, Ok(payload)));
         }
-        if answers.is_empty() {
-            return Ok(false);
+        let any = !answers.is_empty();
+        if any {
+            self.tell(answers, |_| {})?;
         }
-        self.tell(answers, |_| {})?;
         ear.heard(&self.link);
-        Ok(true)
+        Ok(any)
     }
 
     /// Tells the gate, under one lock.
@@ -220,11 +225,12 @@ impl Ears {
 
 impl Answers for Ears {
     fn watch(&self) -> bool {
-        self.link.page.bell().watch()
+        self.is_here() && self.link.page.bell().watch()
     }
 
     fn hear(&self) -> bool {
-        if self.link.page.bell().said() == self.link.heard.bytes.load(Relaxed) {
+        let nothing = self.link.page.bell().said() == self.link.heard.bytes.load(Relaxed);
+        if nothing || !self.is_here() {
             return false;
         }
         // Its reader is at it.
@@ -238,6 +244,9 @@ impl Answers for Ears {
     }
 
     fn unwatch(&self, spun: Duration, how: Spun) {
+        if !self.is_here() {
+            return;
+        }
         self.link.waits.spun(spun, how);
         // What was said while the worker did not ring.
         if self.link.page.bell().unwatch() {

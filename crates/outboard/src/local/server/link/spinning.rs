@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Ears, Link};
 use crate::engine::spin::{Spin, Spun};
 use crate::local::shm::spin::{Experience, OUSTED_NS};
+use crate::observe::snapshot::Spins;
 
 /// How callers have fared that waited for a worker.
 #[derive(Debug)]
@@ -67,15 +68,18 @@ impl Waits {
             Spun::Left => {}
         });
     }
-
-    /// What looks have come to.
-    pub(super) fn figures(&self) -> (Duration, u64, u64) {
-        let [time, wins, losses] = self.figures.each_ref().map(|figure| figure.load(Relaxed));
-        (Duration::from_nanos(time), wins, losses)
-    }
 }
 
 impl Link {
+    /// How the worker has waited for tasks, and callers for its answers.
+    pub(in crate::local::server) fn spins(&self) -> (Spins, Spins) {
+        let (time, found, in_vain) = self.page.spins();
+        let figures = self.waits.figures.each_ref().map(|figure| figure.load(Relaxed));
+        let [caller_ns, caller_found, caller_in_vain] = figures;
+        let callers = Spins::new(Duration::from_nanos(caller_ns), caller_found, caller_in_vain);
+        (Spins::new(time, found, in_vain), callers)
+    }
+
     /// A caller that waits for the only task that the worker has may look for its answer, if
     /// that pays.
     pub(in crate::local::server) fn spin(&self) -> Option<Spin> {

@@ -16,14 +16,6 @@ const WINS: usize = 33;
 const LOSSES: usize = 34;
 const _: () = assert!(LOSSES < super::FIRST_SLOT);
 
-/// What became of looks: time that was spent, and how often something was found or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Spins {
-    pub(crate) time: Duration,
-    pub(crate) wins: u64,
-    pub(crate) losses: u64,
-}
-
 impl Page {
     /// Server: it has written so many more bytes to the socket.
     pub(crate) fn request(&self, bytes: usize) {
@@ -58,9 +50,10 @@ impl Page {
         add(if found { WINS } else { LOSSES }, 1);
     }
 
-    /// Server: what the worker's looks have come to, by its own word.
-    pub(crate) fn spins(&self) -> Spins {
+    /// Server: what the worker's spins have come to, by its own word: the time, how often it
+    /// found something, and how often not.
+    pub(crate) fn spins(&self) -> (Duration, u64, u64) {
         let word = |word: usize| self.words()[word].load(Relaxed);
-        Spins { time: Duration::from_nanos(word(SPUN_NS)), wins: word(WINS), losses: word(LOSSES) }
+        (Duration::from_nanos(word(SPUN_NS)), word(WINS), word(LOSSES))
     }
 }
