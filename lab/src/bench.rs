@@ -16,6 +16,7 @@ mod http;
 mod idle;
 mod kill;
 mod load;
+mod pace;
 mod pauses;
 mod payload;
 mod peer;
@@ -126,6 +127,7 @@ fn measure(section: Section, plan: Plan, args: &Args) -> anyhow::Result<Vec<Row>
         Section::Throughput => throughput::measure(plan)?,
         Section::Http => http::measure(plan)?,
         Section::Payload => payload::measure(plan)?,
+        Section::Pace => pace::measure(plan)?,
         Section::Streams => streams::measure(plan)?,
         Section::Batches => batches::measure(plan)?,
         Section::Pauses => pauses::measure(plan)?,

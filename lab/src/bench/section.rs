@@ -10,6 +10,8 @@ use serde::Serialize;
 pub(crate) enum Section {
     /// A trivial task, one after the other
     Roundtrip,
+    /// A trivial task now and then, beside a thread
+    Pace,
     /// Trivial tasks, as many as can be
     Throughput,
     /// A page that submits a task

@@ -13,6 +13,7 @@ pub(crate) mod registry;
 pub(crate) mod restart;
 pub(crate) mod scripted;
 pub(crate) mod settings;
+pub(crate) mod spin;
 pub(crate) mod url;
 
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ use crate::value::args::Args;
 use crate::value::scatter::home::Workers;
 
 pub(crate) use gate::{Gate, Limits};
+use spin::Spin;
 
 /// What every engine does; everything else is the gate's.
 ///
@@ -76,6 +78,12 @@ pub(crate) trait Engine: Debug + Send {
 
     /// How far a task says that it is, where that is known.
     fn progress(&self, _: SlotId, _: TaskId) -> Option<Progress> {
+        None
+    }
+
+    /// A look for the answer of the only task that a slot has, while so many tasks are owed in
+    /// all; `None` if it does not pay.
+    fn spin(&self, _: SlotId, _owed: usize) -> Option<Spin> {
         None
     }
 

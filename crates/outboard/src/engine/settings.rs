@@ -26,6 +26,9 @@ const QUEUE_TASKS: usize = 16_384;
 const QUEUE_BYTES: usize = 256 << 20;
 const MAX_PAYLOAD: usize = 128 << 20;
 
+/// How long a side looks, if that was not said, and at most.
+const SPIN: Duration = Duration::from_micros(50);
+
 /// The most that `max_payload` can be.
 pub(crate) const MOST_PAYLOAD: usize = 2 << 30;
 
@@ -44,6 +47,9 @@ pub(crate) struct Settings {
     /// Threads of a library in each worker, if that was said; 0 for any number.
     pub(crate) library_threads: Option<usize>,
     pub(crate) niceness: u8,
+    /// How long a worker looks for its next task, and a caller for its answer, before it sleeps
+    /// for it.
+    pub(crate) spin: Duration,
     pub(crate) start_timeout: Duration,
     pub(crate) warm_up_timeout: Duration,
     /// What tasks say is taken from workers at this level and above, from 0 to 5,
@@ -102,6 +108,12 @@ impl Settings {
         Strength::new(self.workers.least(), 0).following(self.workers, self.idle)
     }
 
+    /// How long a side looks at most, before it sleeps. On one core nobody else gets on while
+    /// it does, and Python has no part in the memory that is looked at.
+    pub(crate) fn spin(&self) -> Duration {
+        if Host::cores() > 1 && self.python.is_none() { self.spin } else { Duration::ZERO }
+    }
+
     /// How many workers stand by. Where each has its slot from its start, nobody can.
     pub(crate) fn spares(&self) -> usize {
         if self.exclusive { 0 } else { self.spares }
@@ -133,6 +145,7 @@ impl Default for Settings {
             output: WorkerOutput::default(),
             library_threads: None,
             niceness: 10,
+            spin: SPIN,
             start_timeout: Duration::from_secs(10),
             warm_up_timeout: Duration::from_secs(300),
             said: 0,
@@ -329,6 +342,13 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         kind: Kind::Count(0..=19, |settings, niceness| settings.niceness = niceness as u8),
         engines: PROCESSES,
         says: "How far workers stand back for other processes; by default 10.",
+    },
+    EngineOption {
+        name: "spin",
+        example: "20us",
+        kind: Kind::Time(Duration::ZERO, None, |settings, time| settings.spin = time.min(SPIN)),
+        engines: PROCESSES,
+        says: "How long a worker and a caller look before they sleep, where that pays; by default, and at most, 50us.",
     },
     EngineOption {
         name: "memory_limit",

@@ -296,6 +296,17 @@ impl LocalBuilder {
         self.with("niceness", Value::Number(niceness.into()))
     }
 
+    /// Sets how long a worker waits for its next task, and a caller for its answer, before it
+    /// sleeps for it; by default, and at most, 50 µs. With zero both sleep at once.
+    ///
+    /// To wake a process takes longer than a short task, so both look first. They do so only
+    /// while it has paid lately: a task every millisecond, or a machine that has other work, ends
+    /// it. A future that looks yields to its event loop each time.
+    /// [`WorkerSnapshot::spins`](crate::admin::WorkerSnapshot::spins) has what it came to.
+    pub fn spin(self, time: Duration) -> Self {
+        self.with("spin", Value::Time(time))
+    }
+
     /// Limits the memory of each worker, in bytes; by default there is no limit.
     ///
     /// A task that needs more ends as [`OutOfMemory`](crate::ErrorKind::OutOfMemory), and no
@@ -624,7 +635,7 @@ mod tests {
     use crate::engine::url::Url;
 
     /// For each option of the table its example, as the builder has it.
-    fn examples() -> [(&'static str, LocalBuilder); 35] {
+    fn examples() -> [(&'static str, LocalBuilder); 36] {
         let (local, second) = (Client::local, Duration::from_secs(1));
         let default = crate::sched::quarantine::Terms::default();
         let python = || Python::new("python3");
@@ -647,6 +658,7 @@ mod tests {
             ("recycle_above", local().recycle_above(256 << 20)),
             ("recycle_changed", local().recycle_changed(true)),
             ("niceness", local().niceness(5)),
+            ("spin", local().spin(Duration::from_micros(20))),
             ("memory_limit", local().memory_limit(512 << 20)),
             ("cpu_limit", local().cpu_limit(9 * second)),
             ("stack_size", local().stack_size(1 << 20)),

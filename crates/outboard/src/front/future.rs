@@ -16,6 +16,7 @@ use tokio::sync::oneshot::{self, error::RecvError};
 use crate::engine::gate::Ticket;
 use crate::engine::owner::Owner;
 use crate::engine::pools::PoolId;
+use crate::engine::spin::{Spin, come_back};
 use crate::error::{Error, Stage, Step};
 use crate::front::progress::TaskProgress;
 use crate::ids::{TaskId, WaiterId};
@@ -66,6 +67,7 @@ enum State<T> {
         waiter: WaiterId,
         owner: Arc<Owner>,
         pool: PoolId,
+        spin: Option<Spin>,
     },
     /// Boxed: it is seldom kept, and futures that wait should be small.
     Finished(Box<Result<Reply, Error>>),
@@ -110,8 +112,8 @@ impl<T> TaskFuture<T> {
         decode: Decode<T>,
     ) -> Self {
         let (id, state) = match submitted {
-            Ok((pool, (waiter, id, receiver))) => {
-                (Some(id), State::Pending { receiver, waiter, owner, pool })
+            Ok((pool, Ticket { waiter, task, receiver, spin })) => {
+                (Some(task), State::Pending { receiver, waiter, owner, pool, spin })
             }
             Err(error) => (None, State::finished(Err(error))),
         };
@@ -149,7 +151,7 @@ impl<T> TaskFuture<T> {
     /// How far the task has come.
     pub fn status(&self) -> Status {
         match &self.state {
-            State::Pending { receiver, waiter, owner, pool } if receiver.is_empty() => {
+            State::Pending { receiver, waiter, owner, pool, .. } if receiver.is_empty() => {
                 Status::at(owner.pool(*pool).stage(*waiter))
             }
             _ => Status::Finished,
@@ -176,8 +178,10 @@ impl<T> TaskFuture<T> {
     /// Waits until the task has ended, and takes its result.
     fn poll_reply(&mut self, context: &mut Context<'_>) -> Poll<Result<Reply, Error>> {
         let result = match &mut self.state {
-            State::Pending { receiver, owner, .. } => match owner.gate().refuse_if_forked() {
-                Ok(()) => ready!(Pin::new(receiver).poll(context)).unwrap_or_else(|_| Err(gone())),
+            State::Pending { receiver, owner, spin, .. } => match owner.gate().refuse_if_forked() {
+                Ok(()) => {
+                    ready!(poll_spinning(receiver, spin, context)).unwrap_or_else(|_| Err(gone()))
+                }
                 Err(error) => Err(error),
             },
             _ => self.take(),
@@ -452,4 +456,20 @@ pub async fn wait<T>(
     drop(waits);
     let (pending, done) = futures.into_iter().rev().partition(TaskFuture::is_pending);
     Waited { done, pending }
+}
+
+/// Waits for what comes, and looks for it first where that pays.
+fn poll_spinning<T>(
+    receiver: &mut oneshot::Receiver<T>,
+    spin: &mut Option<Spin>,
+    context: &mut Context<'_>,
+) -> Poll<Result<T, RecvError>> {
+    let goes_on = spin.as_mut().is_some_and(Spin::goes_on);
+    let polled = Pin::new(receiver).poll(context);
+    match &polled {
+        Poll::Ready(_) => spin.take().into_iter().for_each(Spin::found),
+        Poll::Pending if goes_on => come_back(context),
+        Poll::Pending => *spin = None,
+    }
+    polled
 }

@@ -44,6 +44,8 @@ pub(crate) enum ToWorker {
         pool: InPool,
         /// It becomes that.
         python: Option<Python>,
+        /// How long it looks for its next task at most, before it sleeps for it.
+        spin_ns: u64,
     },
     /// Execute a task; the payload, wherever it lies, is its arguments.
     Run(Call, Place),

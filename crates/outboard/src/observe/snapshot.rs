@@ -148,6 +148,24 @@ pub struct CurrentTask {
     pub progress: Option<Progress>,
 }
 
+/// What waiting without sleep has come to; see [`spin`](crate::LocalBuilder::spin).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Spins {
+    /// The time that was spent.
+    pub time: Duration,
+    /// How often what was waited for came meanwhile.
+    pub found: u64,
+    /// How often it did not.
+    pub in_vain: u64,
+}
+
+impl Spins {
+    pub(crate) fn new(time: Duration, found: u64, in_vain: u64) -> Self {
+        Self { time, found, in_vain }
+    }
+}
+
 /// What one worker was doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -187,6 +205,10 @@ pub struct WorkerSnapshot {
     /// CPU time that this process has used; `None` where it is not known, and for
     /// a thread.
     pub cpu_time: Option<Duration>,
+    /// How it has waited for its tasks.
+    pub spins: Spins,
+    /// How callers have waited for its answers.
+    pub caller_spins: Spins,
     /// Why it is to be replaced, if it is.
     pub worn: Option<RecycleReason>,
     /// How often this worker's process came to an end, and why.
@@ -211,6 +233,8 @@ impl WorkerSnapshot {
             memory_bytes: None,
             proportional_bytes: None,
             cpu_time: None,
+            spins: Spins::default(),
+            caller_spins: Spins::default(),
             worn: None,
             restarts: Restarts::default(),
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::{Core, Effects, Gate, Handle, Ticket};
+use crate::engine::spin::Spin;
 use crate::error::{Bound, Error, Oversized, Repr};
 use crate::ids::{TaskId, TenantId, WaiterId};
 use crate::observe::event::EventKind;
@@ -121,9 +122,10 @@ impl Gate {
         let request = Request { function, args, options, steady_ns: None, origin };
         let taken = core.submit(now, request, handle, &mut effects);
         let deadline = options.timeout.and_then(|timeout| now.checked_add(timeout));
+        let spin = taken.as_ref().ok().and_then(|(_, task)| core.spin(*task));
         self.release_lock(core, now, effects, deadline.filter(|_| taken.is_ok()));
         let (waiter, task) = taken?;
-        Ok((waiter, task, receiver))
+        Ok(Ticket { waiter, task, receiver, spin })
     }
 }
 
@@ -293,6 +295,12 @@ impl Core {
         let tenant = self.placement.seen(options.tenant.as_ref(), options.weight, now);
         self.ledger.refused(function, tenant);
         self.refuse(function, options, error)
+    }
+
+    /// A look for the answer of a task that has just been submitted.
+    fn spin(&self, id: TaskId) -> Option<Spin> {
+        let slot = self.ledger.task(id)?.slot()?;
+        self.engine.spin(slot, self.ledger.owed())
     }
 
     /// Tells that a submit is refused, and gives back why.

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::gate::clock::Clock;
 use super::pools::Member;
+use super::spin::Spin;
 use super::{Engine, Flush};
 use crate::error::{Error, Repr, Stage, WorkerLoss};
 use crate::ids::{SlotId, TaskId, WaiterId};
@@ -69,7 +70,14 @@ mod strength;
 pub(crate) type Handle = oneshot::Sender<Result<Reply, Error>>;
 
 /// What a submit leaves with its caller.
-pub(crate) type Ticket = (WaiterId, TaskId, oneshot::Receiver<Result<Reply, Error>>);
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) waiter: WaiterId,
+    pub(crate) task: TaskId,
+    pub(crate) receiver: oneshot::Receiver<Result<Reply, Error>>,
+    /// What is worth a look before it sleeps for its answer.
+    pub(crate) spin: Option<Spin>,
+}
 
 /// How far callers may go.
 #[derive(Clone, Copy, Debug)]

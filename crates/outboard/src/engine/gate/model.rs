@@ -368,8 +368,8 @@ impl Play {
             }
             Event::Cancel(at) if !self.waiting.is_empty() => {
                 let at = at % self.waiting.len();
-                let (_, (waiter, ..)) = &self.waiting[at];
-                self.gate.cancel_at(self.now, *waiter);
+                let (_, ticket) = &self.waiting[at];
+                self.gate.cancel_at(self.now, ticket.waiter);
             }
             Event::Pass { ms } => {
                 self.now += Duration::from_millis(ms);
@@ -433,7 +433,7 @@ impl Play {
             Ok(ticket) => {
                 self.submitted += 1;
                 if later {
-                    self.announced.push((ticket.1, x, function, options.clone()));
+                    self.announced.push((ticket.task, x, function, options.clone()));
                 }
                 self.waiting.push((x, ticket));
             }
@@ -520,8 +520,8 @@ impl Play {
     /// Takes what has ended; a result must be the right one.
     fn collect(&mut self) {
         let mut ended = 0;
-        self.waiting.retain_mut(|(x, (_, _, receiver))| {
-            match receiver.try_recv() {
+        self.waiting.retain_mut(|(x, ticket)| {
+            match ticket.receiver.try_recv() {
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Closed) => panic!("a future was forgotten"),
                 Ok(Ok(reply)) => {

@@ -27,6 +27,7 @@ use crate::engine::gate::Reports;
 use crate::engine::pools::{self, Member, Pools};
 use crate::engine::restart::{Restart, restart};
 use crate::engine::settings::Settings;
+use crate::engine::spin::Spin;
 use crate::engine::{Engine, Flush, Gate, Pool, Reserve, Stopped, Work};
 use crate::error::Error;
 use crate::ids::{SlotId, TaskId};
@@ -36,7 +37,7 @@ use crate::local::program::{digest, is_worker};
 use crate::local::shm::sealed;
 use crate::local::wire::FunctionRef;
 use crate::observe::event::RecycleReason;
-use crate::observe::snapshot::{WorkerSnapshot, WorkerState};
+use crate::observe::snapshot::{Host, WorkerSnapshot, WorkerState};
 use crate::os::usage;
 use crate::task::closure::address;
 use crate::task::current::in_worker;
@@ -90,6 +91,7 @@ fn start_pool(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
         exclusive,
         elsewhere: start.elsewhere(),
         python: settings.python.is_some(),
+        cores: Host::cores(),
     };
     let gate = Gate::new(settings.limits, strength, Box::new(engine), &member);
     gate.start_clock();
@@ -240,6 +242,8 @@ struct Local {
     elsewhere: Option<Arc<Program>>,
     /// The workers are Python.
     python: bool,
+    /// How many there are for server and workers.
+    cores: usize,
 }
 
 /// The workers that are ready; the gate's mutex is always taken before this one.
@@ -379,6 +383,11 @@ impl Engine for Local {
         self.links.get(slot)?.progress(task)
     }
 
+    fn spin(&self, slot: SlotId, owed: usize) -> Option<Spin> {
+        // A caller that looks has a core, and the worker that it waits for another.
+        if owed * 2 > self.cores { None } else { self.links.get(slot)?.spin() }
+    }
+
     fn forget(&mut self, slot: SlotId) {
         self.links.take(slot);
     }
@@ -492,6 +501,7 @@ fn row(link: &Link) -> (Option<SlotId>, WorkerSnapshot) {
     let (done, memory_bytes) = (link.done(), link.memory_bytes());
     let mut row = WorkerSnapshot::new(link.number, link.pid, done, link.is_busy());
     row.memory_bytes = memory_bytes;
+    (row.spins, row.caller_spins) = link.spins();
     row.slot = slot.and_then(|_| link.in_pool());
     if slot.is_none() {
         (row.standby, row.state) = (true, WorkerState::Standby);

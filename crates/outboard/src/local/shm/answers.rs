@@ -8,6 +8,9 @@
 //! it sleeps, the worker how far it has written), and then reads the other's, with
 //! a fence between. So a frame is seen, or the bell rings, or both.
 //!
+//! A server that sleeps may be watched for: a caller looks for its answer, and takes it. Then
+//! the worker rings only if what it wrote is not heard soon, for that caller may have left.
+//!
 //! The bell is an empty frame in the socket. What is too large for a frame here, or
 //! has a descriptor beside it, goes through the socket too, after a frame here that
 //! says so ([`FromWorker::Beside`](crate::local::wire::FromWorker)); so there is one order.
@@ -21,6 +24,8 @@ use crate::local::wire::Inbox;
 
 /// The two words of it.
 pub(crate) mod bell;
+
+pub(crate) use bell::Due;
 
 /// The longest frame: a worker owes an answer to fewer tasks than there are slots,
 /// so there is always room.
@@ -41,7 +46,7 @@ pub(crate) struct Speaker {
 impl Speaker {
     /// Writes a frame of at most [`LONGEST_BYTES`]; whether the bell is to be
     /// rung. `None` if there is no room, which no server of ours lets happen.
-    pub(crate) fn say(&mut self, arena: &Arena, page: &Page, frame: &[u8]) -> Option<bool> {
+    pub(crate) fn say(&mut self, arena: &Arena, page: &Page, frame: &[u8]) -> Option<Due> {
         let unread = self.written.wrapping_sub(page.heard_bytes());
         if unread.saturating_add(frame.len() as u64) > ANSWERS_BYTES as u64 {
             return None;
@@ -51,6 +56,11 @@ impl Speaker {
         }
         self.written = self.written.wrapping_add(frame.len() as u64);
         Some(page.bell().say(self.written))
+    }
+
+    /// Whether the server has read all that was written.
+    pub(crate) fn is_heard(&self, page: &Page) -> bool {
+        page.heard_bytes() == self.written
     }
 }
 
@@ -75,7 +85,7 @@ impl Listener {
     }
 
     /// Whether something was written that was not read.
-    fn has_more(&self, page: &Page) -> bool {
+    pub(crate) fn has_more(&self, page: &Page) -> bool {
         page.bell().said() != self.heard || self.items.has_more(page)
     }
 
@@ -163,7 +173,7 @@ mod tests {
                 for n in 0..FRAMES {
                     let rings = loop {
                         match speaker.say(&worker_arena, &worker_page, &frame(n)) {
-                            Some(rings) => break rings,
+                            Some(ring) => break ring == Due::Now,
                             None => std::thread::yield_now(),
                         }
                     };
@@ -194,8 +204,8 @@ mod tests {
         let (mut listener, mut speaker) = (Listener::default(), Speaker::default());
         assert_eq!(listener.bell(), Err(Nonsense));
         assert!(listener.sleep(&page));
-        assert_eq!(speaker.say(&worker_arena, &worker_page, b"abc"), Some(true));
-        assert_eq!(speaker.say(&worker_arena, &worker_page, b"abc"), Some(false));
+        assert_eq!(speaker.say(&worker_arena, &worker_page, b"abc"), Some(Due::Now));
+        assert_eq!(speaker.say(&worker_arena, &worker_page, b"abc"), Some(Due::No));
         assert_eq!(listener.bell(), Ok(()));
         assert_eq!(listener.bell(), Err(Nonsense));
         assert!(!listener.sleep(&page), "there is more");
@@ -203,7 +213,7 @@ mod tests {
         listener.hear(&arena, &page, &mut Inbox::default()).unwrap();
         assert!(listener.sleep(&page));
         listener.wake(&page);
-        assert_eq!(speaker.say(&worker_arena, &worker_page, b"abc"), Some(false));
+        assert_eq!(speaker.say(&worker_arena, &worker_page, b"abc"), Some(Due::No));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use crate::local::shm::answers::Nonsense;
+use crate::local::shm::answers::{Due, Nonsense};
 use crate::local::shm::arena::{Arena, Half};
 use crate::local::shm::page::Page;
 use crate::os::memory;
@@ -74,7 +74,13 @@ impl Speaker {
             }
         }
         self.written = self.written.wrapping_add(taken(head.bytes));
-        page.items_bell().say(self.written)
+        let bell = page.items_bell();
+        match bell.say(self.written) {
+            Due::No => false,
+            Due::Now => true,
+            // A caller looks for answers only.
+            Due::Soon => bell.wake(),
+        }
     }
 }
 

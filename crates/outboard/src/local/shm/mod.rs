@@ -14,3 +14,4 @@ pub(crate) mod sealed;
 #[cfg(not(all(target_os = "linux", not(outboard_portable))))]
 #[path = "unsealed.rs"]
 pub(crate) mod sealed;
+pub(crate) mod spin;

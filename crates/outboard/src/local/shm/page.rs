@@ -12,6 +12,7 @@
 #![expect(unsafe_code, reason = "this module owns the mapping of shared memory")]
 
 mod progress;
+mod spin;
 mod word;
 
 use std::io;

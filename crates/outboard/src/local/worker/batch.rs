@@ -58,6 +58,7 @@ impl Worker {
 
     /// Executes a batch without those that were taken back, and answers each in its turn.
     fn run_batch(&mut self, batch: &[Member]) -> io::Result<()> {
+        self.ring_if_unheard()?;
         let page = &self.current.page;
         let start = |member: &&Member| page.task(member.call.seq).start();
         // In this order: whoever is not started now is not in the call.

@@ -16,7 +16,7 @@ use super::process::close_inherited;
 use super::process::end::{die_with_parent, leave_group, outlive_requests};
 use super::process::signals::stop_ignoring;
 use super::program::{digest, named_parent};
-use super::shm::answers::{BELL, LONGEST_BYTES, Speaker};
+use super::shm::answers::{BELL, Due, LONGEST_BYTES, Speaker};
 use super::shm::arena::{Arena, Half, IN_PLACE_BYTES, Ring};
 use super::shm::page::Page;
 use super::shm::{passing, sealed};
@@ -62,6 +62,8 @@ mod relay;
 /// The rules that it enters once its start is over.
 #[cfg(all(feature = "sandbox", target_os = "linux"))]
 mod sandbox;
+/// How it waits for the next task.
+mod spinning;
 /// Where in stderr a task begins.
 mod stderr;
 /// What a task changes of this process.
@@ -74,6 +76,7 @@ use current::InWorker;
 use limits::CpuLimit;
 use meter::Meter;
 use python::{Told, become_python};
+use spinning::{Next, Spinning};
 use stderr::Stderr;
 use traces::{Found, Traces, Trust};
 
@@ -163,6 +166,9 @@ struct Worker {
     /// What of the arena is in use for results.
     results: Ring,
     speaker: Speaker,
+    /// Someone looked for the last answer, and may not have heard it.
+    unheard: bool,
+    spinning: Spinning,
     max_payload: usize,
     cpu: CpuLimit,
     sandbox: Option<Sandbox>,
@@ -194,7 +200,7 @@ impl Worker {
         outlive_requests()?;
         watch::start(&socket, current::leaves_by_itself)?;
         let mut inbox = Inbox::default();
-        let (welcome, [page, arena], stderr) = receive_welcome(&socket, &mut inbox)?;
+        let (welcome, [page, arena], stderr, received) = receive_welcome(&socket, &mut inbox)?;
         let ToWorker::Welcome {
             number,
             max_payload,
@@ -205,6 +211,7 @@ impl Worker {
             panics,
             pool,
             python,
+            spin_ns,
         } = welcome
         else {
             return Err(io::Error::other("the first message was not a welcome"));
@@ -230,6 +237,8 @@ impl Worker {
             arena_fd,
             results: Ring::default(),
             speaker: Speaker::default(),
+            unheard: false,
+            spinning: Spinning::new(spin_ns),
             max_payload: max_payload as usize,
             cpu,
             sandbox,
@@ -244,6 +253,7 @@ impl Worker {
             traces: None,
             trust: Trust::default(),
         };
+        worker.spinning.received(received, &worker.current.page);
         worker.greet()?;
         Ok(worker)
     }
@@ -342,7 +352,10 @@ impl Worker {
             let Some(frame) = frame else {
                 match passing::receive(&self.socket, inbox.room(), &mut self.files) {
                     Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                    Ok(bytes) => inbox.arrived(bytes),
+                    Ok(bytes) => {
+                        self.spinning.received(bytes, &self.current.page);
+                        inbox.arrived(bytes);
+                    }
                     Err(Errno::INTR) => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -370,11 +383,27 @@ impl Worker {
                 let (message, args) = wire::decode(frame).map_err(other)?;
                 self.obey(message, args)?;
             }
+            self.wait()?;
             match passing::receive(&self.socket, inbox.room(), &mut self.files) {
                 Ok(0) => return Ok(()),
-                Ok(bytes) => inbox.arrived(bytes),
+                Ok(bytes) => {
+                    self.spinning.received(bytes, &self.current.page);
+                    inbox.arrived(bytes);
+                }
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits for the next task, as long as that is better than to sleep for it.
+    fn wait(&mut self) -> io::Result<()> {
+        loop {
+            let (page, speaker) = (&self.current.page, &self.speaker);
+            let unheard = self.unheard;
+            match self.spinning.wait(page, || unheard && !speaker.is_heard(page)) {
+                Next::Ring => self.ring_if_unheard()?,
+                Next::Found | Next::Sleep => return Ok(()),
             }
         }
     }
@@ -409,6 +438,8 @@ impl Worker {
     /// Executes a task, unless it was taken back, and appends the answer.
     fn run(&mut self, call: &wire::Call, place: Place, args: &[u8]) -> io::Result<()> {
         let file = matches!(place, Place::File { .. }).then(|| self.next_file()).transpose()?;
+        // A task may take long.
+        self.ring_if_unheard()?;
         let seq = call.seq;
         let owed = Owed { args: place };
         if !self.current.page.task(seq).start() {
@@ -518,10 +549,21 @@ impl Worker {
     fn tell(&mut self, frame: &[u8]) -> io::Result<()> {
         let page = &self.current.page;
         match self.speaker.say(&self.arena, page, frame) {
-            Some(true) => self.socket.write_all(&BELL),
-            Some(false) => Ok(()),
+            Some(Due::Now) => self.socket.write_all(&BELL),
+            Some(Due::Soon) => {
+                self.unheard = true;
+                Ok(())
+            }
+            Some(Due::No) => Ok(()),
             None => Err(io::Error::other("the server does not read answers")),
         }
+    }
+
+    /// Wakes the server, unless whoever looked for the last answer has it.
+    fn ring_if_unheard(&mut self) -> io::Result<()> {
+        let page = &self.current.page;
+        let unheard = std::mem::take(&mut self.unheard) && !self.speaker.is_heard(page);
+        if unheard && page.bell().wake() { self.socket.write_all(&BELL) } else { Ok(()) }
     }
 }
 
@@ -591,8 +633,9 @@ fn take_socket(in_test: bool) -> io::Result<UnixStream> {
 }
 
 /// What comes first: a message, with the descriptors of page and arena beside it. The third
-/// is the server's end of stderr, where only that tells how much is in the pipe.
-type Welcome = (ToWorker, [OwnedFd; 2], Option<OwnedFd>);
+/// is the server's end of stderr, where only that tells how much is in the pipe. And how many
+/// bytes were received.
+type Welcome = (ToWorker, [OwnedFd; 2], Option<OwnedFd>, usize);
 
 /// Reads the first message.
 fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Welcome> {
@@ -607,7 +650,7 @@ fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Welcome
     let stderr = if PIPES_TELL_READERS { fds.pop() } else { None };
     let memory =
         fds.try_into().map_err(|_| io::Error::other("the server sent no shared memory"))?;
-    Ok((message, memory, stderr))
+    Ok((message, memory, stderr, received))
 }
 
 /// Makes this process yield to the server, in time and in memory. What the

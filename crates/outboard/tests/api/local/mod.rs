@@ -52,6 +52,8 @@ pub(crate) mod sandbox;
 pub(crate) mod signals;
 /// The slot of a worker, and exclusive ones.
 mod slots;
+/// Who waits looks before it sleeps.
+mod spin;
 /// The start of an engine, and what is left when it is over.
 mod start;
 /// Items of tasks that crash, are killed or fork.

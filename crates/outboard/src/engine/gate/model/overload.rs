@@ -178,7 +178,7 @@ impl Simulation {
             reports.finished(slot, (sent.task, sent.attempt), Ok(vec![0].into()), (usage, worker));
         });
         let mut ended = Vec::new();
-        self.waiting.retain_mut(|(client, (_, _, receiver))| match receiver.try_recv() {
+        self.waiting.retain_mut(|(client, ticket)| match ticket.receiver.try_recv() {
             Err(TryRecvError::Empty) => true,
             _ => {
                 ended.push(*client);

@@ -56,14 +56,14 @@ fn a_submit_that_shares_a_task_raises_its_priority() {
     let keyed =
         |key: &str, priority| Options { key: Some(key.into()), priority, ..Options::default() };
     let running = submit(&gate, &keyed("running", 0)).unwrap();
-    let (_, first, _) = submit(&gate, &keyed("first", 1)).unwrap();
-    let (_, second, _) = submit(&gate, &keyed("second", 0)).unwrap();
-    let (_, shared, _) = submit(&gate, &keyed("second", 2)).unwrap();
-    assert_eq!(shared, second);
+    let first = submit(&gate, &keyed("first", 1)).unwrap();
+    let second = submit(&gate, &keyed("second", 0)).unwrap();
+    let shared = submit(&gate, &keyed("second", 2)).unwrap();
+    assert_eq!(shared.task, second.task);
     let core = gate.lock();
     core.check_invariants(Instant::now());
     let priority = |task| core.ledger.task(task).unwrap().place().priority();
-    assert_eq!((priority(second), priority(first)), (2, 1));
+    assert_eq!((priority(second.task), priority(first.task)), (2, 1));
     drop(running);
 }
 
@@ -73,19 +73,19 @@ fn a_task_that_shares_another_once_it_is_prepared_raises_its_priority() {
     let keyed =
         |key: &str, priority| Options { key: Some(key.into()), priority, ..Options::default() };
     let running = submit(&gate, &keyed("running", 0)).unwrap();
-    let (_, first, _) = submit(&gate, &keyed("first", 1)).unwrap();
-    let (_, second, _) = submit(&gate, &keyed("second", 0)).unwrap();
+    let first = submit(&gate, &keyed("first", 1)).unwrap();
+    let second = submit(&gate, &keyed("second", 0)).unwrap();
     let now = Instant::now();
     // As of a pure function: before it is prepared, it has no key.
     let without = Options { priority: 2, ..Options::default() };
-    let (_, late, _) = gate.submit_at(now, function(), None, &without).unwrap();
-    gate.prepared_at(now, late, function(), Ok(vec![0].into()), &keyed("second", 2));
+    let late = gate.submit_at(now, function(), None, &without).unwrap();
+    gate.prepared_at(now, late.task, function(), Ok(vec![0].into()), &keyed("second", 2));
     assert_eq!(gate.snapshot().coalesced, 1);
     let core = gate.lock();
     core.check_invariants(now);
-    assert!(core.ledger.task(late).is_none());
+    assert!(core.ledger.task(late.task).is_none());
     let priority = |task| core.ledger.task(task).unwrap().place().priority();
-    assert_eq!((priority(second), priority(first)), (2, 1));
+    assert_eq!((priority(second.task), priority(first.task)), (2, 1));
     drop(running);
 }
 
@@ -97,10 +97,10 @@ fn those_who_share_a_task_once_they_are_prepared_are_bounded() {
     let mut tickets = vec![submit(&gate, &keyed).unwrap()];
     for _ in 0..=1 << 16 {
         let ticket = gate.submit_at(now, function(), None, &Options::default()).unwrap();
-        gate.prepared_at(now, ticket.1, function(), Ok(vec![0].into()), &keyed);
+        gate.prepared_at(now, ticket.task, function(), Ok(vec![0].into()), &keyed);
         tickets.push(ticket);
     }
-    let error = tickets.pop().unwrap().2.try_recv().unwrap().unwrap_err();
+    let error = tickets.pop().unwrap().receiver.try_recv().unwrap().unwrap_err();
     assert!(error.is_overloaded(), "{error}");
-    assert!(tickets.pop().unwrap().2.try_recv().is_err(), "the one before is taken");
+    assert!(tickets.pop().unwrap().receiver.try_recv().is_err(), "the one before is taken");
 }

@@ -172,7 +172,7 @@ fn a_call_is_not_lost_with_a_caller_that_finds_no_room() {
     let mut crowd = Crowd::new(3, Rules { tenant_queue: 2, ..Rules::default() });
     // The third that waits goes last, so the next end makes room for the first tenant.
     assert!(crowd.submit(&Options { priority: -1, ..tenant(1) }));
-    let (third, ..) = crowd.tickets.pop().expect("it was taken");
+    let third = crowd.tickets.pop().expect("it was taken").waiter;
     crowd.enter(tenant(0), false);
     crowd.enter(tenant(3), true);
     crowd.settle();

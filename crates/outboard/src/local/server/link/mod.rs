@@ -1,13 +1,16 @@
 //! The server's end of one worker: what was sent and not answered, the bytes on
 //! their way, and the kill.
 
+mod ears;
 mod end;
 mod items;
 mod life;
 mod python;
 mod reader;
+mod spinning;
 mod vigil;
 
+pub(super) use ears::Ears;
 pub(super) use end::Process;
 pub(super) use reader::Reader;
 pub(super) use vigil::{Rest, Vigil};
@@ -42,6 +45,7 @@ use crate::task::system::now_ns;
 use items::{Credit, Streams};
 use life::{Life, Reason, Stage};
 use python::OfPython;
+use spinning::Waits;
 
 use super::chunk::Chunk;
 use super::outbox::{self, Outbox, Socket, Unsent};
@@ -73,6 +77,9 @@ pub(super) struct Link {
     /// It is Python.
     python: Option<OfPython>,
     lost: SetOnce<WorkerLoss>,
+    /// Who hears its answers.
+    ears: OnceLock<Weak<Ears>>,
+    waits: Waits,
     /// Its reader has said so to the gate.
     reported: SetOnce<()>,
 }
@@ -157,7 +164,7 @@ impl Link {
         (page, arena): (Page, Arena),
         [stream, writes]: [Arc<UnixStream>; 2],
         runtime: Handle,
-        (wear, in_pool, is_python): (Wear, Option<u32>, bool),
+        (wear, in_pool, is_python, spin): (Wear, Option<u32>, bool, Duration),
     ) -> Arc<Self> {
         let locked = Locked { in_pool, ..Locked::default() };
         Arc::new_cyclic(|weak| Self {
@@ -178,6 +185,8 @@ impl Link {
             functions: OnceLock::new(),
             python: is_python.then(OfPython::default),
             lost: SetOnce::new(),
+            ears: OnceLock::new(),
+            waits: Waits::new(spin),
             reported: SetOnce::new(),
         })
     }
@@ -217,6 +226,9 @@ impl Link {
         let context = origin.and_then(|origin| origin.context.clone());
         let call = Call { seq, function, attempt, rest, deadline_ns, context };
         outgoing.outbox.append(call, &work.args.payload);
+        if outgoing.sent.len() == 1 {
+            self.page.set_requested_at(now_ns(ClockId::Monotonic));
+        }
     }
 
     /// Has the worker forget a scattered value, if it was sent it.
@@ -535,7 +547,10 @@ impl Socket for Link {
     fn send(&self, chunk: &Chunk, from: usize) -> Result<usize, Unsent> {
         loop {
             match chunk.send(&*self.stream, from) {
-                Ok(sent) => return Ok(sent),
+                Ok(sent) => {
+                    self.page.request(sent);
+                    return Ok(sent);
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Err(Unsent::Full),
                 Err(_) => return Err(Unsent::Broken),

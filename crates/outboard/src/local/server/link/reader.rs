@@ -7,34 +7,27 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Instant;
 
 use futures_util::future::{Either, select};
 use rustix::io::Errno;
 
-use super::items::Hearing;
+use super::ears::{Arrived, Ear, Ears};
 use super::life::Reason;
 use super::{Link, Sent};
-use crate::engine::Gate;
-use crate::engine::gate::Reports;
-use crate::error::{Cause, Error, Oversized, Step};
+use crate::error::{Cause, Error};
 use crate::ids::{SlotId, TaskId};
 use crate::local::process::Watched;
-use crate::local::program::digest;
-use crate::local::server::Links;
 use crate::local::server::chunk::HUGE_BYTES;
-use crate::local::server::program::Program;
-use crate::local::server::supervisor::Control;
-use crate::local::shm::answers::{LONGEST_BYTES, Listener, Nonsense};
+use crate::local::shm::answers::Nonsense;
 use crate::local::shm::arena::{HALF_BYTES, Half};
 use crate::local::shm::page::Word;
 use crate::local::shm::{passing, sealed};
-use crate::local::wire::{self, FromWorker, Inbox, MESSAGE_ROOM, Place, VERSION};
+use crate::local::wire::{self, FromWorker, Inbox, MESSAGE_ROOM, Place};
 use crate::observe::event::RecycleReason;
 use crate::offload;
-use crate::task::outcome::Failure;
+use crate::task::outcome::{Failure, Usage};
 use crate::value::payload::Payload;
 
 /// What comes from a worker that is Python.
@@ -42,26 +35,14 @@ mod python;
 
 /// Reads what one worker writes until it ends; lives on the client's runtime.
 pub(crate) struct Reader {
-    gate: Arc<Gate>,
-    links: Links,
-    control: Arc<Control>,
-    link: Arc<Link>,
-    listener: Listener,
-    /// Answers that were copied from shared memory.
-    answers: Inbox,
+    ears: Arc<Ears>,
     /// What came through the socket, with descriptors beside it.
     inbox: Inbox,
     files: Files,
-    /// What was heard of an item that is not whole.
-    hearing: Hearing,
     /// The answer that came through the socket, and has no place in the order yet.
     beside: Option<(FromWorker, Payload)>,
-    /// The next answer comes through the socket.
-    awaits_beside: bool,
     /// Tasks may say things, which may come in pieces.
     hears: bool,
-    /// The worker's program, if that is not this one.
-    elsewhere: Option<Arc<Program>>,
     finished: bool,
 }
 
@@ -73,33 +54,14 @@ struct Files {
     lost: bool,
 }
 
-/// A message with its payload, or with why this process does not have that.
-type Arrived = (FromWorker, Result<Payload, Failure>);
-
 impl Reader {
-    pub(crate) fn new(
-        gate: Arc<Gate>,
-        links: Links,
-        control: Arc<Control>,
-        link: Arc<Link>,
-        hears: bool,
-        elsewhere: Option<Arc<Program>>,
-    ) -> Self {
+    pub(crate) fn new(ears: Arc<Ears>, hears: bool) -> Self {
         Self {
-            gate,
-            links,
-            control,
-            // Python writes nothing into shared memory.
-            awaits_beside: link.is_python(),
-            link,
-            listener: Listener::default(),
-            answers: Inbox::default(),
+            ears,
             inbox: Inbox::default(),
             files: Files::default(),
-            hearing: Hearing::default(),
             beside: None,
             hears,
-            elsewhere,
             finished: false,
         }
     }
@@ -107,24 +69,26 @@ impl Reader {
     /// Serves the worker to its end, and reports that.
     pub(crate) async fn serve(mut self, stream: Watched<UnixStream>) {
         let conversed = self.converse(&stream).await;
+        let ears = self.ears.clone();
+        let link = &ears.link;
         match conversed {
-            Ok(()) => self.link.hung_up(),
-            Err(Nonsense) => self.link.end(Reason::Blame(Cause::Protocol)),
+            Ok(()) => link.hung_up(),
+            Err(Nonsense) => link.end(Reason::Blame(Cause::Protocol)),
         }
-        let lost = self.link.lost().await.clone();
+        let lost = link.lost().await.clone();
         if conversed.is_ok() {
             // What it answered before its end counts.
             let _ = self.take().await;
         }
         tracing::debug!(worker = lost.worker, pid = lost.pid, cause = ?lost.cause, "worker ended");
-        self.gate.report(|reports| {
-            self.links.leave(&self.link);
-            let slot = self.link.slot();
-            let running = slot.map(|_| self.link.unanswered()).unwrap_or_default();
+        ears.gate.report(|reports| {
+            ears.links.leave(link);
+            let slot = link.slot();
+            let running = slot.map(|_| link.unanswered()).unwrap_or_default();
             let task = running.first().map(|(task, _)| *task);
-            reports.gone(&lost, task, self.link.was_unwanted());
+            reports.gone(&lost, task, link.was_unwanted());
             if let Some(slot) = slot {
-                let suspect = self.link.suspect();
+                let suspect = link.suspect();
                 reports.lost(slot, running, suspect, &lost);
             }
         });
@@ -133,17 +97,22 @@ impl Reader {
 
     /// Takes what the worker writes until its stream ends.
     async fn converse(&mut self, stream: &Watched<UnixStream>) -> Result<(), Nonsense> {
+        let ears = self.ears.clone();
+        let page = &ears.link.page;
         loop {
-            let quiet = self.awaits_beside || self.listener.sleep(&self.link.page);
+            let quiet = {
+                let mut ear = ears.listen().await;
+                ear.awaits_beside || ear.listener.sleep(page)
+            };
             if quiet {
                 let read = {
                     let read = pin!(read(stream, &mut self.inbox, &mut self.files));
-                    match select(read, pin!(self.link.heard.poked.notified())).await {
+                    match select(read, pin!(ears.link.heard.poked.notified())).await {
                         Either::Left((read, _)) => Some(read),
                         Either::Right(_) => None,
                     }
                 };
-                self.listener.wake(&self.link.page);
+                ears.listen().await.listener.wake(page);
                 // The error of a broken connection says no more than its end does.
                 if matches!(read, Some(Ok(0) | Err(_))) {
                     return Ok(());
@@ -161,74 +130,74 @@ impl Reader {
     /// Takes all answers that have arrived, under one lock of the gate; gives how
     /// many.
     async fn take(&mut self) -> Result<usize, Nonsense> {
+        let ears = self.ears.clone();
+        let mut ear = ears.listen().await;
         // Decoded and copied before the lock, which others wait for.
         let mut messages = Vec::new();
-        self.take_socket(&mut messages)?;
-        self.listener.hear(&self.link.arena, &self.link.page, &mut self.answers)?;
+        self.take_socket(&mut ear, &mut messages)?;
+        ear.hear(&ears.link)?;
         // After the answers: a task's items were written before its answer was.
-        let limit = self.gate.limits().payload;
-        let items = self.hearing.hear(&self.link, &mut self.listener.items, limit)?;
+        let limit = ears.gate.limits().payload;
+        let Ear { hearing, listener, .. } = &mut *ear;
+        let items = hearing.hear(&ears.link, &mut listener.items, limit)?;
         let mut room = HALF_BYTES as u64;
         loop {
-            if self.awaits_beside {
+            if ear.awaits_beside {
                 let Some((message, payload)) = self.beside.take() else { break };
-                self.awaits_beside = self.link.is_python();
+                ear.awaits_beside = ears.link.is_python();
                 messages.push(self.complete(message, payload, &mut room).await?);
-                self.take_socket(&mut messages)?;
-                if self.awaits_beside {
+                self.take_socket(&mut ear, &mut messages)?;
+                if ear.awaits_beside {
                     continue;
                 }
             }
-            let frame = self.answers.next_frame(LONGEST_BYTES).map_err(|_| Nonsense)?;
-            let Some(frame) = frame else { break };
-            let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
-            if message == FromWorker::Beside {
-                self.awaits_beside = true;
-                continue;
+            match ear.next()? {
+                Some((message, payload)) => {
+                    messages.push(self.complete(message, payload, &mut room).await?);
+                }
+                None if ear.awaits_beside => {}
+                None => break,
             }
-            let payload = Payload::copy(payload);
-            messages.push(self.complete(message, payload, &mut room).await?);
         }
         // A worker of ours says first that something comes, a descriptor comes with
         // the frame that needs it, and all else that was not asked for is too short to
         // come in pieces.
-        let lists = self.elsewhere.is_some() && !self.link.came_to_hello();
+        let lists = ears.elsewhere.is_some() && !ears.link.came_to_hello();
         let unexpected =
-            !self.awaits_beside && !self.hears && !lists && self.inbox.has_begun_a_frame();
+            !ear.awaits_beside && !self.hears && !lists && self.inbox.has_begun_a_frame();
         if self.beside.is_some() || !self.files.here.is_empty() || unexpected {
             return Err(Nonsense);
         }
         let taken = messages.len();
-        let delivered = self.hearing.take_delivered();
+        let delivered = ear.hearing.take_delivered();
         if taken > 0 || !delivered.is_empty() {
-            self.gate.report(|reports| {
+            ears.tell(messages, |reports| {
                 delivered.into_iter().for_each(|attempt| reports.delivered(attempt));
-                let mut messages = messages.into_iter();
-                messages.try_for_each(|(message, output)| self.receive(reports, message, output))
             })?;
         }
-        // Only now: a worker is not mute while a large result is copied.
-        let heard = &self.link.heard;
-        heard.bytes.store(self.listener.heard_bytes(), Relaxed);
-        heard.looks.store(heard.looks.load(Relaxed) + 1, Relaxed);
+        ear.heard(&ears.link);
         Ok(taken + items)
     }
 
     /// Takes what came through the socket: bells, what is said before the first task and by
     /// tasks, and one answer. What follows that waits until it has its place.
-    fn take_socket(&mut self, messages: &mut Vec<Arrived>) -> Result<(), Nonsense> {
-        let limit = self.gate.limits().payload + MESSAGE_ROOM;
+    fn take_socket(&mut self, ear: &mut Ear, messages: &mut Vec<Arrived>) -> Result<(), Nonsense> {
+        let limit = self.ears.gate.limits().payload + MESSAGE_ROOM;
         while self.beside.is_none() {
             let frame = self.inbox.next_frame(limit).map_err(|_| Nonsense)?;
             let Some(frame) = frame else { break };
-            if self.link.is_python() {
+            if self.ears.link.is_python() {
                 let heard = wire::python::decode(frame).map_err(|_| Nonsense)?;
-                let (hearing, link) = (&mut self.hearing, &self.link);
-                python::take(link, hearing, heard, (messages, &mut self.beside))?;
+                python::take(
+                    &self.ears.link,
+                    &mut ear.hearing,
+                    heard,
+                    (messages, &mut self.beside),
+                )?;
                 continue;
             }
             if frame.is_empty() {
-                self.listener.bell()?;
+                ear.listener.bell()?;
                 continue;
             }
             let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
@@ -267,11 +236,11 @@ impl Reader {
         place: Place,
         room: &mut u64,
     ) -> Result<Result<Payload, Failure>, Nonsense> {
-        let limit = self.gate.limits().payload as u64;
+        let limit = self.ears.gate.limits().payload as u64;
         match place {
             Place::Arena { offset, bytes } if bytes <= limit => {
                 *room = room.checked_sub(bytes).ok_or(Nonsense)?;
-                let link = self.link.clone();
+                let link = self.ears.link.clone();
                 let copy = move || link.read_result(seq, offset, bytes);
                 let copied = match bytes as usize >= HUGE_BYTES {
                     true => offload::run(copy).await.ok().flatten(),
@@ -282,83 +251,6 @@ impl Reader {
             Place::File { bytes } if bytes <= limit => self.files.open(bytes),
             _ => Err(Nonsense),
         }
-    }
-
-    fn receive(
-        &self,
-        reports: &mut Reports<'_>,
-        message: FromWorker,
-        output: Result<Payload, Failure>,
-    ) -> Result<(), Nonsense> {
-        let (seq, outcome, mut usage) = match message {
-            FromWorker::Hello { version, digest } => {
-                let list = output.map_err(|_| Nonsense)?;
-                return self.greeted(version, digest, &list);
-            }
-            FromWorker::Ready { thread } => return self.ready(thread, reports),
-            FromWorker::Beside => return Err(Nonsense),
-            FromWorker::Changed { lasting } => {
-                if let Some(why) = self.link.was_changed(lasting) {
-                    self.links.replace(&self.link, why, reports);
-                }
-                return Ok(());
-            }
-            FromWorker::Skipped { seq } => {
-                let (slot, task) = self.link.skipped(seq).ok_or(Nonsense)?;
-                reports.skipped(slot, task);
-                return Ok(());
-            }
-            FromWorker::Said { seq, said } => {
-                let sent = self.link.sent(seq).ok_or(Nonsense)?;
-                reports.said((sent.task, sent.attempt), self.link.number, said);
-                return Ok(());
-            }
-            FromWorker::Done { seq, usage, .. } => (seq, output, usage),
-            FromWorker::Failed { seq, usage, failure }
-                if is_of_an_execution(&failure, self.link.is_python()) =>
-            {
-                (seq, Err(failure), usage)
-            }
-            FromWorker::Failed { .. } => return Err(Nonsense),
-        };
-        let answered = self.link.answered(seq, usage.memory_bytes).ok_or(Nonsense)?;
-        if answered.first {
-            self.control.succeeded();
-        }
-        usage.memory_before_bytes = answered.memory_before_bytes;
-        let attempt = (answered.task, answered.attempt);
-        reports.finished(answered.slot, attempt, outcome, (usage, self.link.number));
-        if let Some(why) = answered.worn {
-            self.links.replace(&self.link, why, reports);
-        }
-        Ok(())
-    }
-
-    /// The first message, once.
-    fn greeted(&self, version: u32, theirs: u64, list: &[u8]) -> Result<(), Nonsense> {
-        if let (Some(program), VERSION) = (&self.elsewhere, version) {
-            let functions = program.has(list).map_err(|_| Nonsense)?;
-            let due = self.link.set_functions(functions) && self.link.greet();
-            return if due { Ok(()) } else { Err(Nonsense) };
-        }
-        let due = self.link.greet();
-        let ours = version == VERSION && theirs == digest();
-        if due && !ours {
-            self.link.end(Reason::Blame(Cause::OtherBuild));
-        }
-        if due && ours { Ok(()) } else { Err(Nonsense) }
-    }
-
-    /// The second message, once.
-    fn ready(&self, thread: u32, reports: &mut Reports<'_>) -> Result<(), Nonsense> {
-        if !self.link.set_ready(thread) {
-            return Err(Nonsense);
-        }
-        self.links.lock().standby.push_back(self.link.clone());
-        let took = self.link.started.elapsed();
-        reports.up(self.link.number, self.link.pid, took);
-        reports.ready(took);
-        Ok(())
     }
 }
 
@@ -388,21 +280,21 @@ fn no_descriptor(bytes: u64) -> Failure {
 
 /// An answer to a task, with what it says of its worker.
 #[derive(Clone, Copy, Debug)]
-struct Answered {
-    slot: SlotId,
-    task: TaskId,
-    attempt: u32,
+pub(super) struct Answered {
+    pub(super) slot: SlotId,
+    pub(super) task: TaskId,
+    pub(super) attempt: u32,
     /// It is the first that the worker has executed.
-    first: bool,
+    pub(super) first: bool,
     /// Resident memory before it, where that is known.
-    memory_before_bytes: Option<u64>,
+    pub(super) memory_before_bytes: Option<u64>,
     /// Why the worker is to be replaced now.
-    worn: Option<RecycleReason>,
+    pub(super) worn: Option<RecycleReason>,
 }
 
 impl Link {
     /// The worker has answered that it did not execute a task; `None` if it cannot have.
-    fn skipped(&self, seq: u64) -> Option<(SlotId, TaskId)> {
+    pub(super) fn skipped(&self, seq: u64) -> Option<(SlotId, TaskId)> {
         let mut locked = self.locked();
         let slot = locked.slot?;
         let sent = locked.outgoing.answered(&self.page, seq, true)?;
@@ -411,10 +303,13 @@ impl Link {
 
     /// The worker has answered a task that it executed, and perhaps measured how much
     /// resident memory it had then; `None` if it cannot have.
-    fn answered(&self, seq: u64, memory_bytes: Option<u64>) -> Option<Answered> {
+    pub(super) fn answered(&self, seq: u64, usage: &Usage) -> Option<Answered> {
+        let memory_bytes = usage.memory_bytes;
         let mut locked = self.locked();
         let slot = locked.slot?;
         let Sent { task, attempt, .. } = locked.outgoing.answered(&self.page, seq, false)?;
+        let ended_ns = self.page.running_since().saturating_add(usage.run_ns);
+        self.waits.answered(ended_ns.saturating_sub(self.page.requested_at()));
         let history = &mut locked.history;
         history.done += 1;
         let memory_before_bytes = match memory_bytes {
@@ -428,7 +323,7 @@ impl Link {
 
     /// What was sent with that number and has started. Its answer, or one before,
     /// may be there already and not be looked at yet.
-    fn sent(&self, seq: u64) -> Option<Sent> {
+    pub(super) fn sent(&self, seq: u64) -> Option<Sent> {
         let locked = self.locked();
         let mut sent = locked.outgoing.sent.iter();
         let sent = sent.find(|sent| sent.seq == seq && !sent.revoked).copied()?;
@@ -445,12 +340,12 @@ impl Link {
     }
 
     /// It said hello; whether that was due.
-    fn greet(&self) -> bool {
+    pub(super) fn greet(&self) -> bool {
         self.stage.send_if_modified(|stage| stage.greet(Instant::now()))
     }
 
     /// It said that it executes tasks, on that thread; whether that was due.
-    fn set_ready(&self, thread: u32) -> bool {
+    pub(super) fn set_ready(&self, thread: u32) -> bool {
         let memory = self.page.memory();
         let mut locked = self.locked();
         locked.history.own_bytes_at_start = memory.own_bytes;
@@ -474,26 +369,10 @@ impl Link {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.link.set_reported();
+        self.ears.link.set_reported();
         if !self.finished {
-            self.gate.end(&Error::closed("its runtime ended"));
+            self.ears.gate.end(&Error::closed("its runtime ended"));
         }
-    }
-}
-
-/// Whether executing a task may fail like that in the worker. All else is for this process
-/// to say: a task that took its worker over could claim to be quarantined, or cancelled.
-fn is_of_an_execution(failure: &Failure, python: bool) -> bool {
-    match failure {
-        Failure::Raised(_) => python,
-        Failure::Panicked(_) | Failure::UnknownTask { .. } => true,
-        Failure::Codec { step, .. } => matches!(step, Step::DecodeArguments | Step::EncodeResult),
-        Failure::TooLarge { what, .. } => *what == Oversized::Result,
-        Failure::Lost(_)
-        | Failure::Quarantined { .. }
-        | Failure::TimedOut { .. }
-        | Failure::Cancelled
-        | Failure::Unavailable(_) => false,
     }
 }
 

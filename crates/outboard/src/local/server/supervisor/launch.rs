@@ -20,7 +20,7 @@ use crate::local::process::reaping::{Reaper, start_worker, worker_is_reaped};
 use crate::local::process::{Watched, watch};
 use crate::local::program::{SOCKET_VARIABLE, VARIABLE, VERSION_VARIABLE, socket_inode};
 use crate::local::server::Start;
-use crate::local::server::link::{Link, Process, Reader};
+use crate::local::server::link::{Ears, Link, Process, Reader};
 use crate::local::server::output::{Output, Stream};
 use crate::local::server::wear::Wear;
 use crate::local::shm::arena::Arena;
@@ -58,7 +58,7 @@ impl Supervisor {
         let (stderr, writes) = io::pipe().map_err(|error| refused("pipe", error))?;
         let mut passed = vec![page_fd.as_fd(), arena_fd.as_fd()];
         passed.extend(PIPES_TELL_READERS.then_some(stderr.as_fd()));
-        self.welcome(&ours, (number, in_pool), &passed)?;
+        page.request(self.welcome(&ours, (number, in_pool), &passed)?);
         let file = self.file()?;
         let mut command = self.command(file, number)?;
         command.stderr(writes);
@@ -104,7 +104,7 @@ impl Supervisor {
             memory,
             streams,
             self.runtime.clone(),
-            (wear, in_pool, self.settings.python.is_some()),
+            (wear, in_pool, self.settings.python.is_some(), self.settings.spin()),
         );
         self.read(&link, read);
         let reaper = Reaper::start(child.id());
@@ -123,15 +123,9 @@ impl Supervisor {
     fn read(&self, link: &Arc<Link>, read: Watched<StdUnixStream>) {
         let (gate, links) = (self.gate.clone(), self.links.clone());
         let hears = self.level() > 0;
-        let reader = Reader::new(
-            gate,
-            links,
-            self.control.clone(),
-            link.clone(),
-            hears,
-            self.start.elsewhere(),
-        );
-        self.runtime.spawn(reader.serve(read));
+        let elsewhere = self.start.elsewhere();
+        let ears = Ears::new(gate, links, self.control.clone(), link.clone(), elsewhere);
+        self.runtime.spawn(Reader::new(ears, hears).serve(read));
     }
 
     /// The level of what tasks may say.
@@ -157,7 +151,7 @@ impl Supervisor {
         socket: &StdUnixStream,
         (number, slot): (usize, Option<u32>),
         passed: &[BorrowedFd<'_>],
-    ) -> io::Result<()> {
+    ) -> io::Result<usize> {
         let mut frame = Vec::new();
         let message = ToWorker::Welcome {
             number: number as u32,
@@ -174,31 +168,33 @@ impl Supervisor {
                 lists: matches!(self.start, Start::Program(_)),
             },
             python: self.settings.python.clone(),
+            spin_ns: self.settings.spin().as_nanos() as u64,
         };
         wire::append(&mut frame, &message, &[]);
-        passing::send(socket, &frame, passed, SendFlags::empty())?;
-        self.configure(socket)
+        let sent = passing::send(socket, &frame, passed, SendFlags::empty())?;
+        Ok(sent + self.configure(socket)?)
     }
 
-    /// What functions on start are given, and before it the values that it names.
-    fn configure(&self, socket: &StdUnixStream) -> io::Result<()> {
+    /// What functions on start are given, and before it the values that it names; gives how
+    /// many bytes that is.
+    fn configure(&self, socket: &StdUnixStream) -> io::Result<usize> {
         let send = |message: &ToWorker, file: BorrowedFd<'_>| {
             let mut frame = Vec::new();
             wire::append(&mut frame, message, &[]);
             // Nobody reads yet: it must not wait.
             passing::send(socket, &frame, &[file], SendFlags::DONTWAIT)
         };
-        let Some((of_type, value)) = self.config() else { return Ok(()) };
+        let Some((of_type, value)) = self.config() else { return Ok(0) };
+        let mut sent = 0;
         for entry in value.scattered() {
             if let Some(file) = &entry.file {
-                send(&ToWorker::Share { id: entry.id }, file.as_fd())?;
+                sent += send(&ToWorker::Share { id: entry.id }, file.as_fd())?;
             }
         }
         let file = sealed::create(value)?;
         let message =
             ToWorker::Configure { of_type: of_type.to_owned(), bytes: value.len() as u64 };
-        send(&message, file.as_fd())?;
-        Ok(())
+        Ok(sent + send(&message, file.as_fd())?)
     }
 
     fn config(&self) -> Option<(&str, &Args)> {

@@ -1,6 +1,7 @@
 //! What the server hears of a worker that is Python, as if it were another one.
 
-use super::{Arrived, Hearing, Link};
+use super::{Arrived, Link};
+use crate::local::server::link::items::Hearing;
 use crate::local::server::link::python::Finish;
 use crate::local::shm::answers::Nonsense;
 use crate::local::wire::FromWorker;
