@@ -90,14 +90,14 @@ impl Server {
         })
     }
 
-    /// Waits until so many workers are busy, and gives their processes.
-    pub fn busy_workers(&self, count: usize) -> Vec<i64> {
+    /// Waits until so many workers are busy, or more, and gives their processes.
+    pub fn busy_workers(&self, least: usize) -> Vec<i64> {
         let mut busy = Vec::new();
         self.wait_for("workers are busy", |status| {
             let workers = status["workers"].as_array().expect("there is a list");
             let workers = workers.iter().filter(|worker| worker["state"] == "busy");
             busy = workers.map(|worker| worker["pid"].as_i64().expect("a number")).collect();
-            busy.len() == count
+            busy.len() >= least
         });
         busy
     }
