@@ -82,7 +82,7 @@ async fn crowd(compute: Compute, Json(pixels): Json<Vec<f32>>) -> Json<Crowd> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let client = Client::local().memory_limit(256 << 20).await?;
     let offload =
-        Offload::new(client.clone()).tenant(tenant::peer).timeout(Duration::from_secs(30));
+        Offload::new(client.clone()).tenant(tenant::peer).timeout(Duration::from_secs(60));
     let page = include_str!("page.html").replace("NETWORK", "A network that tract runs, in Rust");
     let app = Router::new()
         .route("/classify", post(one))

@@ -61,7 +61,7 @@ GROUP BY a.product, b.product ORDER BY times DESC, product LIMIT 100",
     Report {
         name: "alike",
         title: "Customers with the same taste",
-        about: "Each with every other: takes a minute or more",
+        about: "Each with every other: takes a while",
         sql: "\
 WITH bought AS (SELECT DISTINCT customer, product FROM items JOIN orders ON orders.id = order_id)
 SELECT a.customer, b.customer AS \"is like\", COUNT(*) AS \"products of both\"

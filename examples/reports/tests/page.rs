@@ -9,7 +9,7 @@ use testing::{Server, kill};
 const WIDE: [u32; 2] = [1280, 800];
 const NARROW: [u32; 2] = [390, 844];
 
-/// The report that takes a minute, and longer without optimization.
+/// The report that takes far longer than a test.
 const ENDLESS: &str = "alike";
 
 fn server() -> (TempDir, Server) {

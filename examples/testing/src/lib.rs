@@ -1,5 +1,7 @@
 //! A server of an example, for its tests.
 
+pub mod drawings;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -48,8 +50,14 @@ impl Server {
         self.ask(&format!("GET {path} HTTP/1.0\r\n\r\n"))
     }
 
-    /// Sends a request as it is written.
-    pub fn ask(&self, request: &str) -> BufReader<TcpStream> {
+    /// Sends JSON to a path, and gives what is read of the response; dropping it leaves.
+    pub fn post(&self, path: &str, json: &str) -> BufReader<TcpStream> {
+        let length = json.len();
+        let head = "content-type: application/json\r\ncontent-length";
+        self.ask(&format!("POST {path} HTTP/1.0\r\n{head}: {length}\r\n\r\n{json}"))
+    }
+
+    fn ask(&self, request: &str) -> BufReader<TcpStream> {
         let mut stream = TcpStream::connect(&self.address).expect("it listens");
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
         stream.write_all(request.as_bytes()).expect("it reads");
