@@ -6,6 +6,7 @@
 //! All is measured twice: as the machine is, and with spinners that keep its
 //! cores from halting (`spinners`).
 
+mod batches;
 mod cluster;
 mod cold_start;
 mod cores;
@@ -125,6 +126,7 @@ fn measure(section: Section, plan: Plan, args: &Args) -> anyhow::Result<Vec<Row>
         Section::Http => http::measure(plan)?,
         Section::Payload => payload::measure(plan)?,
         Section::Streams => streams::measure(plan)?,
+        Section::Batches => batches::measure(plan)?,
         Section::Pauses => pauses::measure(plan)?,
         Section::FastUnderLoad => fast_under_load::measure(plan)?,
         Section::Scaling => scaling::measure(plan)?,

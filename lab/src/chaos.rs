@@ -4,6 +4,7 @@
 //! Server and browsers are in this process, so that what is leaked can be
 //! counted when the server has ended: the kernel clears nothing away before.
 
+mod batch;
 mod deep;
 mod hit;
 mod leftover;

@@ -3,9 +3,10 @@
 use proc_macro2::TokenStream;
 use syn::{Error, Expr, ExprLit, Lit, LitInt, LitStr, Meta};
 
+use crate::batch::Batch;
 use crate::options::{self, Library};
 
-const KNOWN_KEYS: &str = "`#[task]` knows `pure`, `steady`, `name = \"…\"`, `version = 2`, `pool = \"…\"` and `crate = \"…\"`";
+const KNOWN_KEYS: &str = "`#[task]` knows `pure`, `steady`, `name = \"…\"`, `version = 2`, `pool = \"…\"`, `batch(…)` and `crate = \"…\"`";
 const PURE_FORM: &str = "`pure` stands alone: `#[task(pure)]`";
 const STEADY_FORM: &str = "`steady` stands alone: `#[task(steady)]`";
 const VERSION_FORM: &str = "`version` is a whole number from 1 on: `version = 2`";
@@ -24,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) version: Option<LitInt>,
     /// The pool of its tasks.
     pub(crate) pool: Option<LitStr>,
+    /// What its batches are, if it takes any.
+    pub(crate) batch: Option<Batch>,
     /// Where the library is.
     pub(crate) library: Library,
 }
@@ -50,6 +53,9 @@ impl Options {
             Ok(())
         } else if meta.path().is_ident("pool") {
             self.pool = Some(options::pool(meta)?);
+            Ok(())
+        } else if meta.path().is_ident("batch") {
+            self.batch = Some(Batch::of(meta)?);
             Ok(())
         } else if meta.path().is_ident("crate") {
             self.library = Library::of(meta)?;

@@ -10,6 +10,7 @@ use syn::{
 };
 
 use crate::attribute::{self, Options};
+use crate::batch::Shape;
 use crate::options::Library;
 use crate::signature;
 use crate::streaming::Streaming;
@@ -24,13 +25,21 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
             let message = "a task that streams cannot be `pure`: a stream has one reader";
             Error::new_spanned(&function.signature.ident, message).to_compile_error()
         }
-        (Ok(options), Ok(function)) => registration(&options, &function),
+        (Ok(options), Ok(function)) => match shape(&options, &function) {
+            Ok(shape) => registration(&options, &function, shape),
+            Err(errors) => errors.iter().map(Error::to_compile_error).collect(),
+        },
         (options, function) => {
             let errors = [options.err(), function.err()];
             errors.iter().flatten().flatten().map(Error::to_compile_error).collect()
         }
     };
     quote!(#item #rest)
+}
+
+/// The types of one item, where the function takes batches.
+fn shape<'a>(options: &Options, function: &'a Function) -> Result<Option<Shape<'a>>, Vec<Error>> {
+    options.batch.map(|_| Shape::of(&function.signature)).transpose()
 }
 
 /// What the registration needs of a function. The body stays unread: it is the compiler's
@@ -131,7 +140,7 @@ fn starts_a_function(input: ParseStream) -> bool {
 /// said to be that type and to travel. The static fills the parameters in with the types as the
 /// user wrote them, so an error about a type that cannot travel shows there. Inside, the bounds
 /// hold; so no second error follows about the function as a whole.
-fn registration(options: &Options, function: &Function) -> TokenStream {
+fn registration(options: &Options, function: &Function, shape: Option<Shape<'_>>) -> TokenStream {
     let ident = &function.signature.ident;
     let (name, pure, library) = (name(options, ident), options.pure, &options.library);
     let steady = options.steady.then(|| quote!(.steady()));
@@ -141,10 +150,15 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
     };
     let pool = options.pool.as_ref().map(|pool| quote!(.pool(#pool)));
     let arguments: Vec<String> = function.argument_names().collect();
-    let (types, traits) = types_and_traits(function, library);
+    let batch = &options.batch;
+    let (types, traits) = match shape {
+        Some(shape) => item_types_and_traits(shape, library),
+        None => types_and_traits(function, library),
+    };
     let parameters: Vec<Ident> = (0..types.len()).map(|n| format_ident!("__Type{n}")).collect();
     let task = match function.streaming() {
         Some(_) => quote!(#library::__private::streamed(#ident)),
+        None if batch.is_some() => quote!(#library::__private::batched(#ident)),
         None => quote!(#ident),
     };
     let entry = spanning(&function.signature, &quote!(::<#(#types),*>));
@@ -163,6 +177,7 @@ fn registration(options: &Options, function: &Function) -> TokenStream {
                 #library::__private::Entry::new(__OUTBOARD_NAME, __OUTBOARD_VERSION, #pure, #task)
                     #steady
                     #pool
+                    #batch
                     .arguments(&[#(#arguments),*])
             }
 
@@ -234,6 +249,17 @@ fn types_and_traits(
     arguments.chain(outputs.map(|ty| (ty, output.clone()))).unzip()
 }
 
+/// The same of a function that takes batches: the types of one item.
+fn item_types_and_traits(
+    Shape { item, output, error }: Shape<'_>,
+    library: &Library,
+) -> (Vec<TokenStream>, Vec<TokenStream>) {
+    let taken = (item.to_token_stream(), quote!(#library::__private::TaskArgument));
+    let given = [output].into_iter().chain(error);
+    let given = given.map(|ty| (ty.to_token_stream(), quote!(#library::__private::TaskOutput)));
+    [taken].into_iter().chain(given).unzip()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,6 +328,22 @@ mod tests {
         );
         let expanded_ = expanded(quote!(), iterates);
         assert!(expanded_.contains("__outboard_entry::<u64,u8,()>()"), "{expanded_}");
+    }
+
+    #[test]
+    fn a_function_that_takes_batches_has_an_entry_of_one_item() {
+        let function = quote!(
+            fn classify(images: Vec<Bytes>) -> Result<Vec<u8>, String> {}
+        );
+        let batch = quote!(batch(max = 8, wait = "2ms"));
+        let expanded_ = expanded(batch, function.clone());
+        assert!(expanded_.contains("batched(classify)).batch(8u16,2000000u64)"), "{expanded_}");
+        assert!(expanded_.contains("__outboard_entry::<Bytes,u8,String>()"), "{expanded_}");
+        assert!(!expanded(quote!(), function).contains("batch"));
+        let wrong = quote!(
+            fn classify(image: Bytes) -> u8 {}
+        );
+        assert_eq!(expanded(quote!(batch), wrong).matches("compile_error!").count(), 2);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! `#[ob::task(crate = "ob")]`.
 
 mod attribute;
+mod batch;
 mod entry;
 mod expansion;
 mod on_start;
@@ -197,6 +198,24 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
+/// # Batches
+///
+/// `batch` has the function called for several callers at once. It takes one `Vec`, and returns a
+/// `Vec` with one output for each item, or a `Result` of that. Callers hand in one item with
+/// `client.batched`. `max` is the most items of a call, 32 by default and at most 64. `wait` holds
+/// a call open for more items, in `us`, `ms` or `s`; by default it is not held open.
+///
+/// ```
+/// #[outboard::task(batch(max = 16, wait = "2ms"))]
+/// fn classify(images: Vec<outboard::Bytes>) -> Vec<usize> {
+///     images.iter().map(|image| image.len()).collect()
+/// }
+///
+/// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+/// let label = client.batched(classify, "an image".into()).await?;
+/// # Ok(()) }
+/// ```
+///
 /// # Async functions
 ///
 /// A worker polls the future of an `async fn` on the thread that runs its tasks. Timers, sockets
@@ -260,6 +279,7 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// - generic parameters and `where` clauses: a name stands for one function;
 /// - `self`, references, `impl Trait` other than a stream's iterator, and types that serde cannot carry:
 ///   arguments and results travel to another process;
+/// - with `batch`, what takes no `Vec`, or returns neither a `Vec` nor a `Result` of one;
 /// - more than eight arguments, `unsafe fn`, `extern fn`, and what is no function.
 ///
 /// # Limits

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode};
-use outboard::{Client, Error, Report, TaskFunction};
+use outboard::{BatchFunction, Client, Error, Report, TaskFunction};
 use serde_json::json;
 
 use crate::problem::document;
@@ -17,7 +17,7 @@ use crate::problem::document;
 /// [`Offload`](crate::Offload) found for it.
 ///
 /// It can do everything that a [`Client`] can. Only tasks that are submitted by
-/// [its own `submit`](Self::submit) appear in `Server-Timing`.
+/// its own [`submit`](Self::submit) and [`batched`](Self::batched) appear in `Server-Timing`.
 ///
 /// It is in the extensions of the request (`request.extensions().get::<Compute>()`). In axum it
 /// is an extractor; without the layer that gives [`NoOffload`]: 500, and a line in the log that
@@ -52,10 +52,37 @@ impl Compute {
         f: F,
         args: F::Args,
     ) -> impl Future<Output = Result<F::Output, Error>> + Send + use<F, M> {
-        let future = self.client.submit(f, args);
+        self.timed(self.client.submit(f, args).with_report())
+    }
+
+    /// Submits one item to a function that takes batches, as [`Client::batched`] does, and
+    /// records its times.
+    ///
+    /// `Server-Timing` has the size of the batch too: `batch;desc="8"`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::batched`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The future that is returned owns the task: dropping it cancels.
+    pub fn batched<F: BatchFunction<M>, M>(
+        &self,
+        f: F,
+        item: F::Item,
+    ) -> impl Future<Output = Result<F::Output, Error>> + Send + use<F, M> {
+        self.timed(self.client.batched(f, item).with_report())
+    }
+
+    /// Awaits a task, and records its times.
+    fn timed<T: Send, F: Future<Output = Result<(T, Report), Error>> + Send>(
+        &self,
+        reported: F,
+    ) -> impl Future<Output = Result<T, Error>> + Send + use<T, F> {
         let timings = self.timings.clone();
         async move {
-            let (value, report) = future.with_report().await?;
+            let (value, report) = reported.await?;
             timings.record(&report);
             Ok(value)
         }
@@ -109,6 +136,8 @@ struct Sums {
     queue: Duration,
     run: Duration,
     workers: BTreeSet<usize>,
+    /// The size of the largest batch.
+    batch: usize,
 }
 
 /// The most workers that the header names.
@@ -124,6 +153,7 @@ impl Timings {
         sums.tasks += 1;
         sums.queue += report.queue_time;
         sums.run += report.run_time;
+        sums.batch = sums.batch.max(report.batch);
         if sums.workers.len() < NAMED_WORKERS {
             sums.workers.insert(report.worker);
         }
@@ -146,6 +176,9 @@ impl Timings {
         );
         if sums.tasks > 1 {
             let _ = write!(text, ", tasks;desc=\"{}\"", sums.tasks);
+        }
+        if sums.batch > 1 {
+            let _ = write!(text, ", batch;desc=\"{}\"", sums.batch);
         }
         HeaderValue::try_from(text).ok()
     }

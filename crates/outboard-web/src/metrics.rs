@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
-use outboard::admin::{FunctionSnapshot, Histogram, Snapshot, WorkerState};
+use outboard::admin::{BatchFigures, FunctionSnapshot, Histogram, Snapshot, WorkerState};
 use outboard::{Client, ErrorKind};
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
@@ -26,6 +26,8 @@ use crate::answer::{Body, answer, only_get};
 /// | `outboard_tasks_coalesced_total` | submits that shared the task of an earlier one |
 /// | `outboard_run_seconds{function}` | histogram of run times of tasks that gave a result |
 /// | `outboard_queue_seconds{function}` | histogram of what else they took: in the queue, and to the worker and back |
+/// | `outboard_batch_tasks{function}` | histogram of how many tasks of a function ran in one call |
+/// | `outboard_batch_held_seconds{function}` | histogram of how long batches were held open for more tasks |
 /// | `outboard_stream_items_total`, `outboard_stream_bytes_total` | items of streams that have arrived, and their bytes |
 /// | `outboard_cpu_seconds_total{function}` | CPU time of tasks that ran for a millisecond or more |
 /// | `outboard_queued_tasks{priority}`, `outboard_running_tasks` | tasks that wait, and that a worker has |
@@ -207,6 +209,18 @@ fn of_tasks(now: &Snapshot) -> Vec<MetricFamily> {
             each(&|row| histogram(named(row), &row.queue_times, row.figures.queue_time)),
         ),
         family(
+            "outboard_batch_tasks",
+            "How many tasks of a function ran in one call.",
+            MetricType::HISTOGRAM,
+            of_batches(now, sizes),
+        ),
+        family(
+            "outboard_batch_held_seconds",
+            "How long batches were held open for more tasks.",
+            MetricType::HISTOGRAM,
+            of_batches(now, |labels, of| histogram(labels, &of.held, of.held_time)),
+        ),
+        family(
             "outboard_stream_items_total",
             "Items of streams that have arrived.",
             MetricType::COUNTER,
@@ -225,6 +239,40 @@ fn of_tasks(now: &Snapshot) -> Vec<MetricFamily> {
             each(&|row| counter(named(row), row.figures.cpu_time.as_secs_f64())),
         ),
     ]
+}
+
+/// Of functions that take batches.
+fn of_batches(
+    now: &Snapshot,
+    make: impl Fn(Vec<LabelPair>, &BatchFigures) -> Metric,
+) -> Vec<Metric> {
+    let row = |row: &FunctionSnapshot| {
+        let labels = vec![label("function", row.function)];
+        row.batches.as_ref().map(|batches| make(labels, batches))
+    };
+    now.per_function.iter().filter_map(row).collect()
+}
+
+fn sizes(labels: Vec<LabelPair>, batches: &BatchFigures) -> Metric {
+    let mut count = 0;
+    let buckets = batches.sizes().map(|(size, calls)| {
+        count += calls;
+        bucket(size as f64, count)
+    });
+    let mut histogram = prometheus::proto::Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(batches.calls);
+    histogram.set_sample_sum(batches.tasks as f64);
+    let mut metric = Metric::from_label(labels);
+    metric.set_histogram(histogram);
+    metric
+}
+
+fn bucket(bound: f64, count: u64) -> Bucket {
+    let mut bucket = Bucket::default();
+    bucket.set_upper_bound(bound);
+    bucket.set_cumulative_count(count);
+    bucket
 }
 
 fn outcomes(row: &FunctionSnapshot) -> Vec<Metric> {
@@ -517,10 +565,7 @@ fn histogram(labels: Vec<LabelPair>, times: &Histogram, sum: Duration) -> Metric
     for (index, (bound, within)) in times.buckets().enumerate() {
         count += within;
         if index % 2 == 0 {
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(bound.as_secs_f64());
-            bucket.set_cumulative_count(count);
-            buckets.push(bucket);
+            buckets.push(bucket(bound.as_secs_f64(), count));
         }
     }
     let mut histogram = prometheus::proto::Histogram::default();

@@ -22,6 +22,12 @@ fn predict(x: f64) -> f64 {
     weights.iter().fold(0.0, |sum, weight| sum * x + weight)
 }
 
+/// The same for several callers at once: what waits while the worker is busy is one call.
+#[outboard::task(batch(max = 16))]
+fn predict_all(xs: Vec<f64>) -> Vec<f64> {
+    xs.into_iter().map(predict).collect()
+}
+
 #[outboard::main]
 async fn main() -> Result<(), Error> {
     // One that is killed has a successor that has loaded its model already.
@@ -29,6 +35,8 @@ async fn main() -> Result<(), Error> {
     for x in [0.0, 1.0, 20.5] {
         println!("f({x}) = {}", client.submit(predict, x).await?);
     }
+    let in_batches = [1.0, 2.0, 3.0].map(|x| client.batched(predict_all, x));
+    println!("in batches: {:?}", outboard::gather(in_batches).await?);
     client.shutdown().await;
     Ok(())
 }

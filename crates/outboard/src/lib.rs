@@ -195,6 +195,7 @@ pub use front::progress::TaskProgress;
 pub use front::stream::TaskStream;
 pub use ids::TaskId;
 pub use sched::ledger::Report;
+pub use task::batch::BatchFunction;
 pub use task::current::{cancelled, deadline, slot};
 pub use task::function::TaskFunction;
 pub use task::progress::{Progress, progress};
@@ -229,6 +230,7 @@ pub mod __private {
     #[cfg(feature = "macros")]
     pub use crate::front::init::runtime;
     pub use crate::front::init::test_worker;
+    pub use crate::task::batch::batched;
     pub use crate::task::function::block_on;
     pub use crate::task::registry::{
         Entry, OUTBOARD_0_1_0_NAMES as NAMES, OUTBOARD_0_1_0_TASKS as TASKS,

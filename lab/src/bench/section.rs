@@ -18,6 +18,8 @@ pub(crate) enum Section {
     Payload,
     /// Items of tasks that run
     Streams,
+    /// Several callers' items in one call
+    Batches,
     /// How long large values hold up an event loop
     Pauses,
     /// A quick page while all workers compute

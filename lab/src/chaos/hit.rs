@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::deep::{DEEP, Nest, TOO_DEEP};
 use super::verdict::Expected;
-use super::{leftover, raw};
+use super::{batch, leftover, raw};
 
 /// One way to hit a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +49,8 @@ pub(super) enum Inside {
     User,
     /// Leaves a thread that computes.
     Thread,
+    /// Crashes a batch, in which others are.
+    Batch,
     /// Takes and gives a value that is nested as deeply as values may be.
     DeepValues,
     /// Is to take one that is nested deeper.
@@ -58,7 +60,7 @@ pub(super) enum Inside {
 }
 
 impl Hit {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Outside(Outside::Sigkill),
         Self::Outside(Outside::Sigsegv),
         Self::Outside(Outside::Sigstop),
@@ -70,6 +72,7 @@ impl Hit {
         Self::Inside(Inside::Fork),
         Self::Inside(Inside::User),
         Self::Inside(Inside::Thread),
+        Self::Inside(Inside::Batch),
         Self::Inside(Inside::DeepValues),
         Self::Inside(Inside::TooDeepArguments),
         Self::Inside(Inside::TooDeepResult),
@@ -166,6 +169,7 @@ impl Inside {
             Self::Fork => "fork",
             Self::User => "user",
             Self::Thread => "thread",
+            Self::Batch => "batch",
             Self::DeepValues => "deep_values",
             Self::TooDeepArguments => "too_deep_arguments",
             Self::TooDeepResult => "too_deep_result",
@@ -175,7 +179,7 @@ impl Inside {
     /// What the page has to say.
     pub(super) fn expected(self) -> Expected {
         match self {
-            Self::Fork | Self::User | Self::Thread | Self::DeepValues => {
+            Self::Fork | Self::User | Self::Thread | Self::Batch | Self::DeepValues => {
                 Expected::Body(UNHARMED.to_string())
             }
             Self::Abort
@@ -199,6 +203,10 @@ pub(super) fn pages() -> Router {
 }
 
 async fn page(compute: Compute, Path(hit): Path<Inside>) -> Result<String, Problem> {
+    if hit == Inside::Batch {
+        let unharmed = batch::submit(&compute).await?;
+        return Ok(if unharmed { UNHARMED } else { 0 }.to_string());
+    }
     let levels = match hit {
         Inside::DeepValues => DEEP,
         Inside::TooDeepArguments => TOO_DEEP,
@@ -233,7 +241,9 @@ fn crash(hit: Inside, nest: Nest) -> (u64, Nest) {
             std::thread::spawn(compute);
             UNHARMED
         }
-        Inside::DeepValues | Inside::TooDeepArguments | Inside::TooDeepResult => UNHARMED,
+        Inside::Batch | Inside::DeepValues | Inside::TooDeepArguments | Inside::TooDeepResult => {
+            UNHARMED
+        }
     };
     (given, if hit == Inside::TooDeepResult { Nest::of(TOO_DEEP) } else { nest })
 }

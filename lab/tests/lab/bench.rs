@@ -7,12 +7,13 @@ use crate::process::workers;
 use crate::program::{Ended, command, eventually, run};
 
 /// The sections, as JSON names them.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "roundtrip",
     "throughput",
     "http",
     "payload",
     "streams",
+    "batches",
     "pauses",
     "fast_under_load",
     "scaling",

@@ -38,7 +38,7 @@ fn workers_that_are_hit_cost_only_their_own_requests_and_leave_nothing() {
     let hits = report["hits"].as_object().expect("an object");
     let kinds: Vec<_> = hits.keys().map(String::as_str).collect();
     let outside = ["requests_to_end", "sigkill", "sigsegv", "sigstop"];
-    let harmless = ["deep_values", "fork", "thread", "user"];
+    let harmless = ["batch", "deep_values", "fork", "thread", "user"];
     let mut all = [&outside[..], &harmless, &INSIDE, &TOO_DEEP].concat();
     all.sort_unstable();
     assert_eq!(kinds, all);

@@ -24,12 +24,18 @@ fn naps(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
+#[outboard::task(batch(wait = "1ms"))]
+fn doubles(items: Vec<u64>) -> Vec<u64> {
+    items.into_iter().map(|item| 2 * item).collect()
+}
+
 /// A client whose tasks have ended in all ways that there are.
 async fn busy_client() -> Client {
     let client = Client::local().workers(1).await.unwrap();
     for tenant in ["ada", "bob", "\"}\n\\"] {
         client.tenant(tenant).submit(naps, 3).await.unwrap();
     }
+    assert_eq!(client.batched(doubles, 4).await.unwrap(), 8);
     client.submit(fails, ()).await.unwrap_err();
     client.submit(crashes, ()).await.unwrap_err();
     let scratch = Scratch::new();
@@ -155,6 +161,13 @@ fn each_end_is_counted_once_and_under_its_function() {
         assert_eq!(runs(&format!("_bucket{{{naps},le=\"0.001024\"}}")), 0.0, "they took 3 ms");
         assert!(runs(&format!("_sum{{{naps}}}")) >= 0.009);
         assert_eq!(value(&text, "outboard_worker_ends_total{reason=\"lost\"}"), Some(1.0));
+        let doubles = "function=\"web::metrics::doubles\"";
+        for metric in ["batch_tasks", "batch_held_seconds"] {
+            let count = format!("outboard_{metric}_count{{{doubles}}}");
+            assert_eq!(value(&text, &count), Some(1.0), "{text}");
+        }
+        let of_one = format!("outboard_batch_tasks_bucket{{{doubles},le=\"1\"}}");
+        assert_eq!(value(&text, &of_one), Some(1.0), "{text}");
         assert!(!text.contains("tenant"), "tenants are shown only where asked for");
     });
 }

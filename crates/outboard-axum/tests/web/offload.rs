@@ -98,6 +98,28 @@ fn responses_tell_how_long_their_tasks_waited_and_ran() {
     });
 }
 
+#[outboard::task(batch(max = 2, wait = "3600s"))]
+fn doubles(items: Vec<u64>) -> Vec<u64> {
+    items.into_iter().map(|item| 2 * item).collect()
+}
+
+#[test]
+fn responses_tell_how_large_their_batch_was() {
+    run(async {
+        let client = Client::local().workers(1).await.unwrap();
+        let page = |compute: Compute| async move {
+            let both = [4, 5].map(|item| compute.batched(doubles, item));
+            let [four, five] = both;
+            Ok::<_, Problem>(format!("{} {}", four.await?, five.await?))
+        };
+        let app = Router::new().route("/", route(page)).layer(Offload::new(client));
+        let answer = get(start(app).await, "/").await;
+        assert_eq!(answer.body, "8 10");
+        let timing = answer.header("server-timing").unwrap_or_else(|| panic!("{answer:?}"));
+        assert!(timing.ends_with("tasks;desc=\"2\", batch;desc=\"2\""), "{timing}");
+    });
+}
+
 #[test]
 fn a_handler_without_the_layer_is_500_and_not_a_panic() {
     run(async {

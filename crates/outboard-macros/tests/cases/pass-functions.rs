@@ -33,4 +33,14 @@ fn cow(text: Cow<'static, str>) -> Cow<'static, str> {
 #[deprecated]
 fn old() {}
 
+#[outboard::task(batch)]
+fn doubled(numbers: Vec<u64>) -> Vec<u64> {
+    numbers.into_iter().map(|n| 2 * n).collect()
+}
+
+#[outboard::task(batch(max = 8, wait = "2ms"), pure, steady)]
+async fn checked(texts: Vec<String>) -> Result<Vec<usize>, String> {
+    Ok(texts.iter().map(String::len).collect())
+}
+
 fn main() {}

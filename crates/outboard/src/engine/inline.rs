@@ -27,7 +27,7 @@ use crate::observe::snapshot::WorkerSnapshot;
 use crate::sched::strength::Strength;
 use crate::task;
 use crate::task::current::{self, STOPPING};
-use crate::task::execute::{execute, record_panics};
+use crate::task::execute::{execute, execute_all, record_panics};
 use crate::task::outcome::{Failure, Usage};
 use crate::task::progress::{Board, Progress};
 use crate::task::registry::{Function, refuse_python};
@@ -67,6 +67,8 @@ struct Thread {
     attempts: mpsc::Sender<Attempt>,
     sent: VecDeque<(TaskId, Arc<AtomicU8>, Arc<Board>)>,
     done: u64,
+    /// How far the batch says that it is whose tasks come now.
+    batch: Option<Arc<Board>>,
 }
 
 /// One attempt on its way to a thread.
@@ -82,6 +84,8 @@ struct Attempt {
     /// What it sends its items through, if it streams.
     source: Option<Source>,
     board: Arc<Board>,
+    /// How many more come next that are for the same call.
+    rest: u32,
 }
 
 /// Where the items of a task on a thread of this process go.
@@ -196,7 +200,8 @@ impl Ended {
         self.gate.report(|reports| {
             let (slot, in_pool) = reports.slot_up()?;
             let number = lock(&self.crew).numbers.next()?;
-            let thread = Thread { number, in_pool, slot, attempts, sent: VecDeque::new(), done: 0 };
+            let (sent, done, batch) = (VecDeque::new(), 0, None);
+            let thread = Thread { number, in_pool, slot, attempts, sent, done, batch };
             self.threads.attach(slot, thread);
             reports.up(number, std::process::id(), Duration::ZERO);
             reports.serves(slot);
@@ -207,7 +212,15 @@ impl Ended {
     /// What one thread does until its channel closes.
     fn work(&self, seat: Option<Seat>) {
         if let Some(Seat { number, in_pool, slot, received }) = seat.or_else(|| self.enter()) {
-            received.into_iter().for_each(|one| self.execute(slot, (number, in_pool), &one));
+            let mut batch = Vec::new();
+            for one in received {
+                let whole = one.rest == 0;
+                batch.push(one);
+                if whole {
+                    self.execute(slot, (number, in_pool), &batch);
+                    batch.clear();
+                }
+            }
             let lost =
                 WorkerLoss { worker: number, pid: std::process::id(), ..WorkerLoss::default() };
             self.gate.report(|reports| {
@@ -218,47 +231,73 @@ impl Ended {
         lock(&self.crew).alive -= 1;
     }
 
-    fn execute(&self, slot: SlotId, (number, in_pool): (usize, usize), one: &Attempt) {
-        let taken = one.state.compare_exchange(SENT, RUNNING, AcqRel, Acquire).is_ok();
-        let outcome = taken.then(|| run(one, (number, in_pool), &self.gate));
+    /// Executes attempts in one call, but for those that were taken back.
+    fn execute(&self, slot: SlotId, (number, in_pool): (usize, usize), batch: &[Attempt]) {
+        let start =
+            |one: &Attempt| one.state.compare_exchange(SENT, RUNNING, AcqRel, Acquire).is_ok();
+        let taken: Vec<bool> = batch.iter().map(start).collect();
+        let running: Vec<&Attempt> =
+            batch.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(one, _)| one).collect();
+        let (results, usage) = match running[..] {
+            [] => (Vec::new(), Usage::default()),
+            [first, ..] => run(first, &running, (number, in_pool), &self.gate),
+        };
+        let mut results = results.into_iter();
         self.gate.report(|reports| {
-            self.threads.done(slot, taken);
-            match outcome {
-                None => reports.skipped(slot, one.task),
-                Some((result, usage)) => {
-                    let attempt = (one.task, one.attempt);
-                    reports.finished(slot, attempt, result, (usage, number));
+            for (one, taken) in batch.iter().zip(taken) {
+                self.threads.done(slot, taken);
+                match if taken { results.next() } else { None } {
+                    None => reports.skipped(slot, one.task),
+                    Some(result) => {
+                        let attempt = (one.task, one.attempt);
+                        reports.finished(slot, attempt, result, (usage, number));
+                    }
                 }
             }
         });
     }
 }
 
+/// Runs attempts in one call, all in the place of the first.
 fn run(
     one: &Attempt,
+    all: &[&Attempt],
     (worker, slot): (usize, usize),
     gate: &Arc<Gate>,
-) -> (Result<Payload, Failure>, Usage) {
+) -> (Vec<Result<Payload, Failure>>, Usage) {
     let start = Instant::now();
-    let args = Input::Owned(one.args.clone());
+    let inputs = all.iter().map(|one| Input::Owned(one.args.clone()));
     let outlet = one.source.as_ref().map(|source| {
         let (source, attempt) = (source.clone(), (one.task, one.attempt));
         Arc::new(Outlet { source, gate: gate.clone(), attempt }) as Arc<dyn stream::Outlet>
     });
     let (state, board) = (one.state.clone(), one.board.clone());
-    let inline = current::Inline { state, deadline: one.deadline, outlet, board, slot };
+    let others = all[1..].iter().map(|one| one.state.clone()).collect();
+    let deadline = all.iter().map(|one| one.deadline).reduce(latest).flatten();
+    let inline = current::Inline { state, others, deadline, outlet, board, slot };
     let span = one.origin.as_ref().map_or_else(Span::none, |origin| {
         child(&origin.span, one.function.name, one.attempt, worker)
     });
-    let execute = || execute(one.function.run, args, gate.limits().payload);
-    let result = span.in_scope(|| inline.scope(execute));
+    let (limit, batch) = (gate.limits().payload, all.len() as u32);
+    let execute = || match one.function.run_all.filter(|_| batch > 1) {
+        Some(run_all) => execute_all(run_all, inputs.collect(), limit),
+        None => inputs.map(|args| execute(one.function.run, args, limit)).collect(),
+    };
+    let results = span.in_scope(|| inline.scope(execute));
     // Made one here, where nobody else waits for it.
-    let result = result.map(|output| match output {
+    let whole = |output: Payload| match output {
         Payload::Pieces(_) => output.into_bytes().into(),
         output => output,
-    });
+    };
+    let results = results.into_iter().map(|result| result.map(whole)).collect();
     let run_ns = start.elapsed().as_nanos() as u64;
-    (result, Usage { run_ns, ..Usage::default() })
+    let batch = if batch > 1 { batch } else { 0 };
+    (results, Usage { run_ns, batch, ..Usage::default() })
+}
+
+/// The later of two deadlines; none is the latest.
+fn latest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    Some(one?.max(other?))
 }
 
 impl Threads {
@@ -307,16 +346,32 @@ impl Engine for Inline {
         refuse_python(function)
     }
 
+    fn takes_batches(&self) -> bool {
+        true
+    }
+
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
         self.threads.with(slot, |thread| {
             let state = Arc::new(AtomicU8::new(SENT));
-            let board = Arc::<Board>::default();
+            // A batch says how far it is in the place of its first task.
+            let board = thread.batch.take().unwrap_or_default();
+            thread.batch = (work.rest > 0).then(|| board.clone());
             thread.sent.push_back((work.task, state.clone(), board.clone()));
-            let Work { task, attempt, function, args, deadline, origin, .. } = work;
+            let Work { task, attempt, rest, function, args, deadline, origin, .. } = work;
             let source = args.channel().map(|channel| channel.source(None));
             let (origin, args) = (origin.cloned(), args.payload.clone());
-            let one =
-                Attempt { task, attempt, function, origin, args, deadline, state, source, board };
+            let one = Attempt {
+                task,
+                attempt,
+                function,
+                origin,
+                args,
+                deadline,
+                state,
+                source,
+                board,
+                rest,
+            };
             // A thread leaves its channel only after this sender is dropped.
             let _ = thread.attempts.send(one);
         });

@@ -46,6 +46,11 @@ pub(crate) trait Engine: Debug + Send {
         true
     }
 
+    /// Whether a slot can execute several tasks in one call.
+    fn takes_batches(&self) -> bool {
+        false
+    }
+
     /// Gives an attempt to a slot. What is returned is flushed after the mutex
     /// is released.
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>>;
@@ -176,6 +181,8 @@ pub(crate) trait Flush: Send + Sync {
 pub(crate) struct Work<'a> {
     pub(crate) task: TaskId,
     pub(crate) attempt: u32,
+    /// How many more come next that are for the same call.
+    pub(crate) rest: u32,
     pub(crate) function: &'static Function,
     pub(crate) args: &'a Args,
     pub(crate) deadline: Option<Instant>,

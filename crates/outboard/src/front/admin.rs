@@ -12,6 +12,7 @@ use crate::ids::TaskId;
 pub use crate::front::story::Story;
 pub use crate::front::watch::{Batch, Watch};
 pub use crate::ids::ParseTaskIdError;
+pub use crate::observe::batches::BatchFigures;
 pub use crate::observe::event::{Event, EventKind, ExitReason, RecycleReason, RunUsage};
 pub use crate::observe::figures::{Figures, FunctionSnapshot, TenantSnapshot};
 pub use crate::observe::histogram::Histogram;

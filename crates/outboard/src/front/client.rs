@@ -313,8 +313,10 @@ impl Client {
         origin: Arc<Origin>,
     ) -> TaskFuture<()> {
         let submitted = self.pool_for(function).and_then(|pool| {
+            // Who waits here has a worker of its own already: one of the cluster's.
+            let options = self.with(|options| options.alone = true).options;
             let gate = self.owner.pool(pool);
-            Ok((pool, gate.submit(function, args, &self.options, Some(origin))?))
+            Ok((pool, gate.submit(function, args, &options, Some(origin))?))
         });
         TaskFuture::new(self.owner.clone(), submitted, |_| Decoding::Done(Ok(())))
     }

@@ -1,6 +1,7 @@
 //! What a handler types: the client, its options, futures, and what comes of them.
 
 pub mod admin;
+pub(crate) mod batched;
 pub(crate) mod builder;
 pub(crate) mod client;
 pub(crate) mod future;

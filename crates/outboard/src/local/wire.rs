@@ -20,7 +20,7 @@ use crate::value::message;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 7;
+pub(crate) const VERSION: u32 = 8;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
@@ -100,6 +100,8 @@ pub(crate) struct Call {
     pub(crate) seq: u64,
     pub(crate) function: FunctionRef,
     pub(crate) attempt: u32,
+    /// How many more come next, other messages between them, that are for the same call.
+    pub(crate) rest: u32,
     /// By the monotonic clock, which processes of one machine share; 0 for none.
     pub(crate) deadline_ns: u64,
     /// That of the caller's trace.
@@ -241,7 +243,7 @@ mod tests {
 
     fn run_message(seq: u64) -> ToWorker {
         let function = FunctionRef::Index(3);
-        let call = Call { seq, function, attempt: 1, deadline_ns: 0, context: None };
+        let call = Call { seq, function, attempt: 1, rest: 0, deadline_ns: 0, context: None };
         ToWorker::Run(call, Place::Frame)
     }
 

@@ -209,6 +209,8 @@ pub struct RunUsage {
     pub cpu_time: Option<Duration>,
     /// Resident memory of the worker at the end, in bytes; measured likewise.
     pub memory_bytes: Option<u64>,
+    /// How many tasks ran in the same call of a function that takes batches; otherwise 1.
+    pub batch: usize,
 }
 
 /// Why a worker is to be replaced.
@@ -353,7 +355,8 @@ fn ended(
     }
     match run {
         Some(run) => {
-            write!(f, "; ran {:?} on worker {}, waited {queue_time:?}", run.run_time, run.worker)
+            write!(f, "; ran {:?} on worker {}, waited {queue_time:?}", run.run_time, run.worker)?;
+            if run.batch > 1 { write!(f, "; one of a batch of {}", run.batch) } else { Ok(()) }
         }
         None => write!(f, "; {queue_time:?} after its submit"),
     }

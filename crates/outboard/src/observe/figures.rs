@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::ids::TenantId;
+use crate::observe::batches::BatchFigures;
 use crate::observe::histogram::{Counts, Histogram};
 use crate::task::outcome::Usage;
 use crate::task::registry::Function;
 
 /// The counts and costs of the tasks of one function, or of one tenant.
 ///
-/// Sums are over all tasks that gave a result; failed ones have none.
+/// Sums are over all tasks that gave a result; failed ones have none. Of a batch, each task has
+/// its part of the times.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Figures {
@@ -85,6 +87,8 @@ pub struct FunctionSnapshot {
     pub queue_times: Histogram,
     /// The run times that `figures` has the sum of.
     pub run_times: Histogram,
+    /// Its batches, if it takes any.
+    pub batches: Option<BatchFigures>,
 }
 
 /// The figures of one tenant.
@@ -231,9 +235,16 @@ impl Book {
         }
     }
 
-    /// All functions that had a submit.
-    pub(crate) fn functions(&self) -> Vec<FunctionSnapshot> {
-        self.functions.iter().flatten().map(Entry::snapshot).collect()
+    /// All functions that had a submit; their batches are known elsewhere.
+    pub(crate) fn functions(
+        &self,
+        batches: impl Fn(&Function) -> Option<BatchFigures>,
+    ) -> Vec<FunctionSnapshot> {
+        let row = |entry: &Entry| FunctionSnapshot {
+            batches: batches(entry.function),
+            ..entry.snapshot()
+        };
+        self.functions.iter().flatten().map(row).collect()
     }
 
     /// What is known of a tenant.
@@ -254,6 +265,7 @@ impl Entry {
             figures: self.sums.figures(),
             queue_times: self.queue_times.into(),
             run_times: self.run_times.into(),
+            batches: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What is remembered of tasks and workers, for people to look at. Pure.
 
+pub(crate) mod batches;
 pub(crate) mod event;
 pub(crate) mod figures;
 pub(crate) mod histogram;

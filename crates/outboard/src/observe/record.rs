@@ -67,7 +67,7 @@ pub(crate) enum Fact {
         worker: u32,
         queue_ns: u64,
         run_ns: u64,
-        /// Only of runs of a millisecond or more.
+        /// Only of runs of a millisecond or more, and of batches.
         measured: Option<Box<Usage>>,
         error: Option<Error>,
     },

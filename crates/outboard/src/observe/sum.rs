@@ -80,6 +80,9 @@ impl Row for FunctionSnapshot {
         self.figures.add(&other.figures);
         self.queue_times.add(&other.queue_times);
         self.run_times.add(&other.run_times);
+        if let Some(other) = &other.batches {
+            self.batches.get_or_insert_default().add(other);
+        }
     }
 }
 

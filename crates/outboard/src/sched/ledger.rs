@@ -52,6 +52,9 @@ pub(crate) use key::Key;
 pub(crate) use options::{Options, Request};
 pub(crate) use resting::Backoff;
 
+/// Tasks of functions that take batches.
+mod batch;
+
 /// What makes two submits the same.
 mod key;
 
@@ -192,6 +195,8 @@ struct Seldom {
     backoff: Option<Backoff>,
     /// Until when it rests, if it does now.
     until: Option<Stamp>,
+    /// It runs in no batch: one that it was in has failed, or it was asked for.
+    alone: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -482,7 +487,7 @@ impl<W> Ledger<W> {
                 let ran = Ran::new(task.attempt, worker, all, usage);
                 let (function, tenant) = (task.function, task.place().tenant);
                 self.counts.done += 1;
-                self.book.done(function, tenant, ran.queue_ns, usage);
+                self.book.done(function, tenant, ran.queue_ns, usage.part());
                 self.settle(id, Ok(Reply { payload, ran }), Some((usage, worker)), settled)
             }
         }
@@ -706,17 +711,6 @@ impl<W> Ledger<W> {
 }
 
 impl Task {
-    /// What the queue knows of it.
-    fn queued(&self, id: TaskId) -> Queued {
-        Queued {
-            task: id,
-            bytes: u32::try_from(self.args.len()).unwrap_or(u32::MAX),
-            submitted: self.submitted,
-            hurried: self.hurried,
-            steady_ns: self.steady_ns,
-        }
-    }
-
     /// What it takes of the queue's bound in bytes.
     fn held_bytes(&self) -> usize {
         let key = self.key().map_or(0, Key::held_bytes);
@@ -772,9 +766,9 @@ impl Task {
 
 impl Seldom {
     fn of(key: Option<Arc<Key>>, options: &Options) -> Option<Box<Self>> {
-        let Options { grace, backoff, .. } = *options;
-        let any = key.is_some() || grace.is_some() || backoff.is_some();
-        any.then(|| Box::new(Self { key, grace, backoff, until: None }))
+        let Options { grace, backoff, alone, .. } = *options;
+        let any = key.is_some() || grace.is_some() || backoff.is_some() || alone;
+        any.then(|| Box::new(Self { key, grace, backoff, alone, ..Self::default() }))
     }
 }
 

@@ -32,7 +32,7 @@
 //! whose tenant may hold it do not both remain after `assign` gave `None`.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,10 @@ use crate::ids::TenantId;
 use crate::sched::admission::{Estimate, Part};
 use crate::sched::shares::{QueuePlace, Queued, Shares};
 
+use batch::Batches;
+
+/// Tasks that a slot executes in one call.
+mod batch;
 /// How long a new task would wait.
 mod forecast;
 /// What is shown of slots and queue.
@@ -67,6 +71,7 @@ const AHEAD_BYTES: usize = 64 << 10;
 pub(crate) struct Placement {
     shares: Shares,
     slots: Slab<Slot>,
+    batches: Batches,
     /// How many slots are up.
     up: usize,
     rules: Rules,
@@ -135,6 +140,14 @@ struct Outstanding {
     /// How long its function runs, where that is known, in nanoseconds.
     steady_ns: Option<NonZeroU64>,
     revoked: bool,
+    /// Its function, if that takes batches.
+    batch: Option<NonZeroU16>,
+    /// It is in a batch with others.
+    grouped: bool,
+    /// Nobody waits for it any more, and its batch goes on.
+    left: bool,
+    /// What its tenant owes for it so far.
+    owed_ns: u64,
 }
 
 impl Placement {
@@ -142,6 +155,7 @@ impl Placement {
         Self {
             shares: Shares::new(rules.lifo_above).ageing(rules.ageing),
             slots: Slab::new(),
+            batches: Batches::default(),
             up: 0,
             rules,
             mean_run_ns: None,
@@ -224,18 +238,24 @@ impl Placement {
 
     /// A task waits at a place.
     pub(crate) fn enqueue(&mut self, place: QueuePlace, queued: Queued) {
-        self.shares.enqueue(place, queued);
+        match self.batches.hold(place, queued) {
+            true => self.shares.prepare(place),
+            false => self.shares.enqueue(place, queued),
+        }
     }
 
     /// The task of a place has ended, whether it waited there or not.
     pub(crate) fn ended(&mut self, place: QueuePlace) {
+        self.batches.replace(place, None);
         self.shares.dequeue(place);
         self.shares.released(place.tenant);
     }
 
     /// Moves a waiting task to a better priority; gives its new place.
     pub(crate) fn promote(&mut self, place: QueuePlace, priority: i32) -> QueuePlace {
-        self.shares.promote(place, priority)
+        let better = self.shares.promote(place, priority);
+        self.batches.replace(place, Some(better));
+        better
     }
 
     /// A slot can be given tasks.
@@ -285,18 +305,28 @@ impl Placement {
 
     /// What runs next, and where; to be called until it gives `None`.
     pub(crate) fn assign(&mut self, now: Instant) -> Option<(TaskId, SlotId)> {
-        let (depth, estimate_ns) = (self.depth(), self.mean_run_ns.unwrap_or_default() as u64);
+        self.release(now, None);
+        let depth = self.depth();
         let Self { shares, slots, up, rules, .. } = self;
         // Else each tenant that waits would be offered to each slot, for nothing.
         if !slots.iter().any(|(_, slot)| slot.has_room(now, depth, 0)) {
             return None;
         }
         let (place, queued, key) = shares.take(now, |shares, tenant, queued| {
+            // Others join it while it waits, so it is not sent ahead.
+            let depth = if queued.batch.is_some() { 1 } else { depth };
             let room = |slot: &Slot| slot.has_room(now, depth, queued.bytes as usize);
             best(slots, room, tenant, rules.at_limit(*up, shares, tenant, now))
         })?;
+        self.give(now, key, place, queued);
+        Some((queued.task, SlotId::at(key)))
+    }
+
+    /// Gives a slot a task that was taken from the queue.
+    fn give(&mut self, now: Instant, key: usize, place: QueuePlace, queued: Queued) {
+        let estimate_ns = self.mean_run_ns.unwrap_or_default() as u64;
+        let (shares, slot) = (&mut self.shares, &mut self.slots[key]);
         shares.charge(place.tenant, estimate_ns.into());
-        let slot = &mut slots[key];
         if slot.outstanding.is_empty() {
             slot.progress = now;
         }
@@ -312,8 +342,11 @@ impl Placement {
             estimate_ns,
             steady_ns: queued.steady_ns,
             revoked: false,
+            batch: queued.batch,
+            grouped: false,
+            left: false,
+            owed_ns: 0,
         });
-        Some((queued.task, SlotId::at(key)))
     }
 
     /// What `assign` gave last does not start after all: the slot is as before.
@@ -334,7 +367,8 @@ impl Placement {
         let Some(slot) = self.slots.get_mut(id.index()) else { return };
         let Some(at) = slot.outstanding.iter().position(|one| one.task == task) else { return };
         let one = slot.outstanding.remove(at).expect("position is in range");
-        let used = now.saturating_duration_since(one.sent.max(slot.progress)).as_nanos() as i128;
+        let passed = now.saturating_duration_since(one.sent.max(slot.progress));
+        let used = i128::from(slot.part_ns(&one, passed.as_nanos() as u64));
         slot.bytes -= one.bytes;
         slot.progress = now;
         slot.halted = slot.halted.filter(|halted| *halted != task);
@@ -370,7 +404,8 @@ impl Placement {
             .filter(|(_, slot)| !slot.closing && (idle || waiting && slot.is_stale(now)))
             .filter_map(|(key, slot)| {
                 let mut live = slot.live();
-                let first = live.next()?;
+                // A batch is one, as what runs is.
+                let first = live.next().filter(|first| first.batch.is_none())?;
                 let last = live.last().filter(|last| last.task != first.task)?;
                 let wanted = waiting && slot.is_stale(now) || self.may_start(last.tenant, now);
                 wanted.then_some((key, last.task, slot.outstanding.len()))
@@ -458,7 +493,8 @@ impl Placement {
     /// All tasks: those that wait, each with its place, and those that slots have.
     #[cfg(test)]
     pub(crate) fn all(&self) -> impl Iterator<Item = (TaskId, Result<QueuePlace, SlotId>)> {
-        let waiting = self.shares.waits().map(|(place, task)| (task, Ok(place)));
+        let waiting = self.shares.waits().chain(self.batches.all());
+        let waiting = waiting.map(|(place, task)| (task, Ok(place)));
         let placed = self
             .slots
             .iter()
@@ -485,7 +521,8 @@ impl Slot {
         if self.outstanding.is_empty() {
             return true;
         }
-        self.outstanding.len() < depth && self.bytes + bytes <= AHEAD_BYTES && !self.is_stale(now)
+        let ahead = self.outstanding.len() < depth && !self.has_a_batch();
+        ahead && self.bytes + bytes <= AHEAD_BYTES && !self.is_stale(now)
     }
 
     fn is_stale(&self, now: Instant) -> bool {

@@ -26,7 +26,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::num::NonZeroU64;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,11 @@ pub(crate) struct QueuePlace {
 impl QueuePlace {
     pub(crate) fn priority(self) -> i32 {
         self.priority
+    }
+
+    /// Whose place it is among all: it stays the same when the priority changes.
+    pub(crate) fn order(self) -> u64 {
+        self.order
     }
 }
 
@@ -78,6 +83,8 @@ pub(crate) struct Queued {
     pub(crate) hurried: bool,
     /// How long its function runs, where that is known, in nanoseconds.
     pub(crate) steady_ns: Option<NonZeroU64>,
+    /// Its function, if that takes batches and the task is to run in one.
+    pub(crate) batch: Option<NonZeroU16>,
 }
 
 /// An amount of work: tasks of unknown length, and time that is known.
@@ -342,8 +349,9 @@ impl Shares {
 
     /// The task of a place is to wait there once it is prepared.
     pub(crate) fn prepare(&mut self, place: QueuePlace) {
-        self.preparing.insert(place.order);
-        self.tenants[place.tenant.index()].preparing += 1;
+        if self.preparing.insert(place.order) {
+            self.tenants[place.tenant.index()].preparing += 1;
+        }
     }
 
     /// The task of a place is prepared, or has ended.
@@ -446,15 +454,38 @@ impl Shares {
         now: Instant,
         accept: impl Fn(&Self, TenantId, Queued) -> Option<R>,
     ) -> Option<(QueuePlace, Queued, R)> {
+        let lifo_above = self.lifo_above;
+        self.take_by(now, usize::MAX, |line| next(line, now, lifo_above), accept)
+    }
+
+    /// Takes the first task of a function that takes batches, in order of turns. Tenants that
+    /// have others waiting are passed over, but not too many.
+    pub(crate) fn take_member(
+        &mut self,
+        now: Instant,
+        batch: NonZeroU16,
+    ) -> Option<(QueuePlace, Queued)> {
+        let taken = self.take_by(now, LOOKED_AT, |line| line.member(batch), |_, _, _| Some(()));
+        taken.map(|(place, queued, ())| (place, queued))
+    }
+
+    /// Takes a task that is the one of its tenant in a class, and that is accepted; `most` turns
+    /// are looked at.
+    fn take_by<R>(
+        &mut self,
+        now: Instant,
+        most: usize,
+        choose: impl Fn(&Line) -> Option<(u64, Queued)>,
+        accept: impl Fn(&Self, TenantId, Queued) -> Option<R>,
+    ) -> Option<(QueuePlace, Queued, R)> {
         let aged = self.ageing.map(|step| self.by_age(now, step));
         let strict = self.classes.iter().filter(|_| aged.is_none());
         let classes = strict.map(|(priority, class)| (priority.0, class));
-        let mut turns =
-            classes.chain(aged.iter().flatten().copied()).flat_map(|(priority, class)| {
-                class.turns.iter().map(move |(_, id)| (priority, class, *id))
-            });
-        let (place, accepted) = turns.find_map(|(priority, class, tenant)| {
-            let (order, queued) = next(class.queues.get(&tenant)?, now, self.lifo_above)?;
+        let turns = classes.chain(aged.iter().flatten().copied()).flat_map(|(priority, class)| {
+            class.turns.iter().map(move |(_, id)| (priority, class, *id))
+        });
+        let (place, accepted) = turns.take(most).find_map(|(priority, class, tenant)| {
+            let (order, queued) = choose(class.queues.get(&tenant)?)?;
             let accepted = accept(self, tenant, queued)?;
             Some((QueuePlace { priority, tenant, order }, accepted))
         })?;

@@ -87,6 +87,8 @@ thread_local! {
 pub(crate) struct Inline {
     /// [`STOPPING`] when nobody wants the task any more.
     pub(crate) state: Arc<AtomicU8>,
+    /// The same of others that run in the same call.
+    pub(crate) others: Vec<Arc<AtomicU8>>,
     pub(crate) deadline: Option<Instant>,
     /// Where its items go, if it streams.
     pub(crate) outlet: Option<Arc<dyn Outlet>>,
@@ -113,7 +115,8 @@ pub(crate) fn outlet() -> Option<Arc<dyn Outlet>> {
 
 impl Inline {
     fn is_asked(&self) -> bool {
-        self.state.load(Acquire) == STOPPING
+        let mut all = self.others.iter().chain([&self.state]);
+        all.all(|state| state.load(Acquire) == STOPPING)
     }
 
     /// Runs something as this task.
@@ -164,15 +167,26 @@ mod tests {
         let state = Arc::new(AtomicU8::new(0));
         let deadline = Some(Instant::now());
         let board = Arc::<Board>::default();
-        let one =
-            Inline { state: state.clone(), deadline, outlet: None, board: board.clone(), slot: 3 };
+        let other = Arc::new(AtomicU8::new(STOPPING));
+        let one = Inline {
+            state: state.clone(),
+            others: vec![other.clone()],
+            deadline,
+            outlet: None,
+            board: board.clone(),
+            slot: 3,
+        };
         one.scope(|| {
             assert!(!cancelled());
             state.store(STOPPING, std::sync::atomic::Ordering::Release);
             assert!(cancelled());
+            other.store(0, std::sync::atomic::Ordering::Release);
+            assert!(!cancelled(), "another one of the batch is wanted");
+            other.store(STOPPING, std::sync::atomic::Ordering::Release);
             assert_eq!((super::deadline(), slot()), (deadline, Some(3)));
             let inner = Inline {
                 state: Arc::default(),
+                others: Vec::new(),
                 deadline: None,
                 outlet: None,
                 board: Arc::default(),

@@ -11,6 +11,7 @@ use std::sync::Once;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Oversized, Panic, panic_message};
+use crate::task::batch::RunAll;
 use crate::task::function::Run;
 use crate::task::outcome::Failure;
 use crate::value::codec::Input;
@@ -42,10 +43,41 @@ pub(crate) fn inside_task() -> bool {
 
 /// Executes a task function; gives its encoded output.
 pub(crate) fn execute(run: Run, args: Input<'_>, max_payload: usize) -> Result<Payload, Failure> {
+    guarded(|| run(args))
+        .unwrap_or_else(|panic| Err(Failure::Panicked(panic)))
+        .and_then(fits(max_payload))
+}
+
+/// Executes a function for several tasks; gives what each gets.
+pub(crate) fn execute_all(
+    run_all: RunAll,
+    inputs: Vec<Input<'_>>,
+    max_payload: usize,
+) -> Vec<Result<Payload, Failure>> {
+    let count = inputs.len();
+    match guarded(|| run_all(inputs)) {
+        Ok(outputs) => outputs.into_iter().map(|one| one.and_then(fits(max_payload))).collect(),
+        Err(panic) => vec![Err(Failure::Panicked(panic)); count],
+    }
+}
+
+/// An output that may be sent.
+fn fits(max_payload: usize) -> impl Fn(Payload) -> Result<Payload, Failure> {
+    move |output| match output.len() {
+        bytes if bytes <= max_payload => Ok(output),
+        bytes => {
+            let (bytes, limit) = (bytes as u64, max_payload as u64);
+            Err(Failure::TooLarge { what: Oversized::Result, bytes, limit })
+        }
+    }
+}
+
+/// Calls a task function, and catches its panic.
+fn guarded<R>(call: impl FnOnce() -> R) -> Result<R, Panic> {
     CAUGHT.set(None);
     UNSAID.set(None);
     INSIDE.set(true);
-    let result = catch_unwind(AssertUnwindSafe(|| run(args)));
+    let result = catch_unwind(AssertUnwindSafe(call));
     INSIDE.set(false);
     if let Some(unsaid) = UNSAID.take()
         && result.is_ok()
@@ -53,15 +85,7 @@ pub(crate) fn execute(run: Run, args: Input<'_>, max_payload: usize) -> Result<P
         // The task has caught it, so nobody else tells.
         print(&unsaid);
     }
-    match result {
-        Ok(Ok(output)) if output.len() <= max_payload => Ok(output),
-        Ok(Ok(output)) => {
-            let (bytes, limit) = (output.len() as u64, max_payload as u64);
-            Err(Failure::TooLarge { what: Oversized::Result, bytes, limit })
-        }
-        Ok(Err(failure)) => Err(failure),
-        Err(panic) => Err(Failure::Panicked(caught(panic))),
-    }
+    result.map_err(caught)
 }
 
 /// Sees to it that panics in tasks are recorded. The hook that was there before

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::batch::Together;
 use super::outcome::Failure;
 use super::registry::{Function, argument_name, function};
 use crate::error::{Error, Step, one_line, short};
@@ -73,6 +74,10 @@ pub trait TaskFunction<M>: Copy + Send + Sync + 'static {
     /// Whether it sends items while it runs.
     #[doc(hidden)]
     const STREAMS: bool = false;
+
+    /// How it is called for several tasks, if it takes batches.
+    #[doc(hidden)]
+    const TOGETHER: Option<Together> = None;
 
     /// The name of a function that has no other.
     #[doc(hidden)]
@@ -295,6 +300,9 @@ pub(crate) type Run = fn(Input<'_>) -> Result<Payload, Failure>;
 
 /// The [`Run`] of one function.
 pub(crate) fn run<F: TaskFunction<M>, M>(args: Input<'_>) -> Result<Payload, Failure> {
+    if let Some(Together(run_all)) = F::TOGETHER {
+        return run_all(vec![args]).pop().expect("one answer for one task");
+    }
     let args = decode::<F::Args>(args)
         .map_err(|error| bad_arguments::<F, M>(Step::DecodeArguments, error))?;
     encode_result(conjure::<F>().call(args)).map_err(bad_result::<F::Output>)

@@ -1,6 +1,7 @@
 //! What a task is, in whatever process: functions, how they are found and
 //! executed, and what a running task can ask.
 
+pub(crate) mod batch;
 pub(crate) mod cgroup;
 pub(crate) mod closure;
 pub(crate) mod current;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::batch::MOST;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 use crate::error::{Error, Repr};
 use crate::error::{Exception, Oversized, Panic, Stage, Step, WorkerLoss};
@@ -20,9 +21,25 @@ pub(crate) struct Usage {
     pub(crate) memory_bytes: Option<u64>,
     /// The most of it since the task before that was measured.
     pub(crate) peak_bytes: Option<u64>,
+    /// How many tasks it executed in one call, if they were several.
+    pub(crate) batch: u32,
     /// Resident memory before, which the server knows.
     #[serde(skip)]
     pub(crate) memory_before_bytes: Option<u64>,
+}
+
+impl Usage {
+    /// How many tasks it executed in one call.
+    pub(crate) fn tasks(&self) -> u32 {
+        self.batch.clamp(1, u32::from(MOST))
+    }
+
+    /// The part of one of them.
+    pub(crate) fn part(self) -> Self {
+        let tasks = u64::from(self.tasks());
+        let (run_ns, cpu_ns) = (self.run_ns / tasks, self.cpu_ns.map(|ns| ns / tasks));
+        Self { run_ns, cpu_ns, ..self }
+    }
 }
 
 /// Why an attempt has no result. The gate makes the public error of it.

@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::Location;
 use std::sync::{OnceLock, RwLock};
+use std::time::Duration;
 
 use linkme::distributed_slice;
 
@@ -15,6 +16,7 @@ use linkme::distributed_slice;
 #[cfg(all(feature = "dask", feature = "local", target_os = "linux"))]
 mod named;
 
+use super::batch::{Batching, RunAll, Together};
 use super::function::{Run, TaskFunction, run};
 use super::version::{Form, Version};
 use crate::error::{Error, Repr, Step};
@@ -33,6 +35,8 @@ pub struct Entry {
     pure: bool,
     steady: bool,
     streams: bool,
+    batching: Option<Batching>,
+    together: Option<Together>,
     pool: Option<&'static str>,
     id: fn() -> TypeId,
     form: fn() -> Form,
@@ -60,6 +64,8 @@ impl Entry {
             pure,
             steady: false,
             streams: F::STREAMS,
+            batching: None,
+            together: F::TOGETHER,
             pool: None,
             id,
             form,
@@ -73,6 +79,13 @@ impl Entry {
     #[must_use]
     pub const fn steady(self) -> Self {
         Self { steady: true, ..self }
+    }
+
+    /// The same, which takes batches of so many, each held open for so long.
+    #[must_use]
+    pub const fn batch(self, most: u16, wait_ns: u64) -> Self {
+        let batching = Batching { most, wait: Duration::from_nanos(wait_ns) };
+        Self { batching: Some(batching), ..self }
     }
 
     /// The same, whose tasks are for a pool.
@@ -116,6 +129,10 @@ pub(crate) struct Function {
     /// Whether it sends items while it runs.
     #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters refuse it"))]
     pub(crate) streams: bool,
+    /// What its batches are, if it takes any.
+    pub(crate) batching: Option<Batching>,
+    /// How it is called for several tasks, if it can be.
+    pub(crate) run_all: Option<RunAll>,
     /// The pool that its tasks are for, if that is not the default one.
     pub(crate) pool: Option<&'static str>,
     /// Counts the functions of this process, with a name or without.
@@ -131,6 +148,14 @@ pub(crate) struct Function {
     pub(crate) version: Version,
     /// Whether it is a function of Python.
     pub(crate) python: bool,
+}
+
+#[cfg(test)]
+impl Function {
+    /// The same, which takes batches.
+    pub(crate) fn in_batches(&self, most: u16, wait: Duration) -> &'static Self {
+        Box::leak(Box::new(Self { batching: Some(Batching { most, wait }), ..*self }))
+    }
 }
 
 impl Function {
@@ -232,6 +257,8 @@ impl Entry {
             pure: self.pure,
             steady: self.steady,
             streams: self.streams,
+            batching: self.batching,
+            run_all: self.together.map(|Together(run_all)| run_all),
             pool: self.pool,
             number: index as usize,
             index: Some(index),
@@ -270,6 +297,9 @@ pub(crate) fn function<F: TaskFunction<M>, M>() -> Result<&'static Function, Err
     let registry = registry().map_err(Error::unavailable)?;
     match registry.by_type.get(&id) {
         Some(index) => Ok(&registry.functions[*index as usize]),
+        None if F::TOGETHER.is_some() => {
+            Err(unknown(F::type_name(), "mark it with `#[task(batch)]`"))
+        }
         None => {
             let unnamed = Unnamed { run: run::<F, M>, python: false, streams: F::STREAMS };
             Ok(registered((id, F::type_name()), unnamed, registry.count()))
@@ -327,6 +357,8 @@ fn registered(
             pure: false,
             steady: false,
             streams,
+            batching: None,
+            run_all: None,
             pool: None,
             number,
             index: None,

@@ -63,6 +63,7 @@ pub(crate) fn play(at: &Path) {
         let client = Client::local().workers(WORKERS).await.unwrap();
         let mut outcome = storm(&client).await;
         outcome += &storm_of_streams(&client).await;
+        outcome += &storm_of_batches(&client).await;
         client.shutdown().await;
         assert!(children(std::process::id()).is_empty(), "when shutdown returns");
         drop(client);
@@ -210,6 +211,51 @@ async fn storm_of_streams(client: &Client) -> String {
     assert_eq!(endings.len(), STREAMS);
     assert!(whole > 0 && lost <= killed, "{lost} lost by {killed} kills; {random:?}");
     format!("; of {STREAMS} streams {whole} were whole and {lost} lost by {killed} kills")
+}
+
+/// How many tasks of batches there are in all, and which of them take their workers down.
+const BATCHED: usize = 1_000;
+const GUILTY: usize = 50;
+
+/// Takes its worker down if one of them is to; else twice each.
+#[outboard::task(batch(max = 8, wait = "1ms"))]
+fn double_all(items: Vec<usize>) -> Vec<usize> {
+    if items.iter().any(|item| item % GUILTY == GUILTY - 1) {
+        std::process::abort();
+    }
+    items.into_iter().map(|item| 2 * item).collect()
+}
+
+/// Batches that crash, while workers are killed: those who are to blame fail, and of the others
+/// those at most whose worker was killed when they ran alone.
+async fn storm_of_batches(client: &Client) -> String {
+    let mut random = Random::seeded();
+    let mut items = (0..BATCHED).map(|item| {
+        let future = client.batched(double_all, item);
+        async move { (item, future.with_report().await) }
+    });
+    let mut under_way: FuturesUnordered<_> = items.by_ref().take(WINDOW).collect();
+    let (mut ended, mut killed, mut lost, mut together) = (0, 0, 0, 0);
+    while let Some((item, result)) = under_way.next().await {
+        under_way.extend(items.next());
+        ended += 1;
+        match result {
+            Ok((output, report)) => {
+                assert!(item % GUILTY != GUILTY - 1, "{item} took no worker down; {random:?}");
+                assert_eq!(output, 2 * item, "{random:?}");
+                assert!((1..=2).contains(&report.attempt), "{report:?}");
+                together += usize::from(report.batch > 1);
+            }
+            Err(error) => {
+                assert!(error.is_worker_lost(), "{error}; {random:?}");
+                lost += usize::from(item % GUILTY != GUILTY - 1);
+            }
+        }
+        killed += usize::from(ended % 40 == 0 && kill_one(client, &mut random));
+    }
+    assert_eq!(ended, BATCHED, "every future ends; {random:?}");
+    assert!(together > 0 && lost <= killed, "{lost} lost by {killed} kills; {random:?}");
+    format!("; of {BATCHED} in batches {together} ran with others, {lost} lost by {killed} kills")
 }
 
 /// Kills one of the workers that are up; `false` if there is none.

@@ -83,7 +83,7 @@ fn cancel_frees_the_worker_each_time() {
 #[test]
 fn model_is_loaded_once_in_each_worker() {
     let text = printed(&mut example("model"));
-    for line in ["f(0) = 1", "f(1) = 3", "f(20.5) = 42"] {
+    for line in ["f(0) = 1", "f(1) = 3", "f(20.5) = 42", "in batches: [3.0, 5.0, 7.0]"] {
         assert!(text.lines().any(|said| said == line), "{text}");
     }
     let loaded = |worker: u8| text.matches(&format!("[worker {worker}] loaded")).count();

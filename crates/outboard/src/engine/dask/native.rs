@@ -18,7 +18,7 @@ use crate::task::outcome::{Failure, Said, Usage};
 use crate::value::message;
 
 /// The version of what is said here; it is the first byte of each.
-pub(crate) const VERSION: u8 = 7;
+pub(crate) const VERSION: u8 = 8;
 
 /// What an execution that gave a result used and said; the encoded result follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,7 @@ impl Done {
             memory_bytes: report.memory_bytes,
             peak_bytes: report.peak_memory_bytes,
             memory_before_bytes: None,
+            batch: u32::try_from(report.batch).unwrap_or(1),
         };
         let memory_before_bytes = report.memory_at_start_bytes;
         Self { usage, memory_before_bytes, said }

@@ -26,9 +26,7 @@ impl Gate {
         origin: Option<Arc<Origin>>,
     ) -> Result<Ticket, Error> {
         self.refuse_if_forked()?;
-        if options.needs_clock() {
-            self.clock.ready()?;
-        }
+        self.needs_clock(function, options)?;
         if let Some(repr) = options.oversized() {
             return Err(Error::new(repr));
         }
@@ -44,13 +42,17 @@ impl Gate {
         options: &Options,
         origin: Option<Arc<Origin>>,
     ) -> Result<Ticket, Error> {
-        if options.needs_clock() {
-            self.clock.ready()?;
-        }
+        self.needs_clock(function, options)?;
         if let Some(repr) = options.oversized() {
             return Err(Error::new(repr));
         }
         self.submit_from(Instant::now(), function, None, options, origin)
+    }
+
+    /// Makes sure that what is to happen when nothing else does will happen.
+    fn needs_clock(&self, function: &Function, options: &Options) -> Result<(), Error> {
+        let held = function.batching.is_some_and(|batching| !batching.wait.is_zero());
+        if held || options.needs_clock() { self.clock.ready() } else { Ok(()) }
     }
 
     /// Whether someone still waits for a task that was announced.
@@ -160,6 +162,7 @@ impl Core {
         let tenant = self.placement.seen(options.tenant.as_ref(), options.weight, now);
         self.placement.forgotten().for_each(|tenant| self.ledger.book.forget(tenant));
         request.steady_ns = self.steady_ns(now, function);
+        self.meets(function);
         match self.admit(now, &request, tenant) {
             Err(error) => {
                 self.ledger.refused(function, tenant);

@@ -38,6 +38,8 @@ use crate::value::scatter::home::Workers;
 
 use observe::Watchers;
 
+/// Tasks that are executed in one call.
+mod batch;
 /// Wakes the gate at the earliest deadline.
 mod clock;
 /// What follows from a worker's death.
@@ -312,6 +314,7 @@ impl Gate {
     ) {
         core.call_for_room(now, &mut effects.calls);
         let (told, passed) = (core.has_told(), core.passed_milestone());
+        let alarm = [alarm, core.placement.next_due()].into_iter().flatten().min();
         drop(core);
         if let Some(at) = alarm {
             self.clock.arm(at);
@@ -506,22 +509,23 @@ impl Reports<'_> {
         outcome: Result<Payload, Failure>,
         (usage, worker): (Usage, usize),
     ) {
-        let echo = self.core.panicked(task, worker, &outcome);
+        let apart = self.core.runs_apart(slot, task, &outcome, usage);
+        // Of a call that several tasks were in, it is told once.
+        let told = !apart || self.core.placement.current(slot).is_some_and(|(one, _)| one == task);
+        let echo = if told { self.core.panicked(task, worker, &outcome) } else { None };
         self.effects.echoes.extend(echo);
         let core = &mut *self.core;
         let outcome = outcome.map_err(|failure| core.error(task, failure));
         let held_ns = core.engine.held_ns(slot, task, self.now).unwrap_or(usage.run_ns);
         core.placement.freed(slot, task, self.now);
         core.stopping.over(slot, Some(task));
-        core.observed(self.now, task, held_ns);
+        core.observed(self.now, task, held_ns / u64::from(usage.tasks()));
         let unwanted = core.ledger.task(task).is_none();
-        let next = core.ledger.finished(
-            self.now,
-            (task, attempt),
-            outcome,
-            (usage, worker),
-            &mut self.effects.settled,
-        );
+        let (run, settled) = ((usage, worker), &mut self.effects.settled);
+        let next = match outcome {
+            Err(error) if apart => core.ledger.apart((task, attempt), error, Some(run)),
+            outcome => core.ledger.finished(self.now, (task, attempt), outcome, run, settled),
+        };
         core.apply(next);
         if unwanted {
             core.tell(|| EventKind::Freed { task, run: (usage, worker).into() });
@@ -577,8 +581,14 @@ impl Reports<'_> {
             core.suspected(self.now, task, lost, &mut self.effects);
         }
         core.abandon(slot);
-        for attempt in running {
-            core.crashed(self.now, attempt, lost, &mut self.effects);
+        let together = |(task, _): &(TaskId, u32)| core.placement.is_grouped(slot, *task);
+        match running.len() > 1 && running.iter().all(together) {
+            true => core.crashed_together(&running, lost, &mut self.effects),
+            false => {
+                for attempt in running {
+                    core.crashed(self.now, attempt, lost, &mut self.effects);
+                }
+            }
         }
         core.slot_down(slot, self.now);
         core.give_up_if_broken(&mut self.effects);

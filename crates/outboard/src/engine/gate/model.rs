@@ -50,6 +50,8 @@ struct Sent {
     task: TaskId,
     attempt: u32,
     args: Vec<u8>,
+    function: &'static Function,
+    rest: u32,
     state: Progress,
 }
 
@@ -82,6 +84,12 @@ impl Worker {
         self.sent.iter_mut().rev().find(|sent| sent.task == task && sent.state != Progress::Revoked)
     }
 
+    /// The places of those that are executed in one call, and are next.
+    fn first_call(&self) -> Vec<usize> {
+        let whole = self.sent.iter().position(|sent| sent.rest == 0);
+        whole.map_or(Vec::new(), |last| (0..=last).collect())
+    }
+
     fn revoke(&mut self, task: TaskId) -> bool {
         match self.find(task) {
             Some(sent) if sent.state == Progress::Sent => {
@@ -102,13 +110,32 @@ impl Engine for Model {
         Ok(())
     }
 
+    fn takes_batches(&self) -> bool {
+        true
+    }
+
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
-        let Work { task, attempt, args, .. } = work;
-        let sent = Sent { task, attempt, args: args.to_vec(), state: Progress::Sent };
+        let Work { task, attempt, rest, function, args, .. } = work;
+        let (args, state) = (args.to_vec(), Progress::Sent);
+        let sent = Sent { task, attempt, args, function, rest, state };
         self.with(slot, |worker| {
             assert!(!worker.doomed && !worker.dismissed, "a worker that leaves was given a task");
             let stopping = worker.sent.iter().any(|sent| sent.state == Progress::Stopping);
             assert!(!stopping, "a task was sent behind one that is stopped");
+            match worker.sent.back() {
+                Some(last) if last.rest > 0 => {
+                    assert_eq!(last.rest, sent.rest + 1, "a batch comes in one piece");
+                    assert!(std::ptr::eq(last.function, sent.function), "of one function");
+                }
+                // One that runs alone after its batch failed is like any other task.
+                Some(last) if last.attempt == 1 => {
+                    assert!(last.function.batching.is_none(), "nothing comes behind a batch");
+                }
+                Some(_) => {}
+                None => {}
+            }
+            let most = sent.function.batching.map_or(1, |batching| u32::from(batching.most));
+            assert!(sent.rest < most, "a batch has at most {most} tasks");
             worker.sent.push_back(sent);
         });
         None
@@ -174,6 +201,9 @@ impl Pool for Model {
     fn kill(&mut self, slot: SlotId, task: TaskId) -> bool {
         self.with(slot, |worker| {
             let stopping = worker.find(task).is_some_and(|sent| sent.state == Progress::Stopping);
+            let others =
+                worker.first_call().iter().any(|at| worker.sent[*at].state == Progress::Running);
+            assert!(!stopping || !others, "a batch is killed that is wanted");
             worker.doomed |= stopping;
             stopping
         })
@@ -215,6 +245,8 @@ enum Event {
         tenant: u8,
         /// Whether its arguments come later.
         later: bool,
+        /// Which function: without batches, with, or with batches that are held open.
+        function: usize,
     },
     /// The arguments of a task are encoded, or cannot be.
     Prepare {
@@ -242,11 +274,11 @@ fn event() -> impl Strategy<Value = Event> {
     let key = prop::option::weighted(0.3, 0..3_u8);
     let retries = (0..2_u32, prop::option::weighted(0.3, 0..30_u64));
     prop_oneof![
-        6 => (-1..2, timeout, retries, key, 0..3_u8, prop::bool::weighted(0.3)).prop_map(
-            |(priority, timeout_ms, (retries, backoff_ms), key, tenant, later)| {
-                Event::Submit { priority, timeout_ms, retries, backoff_ms, key, tenant, later }
-            }
-        ),
+        6 => (-1..2, timeout, retries, key, 0..3_u8, prop::bool::weighted(0.3), 0..3_usize)
+            .prop_map(|(priority, timeout_ms, retries, key, tenant, later, function)| {
+                let (retries, backoff_ms) = retries;
+                Event::Submit { priority, timeout_ms, retries, backoff_ms, key, tenant, later, function }
+            }),
         2 => (any::<usize>(), prop::bool::weighted(0.1))
             .prop_map(|(task, fails)| Event::Prepare { task, fails }),
         2 => any::<usize>().prop_map(Event::Cancel),
@@ -271,7 +303,9 @@ struct Play {
     now: Instant,
     waiting: Vec<(u64, Ticket)>,
     /// Tasks whose arguments are still to come.
-    announced: Vec<(TaskId, u64, Options)>,
+    announced: Vec<(TaskId, u64, usize, Options)>,
+    /// What tasks call.
+    functions: [&'static Function; 3],
     submitted: u64,
     ended: u64,
 }
@@ -291,12 +325,24 @@ impl Play {
         gate.lock().timed = true;
         let now = Instant::now();
         let (waiting, announced) = (vec![], vec![]);
-        Self { model, gate, now, waiting, announced, submitted: 0, ended: 0 }
+        let batch = test_function(|x: u64| x + 1).in_batches(3, Duration::ZERO);
+        let held = test_function(|x: u64| x + 1).in_batches(3, Duration::from_millis(5));
+        let functions = [successor(), batch, held];
+        Self { model, gate, now, waiting, announced, functions, submitted: 0, ended: 0 }
     }
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Submit { priority, timeout_ms, retries, backoff_ms, key, tenant, later } => {
+            Event::Submit {
+                priority,
+                timeout_ms,
+                retries,
+                backoff_ms,
+                key,
+                tenant,
+                later,
+                function,
+            } => {
                 let backoff = backoff_ms.map(Duration::from_millis);
                 let options = Options {
                     priority,
@@ -307,7 +353,7 @@ impl Play {
                     tenant: (tenant > 0).then(|| tenant.to_string().into()),
                     ..Options::default()
                 };
-                self.submit(&options, key, later);
+                self.submit(function, &options, key, later);
             }
             Event::Prepare { task, fails } if !self.announced.is_empty() => {
                 let at = task % self.announced.len();
@@ -367,15 +413,15 @@ impl Play {
         (!slots.is_empty()).then(|| slots[number % slots.len()])
     }
 
-    fn submit(&mut self, options: &Options, key: Option<u8>, later: bool) {
+    fn submit(&mut self, function: usize, options: &Options, key: Option<u8>, later: bool) {
         // Submits with one key share a result, so they have one argument.
         let x = key.map_or(self.submitted + 10, u64::from);
         let args = (!later).then(|| postcard::to_stdvec(&x).unwrap().into());
-        match self.gate.submit_at(self.now, successor(), args, options) {
+        match self.gate.submit_at(self.now, self.functions[function], args, options) {
             Ok(ticket) => {
                 self.submitted += 1;
                 if later {
-                    self.announced.push((ticket.1, x, options.clone()));
+                    self.announced.push((ticket.1, x, function, options.clone()));
                 }
                 self.waiting.push((x, ticket));
             }
@@ -384,12 +430,12 @@ impl Play {
     }
 
     fn prepare(&mut self, at: usize, fails: bool) {
-        let (task, x, options) = self.announced.swap_remove(at);
+        let (task, x, function, options) = self.announced.swap_remove(at);
         let args = match fails {
             true => Err(Error::codec(Step::EncodeArguments, "u64", "no")),
             false => Ok(postcard::to_stdvec(&x).unwrap().into()),
         };
-        self.gate.prepared_at(self.now, task, successor(), args, &options);
+        self.gate.prepared_at(self.now, task, self.functions[function], args, &options);
     }
 
     fn up(&mut self) {
@@ -403,19 +449,29 @@ impl Play {
         self.gate.report_at(self.now, |reports| reports.ready(Duration::from_millis(2)));
     }
 
+    /// A worker starts its next call, or ends it.
     fn step(&mut self, slot: SlotId, panics: bool) {
-        let answer = self.model.with(slot, |worker| {
-            let first = worker.sent.front_mut()?;
-            if first.state == Progress::Sent {
-                first.state = Progress::Running;
-                return None;
+        let ended: Vec<Sent> = self.model.with(slot, |worker| {
+            let call = worker.first_call();
+            let first = call.iter().find(|at| worker.sent[**at].state != Progress::Revoked);
+            if first.is_some_and(|at| worker.sent[*at].state == Progress::Sent) {
+                for sent in worker.sent.iter_mut().take(call.len()) {
+                    if sent.state == Progress::Sent {
+                        sent.state = Progress::Running;
+                    }
+                }
+                return Vec::new();
             }
-            worker.sent.pop_front()
+            worker.sent.drain(..call.len()).collect()
         });
-        let Some(sent) = answer else { return };
-        self.gate.report_at(self.now, |reports| match sent.state {
-            Progress::Revoked => reports.skipped(slot, sent.task),
-            _ => {
+        let ran = ended.iter().filter(|sent| sent.state != Progress::Revoked).count();
+        let batch = if ran > 1 { ran as u32 } else { 0 };
+        self.gate.report_at(self.now, |reports| {
+            for sent in &ended {
+                if sent.state == Progress::Revoked {
+                    reports.skipped(slot, sent.task);
+                    continue;
+                }
                 let outcome = if panics {
                     Err(Failure::Panicked(Panic {
                         message: String::new(),
@@ -426,7 +482,7 @@ impl Play {
                     let x: u64 = postcard::from_bytes(&sent.args).unwrap();
                     Ok(postcard::to_stdvec(&(x + 1)).unwrap().into())
                 };
-                let usage = Usage { run_ns: 1_000, ..Usage::default() };
+                let usage = Usage { run_ns: 1_000, batch, ..Usage::default() };
                 reports.finished(slot, (sent.task, sent.attempt), outcome, (usage, 1));
             }
         });

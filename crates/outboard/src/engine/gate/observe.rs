@@ -215,6 +215,10 @@ impl Core {
         while let Some(slot) = self.watchers.turned.pop() {
             let worker = self.number(slot) as u32;
             let Some((id, _)) = self.placement.current(slot) else { continue };
+            // Of a batch it was told when that was sent.
+            if self.placement.is_grouped(slot, id) {
+                continue;
+            }
             let Some(task) = self.ledger.task(id) else { continue };
             let (attempt, function) = (task.attempt, task.function);
             if let Some(record) = &mut self.ledger.record {
@@ -312,7 +316,7 @@ impl Core {
             stream_bytes: 0,
             restarts: roster.total,
             queue: self.placement.lines(now, SHOWN),
-            per_function: self.ledger.book.functions(),
+            per_function: self.ledger.book.functions(|function| self.batch_figures(function)),
             per_tenant: self.tenants(),
             per_worker: self.workers(now),
             crashes: roster.crashes.iter().cloned().collect(),

@@ -17,6 +17,7 @@ use crate::ids::{SlotId, TaskId};
 use crate::observe::event::EventKind;
 use crate::sched::ledger::Next;
 use crate::sched::strength::{Present, Step};
+use crate::task::registry::Function;
 
 /// How long a task that asks whether it is to stop has to do so.
 const SOFT: Duration = Duration::from_millis(2);
@@ -51,25 +52,56 @@ impl Core {
     }
 
     fn start(&mut self, now: Instant, id: TaskId, slot: SlotId, effects: &mut Effects) {
+        let Some((function, deadline)) = self.may_start(now, id, slot, effects) else { return };
+        if function.batching.is_some() {
+            return self.start_batch(now, (id, deadline), slot, effects);
+        }
+        self.send((id, deadline), slot, 0, effects);
+        self.sent(id, slot);
+    }
+
+    /// What a slot was given last, if it is to start: its function and its deadline. Else it has
+    /// ended, and the slot is as before.
+    pub(super) fn may_start(
+        &mut self,
+        now: Instant,
+        id: TaskId,
+        slot: SlotId,
+        effects: &mut Effects,
+    ) -> Option<(&'static Function, Option<Instant>)> {
         let task = self.ledger.task(id).expect("the queue holds living tasks only");
         let (function, args) = (task.function, &task.args.payload);
         let deadline = self.ledger.deadline(task);
         if deadline.is_some_and(|deadline| deadline <= now + self.needs(now, function)) {
             self.placement.unassign(slot);
             let next = self.ledger.end_late(id, &mut effects.settled);
-            return self.apply(next);
+            self.apply(next);
+            return None;
         }
         let refused = self.quarantine.as_mut().and_then(|it| it.refuses(now, function, args));
         if let Some(error) = refused {
             self.placement.unassign(slot);
             let next = self.ledger.failed(id, error, None, &mut effects.settled);
-            return self.apply(next);
+            self.apply(next);
+            return None;
         }
+        Some((function, deadline))
+    }
+
+    /// Sends a task to a slot; so many more follow that are for the same call.
+    pub(super) fn send(
+        &mut self,
+        (id, deadline): (TaskId, Option<Instant>),
+        slot: SlotId,
+        rest: u32,
+        effects: &mut Effects,
+    ) {
         let task = self.ledger.placed(id, slot);
         let work = Work {
             task: id,
             attempt: task.attempt,
-            function,
+            rest,
+            function: task.function,
             args: &task.args,
             deadline,
             priority: task.place().priority(),
@@ -80,24 +112,29 @@ impl Core {
         if let Some(link) = self.engine.start(slot, work) {
             effects.flush(link);
         }
-        self.sent(id, slot);
     }
 
     /// Stops a placed task; gives how far it had come.
     pub(super) fn stop(&mut self, slot: SlotId, task: TaskId, now: Instant) -> Stage {
+        if self.placement.is_grouped(slot, task) {
+            return self.stop_member(slot, task, now);
+        }
         match self.engine.stop(slot, task) {
             Stopped::Unstarted => {
                 self.placement.revoked(slot, task);
                 return Stage::Queued;
             }
-            Stopped::Asked { listens } => {
-                self.asked(slot, task, listens, now);
-                self.kill_due(now);
-            }
+            Stopped::Asked { listens } => self.ask_to_stop(slot, task, listens, now),
             Stopped::Killed => self.abandon(slot),
             Stopped::Continues => {}
         }
         Stage::Running
+    }
+
+    /// What a slot runs was asked to stop.
+    pub(super) fn ask_to_stop(&mut self, slot: SlotId, task: TaskId, listens: bool, now: Instant) {
+        self.asked(slot, task, listens, now);
+        self.kill_due(now);
     }
 
     fn asked(&mut self, slot: SlotId, task: TaskId, listens: bool, now: Instant) {

@@ -162,6 +162,7 @@ mod tests {
             seq: 1,
             function: FunctionRef::Index(0),
             attempt: 1,
+            rest: 0,
             deadline_ns: 0,
             context: None,
         };

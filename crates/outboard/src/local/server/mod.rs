@@ -336,6 +336,10 @@ impl Engine for Local {
         }
     }
 
+    fn takes_batches(&self) -> bool {
+        true
+    }
+
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
         let link = self.links.get(slot)?;
         let function = match link.functions() {

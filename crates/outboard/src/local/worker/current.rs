@@ -1,6 +1,7 @@
 //! The task of this worker process, which has one at a time: whether it is still
 //! wanted, and until when.
 
+use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
@@ -77,6 +78,8 @@ pub(super) struct InWorker {
     pub(super) page: Page,
     /// The number of the task that runs; 0 between tasks.
     seq: AtomicU64,
+    /// That of the last one that runs in the same call.
+    last: AtomicU64,
     /// By the monotonic clock; 0 for none.
     deadline_ns: AtomicU64,
     /// The CPU time of this process when it was last read, and that moment by
@@ -91,9 +94,9 @@ const CPU_AGE_NS: u64 = 50_000;
 impl InWorker {
     /// Makes the page the one that all threads of this worker ask.
     pub(super) fn install(page: Page) -> &'static Self {
-        let (seq, deadline_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+        let [seq, last, deadline_ns] = [const { AtomicU64::new(0) }; 3];
         let cpu = [AtomicU64::new(0), AtomicU64::new(0)];
-        WORKER.get_or_init(|| Self { home: Identity::here(), page, seq, deadline_ns, cpu })
+        WORKER.get_or_init(|| Self { home: Identity::here(), page, seq, last, deadline_ns, cpu })
     }
 
     /// Ends a process that a task has forked, and that has come back from it. Only the
@@ -115,10 +118,11 @@ impl InWorker {
         cpu_ns.load(Relaxed)
     }
 
-    /// A task starts.
-    pub(super) fn enter(&self, seq: u64, deadline_ns: u64) {
+    /// A task starts, or several in one call, which goes by the first.
+    pub(super) fn enter(&self, seqs: RangeInclusive<u64>, deadline_ns: u64) {
         self.deadline_ns.store(deadline_ns, Relaxed);
-        self.seq.store(seq, Release);
+        self.last.store(*seqs.end(), Relaxed);
+        self.seq.store(*seqs.start(), Release);
     }
 
     /// The task has ended.
@@ -130,8 +134,14 @@ impl InWorker {
         match self.seq.load(Acquire) {
             0 => false,
             // The page has the worker's word, not that of a process forked from it.
-            seq => self.home.is_here() && self.page.is_stopping(seq),
+            seq => self.home.is_here() && self.page.is_stopping(seq) && self.others_are(seq),
         }
+    }
+
+    /// Whether nobody wants the others either that run in the same call.
+    fn others_are(&self, seq: u64) -> bool {
+        let last = self.last.load(Relaxed);
+        (seq + 1..=last).all(|other| self.page.task(other).is_unwanted())
     }
 
     fn deadline(&self) -> Option<Instant> {

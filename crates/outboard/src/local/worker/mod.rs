@@ -41,6 +41,8 @@ use crate::value::message;
 use crate::value::payload::Payload;
 use crate::value::scatter;
 
+/// Tasks that are executed in one call.
+mod batch;
 /// The task that runs, for whoever asks in this process.
 mod current;
 /// What a task sends before it ends.
@@ -65,6 +67,7 @@ mod traces;
 /// The thread that notices the end of the server.
 mod watch;
 
+use batch::Member;
 use current::InWorker;
 use limits::CpuLimit;
 use meter::Meter;
@@ -164,6 +167,8 @@ struct Worker {
     /// Of the thread that tasks run on, if it is not the main one.
     stack_bytes: Option<u64>,
     inbox: Inbox,
+    /// The tasks of a batch that is not whole.
+    batch: Vec<Member>,
     /// Descriptors that arrived, and whose messages have not been looked at.
     files: Vec<OwnedFd>,
     out: Vec<u8>,
@@ -222,6 +227,7 @@ impl Worker {
             pool,
             stack_bytes: limits.stack_bytes,
             inbox,
+            batch: Vec::new(),
             files: Vec::new(),
             out: Vec::new(),
             spoke: false,
@@ -366,6 +372,9 @@ impl Worker {
 
     fn obey(&mut self, message: ToWorker, args: &[u8]) -> io::Result<()> {
         match message {
+            ToWorker::Run(call, place) if call.rest > 0 || !self.batch.is_empty() => {
+                self.gather(call, place, args)
+            }
             ToWorker::Run(call, place) => self.run(&call, place, args),
             ToWorker::Share { id } => {
                 let file = self.next_file()?;
@@ -524,7 +533,7 @@ fn attempt(
 ) -> (Result<Payload, Failure>, Usage) {
     let (seq, deadline_ns) = (call.seq, call.deadline_ns);
     let page = &current.page;
-    current.enter(seq, deadline_ns);
+    current.enter(seq..=seq, deadline_ns);
     let meter = Meter::start(current);
     let outcome = match find(call.function) {
         Some((name, function)) => {

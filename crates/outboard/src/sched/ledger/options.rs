@@ -26,6 +26,8 @@ pub(crate) struct Options {
     /// The caller has just waited for room, and is let in although another
     /// caller may have been quicker.
     pub(crate) found_room: bool,
+    /// It runs in no batch: it comes from a cluster, one by one.
+    pub(crate) alone: bool,
     /// The longest pause between two items of a stream.
     pub(crate) idle_timeout: Option<Duration>,
 }

@@ -20,7 +20,7 @@ pub(crate) struct Ran {
     worker: u32,
     pub(super) queue_ns: u64,
     run_ns: u64,
-    /// Of tasks that ran for a while.
+    /// Of tasks that ran for a while, or with others.
     measured: Option<Box<Measured>>,
 }
 
@@ -30,13 +30,15 @@ struct Measured {
     memory_bytes: Option<u64>,
     memory_before_bytes: Option<u64>,
     peak_bytes: Option<u64>,
+    batch: u32,
 }
 
 impl Ran {
     pub(super) fn new(attempt: u32, worker: usize, all: Duration, usage: Usage) -> Self {
-        let Usage { run_ns, cpu_ns, memory_bytes, memory_before_bytes, peak_bytes } = usage;
-        let measured = Measured { cpu_ns, memory_bytes, memory_before_bytes, peak_bytes };
-        let any = cpu_ns.is_some() || memory_bytes.is_some();
+        let Usage { run_ns, cpu_ns, memory_bytes, memory_before_bytes, peak_bytes, .. } = usage;
+        let batch = usage.tasks();
+        let measured = Measured { cpu_ns, memory_bytes, memory_before_bytes, peak_bytes, batch };
+        let any = cpu_ns.is_some() || memory_bytes.is_some() || batch > 1;
         let queue_ns = u64::try_from(all.as_nanos()).unwrap_or(u64::MAX).saturating_sub(run_ns);
         let worker = u32::try_from(worker).unwrap_or(u32::MAX);
         Self { attempt, worker, queue_ns, run_ns, measured: any.then(|| Box::new(measured)) }
@@ -55,6 +57,7 @@ impl From<Ran> for Report {
             memory_at_start_bytes: measured.and_then(|it| it.memory_before_bytes),
             peak_memory_bytes: measured.and_then(|it| it.peak_bytes),
             worker: ran.worker as usize,
+            batch: measured.map_or(1, |it| it.batch as usize),
         }
     }
 }
@@ -86,4 +89,7 @@ pub struct Report {
     pub peak_memory_bytes: Option<u64>,
     /// The number of the worker.
     pub worker: usize,
+    /// How many tasks ran in the same call of a function that takes batches; otherwise 1.
+    /// Times and memory are those of the call.
+    pub batch: usize,
 }

@@ -28,7 +28,7 @@ pub(super) fn ended(
     all_ns: u64,
 ) -> Fact {
     let (usage, worker) = used.unwrap_or_default();
-    let measured = usage.cpu_ns.is_some() || usage.memory_bytes.is_some();
+    let measured = usage.cpu_ns.is_some() || usage.memory_bytes.is_some() || usage.batch > 1;
     Fact::Ended {
         task: id,
         function: task.function,
@@ -55,6 +55,7 @@ impl From<(Usage, usize)> for RunUsage {
             run_time: Duration::from_nanos(usage.run_ns),
             cpu_time: usage.cpu_ns.map(Duration::from_nanos),
             memory_bytes: usage.memory_bytes,
+            batch: usage.tasks() as usize,
         }
     }
 }

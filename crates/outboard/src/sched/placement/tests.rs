@@ -16,7 +16,14 @@ fn task(number: u32) -> TaskId {
 
 fn queued(number: u32, bytes: u32) -> Queued {
     let (task, submitted) = (task(number), Instant::now());
-    Queued { task, bytes, submitted: submitted.into(), hurried: false, steady_ns: None }
+    Queued {
+        task,
+        bytes,
+        submitted: submitted.into(),
+        hurried: false,
+        steady_ns: None,
+        batch: None,
+    }
 }
 
 /// A placement with a queue and so many slots.

@@ -12,7 +12,10 @@ impl Placement {
     /// is about to skip what was taken back.
     pub(crate) fn current(&self, slot: SlotId) -> Option<(TaskId, Instant)> {
         let slot = self.slots.get(slot.index())?;
-        let one = slot.outstanding.front()?;
+        let front = slot.outstanding.front()?;
+        // Of a batch, one that somebody waits for.
+        let wanted = slot.live().find(|one| front.grouped && !one.left);
+        let one = wanted.unwrap_or(front);
         let stopping = slot.halted == Some(one.task);
         (stopping || !one.revoked).then_some((one.task, one.sent.max(slot.progress)))
     }

@@ -4,7 +4,8 @@
 //! memory, which takes a third of what a tree does. One that leaves from between leaves a
 //! gap, which closes when there are more gaps than tasks.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU16;
 
 use super::{Backlog, Queued};
 
@@ -19,6 +20,8 @@ pub(super) struct Line {
     gaps: usize,
     /// Those that came to a place between others, where there is no gap.
     between: BTreeMap<u64, Queued>,
+    /// Those of functions that take batches.
+    members: BTreeSet<(NonZeroU16, u64)>,
     pub(super) work: Backlog,
 }
 
@@ -43,6 +46,18 @@ impl Line {
         last.into_iter().chain(between).max_by_key(|(order, _)| *order)
     }
 
+    /// The oldest task of a function that takes batches.
+    pub(super) fn member(&self, batch: NonZeroU16) -> Option<(u64, Queued)> {
+        let (_, order) = *self.members.range((batch, 0)..=(batch, u64::MAX)).next()?;
+        Some((order, self.get(order)?))
+    }
+
+    fn get(&self, order: u64) -> Option<Queued> {
+        let at = self.entries.binary_search_by_key(&order, |(order, _)| *order);
+        let entry = at.ok().and_then(|at| self.entries[at].1);
+        entry.or_else(|| self.between.get(&order).copied())
+    }
+
     /// Adds a task; `false` if its place is taken.
     pub(super) fn insert(&mut self, order: u64, queued: Queued) -> bool {
         if self.between.contains_key(&order) {
@@ -62,6 +77,9 @@ impl Line {
                 Err(_) => drop(self.between.insert(order, queued)),
             }
         }
+        if let Some(batch) = queued.batch {
+            self.members.insert((batch, order));
+        }
         self.work.add(queued);
         true
     }
@@ -69,6 +87,9 @@ impl Line {
     /// Takes a task out.
     pub(super) fn remove(&mut self, order: u64) -> Option<Queued> {
         let queued = self.between.remove(&order).or_else(|| self.leave(order))?;
+        if let Some(batch) = queued.batch {
+            self.members.remove(&(batch, order));
+        }
         self.work.remove(queued);
         Some(queued)
     }
@@ -122,6 +143,7 @@ mod tests {
             submitted: submitted.into(),
             hurried: false,
             steady_ns: NonZeroU64::new(n),
+            batch: NonZeroU16::new((n % 3) as u16),
         }
     }
 
@@ -142,6 +164,11 @@ mod tests {
                 let expected = [map.keys().next().copied(), map.keys().next_back().copied()];
                 prop_assert_eq!(ends, expected);
                 prop_assert_eq!((line.len(), line.is_empty()), (map.len(), map.is_empty()));
+                for batch in [1, 2] {
+                    let member = line.member(NonZeroU16::new(batch).unwrap());
+                    let oldest = map.keys().find(|order| **order % 3 == u64::from(batch));
+                    prop_assert_eq!(member.map(|(order, _)| order), oldest.copied());
+                }
                 prop_assert_eq!(line.work.steady_ns, map.keys().sum::<u64>());
             }
         }

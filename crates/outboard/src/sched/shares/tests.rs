@@ -46,7 +46,14 @@ impl Shares {
 
 fn task(number: u32) -> Queued {
     let (task, submitted) = (TaskId::for_test(number), Instant::now());
-    Queued { task, bytes: 0, submitted: submitted.into(), hurried: false, steady_ns: None }
+    Queued {
+        task,
+        bytes: 0,
+        submitted: submitted.into(),
+        hurried: false,
+        steady_ns: None,
+        batch: None,
+    }
 }
 
 fn name(number: usize) -> Arc<str> {

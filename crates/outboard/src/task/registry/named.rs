@@ -49,6 +49,14 @@ impl Entry {
     /// Its place in the registry is the other form's, so workers find it by its
     /// address.
     pub(super) fn with_values(&self, number: usize) -> Function {
-        Function { pure: false, number, index: None, run: self.run_values, ..self.function(0) }
+        Function {
+            pure: false,
+            batching: None,
+            run_all: None,
+            number,
+            index: None,
+            run: self.run_values,
+            ..self.function(0)
+        }
     }
 }

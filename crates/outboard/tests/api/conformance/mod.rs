@@ -18,6 +18,8 @@
 //! test of an excepted promise shows what the engine does instead, so that an
 //! exception which is no longer needed fails too.
 
+/// 1 to 5: several tasks in one call.
+mod batches;
 /// 6: bounds of queue and payload.
 mod bounds;
 /// 2: drop and cancel.
@@ -101,6 +103,8 @@ enum Promise {
     TellsProgress,
     /// A client can have several pools of workers.
     HasPools,
+    /// Tasks of a function that takes batches run together.
+    Batches,
 }
 
 /// Everything that an engine does not promise, and why.
@@ -139,6 +143,11 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
         "dask",
         Promise::HasPools,
         "a scheduler gives tasks to any worker: pools are for workers that are the client's own",
+    ),
+    (
+        "dask",
+        Promise::Batches,
+        "a scheduler gives tasks to workers one by one: each is a batch of one",
     ),
 ];
 

@@ -4,6 +4,8 @@
 pub(crate) mod adopted;
 /// Tasks sent ahead to a worker that dies.
 mod ahead;
+/// Several tasks in one call of a worker process.
+mod batches;
 /// A thread of the runtime that is blocked.
 pub(crate) mod blocked;
 /// What functions on start are given.

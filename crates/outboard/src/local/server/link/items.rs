@@ -156,7 +156,11 @@ impl Hearing {
 impl Link {
     /// How far a task says that it is.
     pub(in crate::local::server) fn progress(&self, task: TaskId) -> Option<Progress> {
-        let seq = self.locked().outgoing.find(task)?.seq;
+        let seq = {
+            let outgoing = &mut self.locked().outgoing;
+            let batch = outgoing.find(task)?.batch;
+            outgoing.voice(batch)?
+        };
         self.page.progress(seq).map(Progress::from)
     }
 

@@ -103,6 +103,8 @@ struct Outgoing {
     /// Every task sent and not answered, in order.
     sent: VecDeque<Sent>,
     last_seq: u64,
+    /// The first task of the batch whose others come now.
+    batch: Option<u64>,
     /// The scattered values that it was sent.
     shared: HashSet<u64>,
     /// The streams of tasks that were sent and not answered.
@@ -133,6 +135,8 @@ struct History {
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     seq: u64,
+    /// The number of the first that is executed in the same call.
+    batch: u64,
     task: TaskId,
     attempt: u32,
     /// Taken back, so the answer will be that it was skipped.
@@ -185,9 +189,12 @@ impl Link {
         let seq = outgoing.last_seq;
         // Before its frame: the worker that reads that looks for the word.
         self.page.task(seq).send();
-        let Work { task, attempt, deadline, origin, .. } = *work;
+        let Work { task, attempt, rest, deadline, origin, .. } = *work;
+        let batch = outgoing.batch.take().unwrap_or(seq);
+        outgoing.batch = (rest > 0).then_some(batch);
         let deadline_ns = deadline.map_or(0, monotonic_ns);
-        outgoing.sent.push_back(Sent { seq, task, attempt, revoked: false, unwanted: false });
+        let (revoked, unwanted) = (false, false);
+        outgoing.sent.push_back(Sent { seq, batch, task, attempt, revoked, unwanted });
         if let Some(channel) = work.args.channel() {
             self.page.set_credit(seq, 0);
             let credit = Credit::of(self.weak.clone(), seq);
@@ -199,7 +206,7 @@ impl Link {
             }
         }
         let context = origin.and_then(|origin| origin.context.clone());
-        let call = Call { seq, function, attempt, deadline_ns, context };
+        let call = Call { seq, function, attempt, rest, deadline_ns, context };
         outgoing.outbox.append(call, &work.args.payload);
     }
 
@@ -351,15 +358,17 @@ impl Link {
         if self.revoke(task) {
             return Stopped::Unstarted;
         }
-        let seq = self.locked().outgoing.find(task).map(|sent| {
+        let (seq, voice) = {
+            let outgoing = &mut self.locked().outgoing;
+            let Some(sent) = outgoing.find(task) else { return Stopped::Continues };
             sent.unwanted = true;
-            sent.seq
-        });
-        let Some(seq) = seq else { return Stopped::Continues };
+            let (seq, batch) = (sent.seq, sent.batch);
+            (seq, outgoing.voice(batch).unwrap_or(seq))
+        };
         if self.page.task(seq).stop() {
             // It may wait for a reader, who has left.
             shared_items::wake(&self.page);
-            return Stopped::Asked { listens: self.page.listens(seq) };
+            return Stopped::Asked { listens: self.page.listens(voice) };
         }
         match self.page.task(seq).read() {
             Some(Word::Done) => Stopped::Continues,
@@ -540,6 +549,19 @@ impl Outgoing {
     /// The latest sending of a task that was not taken back.
     fn find(&mut self, task: TaskId) -> Option<&mut Sent> {
         self.sent.iter_mut().rev().find(|sent| sent.task == task && !sent.revoked)
+    }
+
+    /// The number of the task in whose place a batch asks and says things: of those that were
+    /// not taken back, the first.
+    fn voice(&self, batch: u64) -> Option<u64> {
+        let sent = self.sent.iter().find(|sent| sent.batch == batch && !sent.revoked)?;
+        Some(sent.seq)
+    }
+
+    /// Whether something is executed, which may have been asked to stop.
+    fn is_running(&self, page: &Page, words: &[Word]) -> bool {
+        let word = |sent: &Sent| page.task(sent.seq).read();
+        self.sent.iter().any(|sent| word(sent).is_some_and(|word| words.contains(&word)))
     }
 
     /// Takes the oldest task that was sent, which is the one that `seq`, read from the

@@ -205,7 +205,8 @@ impl Link {
         let outgoing = &locked.outgoing;
         let unwanted = outgoing.sent.iter().all(|sent| sent.unwanted);
         let first = outgoing.sent.front().filter(|_| unwanted)?.seq;
-        (self.page.task(first).read() != Some(Word::Stopping)).then_some(first)
+        // Of a batch, one that was taken back may be the first.
+        (!outgoing.is_running(&self.page, &[Word::Stopping])).then_some(first)
     }
 
     /// The number of the task that it owes the next step to, if its thread sleeps all
@@ -213,15 +214,16 @@ impl Link {
     /// takes no further task, or a task wrote to its page. So it is if a task ended that
     /// thread and not its process. Has the reader look for an answer whose bell was lost.
     fn mute_at(&self) -> Option<u64> {
-        let (first, thread) = {
+        let (first, thread, runs) = {
             let locked = self.locked();
             let outgoing = &locked.outgoing;
             let first = outgoing.sent.front().filter(|_| outgoing.outbox.is_idle())?.seq;
             let Stage::Serving { thread } = self.stage() else { return None };
-            (locked.life == Life::Up || locked.life == Life::Leaving).then_some((first, thread))?
+            let runs = outgoing.is_running(&self.page, &[Word::Running, Word::Stopping]);
+            let lives = locked.life == Life::Up || locked.life == Life::Leaving;
+            lives.then_some((first, thread, runs))?
         };
         // Files are read without the mutex: the gate waits for that.
-        let runs = matches!(self.page.task(first).read(), Some(Word::Running | Word::Stopping));
         let asleep = !runs && process::is_asleep(self.pid, thread);
         let mute = asleep || process::is_over(self.pid, thread);
         if mute {

@@ -92,6 +92,11 @@ impl TaskWord<'_> {
         self.swap(Word::Running, Word::Done) || self.swap(Word::Stopping, Word::Done)
     }
 
+    /// Worker: whether nobody wants the task, which runs or was taken back.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.is_stopping() || self.read() == Some(Word::Revoked)
+    }
+
     /// Worker: whether the task is to stop.
     pub(crate) fn is_stopping(&self) -> bool {
         matches!(self.read(), Some(Word::Stopping | Word::Killing))
