@@ -21,6 +21,7 @@ mod payload;
 mod peer;
 mod plan;
 mod process;
+mod python;
 mod queue_growth;
 mod report;
 mod roundtrip;
@@ -134,6 +135,7 @@ fn measure(section: Section, plan: Plan, args: &Args) -> anyhow::Result<Vec<Row>
         Section::ColdStart => cold_start::measure(plan)?,
         Section::Idle => idle::measure(plan)?,
         Section::Kill => kill::measure(plan)?,
+        Section::Python => python::measure(plan)?,
         Section::Cluster => {
             let url = args.url.as_deref().context("a cluster has a URL")?;
             cluster::measure(plan, url, args.python.as_deref())?

@@ -62,6 +62,10 @@ impl fmt::Display for NotPlain {
 
 impl std::error::Error for NotPlain {}
 
+fn slices(buffers: &[Vec<u8>]) -> Vec<&[u8]> {
+    buffers.iter().map(Vec::as_slice).collect()
+}
+
 impl Template {
     /// A part of a pickle, beside which these buffers were sent, of no more than so
     /// many bytes.
@@ -77,7 +81,9 @@ impl Template {
         limit: usize,
     ) -> Result<Self, NotPlain> {
         let mut plain = Plain::new(limit);
-        plain.write(Source { symbols, buffers }, node, DEPTH).map_err(NotPlain)?;
+        let buffers = slices(buffers);
+        let source = Source { symbols, buffers: &buffers };
+        plain.write(source, node, DEPTH).map_err(NotPlain)?;
         Ok(plain.finish())
     }
 
@@ -94,7 +100,9 @@ impl Template {
     ) -> Result<Self, NotPlain> {
         let mut plain = Plain::new(limit);
         plain.out.mark();
-        plain.write_all(Source { symbols, buffers }, nodes, DEPTH).map_err(NotPlain)?;
+        let buffers = slices(buffers);
+        let source = Source { symbols, buffers: &buffers };
+        plain.write_all(source, nodes, DEPTH).map_err(NotPlain)?;
         plain.out.end_tuple();
         Ok(plain.finish())
     }
@@ -387,7 +395,8 @@ impl Plain {
                 let pickle = frames.remove(0);
                 let symbols = Symbols::read(&pickle, frames.len());
                 let symbols = symbols.map_err(|error| error.to_string())?;
-                let source = Source { symbols: &symbols, buffers: &frames };
+                let buffers = slices(&frames);
+                let source = Source { symbols: &symbols, buffers: &buffers };
                 self.write(source, symbols.root(), depth)
             }
             "dask" if text(header, "type").is_some_and(is_bytes) => {

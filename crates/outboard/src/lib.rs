@@ -84,6 +84,7 @@
 //! | [Streams][streams] | items before the result, backpressure, progress |
 //! | [Data][data] | which types can travel, bytes, scattered values |
 //! | [Models][models] | load once in each worker |
+//! | [Python][python-chapter] | functions of Python in worker processes |
 //! | [axum and other frameworks][axum] | errors as responses, tenants, disconnects |
 //! | [Seeing it][seeing] | status page, metrics, logs, traces |
 //! | [Testing][testing] | workers in tests |
@@ -100,6 +101,7 @@
 //! [streams]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/streams.md
 //! [data]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/data.md
 //! [models]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/models.md
+//! [python-chapter]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/python.md
 //! [axum]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/axum.md
 //! [seeing]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/seeing.md
 //! [testing]: https://github.com/outboard-rs/outboard/blob/main/docs/book/src/testing.md
@@ -154,6 +156,7 @@
 //! | `dask` | no | the engine `dask`: tasks on a Dask cluster |
 //! | `local` | yes | worker processes on this machine; on Unix; on Windows it adds nothing |
 //! | `macros` | yes | the attributes [`#[main]`](macro@main), [`#[task]`](macro@task) and [`#[on_start]`](macro@on_start) |
+//! | `python` | no | `python`: functions of Python, in workers of this machine; part of `dask` |
 //! | `sandbox` | no | [`LocalBuilder::sandbox`]: workers that tasks on untrusted input cannot leave |
 //! | `trace` | no | `trace::relay`: a layer for `tracing-subscriber` that sends events of tasks to the server |
 
@@ -198,19 +201,22 @@ pub use sched::ledger::Report;
 pub use task::batch::BatchFunction;
 pub use task::current::{cancelled, deadline, slot};
 pub use task::function::TaskFunction;
+pub use task::interpreter::Python;
 pub use task::progress::{Progress, progress};
+#[cfg(feature = "python")]
+pub use task::python::{PythonArgs, PythonFunction, PythonStream, python};
 pub use task::sandbox::Sandbox;
 pub use task::stream::{SendError, Sender, StreamFunction};
 #[cfg(feature = "bytemuck")]
 pub use value::array::Array;
 pub use value::scatter::Scattered;
 
-/// Dask clusters: functions of Python, and this program as a worker.
+/// Dask clusters: this program as a worker, and functions of Python.
 #[cfg(feature = "dask")]
 pub mod dask {
-    pub use crate::engine::dask::python::{PythonArgs, PythonFunction, python};
     #[cfg(all(feature = "local", target_os = "linux"))]
     pub use crate::engine::dask::worker::{ClusterEvent, ClusterWorker};
+    pub use crate::task::python::{PythonArgs, PythonFunction, python};
 }
 
 /// What fuzz targets check.
@@ -297,6 +303,9 @@ mod documents {
     struct Data;
     #[doc = include_str!("../../../docs/book/src/models.md")]
     struct Models;
+    #[cfg(feature = "python")]
+    #[doc = include_str!("../../../docs/book/src/python.md")]
+    struct Python;
     #[doc = include_str!("../../../docs/book/src/testing.md")]
     struct Testing;
     #[cfg(feature = "dask")]

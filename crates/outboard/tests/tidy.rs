@@ -84,7 +84,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("engine", &["error", "ids", "observe", "offload", "sched", "task", "trace", "value"]),
     ("local", &["engine"]),
     ("local/process", &["os"]),
-    ("local/wire", &["task", "value"]),
+    ("local/wire", &["error", "task", "value"]),
     ("local/program", &["local/wire", "os", "task"]),
     ("local/shm", &["local/wire", "os", "task", "value"]),
     (

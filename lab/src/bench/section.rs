@@ -34,6 +34,8 @@ pub(crate) enum Section {
     Idle,
     /// A task that is dropped while it runs
     Kill,
+    /// A trivial function of Python, one after the other
+    Python,
     /// A Dask cluster; measured alone, by its URL
     #[value(skip)]
     Cluster,

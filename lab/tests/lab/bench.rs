@@ -21,6 +21,7 @@ const SECTIONS: [&str; 13] = [
     "cold_start",
     "idle",
     "kill",
+    "python",
 ];
 
 fn json(ended: &Ended) -> Value {

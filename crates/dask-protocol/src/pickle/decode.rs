@@ -31,10 +31,12 @@ const SHARING_BYTES: usize = 1 << 20;
 /// If it is something else, nested too deeply, or far larger than its pickle.
 pub fn from_symbols<T: DeserializeOwned>(
     symbols: &Symbols<'_>,
-    buffers: &[Vec<u8>],
+    buffers: &[&[u8]],
     node: Node,
 ) -> Result<T, Mismatch> {
-    let left = Cell::new(symbols.cost() * SHARING + SHARING_BYTES + symbols.length() * 4);
+    let beside: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+    let length = symbols.length() + beside;
+    let left = Cell::new((symbols.cost() + beside) * SHARING + SHARING_BYTES + length * 4);
     T::deserialize(Part { source: Source { symbols, buffers }, node, depth: DEPTH, left: &left })
 }
 

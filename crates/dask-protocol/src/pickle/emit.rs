@@ -209,6 +209,7 @@ impl Pickle {
     }
 
     /// Makes an object of the class and the tuple written last.
+    #[cfg(feature = "wire")]
     pub(crate) fn new_plain_object(&mut self) {
         self.0.push(0x81);
     }

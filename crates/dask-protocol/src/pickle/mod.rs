@@ -35,6 +35,7 @@ pub use array::ARRAY;
 pub use decode::{Mismatch, from_symbols};
 pub use emit::Pickle;
 pub use encode::{Unsupported, write_value, write_value_within};
+#[cfg(feature = "wire")]
 pub(crate) use objects::{FORTRAN, Known, Source, advice, is_part};
 pub use symbols::{Call, Node, Object, Span, Symbols};
 

@@ -31,7 +31,7 @@ pub(crate) enum Known<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'a> {
     pub(crate) symbols: &'a Symbols<'a>,
-    pub(crate) buffers: &'a [Vec<u8>],
+    pub(crate) buffers: &'a [&'a [u8]],
 }
 
 /// The class by which `Some(None)` is told from `None`, and its field.
@@ -39,6 +39,7 @@ pub(super) const SOME_CLASS: (&str, &str) = ("types", "SimpleNamespace");
 pub(super) const SOME: &str = "Some";
 
 /// Whether this is a class that stands inside of what an object is made of.
+#[cfg(feature = "wire")]
 pub(crate) fn is_part(module: &str, name: &str) -> bool {
     matches!(
         (module, name),
@@ -89,7 +90,7 @@ impl<'a> Source<'a> {
     pub(crate) fn bytes(self, node: Node) -> Option<&'a [u8]> {
         match node {
             Node::Bytes(span) => Some(self.symbols.span(span)),
-            Node::Buffer(index) => self.buffers.get(index as usize).map(Vec::as_slice),
+            Node::Buffer(index) => self.buffers.get(index as usize).copied(),
             _ => None,
         }
     }

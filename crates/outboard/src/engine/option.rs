@@ -147,7 +147,7 @@ impl<T> EngineOption<T> {
         let prefix = written.rfind('.').map_or("", |dot| &written[..=dot]);
         let not = if text.is_empty() { String::new() } else { format!(", not `{text}`") };
         let (wants, name, example) = (self.wants(), self.name, self.example);
-        match written.strip_prefix(prefix) == Some(name) {
+        match written == name || written.strip_prefix(prefix) == Some(name) {
             true => format!("`{written}` wants {wants}{not}; for example `{written}={example}`"),
             false => format!(
                 "`{written}` wants a whole number{not}; better is `{prefix}{name}={example}`"

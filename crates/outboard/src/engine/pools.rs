@@ -21,6 +21,9 @@ use crate::value::scatter::home::{Placed, Workers};
 /// The name of the pool that every client has.
 pub(crate) const DEFAULT: &str = "default";
 
+/// The name of the pool whose workers are Python.
+const PYTHON: &str = "python";
+
 /// The most pools of a client.
 const MOST: usize = 64;
 
@@ -125,6 +128,10 @@ impl Pools {
     /// `UnknownTask`, with the pools that there are.
     pub(crate) fn choose(&self, choice: &Choice, function: &Function) -> Result<PoolId, Error> {
         let name = match choice {
+            // A cluster has no pools, and without that pool the default one says what is missing.
+            Choice::OfFunction if function.python => {
+                return Ok(self.find(PYTHON).unwrap_or_default());
+            }
             Choice::OfFunction => function.pool.unwrap_or(DEFAULT),
             Choice::Named(name) => name,
         };
@@ -241,9 +248,67 @@ pub(crate) fn add(settings: &mut Settings, name: &str, own: Settings) -> Result<
     Ok(())
 }
 
+/// What a pool has before its own options: those that the client has so far.
+pub(crate) fn begin(so_far: &Settings) -> Settings {
+    Settings { pools: Vec::new(), python: None, ..so_far.clone() }
+}
+
+/// Makes the client's own interpreter that of a pool, and sets what Python's workers have.
+/// They read one task at a time, and are no other program of ours.
+///
+/// # Errors
+///
+/// As [`add`].
+pub(crate) fn add_python(settings: &mut Settings) -> Result<(), String> {
+    if let Some(python) = settings.python.take() {
+        if settings.pools.iter().all(|(name, _)| **name != *PYTHON) {
+            add(settings, PYTHON, begin(settings))?;
+        }
+        let pool = settings.pools.iter_mut().find(|(name, _)| **name == *PYTHON);
+        pool.into_iter().for_each(|(_, own)| _ = own.python.get_or_insert(python.clone()));
+    }
+    for (_, own) in &mut settings.pools {
+        let Some(python) = &own.python else { continue };
+        own.workers = python.workers.unwrap_or(own.workers);
+        own.limits.tenants.ahead = false;
+        (own.program, own.config) = (None, None);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::interpreter::Python;
+
+    #[test]
+    fn the_clients_python_is_a_pool_with_options_of_its_own() {
+        let mut settings = Settings { workers: 3, ..Settings::default() };
+        settings.python = Some(Python::new("python3"));
+        let mut other = begin(&settings);
+        other.python = Some(Python::new("pypy3").workers(2));
+        add(&mut settings, "pypy", other).unwrap();
+        let rust = begin(&settings);
+        add(&mut settings, "rust", rust).unwrap();
+        let mut set_before = settings.clone();
+        add_python(&mut settings).unwrap();
+        let pool = |settings: &Settings, name: &str| {
+            let (_, own) = settings.pools.iter().find(|(pool, _)| **pool == *name).unwrap();
+            (
+                own.workers,
+                own.python.as_ref().map(|it| it.program.clone()),
+                own.limits.tenants.ahead,
+            )
+        };
+        assert_eq!(pool(&settings, "python"), (3, Some("python3".into()), false));
+        assert_eq!(pool(&settings, "pypy"), (2, Some("pypy3".into()), false));
+        assert_eq!(pool(&settings, "rust"), (3, None, true));
+        assert!(settings.python.is_none() && settings.limits.tenants.ahead);
+        let own = Settings { workers: 7, ..begin(&set_before) };
+        add(&mut set_before, "python", own).unwrap();
+        add_python(&mut set_before).unwrap();
+        assert_eq!(pool(&set_before, "python"), (7, Some("python3".into()), false));
+    }
 
     #[test]
     fn no_two_workers_of_a_client_have_the_same_number() {

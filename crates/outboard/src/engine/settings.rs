@@ -14,6 +14,7 @@ use crate::sched::ledger::Bounds;
 use crate::sched::placement::Rules;
 use crate::sched::quarantine::Terms;
 use crate::sched::strength::Strength;
+use crate::task::interpreter::Python;
 use crate::task::limits::WorkerLimits;
 use crate::task::sandbox::Sandbox;
 use crate::task::start::Config;
@@ -51,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) config: Option<Arc<Config>>,
     /// The program whose workers execute the tasks, if that is not this one.
     pub(crate) program: Option<PathBuf>,
+    /// Its workers are Python; of the client itself, those of a pool beside it.
+    pub(crate) python: Option<Python>,
     /// No two workers of one slot are there at once.
     pub(crate) exclusive: bool,
     /// What the environment of a slot's worker has beside the server's.
@@ -126,6 +129,7 @@ impl Default for Settings {
             lazy: false,
             config: None,
             program: None,
+            python: None,
             exclusive: false,
             env: None,
             pools: Vec::new(),
@@ -141,6 +145,10 @@ impl Settings {
     /// A line that says which bound it is beyond.
     pub(crate) fn set(&mut self, name: &str, value: Value<'_>) -> Result<(), String> {
         find(OPTIONS, name).expect("the table has all options").set(name, value, self)
+    }
+
+    fn python(&mut self) -> &mut Python {
+        self.python.get_or_insert_with(|| Python::new("python3"))
     }
 
     fn terms(&mut self) -> &mut Terms {
@@ -388,6 +396,38 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         ),
         engines: PROCESSES,
         says: "The program whose workers execute the tasks; by default this one.",
+    },
+    EngineOption {
+        name: "python",
+        example: ".venv/bin/python",
+        kind: Kind::Text(
+            Form { wants: "an interpreter", fits: |text| !text.is_empty() },
+            |settings, program| settings.python().program = program.into(),
+        ),
+        engines: PROCESSES,
+        says: "The interpreter of a pool named `python`, whose workers call Python's functions; by default there is none.",
+    },
+    EngineOption {
+        name: "python.path",
+        example: "models",
+        kind: Kind::Text(
+            Form { wants: "directories with colons between", fits: |text| !text.is_empty() },
+            |settings, paths| settings.python().paths = std::env::split_paths(paths).collect(),
+        ),
+        engines: PROCESSES,
+        says: "Where Python looks for modules first; by default nowhere else than usual.",
+    },
+    EngineOption {
+        name: "python.preload",
+        example: "app.model",
+        kind: Kind::Text(
+            Form { wants: "modules with commas between", fits: |text| !text.is_empty() },
+            |settings, modules| {
+                settings.python().modules = modules.split(',').map(str::to_owned).collect();
+            },
+        ),
+        engines: PROCESSES,
+        says: "What Python's workers import before they are ready; by default nothing.",
     },
     EngineOption {
         name: "library_threads",

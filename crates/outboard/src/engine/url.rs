@@ -114,9 +114,9 @@ impl Url {
     pub(crate) fn settings(&mut self, engine: &str) -> Result<Settings, Error> {
         let mut settings = Settings::default();
         self.take(OPTIONS, engine, &mut settings)?;
+        self.name_pool_of_python();
         for pool in self.pools()? {
-            let mut own = settings.clone();
-            own.pools.clear();
+            let mut own = pools::begin(&settings);
             let prefix = format!("{POOL}{pool}.");
             self.take_below(&prefix, OPTIONS, engine, &mut own)?;
             pools::add(&mut settings, &pool, own).map_err(|reason| self.wrong(reason))?;
@@ -124,6 +124,15 @@ impl Url {
         match self.options.first() {
             Some((name, _)) => Err(self.wrong(unknown(name, &self.known))),
             None => Ok(settings),
+        }
+    }
+
+    /// Of the options that are left, `python.NAME` is one of that pool.
+    fn name_pool_of_python(&mut self) {
+        for (name, _) in &mut self.options {
+            if name.starts_with("python.") {
+                *name = format!("{POOL}{name}");
+            }
         }
     }
 

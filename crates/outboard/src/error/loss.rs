@@ -135,9 +135,15 @@ impl WorkerLoss {
             return Some(ours);
         }
         let panic = lines.iter().rposition(|line| line.contains(" panicked at "));
-        let line = panic.and_then(|at| lines.get(at + 1)).or(lines.last());
-        line.map(String::as_str)
+        let line = panic.and_then(|at| lines.get(at + 1)).or(of_python(lines)).or(lines.last());
+        line.map(|line| line.trim_start())
     }
+}
+
+/// Where Python was when a signal ended it: its traceback has the innermost frame first.
+fn of_python(lines: &[String]) -> Option<&String> {
+    let fatal = lines.iter().rposition(|line| line.starts_with("Fatal Python error: "))?;
+    lines[fatal..].iter().find(|line| line.starts_with("  File "))
 }
 
 impl fmt::Display for Shortage {
@@ -234,6 +240,20 @@ mod tests {
         let said = ["thread 'main' panicked at src/main.rs:3:5:", "no", "outboard: `load` failed"];
         let lost = WorkerLoss { stderr: said.map(String::from).into(), ..WorkerLoss::default() };
         assert!(lost.to_string().ends_with("on stderr: outboard: `load` failed"), "{lost}");
+    }
+
+    #[test]
+    fn where_python_was_says_more_than_who_called_it() {
+        let said = [
+            "Fatal Python error: Segmentation fault",
+            "",
+            "Current thread 0x7f (most recent call first):",
+            "  File \"model.py\", line 3 in load",
+            "  File \"<outboard>\", line 4 in execute",
+        ];
+        let lost = WorkerLoss { stderr: said.map(String::from).into(), ..WorkerLoss::default() };
+        let shown = lost.to_string();
+        assert!(shown.ends_with("on stderr: File \"model.py\", line 3 in load"), "{shown}");
     }
 
     #[test]

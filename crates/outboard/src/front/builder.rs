@@ -14,6 +14,7 @@ use crate::engine::pools;
 use crate::engine::settings::{Env, MOST_PAYLOAD, Settings};
 use crate::error::Error;
 use crate::front::client::Client;
+use crate::task::interpreter::Python;
 use crate::task::sandbox::Sandbox;
 use crate::task::start::Config;
 use crate::trace::WorkerOutput;
@@ -73,8 +74,7 @@ impl LocalBuilder {
     /// # Ok(()) }
     /// ```
     pub fn pool(mut self, name: &str, set: impl FnOnce(Self) -> Self) -> Self {
-        let mut so_far = self.clone();
-        so_far.settings.pools.clear();
+        let so_far = Self { settings: pools::begin(&self.settings) };
         if let Err(refusal) = pools::add(&mut self.settings, name, set(so_far).settings) {
             panic!("{refusal}");
         }
@@ -479,6 +479,41 @@ impl LocalBuilder {
         let path = path.into();
         assert!(path.is_absolute(), "`program` must be an absolute path, not {}", path.display());
         self.settings.program = Some(path);
+        self
+    }
+
+    /// Adds workers that are Python, which call the functions of [`outboard::python`].
+    ///
+    /// They are a pool of their own named `python`, with the client's options. Set others by
+    /// [`pool`](Self::pool): `pool("python", |pool| pool.memory_limit(4 << 30))`. Inside of
+    /// `pool` it makes that pool's workers Python, for functions that are submitted by
+    /// [`client.pool`](Client::pool).
+    ///
+    /// A worker starts as this program, which sets its limits and then executes the
+    /// interpreter. [`start_with`](Self::start_with), [`program`](Self::program) and
+    /// [`recycle_changed`](Self::recycle_changed) change nothing there, and a
+    /// [`sandbox`](Self::sandbox) is refused.
+    ///
+    /// # Errors
+    ///
+    /// Awaiting the builder gives `Unavailable` without the feature `python`, and if the
+    /// interpreter is missing or older than 3.10. It does so if a module of
+    /// [`Python::preload`] cannot be imported.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), outboard::Error> {
+    /// use outboard::{Client, Python};
+    ///
+    /// let python = Python::new(".venv/bin/python").path("models").preload("app.model");
+    /// let client = Client::local().workers(2).python(python).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// [`outboard::python`]: https://docs.rs/outboard/latest/outboard/fn.python.html
+    pub fn python(mut self, python: Python) -> Self {
+        self.settings.python = Some(python);
         self
     }
 

@@ -177,6 +177,9 @@ impl Client {
     /// | `lazy=1` | 0 or 1 | Whether the client is there before its first worker is ready; by default 0. | `local` |
     /// | `exclusive=1` | 0 or 1 | Whether the worker of a slot starts when the one before is gone, without spares; by default 0. | `local` |
     /// | `program=/opt/app/tasks` | an absolute path | The program whose workers execute the tasks; by default this one. | `local` |
+    /// | `python=.venv/bin/python` | an interpreter | The interpreter of a pool named `python`, whose workers call Python's functions; by default there is none. | `local` |
+    /// | `python.path=models` | directories with colons between | Where Python looks for modules first; by default nowhere else than usual. | `local` |
+    /// | `python.preload=app.model` | modules with commas between | What Python's workers import before they are ready; by default nothing. | `local` |
     /// | `library_threads=2` | a whole number | How many threads a library may start in each worker, 0 for any number; by default the worker's share of the cores. | `local` |
     /// | `quarantine=5` | a whole number, at least 1 | After how many crashes arguments are refused; by default never, and 3 if `quarantine_time` is given. | `local`, `dask` |
     /// | `quarantine_time=1h` | a duration, greater than 0; or `quarantine_s` | How long a crash counts; 10m if only `quarantine` is given. | `local`, `dask` |
@@ -192,6 +195,7 @@ impl Client {
     ///
     /// `pool.POOL.NAME` is an option of a pool, by its name, for `local` and `inline`:
     /// `pool.gpu.workers=2`. A pool has the client's options, but for those that are set for it.
+    /// `python.NAME` is one of the pool `python`: `python.workers=2`.
     ///
     /// `plugin.NAME` is an option of `local`, by its name, for the programs beside Python
     /// workers: `plugin.memory_limit=512MiB`. Workers of a cluster take those of `local`

@@ -33,7 +33,7 @@ impl Client {
     /// Submits a task that sends items while it runs, and gives the stream of them.
     ///
     /// `f` has an [`outboard::Sender<T>`](crate::Sender) as its last parameter, or returns an
-    /// iterator. Its other arguments are passed as to [`submit`](Self::submit), and all
+    /// iterator, or is a [generator of Python](crate::python). Its other arguments are passed as to [`submit`](Self::submit), and all
     /// options apply. [`idle_timeout`](Self::idle_timeout) is one for streams alone.
     ///
     /// # Backpressure
@@ -85,7 +85,7 @@ impl Client {
         TaskStream {
             task: TaskFuture::new(self.owner.clone(), submitted, decode),
             reader: Reader { channel, ready: VecDeque::new(), taken: 0 },
-            decode: Decoding::value,
+            decode: F::decode_item,
             decoding: None,
             idle: idle.map(|longest| Idle { longest, pause: None, has_run: false }),
             ended: false,

@@ -7,11 +7,14 @@
 //! and the message says where ([`Place`]). Lengths are compared with the bound before
 //! anything is allocated.
 
+pub(crate) mod python;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::task::execute::Panics;
+use crate::task::interpreter::Python;
 use crate::task::limits::WorkerLimits;
 use crate::task::outcome::{Failure, Said, Usage};
 use crate::task::sandbox::Sandbox;
@@ -39,6 +42,8 @@ pub(crate) enum ToWorker {
         sandbox: Option<Sandbox>,
         panics: Panics,
         pool: InPool,
+        /// It becomes that.
+        python: Option<Python>,
     },
     /// Execute a task; the payload, wherever it lies, is its arguments.
     Run(Call, Place),

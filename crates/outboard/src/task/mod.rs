@@ -8,9 +8,12 @@ pub(crate) mod current;
 pub(crate) mod execute;
 pub(crate) mod fork;
 pub(crate) mod function;
+pub(crate) mod interpreter;
 pub(crate) mod limits;
 pub(crate) mod outcome;
 pub(crate) mod progress;
+#[cfg(feature = "python")]
+pub(crate) mod python;
 pub(crate) mod registry;
 pub(crate) mod sandbox;
 pub(crate) mod start;

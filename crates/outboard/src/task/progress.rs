@@ -56,7 +56,7 @@ pub fn progress(done: u64, total: u64, text: &str) {
 }
 
 /// As it is kept while the task runs: without memory of its own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Noted {
     pub(crate) done: u64,
     pub(crate) total: u64,
@@ -65,7 +65,7 @@ pub(crate) struct Noted {
 }
 
 impl Noted {
-    fn new(done: u64, total: u64, text: &str) -> Self {
+    pub(crate) fn new(done: u64, total: u64, text: &str) -> Self {
         let mut length = text.len().min(TEXT_BYTES);
         while !text.is_char_boundary(length) {
             length -= 1;

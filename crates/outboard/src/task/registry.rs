@@ -127,7 +127,10 @@ pub(crate) struct Function {
     /// Whether it always runs about as long, whatever its arguments.
     pub(crate) steady: bool,
     /// Whether it sends items while it runs.
-    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters refuse it"))]
+    #[cfg_attr(
+        not(any(feature = "dask", all(feature = "local", unix))),
+        expect(dead_code, reason = "clusters and Python ask for it")
+    )]
     pub(crate) streams: bool,
     /// What its batches are, if it takes any.
     pub(crate) batching: Option<Batching>,
@@ -315,14 +318,18 @@ pub(super) fn argument_name(id: TypeId, index: usize) -> Option<&'static str> {
 }
 
 /// A function of Python, by its name there.
-#[cfg(feature = "dask")]
-pub(crate) fn python_function(id: TypeId, name: &'static str) -> Result<&'static Function, Error> {
+#[cfg(feature = "python")]
+pub(crate) fn python_function(
+    id: TypeId,
+    name: &'static str,
+    streams: bool,
+) -> Result<&'static Function, Error> {
     let registry = registry().map_err(Error::unavailable)?;
     let run: Run = |_| {
         let (subject, source) = ("the arguments".into(), "Python is to call the function".into());
         Err(super::outcome::Failure::Codec { step: Step::DecodeArguments, subject, source })
     };
-    let unnamed = Unnamed { run, python: true, streams: false };
+    let unnamed = Unnamed { run, python: true, streams };
     Ok(registered((id, name), unnamed, registry.count()))
 }
 
@@ -369,14 +376,11 @@ fn registered(
     })
 }
 
-/// No worker of ours calls Python.
+/// The workers of these tasks are no Python.
 pub(crate) fn refuse_python(function: &Function) -> Result<(), Error> {
-    match function.python {
-        true => {
-            Err(unknown(function.name, "a function of Python needs a cluster: dask://host:port"))
-        }
-        false => Ok(()),
-    }
+    let advice = "a function of Python needs workers that are Python: `local://?python=python3`, \
+                  `Client::local().python(..)`, or a cluster";
+    if function.python { Err(unknown(function.name, advice)) } else { Ok(()) }
 }
 
 /// The error of a function that the other side does not have.

@@ -11,10 +11,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::current;
-use super::function::{Awaits, Returns, TaskFunction, block_on};
-use crate::error::one_line;
-use crate::value::channel::Refused;
-use crate::value::codec::encode_result;
+use super::function::{Awaits, Decoding, Known, Returns, TaskFunction, block_on};
+use super::registry::function;
+use crate::error::{Error, one_line};
+use crate::value::channel;
+use crate::value::codec::{Refused, ValueError, encode, encode_result, encode_within};
 use crate::value::payload::Payload;
 
 /// Sends the items of a stream from a running task to whoever reads it.
@@ -79,11 +80,11 @@ impl<T: Serialize + DeserializeOwned + 'static> Sender<T> {
     pub async fn send_async(&self, item: T) -> Result<(), SendError> {
         let mut item = Some(self.encode(item)?);
         let sent = match self.outlet.send(&mut item, false) {
-            Err(Refused::Full) => match tokio::runtime::Handle::try_current() {
+            Err(channel::Refused::Full) => match tokio::runtime::Handle::try_current() {
                 Ok(runtime) => {
                     let outlet = self.outlet.clone();
                     let wait = move || outlet.send(&mut item, true);
-                    runtime.spawn_blocking(wait).await.unwrap_or(Err(Refused::Closed))
+                    runtime.spawn_blocking(wait).await.unwrap_or(Err(channel::Refused::Closed))
                 }
                 // Another runtime than that of tasks: there is no thread to wait on.
                 Err(_) => self.outlet.send(&mut item, true),
@@ -151,7 +152,7 @@ impl From<SendError> for String {
 /// Where a running task's items go: to a channel of this process, or to the server.
 pub(crate) trait Outlet: fmt::Debug + Send + Sync {
     /// Sends an item; `wait` says whether to wait for room. Without room the item stays.
-    fn send(&self, item: &mut Option<Payload>, wait: bool) -> Result<(), Refused>;
+    fn send(&self, item: &mut Option<Payload>, wait: bool) -> Result<(), channel::Refused>;
 
     /// The most bytes that an item may have.
     fn limit(&self) -> usize;
@@ -199,6 +200,36 @@ pub trait StreamFunction<M>: Copy + Send + Sync + 'static {
     #[doc(hidden)]
     fn argument_type(_at: usize) -> Option<&'static str> {
         None
+    }
+
+    /// What this process knows of the function.
+    #[doc(hidden)]
+    fn known(&self) -> Result<Known, Error> {
+        function::<Streamed<Self>, Streams<M>>().map(Known)
+    }
+
+    /// Encodes the arguments.
+    #[doc(hidden)]
+    fn encode(args: Self::Args) -> Result<Payload, ValueError> {
+        encode(args)
+    }
+
+    /// Encodes the arguments, if they have at most so many bytes.
+    #[doc(hidden)]
+    fn encode_within(args: Self::Args, limit: usize) -> Result<Payload, Refused<Self::Args>> {
+        encode_within(args, limit)
+    }
+
+    /// Decodes an item: at once, or on another thread if that takes long.
+    #[doc(hidden)]
+    fn decode_item(item: Payload) -> Decoding<Self::Item> {
+        Decoding::value(item)
+    }
+
+    /// Decodes what it returned.
+    #[doc(hidden)]
+    fn decoding(output: Payload) -> Decoding<Self::Output> {
+        Decoding::value(output)
     }
 }
 
@@ -327,6 +358,22 @@ impl<F: StreamFunction<M>, M> TaskFunction<Streams<M>> for Streamed<F> {
 
     fn type_name() -> &'static str {
         type_name::<F>()
+    }
+
+    fn known(&self) -> Result<Known, Error> {
+        self.0.known()
+    }
+
+    fn encode(args: F::Args) -> Result<Payload, ValueError> {
+        F::encode(args)
+    }
+
+    fn encode_within(args: F::Args, limit: usize) -> Result<Payload, Refused<F::Args>> {
+        F::encode_within(args, limit)
+    }
+
+    fn decoding(output: Payload) -> Decoding<F::Output> {
+        F::decoding(output)
     }
 }
 

@@ -81,6 +81,16 @@ fn cancel_frees_the_worker_each_time() {
 }
 
 #[test]
+fn python_answers_streams_and_is_stopped() {
+    let text = printed(&mut example("python"));
+    let lines: Vec<&str> = text.lines().collect();
+    let told = ["iris, 0.95", "once", "upon", "a", "time", "4 words"];
+    assert_eq!(lines[..6], told, "{text}");
+    assert!(lines[6].contains("timed out while running"), "{text}");
+    assert_eq!(lines[7], "task raised ValueError: a length is above 0", "{text}");
+}
+
+#[test]
 fn model_is_loaded_once_in_each_worker() {
     let text = printed(&mut example("model"));
     for line in ["f(0) = 1", "f(1) = 3", "f(20.5) = 42", "in batches: [3.0, 5.0, 7.0]"] {

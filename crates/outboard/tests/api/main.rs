@@ -25,6 +25,9 @@ mod logs;
 /// Users' own crates, outside this workspace.
 #[cfg(target_os = "linux")]
 mod outside;
+/// Functions of Python, on this machine and on clusters.
+#[cfg(target_os = "linux")]
+mod python;
 /// Servers that a test needs in a process of their own.
 #[cfg(target_os = "linux")]
 mod scenario;

@@ -58,6 +58,7 @@ fn play() {
         "note_variables" => play_async(crate::local::note_variables(at)),
         "out_of_reach" => play_async(crate::local::orphans::out_of_reach(at)),
         "output" => play_async(output()),
+        "python" => play_async(crate::python::play(at)),
         "phases" => play_async(crate::local::phases::play(at)),
         "rights" => play_async(wants::rights()),
         "sandbox" => play_async(crate::local::sandbox::play(at)),

@@ -15,7 +15,6 @@ mod native;
 #[cfg(test)]
 mod nonsense;
 mod plugin;
-pub(crate) mod python;
 mod running;
 mod shelf;
 mod table;

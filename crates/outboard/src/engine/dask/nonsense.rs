@@ -17,10 +17,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connection::read;
-use crate::engine::dask::python::python;
 use crate::error::{Error, ErrorKind};
 use crate::front::client::Client;
 use crate::front::future::gather;
+use crate::task::python::python;
 
 /// How many peers of each kind there are.
 const SEEDS: u64 = 150;

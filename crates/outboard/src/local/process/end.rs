@@ -58,6 +58,20 @@ pub(crate) fn outlive_requests() -> io::Result<()> {
     REQUESTS.into_iter().try_for_each(|signal| handle(signal, on_request))
 }
 
+/// From now on this process does not heed requests, and nor does the program that it executes
+/// next, until that does something about them.
+///
+/// # Errors
+///
+/// The system's.
+pub(crate) fn ignore_requests() -> io::Result<()> {
+    REQUESTS.into_iter().try_for_each(|signal| {
+        // SAFETY: an ignored signal runs no code of this process.
+        let before = unsafe { libc::signal(signal, libc::SIG_IGN) };
+        if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+    })
+}
+
 /// Whether the parent has ended: the system has given this process another one.
 pub(crate) fn parent_has_ended() -> bool {
     // SAFETY: the call takes no argument, and cannot fail.

@@ -127,23 +127,32 @@ impl Outbox<Chunk> {
     /// Queues a frame; what would cost more to copy is a chunk of its own. No chunk is
     /// empty: its task would be answered before it counts as written.
     pub(super) fn append(&mut self, call: Call, payload: &Payload) {
-        let seq = call.seq;
         if payload.is_large() {
-            return self.push(seq, Chunk::Large(call, payload.clone()));
+            return self.push(call.seq, Chunk::Large(call, payload.clone()));
         }
+        let seq = call.seq;
+        let message = ToWorker::Run(call, Place::Frame);
+        self.append_frame(seq, payload, |out, bytes| wire::append_head(out, &message, bytes));
+    }
+
+    /// Queues a frame whose head is written by `head`, which is told how long the payload is.
+    pub(super) fn append_frame(
+        &mut self,
+        seq: u64,
+        payload: &Payload,
+        head: impl FnOnce(&mut Vec<u8>, usize),
+    ) {
         if !matches!(self.last_mut(), Some(Chunk::Frames(_))) {
             let empty = self.take_spare().unwrap_or_default();
             self.push(seq, empty);
         }
         let Some(Chunk::Frames(frames)) = self.last_mut() else { return };
-        let message = ToWorker::Run(call, Place::Frame);
+        head(frames, payload.len());
         match payload {
             Payload::Shared(bytes) if bytes.len() >= SHARED_BYTES => {
-                wire::append_head(frames, &message, bytes.len());
                 self.push(seq, Chunk::Payload(payload.clone()));
             }
             _ => {
-                wire::append_head(frames, &message, payload.len());
                 payload.pieces().for_each(|piece| frames.extend_from_slice(piece));
             }
         }

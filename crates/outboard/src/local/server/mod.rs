@@ -7,6 +7,7 @@
 mod cgroup;
 mod chunk;
 mod descriptors;
+mod interpreter;
 mod link;
 mod outbox;
 mod output;
@@ -23,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::engine::gate::Reports;
-use crate::engine::pools::{Member, Pools};
+use crate::engine::pools::{self, Member, Pools};
 use crate::engine::restart::{Restart, restart};
 use crate::engine::settings::Settings;
 use crate::engine::{Engine, Flush, Gate, Pool, Reserve, Stopped, Work};
@@ -55,8 +56,9 @@ use supervisor::Control;
 const MOST_SCATTERED: usize = 64;
 
 /// Starts the engine: for each pool its supervisor, and through that its workers.
-pub(super) fn start(settings: Settings) -> Result<Pools, Error> {
+pub(super) fn start(mut settings: Settings) -> Result<Pools, Error> {
     refuse_in_a_worker()?;
+    pools::add_python(&mut settings).map_err(Error::unavailable)?;
     crate::task::registry::registry().map_err(Error::unavailable)?;
     let all = || iter::once(&settings).chain(settings.pools.iter().map(|(_, pool)| pool));
     let workers = all().map(|pool| pool.workers).fold(0, usize::saturating_add);
@@ -67,6 +69,7 @@ pub(super) fn start(settings: Settings) -> Result<Pools, Error> {
 
 fn start_pool(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
     let start = start_of(&settings)?;
+    settings.python.as_ref().map_or(Ok(()), |python| interpreter::check(python, &settings))?;
     settings.sandbox.as_ref().map_or(Ok(()), allow)?;
     refuse_unknown_memory(&settings)?;
     settings.config.as_ref().map_or(Ok(()), |config| fits(config))?;
@@ -84,6 +87,7 @@ fn start_pool(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
         spares,
         exclusive,
         elsewhere: start.elsewhere(),
+        python: settings.python.is_some(),
     };
     let gate = Gate::new(settings.limits, settings.strength(), Box::new(engine), &member);
     gate.start_clock();
@@ -232,6 +236,8 @@ struct Local {
     exclusive: bool,
     /// The workers' program, if that is not this one.
     elsewhere: Option<Arc<Program>>,
+    /// The workers are Python.
+    python: bool,
 }
 
 /// The workers that are ready; the gate's mutex is always taken before this one.
@@ -324,7 +330,10 @@ impl Engine for Local {
     }
 
     fn check(&self, function: &'static Function) -> Result<(), Error> {
-        refuse_python(function)?;
+        match self.python {
+            true => return interpreter::knows(function),
+            false => refuse_python(function)?,
+        }
         if let Some(program) = &self.elsewhere {
             return program.check(function);
         }
@@ -343,8 +352,9 @@ impl Engine for Local {
     fn start(&mut self, slot: SlotId, work: Work<'_>) -> Option<Arc<dyn Flush>> {
         let link = self.links.get(slot)?;
         let function = match link.functions() {
-            Some(theirs) => theirs.reference(work.function),
-            None => reference(work.function)?,
+            Some(theirs) => Some(theirs.reference(work.function)),
+            None if self.python => None,
+            None => Some(reference(work.function)?),
         };
         link.start(&work, function);
         self.control.beat();

@@ -55,6 +55,11 @@ const FIRST_CREDIT: usize = FIRST_SLOT + SLOTS;
 const FIRST_PROGRESS: usize = FIRST_CREDIT + SLOTS;
 const _: () = assert!(FIRST_PROGRESS + progress::PROGRESS_WORDS <= WORDS);
 
+/// What Python's side of a worker must know of it.
+#[cfg(test)]
+pub(crate) const OF_PYTHON: (usize, usize, usize, usize, usize) =
+    (FIRST_SLOT, SLOTS, LISTENING, STDERR_READ, STDERR_BEFORE);
+
 /// One mapped page.
 #[derive(Debug)]
 pub(crate) struct Page {

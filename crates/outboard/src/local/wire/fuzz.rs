@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{FromWorker, Inbox, ToWorker, append, decode};
+use super::{FromWorker, Inbox, ToWorker, append, decode, python};
 
 /// What one frame may have, in bytes.
 const FRAME: usize = 1 << 16;
@@ -25,6 +25,7 @@ pub(crate) fn check(data: &[u8]) {
                 Ok(Some(frame)) => {
                     same::<ToWorker>(frame);
                     same::<FromWorker>(frame);
+                    let _ = python::decode(frame);
                 }
                 Ok(None) => break,
                 Err(_) => return,

@@ -55,6 +55,8 @@ mod lending;
 mod limits;
 /// What a task took.
 mod meter;
+/// What a worker becomes whose tasks are Python's.
+mod python;
 /// What a task says, on its way to the server.
 mod relay;
 /// The rules that it enters once its start is over.
@@ -71,6 +73,7 @@ use batch::Member;
 use current::InWorker;
 use limits::CpuLimit;
 use meter::Meter;
+use python::{Told, become_python};
 use stderr::Stderr;
 use traces::{Found, Traces, Trust};
 
@@ -201,6 +204,7 @@ impl Worker {
             sandbox,
             panics,
             pool,
+            python,
         } = welcome
         else {
             return Err(io::Error::other("the first message was not a welcome"));
@@ -211,6 +215,11 @@ impl Worker {
         stand_back(number, niceness);
         pool.slot.into_iter().for_each(current::set_slot);
         let cpu = limits::set(limits)?;
+        if let Some(python) = python {
+            let (socket, page) = (&socket, &page);
+            let told = Told { number, max_payload, level, limits, socket, page };
+            return Err(become_python(&python, &told));
+        }
         relay::connect(socket.try_clone()?, level);
         let arena_fd = Arc::new(arena);
         items::connect(arena_fd.clone(), max_payload as usize);

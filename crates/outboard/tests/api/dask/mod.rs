@@ -21,9 +21,6 @@ mod options;
 mod plugin;
 /// Schedulers for the contract's suite.
 pub(crate) mod pool;
-/// Functions of Python, called from Rust.
-mod python;
-
 /// Values that go to a cluster once.
 pub(crate) mod scatter;
 /// Clusters that speak TLS.
@@ -32,7 +29,7 @@ mod tls;
 mod traces;
 /// Clients and workers of two builds of one program.
 mod upgrade;
-/// Values between Rust and Python.
+/// Values between native workers and Python.
 mod values;
 /// Tasks on which a scheduler would sit, and clients that leave.
 mod waits;

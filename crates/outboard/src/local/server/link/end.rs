@@ -342,7 +342,8 @@ mod tests {
         let (pid, stream) = (child.id(), Arc::new(stream));
         let stream = [stream.clone(), stream];
         let ended = watch(handle.clone(), Interest::READABLE).unwrap();
-        let link = Link::new(1, pid, handle, memory, stream, Handle::current(), (wear, None));
+        let link =
+            Link::new(1, pid, handle, memory, stream, Handle::current(), (wear, None, false));
         let stderr = child.stderr.take().unwrap().into();
         let stderr = Output::new(stderr, Stream::Stderr, 1, printer).unwrap();
         Process::new(link, ended, (None, None), None, stderr)

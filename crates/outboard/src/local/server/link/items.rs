@@ -54,6 +54,7 @@ impl channel::Credit for Credit {
         if let Some(link) = self.link.upgrade() {
             link.page.set_credit(self.seq, total);
             items::wake(&link.page);
+            link.give_credit(self.seq);
         }
     }
 }
@@ -101,6 +102,12 @@ impl Hearing {
         })?;
         self.flush(link, seq)?;
         Ok(items)
+    }
+
+    /// Takes an item that came by itself.
+    pub(super) fn hear_item(&mut self, link: &Link, seq: u64, item: &[u8]) -> Result<(), Nonsense> {
+        self.whole.push(Payload::copy(item));
+        self.flush(link, seq)
     }
 
     /// The attempts whose first item has arrived since the last time.

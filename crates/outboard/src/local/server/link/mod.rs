@@ -4,6 +4,7 @@
 mod end;
 mod items;
 mod life;
+mod python;
 mod reader;
 mod vigil;
 
@@ -40,6 +41,7 @@ use crate::task::system::now_ns;
 
 use items::{Credit, Streams};
 use life::{Life, Reason, Stage};
+use python::OfPython;
 
 use super::chunk::Chunk;
 use super::outbox::{self, Outbox, Socket, Unsent};
@@ -68,6 +70,8 @@ pub(super) struct Link {
     locked: Mutex<Locked>,
     /// Its functions, where its program is another one.
     functions: OnceLock<Arc<Functions>>,
+    /// It is Python.
+    python: Option<OfPython>,
     lost: SetOnce<WorkerLoss>,
     /// Its reader has said so to the gate.
     reported: SetOnce<()>,
@@ -153,7 +157,7 @@ impl Link {
         (page, arena): (Page, Arena),
         [stream, writes]: [Arc<UnixStream>; 2],
         runtime: Handle,
-        (wear, in_pool): (Wear, Option<u32>),
+        (wear, in_pool, is_python): (Wear, Option<u32>, bool),
     ) -> Arc<Self> {
         let locked = Locked { in_pool, ..Locked::default() };
         Arc::new_cyclic(|weak| Self {
@@ -172,6 +176,7 @@ impl Link {
             stage: watch::Sender::default(),
             locked: Mutex::new(locked),
             functions: OnceLock::new(),
+            python: is_python.then(OfPython::default),
             lost: SetOnce::new(),
             reported: SetOnce::new(),
         })
@@ -181,8 +186,9 @@ impl Link {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends a task to what is to be written.
-    pub(super) fn start(&self, work: &Work<'_>, function: FunctionRef) {
+    /// Appends a task to what is to be written; a worker that is Python knows functions by
+    /// their names.
+    pub(super) fn start(&self, work: &Work<'_>, function: Option<FunctionRef>) {
         let mut locked = self.locked();
         let outgoing = &mut locked.outgoing;
         outgoing.last_seq += 1;
@@ -205,6 +211,9 @@ impl Link {
                 outgoing.outbox.push(seq, Chunk::share(value.id, file.clone()));
             }
         }
+        let Some(function) = function else {
+            return self.start_python(outgoing, seq, work);
+        };
         let context = origin.and_then(|origin| origin.context.clone());
         let call = Call { seq, function, attempt, rest, deadline_ns, context };
         outgoing.outbox.append(call, &work.args.payload);
@@ -276,7 +285,9 @@ impl Link {
         locked.slot = Some(slot);
         if locked.in_pool.replace(in_pool) != Some(in_pool) {
             let next = locked.outgoing.last_seq + 1;
-            locked.outgoing.outbox.push(next, Chunk::serve(in_pool));
+            if self.python.is_none() {
+                locked.outgoing.outbox.push(next, Chunk::serve(in_pool));
+            }
         }
     }
 

@@ -37,6 +37,9 @@ use crate::offload;
 use crate::task::outcome::Failure;
 use crate::value::payload::Payload;
 
+/// What comes from a worker that is Python.
+mod python;
+
 /// Reads what one worker writes until it ends; lives on the client's runtime.
 pub(crate) struct Reader {
     gate: Arc<Gate>,
@@ -86,6 +89,8 @@ impl Reader {
             gate,
             links,
             control,
+            // Python writes nothing into shared memory.
+            awaits_beside: link.is_python(),
             link,
             listener: Listener::default(),
             answers: Inbox::default(),
@@ -93,7 +98,6 @@ impl Reader {
             files: Files::default(),
             hearing: Hearing::default(),
             beside: None,
-            awaits_beside: false,
             hears,
             elsewhere,
             finished: false,
@@ -168,9 +172,12 @@ impl Reader {
         loop {
             if self.awaits_beside {
                 let Some((message, payload)) = self.beside.take() else { break };
-                self.awaits_beside = false;
+                self.awaits_beside = self.link.is_python();
                 messages.push(self.complete(message, payload, &mut room).await?);
                 self.take_socket(&mut messages)?;
+                if self.awaits_beside {
+                    continue;
+                }
             }
             let frame = self.answers.next_frame(LONGEST_BYTES).map_err(|_| Nonsense)?;
             let Some(frame) = frame else { break };
@@ -214,6 +221,12 @@ impl Reader {
         while self.beside.is_none() {
             let frame = self.inbox.next_frame(limit).map_err(|_| Nonsense)?;
             let Some(frame) = frame else { break };
+            if self.link.is_python() {
+                let heard = wire::python::decode(frame).map_err(|_| Nonsense)?;
+                let (hearing, link) = (&mut self.hearing, &self.link);
+                python::take(link, hearing, heard, (messages, &mut self.beside))?;
+                continue;
+            }
             if frame.is_empty() {
                 self.listener.bell()?;
                 continue;
@@ -301,7 +314,9 @@ impl Reader {
                 return Ok(());
             }
             FromWorker::Done { seq, usage, .. } => (seq, output, usage),
-            FromWorker::Failed { seq, usage, failure } if is_of_an_execution(&failure) => {
+            FromWorker::Failed { seq, usage, failure }
+                if is_of_an_execution(&failure, self.link.is_python()) =>
+            {
                 (seq, Err(failure), usage)
             }
             FromWorker::Failed { .. } => return Err(Nonsense),
@@ -468,13 +483,13 @@ impl Drop for Reader {
 
 /// Whether executing a task may fail like that in the worker. All else is for this process
 /// to say: a task that took its worker over could claim to be quarantined, or cancelled.
-fn is_of_an_execution(failure: &Failure) -> bool {
+fn is_of_an_execution(failure: &Failure, python: bool) -> bool {
     match failure {
+        Failure::Raised(_) => python,
         Failure::Panicked(_) | Failure::UnknownTask { .. } => true,
         Failure::Codec { step, .. } => matches!(step, Step::DecodeArguments | Step::EncodeResult),
         Failure::TooLarge { what, .. } => *what == Oversized::Result,
-        Failure::Raised(_)
-        | Failure::Lost(_)
+        Failure::Lost(_)
         | Failure::Quarantined { .. }
         | Failure::TimedOut { .. }
         | Failure::Cancelled

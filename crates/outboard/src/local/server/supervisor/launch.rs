@@ -104,7 +104,7 @@ impl Supervisor {
             memory,
             streams,
             self.runtime.clone(),
-            (wear, in_pool),
+            (wear, in_pool, self.settings.python.is_some()),
         );
         self.read(&link, read);
         let reaper = Reaper::start(child.id());
@@ -173,6 +173,7 @@ impl Supervisor {
                 configured: self.config().is_some(),
                 lists: matches!(self.start, Start::Program(_)),
             },
+            python: self.settings.python.clone(),
         };
         wire::append(&mut frame, &message, &[]);
         passing::send(socket, &frame, passed, SendFlags::empty())?;

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use outboard::dask::python;
-use outboard::{ErrorKind, gather};
+use outboard::{ErrorKind, gather, python};
 use serde::{Deserialize, Serialize};
 
-use super::{Release, on_every_release};
+use super::{Place, everywhere};
 
-on_every_release!(
+everywhere!(
     a_function_gives_its_value,
     values_go_there_and_come_back,
     an_exception_is_an_error_with_class_message_and_lines,
@@ -24,9 +23,8 @@ struct Mixed {
     yes: bool,
 }
 
-async fn a_function_gives_its_value(release: Release) {
-    let cluster = release.shared().await;
-    let client = cluster.client().await;
+async fn a_function_gives_its_value(place: Place) {
+    let client = place.client().await;
     let factorial = python::<(u64,), u64>("math:factorial");
     assert_eq!(client.submit(factorial, 20).await.unwrap(), 2_432_902_008_176_640_000);
     let join = python::<(String, String), String>("os.path:join");
@@ -36,9 +34,8 @@ async fn a_function_gives_its_value(release: Release) {
     client.shutdown().await;
 }
 
-async fn values_go_there_and_come_back(release: Release) {
-    let cluster = release.shared().await;
-    let client = cluster.client().await;
+async fn values_go_there_and_come_back(place: Place) {
+    let client = place.client().await;
     let mixed = python::<(), Mixed>("only_workers:mixed");
     let value = client.submit(mixed, ()).await.unwrap();
     let (numbers, name) = (vec![1, 2, 3], "é".to_owned());
@@ -54,9 +51,8 @@ async fn values_go_there_and_come_back(release: Release) {
     client.shutdown().await;
 }
 
-async fn an_exception_is_an_error_with_class_message_and_lines(release: Release) {
-    let cluster = release.shared().await;
-    let client = cluster.client().await;
+async fn an_exception_is_an_error_with_class_message_and_lines(place: Place) {
+    let client = place.client().await;
     let divide = python::<(i64, i64), f64>("only_workers:divide");
     let error = client.submit(divide, (1, 0)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Raised);
@@ -74,9 +70,8 @@ async fn an_exception_is_an_error_with_class_message_and_lines(release: Release)
     client.shutdown().await;
 }
 
-async fn what_is_no_value_of_rust_is_a_codec_error(release: Release) {
-    let cluster = release.shared().await;
-    let client = cluster.client().await;
+async fn what_is_no_value_of_rust_is_a_codec_error(place: Place) {
+    let client = place.client().await;
     let huge = python::<(), u64>("only_workers:huge");
     let error = client.submit(huge, ()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
@@ -87,9 +82,8 @@ async fn what_is_no_value_of_rust_is_a_codec_error(release: Release) {
     client.shutdown().await;
 }
 
-async fn many_are_submitted_at_once(release: Release) {
-    let cluster = release.shared().await;
-    let client = cluster.client().await;
+async fn many_are_submitted_at_once(place: Place) {
+    let client = place.client().await;
     let negate = python::<(i64,), i64>("operator:neg");
     let results = gather((0..300).map(|n| client.submit(negate, n))).await.unwrap();
     assert_eq!(results, (0..300).map(|n: i64| -n).collect::<Vec<_>>());

@@ -1,26 +1,31 @@
-//! Python functions, called on the workers of a Dask cluster.
+//! Functions of Python: how they are called, streamed and what their values are.
 
 use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 
-use dask_protocol::pickle::{Pickle, from_slice, write_value_within};
+use dask_protocol::pickle::{Pickle, Symbols, from_symbols, write_value_within};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::function::{Decoding, Known, TaskFunction};
+use super::registry::{python_function, unknown};
+use super::stream::{Sender, StreamFunction};
 use crate::error::Error;
-use crate::task::function::{Known, TaskFunction};
-use crate::task::registry::{python_function, unknown};
 use crate::value::args::ENCODED_AT_ONCE;
 use crate::value::codec::{Refused, ValueError, guarded};
 use crate::value::payload::Payload;
 
-/// A Python function by its import path, `module:name`, to be submitted to a
-/// [cluster](crate::Client::connect).
+/// The first byte of a result with buffers beside its pickle; a pickle has another one.
+const BESIDE: u8 = 0;
+
+/// A Python function by its import path, `module:name`.
 ///
-/// `A` is the tuple of its arguments, `R` what it returns. A cluster's ordinary
-/// Python workers call it; this process needs no Python, and the scheduler need
-/// not have the module.
+/// `A` is the tuple of its arguments, `R` what it returns. The workers of
+/// [`LocalBuilder::python`](crate::LocalBuilder::python) call it, or a cluster's ordinary
+/// Python workers, whatever the client's URL says. This process needs no Python.
+///
+/// A generator function is [streamed](PythonFunction::items).
 ///
 /// | Rust | Python |
 /// |---|---|
@@ -46,7 +51,7 @@ use crate::value::payload::Payload;
 /// | `complex` | a pair of floats, as `num_complex` does |
 /// | `OrderedDict`, `defaultdict`, `Counter` | a map |
 /// | numpy's scalars | a number, or text |
-/// | numpy's arrays of numbers in C order, `array.array` | sequences, one in another for each dimension |
+/// | numpy's arrays of numbers in C order, `array.array` | sequences, one in another for each dimension; `Array` (feature `bytemuck`) |
 ///
 /// Anything else is an error of kind `Codec` that names the class and says what to
 /// return instead.
@@ -55,15 +60,14 @@ use crate::value::payload::Payload;
 ///
 /// The future gives `Raised` for an exception, with class, message and
 /// traceback; `Codec` for a result that is not an `R`; `UnknownTask` for a name
-/// that is not of the form `module:name`, for a cluster without Python workers,
-/// and on `local` and `inline`.
+/// that is not of the form `module:name`, and where there are no Python workers.
 ///
 /// # Examples
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), outboard::Error> {
-/// let client = outboard::Client::connect("dask://127.0.0.1:8786").await?;
-/// let factorial = outboard::dask::python::<(u64,), u64>("math:factorial");
+/// let client = outboard::Client::connect("local://?python=python3").await?;
+/// let factorial = outboard::python::<(u64,), u64>("math:factorial");
 /// assert_eq!(client.submit(factorial, 20).await?, 2_432_902_008_176_640_000);
 /// # Ok(()) }
 /// ```
@@ -92,6 +96,52 @@ impl<A, R> Copy for PythonFunction<A, R> {}
 impl<A, R> fmt::Debug for PythonFunction<A, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PythonFunction").field(&self.name).finish()
+    }
+}
+
+impl<A: PythonArgs, R> PythonFunction<A, R> {
+    /// The same, which gives items while it runs: a generator function, or one that returns
+    /// any iterable.
+    ///
+    /// Submit it with [`Client::stream`](crate::Client::stream). The stream's output is what
+    /// the generator returns, `()` for one that returns nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(client: outboard::Client) -> Result<(), outboard::Error> {
+    /// let accumulate = outboard::python::<(Vec<u64>,), ()>("itertools:accumulate");
+    /// let mut sums = client.stream(accumulate.items::<u64>(), vec![1, 2, 3]);
+    /// while let Some(sum) = sums.next().await {
+    ///     println!("{}", sum?);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn items<T>(self) -> PythonStream<A, T, R>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        PythonStream { function: self, items: PhantomData }
+    }
+}
+
+/// A Python function that streams; made by [`PythonFunction::items`].
+pub struct PythonStream<A, T, R> {
+    function: PythonFunction<A, R>,
+    items: PhantomData<fn() -> T>,
+}
+
+impl<A, T, R> Clone for PythonStream<A, T, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A, T, R> Copy for PythonStream<A, T, R> {}
+
+impl<A, T, R> fmt::Debug for PythonStream<A, T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PythonStream").field(&self.function.name).finish()
     }
 }
 
@@ -149,16 +199,7 @@ where
     }
 
     fn known(&self) -> Result<Known, Error> {
-        let well_formed = |part: &str| {
-            let names = part.split('.');
-            names.into_iter().all(|name| !name.is_empty() && !name.contains([' ', ':', '/']))
-        };
-        match self.name.split_once(':') {
-            Some((module, name)) if well_formed(module) && well_formed(name) => {
-                python_function(TypeId::of::<Self>(), self.name).map(Known)
-            }
-            _ => Err(unknown(self.name, "a function of Python is named `module:function`")),
-        }
+        known(TypeId::of::<Self>(), self.name, false)
     }
 
     /// The opcodes of the tuple of arguments.
@@ -194,8 +235,7 @@ where
     }
 
     fn decode(output: Payload) -> Result<R, ValueError> {
-        let read = || from_slice(&output).map_err(|error| ValueError::new(error.to_string()));
-        guarded(read)
+        decode(&output)
     }
 
     fn is_quick(output: &Payload) -> bool {
@@ -203,9 +243,103 @@ where
     }
 }
 
+impl<A, T, R> StreamFunction<Calls> for PythonStream<A, T, R>
+where
+    A: PythonArgs,
+    T: Serialize + DeserializeOwned + Send + 'static,
+    R: Serialize + DeserializeOwned + Send + 'static,
+{
+    type Args = A::Passed;
+    type Item = T;
+    type Output = R;
+    const HAS_NO_SIZE: () = ();
+
+    fn call(self, _: A::Passed, _: Sender<T>) -> R {
+        unreachable!("`{}` is called by Python", self.function.name)
+    }
+
+    fn known(&self) -> Result<Known, Error> {
+        known(TypeId::of::<Self>(), self.function.name, true)
+    }
+
+    fn encode(args: A::Passed) -> Result<Payload, ValueError> {
+        PythonFunction::<A, R>::encode(args)
+    }
+
+    fn encode_within(args: A::Passed, limit: usize) -> Result<Payload, Refused<A::Passed>> {
+        PythonFunction::<A, R>::encode_within(args, limit)
+    }
+
+    fn decode_item(item: Payload) -> Decoding<T> {
+        Decoding::of(item.len() <= ENCODED_AT_ONCE, move || decode(&item))
+    }
+
+    fn decoding(output: Payload) -> Decoding<R> {
+        PythonFunction::<A, R>::decoding(output)
+    }
+}
+
+fn known(id: TypeId, name: &'static str, streams: bool) -> Result<Known, Error> {
+    let well_formed = |part: &str| {
+        let names = part.split('.');
+        names.into_iter().all(|name| !name.is_empty() && !name.contains([' ', ':', '/']))
+    };
+    match name.split_once(':') {
+        Some((module, function)) if well_formed(module) && well_formed(function) => {
+            python_function(id, name, streams).map(Known)
+        }
+        _ => Err(unknown(name, "a function of Python is named `module:function`")),
+    }
+}
+
+/// The value of a pickle, with or without buffers beside it.
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError> {
+    guarded(|| {
+        let (pickle, buffers) = parts(bytes).ok_or_else(|| ValueError::new("it is cut off"))?;
+        Symbols::read(pickle, buffers.len())
+            .map_err(Into::into)
+            .and_then(|symbols| from_symbols(&symbols, &buffers, symbols.root()))
+            .map_err(|error| ValueError::new(error.to_string()))
+    })
+}
+
+/// A pickle, and the buffers beside it: behind [`BESIDE`] their number in four bytes, then
+/// the lengths of all in eight, then all.
+fn parts(bytes: &[u8]) -> Option<(&[u8], Vec<&[u8]>)> {
+    let Some((&BESIDE, rest)) = bytes.split_first() else { return Some((bytes, Vec::new())) };
+    let (count, rest) = rest.split_first_chunk::<4>()?;
+    let count = (u32::from_le_bytes(*count) as usize).checked_add(1)?;
+    let (lengths, mut rest) = rest.split_at_checked(count.checked_mul(8)?)?;
+    let mut parts = Vec::with_capacity(count);
+    for length in lengths.as_chunks::<8>().0 {
+        let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+        let (part, others) = rest.split_at_checked(length)?;
+        parts.push(part);
+        rest = others;
+    }
+    let pickle = parts.remove(0);
+    rest.is_empty().then_some((pickle, parts))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pickle_with_buffers_beside_it_is_taken_apart_or_refused() {
+        let (one, two) = (3_u64.to_le_bytes(), 2_u64.to_le_bytes());
+        let whole = [&[BESIDE, 1, 0, 0, 0][..], &one, &two, b"abcde"].concat();
+        assert_eq!(parts(&whole), Some((&b"abc"[..], vec![&b"de"[..]])));
+        for cut in 1..whole.len() {
+            assert_eq!(parts(&whole[..cut]), None, "cut at {cut}");
+        }
+        assert_eq!(parts(&[&whole[..], b"f"].concat()), None);
+        assert_eq!(parts(&[BESIDE, 0xff, 0xff, 0xff, 0xff]), None);
+        assert_eq!(parts(b"\x80\x04N."), Some((&b"\x80\x04N."[..], Vec::new())));
+        // None, with a buffer that is not referred to.
+        let unused = [&[BESIDE, 1, 0, 0, 0][..], &4_u64.to_le_bytes(), &two, b"\x80\x05N.de"];
+        assert!(decode::<()>(&unused.concat()).is_ok());
+    }
 
     fn encoded<A: PythonArgs>(args: A::Passed) -> Vec<u8> {
         PythonFunction::<A, ()>::encode(args).unwrap().to_vec()

@@ -1,0 +1,473 @@
+# What a worker process does that is Python: read a task, call its function, write the result,
+# one task at a time on this thread. The other side is `local/wire/python.rs`.
+#
+# It needs nothing but the standard library.
+
+import atexit
+import faulthandler
+import fcntl
+import importlib
+import mmap
+import os
+import pickle
+import select
+import signal
+import socket
+import struct
+import sys
+import termios
+import threading
+import time
+import types
+
+# sys.argv: name, pipe of this source, socket, page, most bytes of a result, seconds of CPU
+# time for a task, level of what is logged, how many paths follow, paths, modules.
+SOCKET, PAGE, LIMIT, CPU_LIMIT, LEVEL, PATHS = map(int, sys.argv[3:9])
+
+# Words of the page that the server shares with each worker (`local/shm/page.rs`).
+FIRST_TASK, TASKS, LISTENING, READ, BEFORE = (64, 128, 3, 9, 10)
+STOPPING = 4
+
+# Messages: see `local/wire/python.rs`.
+CALL = struct.Struct("<IBBHIQQ")
+SAYS = struct.Struct("<IBBHIQQQ")
+RUN, CREDIT = 1, 2
+READY, DONE, RAISED, TOO_LARGE, ITEM, WAITS, SAID, PROGRESS = range(2, 10)
+
+# How many bytes of items may be out that nobody took, and what each counts beside its own
+# (`value/channel.rs`).
+WINDOW, ITEM_BYTES = 256 << 10, 24
+
+# From so many bytes on, joining what is sent costs more than passing its parts.
+JOINED = 32 << 10
+
+# From so many bytes on, a result has a sealed file in memory, which the server maps.
+IN_FILE = 4 << 20
+SEALS = 0x0F
+
+# From this run time on, CPU time is told.
+MEASURED_NS = 1_000_000
+
+# How long an idle worker may take to leave after its server has hung up, in seconds.
+LINGER = 10
+
+# What is shown of an exception, in characters and in lines.
+TEXT, LINES = 32 << 10, 200
+
+# What asks a process to end, or to read its settings anew: it comes to the whole group.
+REQUESTS = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
+
+server = socket.socket(fileno=SOCKET)
+words = memoryview(mmap.mmap(PAGE, 4096)).cast("Q")
+functions = {}
+loads, dumps = pickle.loads, pickle.dumps
+clock_ns = time.perf_counter_ns
+leader = os.getpid()
+# The number of the task that runs, 0 between tasks.
+running = 0
+# Who writes for it beside this thread, which waits for that only if there is somebody.
+writing = threading.RLock()
+others_write = False
+# This process was forked by a task.
+is_fork = False
+
+
+def main():
+    os.set_inheritable(SOCKET, False)
+    os.set_inheritable(PAGE, False)
+    os.close(PAGE)
+    faulthandler.enable(2, all_threads=False)
+    for request in REQUESTS:
+        signal.signal(request, on_request)
+    os.register_at_fork(after_in_child=forked)
+    sys.stdout.reconfigure(line_buffering=True)
+    paths, modules = sys.argv[9 : 9 + PATHS], sys.argv[9 + PATHS :]
+    # The working directory is no place of modules, unless it is said.
+    sys.path[:] = [os.path.abspath(path) for path in paths] + [path for path in sys.path if path]
+    sys.argv[:] = [""]
+    sys.modules["outboard"] = for_tasks()
+    if LEVEL:
+        relay_logs()
+    for module in modules:
+        preload(module)
+    threading.Thread(target=watch, name="outboard-watch", daemon=True).start()
+    flush()
+    mark()
+    say(READY, 0, 0, time.process_time_ns())
+    serve()
+    depart()
+
+
+def preload(module):
+    try:
+        importlib.import_module(module)
+    except BaseException as error:
+        shown = error.__traceback__
+        while shown and is_passed_by(shown.tb_frame.f_code):
+            shown = shown.tb_next
+        sys.excepthook(type(error), error.with_traceback(shown), shown)
+        name, message, lines = told(error)
+        at = lines.rsplit("\n", 1)[-1]
+        where = f" ({at})" if at else ""
+        give_up(f"`import {module}` failed: {name}: {message}{where}")
+
+
+def give_up(why):
+    """Says why in one line, which is the last, and ends this process."""
+    flush()
+    os.write(2, ("outboard: " + " ".join(why.split()) + "\n").encode(errors="replace"))
+    os._exit(1)
+
+
+def serve():
+    """Serves tasks until the server hangs up."""
+    buffer = bytearray(64 << 10)
+    room = memoryview(buffer)
+    receive, take_apart = server.recv_into, CALL.unpack_from
+    cpu_ns = time.process_time_ns()
+    while count := receive(room):
+        # It sends one task, and waits for the answer.
+        while count < CALL.size:
+            more = receive(room[count:])
+            if not more:
+                return
+            count += more
+        length, kind, streams, name, function, task, _ = take_apart(buffer)
+        end = length + 4
+        frame = room
+        if end >= len(buffer):
+            # With a byte more, for the end of the pickle.
+            frame = memoryview(bytearray(end + 1))
+            frame[:count] = room[:count]
+        while count < end:
+            more = receive(frame[count:end])
+            if not more:
+                return
+            count += more
+        if kind != RUN or count != end:
+            give_up("the server violated the worker protocol")
+        # What came is the opcodes of the arguments; this ends their pickle.
+        frame[end] = 46
+        name += CALL.size
+        if function not in functions:
+            function = bytes(frame[CALL.size : name]), function
+        execute(task, streams, function, frame[name : end + 1], cpu_ns)
+        # From here on nobody waits.
+        del frame
+        flush()
+        mark()
+        cpu_ns = time.process_time_ns()
+
+
+def execute(task, streams, function, args, cpu_ns):
+    """Executes a task, and answers it. So much CPU time was used before.
+
+    The function is one that is known by its number, or a name and a new number.
+    """
+    global running
+    running = task
+    if CPU_LIMIT:
+        limit_cpu(cpu_ns // 1_000_000_000 + 1 + CPU_LIMIT)
+    start_ns = clock_ns()
+    try:
+        output = (functions.get(function) or find(*function))(*loads(args))
+        if streams:
+            output = send_items(task, output)
+        kind, parts = DONE, pickled(output)
+        # What the task holds is let go before it has ended.
+        del output, args
+    except BaseException as error:
+        kind, parts = RAISED, raised(error)
+    if is_fork:
+        # The socket is its parent's.
+        os._exit(0 if kind == DONE else 1)
+    run_ns = clock_ns() - start_ns
+    cpu_ns = time.process_time_ns() - cpu_ns if run_ns >= MEASURED_NS else 0
+    if CPU_LIMIT:
+        limit_cpu(None)
+    # In this order: who has not seen that yet has said before that it writes.
+    running = 0
+    if others_write:
+        with writing:
+            pass
+    size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+    if kind == DONE and size > LIMIT:
+        write(SAYS.pack(32, TOO_LARGE, 0, 0, 0, task, LIMIT, size), 0, ())
+    elif kind == DONE and size >= IN_FILE and (file := sealed(parts)) is not None:
+        write_file(SAYS.pack(40, DONE, 1, 0, 0, task, run_ns, cpu_ns), size, file)
+    else:
+        write(SAYS.pack(32 + size, kind, 0, 0, 0, task, run_ns, cpu_ns), size, parts)
+
+
+def find(name, number):
+    """The function of that name, `module:function`, which is kept by its number."""
+    module, _, path = name.decode().partition(":")
+    function = importlib.import_module(module)
+    for part in path.split("."):
+        function = getattr(function, part)
+    functions[number] = function
+    return function
+
+
+def pickled(value):
+    """The pickle of a value, with the buffers beside it: `task/python.rs` takes it apart."""
+    buffers = []
+    data = dumps(value, 5, buffer_callback=buffers.append)
+    if not buffers:
+        return (data,)
+    parts = [data, *(buffer.raw() for buffer in buffers)]
+    head = struct.pack(f"<BI{len(parts)}Q", 0, len(buffers), *map(len, parts))
+    return [head, *parts]
+
+
+def sealed(parts):
+    """A file of these bytes that nobody can change, as `local/shm/sealed.rs` wants it, where the
+    system has such files."""
+    try:
+        file = os.memfd_create("outboard-result", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except (AttributeError, OSError):
+        return None
+    try:
+        for part in parts:
+            rest = memoryview(part)
+            while len(rest):
+                rest = rest[os.write(file, rest) :]
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, SEALS)
+    except (AttributeError, OSError):
+        os.close(file)
+        return None
+    return file
+
+
+def send_items(task, iterable):
+    """Sends what a function gives while it runs; gives what it returns in the end."""
+    iterator = iter(iterable)
+    sent = taken = 0
+    while True:
+        try:
+            item = next(iterator)
+        except StopIteration as stop:
+            return stop.value
+        if is_fork:
+            os._exit(0)
+        parts = pickled(item)
+        size = sum(map(len, parts))
+        if size > LIMIT:
+            limit = f"the limit is {LIMIT}: send less, or raise `max_payload`"
+            raise ValueError(f"item is {size} bytes; {limit}")
+        del item
+        while sent > taken and sent - taken + ITEM_BYTES + size > WINDOW:
+            say(WAITS, task, taken)
+            taken = credit(task)
+        sent += ITEM_BYTES + size
+        with writing:
+            write(SAYS.pack(32 + size, ITEM, 0, 0, 0, task, 0, 0), size, parts)
+
+
+def credit(task):
+    """Waits until the reader of the stream has taken more."""
+    frame = bytearray(CALL.size)
+    room, count = memoryview(frame), 0
+    while count < CALL.size:
+        more = server.recv_into(room[count:])
+        if not more:
+            depart()
+        count += more
+    _, kind, _, _, _, of_task, taken = CALL.unpack(frame)
+    if kind != CREDIT or of_task != task:
+        give_up("the server violated the worker protocol")
+    return taken
+
+
+def raised(error):
+    """An exception, as it is answered with."""
+    name, message, lines = (text.encode(errors="backslashreplace") for text in told(error))
+    return (struct.pack("<I", len(name)), name, struct.pack("<I", len(message)), message, lines)
+
+
+def told(error):
+    """An exception's class, what it says, and where it was raised, outermost first."""
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ != "builtins":
+        name = f"{kind.__module__}.{name}"
+    try:
+        message = str(error)
+    except BaseException as other:
+        message = f"its text could not be had: {type(other).__qualname__}"
+    lines, frame = [], error.__traceback__
+    while frame and len(lines) < LINES:
+        code = frame.tb_frame.f_code
+        if not is_passed_by(code):
+            lines.append(f"{code.co_filename}:{frame.tb_lineno}: {code.co_name}")
+        frame = frame.tb_next
+    return name, message[:TEXT], "\n".join(lines)
+
+
+def is_passed_by(code):
+    """Whether it is ours, or imports what is the user's."""
+    file = code.co_filename
+    return file in ("<outboard>", importlib.__file__) or file.startswith("<frozen importlib.")
+
+
+def say(kind, task, first=0, second=0, level=0, parts=()):
+    """Says something of the task that runs, unless it has ended meanwhile."""
+    global others_write
+    # What is destroyed while this thread writes may have something to say, in between. A
+    # process that the task has forked has no say: the socket is its parent's.
+    if is_fork or writing._is_owned():
+        return
+    with writing:
+        others_write = True
+        if task != running:
+            return
+        size = sum(map(len, parts))
+        write(SAYS.pack(32 + size, kind, level, 0, 0, task, first, second), size, parts)
+
+
+def write(head, size, parts):
+    try:
+        if len(parts) == 1 and size <= JOINED:
+            server.sendall(head + parts[0])
+        elif size <= JOINED:
+            server.sendall(b"".join((head, *parts)))
+        else:
+            server.sendall(head)
+            for part in parts:
+                server.sendall(part)
+    except OSError:
+        # The server is gone, or has hung up.
+        depart()
+
+
+def write_file(head, size, file):
+    try:
+        socket.send_fds(server, [head + struct.pack("<Q", size)], [file])
+    except OSError:
+        depart()
+    os.close(file)
+
+
+def for_tasks():
+    """The module `outboard`, for what runs in a worker."""
+    module = types.ModuleType("outboard", "What a task can say and ask in a worker of Outboard.")
+
+    def progress(done, total=0, text=""):
+        """Says how far the running task has come: `done` of `total`, and what it does now."""
+        if task := running:
+            # Far more than is kept.
+            text = text[:120].encode(errors="replace")
+            say(PROGRESS, task, max(done, 0), max(total, 0), parts=(text,))
+
+    def cancelled():
+        """Says whether nobody waits for the running task any more."""
+        task = running
+        if task and words[LISTENING] != task:
+            words[LISTENING] = task
+        return task > 0 and words[FIRST_TASK + task % TASKS] >= task << 3 | STOPPING
+
+    for function in (progress, cancelled):
+        setattr(module, function.__name__, function)
+    return module
+
+
+def relay_logs():
+    """Has what tasks log shown by the server, as events."""
+    import logging
+
+    level = (0, 40, 30, 20, 10, 1)[LEVEL]
+
+    class Relay(logging.Handler):
+        def emit(self, record):
+            if not (task := running):
+                return
+            try:
+                texts = [text.encode(errors="replace") for text in (record.name, record.pathname)]
+                message = self.format(record)[:TEXT].encode(errors="replace")
+            except Exception:
+                return self.handleError(record)
+            parts = [part for text in texts for part in (struct.pack("<I", len(text)), text)]
+            level = 1 + sum(record.levelno < least for least in (40, 30, 20, 10))
+            say(SAID, task, record.lineno, level=level, parts=(*parts, message))
+
+    root = logging.getLogger()
+    root.addHandler(Relay(level))
+    root.setLevel(level)
+
+
+def limit_cpu(seconds):
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if seconds is None or hard != resource.RLIM_INFINITY and seconds > hard:
+        seconds = hard
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+
+
+def mark():
+    """Says where in stderr the next task begins: behind what was read and what is unread."""
+    unread = bytearray(4)
+    for turn in range(600):
+        read = words[READ]
+        try:
+            fcntl.ioctl(2, termios.FIONREAD, unread)
+        except OSError:
+            return
+        if not read & 1 and words[READ] == read:
+            words[BEFORE] = (read >> 1) + int.from_bytes(unread, sys.byteorder)
+            return
+        if turn >= 100:
+            time.sleep(20e-6)
+    words[BEFORE] = (1 << 64) - 1
+
+
+def flush():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass
+
+
+def on_request(*_):
+    """Whoever asks the whole group has asked the server, which ends its workers."""
+
+
+def forked():
+    """A process that a task has forked answers nothing, and ends as any other does."""
+    global is_fork
+    is_fork = True
+    for request in REQUESTS:
+        if signal.getsignal(request) is on_request:
+            usual = signal.default_int_handler if request == signal.SIGINT else signal.SIG_DFL
+            signal.signal(request, usual)
+
+
+def watch():
+    """Ends this process when the server has hung up or is gone, if it does not end by itself."""
+    poll = select.poll()
+    poll.register(SOCKET, getattr(select, "POLLRDHUP", 0) | select.POLLHUP)
+    poll.poll()
+    left = LINGER
+    while left > 0 and not running:
+        time.sleep(0.02)
+        left -= 0.02
+    os.killpg(leader, signal.SIGKILL)
+
+
+def depart():
+    """Ends this process, and what tasks have left in its group."""
+    try:
+        os.setpgid(0, os.getpgid(os.getppid()))
+        os.killpg(leader, signal.SIGKILL)
+    except OSError:
+        pass
+    # Without waiting for threads that tasks have left.
+    atexit._run_exitfuncs()
+    flush()
+    os._exit(0)
+
+
+main()
