@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use network::Network;
+use network::{Network, PIXELS};
 
 static NETWORK: OnceLock<Network> = OnceLock::new();
 
@@ -28,19 +28,24 @@ fn load() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// From the 64 pixels of a drawing to the chances of the ten digits.
-#[outboard::task]
-fn classify(pixels: Vec<f32>) -> Result<Vec<f32>, String> {
+/// From the pixels of drawings to the chances of the ten digits. What several browsers have drawn
+/// meanwhile is one call.
+#[outboard::task(batch(max = 64))]
+fn classify(drawings: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, String> {
     let network = NETWORK.get().expect("`load` runs before the first task");
-    let chances = network.chances(&[pixels]).map_err(|error| error.to_string())?;
-    chances.into_iter().next().ok_or_else(|| "there is no drawing".into())
+    network.chances(&drawings).map_err(|error| error.to_string())
 }
 
 /// The chances for one drawing.
 async fn one(compute: Compute, Json(pixels): Json<Vec<f32>>) -> Result<Response, Problem> {
-    Ok(match compute.submit(classify, pixels).await? {
+    // One that is no drawing would fail the others of its call.
+    if pixels.len() != PIXELS {
+        let detail = json!({ "detail": format!("a drawing has {PIXELS} pixels") });
+        return Ok((StatusCode::BAD_REQUEST, Json(detail)).into_response());
+    }
+    Ok(match compute.batched(classify, pixels).await? {
         Ok(chances) => Json(chances).into_response(),
-        Err(detail) => (StatusCode::BAD_REQUEST, Json(json!({ "detail": detail }))).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     })
 }
 
@@ -60,7 +65,7 @@ async fn crowd(compute: Compute, Json(pixels): Json<Vec<f32>>) -> Json<Crowd> {
     const VISITORS: usize = 10_000;
     let began = Instant::now();
     let client = compute.tenant("crowd");
-    let mut tasks = as_completed((0..VISITORS).map(|_| client.submit(classify, pixels.clone())));
+    let mut tasks = as_completed((0..VISITORS).map(|_| client.batched(classify, pixels.clone())));
     let mut waits = Vec::with_capacity(VISITORS);
     while let Some(result) = tasks.next().await {
         if let Ok(Ok(_)) = result {

@@ -8,7 +8,7 @@ use tract_onnx::prelude::*;
 pub struct Network(Arc<TypedRunnableModel>);
 
 /// The pixels of a drawing: eight rows of eight, from 0 to 16.
-const PIXELS: usize = 64;
+pub const PIXELS: usize = 64;
 
 impl Network {
     pub fn read(mut file: &[u8]) -> TractResult<Self> {
