@@ -104,10 +104,10 @@ impl Writer<'_> {
         let of_input = input.times(&embedded);
         let of_state = state.times(&self.state);
         let gate = |n: usize| sigmoid(of_input[n] + bias[n] + of_state[n]);
-        for n in 0..*hidden {
+        for (n, old) in self.state.iter_mut().enumerate() {
             let (update, reset, new) = (gate(n), gate(hidden + n), 2 * hidden + n);
             let new = of_input[new] + bias[new] + reset * (of_state[new] + state_bias[n]);
-            self.state[n] = (1.0 - update) * new.tanh() + update * self.state[n];
+            *old = (1.0 - update) * new.tanh() + update * *old;
         }
     }
 
