@@ -157,7 +157,7 @@ fn corpora() -> BTreeMap<&'static str, BTreeMap<String, Vec<String>>> {
     let programs = || [sources(), files("lab/src", "rs")].concat();
     BTreeMap::from([
         ("readme", of(vec!["README.md".into()], sentences)),
-        ("guide", of(files(GUIDE, "md"), sentences)),
+        ("guide", of([files(GUIDE, "md"), readmes_of_examples()].concat(), sentences)),
         ("rustdoc", of(sources(), |code| sentences(&documentation(code)))),
         ("texts", of(programs(), texts)),
     ])
@@ -171,6 +171,14 @@ fn documents() -> Vec<String> {
     all.extend(files("deploy", "md"));
     all.extend(files("crates", "md").into_iter().filter(|file| file.ends_with("README.md")));
     all.push("bench/README.md".into());
+    all.extend(readmes_of_examples());
+    all
+}
+
+/// Those of the servers to copy from, but not what is installed beside them.
+fn readmes_of_examples() -> Vec<String> {
+    let mut all = files("examples", "md");
+    all.retain(|file| file.ends_with("README.md") && !file.contains("/."));
     all
 }
 
