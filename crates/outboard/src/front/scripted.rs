@@ -19,7 +19,7 @@ impl Client {
     /// Makes a client for tests, whose answers the test writes.
     ///
     /// No task function runs, and no process is started. Timeouts and delays go by tokio's
-    /// clock, which a test may [pause](tokio::time::pause).
+    /// clock, which a test may [pause](https://docs.rs/tokio/latest/tokio/time/fn.pause.html).
     ///
     /// # Panics
     ///

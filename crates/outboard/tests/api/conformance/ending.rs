@@ -29,7 +29,8 @@ async fn closed<T: serde::de::DeserializeOwned>(future: TaskFuture<T>) {
 }
 
 async fn shutdown_closes_everything(engine: Engine) {
-    let client = engine.client("workers=1").await;
+    // What waits does so here, and not at a scheduler, where it may start meanwhile.
+    let client = engine.client("workers=1&window=1").await;
     let scratch = Scratch::new();
     let running = client.submit(hold, scratch.path());
     scratch.started(1).await;

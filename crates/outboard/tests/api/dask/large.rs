@@ -46,10 +46,12 @@ async fn large_arguments_are_with_a_worker_until_their_task_has_ended(release: R
     let cluster = release.native().await;
     let client = cluster.client().await;
     let scratches = [(); 3].map(|()| Scratch::new());
-    let mut running: Vec<_> =
-        scratches.iter().map(|at| client.submit(hold_large, (large(), at.path()))).collect();
+    let hold = |at: &Scratch| client.submit(hold_large, (large(), at.path()));
+    let mut running: Vec<_> = scratches[..2].iter().map(hold).collect();
     scratches[0].started(1).await;
     scratches[1].started(1).await;
+    // Only now: arguments that are uploaded at the same time arrive in any order.
+    running.push(hold(&scratches[2]));
     comes_to(&cluster, KEYS, 3, 3).await;
     // One waits at the worker, and is cancelled there; one is cancelled while it runs.
     drop(running.pop());

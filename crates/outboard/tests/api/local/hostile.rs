@@ -94,6 +94,9 @@ const FAILED: u8 = 3;
 const SKIPPED: u8 = 4;
 const BESIDE: u8 = 6;
 
+/// What a task used: nothing, in each of the fields.
+const USAGE: [u8; 5] = [0; 5];
+
 /// The numbers of the failures that only servers and clusters report: an exception, the
 /// codec's of arguments, arguments too large, a loss, a quarantine, a timeout, cancelled,
 /// unavailable.
@@ -211,14 +214,14 @@ fn act(attack: Attack) {
         Attack::LongString => {
             let own = varint(own_number());
             let huge = varint(u64::from(u32::MAX));
-            say(&frame(&[&[FAILED][..], &own, &[0, 0, 0, 0, 0], &huge, b"short"].concat()));
+            say(&frame(&[&[FAILED][..], &own, &USAGE, &[0][..], &huge, b"short"].concat()));
         }
         Attack::Claimed(failure) => {
             let own = varint(own_number());
             // All its fields are zero or empty; what is left over is not looked at.
-            let (usage, fields) = ([0; 4], [0; 16]);
+            let fields = [0; 16];
             agree();
-            say(&frame(&[&[FAILED][..], &own, &usage, &[failure], &fields].concat()));
+            say(&frame(&[&[FAILED][..], &own, &USAGE, &[failure], &fields].concat()));
         }
         Attack::Close => socket.shutdown(Shutdown::Both).unwrap(),
         Attack::CloseWrite => socket.shutdown(Shutdown::Write).unwrap(),
@@ -310,8 +313,8 @@ fn varint(mut number: u64) -> Vec<u8> {
 
 /// The answer that a task is done, in no time, with a value.
 fn done(seq: u64) -> Vec<u8> {
-    let (usage, in_the_frame) = ([0; 4], 0);
-    frame(&[&[DONE][..], &varint(seq), &usage, &[in_the_frame, FORGED]].concat())
+    let in_the_frame = 0;
+    frame(&[&[DONE][..], &varint(seq), &USAGE, &[in_the_frame, FORGED]].concat())
 }
 
 /// This worker's page, by its memory.
