@@ -31,22 +31,31 @@ pub(super) fn measure(plan: Plan) -> anyhow::Result<Vec<Row>> {
     let lone = Builder::new_current_thread().enable_all().build()?;
     for (kind, runtime) in [("", &multi), (", current_thread", &lone)] {
         let client = runtime.block_on(async { Client::local().await })?;
+        let spinning = Client::local().spin(Duration::from_micros(50));
+        let spinning = runtime.block_on(async { spinning.await })?;
         for (name, gap, tasks) in PACES {
             let ours = || runtime.block_on(runtime.spawn(by_client(client.clone(), gap, tasks)))?;
+            let spins =
+                || runtime.block_on(runtime.spawn(by_client(spinning.clone(), gap, tasks)))?;
             let threads = || runtime.block_on(runtime.spawn(by_thread(gap, tasks)))?;
-            let series = take_turns(plan.time() / 4, [Subject::new(ours), Subject::new(threads)])?;
+            let series = take_turns(
+                plan.time() / 4,
+                [Subject::new(ours), Subject::new(spins), Subject::new(threads)],
+            )?;
             rows.extend(rows_of(&format!("{name}{kind}"), &series));
         }
         runtime.block_on(client.shutdown());
+        runtime.block_on(spinning.shutdown());
     }
     Ok(rows)
 }
 
-fn rows_of(name: &str, [ours, threads]: &[Series; 2]) -> Vec<Row> {
+fn rows_of(name: &str, [ours, spins, threads]: &[Series; 3]) -> Vec<Row> {
     let row = |(column, (statistic, goal)): (usize, (&str, f64))| {
         let reference = ("spawn_blocking", threads.column(column));
         let name = format!("{statistic}, {name}");
         Row::new(name, Unit::Seconds, ours.column(column), reference, Goal::AtMost(goal))
+            .beside("with spin=50us", spins.column(column))
     };
     COLUMNS.into_iter().enumerate().map(row).collect()
 }

@@ -7,8 +7,9 @@ use crate::process::workers;
 use crate::program::{Ended, command, eventually, run};
 
 /// The sections, as JSON names them.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "roundtrip",
+    "pace",
     "throughput",
     "http",
     "payload",

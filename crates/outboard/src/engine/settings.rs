@@ -26,7 +26,7 @@ const QUEUE_TASKS: usize = 16_384;
 const QUEUE_BYTES: usize = 256 << 20;
 const MAX_PAYLOAD: usize = 128 << 20;
 
-/// How long a side looks, if that was not said, and at most.
+/// How long a side looks at most, whatever was said.
 const SPIN: Duration = Duration::from_micros(50);
 
 /// The most that `max_payload` can be.
@@ -145,7 +145,7 @@ impl Default for Settings {
             output: WorkerOutput::default(),
             library_threads: None,
             niceness: 10,
-            spin: SPIN,
+            spin: Duration::ZERO,
             start_timeout: Duration::from_secs(10),
             warm_up_timeout: Duration::from_secs(300),
             said: 0,
@@ -348,7 +348,7 @@ pub(crate) const OPTIONS: &[EngineOption<Settings>] = &[
         example: "20us",
         kind: Kind::Time(Duration::ZERO, None, |settings, time| settings.spin = time.min(SPIN)),
         engines: PROCESSES,
-        says: "How long a worker and a caller look before they sleep, where that pays; by default, and at most, 50us.",
+        says: "How long a worker and a caller look before they sleep, where that pays; by default 0s, at most 50us.",
     },
     EngineOption {
         name: "memory_limit",

@@ -297,11 +297,12 @@ impl LocalBuilder {
     }
 
     /// Sets how long a worker waits for its next task, and a caller for its answer, before it
-    /// sleeps for it; by default, and at most, 50 µs. With zero both sleep at once.
+    /// sleeps for it; at most 50 µs. By default both sleep at once.
     ///
-    /// To wake a process takes longer than a short task, so both look first. They do so only
+    /// To wake a process takes longer than a short task, so both may look first. They do so only
     /// while it has paid lately: a task every millisecond, or a machine that has other work, ends
-    /// it. A future that looks yields to its event loop each time.
+    /// it. A future that looks yields to its event loop each time. It pays on a `current_thread`
+    /// runtime with short tasks one after the other; measure your own before you set it.
     /// [`WorkerSnapshot::spins`](crate::admin::WorkerSnapshot::spins) has what it came to.
     pub fn spin(self, time: Duration) -> Self {
         self.with("spin", Value::Time(time))

@@ -169,7 +169,7 @@ impl Client {
     /// | `recycle_above=256MiB` | a size | Above how much memory of its own a worker is replaced; by default never. | `local` |
     /// | `recycle_changed=1` | 0 or 1 | Whether a worker is replaced whose process a task has changed; by default 0. | `local` |
     /// | `niceness=5` | a whole number, at most 19 | How far workers stand back for other processes; by default 10. | `local` |
-    /// | `spin=20us` | a duration | How long a worker and a caller look before they sleep, where that pays; by default, and at most, 50us. | `local` |
+    /// | `spin=20us` | a duration | How long a worker and a caller look before they sleep, where that pays; by default 0s, at most 50us. | `local` |
     /// | `memory_limit=512MiB` | a size, at least 16MiB | The most memory of a worker; by default unlimited. | `local` |
     /// | `cpu_limit=9s` | a duration, greater than 0; or `cpu_limit_s` | The most CPU time of one task, rounded up to whole seconds; by default unlimited. | `local` |
     /// | `stack_size=1MiB` | a size, at least 64KiB | The stack that tasks run on; by default that of the worker's main thread. | `local` |

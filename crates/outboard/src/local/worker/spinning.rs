@@ -85,8 +85,11 @@ impl Spinning {
             if waited_ns >= limit_ns && !unheard() {
                 break Next::Sleep;
             }
-            // Whoever is to be waited for may be in line for this very core.
-            std::thread::yield_now();
+            // Whoever is to be waited for may be in line for this very core. But what else is
+            // there may keep it for long, and is not worth it for a bell.
+            if looks {
+                std::thread::yield_now();
+            }
         };
         if looks {
             let found = next == Next::Found;

@@ -7,11 +7,13 @@ use outboard::Client;
 
 use crate::support::run;
 
+const SPIN: Duration = Duration::from_micros(50);
+
 /// A future that began to look and is not polled again has the worker's answers come by bell.
 #[test]
 fn a_future_that_is_not_polled_holds_up_no_answer() {
     run(async {
-        let client = Client::local().workers(1).spares(0).await.unwrap();
+        let client = Client::local().workers(1).spares(0).spin(SPIN).await.unwrap();
         for n in 0..300_u64 {
             let mut looks = Box::pin(client.submit(|x: u64| x + 1, n));
             let soon = looks.as_mut().now_or_never();
@@ -31,7 +33,7 @@ fn a_future_that_is_not_polled_holds_up_no_answer() {
 #[test]
 fn a_future_that_is_dropped_while_it_looks_leaves_the_worker_to_others() {
     run(async {
-        let client = Client::local().workers(1).await.unwrap();
+        let client = Client::local().workers(1).spin(SPIN).await.unwrap();
         for n in 0..100_u64 {
             let dropped = client.submit(|x: u64| x + 1, n).now_or_never();
             assert!(dropped.is_none_or(|result| result.unwrap() == n + 1));
@@ -48,9 +50,9 @@ fn a_future_that_is_dropped_while_it_looks_leaves_the_worker_to_others() {
 }
 
 #[test]
-fn with_zero_nobody_looks() {
+fn by_default_nobody_looks() {
     run(async {
-        let client = Client::local().workers(1).spin(Duration::ZERO).await.unwrap();
+        let client = Client::local().workers(1).await.unwrap();
         for n in 0..100_u64 {
             assert_eq!(client.submit(|x: u64| x + 1, n).await.unwrap(), n + 1);
         }
