@@ -81,8 +81,8 @@ pub(crate) trait Engine: Debug + Send {
         None
     }
 
-    /// A look for the answer of the only task that a slot has, while so many tasks are owed in
-    /// all; `None` if it does not pay.
+    /// A look for the answer of the only task that a slot has; `None` if it does not pay. So many
+    /// tasks are owed in all.
     fn spin(&self, _: SlotId, _owed: usize) -> Option<Spin> {
         None
     }

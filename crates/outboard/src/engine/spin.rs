@@ -19,8 +19,7 @@ pub(crate) trait Answers: Debug + Send + Sync {
     /// Takes what is there, and tells the gate; whether something was.
     fn hear(&self) -> bool;
 
-    /// Nobody looks any more. It was looked for so long, and the answer came or not, or the
-    /// look was kept from its core; `None` if it came to nothing else.
+    /// Nobody looks any more. It was looked for so long, and ended like that.
     fn unwatch(&self, spun: Duration, how: Spun);
 }
 

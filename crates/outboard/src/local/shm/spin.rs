@@ -2,8 +2,8 @@
 //!
 //! To be woken takes 30 to 80 µs where a core was halted; to see a word change takes less than
 //! one. But who looks uses a core. So each side looks only while that has won most of the
-//! time, as the adaptive polling of halted virtual cores does (Linux, `halt_poll_ns`): what
-//! the last waits were says what the next one will be. After looks that found nothing a side
+//! time: what the last waits were says what the next one will be. The adaptive polling of
+//! halted virtual cores (Linux, `halt_poll_ns`) does the same. After looks that found nothing a side
 //! sleeps at once, and each time that it was wrong to begin again, it waits twice as long.
 
 /// A wait of so many looks' length would have been shorter had the other side looked, too: it
