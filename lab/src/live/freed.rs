@@ -11,9 +11,10 @@ use crate::site::Host;
 /// How long the use of the CPU is looked at.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// A server that uses no more cores than that computes nothing; one that computes on a busy
-/// machine uses more.
-const FREE_CORES: f64 = 0.25;
+/// A server that computes nothing uses no more cores than that, for so many windows: on a busy
+/// machine one that computes may be kept from it for a while.
+const FREE_CORES: f64 = 0.15;
+const FREE_WINDOWS: usize = 3;
 
 /// When it is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,14 +25,20 @@ pub(super) async fn tell(shared: Arc<Shared>, load: u64, mut hosts: Vec<Host>) {
     let left = Instant::now();
     let mut meter = Meter::default();
     meter.cores(&shared);
+    // When each was first seen free, and for how many windows it has been.
+    let mut seen = [(Duration::ZERO, 0); Host::ALL.len()];
     while !hosts.is_empty() && left.elapsed() < PATIENCE {
         tokio::time::sleep(WINDOW).await;
         let cores = meter.cores(&shared);
-        let within = figure::time(left.elapsed().as_secs_f64());
-        let (free, busy): (Vec<_>, _) =
-            hosts.into_iter().partition(|host| cores[*host as usize] < FREE_CORES);
-        hosts = busy;
-        if free.is_empty() {
+        for (cores, (since, windows)) in cores.iter().zip(&mut seen) {
+            match (*cores < FREE_CORES, *windows) {
+                (true, 0) => (*since, *windows) = (left.elapsed(), 1),
+                (true, _) => *windows += 1,
+                (false, _) => *windows = 0,
+            }
+        }
+        let is_free = |host: &Host| seen[*host as usize].1 >= FREE_WINDOWS;
+        if !hosts.iter().any(is_free) {
             continue;
         }
         let alone = shared.change(|board| {
@@ -39,7 +46,8 @@ pub(super) async fn tell(shared: Arc<Shared>, load: u64, mut hosts: Vec<Host>) {
                 return false;
             }
             let slots = board.load(load).into_iter().flat_map(|load| &mut load.came);
-            for (_, slot) in slots.filter(|(host, _)| free.contains(host)) {
+            for (host, slot) in slots.filter(|(host, _)| hosts.contains(host) && is_free(host)) {
+                let within = figure::time(seen[*host as usize].0.as_secs_f64());
                 let came = slot.take();
                 *slot = came.map(|came| came.adding(format!("its CPU was free within {within}")));
             }
@@ -48,5 +56,6 @@ pub(super) async fn tell(shared: Arc<Shared>, load: u64, mut hosts: Vec<Host>) {
         if !alone {
             return;
         }
+        hosts.retain(|host| !is_free(host));
     }
 }
