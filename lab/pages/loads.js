@@ -9,6 +9,8 @@ const NAMES = {
   flood: "a tenant’s flood",
   crash: "crash",
   hoard: "memory hog",
+  stream: "ten lines",
+  broken_stream: "ten lines, a crash",
 };
 
 /** The buttons; give `show` what the board says of loads, and `allow` who is not there. */

@@ -3,8 +3,10 @@
 import { equalWork, experiments } from "./experiments.js";
 import { time } from "./figures.js";
 import { picture } from "./lines.js";
+import { job } from "./job.js";
 import { loads } from "./loads.js";
 import { follow } from "./server.js";
+import { stream } from "./stream.js";
 
 /** Others who use this part of the machine's cores are told of. */
 const BUSY = 0.5;
@@ -14,6 +16,8 @@ const find = (selector) => document.querySelector(selector);
 const lines = picture(find("#picture"));
 const sent = loads(find(".send"), find("#sent"), find("#send-refused"));
 const showExperiments = experiments(document);
+const text = stream(find("#stream"));
+const report = job(find("#job"));
 let lost = false;
 
 follow({
@@ -24,6 +28,8 @@ follow({
     find("#connection").textContent = lost ? `No connection to after since ${when}.` : "Connected to after.";
     document.body.classList.toggle("lost", lost);
     for (const run of document.querySelectorAll(".go")) run.disabled = lost;
+    text.allow(lost);
+    report.allow(lost);
     sent.allow(lost, lines.down());
   },
   frame(frame) {
@@ -36,6 +42,7 @@ follow({
   board(board) {
     sent.show(board.loads);
     lines.mark(board.loads);
+    text.show(board.loads);
     showExperiments(board);
     find("#client").textContent = board.client;
     if (board.calibration) find("#equal-work").textContent = equalWork(board.calibration);

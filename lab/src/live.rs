@@ -8,12 +8,15 @@ mod api;
 mod board;
 mod bounds;
 mod desk;
+mod freed;
 mod guard;
+mod job;
 mod lines;
 mod listing;
 mod load;
 mod page;
 mod problem;
+mod text;
 mod usage;
 mod words;
 
@@ -91,6 +94,11 @@ impl Live {
         runtime.spawn(lines::draw(Arc::clone(&shared)));
         runtime.spawn(desk::serve(Arc::clone(&shared)));
         Ok(Self { shared, runtime: Some(runtime) })
+    }
+
+    /// What of it computes.
+    pub(crate) fn computing(&self) -> Router {
+        job::router(Arc::clone(&self.shared))
     }
 
     /// The page, its files, and what it asks for.

@@ -81,7 +81,8 @@ impl Demo {
                     runtime: runtime.clone(),
                 };
                 let live = Live::start(places, [before.pulse(), threads.pulse()])?;
-                let more = More { computing: site::harmful(), other: live.router() };
+                let computing = site::harmful().merge(live.computing());
+                let more = More { computing, other: live.router() };
                 others = Some((before, threads, live));
                 Ok(more)
             })?;

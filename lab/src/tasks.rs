@@ -24,12 +24,26 @@ pub(crate) const LINES: usize = 10;
 /// A page that is written as it is computed: [`fib`] again and again, a line each.
 #[outboard::task]
 pub(crate) fn fib_lines(n: u64) -> impl Iterator<Item = Bytes> + Send + 'static {
-    (0..LINES).map(move |_| line(n, fib(n)))
+    (1..=LINES).map(move |number| line(number, n, fib(n)))
 }
 
 /// A line of that page.
-pub(crate) fn line(n: u64, fib: u64) -> Bytes {
-    format!("fib({n}) = {fib}\n").into()
+pub(crate) fn line(number: usize, n: u64, fib: u64) -> Bytes {
+    format!("{number}. fib({n}) = {fib}\n").into()
+}
+
+/// How many pages a [`report`] has.
+pub(crate) const PAGES: u64 = 50;
+
+/// A report that takes its time and says how far it is: [`fib`] for each page.
+#[outboard::task]
+pub(crate) fn report(n: u64) -> String {
+    let mut sum = 0;
+    for page in 0..PAGES {
+        outboard::progress(page, PAGES, "pages");
+        sum += fib(n);
+    }
+    format!("{PAGES} pages; {PAGES} × fib({n}) = {sum}")
 }
 
 /// Next to nothing.

@@ -37,7 +37,7 @@
 //! |---|---|
 //! | errors as responses | [`Problem`]: 503 with `Retry-After`, 429, 504, 413, 500, as RFC 9457 says |
 //! | tenant and timeout for each request | [`Offload`], a layer, with the rules in [`tenant`]; [`Compute`] in the handler |
-//! | times in the browser's developer tools | [`Offload::server_timing`], on unless you say no |
+//! | times in the browser's developer tools | [`Offload::server_timing`], on unless you say no; streams have it after their items |
 //! | a task to stop when its browser leaves | [`serve`](fn@serve), or `axum::serve` with a listener that is [`watched`](fn@watched) |
 //! | a handler to finish when its browser has left | [`FinishOnDisconnect`], a layer for such routes |
 //! | items of a task as they come | [`sse`], [`ndjson`] and [`body`], of a `compute.stream(f, args)` |

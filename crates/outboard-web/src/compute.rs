@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use crate::problem::document;
 /// [`Offload`](crate::Offload) found for it.
 ///
 /// It can do everything that a [`Client`] can. Only tasks that are submitted by
-/// its own [`submit`](Self::submit) and [`batched`](Self::batched) appear in `Server-Timing`.
+/// its own [`submit`](Self::submit) and [`batched`](Self::batched) appear in `Server-Timing`, and
+/// streams that are the response: see [`LateTiming`].
 ///
 /// It is in the extensions of the request (`request.extensions().get::<Compute>()`). In axum it
 /// is an extractor; without the layer that gives [`NoOffload`]: 500, and a line in the log that
@@ -104,6 +106,44 @@ impl Deref for Compute {
 
     fn deref(&self) -> &Client {
         &self.client
+    }
+}
+
+/// The times of a task whose items are the response: they are known after the last item.
+///
+/// It is for adapters of a framework. Put it into the extensions of the response: the layer
+/// [`Offload`](crate::Offload) finds it there, and allows it unless
+/// [`server_timing`](crate::Offload::server_timing) says no. In axum `sse`, `ndjson` and `body` do so.
+#[derive(Clone, Debug)]
+pub struct LateTiming {
+    allowed: Arc<AtomicBool>,
+    trailer: bool,
+}
+
+impl LateTiming {
+    /// For a response that has the times as its trailer `Server-Timing`, which the layer announces.
+    ///
+    /// HTTP/1 servers send trailers only to clients that ask for them, by `TE: trailers`.
+    pub fn as_trailer() -> Self {
+        Self { allowed: Arc::default(), trailer: true }
+    }
+
+    /// For a response that has them in its body.
+    pub fn in_body() -> Self {
+        Self { allowed: Arc::default(), trailer: false }
+    }
+
+    /// The value of `Server-Timing`, if the response may have one.
+    pub fn of(&self, report: &Report) -> Option<HeaderValue> {
+        let timings = Timings::default();
+        timings.record(report);
+        timings.header().filter(|_| self.allowed.load(Relaxed))
+    }
+
+    /// Allows it; whether it is to be announced.
+    pub(crate) fn allow(&self) -> bool {
+        self.allowed.store(true, Relaxed);
+        self.trailer
     }
 }
 

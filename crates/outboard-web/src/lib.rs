@@ -41,7 +41,7 @@ pub mod tenant;
 mod watched;
 
 pub use answer::Body;
-pub use compute::{Compute, NoOffload};
+pub use compute::{Compute, LateTiming, NoOffload};
 pub use disconnect::{FinishOnDisconnect, FinishOnDisconnectService};
 pub use ending::Ending;
 pub use gone::Gone;

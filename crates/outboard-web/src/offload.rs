@@ -15,10 +15,12 @@ use outboard::{Client, Error};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::compute::Compute;
+use crate::compute::{Compute, LateTiming};
 use crate::grpc;
 use crate::problem::{Exposure, Problem};
 use crate::tenant::cut;
+
+const SERVER_TIMING: &str = "server-timing";
 
 /// A response of the service below, or one of ours.
 type Answer<B> = Response<Either<B, Full<Bytes>>>;
@@ -148,7 +150,8 @@ impl Offload {
     /// Sets whether responses have a `Server-Timing` header; by default yes.
     ///
     /// It says how long the tasks of the request waited and ran, in milliseconds, and on which
-    /// workers. Browsers show it in their developer tools.
+    /// workers. Browsers show it in their developer tools. A response that is a stream has it after
+    /// its items.
     pub fn server_timing(mut self, shown: bool) -> Self {
         self.server_timing = shown;
         self
@@ -210,7 +213,12 @@ impl Offload {
             }
         };
         if let Some(header) = self.timing(compute) {
-            response.headers_mut().append("server-timing", header);
+            response.headers_mut().append(SERVER_TIMING, header);
+        }
+        let late = response.extensions().get::<LateTiming>().filter(|_| self.server_timing);
+        if late.is_some_and(LateTiming::allow) {
+            let name = HeaderValue::from_static(SERVER_TIMING);
+            response.headers_mut().append(header::TRAILER, name);
         }
         response
     }

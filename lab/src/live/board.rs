@@ -1,7 +1,7 @@
 //! What all visitors see: the queue, what runs, the figures so far, and the
 //! loads that were sent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use outboard::Client;
@@ -45,6 +45,10 @@ pub(super) enum Kind {
     Flood,
     Crash,
     Hoard,
+    /// A page that is written as it is computed.
+    Stream,
+    /// One whose computation crashes in the middle.
+    BrokenStream,
 }
 
 /// Whom it is sent to.
@@ -93,6 +97,9 @@ pub(super) struct Shown {
     pub(super) to: To,
     /// What came of it, by server; `None` while it is under way.
     pub(super) came: Vec<(Host, Option<Came>)>,
+    /// What has come of a stream, by server.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) text: BTreeMap<Host, String>,
     /// Whether nobody waits for it any more.
     pub(super) over: bool,
     /// When it was sent, on the clock of the frames.

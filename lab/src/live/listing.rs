@@ -1,12 +1,13 @@
 //! Code as the page shows it: cut out of the very sources that were compiled.
 
 /// The sources that the page shows parts of.
-const SOURCES: [(&str, &str); 6] = [
+const SOURCES: [(&str, &str); 7] = [
     ("tasks.rs", include_str!("../tasks.rs")),
     ("site/pages.rs", include_str!("../site/pages.rs")),
     ("site/before.rs", include_str!("../site/before.rs")),
     ("site/threads.rs", include_str!("../site/threads.rs")),
     ("site/after.rs", include_str!("../site/after.rs")),
+    ("live/job.rs", include_str!("job.rs")),
     ("tour/roundtrip.rs", include_str!("../tour/roundtrip.rs")),
 ];
 

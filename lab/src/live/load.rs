@@ -1,7 +1,8 @@
 //! What the buttons of the picture send: a long computation, many at once, a
-//! flood, a crash, a hunger for memory. Leaving it closes its connections, as a
-//! browser does whose visitor leaves.
+//! flood, a crash, a hunger for memory, a page bit by bit. Leaving it closes its
+//! connections, as a browser does whose visitor leaves.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use super::Shared;
 use super::board::{Board, Kind, Shown, To};
 use super::problem::Problem;
 use super::words::{Came, Seen, Tally};
+use super::{freed, text};
 use crate::browser::{Answer, Browser};
 use crate::figure;
 use crate::measure::{Fault, Target, connect, get};
@@ -27,6 +29,9 @@ const FLOOD: usize = 100;
 
 /// How many steps of n a request of the flood is below the short computation.
 const FLOOD_STEPS: u64 = 2;
+
+/// How many steps of n a line of a stream is below the long computation.
+const LINE_STEPS: u64 = 4;
 
 /// How long after the flood somebody else comes.
 const LATER: Duration = Duration::from_millis(100);
@@ -46,11 +51,11 @@ const MOST_UNDER_WAY: usize = 6;
 
 /// What a load asks one server for.
 #[derive(Clone, Debug)]
-struct Order {
+pub(super) struct Order {
+    pub(super) load: u64,
     kind: Kind,
-    host: Host,
+    pub(super) host: Host,
     n: u64,
-    tenant: String,
 }
 
 impl Kind {
@@ -58,6 +63,7 @@ impl Kind {
         match self {
             Self::Slow => calibration.long.n,
             Self::Flood => calibration.short.n.saturating_sub(FLOOD_STEPS),
+            Self::Stream | Self::BrokenStream => calibration.long.n.saturating_sub(LINE_STEPS),
             Self::Many | Self::Crash | Self::Hoard => calibration.short.n,
         }
     }
@@ -66,7 +72,7 @@ impl Kind {
         match self {
             Self::Many => MANY,
             Self::Flood => FLOOD,
-            Self::Slow | Self::Crash | Self::Hoard => 1,
+            Self::Slow | Self::Crash | Self::Hoard | Self::Stream | Self::BrokenStream => 1,
         }
     }
 }
@@ -84,12 +90,12 @@ pub(super) fn send(
         room(board)?;
         let id = board.number_load();
         let came = to.hosts().into_iter().map(|host| (host, None)).collect();
-        let at = shared.at(since);
-        board.show(Shown { id, what, to, came, over: false, at, since });
+        let (at, text) = (shared.at(since), BTreeMap::new());
+        board.show(Shown { id, what, to, came, text, over: false, at, since });
         Ok::<_, Problem>(id)
     })?;
-    let (n, tenant) = (what.n(calibration), format!("load {id}"));
-    let order = |host| Order { kind: what, host, n, tenant: tenant.clone() };
+    let n = what.n(calibration);
+    let order = |host| Order { load: id, kind: what, host, n };
     let orders = to.hosts().into_iter().map(order).collect();
     let under_way = follow(Arc::clone(shared), id, orders);
     // The map is locked first: a load that is over at once finds itself in it.
@@ -98,12 +104,18 @@ pub(super) fn send(
     Ok(id)
 }
 
-/// Whether there is room for a load; if not, why.
-fn room(board: &Board) -> Result<(), Problem> {
+/// Whether the servers may have something to do; if not, why.
+pub(super) fn free(board: &Board) -> Result<(), Problem> {
     if board.running.is_some() {
         let why = "an experiment is being measured: it is to have the servers for itself";
         return Err(Problem::new(StatusCode::CONFLICT, why));
     }
+    Ok(())
+}
+
+/// Whether there is room for a load; if not, why.
+fn room(board: &Board) -> Result<(), Problem> {
+    free(board)?;
     if board.loads.iter().filter(|load| !load.over).count() >= MOST_UNDER_WAY {
         let why = format!("{MOST_UNDER_WAY} loads are under way: leave one, or wait");
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, why));
@@ -112,18 +124,22 @@ fn room(board: &Board) -> Result<(), Problem> {
 }
 
 /// Leaves a load; `false` if it is over.
-pub(super) fn leave(shared: &Shared, id: u64) -> bool {
+pub(super) fn leave(shared: &Arc<Shared>, id: u64) -> bool {
     let Some(under_way) = shared.under_way().remove(&id) else { return false };
     // Its connections close.
     under_way.abort();
-    shared.change(|board| {
-        let Some(load) = board.load(id) else { return };
+    let hosts = shared.change(|board| {
+        let Some(load) = board.load(id) else { return Vec::new() };
+        let mut hosts = Vec::new();
         let left = Came::left(load.since.elapsed(), shared.at(Instant::now()));
-        for (_, came) in load.came.iter_mut().filter(|(_, came)| came.is_none()) {
+        for (host, came) in load.came.iter_mut().filter(|(_, came)| came.is_none()) {
             *came = Some(left.clone());
+            hosts.push(*host);
         }
         load.over = true;
+        hosts
     });
+    shared.runtime.spawn(freed::tell(Arc::clone(shared), id, hosts));
     shared.moved.notify_one();
     true
 }
@@ -149,13 +165,11 @@ async fn follow(shared: Arc<Shared>, id: u64, orders: Vec<Order>) {
 impl Order {
     async fn carry_out(&self, shared: &Shared) -> Came {
         let (since, address) = (Instant::now(), self.host.address(&shared.places));
-        let meanwhile = async {
-            match self.kind {
-                Kind::Flood => small(address).await,
-                _ => String::new(),
-            }
+        let (tally, meanwhile) = match self.kind {
+            Kind::Flood => tokio::join!(self.all(address), small(address)),
+            Kind::Stream | Kind::BrokenStream => text::read(shared, self, address).await,
+            _ => (self.all(address).await, String::new()),
         };
-        let (tally, meanwhile) = tokio::join!(self.all(address), meanwhile);
         let elapsed = since.elapsed();
         let away = if tally.was_cut() { away(address).await } else { None };
         let worst = shared.past.worst(self.host, since);
@@ -167,7 +181,7 @@ impl Order {
     async fn all(&self, address: SocketAddr) -> Tally {
         let mut requests = JoinSet::new();
         for _ in 0..self.kind.requests() {
-            let mut browser = Browser::new(address, &self.tenant, TIMEOUT);
+            let mut browser = self.browser(address);
             let order = self.clone();
             requests.spawn(async move { order.request(&mut browser).await });
         }
@@ -180,10 +194,25 @@ impl Order {
 
     async fn request(&self, browser: &mut Browser) -> Result<Answer, Fault> {
         match self.kind {
-            Kind::Slow | Kind::Many | Kind::Flood => browser.get(&format!("/fib/{}", self.n)).await,
-            Kind::Crash => browser.post("/crash").await,
-            Kind::Hoard => browser.post("/hoard").await,
+            Kind::Crash | Kind::Hoard => browser.post(&self.path()).await,
+            _ => browser.get(&self.path()).await,
         }
+    }
+
+    pub(super) fn path(&self) -> String {
+        let n = self.n;
+        match self.kind {
+            Kind::Slow | Kind::Many | Kind::Flood => format!("/fib/{n}"),
+            Kind::Crash => "/crash".to_owned(),
+            Kind::Hoard => "/hoard".to_owned(),
+            Kind::Stream => format!("/lines/{n}"),
+            Kind::BrokenStream => format!("/broken/lines/{n}"),
+        }
+    }
+
+    /// A visitor of that server; all of a load are one tenant.
+    pub(super) fn browser(&self, address: SocketAddr) -> Browser {
+        Browser::new(address, &format!("load {}", self.load), TIMEOUT)
     }
 }
 

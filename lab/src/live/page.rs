@@ -23,7 +23,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// The files of the page, by their paths below `/live`.
-const FILES: [(&str, &str, &str); 8] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("style.css", STYLE, include_str!("../../pages/style.css")),
     ("mark.svg", PICTURE, include_str!("../../pages/mark.svg")),
     ("main.js", SCRIPT, include_str!("../../pages/main.js")),
@@ -32,6 +32,8 @@ const FILES: [(&str, &str, &str); 8] = [
     ("lines.js", SCRIPT, include_str!("../../pages/lines.js")),
     ("loads.js", SCRIPT, include_str!("../../pages/loads.js")),
     ("experiments.js", SCRIPT, include_str!("../../pages/experiments.js")),
+    ("stream.js", SCRIPT, include_str!("../../pages/stream.js")),
+    ("job.js", SCRIPT, include_str!("../../pages/job.js")),
 ];
 
 /// The page.
@@ -41,6 +43,8 @@ struct Page {
     servers: [Server; 3],
     fib: Listing,
     experiments: Vec<Experiment>,
+    stream: [Listing; 3],
+    job: [Listing; 2],
 }
 
 /// A server as the picture names it.
@@ -71,7 +75,17 @@ impl Page {
             whose: does[at].2,
         };
         let servers = std::array::from_fn(server);
-        Self { servers, fib: listing("tasks.rs", &["fib"]), experiments: experiments() }
+        Self {
+            servers,
+            fib: listing("tasks.rs", &["fib"]),
+            experiments: experiments(),
+            stream: [
+                listing("tasks.rs", &["fib_lines"]),
+                listing("site/threads.rs", &["from_thread"]),
+                listing("site/after.rs", &["lines"]),
+            ],
+            job: [listing("tasks.rs", &["report"]), listing("live/job.rs", &["report"])],
+        }
     }
 }
 

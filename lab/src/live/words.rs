@@ -51,7 +51,7 @@ pub(super) struct Seen {
     pub(super) away: Option<Duration>,
     /// The longest that everybody else waited for the quick page.
     pub(super) worst: Option<Duration>,
-    /// What somebody else got meanwhile.
+    /// What else there is to say: of somebody else who came meanwhile, of lines.
     pub(super) meanwhile: String,
     /// When it was over, on the clock of the frames.
     pub(super) until: u64,
@@ -113,6 +113,11 @@ impl Came {
         let details = details.into_iter().filter(|detail| !detail.is_empty());
         let detail = details.collect::<Vec<_>>().join("; ");
         Self { verdict, text, detail, until: seen.until }
+    }
+
+    /// The same, with something to add.
+    pub(super) fn adding(self, detail: String) -> Self {
+        Self { detail, ..self }
     }
 
     /// Who sent it has left after a time.

@@ -59,7 +59,9 @@ impl From<io::Error> for Fault {
 
         match error.kind() {
             io::ErrorKind::ConnectionRefused => return Self::Refused,
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => return Self::Reset,
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof => return Self::Reset,
             io::ErrorKind::TimedOut => return Self::TimedOut,
             _ => {}
         }

@@ -61,11 +61,16 @@ pub(super) fn index() -> Router {
 
 /// The pages that do harm, to a worker.
 pub(crate) fn harmful() -> Router {
-    harm::guarded(Router::new().route("/crash", post(crash)).route("/hoard", post(hoard)))
+    let pages = Router::new().route("/crash", post(crash)).route("/hoard", post(hoard));
+    harm::guarded(pages.route("/broken/lines/{n}", get(broken_lines)))
 }
 
 async fn crash(compute: Compute) -> Result<(), Problem> {
     Ok(compute.submit(harm::crash, harm::next()).await?)
+}
+
+async fn broken_lines(compute: Compute, N(n): N) -> Response {
+    body(compute.stream(harm::broken_lines, (n, harm::next())))
 }
 
 async fn hoard(compute: Compute) -> Result<String, Problem> {

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Path;
 use axum::routing::{get, post};
+use bytes::Bytes;
 use futures_util::stream;
 
 use super::harm;
@@ -22,16 +23,24 @@ pub(super) fn router() -> Router {
     pages::around(fib)
 }
 
-/// Each line is computed when the connection asks for it, on the event loop.
 async fn lines(Path(n): Path<String>) -> Result<Body, Refusal> {
-    let lines = tasks::fib_lines(pages::quick_n(&n)?).map(Ok::<_, Infallible>);
-    Ok(Body::from_stream(stream::iter(lines)))
+    Ok(as_asked(tasks::fib_lines(pages::quick_n(&n)?)))
+}
+
+async fn broken_lines(Path(n): Path<String>) -> Result<Body, Refusal> {
+    Ok(as_asked(harm::broken_lines(pages::quick_n(&n)?, harm::next())))
+}
+
+/// Each line is computed when the connection asks for it, on the event loop.
+fn as_asked(lines: impl Iterator<Item = Bytes> + Send + 'static) -> Body {
+    Body::from_stream(stream::iter(lines.map(Ok::<_, Infallible>)))
 }
 
 /// Those that do it harm.
 pub(super) fn harmful() -> Router {
     let pages = Router::new()
         .route("/crash", post(|| async { harm::crash(harm::next()) }))
+        .route("/broken/lines/{n}", get(broken_lines))
         .route("/hoard", post(|| async { harm::hoard(harm::next()).to_string() }));
     harm::guarded(pages)
 }

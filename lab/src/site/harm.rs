@@ -1,5 +1,5 @@
-//! What does a server harm: the functions behind the buttons "crash" and "take
-//! all the memory" of the live page.
+//! What does a server harm: the functions behind the buttons of the live page that crash,
+//! or take all the memory.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,8 +9,10 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 
 use super::pages::Refusal;
+use crate::tasks;
 
 /// The most memory that [`hoard`] takes where nothing stops it: a limit that is
 /// lower does.
@@ -35,6 +37,16 @@ pub(super) fn hoard(_number: u64) -> u64 {
     let pieces = (0..MOST_BYTES / PIECE_BYTES).map(|_| black_box(vec![1_u8; PIECE_BYTES]));
     let hoard: Vec<Vec<u8>> = pieces.collect();
     (hoard.len() * PIECE_BYTES) as u64
+}
+
+/// [`tasks::fib_lines`], but in the middle of the page the process ends, as in [`crash`].
+#[outboard::task]
+pub(super) fn broken_lines(n: u64, number: u64) -> impl Iterator<Item = Bytes> + Send + 'static {
+    let end = std::iter::from_fn(move || {
+        crash(number);
+        None
+    });
+    tasks::fib_lines(n).take(tasks::LINES / 2).chain(end)
 }
 
 /// A number that no other call gets.

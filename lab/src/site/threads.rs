@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use bytes::Bytes;
 use futures_util::stream;
 
 use super::harm;
@@ -25,7 +26,8 @@ pub(super) fn router() -> Router {
 
 /// Those that do it harm.
 pub(super) fn harmful() -> Router {
-    harm::guarded(Router::new().route("/crash", post(crash)).route("/hoard", post(hoard)))
+    let pages = Router::new().route("/crash", post(crash)).route("/hoard", post(hoard));
+    harm::guarded(pages.route("/broken/lines/{n}", get(broken_lines)))
 }
 
 async fn fib(Path(n): Path<String>) -> Result<String, Refusal> {
@@ -36,15 +38,22 @@ async fn fib(Path(n): Path<String>) -> Result<String, Refusal> {
     }
 }
 
-/// A thread computes line after line, while the connection keeps up.
 async fn lines(Path(n): Path<String>) -> Result<Body, Refusal> {
-    let n = pages::quick_n(&n)?;
-    let (send, lines) = mpsc::channel(tasks::LINES);
+    Ok(from_thread(tasks::fib_lines(pages::quick_n(&n)?)))
+}
+
+async fn broken_lines(Path(n): Path<String>) -> Result<Body, Refusal> {
+    Ok(from_thread(harm::broken_lines(pages::quick_n(&n)?, harm::next())))
+}
+
+/// A thread computes line after line. It sees that the browser has left when it sends one.
+fn from_thread(mut lines: impl Iterator<Item = Bytes> + Send + 'static) -> Body {
+    let (send, sent) = mpsc::channel(tasks::LINES);
     tokio::task::spawn_blocking(move || {
-        tasks::fib_lines(n).try_for_each(|line| send.blocking_send(Ok::<_, Infallible>(line)))
+        lines.try_for_each(|line| send.blocking_send(Ok::<_, Infallible>(line)))
     });
-    let lines = stream::unfold(lines, |mut lines| async { Some((lines.recv().await?, lines)) });
-    Ok(Body::from_stream(lines))
+    let sent = stream::unfold(sent, |mut sent| async { Some((sent.recv().await?, sent)) });
+    Body::from_stream(sent)
 }
 
 async fn crash() -> Result<(), Refusal> {

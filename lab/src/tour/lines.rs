@@ -8,8 +8,8 @@ use crate::tasks;
 
 /// What the page has to say.
 pub(super) fn right(n: u64) -> String {
-    let line = tasks::line(n, tasks::fib_by_addition(n));
-    String::from_utf8_lossy(&line).repeat(tasks::LINES)
+    let lines = (1..=tasks::LINES).map(|number| tasks::line(number, n, tasks::fib_by_addition(n)));
+    lines.map(|line| String::from_utf8_lossy(&line).into_owned()).collect()
 }
 
 /// Reads it: the first line, and all of it.

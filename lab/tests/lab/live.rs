@@ -17,7 +17,7 @@ const PHONE: [u32; 2] = [390, 844];
 const EXPERIMENTS: [&str; 5] = ["fast", "fib", "behind", "parallel", "roundtrip"];
 
 /// The servers, in the order of the picture.
-const SERVERS: [&str; 3] = ["before", "threads", "after"];
+pub(crate) const SERVERS: [&str; 3] = ["before", "threads", "after"];
 
 /// Opens the live page, and waits until it moves.
 pub(crate) fn open(browser: &Browser, serving: &Serving, size: [u32; 2]) {
@@ -311,7 +311,7 @@ const COLOURS: &str = "
     return new Set(names.map(name => style.getPropertyValue(`--${name}`))).size";
 
 /// How many elements are not, or not wholly, in the window.
-fn outside(browser: &Browser, selector: &str) -> u64 {
+pub(crate) fn outside(browser: &Browser, selector: &str) -> u64 {
     let outside = format!(
         "const inside = ({{ top, bottom }}) => top >= 0 && bottom <= innerHeight && bottom > top;
         return [...document.querySelectorAll('{selector}')]

@@ -22,6 +22,8 @@ mod program;
 mod screenshots;
 /// `lab serve`.
 mod serve;
+/// The stream and the job of the live page, in a browser.
+mod streaming;
 /// `lab tour`.
 mod tour;
 /// Arguments that make no sense, and help.

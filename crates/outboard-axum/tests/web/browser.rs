@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use browser::{Browser, Scheme};
-use outboard::{Client, LocalBuilder, TaskFuture};
+use outboard::{Bytes, Client, LocalBuilder, SendError, Sender, TaskFuture};
 use outboard_axum::Status;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -40,6 +40,17 @@ fn report(ms: u64) {
 fn decode() {
     eprintln!("decoder: the header says 4 channels, the data has 3 {HOSTILE}");
     std::process::abort()
+}
+
+#[outboard::task(name = "shop::catalogue::pages")]
+fn pages(at: PathBuf, out: Sender<Bytes>) -> Result<(), SendError> {
+    outboard::progress(1, 2, "pages");
+    out.send(vec![0; 1000].into())?;
+    hold(at.join("first"));
+    outboard::progress(2, 2, "pages");
+    out.send(vec![0; 1000].into())?;
+    hold(at.join("second"));
+    Ok(())
 }
 
 /// A server with a status page, and a browser that shows it.
@@ -129,6 +140,24 @@ fn it_shows_a_task_run_and_end_then_a_kill_and_a_crash_in_full() {
     scene.browser.wait_for("it opens", "document.querySelector('#reports details').open");
     assert!(!scene.is("window.hit"), "a script of a task ran");
     assert!(!scene.is("document.querySelector('main script, main img')"), "text became markup");
+    scene.browser.assert_no_console_errors();
+}
+
+#[test]
+fn a_running_task_shows_its_progress_and_the_items_of_its_stream() {
+    let scene = Scene::open(1, false);
+    let scratch = Scratch::new();
+    let holds = ["first", "second"].map(|name| scratch.path().join(name));
+    holds.iter().for_each(|at| std::fs::create_dir(at).unwrap());
+    let stream = scene.client.stream(pages, scratch.path());
+    scene.sees("its first item", "workers", ", 1 item of 1.0 KiB: 1 of 2, pages");
+    scene
+        .browser
+        .script("window.link = document.querySelector('#workers small button, #workers small a')");
+    std::fs::write(holds[0].join("released"), "").unwrap();
+    scene.sees("the next one", "workers", ", 2 items of 2.0 KiB: 2 of 2, pages");
+    assert!(scene.is("window.link.isConnected"), "what leads to its story stays");
+    drop(stream);
     scene.browser.assert_no_console_errors();
 }
 

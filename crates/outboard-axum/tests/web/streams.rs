@@ -6,7 +6,7 @@ use axum::routing::get as route;
 use outboard::{Client, SendError, Sender};
 use outboard_axum::{Compute, Offload, body, ndjson, sse};
 
-use crate::support::{eventually, get, run, send, start};
+use crate::support::{eventually, get, get_with, run, send, start};
 
 #[outboard::task]
 fn count(to: u32, out: Sender<u32>) -> Result<u32, SendError> {
@@ -32,7 +32,11 @@ fn endless() -> impl Iterator<Item = u64> {
 
 async fn app() -> (Client, Router) {
     let client = Client::local().workers(1).await.unwrap();
-    let app = Router::new()
+    (client.clone(), streams().layer(Offload::new(client)))
+}
+
+fn streams() -> Router {
+    Router::new()
         .route("/sse", route(|compute: Compute| async move { sse(compute.stream(count, 3)) }))
         .route(
             "/sse_panics",
@@ -53,8 +57,7 @@ async fn app() -> (Client, Router) {
             route(|compute: Compute| async move {
                 sse(compute.with(|client| client.key("k")).stream(count, 3))
             }),
-        );
-    (client.clone(), app.layer(Offload::new(client)))
+        )
 }
 
 #[test]
@@ -89,6 +92,39 @@ fn a_stream_is_lines_and_a_problem_is_the_last() {
         assert!(lines.starts_with("0\n{\"problem\":{"), "{lines}");
         assert!(lines.contains("\"status\":500") && !lines.contains("secret"), "{lines}");
         assert_eq!(dechunked(&get(server, "/body").await.body), "aaabbbccc");
+    });
+}
+
+#[test]
+fn a_stream_tells_its_times_after_its_items() {
+    run(async {
+        let (client, app) = app().await;
+        let server = start(app).await;
+        let asked = "te: trailers\r\n";
+        for path in ["/lines", "/body"] {
+            let answer = get_with(server, path, asked).await;
+            assert_eq!(answer.header("trailer"), Some("server-timing"), "{answer:?}");
+            let trailer = answer.body.split("\r\n0\r\n").nth(1).expect("a trailer");
+            let timing = trailer.strip_prefix("server-timing: ").expect("the times");
+            assert!(timing.starts_with("queue;dur=") && timing.contains(", run;dur="), "{timing}");
+            // One who does not know trailers gets none.
+            let answer = get(server, path).await;
+            assert!(!answer.body.contains("server-timing"), "{answer:?}");
+        }
+        let answer = get(server, "/sse").await;
+        let (items, end) = answer.body.split_once("event: server-timing\ndata: ").expect("times");
+        assert!(items.contains("id: 2\n"), "{items}");
+        assert!(end.starts_with("queue;dur=") && end.contains("event: output\n"), "{end}");
+        let broken = get_with(server, "/lines_panic", asked).await;
+        assert!(!broken.body.contains("server-timing"), "a task that failed has no times");
+
+        let silent = streams().layer(Offload::new(client).server_timing(false));
+        let silent = start(silent).await;
+        for path in ["/lines", "/sse"] {
+            let answer = get_with(silent, path, asked).await;
+            assert_eq!(answer.header("trailer"), None, "{answer:?}");
+            assert!(!answer.body.contains("server-timing"), "{answer:?}");
+        }
     });
 }
 

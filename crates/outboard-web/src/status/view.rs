@@ -234,6 +234,9 @@ pub struct Current {
     /// How many items of its stream have arrived.
     #[serde(default)]
     pub items: u64,
+    /// How many bytes these items have.
+    #[serde(default)]
+    pub bytes: u64,
     /// How far it says that it is.
     #[serde(default)]
     pub progress: Option<String>,

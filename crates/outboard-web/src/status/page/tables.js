@@ -140,16 +140,22 @@ export function workers(view) {
 // What a worker executes; a click on the task tells its story.
 function executes(cell, task) {
   const attempt_of = task ? `${task.task} ${task.attempt}` : "";
-  if (cell.dataset.task === attempt_of) return;
-  cell.dataset.task = attempt_of;
-  fill(cell, task?.function ?? "");
-  cell.classList.toggle("blank", !task);
-  if (!task) return;
+  if (cell.dataset.task !== attempt_of) {
+    cell.dataset.task = attempt_of;
+    fill(cell, task?.function ?? "");
+    cell.classList.toggle("blank", !task);
+    if (task) cell.lastChild.replaceChildren(" ", link(task.task), el("span"));
+  }
+  // The link stays: somebody may be about to press it.
+  if (task) setText(cell.lastChild.lastChild, told(task));
+}
+
+function told(task) {
   const tenant = task.tenant === null ? "" : `, for ${task.tenant}`;
   const attempt = task.attempt > 1 ? `, attempt ${task.attempt}` : "";
   const progress = task.progress ? `: ${task.progress}` : "";
-  const items = task.items > 0 ? `, ${task.items} items` : "";
-  cell.lastChild.replaceChildren(" ", link(task.task), `${attempt}${tenant}${items}${progress}`);
+  const items = task.items > 0 ? `, ${plural(task.items, "item")} of ${bytes(task.bytes)}` : "";
+  return `${attempt}${tenant}${items}${progress}`;
 }
 
 // A cluster's workers are not this server's to replace.

@@ -181,6 +181,7 @@ impl From<&CurrentTask> for Current {
             since_ms: ms(task.since),
             run_ms: ms(task.run_time),
             items: task.stream_items,
+            bytes: task.stream_bytes,
             progress: task.progress.as_ref().map(ToString::to_string),
         }
     }

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use outboard::error::Cause;
-use outboard::{Bytes, Client, SendError, Sender, gather};
+use outboard::{Bytes, Client, SendError, Sender, TaskStream, gather, python};
 use rustix::net::{Shutdown, shutdown};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd};
+use serde::de::DeserializeOwned;
 
-use super::waits::connections_to;
+use super::waits::{self, connections_to};
 use super::{Release, on_every_release, plugin};
 use crate::support::eventually;
 use crate::support::process::Process;
@@ -26,6 +27,9 @@ on_every_release!(
     a_scheduler_that_dies_ends_a_stream_after_its_items,
     streams_and_progress_come_from_beside_pythons_workers,
     what_a_generator_gives_is_sent_by_a_python_worker,
+    a_generator_streams_to_a_client_of_rust,
+    a_restart_ends_a_stream_that_has_begun_and_begins_another_again,
+    a_restart_ends_the_stream_of_a_native_worker,
 );
 
 /// Numbers, then what it is told to do.
@@ -68,8 +72,8 @@ fn kibibytes(at: PathBuf, items: usize, out: Sender<Bytes>) -> Result<(), SendEr
 }
 
 /// The items up to the error of a stream, which are the first so many.
-async fn ends_after(
-    mut stream: outboard::TaskStream<u64, Result<u64, SendError>>,
+async fn ends_after<R: DeserializeOwned + Send + 'static>(
+    mut stream: TaskStream<u64, R>,
     items: u64,
 ) -> outboard::Error {
     let mut next = 0;
@@ -90,7 +94,7 @@ async fn held(
     client: &Client,
     scratch: &Scratch,
     items: u64,
-) -> outboard::TaskStream<u64, Result<u64, SendError>> {
+) -> TaskStream<u64, Result<u64, SendError>> {
     let arrived = || client.admin().snapshot().stream_items;
     let before = arrived();
     let stream = client.stream(numbers, (scratch.path(), items, false));
@@ -287,4 +291,81 @@ async fn streams_and_progress_come_from_beside_pythons_workers(release: Release)
 async fn what_a_generator_gives_is_sent_by_a_python_worker(release: Release) {
     let cluster = release.cluster(1).await;
     assert_eq!(cluster.script("generators.py").await.trim(), "fine");
+}
+
+async fn a_generator_streams_to_a_client_of_rust(release: Release) {
+    let cluster = release.shared().await;
+    for options in ["", "?direct=0"] {
+        let client = Client::connect(&format!("{}{options}", cluster.url())).await.unwrap();
+        let count = python::<(u64,), String>("only_workers:count").items::<u64>();
+        let mut stream = client.stream(count, 5000);
+        for n in 0..5000 {
+            assert_eq!(stream.next().await.unwrap().unwrap(), n, "{options}");
+        }
+        assert!(stream.next().await.is_none());
+        assert_eq!(stream.output().await.unwrap(), "5000 numbers");
+        assert_eq!(client.admin().snapshot().stream_items, 5000);
+
+        let fail = python::<(u64,), ()>("only_workers:count_and_fail").items::<u64>();
+        let error = ends_after(client.stream(fail, 7), 7).await;
+        assert_eq!(error.exception().unwrap().class, "only_workers.CustomError", "{error}");
+
+        let scratch = Scratch::new();
+        let endless = python::<(PathBuf,), ()>("only_workers:count_on").items::<u64>();
+        let mut stream = client.stream(endless, scratch.path());
+        for n in 0..10 {
+            assert_eq!(stream.next().await.unwrap().unwrap(), n, "{options}");
+        }
+        drop(stream);
+        eventually("the generator is ended", || scratch.notes("lines") == ["ended"]).await;
+        client.shutdown().await;
+    }
+}
+
+/// Beside Python's workers, which their nannies start again.
+async fn a_restart_ends_a_stream_that_has_begun_and_begins_another_again(release: Release) {
+    let (mut cluster, url) = waits::cluster(release).await;
+    cluster.add_nanny(4, &[]);
+    cluster.ready().await;
+    let client = Client::connect(&url).await.unwrap();
+    let (begun, late, generator) = (Scratch::new(), Scratch::new(), Scratch::new());
+    let stream = held(&client, &begun, 100).await;
+    let endless = python::<(PathBuf,), ()>("only_workers:count_on").items::<u64>();
+    let mut of_python = client.stream(endless, generator.path());
+    assert_eq!(of_python.next().await.unwrap().unwrap(), 0);
+    let mut again = client.stream(late_numbers, (late.path(), 100));
+    late.started(1).await;
+    cluster.python("client.restart()").await;
+    let error = ends_after(stream, 100).await;
+    assert_eq!(error.worker_loss().unwrap().cause, Some(Cause::Cluster), "{error}");
+    let error = loop {
+        if let Err(error) = of_python.next().await.expect("an error") {
+            break error;
+        }
+    };
+    assert_eq!(error.worker_loss().unwrap().cause, Some(Cause::Cluster), "{error}");
+    late.started(2).await;
+    late.release();
+    for n in 0..100 {
+        assert_eq!(again.next().await.unwrap().unwrap(), n);
+    }
+    assert_eq!(again.output().await.unwrap(), Ok(100));
+    client.shutdown().await;
+}
+
+/// It has no nanny that would start it again, of which Dask's own client complains.
+async fn a_restart_ends_the_stream_of_a_native_worker(release: Release) {
+    let cluster = release.native().await;
+    let client = cluster.client().await;
+    let scratch = Scratch::new();
+    let stream = held(&client, &scratch, 100).await;
+    let restart = "
+try:
+    client.restart(timeout=5)
+except Exception as error:
+    print(type(error).__name__)";
+    cluster.python(restart).await;
+    let error = ends_after(stream, 100).await;
+    assert_eq!(error.worker_loss().unwrap().cause, Some(Cause::Cluster), "{error}");
+    client.shutdown().await;
 }

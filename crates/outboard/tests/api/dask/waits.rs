@@ -20,7 +20,7 @@ on_every_release!(
 );
 
 /// A cluster that lets this program be started beside its workers, and its URL.
-async fn cluster(release: Release) -> (Cluster, String) {
+pub(crate) async fn cluster(release: Release) -> (Cluster, String) {
     let cluster = release.cluster(0).await;
     let at = cluster.directory().join("program");
     let binary = std::env::current_exe().unwrap();

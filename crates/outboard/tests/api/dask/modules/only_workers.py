@@ -1,5 +1,6 @@
 """What the tests call; only workers have this module."""
 
+import itertools
 import os
 import time
 
@@ -48,6 +49,24 @@ def crash(directory):
     with open(os.path.join(directory, "starts"), "a") as file:
         file.write(f"{os.getpid()}\n")
     os._exit(3)
+
+
+def count(to):
+    yield from range(to)
+    return f"{to} numbers"
+
+
+def count_and_fail(to):
+    yield from range(to)
+    raise CustomError(to, "on purpose")
+
+
+def count_on(directory):
+    """Without an end of its own; notes the one that it has."""
+    try:
+        yield from itertools.count()
+    finally:
+        note(directory, "ended")
 
 
 def large(size):
