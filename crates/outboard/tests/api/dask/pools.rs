@@ -75,7 +75,8 @@ async fn a_task_goes_to_a_worker_that_has_its_pool(release: Release) {
 
 async fn equal_calls_of_two_pools_are_two(release: Release) {
     let cluster = release.cluster(0).await;
-    cluster.native_worker_as("workers=1&pool.gpu.workers=1&pool.b.workers=1").joined().await;
+    let worker = cluster.native_worker_as("workers=1&pool.gpu.workers=1&pool.b.workers=1");
+    worker.joined().await;
     let (client, scratch) = (cluster.client().await, Scratch::new());
     let pools = ["gpu", "b", "gpu"].map(|name| client.pool(name));
     let calls = pools.map(|pool| pool.submit(pure_pid, scratch.path()));
