@@ -16,6 +16,7 @@ mod http;
 mod idle;
 mod kill;
 mod load;
+mod network;
 mod pace;
 mod pauses;
 mod payload;

@@ -21,12 +21,18 @@ PROGRAM must use #[outboard::main] or call outboard::init() first, and be built 
 the feature `dask`. Its task functions are offered to the cluster. It replaces this
 process, so signals reach it, and its exit code is the command's.
 
-Example: outboard worker 'dask://10.0.0.7:8786?workers=4' ./my-server";
+Examples:
+  outboard worker 'dask://10.0.0.7:8786?workers=4' ./my-server
+  outboard worker --pool gpu=2 dask://10.0.0.7:8786 ./my-server";
 
 /// The arguments of `outboard worker`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXPLANATION)]
 pub(crate) struct Args {
+    /// Offer a pool with so many workers, or one: tasks of `#[task(pool = "gpu")]` go there. The
+    /// URL may have more of its options, such as pool.gpu.spares=0
+    #[arg(long = "pool", value_name = "NAME[=WORKERS]", value_parser = pool)]
+    pools: Vec<String>,
     /// The cluster's scheduler: dask://host:port, with options such as ?workers=2
     #[arg(value_name = "URL", value_parser = cluster)]
     url: String,
@@ -52,7 +58,7 @@ pub(crate) fn become_program(args: &Args) -> ExitCode {
     use std::process::Command;
 
     let (program, rest) = args.program.split_first().expect("it is required");
-    let error = Command::new(program).args(rest).env(VARIABLE, &args.url).exec();
+    let error = Command::new(program).args(rest).env(VARIABLE, args.url_with_pools()).exec();
     let name = Path::new(program).display();
     match error.kind() {
         io::ErrorKind::NotFound => {
@@ -63,6 +69,30 @@ pub(crate) fn become_program(args: &Args) -> ExitCode {
             eprintln!("outboard: cannot start {name}: {error}");
             ExitCode::from(NOT_STARTED)
         }
+    }
+}
+
+#[cfg(unix)]
+impl Args {
+    /// The URL, with the pools as options of it.
+    fn url_with_pools(&self) -> String {
+        let separators = std::iter::once(if self.url.contains('?') { "&" } else { "?" });
+        let separators = separators.chain(std::iter::repeat("&"));
+        let options =
+            self.pools.iter().zip(separators).map(|(pool, first)| format!("{first}{pool}"));
+        std::iter::once(self.url.clone()).chain(options).collect()
+    }
+}
+
+/// A pool as an option of the URL; the program itself checks its name and number.
+fn pool(text: &str) -> Result<String, String> {
+    let (name, workers) = text.split_once('=').unwrap_or((text, "1"));
+    let letters = |text: &str, more: &str| {
+        !text.is_empty() && text.chars().all(|it| it.is_ascii_alphanumeric() || more.contains(it))
+    };
+    match letters(name, "-_") && letters(workers, ".=") {
+        true => Ok(format!("pool.{name}.workers={workers}")),
+        false => Err("write it as `gpu`, `gpu=2` or `gpu=0..=4`".to_owned()),
     }
 }
 

@@ -193,6 +193,35 @@ fn pools_stand_side_by_side() {
     scene.runtime.block_on(waits).unwrap();
 }
 
+#[outboard::task(name = "shop::photo::classify", batch(max = 16, wait = "5ms"))]
+fn classify(photos: Vec<u64>) -> Vec<u64> {
+    photos
+}
+
+#[test]
+fn the_sizes_of_batches_are_shown_by_function() {
+    let scene = Scene::open(1, false);
+    scene.runtime.block_on(scene.client.submit(render, 1)).unwrap();
+    scene.sees("a function that takes none", "functions", "shop::invoice::render");
+    assert!(scene.is("document.getElementById('batches-section').hidden"));
+    let scratch = Scratch::new();
+    let held = scene.hold(&scratch);
+    let photos: Vec<_> = (0..24).map(|photo| scene.client.batched(classify, photo)).collect();
+    scratch.release();
+    scene.runtime.block_on(held).unwrap();
+    scene.runtime.block_on(outboard::gather(photos)).unwrap();
+    scene.sees("calls and tasks", "batches", "shop::photo::classify224");
+    scene.sees("their sizes", "batches", "mean 12.0");
+    let label = "document.querySelector('#batches svg').getAttribute('aria-label')";
+    assert!(scene.is(&format!("{label} === 'Sizes of batches of 2: mean 12.0'")));
+    let bars = "[...document.querySelectorAll('#batches td:nth-child(4) rect:not(.ground)')]";
+    assert!(scene.is(&format!("{bars}.length === 2")), "8 and 16");
+    scene.browser.assert_accessible();
+    scene.show(NARROW, Scheme::Dark);
+    assert!(scene.is("document.body.scrollWidth <= innerWidth"), "it is too wide");
+    scene.browser.assert_no_console_errors();
+}
+
 #[test]
 fn what_was_acknowledged_stays_so_until_there_is_something_new() {
     let scene = Scene::open(1, false);

@@ -7,7 +7,7 @@ use axum::Router;
 use outboard::Client;
 use outboard_axum::{Metrics, metrics};
 
-use crate::support::{Scratch, get, hold, run, start};
+use crate::support::{Scratch, eventually, get, hold, run, start};
 
 #[outboard::task]
 fn fails() -> u8 {
@@ -211,7 +211,11 @@ fn the_dashboard_shows_what_is_there_and_all_of_it() {
         let client = busy_client().await;
         // A worker is there again after those that were lost and killed.
         client.submit(naps, 0).await.unwrap();
-        let text = Metrics::new(client).tenants(2).text();
+        let metrics = Metrics::new(client).tenants(2);
+        // It is measured beside the first snapshot.
+        let measured = "# TYPE outboard_worker_proportional_memory_bytes";
+        eventually("PSS is there", || metrics.text().contains(measured)).await;
+        let text = metrics.text();
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/grafana.json");
         let dashboard: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();

@@ -21,6 +21,21 @@ fn the_program_is_told_of_the_cluster_and_ends_the_command_with_its_code() {
 }
 
 #[test]
+fn pools_are_options_of_the_url() {
+    let told =
+        |args: &[&str]| run(&[&["worker"], args, &["sh", "-c", "echo $OUTBOARD_WORKER"]].concat());
+    let (code, stdout, _) = told(&["--pool", "gpu", "--pool", "b=0..=4", "dask://127.0.0.1:8786"]);
+    let url = "dask://127.0.0.1:8786?pool.gpu.workers=1&pool.b.workers=0..=4\n";
+    assert_eq!((code, stdout.as_str()), (Some(0), url));
+    let (_, stdout, _) = told(&["--pool=gpu=2", URL]);
+    assert_eq!(stdout, format!("{URL}&pool.gpu.workers=2\n"));
+    for wrong in ["", "=2", "gpu&workers=1", "a.b"] {
+        let (code, _, stderr) = told(&["--pool", wrong, URL]);
+        assert!(code == Some(2) && stderr.contains("`gpu=0..=4`"), "{wrong}: {stderr}");
+    }
+}
+
+#[test]
 fn the_program_takes_the_process_over_so_that_signals_reach_it() {
     let mut command = outboard(&["worker", URL, "sh", "-c", "echo $$; exec cat"]);
     // It ends when the test does.

@@ -309,6 +309,24 @@ pub struct Function {
     pub cpu_ms: f64,
     /// The most resident memory that a worker had at the end of one of them.
     pub peak_memory_bytes: Option<u64>,
+    /// Its batches, if it takes any.
+    #[serde(default)]
+    pub batches: Option<Batches>,
+}
+
+/// How large the batches of one task function were since the start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Batches {
+    /// Calls, each for one task or more.
+    pub calls: u64,
+    /// The tasks of these calls.
+    pub tasks: u64,
+    /// How many calls had no more tasks than 1, 2, 4 and so on up to 64, and more than the bound
+    /// before.
+    pub sizes: Vec<u64>,
+    /// How long batches were held open for more tasks, where the function asks for that.
+    pub held: Times,
 }
 
 /// How many durations were how long.

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import operator
 import os
+import re
 import select
 import signal
 import socket
@@ -31,13 +32,16 @@ __all__ = ["Plugin", "TaskFailed", "call", "dask_setup", "function", "report", "
 
 # What is said between plugin and program, and between client and plugin; also
 # in the name by which tasks know this module, whichever copy was loaded first.
-PROTOCOL = 2
+PROTOCOL = 3
 sys.modules.setdefault(f"outboard_dask_v{PROTOCOL}", sys.modules[__name__])
 
 # Names the program where the client does not.
 PROGRAM = "OUTBOARD_PLUGIN"
 # Tells the program what it is.
 VARIABLE = "OUTBOARD_PLUGIN_OF"
+
+# What the resource of a pool begins with: `--resources "pool-gpu=2"`.
+POOL = "pool-"
 
 # So much of each resource that it never runs out.
 PLENTY = 1e9
@@ -157,8 +161,11 @@ class function:
         raise TypeError(f"{self.__name__} runs on native workers: submit it with `resources`")
 
 
-def resources(client, function):
-    """What a worker must have to run a function: for `resources` of `client.submit`."""
+def resources(client, function, pool=None):
+    """What a worker must have to run a function: for `resources` of `client.submit`.
+
+    With `pool`, it has that pool of workers as well.
+    """
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     offered = {name for worker in workers for name in worker["resources"]}
     name, _, version = function.__name__.partition("@")
@@ -168,7 +175,7 @@ def resources(client, function):
     needed = [one for one, number in numbers.items() if number == wanted]
     if len(needed) != 1:
         raise LookupError(f"{len(needed)} kinds of workers offer {function.__name__}")
-    return {needed[0]: 1}
+    return {needed[0]: 1, **({f"{POOL}{pool}": 1} if pool else {})}
 
 
 class TaskFailed(RuntimeError):
@@ -409,7 +416,8 @@ class _Program:
         self.refused = None
         ours, theirs = socket.socketpair()
         threads = self.worker.state.nthreads
-        options = "&".join(filter(None, [f"workers={threads}", self.options]))
+        pools = _pools(self.worker.state.total_resources, threads)
+        options = "&".join(filter(None, [f"workers={threads}", *pools, self.options]))
         about = f"{PROTOCOL} {self.worker.contact_address} {options}"
         environment = {**os.environ, VARIABLE: about}
         # Where Python is too old for that, the program does it itself.
@@ -524,6 +532,14 @@ class _Program:
             for status in ("paused", "running"):
                 operation = {"op": "worker-status-change", "status": status}
                 self.worker.batched_send({**operation, "stimulus_id": f"outboard-{status}"})
+
+
+def _pools(resources, threads):
+    """The pools of which the worker was given resources, as options of the program."""
+    for name, amount in resources.items():
+        pool = name.removeprefix(POOL)
+        if pool not in (name, "default") and re.fullmatch("[-_A-Za-z0-9]+", pool) and amount >= 1:
+            yield f"pool.{pool}.workers={min(int(amount), threads)}"
 
 
 def _receive(connection, length):

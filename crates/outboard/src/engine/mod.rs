@@ -214,6 +214,9 @@ pub(crate) struct Work<'a> {
     /// How long it may go on when it was asked to stop, if that was said.
     #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters are told before"))]
     pub(crate) grace: Option<Duration>,
+    /// The pool of workers that it is for, where one gate has workers of several.
+    #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters' workers have pools"))]
+    pub(crate) pool: Option<&'a Arc<str>>,
     /// What it shares with other submits of the same.
     #[cfg_attr(not(feature = "dask"), expect(dead_code, reason = "clusters have other clients"))]
     pub(crate) key: Option<&'a Key>,

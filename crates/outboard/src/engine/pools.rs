@@ -41,10 +41,21 @@ pub(crate) enum Choice {
     Named(Arc<str>),
 }
 
-/// The gates of one client, the default pool's first; and whether that is also the pool of any
-/// other name.
+/// The gates of one client, the default pool's first; and what other names stand for.
 #[derive(Debug)]
-pub(crate) struct Pools(Box<[Arc<Gate>]>, bool);
+pub(crate) struct Pools(Box<[Arc<Gate>]>, Others);
+
+/// What names stand for that are those of no gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    /// For nothing.
+    Lacking,
+    /// For the default pool.
+    Same,
+    /// For pools of a cluster's workers, which tasks of the one gate name.
+    #[cfg(feature = "dask")]
+    OfWorkers,
+}
 
 /// What a pool has in common with the others of its client.
 #[derive(Clone, Debug)]
@@ -69,15 +80,20 @@ pub(crate) struct Numbers {
 }
 
 impl Pools {
-    /// An engine that has no pools.
+    /// An engine whose workers are others', and have the pools that they have.
     #[cfg(feature = "dask")]
-    pub(crate) fn alone(gate: Arc<Gate>) -> Self {
-        Self([gate].into(), false)
+    pub(crate) fn of_workers(gate: Arc<Gate>) -> Self {
+        Self([gate].into(), Others::OfWorkers)
     }
 
     /// An engine that has one pool, whatever a task asks for.
     pub(crate) fn of_any_name(gate: Arc<Gate>) -> Self {
-        Self([gate].into(), true)
+        Self([gate].into(), Others::Same)
+    }
+
+    /// Whether each task has to say which pool it is for.
+    pub(crate) fn are_of_workers(&self) -> bool {
+        !matches!(self.1, Others::Lacking | Others::Same)
     }
 
     /// Starts the default pool and those that the settings name, each as its own ones say.
@@ -107,7 +123,7 @@ impl Pools {
                 }
             }
         }
-        Ok(Self(gates.into(), false))
+        Ok(Self(gates.into(), Others::Lacking))
     }
 
     pub(crate) fn default_pool(&self) -> &Arc<Gate> {
@@ -123,7 +139,7 @@ impl Pools {
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<PoolId> {
-        if self.1 {
+        if self.1 == Others::Same {
             return Some(PoolId::default());
         }
         let place = self.0.iter().position(|gate| gate.pool() == name)?;
@@ -137,17 +153,22 @@ impl Pools {
     /// `UnknownTask`, with the pools that there are.
     pub(crate) fn choose(&self, choice: &Choice, function: &Function) -> Result<PoolId, Error> {
         let name = match choice {
-            // A cluster has no pools, and without that pool the default one says what is missing.
+            // Without that pool the default one says what is missing. A cluster has Python anyway.
             Choice::OfFunction if function.python => {
                 return Ok(self.find(PYTHON).unwrap_or_default());
             }
             Choice::OfFunction => function.pool.unwrap_or(DEFAULT),
             Choice::Named(name) => name,
         };
-        if name == DEFAULT {
-            return Ok(PoolId::default());
+        self.named(name).ok_or_else(|| self.lacks(name, Some(function.name)))
+    }
+
+    /// The pool that has the tasks for a name.
+    pub(crate) fn named(&self, name: &str) -> Option<PoolId> {
+        match self.are_of_workers() || name == DEFAULT {
+            true => Some(PoolId::default()),
+            false => self.find(name),
         }
-        self.find(name).ok_or_else(|| self.lacks(name, Some(function.name)))
     }
 
     /// The error of a pool that there is not.

@@ -166,8 +166,8 @@ impl Url {
         match self.pools()?.first() {
             None => Ok(()),
             Some(pool) => Err(self.wrong(format!(
-                "a cluster has no pool `{pool}`: its workers have pools of their own, if their \
-                 URLs say so"
+                "the pools of a cluster are those of its workers: give the options of \
+                 `{POOL}{pool}` to them, as `outboard worker --pool {pool}` does"
             ))),
         }
     }

@@ -438,7 +438,7 @@ impl Client {
             Choice::OfFunction => PoolId::default(),
             Choice::Named(name) => {
                 let pools = self.owner.pools();
-                pools.find(name).ok_or_else(|| pools.lacks(name, None))?
+                pools.named(name).ok_or_else(|| pools.lacks(name, None))?
             }
         };
         self.owner.pool(pool).ready(&self.options).await
@@ -589,7 +589,8 @@ impl Client {
     /// A task goes to the pool that this names. Otherwise it goes to the one that its task
     /// function names (`#[task(pool = "gpu")]`), or to the pool `default`. Pools are set by
     /// [`LocalBuilder::pool`]. If the client lacks the pool, each submit is `UnknownTask`, and
-    /// says which pools there are.
+    /// says which pools there are. On a cluster a pool is a resource of its workers, and the task
+    /// goes to one that has it. If none has, the error is the same.
     ///
     /// # Examples
     ///
@@ -601,7 +602,12 @@ impl Client {
     /// ```
     #[must_use = "options are set on the client that this returns"]
     pub fn pool(&self, name: &str) -> Self {
-        Self { pool: Choice::Named(name.into()), ..self.clone() }
+        let name: Arc<str> = name.into();
+        let client = match self.owner.pools().are_of_workers() {
+            true => self.with(|options| options.pool = Some(name.clone())),
+            false => self.clone(),
+        };
+        Self { pool: Choice::Named(name), ..client }
     }
 
     /// Returns the handle for operators: snapshots, events, workers.

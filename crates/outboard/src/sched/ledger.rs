@@ -714,6 +714,11 @@ impl Task {
         self.seldom.as_ref()?.key.as_deref()
     }
 
+    /// The pool of workers that it is for, where its gate has workers of several.
+    pub(crate) fn pool(&self) -> Option<&Arc<str>> {
+        self.seldom.as_ref()?.pool.as_ref()
+    }
+
     /// How long it may go on after it was asked to stop, if that was said.
     pub(crate) fn grace(&self) -> Option<Duration> {
         self.seldom.as_ref()?.grace

@@ -157,6 +157,12 @@ pub(crate) struct Function {
 
 #[cfg(test)]
 impl Function {
+    /// The same, for a pool.
+    #[cfg(feature = "dask")]
+    pub(crate) fn of_pool(&self, pool: &'static str) -> &'static Self {
+        Box::leak(Box::new(Self { pool: Some(pool), ..*self }))
+    }
+
     /// The same, which takes batches.
     pub(crate) fn in_batches(&self, most: u16, wait: Duration) -> &'static Self {
         Box::leak(Box::new(Self { batching: Some(Batching { most, wait }), ..*self }))

@@ -1,5 +1,5 @@
-// One small picture of how many durations were how long: a bar for each power of
-// two of microseconds.
+// One small picture of how many durations were how long, or batches how large: a bar
+// for each power of two, of microseconds or of tasks.
 
 import { count, duration, el, setText, svg } from "./dom.js";
 
@@ -9,6 +9,9 @@ const LEAST = 12;
 
 // The bounds of buckets that have a name: so many powers of two of microseconds.
 const NAMED = { 0: "1 µs", 5: "32 µs", 10: "1 ms", 15: "33 ms", 20: "1 s", 25: "34 s", 30: "18 min" };
+
+// The bounds of the sizes of batches.
+const SIZES = ["1", "2", "4", "8", "16", "32", "64"];
 
 // More buckets than these have every other name.
 const CROWDED = 20;
@@ -38,22 +41,9 @@ export function range(all) {
 
 export function updateHistogram(cell, times, [from, to]) {
   const [picture, words, axis, highest] = cell.children;
-  const wanted = to - from;
   name(axis, from, to);
   cell.classList.toggle("none", times.p50_ms === null);
-  const most = Math.max(1, ...times.counts);
-  picture.setAttribute("viewBox", `0 0 ${wanted * WIDTH} ${HEIGHT}`);
-  while (picture.children.length > wanted) picture.lastChild.remove();
-  while (picture.children.length < wanted) picture.append(svg("rect"));
-  [...picture.children].forEach((bar, index) => {
-    const number = times.counts[from + index] ?? 0;
-    const height = number === 0 ? 1 : Math.max(2, (number / most) * HEIGHT);
-    bar.setAttribute("class", number === 0 ? "ground" : "");
-    bar.setAttribute("x", index * WIDTH);
-    bar.setAttribute("y", HEIGHT - height);
-    bar.setAttribute("width", WIDTH - 1);
-    bar.setAttribute("height", height);
-  });
+  const most = bars(picture, times.counts, [from, to]);
   const text = times.p50_ms === null
     ? "none yet"
     : `p50 ≤ ${duration(times.p50_ms)}, p99 ≤ ${duration(times.p99_ms)}, max ${duration(times.max_ms)}`;
@@ -63,6 +53,45 @@ export function updateHistogram(cell, times, [from, to]) {
   picture.setAttribute("aria-label", `${cell.dataset.what} of ${count(all)}: ${text}`);
 }
 
+// The same of the sizes of batches.
+export function updateSizes(cell, { calls, tasks, sizes }) {
+  const [picture, words, axis, highest] = cell.children;
+  const most = bars(picture, sizes, [0, SIZES.length]);
+  const text = calls === 0 ? "none yet" : `mean ${(tasks / calls).toFixed(1)}`;
+  cell.classList.toggle("none", calls === 0);
+  setText(words, text);
+  setText(highest, calls === 0 ? "" : count(most));
+  picture.setAttribute("aria-label", `${cell.dataset.what} of ${count(calls)}: ${text}`);
+  if (axis.children.length === 0) {
+    axis.append(...SIZES.map((size, index) => tick(size, (index + 1) / SIZES.length)));
+  }
+}
+
+// Draws a bar for each bucket; gives the count of the highest.
+function bars(picture, counts, [from, to]) {
+  const wanted = to - from;
+  const most = Math.max(1, ...counts);
+  picture.setAttribute("viewBox", `0 0 ${wanted * WIDTH} ${HEIGHT}`);
+  while (picture.children.length > wanted) picture.lastChild.remove();
+  while (picture.children.length < wanted) picture.append(svg("rect"));
+  [...picture.children].forEach((bar, index) => {
+    const number = counts[from + index] ?? 0;
+    const height = number === 0 ? 1 : Math.max(2, (number / most) * HEIGHT);
+    bar.setAttribute("class", number === 0 ? "ground" : "");
+    bar.setAttribute("x", index * WIDTH);
+    bar.setAttribute("y", HEIGHT - height);
+    bar.setAttribute("width", WIDTH - 1);
+    bar.setAttribute("height", height);
+  });
+  return most;
+}
+
+function tick(text, part) {
+  const node = el("span", {}, text);
+  node.style.left = `${100 * part}%`;
+  return node;
+}
+
 // Writes the bounds below the bars that they end.
 function name(axis, from, to) {
   if (axis.dataset.range === `${from} ${to}`) return;
@@ -70,9 +99,5 @@ function name(axis, from, to) {
   const every = to - from > CROWDED ? 10 : 5;
   const named = Object.keys(NAMED).map(Number);
   const shown = named.filter((bucket) => bucket >= from && bucket < to && bucket % every === 0);
-  axis.replaceChildren(...shown.map((bucket) => {
-    const tick = el("span", {}, NAMED[bucket]);
-    tick.style.left = `${(100 * (bucket - from + 1)) / (to - from)}%`;
-    return tick;
-  }));
+  axis.replaceChildren(...shown.map((bucket) => tick(NAMED[bucket], (bucket - from + 1) / (to - from))));
 }

@@ -84,6 +84,7 @@ function show() {
   tables.queue(view);
   tables.tenants(view);
   tables.functions(view);
+  tables.batches(view);
 }
 
 // Tasks done in a second, over the last five.

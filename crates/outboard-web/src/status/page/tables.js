@@ -3,7 +3,7 @@
 
 import { ask, button } from "./controls.js";
 import { byId, bytes, count, duration, el, keyed, plural, setClass, setText } from "./dom.js";
-import { makeHistogram, range, updateHistogram } from "./histogram.js";
+import { makeHistogram, range, updateHistogram, updateSizes } from "./histogram.js";
 import { link } from "./story.js";
 
 const LONG_MS = 60000;
@@ -230,6 +230,30 @@ export function functions(view) {
     updateHistogram(wait.firstChild, row.wait, buckets);
     const peak = row.peak_memory_bytes;
     fill(used, duration(row.cpu_ms), peak === null ? "" : `peak ${bytes(peak)}`);
+  });
+}
+
+const BATCHES = [["Function", "wide"], ["Calls", "number"], ["Tasks", "number"], ["Tasks in a call", "times wide"], ["Held open", "times wide"]];
+
+// How large batches were, where functions take any.
+export function batches(view) {
+  const all = view.functions.filter((row) => row.batches);
+  byId("batches-section").hidden = all.length === 0;
+  const body = table("batches", BATCHES);
+  const buckets = range(all.map((row) => row.batches.held));
+  const make = () => {
+    const node = row(BATCHES);
+    node.cells[3].append(makeHistogram("Sizes of batches"));
+    node.cells[4].append(makeHistogram("Times held open"));
+    return node;
+  };
+  keyed(body, all, (row) => row.function, make, (node, row) => {
+    const [name, calls, tasks, sizes, held] = node.cells;
+    fill(name, row.function);
+    fill(calls, count(row.batches.calls));
+    fill(tasks, count(row.batches.tasks));
+    updateSizes(sizes.firstChild, row.batches);
+    updateHistogram(held.firstChild, row.batches.held, buckets);
   });
 }
 

@@ -4,13 +4,14 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use outboard::admin::{
-    CrashReport, CurrentTask, Figures, FunctionSnapshot, Histogram, LineSnapshot, PanicReport,
-    PoolSnapshot, RecycleReason, Restarts, Snapshot, TenantSnapshot, WorkerSnapshot, WorkerState,
+    BatchFigures, CrashReport, CurrentTask, Figures, FunctionSnapshot, Histogram, LineSnapshot,
+    PanicReport, PoolSnapshot, RecycleReason, Restarts, Snapshot, TenantSnapshot, WorkerSnapshot,
+    WorkerState,
 };
 
 use super::{
-    Admission, Crash, Current, Ends, Function, LINES, Line, Outcomes, Panic, Pool, Tasks, Tenant,
-    Times, View, WORKERS, Worker,
+    Admission, Batches, Crash, Current, Ends, Function, LINES, Line, Outcomes, Panic, Pool, Tasks,
+    Tenant, Times, View, WORKERS, Worker,
 };
 use crate::status::alert;
 
@@ -234,6 +235,19 @@ impl From<&FunctionSnapshot> for Function {
             wait: times(&row.queue_times, figures.max_queue_time, figures.queue_time),
             cpu_ms: ms(figures.cpu_time),
             peak_memory_bytes: figures.peak_memory_bytes,
+            batches: row.batches.as_ref().map(Batches::from),
+        }
+    }
+}
+
+impl From<&BatchFigures> for Batches {
+    fn from(figures: &BatchFigures) -> Self {
+        let longest = figures.held.quantile(1.0).unwrap_or_default();
+        Self {
+            calls: figures.calls,
+            tasks: figures.tasks,
+            sizes: figures.sizes().map(|(_, calls)| calls).collect(),
+            held: times(&figures.held, longest, figures.held_time),
         }
     }
 }

@@ -1,20 +1,20 @@
 //! What a scheduler says of its workers: who can run what, how many threads there are.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 
 use dask_protocol::message::{ClusterIdentity, WorkerInfo};
 
 use super::table::Offered;
+use super::wanted::{Wanted, of_pool, pool_in};
 
 /// What a scheduler knows of its workers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Cluster {
     workers: Vec<WorkerInfo>,
-    /// Those of all workers together that are Rust functions.
-    resources: HashSet<String>,
-    /// Of those, what workers have that take tasks, and that execute some.
-    open: HashSet<String>,
-    busy: HashSet<String>,
+    /// By the resources that are Rust functions, the places of the workers that offer them.
+    functions: HashMap<String, Vec<usize>>,
+    /// By the names of pools, the places of the workers that have them.
+    pools: BTreeMap<String, Vec<usize>>,
 }
 
 /// The most threads that a worker is believed to have.
@@ -39,12 +39,16 @@ impl From<ClusterIdentity> for Cluster {
     fn from(identity: ClusterIdentity) -> Self {
         let mut workers = identity.workers;
         workers.iter_mut().for_each(|worker| worker.nthreads = worker.nthreads.min(THREADS));
-        let of = |which: fn(&&WorkerInfo) -> bool| {
-            workers.iter().filter(which).flat_map(offered).map(str::to_owned).collect()
-        };
-        let resources = of(|_| true);
-        let (open, busy) = (of(|worker| takes_tasks(worker)), of(|worker| worker.executing > 0));
-        Self { workers, resources, open, busy }
+        let (mut functions, mut pools) = (HashMap::new(), BTreeMap::new());
+        for (place, worker) in workers.iter().enumerate() {
+            for name in offered(worker) {
+                functions.entry(name.to_owned()).or_insert_with(Vec::new).push(place);
+            }
+            for pool in amounts(worker).filter_map(pool_in) {
+                pools.entry(pool.to_owned()).or_insert_with(Vec::new).push(place);
+            }
+        }
+        Self { workers, functions, pools }
     }
 }
 
@@ -53,12 +57,16 @@ fn takes_tasks(worker: &WorkerInfo) -> bool {
     worker.status.as_deref().is_none_or(|status| status == "running")
 }
 
+/// The resources of which a worker has enough for a task.
+fn amounts(worker: &WorkerInfo) -> impl Iterator<Item = &str> {
+    // A program beside a worker that cannot be used any more leaves zeros.
+    let there = worker.resources.iter().filter(|(_, amount)| *amount >= 1.0);
+    there.map(|(name, _)| name.as_str())
+}
+
 /// The resources of a worker that are Rust functions.
 fn offered(worker: &WorkerInfo) -> impl Iterator<Item = &str> {
-    // A program beside a worker that cannot be used any more leaves zeros.
-    let there = worker.resources.iter().filter(|(_, amount)| *amount > 0.0);
-    let names = there.map(|(name, _)| name.as_str());
-    names.filter(|name| OURS.iter().any(|ours| name.starts_with(ours)))
+    amounts(worker).filter(|name| OURS.iter().any(|ours| name.starts_with(ours)))
 }
 
 /// Whether a worker runs Rust functions, and no others.
@@ -77,43 +85,66 @@ impl Cluster {
         self.workers.iter().map(|worker| worker.nthreads as usize).sum()
     }
 
-    /// Whether a worker has a resource.
-    pub(super) fn offers(&self, resource: &str) -> bool {
-        self.resources.contains(resource)
+    /// Whether a worker has what a task of Rust wants.
+    pub(super) fn offers(&self, wanted: &Wanted) -> bool {
+        self.with(wanted).next().is_some()
     }
 
-    /// All that is offered.
-    pub(super) fn resources(&self) -> impl Iterator<Item = &str> {
-        self.resources.iter().map(String::as_str)
+    /// All resources that are functions or pools.
+    pub(super) fn resources(&self) -> impl Iterator<Item = String> {
+        self.functions.keys().cloned().chain(self.pools.keys().map(|pool| of_pool(pool)))
     }
 
-    /// Who offers a resource.
-    pub(super) fn offered(&self, resource: &str) -> Offered {
-        match () {
-            () if self.open.contains(resource) => Offered::Here,
-            () if self.busy.contains(resource) => Offered::Busy,
-            () if self.resources.contains(resource) => Offered::Paused,
-            () if self.workers.is_empty() => Offered::Empty,
-            () => Offered::Nobody,
+    /// The names of the pools that workers have.
+    pub(super) fn pools(&self) -> impl Iterator<Item = &str> {
+        self.pools.keys().map(String::as_str)
+    }
+
+    /// The workers that have what a task of Rust wants.
+    fn with(&self, wanted: &Wanted) -> impl Iterator<Item = &WorkerInfo> {
+        let places = wanted.offer().and_then(|offer| self.functions.get(&offer));
+        let places = places.into_iter().flatten().copied();
+        let pool = wanted.pool.as_deref();
+        places.filter(move |place| self.has(*place, pool)).map(|place| &self.workers[place])
+    }
+
+    /// Whether a worker has a pool, if one is asked for.
+    fn has(&self, place: usize, pool: Option<&str>) -> bool {
+        let has = |pool| self.pools.get(pool).is_some_and(|all| all.binary_search(&place).is_ok());
+        pool.is_none_or(has)
+    }
+
+    /// Who offers what a task wants.
+    pub(super) fn offered(&self, wanted: &Wanted) -> Offered {
+        if wanted.function.python {
+            let mut python = self.python_with(wanted.pool.as_deref());
+            return if python.any(takes_tasks) { Offered::Here } else { Offered::Nobody };
         }
+        let mut offered = if self.workers.is_empty() { Offered::Empty } else { Offered::Nobody };
+        for worker in self.with(wanted) {
+            match worker.executing {
+                _ if takes_tasks(worker) => return Offered::Here,
+                0 if offered != Offered::Busy => offered = Offered::Paused,
+                _ => offered = Offered::Busy,
+            }
+        }
+        offered
     }
 
-    /// Who offers to execute functions of Python.
-    pub(super) fn offered_python(&self) -> Offered {
-        let mut python = self.workers.iter().filter(|worker| !is_native(worker));
-        if python.any(takes_tasks) { Offered::Here } else { Offered::Nobody }
+    /// The workers that run Python, and have a pool if one is asked for.
+    pub(super) fn python_with(&self, pool: Option<&str>) -> impl Iterator<Item = &WorkerInfo> {
+        let python = self.workers.iter().enumerate().filter(|(_, worker)| !is_native(worker));
+        python.filter(move |(place, _)| self.has(*place, pool)).map(|(_, worker)| worker)
     }
 
-    /// The native workers that have a resource, and take tasks.
-    pub(super) fn native_with(&self, resource: &str) -> impl Iterator<Item = &WorkerInfo> {
-        let native = self.workers.iter().filter(|worker| is_native(worker));
-        let running = native.filter(|worker| takes_tasks(worker));
-        running.filter(move |worker| offered(worker).any(|name| name == resource))
+    /// The native workers that have what a task wants, and take tasks.
+    pub(super) fn native_with(&self, wanted: &Wanted) -> impl Iterator<Item = &WorkerInfo> {
+        self.with(wanted).filter(|worker| is_native(worker) && takes_tasks(worker))
     }
 
     /// Whether there are programs beside Python workers.
     pub(super) fn has_plugins(&self) -> bool {
-        self.resources.iter().any(|name| name.starts_with(PLUGINS))
+        self.functions.keys().any(|name| name.starts_with(PLUGINS))
     }
 
     /// Whether there are workers, and none of them runs Python.
@@ -181,6 +212,8 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::function::TaskFunction;
+    use crate::task::registry::{Function, function};
 
     fn cluster(workers: [(&str, u64, &[&str]); 2]) -> Cluster {
         let workers = workers.into_iter().map(|(address, number, resources)| WorkerInfo {
@@ -193,31 +226,48 @@ mod tests {
         ClusterIdentity { workers: workers.collect() }.into()
     }
 
+    fn wanted(pool: Option<&str>) -> Wanted {
+        fn known<F: TaskFunction<M>, M>(_: F) -> &'static Function {
+            function::<F, M>().unwrap()
+        }
+        Wanted { function: known(|n: u64| n), build: None, pool: pool.map(Into::into) }
+    }
+
     #[test]
     fn a_cluster_is_what_its_workers_offer() {
+        let (fib, gpu) = (wanted(None).offer().unwrap(), wanted(Some("gpu")));
         let cluster = cluster([
-            ("tcp://a:1", 2, &["outboard:fib:1", NATIVE]),
-            ("tcp://b:1", 2, &["GPU", "outboard:shim:1"]),
+            ("tcp://a:1", 2, &[&fib, "pool-cpu", NATIVE]),
+            ("tcp://b:1", 2, &["GPU", "pool-gpu", "outboard:shim:1"]),
         ]);
         assert_eq!(cluster.threads(), 4);
-        assert!(cluster.offers("outboard:fib:1") && cluster.offers("outboard:shim:1"));
-        assert!(!cluster.offers("GPU") && !cluster.is_native());
+        assert!(cluster.offers(&wanted(None)) && cluster.offers(&wanted(Some("cpu"))));
+        assert!(!cluster.offers(&gpu), "who has the pool does not know the function");
+        assert_eq!(cluster.offered(&gpu), Offered::Nobody);
+        assert!(cluster.pools().eq(["cpu", "gpu"]) && !cluster.is_native());
         assert_eq!(cluster.python_workers(), ["tcp://b:1"]);
+        let python = |pool| cluster.python_with(Some(pool)).count();
+        assert_eq!((python("cpu"), python("gpu")), (0, 1));
+        let mut resources: Vec<_> = cluster.resources().collect();
+        resources.sort_unstable();
+        assert_eq!(resources, [NATIVE, &*fib, "outboard:shim:1", "pool-cpu", "pool-gpu"]);
     }
 
     #[test]
     fn who_offers_something_takes_tasks_or_does_not() {
         let mut identity = ClusterIdentity::default();
-        assert_eq!(Cluster::from(identity.clone()).offered("outboard:fib:1"), Offered::Empty);
-        let resources = vec![("outboard:fib:1".to_owned(), 1e9)];
+        let gpu = wanted(Some("gpu"));
+        assert_eq!(Cluster::from(identity.clone()).offered(&gpu), Offered::Empty);
+        let names = [gpu.offer().unwrap(), "pool-gpu".to_owned()];
+        let resources = names.map(|name| (name, 1e9)).into();
         identity.workers.push(WorkerInfo { resources, ..WorkerInfo::default() });
         let offered = |status: &str, executing| {
             let mut identity = identity.clone();
             identity.workers[0].status = Some(status.to_owned());
             identity.workers[0].executing = executing;
             let cluster = Cluster::from(identity);
-            assert_eq!(cluster.offered("outboard:other:1"), Offered::Nobody);
-            cluster.offered("outboard:fib:1")
+            assert_eq!(cluster.offered(&wanted(Some("tpu"))), Offered::Nobody);
+            cluster.offered(&gpu)
         };
         assert_eq!(offered("running", 0), Offered::Here);
         assert_eq!(offered("paused", 1), Offered::Busy);

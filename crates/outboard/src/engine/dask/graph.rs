@@ -8,6 +8,7 @@
 //! the result is bytes, so that no part of it is serialized one by one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dask_protocol::graph::{Expression, reference};
@@ -16,11 +17,9 @@ use dask_protocol::message::UpdateGraph;
 use dask_protocol::pickle::Pickle;
 
 use super::cluster::Cluster;
-use super::native::VERSION;
 use super::shelf::Kind;
 use super::table::Start;
 use super::{generator, plugin};
-use crate::task::registry::Function;
 use crate::value::payload::Payload;
 
 /// Before the name of a Rust function whose argument is a payload of ours.
@@ -60,8 +59,8 @@ pub(super) struct Graphs(Vec<(Restrictions, Vec<Task>)>);
 /// Where tasks of one graph may run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Restrictions {
-    /// One of a resource that its worker must have.
-    resource: Option<String>,
+    /// One of each resource that its worker must have.
+    resources: Vec<String>,
     /// Addresses of workers; none for any.
     workers: Vec<String>,
     /// The build of the programs that are beside Python workers, if it is those.
@@ -86,7 +85,13 @@ enum Called {
     /// scattered values that these name.
     Rust { name: String, payload: Passed, terms: Terms, needs: Vec<String> },
     /// The same, through the plugin of a Python worker.
-    Plugin { build: &'static str, name: String, payload: Payload, terms: Terms },
+    Plugin {
+        build: &'static str,
+        name: String,
+        pool: Option<Arc<str>>,
+        payload: Payload,
+        terms: Terms,
+    },
 }
 
 /// Encoded arguments.
@@ -95,28 +100,6 @@ enum Passed {
     Here(Payload),
     /// A worker has them already, by that key.
     There(String),
-}
-
-/// The resource of native workers that offer a Rust function in that version, and speak to
-/// us as we do.
-pub(super) fn resource(function: &Function) -> String {
-    format!("outboard:{}:{}.{VERSION}", function.name, function.version)
-}
-
-/// What a resource says of a function: its version, and that of what is said to its worker.
-/// `None` if it is another one's.
-pub(super) fn version_in<'a>(resource: &'a str, function: &Function) -> Option<(&'a str, &'a str)> {
-    let (name, version) = resource.strip_prefix("outboard:")?.rsplit_once(':')?;
-    version.rsplit_once('.').filter(|_| name == function.name)
-}
-
-/// The resource of workers that know a Rust function: native ones, or those with a
-/// program of this build beside them.
-pub(super) fn offer(function: &Function, build: Option<&'static str>) -> String {
-    match build {
-        Some(build) => plugin::resource(build, function),
-        None => resource(function),
-    }
 }
 
 /// Whether some worker knows the function of a task. Programs beside Python workers are
@@ -179,30 +162,27 @@ impl Restrictions {
     /// Where a task may run, should a worker come that knows its function: a native
     /// one, or one with a program of that build beside it.
     fn of_anyone(start: &Start, build: Option<&'static str>) -> Self {
-        match start.function.python {
-            true => Self::default(),
-            false => Self::of_rust(start, build),
-        }
+        let resources = start.wanted(build).resources();
+        Self { resources, workers: Vec::new(), plugin: build.filter(|_| !start.function.python) }
     }
 
     /// Where a task may run; `None` if no worker knows its function. Native workers go
     /// first.
     fn of(start: &Start, cluster: &Cluster, build: Option<&'static str>) -> Option<Self> {
         if start.function.python {
-            let workers = cluster.python_workers();
-            return (!cluster.is_native()).then_some(Self { workers, ..Self::default() });
+            let may_run = match &start.pool {
+                Some(pool) => cluster.python_with(Some(pool)).next().is_some(),
+                None => !cluster.is_native(),
+            };
+            let anyone = Self::of_anyone(start, None);
+            return may_run.then(|| Self { workers: cluster.python_workers(), ..anyone });
         }
         // Scattered values are with native workers alone.
         let named = start.values.iter().any(|value| value.kind == Kind::Scattered);
         let beside = build.filter(|_| !named);
-        let ways = [None, beside].map(|build| Self::of_rust(start, build));
-        let offered = |way: &Self| way.resource.as_ref().is_some_and(|it| cluster.offers(it));
-        ways.into_iter().find(offered)
-    }
-
-    fn of_rust(start: &Start, build: Option<&'static str>) -> Self {
-        let resource = Some(offer(start.function, build));
-        Self { resource, plugin: build, ..Self::default() }
+        let mut ways = [None].into_iter().chain(beside.map(Some));
+        let build = ways.find(|build| cluster.offers(&start.wanted(*build)))?;
+        Some(Self::of_anyone(start, build))
     }
 }
 
@@ -218,7 +198,7 @@ fn update_graph(tasks: &[Task], restrictions: &Restrictions, unique: &str) -> Up
         expression: expression.finish(unique),
         keys: tasks.iter().map(key).collect(),
         priorities: hurried.map(|task| (key(task), task.priority.into())).collect(),
-        resources: restrictions.resource.iter().map(|name| (name.clone(), 1.0)).collect(),
+        resources: restrictions.resources.iter().map(|name| (name.clone(), 1.0)).collect(),
         workers: restrictions.workers.clone(),
     }
 }
@@ -242,7 +222,7 @@ fn parts(tasks: Vec<Task>) -> Vec<Vec<Task>> {
 
 impl Task {
     fn of(start: Start, restrictions: &Restrictions) -> Self {
-        let Start { key, function, args: payload, terms, priority, values, .. } = start;
+        let Start { key, function, pool, args: payload, terms, priority, values, .. } = start;
         let name = format!("{}@{}", function.name, function.version.number);
         let call = match (function.python, restrictions.plugin) {
             (true, _) => {
@@ -258,7 +238,7 @@ impl Task {
                 let needs = named.into_iter().map(|value| value.key).collect();
                 Called::Rust { name, payload, terms, needs }
             }
-            (false, Some(build)) => Called::Plugin { build, name, payload, terms },
+            (false, Some(build)) => Called::Plugin { build, name, pool, payload, terms },
         };
         Self { key, call, priority }
     }
@@ -274,8 +254,9 @@ impl Task {
                     Some(topic) => generator::call(topic, &self.key, module, name, args),
                 });
             }
-            Called::Plugin { build, name, payload, terms } => {
-                let request = plugin::request(name, &self.key, self.priority, terms, payload);
+            Called::Plugin { build, name, pool, payload, terms } => {
+                let pool = pool.as_deref();
+                let request = plugin::request(name, &self.key, pool, self.priority, terms, payload);
                 pickle.global("_pickle", "loads");
                 pickle.bytes(&plugin::call(build, &self.key, &request));
             }
@@ -372,10 +353,11 @@ mod tests {
         let (payload, needs) = (Passed::There("a-1".into()), Vec::new());
         let call = Called::Rust { name: "fib@2".into(), payload, terms: Terms::default(), needs };
         let task = |key: &str, priority| Task { key: key.into(), call: call.clone(), priority };
-        let (resource, workers) = (Some("offer".to_owned()), vec!["tcp://a:1".to_owned()]);
-        let restrictions = Restrictions { resource, workers, plugin: None };
+        let resources = ["offer", "pool-gpu"].map(str::to_owned).into();
+        let workers = vec!["tcp://a:1".to_owned()];
+        let restrictions = Restrictions { resources, workers, plugin: None };
         let graph = update_graph(&[task("a-1", 0), task("b-2", 9)], &restrictions, "0");
-        assert_eq!(graph.resources, [("offer".to_owned(), 1.0)]);
+        assert_eq!(graph.resources, [("offer".to_owned(), 1.0), ("pool-gpu".to_owned(), 1.0)]);
         assert_eq!(graph.workers, ["tcp://a:1"]);
         assert_eq!(graph.keys, ["a-1".into(), "b-2".into()]);
         assert_eq!(graph.priorities, [("b-2".into(), 9)]);

@@ -30,11 +30,11 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::cluster::Cluster;
 use super::connection::{Connection, Dialer, Incoming, Outgoing};
-use super::graph::offer;
 use super::plugin::{self, Plugin};
 use super::shelf::Upload;
 use super::stream::Begun;
-use super::table::{Missed, Offered, PATIENCE, Said};
+use super::table::{Missed, PATIENCE, Said};
+use super::wanted::Wanted;
 use super::{Settings, Shared};
 use crate::engine::Gate;
 use crate::engine::gate::Reports;
@@ -242,8 +242,7 @@ impl Keeper {
         let (threads, room) = (cluster.threads(), cluster.room());
         {
             let mut ever = self.ever.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = cluster.resources().filter(|name| !ever.contains(*name));
-            let new: Vec<_> = new.map(str::to_owned).collect();
+            let new: Vec<_> = cluster.resources().filter(|name| !ever.contains(name)).collect();
             let room = EVER.saturating_sub(ever.len());
             ever.extend(new.into_iter().take(room));
         }
@@ -363,23 +362,14 @@ impl Talk<'_> {
         }
     }
 
-    /// Who offers what a task needs.
-    fn offered(cluster: &Cluster, function: &Function, build: Option<&'static str>) -> Offered {
-        match function.python {
-            true => cluster.offered_python(),
-            false => cluster.offered(&offer(function, build)),
-        }
-    }
-
     /// Ends tasks that no worker can execute any more.
     fn end_stranded(&self) {
         let (at, shared) = (self.keeper.at, &self.keeper.shared);
         let cluster = shared.cluster(at);
         // Thousands of tasks have a few functions.
         let mut known = HashMap::new();
-        let offered = |function: &'static Function, build| {
-            let asked = || Self::offered(&cluster, function, build);
-            *known.entry((function.name, function.version, build)).or_insert_with(asked)
+        let offered = |wanted: &Wanted| {
+            *known.entry(wanted.identity()).or_insert_with(|| cluster.offered(wanted))
         };
         let stranded = shared.table().stranded(Instant::now(), at, offered);
         let lost = |key| (key, Ended::lost(Cause::Cluster));
@@ -401,8 +391,7 @@ impl Talk<'_> {
         let (mut lost, mut again) = (Vec::new(), 0);
         for (key, state) in &said {
             let Some(key) = key.as_str() else { continue };
-            let offered =
-                |function: &'static Function, build| Self::offered(&cluster, function, build);
+            let offered = |wanted: &Wanted| cluster.offered(wanted);
             let said = Said::of(state.as_deref());
             let new_key = |function: &Function| keeper.shared.names.key(function.name);
             let mut table = keeper.shared.table();

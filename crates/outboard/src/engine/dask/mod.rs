@@ -28,6 +28,8 @@ mod stream;
 mod table;
 mod tls;
 mod url;
+/// What a worker must have for a task.
+mod wanted;
 mod window;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) mod worker;
@@ -94,7 +96,7 @@ async fn connect(mut url: Url, settings: Option<LocalSettings>) -> Result<Arc<Ow
     let cluster = Settings::of(&mut url)?;
     url.refuse_pools()?;
     let settings = settings.map_or_else(|| url.settings("dask"), Ok)?;
-    Owner::when_up(Pools::alone(start(cluster, settings.limits)?)).await
+    Owner::when_up(Pools::of_workers(start(cluster, settings.limits)?)).await
 }
 
 /// Connects to the schedulers that the settings name; ready when the first is.
@@ -345,6 +347,7 @@ impl Engine for Dask {
             attempt: work.attempt,
             key: self.0.key(&work),
             function: work.function,
+            pool: wanted::pool_for(work.pool, work.function),
             args: work.args.payload.clone(),
             priority: work.priority,
             terms: terms(&work, now),

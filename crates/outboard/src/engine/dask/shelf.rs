@@ -14,8 +14,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::wanted::Wanted;
 use crate::task::outcome::Failure;
-use crate::task::registry::Function;
 
 /// Before the number of a value, in the key by which a cluster knows it.
 const SCATTERED: &str = "outboard-scattered-";
@@ -45,8 +45,8 @@ pub(crate) struct Upload {
     /// `None`: it is there, and more workers are to have it.
     pub(crate) bytes: Option<Bytes>,
     pub(crate) kind: Kind,
-    /// A task function whose workers are to have it.
-    pub(crate) function: &'static Function,
+    /// Of a task whose workers are to have it.
+    pub(crate) wanted: Wanted,
 }
 
 /// How far the values of a task are.
@@ -129,7 +129,7 @@ impl Shelf {
     }
 
     /// Has a value come, unless it does already.
-    fn want(&mut self, value: &Named, function: &'static Function, uploads: &mut Vec<Upload>) {
+    fn want(&mut self, value: &Named, wanted: &Wanted, uploads: &mut Vec<Upload>) {
         if self.values.contains_key(&value.id) {
             return;
         }
@@ -140,7 +140,8 @@ impl Shelf {
         };
         self.passing += bytes;
         let (key, kind) = (format!("{prefix}{:016x}-{}", value.id, self.uploads), value.kind);
-        uploads.push(Upload { key: key.clone(), bytes: Some(value.bytes.clone()), kind, function });
+        let (content, wanted) = (Some(value.bytes.clone()), wanted.clone());
+        uploads.push(Upload { key: key.clone(), bytes: content, kind, wanted });
         let (state, place) = (State::Coming, None);
         let held = Held { key, state, kind, bytes, place, users: 0, waiting: 0, spread: 0 };
         self.values.insert(value.id, held);
@@ -151,7 +152,7 @@ impl Shelf {
     pub(crate) fn look(
         &mut self,
         values: &mut [Named],
-        function: &'static Function,
+        wanted: &Wanted,
         uploads: &mut Vec<Upload>,
     ) -> Found {
         if values.iter().any(|value| self.is_full(value)) {
@@ -159,7 +160,7 @@ impl Shelf {
         }
         let mut found = Found::There;
         for value in &mut *values {
-            self.want(value, function, uploads);
+            self.want(value, wanted, uploads);
             let Some(held) = self.values.get(&value.id) else { continue };
             value.key.clone_from(&held.key);
             match (&held.state, &found) {
@@ -181,7 +182,7 @@ impl Shelf {
                 held.spread = held.users;
                 if !uploads.iter().any(|upload| upload.key == held.key) {
                     let (key, kind) = (held.key.clone(), held.kind);
-                    uploads.push(Upload { key, bytes: None, kind, function });
+                    uploads.push(Upload { key, bytes: None, kind, wanted: wanted.clone() });
                 }
             }
         }
@@ -291,8 +292,8 @@ impl fmt::Debug for Upload {
 mod tests {
     use super::*;
 
-    fn function_of<F: crate::TaskFunction<M>, M>(f: F) -> &'static Function {
-        f.known().unwrap().0
+    fn wanted<F: crate::TaskFunction<M>, M>(f: F) -> Wanted {
+        Wanted { function: f.known().unwrap().0, build: None, pool: None }
     }
 
     fn named(id: u64) -> Vec<Named> {
@@ -309,7 +310,7 @@ mod tests {
         shelf.begin();
         for _ in 0..tasks {
             values = named(id);
-            found = shelf.look(&mut values, function_of(|n: u64| n), &mut uploads);
+            found = shelf.look(&mut values, &wanted(|n: u64| n), &mut uploads);
         }
         shelf.end();
         (found, values, uploads)
@@ -382,7 +383,7 @@ mod tests {
         let mut look = |shelf: &mut Shelf, id| {
             let mut values = named_as(Kind::Arguments, id);
             shelf.begin();
-            let found = shelf.look(&mut values, function_of(|n: u64| n), &mut uploads);
+            let found = shelf.look(&mut values, &wanted(|n: u64| n), &mut uploads);
             shelf.end();
             (found, values.remove(0).key, uploads.len())
         };

@@ -7,11 +7,13 @@
 //! is free when the scheduler has been told.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::graph::Terms;
 use super::shelf::{Found, Kind, Named, Shelf, Upload};
 use super::stream::Stream;
+use super::wanted::Wanted;
 use super::window::Window;
 use crate::ids::{SlotId, TaskId};
 use crate::task::outcome::Failure;
@@ -56,9 +58,8 @@ struct Held {
     scheduler: usize,
     since: Instant,
     state: State,
-    function: &'static Function,
-    /// Where it went, and since when nobody there can execute it, for which reason.
-    build: Option<&'static str>,
+    /// What its worker must have, and since when nobody can execute it, for which reason.
+    wanted: Wanted,
     stranded: Option<(Offered, Instant)>,
     /// Since when the scheduler does not know its key, as far as it was asked.
     unknown: Option<Instant>,
@@ -89,6 +90,8 @@ pub(crate) struct Start {
     pub(crate) attempt: u32,
     pub(crate) key: String,
     pub(crate) function: &'static Function,
+    /// The pool that it is for, if it is for one.
+    pub(crate) pool: Option<Arc<str>>,
     pub(crate) args: Payload,
     pub(crate) priority: i32,
     pub(crate) terms: Terms,
@@ -102,7 +105,7 @@ pub(crate) struct Start {
 /// What leaves for a scheduler.
 #[derive(Debug)]
 enum Outgoing {
-    Start(Start),
+    Start(Box<Start>),
     /// Nobody wants this key any more; that slot is through with it.
     Release(String, Option<(SlotId, TaskId)>),
     /// It was taken back before it left.
@@ -220,12 +223,12 @@ impl Table {
         let at = best.expect("an engine has a scheduler");
         let scheduler = &mut self.schedulers[at];
         let Start { task, attempt, .. } = start;
-        let (key, function, stream) = (start.key.clone(), start.function, start.stream.clone());
+        let (key, wanted, stream) = (start.key.clone(), start.wanted(None), start.stream.clone());
         let arguments = start.values.iter().find(|value| value.kind == Kind::Arguments);
         let arguments = arguments.map(|value| value.id);
         scheduler.held += 1;
         scheduler.keys.insert(key.clone(), (slot, task));
-        scheduler.outbox.push(Outgoing::Start(start));
+        scheduler.outbox.push(Outgoing::Start(Box::new(start)));
         let held = Held {
             task,
             attempt,
@@ -233,8 +236,7 @@ impl Table {
             scheduler: at,
             since: now,
             state: State::Queued,
-            function,
-            build: None,
+            wanted,
             stranded: None,
             unknown: None,
             fetching: false,
@@ -323,9 +325,9 @@ impl Table {
         for one in std::mem::take(outbox) {
             match one {
                 Outgoing::Start(mut start) => {
-                    let Start { values, function, .. } = &mut start;
-                    match shelf.look(values, function, &mut batch.uploads) {
-                        Found::There => batch.started.push(start),
+                    let wanted = start.wanted(None);
+                    match shelf.look(&mut start.values, &wanted, &mut batch.uploads) {
+                        Found::There => batch.started.push(*start),
                         Found::Coming => outbox.push(Outgoing::Start(start)),
                         Found::Failed(failure) => batch.failed.push((start.key, failure)),
                     }
@@ -356,8 +358,8 @@ impl Table {
     pub(crate) fn by_key(&self, at: usize, key: &str) -> Option<Entry> {
         let (slot, task) = *self.schedulers[at].keys.get(key)?;
         let held = self.slots.get(&slot)?.iter().find(|held| held.is(task, key))?;
-        let Held { attempt, since, function, .. } = *held;
-        Some(Entry { slot, task, attempt, since, python: function.python })
+        let Held { attempt, since, ref wanted, .. } = *held;
+        Some(Entry { slot, task, attempt, since, python: wanted.function.python })
     }
 
     /// Whether the result of a key is to be fetched now: it is wanted, and nobody
@@ -460,7 +462,7 @@ impl Table {
         // Which one it was is not said: of those that are not lost, a new copy is made.
         let lost = start.values.iter().filter(|value| shelf.lost(&value.key));
         outbox.extend(lost.map(|value| Outgoing::Release(value.key.clone(), None)));
-        outbox.push(Outgoing::Start(*start));
+        outbox.push(Outgoing::Start(start));
         Missed::Again
     }
 
@@ -479,6 +481,14 @@ impl Table {
                 (*slot, tasks.collect())
             })
             .collect()
+    }
+}
+
+impl Start {
+    /// What its worker must have, if it goes to a native one, or to one with a program of a build
+    /// beside it.
+    pub(super) fn wanted(&self, build: Option<&'static str>) -> Wanted {
+        Wanted { function: self.function, build, pool: self.pool.clone() }
     }
 }
 

@@ -118,6 +118,7 @@ impl Core {
             deadline,
             priority: task.place().priority(),
             grace: task.grace(),
+            pool: task.pool(),
             key: task.key(),
             origin: task.origin.as_ref(),
         };

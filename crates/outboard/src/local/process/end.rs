@@ -119,10 +119,14 @@ pub(crate) fn exit_at_once(code: i32) -> ! {
 }
 
 pub(super) fn handle(signal: c_int, handler: extern "C" fn(c_int)) -> io::Result<()> {
-    // SAFETY: an all-zero sigaction is a valid value: no flags, an empty mask.
+    // SAFETY: an all-zero sigaction is a valid value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler as libc::sighandler_t;
     action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+    // One at a time: where registers are many, the frames of several do not fit the stack for
+    // signals, and the system ends the process by SIGSEGV. A service manager sends two at once.
+    // SAFETY: the mask is a live value.
+    unsafe { libc::sigfillset(&mut action.sa_mask) };
     // SAFETY: the handlers of this module and of `every_thread` only use atomics and make
     // calls that are async-signal-safe, and `action` outlives the call.
     check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) })

@@ -1,4 +1,4 @@
-//! What makes two submits the same: function, tenant, and name or arguments.
+//! What makes two submits the same: function, tenant, pool, and name or arguments.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -12,6 +12,8 @@ pub(crate) struct Key {
     /// By the number that this process counts it by.
     function: usize,
     tenant: Option<Arc<str>>,
+    /// Where one gate has workers of several.
+    pool: Option<Arc<str>>,
     identity: Identity,
 }
 
@@ -41,13 +43,14 @@ impl Hash for Encoded {
 }
 
 impl Key {
-    /// Tenant and name or arguments, each after its length, for a digest.
+    /// Tenant, pool, and name or arguments, for a digest.
     #[cfg(feature = "dask")]
-    pub(crate) fn parts(&self) -> [&[u8]; 2] {
-        let tenant = self.tenant.as_deref().unwrap_or_default().as_bytes();
+    pub(crate) fn parts(&self) -> [&[u8]; 3] {
+        let [tenant, pool] =
+            [&self.tenant, &self.pool].map(|name| name.as_deref().unwrap_or_default().as_bytes());
         match &self.identity {
-            Identity::Args(args) => [tenant, &args.0],
-            Identity::Named(name) => [tenant, name.as_bytes()],
+            Identity::Args(args) => [tenant, pool, &args.0],
+            Identity::Named(name) => [tenant, pool, name.as_bytes()],
         }
     }
 
@@ -70,7 +73,7 @@ impl Key {
             }
             None => return None,
         };
-        let tenant = request.options.tenant.clone();
-        Some(Self { function: request.function.number, tenant, identity })
+        let (tenant, pool) = (request.options.tenant.clone(), request.options.pool.clone());
+        Some(Self { function: request.function.number, tenant, pool, identity })
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) tenant: Option<Arc<str>>,
     pub(crate) weight: u32,
     pub(crate) key: Option<Arc<str>>,
+    /// The pool of workers that it is for, where its gate has workers of several.
+    pub(crate) pool: Option<Arc<str>>,
     /// How long it may go on after it was asked to stop, if that was said.
     pub(crate) grace: Option<Duration>,
     /// The caller has just waited for room, and is let in although another

@@ -10,6 +10,8 @@ use crate::sched::stamp::Stamp;
 #[derive(Debug, Default)]
 pub(super) struct Seldom {
     pub(super) key: Option<Arc<Key>>,
+    /// The pool of workers that it is for, where its gate has workers of several.
+    pub(super) pool: Option<Arc<str>>,
     /// How long it may go on after it was asked to stop, if that was said.
     pub(super) grace: Option<Duration>,
     /// How long it rests before each further attempt, if it does.
@@ -25,8 +27,10 @@ pub(super) struct Seldom {
 impl Seldom {
     pub(super) fn of(key: Option<Arc<Key>>, options: &Options, now: Instant) -> Option<Box<Self>> {
         let Options { grace, backoff, alone, .. } = *options;
-        let home = Home::of(options, now);
-        let any = key.is_some() || grace.is_some() || backoff.is_some() || alone || home.is_some();
-        any.then(|| Box::new(Self { key, grace, backoff, alone, home, ..Self::default() }))
+        let (home, pool) = (Home::of(options, now), options.pool.clone());
+        let terms = grace.is_some() || backoff.is_some() || alone;
+        let any = terms || key.is_some() || home.is_some() || pool.is_some();
+        let seldom = Self { key, pool, grace, backoff, alone, home, ..Self::default() };
+        any.then(|| Box::new(seldom))
     }
 }

@@ -97,10 +97,8 @@ enum Promise {
     TellsSharedDeadlines,
     /// A snapshot tells which worker has which task, and what each has done.
     KnowsProcesses,
-    /// Workers are the client's: it can have more or fewer, and they end with it.
+    /// Workers and their pools are the client's: it can have more or fewer, and they end with it.
     OwnsItsWorkers,
-    /// A client can have several pools of workers.
-    HasPools,
     /// Tasks of a function that takes batches run together.
     Batches,
 }
@@ -134,11 +132,6 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
         "dask",
         Promise::OwnsItsWorkers,
         "a cluster has the workers that it has, and they outlive its clients",
-    ),
-    (
-        "dask",
-        Promise::HasPools,
-        "a scheduler gives tasks to any worker: pools are for workers that are the client's own",
     ),
     (
         "dask",

@@ -1,5 +1,7 @@
 //! Pools: workers, queues and bounds of their own, of one client.
 
+use std::sync::OnceLock;
+
 use outboard::admin::EventKind;
 use outboard::{Client, ErrorKind, TaskFuture};
 
@@ -25,15 +27,41 @@ fn of_gpu(x: u64) -> u64 {
     x + 1
 }
 
-/// A client with two workers, and one in the pool `gpu`; none where an engine has no pools.
+/// Set in the workers of the pool, where these are processes.
+static POOL: OnceLock<&str> = OnceLock::new();
+
+#[outboard::on_start(pool = "gpu")]
+fn note_pool() {
+    POOL.get_or_init(|| "gpu");
+}
+
+#[outboard::task(name = "pools::here")]
+fn here() -> String {
+    POOL.get().copied().unwrap_or("default").to_owned()
+}
+
+#[outboard::task(name = "pools::here_of_gpu", pool = "gpu")]
+fn here_of_gpu() -> String {
+    here()
+}
+
+/// A client with two workers, and one in the pool `gpu`.
+async fn any_client(engine: Engine, more: &str) -> Client {
+    engine.client(&format!("workers=2&pool.gpu.workers=1{more}")).await
+}
+
+/// The same; none where pools are those of a cluster's workers.
 async fn client(engine: Engine, more: &str) -> Option<Client> {
-    if engine.promises(Promise::HasPools) {
-        return Some(engine.client(&format!("workers=2&pool.gpu.workers=1{more}")).await);
+    if engine.promises(Promise::OwnsItsWorkers) {
+        return Some(any_client(engine, more).await);
     }
     let url = format!("{}://127.0.0.1:1?pool.gpu.workers=1", engine.name);
     let error = Client::connect(&url).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidUrl);
-    assert!(error.to_string().contains("has no pool `gpu`"), "{error}");
+    assert!(
+        error.to_string().contains("the pools of a cluster are those of its workers"),
+        "{error}"
+    );
     None
 }
 
@@ -46,19 +74,31 @@ async fn ran_in(client: &Client, future: TaskFuture<u64>) -> String {
 }
 
 async fn a_task_runs_in_the_pool_that_is_named(engine: Engine) {
-    let Some(client) = client(engine, "").await else { return };
+    let client = any_client(engine, "").await;
+    let (gpu, default) = (client.pool("gpu"), client.pool("default"));
+    let all = gpu.tenant("a").map(same, 0..2_000).gather().await.unwrap();
+    assert_eq!(all, (0..2_000).collect::<Vec<_>>());
+    if !engine.promises(Promise::OwnsItsWorkers) {
+        let asked = [
+            client.submit(here, ()),
+            client.submit(here_of_gpu, ()),
+            gpu.submit(here, ()),
+            default.submit(here_of_gpu, ()),
+        ];
+        let ran = outboard::gather(asked).await.unwrap();
+        assert_eq!(ran, ["default", "gpu", "gpu", "default"]);
+        return;
+    }
     assert_eq!(ran_in(&client, client.submit(of_gpu, 1)).await, "gpu");
     assert_eq!(ran_in(&client, client.submit(same, 1)).await, "default");
-    assert_eq!(ran_in(&client, client.pool("gpu").submit(same, 1)).await, "gpu");
-    assert_eq!(ran_in(&client, client.pool("default").submit(of_gpu, 1)).await, "default");
-    let all = client.pool("gpu").tenant("a").map(same, 0..2_000).gather().await.unwrap();
-    assert_eq!(all, (0..2_000).collect::<Vec<_>>());
+    assert_eq!(ran_in(&client, gpu.submit(same, 1)).await, "gpu");
+    assert_eq!(ran_in(&client, default.submit(of_gpu, 1)).await, "default");
     let gpu = client.admin().pool("gpu").unwrap().snapshot();
     assert_eq!((gpu.submitted, gpu.done), (2_002, 2_002));
 }
 
 async fn a_pool_is_not_held_up_by_another(engine: Engine) {
-    let Some(client) = client(engine, "&tenant_reserve=0").await else { return };
+    let client = any_client(engine, "&tenant_reserve=0").await;
     let scratch = Scratch::new();
     let held: Vec<_> = (0..3).map(|_| client.submit(hold, scratch.path())).collect();
     scratch.started(2).await;
@@ -86,20 +126,28 @@ async fn bounds_are_those_of_the_pool(engine: Engine) {
 }
 
 async fn a_pool_that_is_lacking_is_an_error_that_lists_those_there_are(engine: Engine) {
-    let Some(client) = client(engine, "&pool.cpu.workers=1").await else { return };
-    for error in [
-        client.pool("tpu").submit(of_gpu, 1).await.unwrap_err(),
-        client.pool("tpu").map(same, [1]).gather().await.unwrap_err(),
-        client.pool("tpu").ready().await.unwrap_err(),
-    ] {
+    let client = any_client(engine, "&pool.cpu.workers=1").await;
+    let tpu = client.pool("tpu");
+    let mut errors = vec![
+        tpu.submit(of_gpu, 1).await.unwrap_err(),
+        tpu.map(same, [1]).gather().await.unwrap_err(),
+    ];
+    let own = engine.promises(Promise::OwnsItsWorkers);
+    if own {
+        errors.push(tpu.ready().await.unwrap_err());
+    }
+    for error in errors {
         assert_eq!(error.kind(), ErrorKind::UnknownTask);
-        let says = "this client has no pool `tpu`, only `default`, `gpu`, `cpu`";
-        assert!(error.to_string().ends_with(says), "{error}");
+        let says = match own {
+            true => "this client has no pool `tpu`, only `default`, `gpu`, `cpu`",
+            false => "the cluster's workers have no pool `tpu`, only `default`, `cpu`, `gpu`: ",
+        };
+        assert!(error.to_string().contains(says), "{error}");
     }
     assert!(client.admin().pool("tpu").is_none());
     let alone = engine.client("workers=1").await;
     let error = alone.submit(of_gpu, 1).await.unwrap_err().to_string();
-    assert!(error.contains("`pools::of_gpu`") && error.ends_with("only `default`"), "{error}");
+    assert!(error.contains("`pools::of_gpu`") && error.contains("only `default`"), "{error}");
 }
 
 async fn a_snapshot_has_each_pool_and_their_sum(engine: Engine) {
@@ -186,7 +234,7 @@ async fn a_shutdown_ends_all_pools(engine: Engine) {
 }
 
 async fn an_elastic_pool_follows_its_load(engine: Engine) {
-    if !engine.promises(Promise::HasPools) {
+    if !engine.promises(Promise::OwnsItsWorkers) {
         return;
     }
     let options = "workers=1&tenant_reserve=0&pool.gpu.workers=0..=2&pool.gpu.idle=300ms";

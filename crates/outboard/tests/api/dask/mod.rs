@@ -21,6 +21,8 @@ mod options;
 mod plugin;
 /// Schedulers for the contract's suite.
 pub(crate) mod pool;
+/// Pools, which are resources of a cluster's workers.
+mod pools;
 /// Values that go to a cluster once.
 pub(crate) mod scatter;
 /// Streams and progress, through the scheduler and with what dies.

@@ -54,7 +54,7 @@ pub(super) fn program(cluster: &Cluster) -> PathBuf {
 }
 
 /// Starts a test binary as `test_worker!` needs it.
-fn script(at: &Path, binary: &Path) {
+pub(super) fn script(at: &Path, binary: &Path) {
     let text = format!(
         "#!/bin/sh\nexec '{}' outboard_test_worker --exact --nocapture\n",
         binary.display()

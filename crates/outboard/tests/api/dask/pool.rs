@@ -80,7 +80,7 @@ impl Drop for Native {
 pub(crate) async fn client(release: Release, options: &str) -> Client {
     let address = tokio::task::spawn_blocking(move || new_scheduler(release)).await.unwrap();
     let of_workers =
-        |option: &&str| option.starts_with("workers=") || option.starts_with("spares=");
+        |option: &&str| ["workers=", "spares=", "pool."].iter().any(|it| option.starts_with(it));
     let (mut workers, rest): (Vec<&str>, Vec<&str>) = options.split('&').partition(of_workers);
     // Of both: how large a payload may be.
     workers.extend(rest.iter().filter(|option| option.starts_with("max_payload=")));

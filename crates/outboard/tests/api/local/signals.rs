@@ -37,6 +37,24 @@ fn requests_to_end_do_not_end_workers() {
 }
 
 #[test]
+fn requests_that_come_at_once_do_not_end_workers() {
+    run(async {
+        let (client, scratch) = (client(2).await, Scratch::new());
+        let busy = client.submit(hold, scratch.path());
+        scratch.started(1).await;
+        // What comes to a process that is stopped is delivered when it goes on, all of it.
+        let signals = [Signal::STOP].into_iter().chain(REQUESTS).chain([Signal::CONT]);
+        for signal in signals {
+            workers(&client).iter().for_each(|worker| worker.signal(signal));
+        }
+        client.submit(pid, ()).await.unwrap();
+        scratch.release();
+        assert_eq!(busy.await.unwrap(), scratch.pid());
+        assert_eq!(client.admin().snapshot().restarts.all(), 0);
+    });
+}
+
+#[test]
 fn programs_that_tasks_start_have_the_defaults() {
     run(async {
         let client = client(1).await;

@@ -13,9 +13,11 @@ use dask_protocol::message::ClientToScheduler;
 use super::Talk;
 use super::ends::Ended;
 use crate::engine::dask::cluster::{Cluster, WITHOUT_PLUGIN};
-use crate::engine::dask::graph::{Graphs, is_known, offer, version_in};
+use crate::engine::dask::graph::{Graphs, is_known};
 use crate::engine::dask::plugin;
 use crate::engine::dask::table::{Batch, Start};
+use crate::engine::dask::wanted::{Wanted, of_pool, version_in};
+use crate::engine::pools::DEFAULT;
 use crate::task::outcome::{Failure, OTHER_BUILD};
 use crate::task::registry::Function;
 
@@ -61,13 +63,17 @@ impl Talk<'_> {
             why = Some(self.keeper.in_time(asked).await?);
         }
         let cluster = self.keeper.shared.cluster(self.keeper.at);
-        let failure = |function: &Function| match &why {
-            _ if function.python => Failure::UnknownTask { advice: OTHER_BUILD },
-            Some(why) => Failure::Unavailable(why.clone()),
-            None if cluster.is_python() => Failure::UnknownTask { advice: WITHOUT_PLUGIN.into() },
-            None => Failure::UnknownTask { advice: offered_instead(function, &cluster) },
+        let failure = |start: &Start| match (lacks_pool(&start.wanted(None), &cluster), &why) {
+            (Some(advice), _) => Failure::UnknownTask { advice: advice.into() },
+            _ if start.function.python => Failure::UnknownTask { advice: OTHER_BUILD },
+            (_, Some(why)) => Failure::Unavailable(why.clone()),
+            _ if cluster.is_python() => Failure::UnknownTask { advice: WITHOUT_PLUGIN.into() },
+            _ => Failure::UnknownTask { advice: offered_instead(start.function, &cluster) },
         };
-        let ended = |start: Start| (start.key, Ended::failed(failure(start.function)));
+        let ended = |start: Start| {
+            let ended = Ended::failed(failure(&start));
+            (start.key, ended)
+        };
         Ok(tasks.into_iter().map(ended).collect())
     }
 
@@ -98,7 +104,9 @@ impl Talk<'_> {
             return self.is_patient().then_some(None);
         }
         let ever = self.keeper.ever.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_there = |way: &Option<&'static str>| ever.contains(&offer(start.function, *way));
+        let was_there = |way: &Option<&'static str>| {
+            start.wanted(*way).resources().iter().all(|name| ever.contains(name))
+        };
         let ways = std::iter::once(None).chain(build.map(Some));
         // What was sent before, or came when there is no worker, makes a cluster grow
         // that adapts to what waits.
@@ -108,10 +116,30 @@ impl Talk<'_> {
     }
 }
 
+/// That no worker has the pool of a task, or that none of those knows its function. `None` if the
+/// pool is not what is missing.
+pub(super) fn lacks_pool(wanted: &Wanted, cluster: &Cluster) -> Option<String> {
+    let pool = wanted.pool.as_deref()?;
+    if cluster.pools().any(|name| name == pool) {
+        let anywhere = Wanted { pool: None, ..wanted.clone() };
+        let known = wanted.function.python || cluster.offers(&anywhere);
+        return known
+            .then(|| format!("the cluster's workers of the pool `{pool}` do not offer it"));
+    }
+    let others = cluster.pools().filter(|name| *name != DEFAULT);
+    let pools: String = others.map(|name| format!(", `{name}`")).collect();
+    let resource = of_pool(pool);
+    Some(format!(
+        "the cluster's workers have no pool `{pool}`, only `{DEFAULT}`{pools}: start one with \
+         `outboard worker --pool {pool}`, or Dask's own with `--resources {resource}=1`"
+    ))
+}
+
 /// What native workers offer of a function whose version none of them has.
 fn offered_instead(function: &Function, cluster: &Cluster) -> Cow<'static, str> {
     let wanted = function.version;
-    let offered = cluster.resources().filter_map(|resource| version_in(resource, function));
+    let resources: Vec<_> = cluster.resources().collect();
+    let offered = resources.iter().filter_map(|resource| version_in(resource, function));
     let (same, others): (Vec<_>, Vec<_>) =
         offered.partition(|(version, _)| *version == wanted.to_string());
     if !same.is_empty() {

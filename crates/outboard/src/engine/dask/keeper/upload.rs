@@ -18,15 +18,15 @@ use dask_protocol::message::{
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 
+use super::departure::lacks_pool;
 use super::fetch::{Idle, dialer};
 use super::reach::{HURRY, Way};
 use super::{Keeper, Talk};
 use crate::engine::dask::Flush;
 use crate::engine::dask::connection::Connection;
-use crate::engine::dask::graph::resource;
 use crate::engine::dask::shelf::{Kind, Upload};
+use crate::engine::dask::wanted::Wanted;
 use crate::task::outcome::Failure;
-use crate::task::registry::Function;
 
 /// How many values are on their way at once.
 const AT_ONCE: usize = 4;
@@ -86,8 +86,8 @@ pub(super) async fn run<T>(
 
 async fn bring(talk: &Talk<'_>, courier: Courier<'_>, upload: Upload) {
     let workers = match upload.kind {
-        Kind::Scattered => workers(talk, upload.function).await,
-        Kind::Arguments => Ok(workers_now(talk, upload.function)),
+        Kind::Scattered => workers(talk, &upload.wanted).await,
+        Kind::Arguments => Ok(workers_now(talk, &upload.wanted)),
     };
     let given = match (&workers, &upload.bytes) {
         (Err(error), _) => Err(error.clone()),
@@ -106,19 +106,18 @@ async fn bring(talk: &Talk<'_>, courier: Courier<'_>, upload: Upload) {
     }
 }
 
-fn workers_now(talk: &Talk<'_>, function: &'static Function) -> Vec<WorkerInfo> {
-    let resource = resource(function);
+fn workers_now(talk: &Talk<'_>, wanted: &Wanted) -> Vec<WorkerInfo> {
     let cluster = talk.keeper.shared.cluster(talk.keeper.at);
-    cluster.native_with(&resource).cloned().collect()
+    cluster.native_with(wanted).cloned().collect()
 }
 
 /// The workers that can run tasks of a function, and take data.
-async fn workers(talk: &Talk<'_>, function: &'static Function) -> Result<Vec<WorkerInfo>, Failure> {
-    let mut found = workers_now(talk, function);
+async fn workers(talk: &Talk<'_>, wanted: &Wanted) -> Result<Vec<WorkerInfo>, Failure> {
+    let mut found = workers_now(talk, wanted);
     while found.is_empty() {
         // A worker may have come that we have not heard of.
         talk.look().await.map_err(|error| Failure::Unavailable(error.to_string()))?;
-        found = workers_now(talk, function);
+        found = workers_now(talk, wanted);
         if !found.is_empty() || !talk.is_patient() {
             break;
         }
@@ -126,6 +125,9 @@ async fn workers(talk: &Talk<'_>, function: &'static Function) -> Result<Vec<Wor
     }
     if found.is_empty() {
         let cluster = talk.keeper.shared.cluster(talk.keeper.at);
+        if let Some(advice) = lacks_pool(wanted, &cluster) {
+            return Err(Failure::UnknownTask { advice: advice.into() });
+        }
         return Err(match cluster.has_python() {
             true => Failure::Unavailable(NATIVE_ONLY.into()),
             false => {

@@ -27,9 +27,10 @@ use crate::engine::dask::native::{Done, encode_failure};
 use crate::engine::dask::outflow::{Opened, Outflows};
 use crate::engine::dask::progress::executions::Executions;
 use crate::engine::dask::stream;
-use crate::engine::option::find;
-use crate::engine::settings::{OPTIONS, Settings};
-use crate::engine::url::pairs;
+use crate::engine::dask::wanted::of_pool;
+use crate::engine::pools::DEFAULT;
+use crate::engine::settings::Settings;
+use crate::engine::url::Url;
 use crate::error::{Cause, Error, WorkerLoss};
 use crate::front::client::Client;
 use crate::local::process::end::die_with_parent;
@@ -119,14 +120,20 @@ async fn start(options: &str) -> Result<Client, Error> {
 
 /// The settings of the programs' own engine.
 fn settings(options: &str) -> Result<Settings, String> {
-    // Callers elsewhere show what tasks say.
-    let mut settings = Settings { said: crate::trace::INFO, ..Settings::default() };
     // The plugin gives `workers` first, and the user may give it again: the last one counts.
-    for (name, value) in pairs(options)? {
-        let option = find(OPTIONS, &name);
-        let option = option.ok_or_else(|| format!("no option is named `{name}`"))?;
-        option.set_text(&name, &value, &mut settings)?;
-    }
+    let given: Vec<&str> = options.split('&').collect();
+    let name = |option: &&str| option.split('=').next().map(str::to_owned);
+    let last = given
+        .iter()
+        .enumerate()
+        .filter(|(at, option)| !given[at + 1..].iter().any(|later| name(later) == name(option)));
+    let query: Vec<&str> = last.map(|(_, option)| *option).collect();
+    let url = Url::parse(&format!("local://?{}", query.join("&")));
+    let settings = url.and_then(|mut url| url.settings("local"));
+    let mut settings = settings.map_err(|error| error.to_string())?;
+    // Callers elsewhere show what tasks say.
+    settings.said = crate::trace::INFO;
+    settings.pools.iter_mut().for_each(|(_, pool)| pool.said = crate::trace::INFO);
     Ok(settings)
 }
 
@@ -148,7 +155,7 @@ fn hello(problem: &str, worker: &str) -> io::Result<Vec<u8>> {
         encode_failure(&Failure::Lost(Box::new(lost)), worker, &[]),
     ];
     let offered = functions.iter().map(|it| resource(build, it).into_bytes());
-    parts.extend(offered);
+    parts.extend(offered.chain([of_pool(DEFAULT).into_bytes()]));
     let mut hello = vec![0; 4];
     parts.iter().for_each(|part| push_field(part, &mut hello));
     let length = (hello.len() - 4) as u32;
@@ -310,7 +317,8 @@ impl Beside {
             return Ok(self.failed(&unknown, "no such function", &[]));
         };
         let opened = self.begin(&head, function, outgoing).await?;
-        let mut client = self.client.priority(head.priority);
+        let named = head.pool.map(|pool| self.client.pool(pool));
+        let mut client = named.as_ref().unwrap_or(&self.client).priority(head.priority);
         client = head.timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
         client = head.grace.map_or(client.clone(), |grace| client.grace(grace));
         if function.pure && opened.is_none() {
@@ -407,11 +415,12 @@ mod tests {
     #[test]
     fn a_request_is_what_a_client_of_this_build_makes_of_a_task() {
         let terms = Terms { timeout: Some(Duration::from_millis(1500)), ..Terms::default() };
-        let request = request("fib", "fib-1", -3, &terms, b"\x07");
+        let request = request("fib", "fib-1", Some("gpu"), -3, &terms, b"\x07");
         let (kind, request) = request.split_first().unwrap();
         let (head, args) = read(request).unwrap();
         assert_eq!(*kind, kinds::TASK);
         assert_eq!((head.name, head.key, head.priority), ("fib", "fib-1", -3));
+        assert_eq!(head.pool, Some("gpu"));
         assert_eq!((head.timeout, head.grace), (Some(Duration::from_millis(1500)), None));
         assert_eq!(args, b"\x07");
         assert_eq!(read(&request[..8]), None);
@@ -421,6 +430,9 @@ mod tests {
     fn options_are_read_as_the_plugin_has_them() {
         let settings = settings("workers=8&workers=2&memory_limit=256%20MiB").unwrap();
         assert_eq!((settings.workers, settings.worker.memory_bytes), (2.into(), Some(256 << 20)));
+        let pools = super::settings("workers=8&pool.gpu.workers=2&spares=0").unwrap().pools;
+        let [(gpu, pool)] = &pools[..] else { panic!("{pools:?}") };
+        assert_eq!((&**gpu, pool.workers, pool.spares), ("gpu", 2.into(), 0));
         assert!(super::settings("speed=1").unwrap_err().contains("named `speed`"));
         assert!(super::settings("spares=x").unwrap_err().contains("whole number, not `x`"));
     }
@@ -429,7 +441,7 @@ mod tests {
     fn the_hello_has_parts_with_their_lengths() {
         let hello = hello("no", "tcp://a:1").unwrap();
         assert_eq!(hello[..4], ((hello.len() - 4) as u32).to_le_bytes());
-        assert_eq!(hello[4..15], *b"\x01\0\0\x002\x02\0\0\0no");
+        assert_eq!(hello[4..15], *b"\x01\0\0\x003\x02\0\0\0no");
     }
 
     #[test]

@@ -28,10 +28,10 @@ use crate::task::registry::Function;
 use crate::value::message;
 
 /// The version of what is said between client, plugin and program.
-const PROTOCOL: u32 = 2;
+const PROTOCOL: u32 = 3;
 
 /// The module by which tasks know the plugin.
-const MODULE: &str = "outboard_dask_v2";
+const MODULE: &str = "outboard_dask_v3";
 
 /// What the program is told of a task before its arguments: the plugin does not
 /// look into it, and both ends are of one build.
@@ -39,6 +39,8 @@ const MODULE: &str = "outboard_dask_v2";
 struct Head<'a> {
     name: &'a str,
     key: &'a str,
+    /// The pool that it is for, if one is named.
+    pool: Option<&'a str>,
     priority: i32,
     timeout: Option<Duration>,
     grace: Option<Duration>,
@@ -76,12 +78,13 @@ pub(super) fn call(build: &str, key: &str, request: &[u8]) -> Vec<u8> {
 pub(super) fn request(
     name: &str,
     key: &str,
+    pool: Option<&str>,
     priority: i32,
     terms: &Terms,
     payload: &[u8],
 ) -> Vec<u8> {
     let Terms { timeout, grace, context, level, topic } = terms.clone();
-    let head = Head { name, key, priority, timeout, grace, context, level, topic };
+    let head = Head { name, key, pool, priority, timeout, grace, context, level, topic };
     let mut request = Vec::with_capacity(payload.len() + 256);
     request.push(asked::TASK);
     message::append(&head, &mut request);
@@ -138,9 +141,9 @@ mod tests {
 
     #[test]
     fn a_call_is_loaded_by_the_worker() {
-        let request = request("fib", "k-1", -1, &Terms::default(), b"\x07");
-        let expected = b"\x80\x04\x8c\x10outboard_dask_v2\x8c\x04call\x93(\x8c\x02ab\x8c\x03k-1\
-            C\x10\0\x03fib\x03k-1\x01\0\0\0\0\0\x07tR.";
+        let request = request("fib", "k-1", None, -1, &Terms::default(), b"\x07");
+        let expected = b"\x80\x04\x8c\x10outboard_dask_v3\x8c\x04call\x93(\x8c\x02ab\x8c\x03k-1\
+            C\x11\0\x03fib\x03k-1\0\x01\0\0\0\0\0\x07tR.";
         assert_eq!(call("ab", "k-1", &request), expected);
     }
 

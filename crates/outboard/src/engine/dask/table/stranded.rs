@@ -8,7 +8,7 @@
 //! | it has no worker, and one that takes tasks offers its function | it is sent again |
 //! | the scheduler has not known it for [`FORGOTTEN`] | it is sent again |
 //! | all that offer its function are paused or leave, and execute nothing | it is lost after [`PAUSED`] |
-//! | no worker offers its function | it is lost after [`PATIENCE`] |
+//! | no worker offers its function in its pool | it is lost after [`PATIENCE`] |
 //! | there is no worker at all, and the next one is given the program | it is lost after [`EMPTY`] |
 //!
 //! One that was sent again [three times](super::LOSSES) is lost, for it may be what ends
@@ -18,6 +18,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Held, LOSSES, Missed, Outgoing, Scheduler, State, Table};
+use crate::engine::dask::wanted::Wanted;
 use crate::task::registry::Function;
 
 /// How long a worker is waited for that knows a function, where there was one: after it
@@ -82,7 +83,7 @@ impl Table {
     /// beside them.
     pub(crate) fn placed(&mut self, at: usize, key: &str, build: Option<&'static str>) {
         if let Some(held) = self.held_mut(at, key) {
-            (held.build, held.stranded) = (build, None);
+            (held.wanted.build, held.stranded) = (build, None);
         }
     }
 
@@ -92,12 +93,12 @@ impl Table {
         &mut self,
         now: Instant,
         at: usize,
-        mut offered: impl FnMut(&'static Function, Option<&'static str>) -> Offered,
+        mut offered: impl FnMut(&Wanted) -> Offered,
     ) -> Vec<String> {
         let mut stranded = Vec::new();
-        for held in self.there(at).filter(|held| !held.function.python) {
-            let offered = offered(held.function, held.build);
-            let patience = match (offered, held.build) {
+        for held in self.there(at).filter(|held| !held.wanted.function.python) {
+            let offered = offered(&held.wanted);
+            let patience = match (offered, held.wanted.build) {
                 (Offered::Here | Offered::Busy, _) => {
                     held.stranded = None;
                     continue;
@@ -131,14 +132,14 @@ impl Table {
         now: Instant,
         (at, key): (usize, &str),
         said: Said,
-        offered: impl FnOnce(&'static Function, Option<&'static str>) -> Offered,
+        offered: impl FnOnce(&Wanted) -> Offered,
         new_key: impl FnOnce(&Function) -> String,
     ) -> Missed {
         let Some(held) = self.held_mut(at, key).filter(|held| !held.fetching) else {
             return Missed::Other;
         };
         let is_stuck = match said {
-            Said::NoWorker => offered(held.function, held.build) == Offered::Here,
+            Said::NoWorker => offered(&held.wanted) == Offered::Here,
             Said::Unknown => *held.unknown.get_or_insert(now) + FORGOTTEN <= now,
             Said::InMemory | Said::Other => {
                 held.unknown = None;
@@ -152,7 +153,7 @@ impl Table {
             return Missed::TooOften;
         }
         held.losses += 1;
-        let key_again = new_key(held.function);
+        let key_again = new_key(held.wanted.function);
         self.send_again(at, key, key_again);
         Missed::Again
     }
@@ -165,7 +166,8 @@ impl Table {
         at: usize,
         new_key: impl Fn(&Function) -> String,
     ) -> Vec<String> {
-        let sent = self.there(at).map(|held| (held.key.clone(), held.function, held.delivered));
+        let sent =
+            self.there(at).map(|held| (held.key.clone(), held.wanted.function, held.delivered));
         let (mut sent, mut lost): (Vec<_>, Vec<_>) = (sent.collect(), Vec::new());
         for (key, function, delivered) in sent.drain(..) {
             match delivered {
@@ -189,7 +191,7 @@ impl Table {
         shelf.left(&start.values);
         (start.key, start.again) = (key_again, true);
         outbox.push(Outgoing::Release(key.to_owned(), None));
-        outbox.push(Outgoing::Start(*start));
+        outbox.push(Outgoing::Start(start));
     }
 
     /// Tasks that are at a scheduler, and of which nothing else is known.
@@ -224,10 +226,10 @@ mod tests {
     fn a_task_is_stranded_when_nobody_could_execute_it_for_long_enough() {
         let now = Instant::now();
         let mut table = table(now);
-        assert!(table.stranded(later(now, 60), 0, |_, _| Offered::Nobody).is_empty(), "not sent");
+        assert!(table.stranded(later(now, 60), 0, |_| Offered::Nobody).is_empty(), "not sent");
         table.take(0);
         let mut asked =
-            |seconds, offered| !table.stranded(later(now, seconds), 0, |_, _| offered).is_empty();
+            |seconds, offered| !table.stranded(later(now, seconds), 0, |_| offered).is_empty();
         assert!(!asked(60, Offered::Nobody));
         assert!(!asked(69, Offered::Here));
         assert!(!asked(75, Offered::Nobody), "somebody could meanwhile");
@@ -238,15 +240,15 @@ mod tests {
         assert!(!asked(1000, Offered::Empty) && asked(1010, Offered::Empty), "natives are few");
         table.placed(0, "key", Some("build"));
         let mut asked = |seconds| {
-            let empty = table.stranded(later(now, seconds), 0, |_, build| {
-                assert_eq!(build, Some("build"));
+            let empty = table.stranded(later(now, seconds), 0, |wanted| {
+                assert_eq!(wanted.build, Some("build"));
                 Offered::Empty
             });
             !empty.is_empty()
         };
         assert!(!asked(2000) && !asked(2299) && asked(2300), "a machine may be on its way");
         assert!(table.claim(0, "key"));
-        assert!(table.stranded(later(now, 9999), 0, |_, _| Offered::Nobody).is_empty());
+        assert!(table.stranded(later(now, 9999), 0, |_| Offered::Nobody).is_empty());
     }
 
     /// What left.
@@ -265,7 +267,7 @@ mod tests {
         for turn in 0..3 {
             assert_eq!(table.old(later(now, 2), 0), [key.as_str()]);
             let mut said = |said, offered| {
-                table.said(now, (0, &key), said, |_, _| offered, |_| format!("again-{turn}"))
+                table.said(now, (0, &key), said, |_| offered, |_| format!("again-{turn}"))
             };
             assert_eq!(said(Said::Other, Offered::Here), Missed::Other);
             assert_eq!(said(Said::NoWorker, Offered::Paused), Missed::Other);
@@ -275,8 +277,7 @@ mod tests {
             assert_eq!(table.by_key(0, &key), None);
             key = again;
         }
-        let said =
-            table.said(now, (0, &key), Said::NoWorker, |_, _| Offered::Here, |_| "no".into());
+        let said = table.said(now, (0, &key), Said::NoWorker, |_| Offered::Here, |_| "no".into());
         assert_eq!(said, Missed::TooOften);
     }
 
@@ -287,7 +288,7 @@ mod tests {
         table.take(0);
         let mut said = |seconds, said| {
             let at = later(now, seconds);
-            table.said(at, (0, "key"), said, |_, _| Offered::Here, |_| "again".into())
+            table.said(at, (0, "key"), said, |_| Offered::Here, |_| "again".into())
         };
         assert_eq!(said(3, Said::Unknown), Missed::Other, "it may be on its way");
         assert_eq!(said(9, Said::Other), Missed::Other);

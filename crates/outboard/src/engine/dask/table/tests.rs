@@ -349,6 +349,7 @@ pub(super) fn start(task: u32, key: String) -> Start {
         attempt: 1,
         key,
         function: known(|x: u8| x),
+        pool: None,
         args: vec![1].into(),
         priority: 0,
         terms: Terms::default(),

@@ -11,7 +11,8 @@
 //! | executing | ended | gone |
 //!
 //! Each stay of a task has a number: what is said of an earlier one with the
-//! same key changes nothing.
+//! same key changes nothing. Each pool has threads of its own, so tasks of one never wait
+//! for those of another.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,12 +21,19 @@ use dask_protocol::key::Key;
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Desk {
-    threads: usize,
     tasks: HashMap<Key, Task>,
-    ready: BTreeMap<(Priority, u64), Key>,
-    executing: usize,
+    /// By pool, the default one's first.
+    lanes: Vec<Lane>,
     next: u64,
     paused: bool,
+}
+
+/// What one pool has to do.
+#[derive(Debug)]
+struct Lane {
+    threads: usize,
+    ready: BTreeMap<(Priority, u64), Key>,
+    executing: usize,
 }
 
 /// A task's place in the order: the least comes first.
@@ -50,6 +58,8 @@ struct Task {
     number: u64,
     run: i64,
     priority: Priority,
+    /// The place of its pool.
+    lane: usize,
     state: State,
 }
 
@@ -70,19 +80,21 @@ pub(super) enum Given {
 }
 
 impl Desk {
-    pub(super) fn new(threads: usize) -> Self {
-        let (tasks, ready) = (HashMap::new(), BTreeMap::new());
-        Self { threads, tasks, ready, executing: 0, next: 0, paused: false }
+    /// With so many threads for each pool.
+    pub(super) fn new(threads: impl IntoIterator<Item = usize>) -> Self {
+        let lane = |threads| Lane { threads, ready: BTreeMap::new(), executing: 0 };
+        let lanes = threads.into_iter().map(lane).collect();
+        Self { tasks: HashMap::new(), lanes, next: 0, paused: false }
     }
 
-    /// The scheduler gives a task, which waits for [`arrived`](Self::arrived).
-    pub(super) fn give(&mut self, key: &Key, run: i64, priority: Priority) -> Given {
+    /// The scheduler gives a task for a pool, which waits for [`arrived`](Self::arrived).
+    pub(super) fn give(&mut self, key: &Key, run: i64, priority: Priority, lane: usize) -> Given {
         if let Some(task) = self.tasks.get_mut(key) {
             task.run = run;
             return Given::Again;
         }
         self.next += 1;
-        let task = Task { number: self.next, run, priority, state: State::Fetching };
+        let task = Task { number: self.next, run, priority, lane, state: State::Fetching };
         self.tasks.insert(key.clone(), task);
         Given::New(self.next)
     }
@@ -92,18 +104,17 @@ impl Desk {
         let task = self.tasks.get_mut(key).filter(|task| task.number == number);
         if let Some(task) = task.filter(|task| task.state == State::Fetching) {
             task.state = State::Ready;
-            self.ready.insert((task.priority.clone(), number), key.clone());
+            self.lanes[task.lane].ready.insert((task.priority.clone(), number), key.clone());
         }
     }
 
-    /// The next task that is to be executed, if a thread is free.
+    /// The next task that is to be executed, if a thread of its pool is free.
     pub(super) fn next(&mut self) -> Option<(Key, u64)> {
-        if self.paused || self.executing == self.threads {
+        if self.paused {
             return None;
         }
-        let ((_, number), key) = self.ready.pop_first()?;
+        let ((_, number), key) = self.lanes.iter_mut().find_map(Lane::next)?;
         self.tasks.get_mut(&key)?.state = State::Executing;
-        self.executing += 1;
         Some((key, number))
     }
 
@@ -143,29 +154,46 @@ impl Desk {
 
     /// Tasks that execute, that are ready, and that fetch what they need.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
-        let (executing, ready) = (self.executing, self.ready.len());
+        let executing = self.lanes.iter().map(|lane| lane.executing).sum();
+        let ready = self.lanes.iter().map(|lane| lane.ready.len()).sum();
         (executing, ready, self.tasks.len() - executing - ready)
     }
 
     fn remove(&mut self, key: &Key) -> Option<Task> {
         let task = self.tasks.remove(key)?;
+        let lane = &mut self.lanes[task.lane];
         match task.state {
             State::Fetching => {}
-            State::Ready => drop(self.ready.remove(&(task.priority.clone(), task.number))),
-            State::Executing => self.executing -= 1,
+            State::Ready => drop(lane.ready.remove(&(task.priority.clone(), task.number))),
+            State::Executing => lane.executing -= 1,
         }
         Some(task)
     }
 
     #[cfg(test)]
     fn check_invariants(&self) {
-        let count = |state| self.tasks.values().filter(|task| task.state == state).count();
-        assert_eq!(self.executing, count(State::Executing));
-        assert_eq!(self.ready.len(), count(State::Ready));
-        assert!(self.executing <= self.threads);
-        for ((_, number), key) in &self.ready {
-            assert_eq!(self.tasks[key].number, *number);
+        for (at, lane) in self.lanes.iter().enumerate() {
+            let here = self.tasks.values().filter(|task| task.lane == at);
+            let count = |state| here.clone().filter(|task| task.state == state).count();
+            assert_eq!(lane.executing, count(State::Executing));
+            assert_eq!(lane.ready.len(), count(State::Ready));
+            assert!(lane.executing <= lane.threads);
+            for ((_, number), key) in &lane.ready {
+                assert_eq!(self.tasks[key].number, *number);
+            }
         }
+    }
+}
+
+impl Lane {
+    /// Takes what is to be executed next, if a thread is free.
+    fn next(&mut self) -> Option<((Priority, u64), Key)> {
+        if self.executing == self.threads {
+            return None;
+        }
+        let next = self.ready.pop_first()?;
+        self.executing += 1;
+        Some(next)
     }
 }
 
@@ -180,7 +208,11 @@ mod tests {
     }
 
     fn given(desk: &mut Desk, name: &str, priority: f64) -> u64 {
-        match desk.give(&key(name), 1, Priority::new([priority])) {
+        given_to(desk, name, priority, 0)
+    }
+
+    fn given_to(desk: &mut Desk, name: &str, priority: f64, lane: usize) -> u64 {
+        match desk.give(&key(name), 1, Priority::new([priority]), lane) {
             Given::New(number) => {
                 desk.arrived(&key(name), number);
                 number
@@ -191,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_least_priority_comes_first_and_then_the_oldest() {
-        let mut desk = Desk::new(9);
+        let mut desk = Desk::new([9]);
         for (name, priority) in [("a", 0.0), ("b", -5.0), ("c", 1.5), ("d", -0.5), ("e", -5.0)] {
             given(&mut desk, name, priority);
         }
@@ -201,20 +233,20 @@ mod tests {
 
     #[test]
     fn what_is_said_of_an_earlier_stay_changes_nothing() {
-        let mut desk = Desk::new(1);
+        let mut desk = Desk::new([1]);
         let first = given(&mut desk, "a", 0.0);
         assert_eq!(desk.next(), Some((key("a"), first)));
         assert!(desk.free(&key("a")));
         let second = given(&mut desk, "a", 0.0);
         assert_eq!(desk.ended(&key("a"), first), None);
         assert_eq!(desk.next(), Some((key("a"), second)));
-        assert_eq!(desk.give(&key("a"), 7, Priority::default()), Given::Again);
+        assert_eq!(desk.give(&key("a"), 7, Priority::default(), 0), Given::Again);
         assert_eq!(desk.ended(&key("a"), second), Some(7), "the latest run is answered");
     }
 
     #[test]
     fn only_what_has_not_started_is_given_away() {
-        let mut desk = Desk::new(1);
+        let mut desk = Desk::new([1]);
         given(&mut desk, "a", 0.0);
         given(&mut desk, "b", 0.0);
         desk.next();
@@ -224,19 +256,32 @@ mod tests {
         assert_eq!(desk.counts(), (1, 0, 0));
     }
 
+    #[test]
+    fn a_pool_is_not_held_up_by_another() {
+        let mut desk = Desk::new([1, 1]);
+        for (name, lane) in [("a", 0), ("b", 0), ("c", 1), ("d", 1)] {
+            given_to(&mut desk, name, 0.0, lane);
+        }
+        let started: Vec<_> = std::iter::from_fn(|| desk.next()).collect();
+        let names: Vec<_> = started.iter().map(|(key, _)| key.to_string()).collect();
+        assert_eq!((names, desk.counts()), (vec!["a".into(), "c".into()], (2, 2, 0)));
+        desk.ended(&key("c"), started[1].1);
+        assert_eq!(desk.next().map(|(key, _)| key), Some(key("d")));
+    }
+
     proptest! {
         #[test]
         fn any_order_of_events_keeps_the_invariants(
             events in prop::collection::vec((0..7_u8, 0..6_u8, -2..3_i8), 0..200),
         ) {
-            let mut desk = Desk::new(2);
+            let mut desk = Desk::new([2, 1]);
             let mut numbers = HashMap::new();
             for (event, which, priority) in events {
                 let key = key(&which.to_string());
                 let number = numbers.get(&which).copied().unwrap_or(0);
                 match event {
                     0 | 1 => if let Given::New(number) =
-                        desk.give(&key, 1, Priority::new([priority.into()]))
+                        desk.give(&key, 1, Priority::new([priority.into()]), which as usize % 2)
                     {
                         numbers.insert(which, number);
                     },

@@ -95,6 +95,9 @@ impl ClusterWorker {
     /// | `held_bytes=4GiB` | a size, at least 1 | How many bytes of results are held; by default its share of the machine's memory. |
     /// | `mixed=1` | 0 or 1 | Whether to join a scheduler that has Python workers too; by default 0. |
     ///
+    /// `pool.gpu.workers=2` gives it a pool, as `local://` has them. The scheduler is told of the
+    /// resource `pool-gpu`, and tasks of that pool go to workers that have it.
+    ///
     /// Dask's tools (`profile`, `performance_report`, `story` and so on) work with such a
     /// worker. `client.run` raises `NotImplementedError`; with `mixed=1` it goes on, and
     /// gives `None` for this worker.

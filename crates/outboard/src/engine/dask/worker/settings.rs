@@ -10,6 +10,7 @@ use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 use crate::engine::dask::tls::{self, Role};
 use crate::engine::dask::url::Settings as ClusterSettings;
 use crate::engine::option::{EngineOption, Form, Kind};
+use crate::engine::pools::DEFAULT;
 use crate::engine::settings::Settings as LocalSettings;
 use crate::engine::url::Url;
 use crate::error::Error;
@@ -60,7 +61,8 @@ impl Settings {
                 (Some(client.map_err(wrong)?), Some(server.map_err(wrong)?))
             }
         };
-        let share = local.workers.most() as f64 / Host::cores() as f64;
+        let threads: usize = lanes(&local).map(|(_, threads)| threads).sum();
+        let share = threads as f64 / Host::cores() as f64;
         let memory = Host::memory_bytes() as f64 * share.min(1.0);
         let memory = if memory > 0.0 { memory as usize } else { MEMORY };
         Ok(Self {
@@ -75,6 +77,23 @@ impl Settings {
             local,
         })
     }
+
+    /// The pools for functions of Rust, the default one first: their names, and how many tasks
+    /// each executes at once.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = (&str, usize)> {
+        lanes(&self.local)
+    }
+
+    /// How many tasks all pools execute at once.
+    pub(super) fn threads(&self) -> usize {
+        self.lanes().map(|(_, threads)| threads).sum()
+    }
+}
+
+fn lanes(local: &LocalSettings) -> impl Iterator<Item = (&str, usize)> {
+    let named = local.pools.iter().filter(|(_, pool)| pool.python.is_none());
+    let named = named.map(|(name, pool)| (&**name, pool));
+    std::iter::once((DEFAULT, local)).chain(named).map(|(name, pool)| (name, pool.workers.most()))
 }
 
 /// What only workers can be told.
@@ -142,6 +161,10 @@ mod tests {
         assert_eq!((settings.local.workers, settings.mixed), (3.into(), true));
         assert!(settings.local.sandbox.is_some_and(|sandbox| sandbox.no_exec));
         assert_eq!(settings.held_bytes, 7 << 10);
+        let pools = Settings::parse("dask://a:1?workers=3&pool.gpu.workers=2&pool.b.workers=0..=4");
+        let pools = pools.unwrap();
+        assert!(pools.lanes().eq([("default", 3), ("gpu", 2), ("b", 4)]));
+        assert_eq!(pools.threads(), 9);
         assert!(Settings::parse("dask://a:8786").unwrap().held_bytes > 0);
     }
 

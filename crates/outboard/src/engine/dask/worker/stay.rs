@@ -10,6 +10,7 @@ mod scattered;
 mod serve;
 mod talk;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,9 +33,10 @@ use super::spec::{Misfit, Needed, Spec};
 use super::standing::Standing;
 use super::store::{Needs, Store, needs};
 use crate::engine::dask::connection::Dialer;
-use crate::engine::dask::graph::resource;
 use crate::engine::dask::outflow::Outflows;
 use crate::engine::dask::progress::executions::Executions;
+use crate::engine::dask::wanted::{of_pool, pool_in, resource};
+use crate::engine::pools::DEFAULT;
 use crate::front::client::Client;
 use crate::task::outcome::OTHER_BUILD;
 use crate::task::registry::{Function, registry, unknown};
@@ -120,7 +122,8 @@ struct Inner {
 struct Held {
     /// What is to be done, until that is done.
     spec: Option<Spec>,
-    function: Option<&'static Function>,
+    /// The function that it calls, and the place of its pool.
+    by: Option<(&'static Function, usize)>,
     needed: Needed,
     scattered: Vec<Arc<Entry>>,
     since: Option<Instant>,
@@ -150,7 +153,7 @@ impl Stay {
         says: mpsc::UnboundedSender<Vec<WorkerToScheduler>>,
     ) -> Self {
         let inner = Inner {
-            desk: Desk::new(settings.local.workers.most()),
+            desk: Desk::new(settings.lanes().map(|(_, threads)| threads)),
             store: Store::new(settings.held_bytes),
             standing: Standing::default(),
             held: HashMap::new(),
@@ -196,15 +199,16 @@ impl Stay {
         if inner.standing.leaving {
             return self.say(vec![reschedule(&key)]);
         }
-        let (spec, function) = match judged {
-            Judged::Done(spec, function) => (spec, function),
+        let (spec, by) = match judged {
+            Judged::Done(spec, by) => (spec, by),
             Judged::Stray => return self.give_back(&mut inner, &key),
             Judged::Refused(raised) => {
                 return self.say(vec![erred(&key, run_id, raised, Timing::start())]);
             }
         };
         let priority = Priority::new(priority);
-        let Given::New(number) = inner.desk.give(&key, run_id, priority) else { return };
+        let lane = by.map_or(0, |(_, lane)| lane);
+        let Given::New(number) = inner.desk.give(&key, run_id, priority, lane) else { return };
         let by_rust = spec.is_by_us();
         let Needs { values: needed, scattered, missing } = needs(who_has, &inner.store, by_rust);
         let (spec, since) = (Some(spec), Some(Instant::now()));
@@ -215,7 +219,8 @@ impl Stay {
         if doing.is_none() {
             inner.desk.arrived(&key, number);
         }
-        inner.held.insert(key, Held { spec, function, needed, scattered, since, _doing: doing });
+        let held = Held { spec, by, needed, scattered, since, _doing: doing };
+        inner.held.insert(key, held);
         self.pump(&mut inner);
     }
 
@@ -239,14 +244,39 @@ impl Stay {
         let all = registry().ok();
         let found = all.map(|registry| registry.named(name, values));
         let function = found.and_then(|mut found| found.find(|it| fits(resources, it)));
-        if function.is_some() {
-            return Judged::Done(spec, function);
-        }
-        let advice = all.map_or(OTHER_BUILD, |registry| registry.instead_of(name));
+        let placed = match function {
+            Some(function) => self.lane(resources, function).map(|lane| (function, lane)),
+            None => Err(all.map_or(OTHER_BUILD, |registry| registry.instead_of(name))),
+        };
+        let advice = match placed {
+            Ok(by) => return Judged::Done(spec, Some(by)),
+            Err(advice) => advice,
+        };
         let error = unknown(name.to_owned(), advice);
         Judged::Refused(match values {
             true => Raised::for_python(&error),
             false => Raised::for_rust(&error, &self.address, &[]),
+        })
+    }
+
+    /// The place of the pool that a task is for: the one whose resource it takes, or else that of
+    /// its function.
+    ///
+    /// # Errors
+    ///
+    /// A line, if there is no such pool here: the scheduler was not told of it.
+    fn lane(
+        &self,
+        resources: &[(String, f64)],
+        function: &Function,
+    ) -> Result<usize, Cow<'static, str>> {
+        let named = resources.iter().find_map(|(name, _)| pool_in(name));
+        let pool = named.or(function.pool).unwrap_or(DEFAULT);
+        let place = self.settings.lanes().position(|(name, _)| name == pool);
+        place.ok_or_else(|| {
+            let resource = of_pool(pool);
+            let first = format!("this worker does not have its pool `{pool}`");
+            format!("{first}: submit it with resources={{\"{resource}\": 1}}").into()
         })
     }
 
@@ -311,11 +341,11 @@ impl Stay {
             held.since = Some(Instant::now());
             let Some(spec) = held.spec.take() else { continue };
             let needed = std::mem::take(&mut held.needed);
-            let (stay, function) = (self.clone(), held.function);
+            let (stay, by) = (self.clone(), held.by);
             let scattered = std::mem::take(&mut held.scattered);
             held._doing = Some(Doing(tokio::spawn(async move {
                 let timing = Timing::start();
-                let ended = stay.execute(&key, spec, needed, scattered, function).await;
+                let ended = stay.execute(&key, spec, needed, scattered, by).await;
                 stay.conclude(&key, number, ended, timing);
             })));
         }
@@ -489,7 +519,7 @@ impl Stay {
         WorkerIdentity {
             name: self.name().to_owned(),
             scheduler: self.settings.scheduler.to_string(),
-            nthreads: self.settings.local.workers.most() as u64,
+            nthreads: self.settings.threads() as u64,
             memory_limit: self.settings.held_bytes as u64,
         }
     }
@@ -501,8 +531,8 @@ impl Stay {
 
 /// What is to be done with a task.
 enum Judged {
-    /// That, by a function, if it calls one.
-    Done(Spec, Option<&'static Function>),
+    /// That, by a function, if it calls one, in the pool at that place.
+    Done(Spec, Option<(&'static Function, usize)>),
     Stray,
     Refused(Raised),
 }

@@ -11,6 +11,7 @@ use super::messages::streams;
 use super::{Ended, Stay};
 use crate::engine::dask::graph::Terms;
 use crate::engine::dask::outflow::Opened;
+use crate::engine::pools::DEFAULT;
 use crate::error::Error;
 use crate::sched::ledger::Report;
 use crate::task::registry::Function;
@@ -29,7 +30,7 @@ impl Stay {
         spec: Spec,
         needed: Needed,
         scattered: Vec<Arc<Entry>>,
-        function: Option<&'static Function>,
+        by: Option<(&'static Function, usize)>,
     ) -> Ended {
         let by_us = spec.is_by_us();
         let raises = matches!(spec, Spec::Values { raises: true, .. });
@@ -51,8 +52,8 @@ impl Stay {
             }
         };
         drop(needed);
-        let function =
-            function.ok_or_else(|| Raised::new("RuntimeError", "it calls nothing", None))?;
+        let nothing = || Raised::new("RuntimeError", "it calls nothing", None);
+        let (function, lane) = by.ok_or_else(nothing)?;
         let opened = terms.topic.as_ref().filter(|_| function.streams).map(|topic| {
             let opened = self.outflows.begin();
             self.say(vec![streams(topic, key, &opened.name)]);
@@ -61,7 +62,9 @@ impl Stay {
         // What is shared has one key on the cluster already; an equal call of another
         // tenant has another.
         let shared = function.pure && opened.is_none();
-        let mut client = if shared { self.client.key(key) } else { self.client.clone() };
+        let pool = self.settings.lanes().nth(lane).map_or(DEFAULT, |(name, _)| name);
+        let mut client = self.client.pool(pool);
+        client = if shared { client.key(key) } else { client };
         client = terms.timeout.map_or(client.clone(), |timeout| client.timeout(timeout));
         client = terms.grace.map_or(client.clone(), |grace| client.grace(grace));
         let channel = opened.as_ref().map(Opened::channel);

@@ -19,7 +19,7 @@ use super::serve::serve;
 use super::{Left, Listening, Stay, bounds};
 use crate::engine::dask::cluster::{Cluster, NATIVE};
 use crate::engine::dask::connection::{Connection, Dialer, Incoming, Outgoing};
-use crate::engine::dask::graph::resource;
+use crate::engine::dask::wanted::{of_pool, resource};
 use crate::front::client::Client;
 use crate::task::registry::registry;
 
@@ -75,7 +75,7 @@ impl Place<'_> {
         (self.tell)(&ClusterEvent::Joined {
             scheduler: self.settings.scheduler.to_string(),
             address: self.address.to_owned(),
-            workers: self.settings.local.workers.most(),
+            workers: self.settings.threads(),
         });
         let stay = member.stay.clone();
         let left = self.go_on(member, leaving).await;
@@ -173,14 +173,17 @@ fn registration(stay: &Stay, packages: Packages) -> RegisterWorker {
     let functions = registry().map_or(&[][..], |registry| registry.all());
     let offered = functions.iter().map(resource);
     let offered = offered.chain([NATIVE.to_owned()]).map(|resource| (resource, PLENTY));
+    // A scheduler does not bound what it gives to a pool: the desk does.
+    let pools = stay.settings.lanes();
+    let pools = pools.map(|(name, workers)| (of_pool(name), workers as f64));
     let number = std::process::id();
     RegisterWorker {
         address: stay.address.clone(),
         name: stay.name().to_owned(),
         server_id: format!("Worker-outboard-{number}-{}", unix_now()),
-        nthreads: stay.settings.local.workers.most() as u64,
+        nthreads: stay.settings.threads() as u64,
         memory_limit: stay.settings.held_bytes as u64,
-        resources: offered.collect(),
+        resources: offered.chain(pools).collect(),
         local_directory: std::env::temp_dir().display().to_string(),
         pid: number,
         packages,
