@@ -147,8 +147,13 @@ pub(crate) fn decode(frame: &[u8]) -> Result<FromPython<'_>, WireError> {
         }
         MISCOUNTED => {
             let [outputs] = counts(rest)?;
-            let source = wrong_number(usize::try_from(outputs).unwrap_or(usize::MAX), batch as usize);
-            failed(Failure::Codec { step: Step::EncodeResult, subject: "the result".into(), source })
+            let source =
+                wrong_number(usize::try_from(outputs).unwrap_or(usize::MAX), batch as usize);
+            failed(Failure::Codec {
+                step: Step::EncodeResult,
+                subject: "the result".into(),
+                source,
+            })
         }
         ITEM => FromPython::Item { seq, item: rest },
         WAITS => FromPython::Waits { seq, taken: first },
@@ -245,7 +250,10 @@ mod tests {
             frame[2..4].copy_from_slice(&batch.to_le_bytes());
             match decode(&frame) {
                 Ok(FromPython::Like(FromWorker::Failed { seq: 7, usage, failure }, _)) => {
-                    assert_eq!((usage.run_ns, usage.cpu_ns, usage.batch), (5, Some(4), batch.into()));
+                    assert_eq!(
+                        (usage.run_ns, usage.cpu_ns, usage.batch),
+                        (5, Some(4), batch.into())
+                    );
                     Some(failure)
                 }
                 _ => None,

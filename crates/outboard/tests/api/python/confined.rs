@@ -22,23 +22,24 @@ fn confined(sandbox: Option<Sandbox>, outside: PathBuf) -> LocalBuilder {
 #[test]
 fn nothing_is_written_and_nobody_is_reached() {
     run(async {
-        let [outside, allowed] = [Scratch::new(), Scratch::new()];
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let tries = python::<(PathBuf, u16), BTreeMap<String, String>>("confined:tries");
-        let sandbox = Sandbox::new().no_network().read_write([allowed.path()]);
-        for sandbox in [None, Some(sandbox)] {
+        for is_confined in [false, true] {
+            let [outside, allowed] = [Scratch::new(), Scratch::new()];
+            let sandbox = Sandbox::new().no_network().read_write([allowed.path()]);
+            let sandbox = is_confined.then_some(sandbox);
             fs::write(outside.path().join("file"), "secret").unwrap();
-            let expected = |name: &str| match (&sandbox, name) {
-                (None, _) | (_, "read" | "allowed") => "done",
+            let expected = |name: &str| match (is_confined, name) {
+                (false, _) | (_, "read" | "allowed") => "done",
                 (_, "tcp" | "owner") => "EPERM",
                 _ => "EACCES",
             };
-            let client = confined(sandbox.clone(), outside.path()).await.unwrap();
+            let client = confined(sandbox, outside.path()).await.unwrap();
             let tried = client.submit(tries, (allowed.path(), port)).await.unwrap();
             assert_eq!(tried.len(), 11);
             for (name, became) in &tried {
-                assert_eq!(became, expected(name), "{name}, sandbox: {}", sandbox.is_some());
+                assert_eq!(became, expected(name), "{name}, sandbox: {is_confined}");
             }
             client.shutdown().await;
         }

@@ -58,11 +58,7 @@ impl Link {
     /// # Errors
     ///
     /// If it has no such task.
-    pub(super) fn finish_python(
-        &self,
-        seq: u64,
-        usage: &Usage,
-    ) -> Result<Finish, Nonsense> {
+    pub(super) fn finish_python(&self, seq: u64, usage: &Usage) -> Result<Finish, Nonsense> {
         if usage.run_ns >= MEASURED_NS && self.is_told_first(seq) {
             self.measure(usage.cpu_ns.unwrap_or(0));
         }
