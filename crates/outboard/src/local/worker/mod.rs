@@ -159,7 +159,7 @@ impl From<FromWorker> for Answer {
 
 /// Enters the sandbox, if there is to be one.
 fn enter(sandbox: Option<&Sandbox>) -> io::Result<()> {
-    let entered = match sandbox {
+    let entered: io::Result<()> = match sandbox {
         None => Ok(()),
         #[cfg(all(feature = "sandbox", target_os = "linux"))]
         Some(sandbox) => sandbox::enter(sandbox),
