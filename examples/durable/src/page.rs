@@ -33,6 +33,8 @@ pub(crate) fn router(pool: PgPool, utils: WorkerUtils) -> Router {
         .route("/reports", post(start))
         .route("/reports/{id}", get(look).delete(stop))
         .route("/reports/{id}/cancel", post(stop))
+        // Browsers ask for one where JSON is shown.
+        .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .with_state(Site { pool, utils })
 }
 

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Html;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use outboard::{Client, ErrorKind, Python, PythonBatch, as_completed, python};
+use outboard::{Client, ErrorKind, Python, PythonFunction, as_completed, python};
 use outboard_axum::{Compute, Offload, Problem, status, tenant};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -17,14 +17,14 @@ const HERE: &str = env!("CARGO_MANIFEST_DIR");
 type Drawing = Vec<f32>;
 type Chances = Vec<f64>;
 
-/// `chances` in `models/digits.py`. What several visitors have drawn meanwhile is one call.
-fn chances() -> PythonBatch<Drawing, Chances> {
-    python::<(Vec<Drawing>,), Vec<Chances>>("digits:chances").batch(64, Duration::ZERO)
+/// `chances` in `models/digits.py`: several drawings in one call.
+fn chances() -> PythonFunction<(Vec<Drawing>,), Vec<Chances>> {
+    python("digits:chances")
 }
 
-/// The chances for one drawing.
+/// The chances for one drawing. What several visitors have drawn meanwhile is one call.
 async fn one(compute: Compute, Json(pixels): Json<Drawing>) -> Result<Json<Chances>, Problem> {
-    Ok(Json(compute.batched(chances(), pixels).await?))
+    Ok(Json(compute.batched(chances().batch(64, Duration::ZERO), pixels).await?))
 }
 
 /// How ten thousand visitors fared.
@@ -37,15 +37,17 @@ struct Crowd {
     p99_ms: f64,
 }
 
-/// The same drawing from ten thousand visitors at once. They are one tenant, so that they slow
-/// down nobody else. If the browser leaves, the calls under way are killed.
+/// The same drawing from ten thousand visitors at once, a hundred in a call. They are one tenant,
+/// so that they slow down nobody else. If the browser leaves, the calls under way are killed.
 async fn crowd(compute: Compute, Json(pixels): Json<Drawing>) -> Json<Crowd> {
-    const VISITORS: usize = 10_000;
+    const CALLS: usize = 100;
+    const DRAWINGS: usize = 100;
     let began = Instant::now();
     let client = compute.tenant("crowd");
-    let mut tasks = as_completed((0..VISITORS).map(|_| client.batched(chances(), pixels.clone())));
-    let mut waits = Vec::with_capacity(VISITORS);
-    while let Some(result) = tasks.next().await {
+    let call = |_| client.submit(chances(), vec![pixels.clone(); DRAWINGS]);
+    let mut calls = as_completed((0..CALLS).map(call));
+    let mut waits = Vec::with_capacity(CALLS);
+    while let Some(result) = calls.next().await {
         if result.is_ok() {
             waits.push(began.elapsed());
         }
@@ -53,8 +55,8 @@ async fn crowd(compute: Compute, Json(pixels): Json<Drawing>) -> Json<Crowd> {
     let percentile = |part: usize| waits.get(waits.len() * part / 100).copied();
     let ms = |part| percentile(part).unwrap_or(Duration::ZERO).as_secs_f64() * 1000.0;
     Json(Crowd {
-        done: waits.len(),
-        failed: VISITORS - waits.len(),
+        done: waits.len() * DRAWINGS,
+        failed: (CALLS - waits.len()) * DRAWINGS,
         seconds: began.elapsed().as_secs_f64(),
         p50_ms: ms(50),
         p99_ms: ms(99),

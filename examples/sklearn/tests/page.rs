@@ -56,12 +56,14 @@ fn leaving_the_page_kills_the_calls_under_way() {
 }
 
 #[test]
-fn a_crash_costs_nobody_anything() {
+fn a_crash_costs_one_call() {
     let server = server();
     let crowd = server.post("/crowd", drawings::ZERO);
     kill(server.busy_workers(1)[0]);
     let text_of_crowd = text(crowd);
-    assert!(text_of_crowd.contains("\"done\":10000,\"failed\":0"), "{text_of_crowd}");
+    // At most: the worker may have been between two calls.
+    let whole = ["\"done\":10000,\"failed\":0", "\"done\":9900,\"failed\":100"];
+    assert!(whole.iter().any(|counts| text_of_crowd.contains(counts)), "{text_of_crowd}");
     assert_eq!(server.status()["restarts"]["lost"], 1);
     let text = text(server.post("/classify", drawings::ZERO));
     assert!(text.starts_with("HTTP/1.0 200"), "{text}");
@@ -70,7 +72,7 @@ fn a_crash_costs_nobody_anything() {
 #[test]
 fn an_exception_is_a_bad_request_of_one_visitor() {
     let server = server();
-    // While the workers are busy, the others wait for one call.
+    // While both workers are busy, these wait for one call.
     let crowd = server.post("/crowd", drawings::ZERO);
     server.busy_workers(2);
     let [wrong, right] = ["[1, 2]", drawings::ZERO].map(|body| server.post("/classify", body));
