@@ -81,9 +81,13 @@ pub(crate) trait Engine: Debug + Send {
         None
     }
 
-    /// A look for the answer of the only task that a slot has; `None` if it does not pay. So many
-    /// tasks are owed in all.
-    fn spin(&self, _: SlotId, _owed: usize) -> Option<Spin> {
+    /// Whether a caller may look for its answer while so many tasks are owed in all.
+    fn spins(&self, _owed: usize) -> bool {
+        false
+    }
+
+    /// A look for the answer of the only task that a slot has; `None` if it does not pay.
+    fn spin(&self, _: SlotId) -> Option<Spin> {
         None
     }
 

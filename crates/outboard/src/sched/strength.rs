@@ -127,6 +127,11 @@ impl Strength {
         self.elastic.is_some()
     }
 
+    /// Whether it follows the load, and there is none.
+    pub(crate) fn rests(&self) -> bool {
+        self.is_elastic() && self.workers() == 0
+    }
+
     /// How many workers there are to be: those that leave are still there, and count
     /// beside those that stay.
     ///

@@ -299,8 +299,10 @@ impl Core {
 
     /// A look for the answer of a task that has just been submitted.
     fn spin(&self, id: TaskId) -> Option<Spin> {
-        let slot = self.ledger.task(id)?.slot()?;
-        self.engine.spin(slot, self.ledger.owed())
+        if !self.engine.spins(self.ledger.owed()) {
+            return None;
+        }
+        self.engine.spin(self.ledger.task(id)?.slot()?)
     }
 
     /// Tells that a submit is refused, and gives back why.

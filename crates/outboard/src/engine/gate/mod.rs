@@ -360,7 +360,7 @@ impl Gate {
         self.until(|core| match core.open() {
             Err(error) => Some(Err(error)),
             Ok(()) => {
-                let up = core.placement.slots() > 0 || core.strength.workers() == 0;
+                let up = core.placement.slots() > 0 || core.strength.rests();
                 up.then_some(Ok(()))
             }
         })

@@ -91,7 +91,7 @@ fn start_pool(settings: Settings, member: Member) -> Result<Arc<Gate>, Error> {
         exclusive,
         elsewhere: start.elsewhere(),
         python: settings.python.is_some(),
-        cores: Host::cores(),
+        spinners: if settings.spin().is_zero() { 0 } else { Host::cores() / 2 },
     };
     let gate = Gate::new(settings.limits, strength, Box::new(engine), &member);
     gate.start_clock();
@@ -242,8 +242,9 @@ struct Local {
     elsewhere: Option<Arc<Program>>,
     /// The workers are Python.
     python: bool,
-    /// How many there are for server and workers.
-    cores: usize,
+    /// How many tasks may be owed for a caller to spin; 0 if none spins at all. A caller takes
+    /// a core, and the worker that it waits for another.
+    spinners: usize,
 }
 
 /// The workers that are ready; the gate's mutex is always taken before this one.
@@ -383,9 +384,12 @@ impl Engine for Local {
         self.links.get(slot)?.progress(task)
     }
 
-    fn spin(&self, slot: SlotId, owed: usize) -> Option<Spin> {
-        // A caller that looks has a core, and the worker that it waits for another.
-        if owed * 2 > self.cores { None } else { self.links.get(slot)?.spin() }
+    fn spins(&self, owed: usize) -> bool {
+        owed <= self.spinners
+    }
+
+    fn spin(&self, slot: SlotId) -> Option<Spin> {
+        self.links.get(slot)?.spin()
     }
 
     fn forget(&mut self, slot: SlotId) {

@@ -152,10 +152,16 @@ async fn a_snapshot_counts(engine: Engine) {
 async fn a_wrong_url_says_what_is_wrong_with_it(engine: Engine) {
     let place = if engine.name == "dask" { "127.0.0.1:80" } else { "" };
     let wrong = [
-        ("?workers=0", "`workers` must be at least 1, not 0"),
-        ("?workers=many", "wants a whole number, not `many`; for example `workers=4`"),
-        ("?workers=-1", "wants a whole number, not `-1`"),
-        ("?workers", "`workers` wants a whole number; for example `workers=4`"),
+        (
+            "?workers=0",
+            "`workers` wants a whole number, at least 1, or a range such as `0..=8`, not `0`",
+        ),
+        (
+            "?workers=many",
+            "wants a whole number, at least 1, or a range such as `0..=8`, not `many`; for example `workers=4`",
+        ),
+        ("?workers=-1", "not `-1`; for example `workers=4`"),
+        ("?workers", "`workers` wants a whole number, at least 1, or a range such as `0..=8`; for"),
         ("?workers=1&workers=2", "`workers` is given twice"),
         ("?queue_bytes=99999999TiB", "`queue_bytes=99999999TiB` is too large"),
         ("?max_wait=20", "`max_wait` wants a duration, not `20`; for example `max_wait=1s`"),

@@ -22,7 +22,9 @@ fn outside_a_runtime_a_client_says_what_it_needs() {
 }
 
 #[test]
-#[should_panic(expected = "`workers` must be at least 1, not 0")]
+#[should_panic(
+    expected = "`workers` wants a whole number, at least 1, or a range such as `0..=8`, not `0`"
+)]
 fn no_workers_are_none() {
     let _ = Client::local().workers(0);
 }
