@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::cpu;
 use crate::Sizes;
+use crate::cpu;
 use crate::peer::{Outcome, Peer};
 
 /// Between two tasks.
