@@ -340,7 +340,7 @@ struct Unnamed {
     streams: bool,
 }
 
-/// Functions without an entry, one for each type, name and form of batches, kept for the
+/// Functions without an entry, one for each type, name and form of batches. They are kept for the
 /// program's life: their number is bounded by the program's text.
 fn registered(
     key: (TypeId, &'static str, Option<Batching>),

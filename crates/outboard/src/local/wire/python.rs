@@ -10,9 +10,9 @@
 //! from Python  u8 kind, u8 level, u16 tasks of the call, u32, u64 number of the task, u64, u64
 //! ```
 //!
-//! A worker is sent one task at a time, or all of one batch, and each item of a stream is a frame
-//! of its own. A stream whose window is full [waits](FromPython::Waits) for a credit, which is
-//! sent once for that.
+//! A worker is sent one task at a time, or all of one batch. Each item of a stream is a frame of
+//! its own. A stream whose window is full [waits](FromPython::Waits) for a credit, which is sent
+//! once for that.
 
 use super::{FromWorker, Place, WireError};
 use crate::error::{Exception, Oversized, Step};
