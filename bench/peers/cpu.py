@@ -4,11 +4,18 @@ import os
 from pathlib import Path
 
 
-def used_ns():
-    """What the processes with this run's mark have used so far: the server, its workers, and
-    whatever else was started for them."""
+def processes():
+    """Those with this run's mark: the server, its workers, and whatever else was started for them.
+
+    To find them takes a while, and is not to be measured.
+    """
     mark = f"BENCH_RUN={os.environ['BENCH_RUN']}".encode()
-    return sum(of_process(pid) for pid in Path("/proc").iterdir() if pid.name.isdigit() and carries(pid, mark))
+    return [pid for pid in Path("/proc").iterdir() if pid.name.isdigit() and carries(pid, mark)]
+
+
+def used_ns(processes):
+    """What they have used so far."""
+    return sum(map(of_process, processes))
 
 
 def carries(pid, mark):

@@ -1,16 +1,16 @@
 //! CPU time of all processes of one run. `bench/peers/cpu.py` does the same.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::peer::Outcome;
 
 /// What every process of a run has in its environment.
 const MARK: &str = "BENCH_RUN";
 
-/// What the processes with this run's mark have used so far, in nanoseconds: the server, its
-/// workers, and whatever else was started for them.
-pub(crate) fn used_ns() -> Outcome<u64> {
+/// The processes with this run's mark: the server, its workers, and whatever else was started for
+/// them. To find them takes a while, and is not to be measured.
+pub(crate) fn processes() -> Outcome<Vec<PathBuf>> {
     let mark = std::env::var(MARK).map_err(|_| format!("{MARK} is not set: use script/bench"))?;
     let mark = format!("{MARK}={mark}");
     let processes = fs::read_dir("/proc").map_err(|error| error.to_string())?.flatten();
@@ -18,7 +18,12 @@ pub(crate) fn used_ns() -> Outcome<u64> {
         let environment = fs::read(process.path().join("environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
     });
-    Ok(ours.map(|process| of_process(&process.path())).sum())
+    Ok(ours.map(|process| process.path()).collect())
+}
+
+/// What they have used so far, in nanoseconds.
+pub(crate) fn used_ns(processes: &[PathBuf]) -> u64 {
+    processes.iter().map(|process| of_process(process)).sum()
 }
 
 /// That of its threads; what has ended meanwhile counts no more.
