@@ -29,6 +29,8 @@ class Missing(Exception):
 
 def one(name, peer, quick):
     if peer.language == "rust":
+        if name == "outboard_python" and not quick:
+            environment()
         return build(quick)
     if not quick:
         environment()
@@ -60,9 +62,10 @@ def profile(quick):
 
 def program(name, quick):
     """What asks a peer, and its first arguments."""
+    python = PYTHON if PYTHON.exists() else sys.executable
     if plan.PEERS[name].language == "rust":
-        return [TARGET / ("debug" if quick else "dist") / "peers", name]
-    return [PYTHON if PYTHON.exists() else sys.executable, "-B", "-m", "peers", name]
+        return [TARGET / ("debug" if quick else "dist") / "peers", name, "--python", python]
+    return [python, "-B", "-m", "peers", name]
 
 
 def environment():

@@ -12,9 +12,10 @@ class Peer:
     packages: tuple = ()
 
 
-#: In the order of the tables: what is ours first.
+#: In the order of the tables: what is ours first. The names of ours begin with `outboard`.
 PEERS = {
     "outboard": Peer("Outboard", "rust", ("outboard",)),
+    "outboard_python": Peer("Outboard, Python workers", "rust", ("outboard",)),
     "spawn_blocking": Peer("tokio `spawn_blocking`", "rust", ("tokio",)),
     "procspawn": Peer("procspawn", "rust", ("procspawn",)),
     "processpool": Peer("ProcessPoolExecutor", "python"),
@@ -54,6 +55,8 @@ KEYS = {
     "speed": {
         "first_result_ms": (),
         "roundtrip_us": PERCENTILES,
+        "paced_us": PERCENTILES,
+        "cpu_us": (),
         "throughput_per_s": (),
         "echo_ms": PERCENTILES,
         "twenty_s": (),

@@ -25,6 +25,10 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     trips = {"p50": ("roundtrip_us", "p50"), "p99": ("roundtrip_us", "p99")}
     draw(results, folder / "roundtrip.svg", "speed", "round trip of x + 1, µs", LESS, trips)
+    paced = {"p50": ("paced_us", "p50"), "p99": ("paced_us", "p99")}
+    draw(results, folder / "paced.svg", "speed", "x + 1 after a pause of 1 ms, µs", LESS, paced)
+    spent = {"": ("cpu_us",)}
+    draw(results, folder / "cpu.svg", "speed", "CPU time for each of these, all processes, µs", LESS, spent)
     rates = {"": ("throughput_per_s",)}
     draw(results, folder / "throughput.svg", "speed", "trivial tasks a second, many at once", MORE, rates)
     echo = {"": ("echo_ms", "p50")}
@@ -45,7 +49,7 @@ def draw(results, path, part, title, better, series):
         for row, name in enumerate(names):
             values = figures.column(results["peers"][name][part], *place)
             if values:
-                mark(axes, row, values, index, label if row == 0 else None, name == "outboard")
+                mark(axes, row, values, index, label if row == 0 else None, name.startswith("outboard"))
     axes.set_yticks(range(len(names)), [plan.PEERS[name].title.replace("`", "") for name in names])
     axes.invert_yaxis()
     axes.set_xscale("log")

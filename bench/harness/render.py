@@ -1,5 +1,8 @@
 """The results as documents: docs/benchmarks.md, and the table in README.md."""
 
+from math import inf
+from statistics import median
+
 from . import figures, plan
 from .paths import BENCH, DOCUMENTS, README
 
@@ -84,21 +87,51 @@ def rows_of(results, part, width, row):
     return rows
 
 
+#: What is measured, in the order of the columns: where it stands, its unit, and what is best.
+SPEED = {
+    "round trip p50": (("roundtrip_us", "p50"), "us", min),
+    "round trip p99": (("roundtrip_us", "p99"), "us", min),
+    "after 1 ms p50": (("paced_us", "p50"), "us", min),
+    "after 1 ms p99": (("paced_us", "p99"), "us", min),
+    "CPU per task": (("cpu_us",), "us", min),
+    "many at once, tasks/s": (("throughput_per_s",), "per_s", max),
+    "1 MiB there and back": (("echo_ms", "p50"), "ms", min),
+    "20 × {burn} s": (("twenty_s",), "s", min),
+    "first result": (("first_result_ms",), "ms", min),
+}
+
+
 def speed(results):
-    head = ["peer", "round trip p50", "round trip p99", "many at once, tasks/s",
-            "1 MiB there and back", f"20 × {results['sizes']['burn_seconds']:g} s", "first result"]  # fmt: skip
-    return table(head, rows_of(results, "speed", len(head), speed_row))
+    burn = f"{results['sizes']['burn_seconds']:g}"
+    head = ["peer", *(title.replace("{burn}", burn) for title in SPEED)]
+    best = bests(results)
+    row = lambda good: list(speed_cells(good, best).values())
+    return table(head, rows_of(results, "speed", len(head), row))
 
 
-def speed_row(good):
-    return [
-        figures.seconds(figures.column(good, "roundtrip_us", "p50"), "us"),
-        figures.seconds(figures.column(good, "roundtrip_us", "p99"), "us"),
-        figures.each_second(figures.column(good, "throughput_per_s")),
-        figures.seconds(figures.column(good, "echo_ms", "p50"), "ms"),
-        figures.seconds(figures.column(good, "twenty_s"), "s"),
-        figures.seconds(figures.column(good, "first_result_ms"), "ms"),
-    ]
+def speed_cells(good, best):
+    """What a peer's cells have, by the column; the best of all peers is bold."""
+    cells = {}
+    for title, (path, unit, _) in SPEED.items():
+        values = figures.column(good, *path)
+        text = figures.each_second(values) if unit == "per_s" else figures.seconds(values, unit)
+        cells[title] = bold(text) if values and median(values) == best[title] else text
+    return cells
+
+
+def bests(results):
+    """The best median of each column, if there is any."""
+    found = {}
+    for title, (path, _, best) in SPEED.items():
+        columns = [figures.column(good, *path) for _, good, _ in answers_of(results, "speed")]
+        found[title] = best((median(values) for values in columns if values), default=None)
+    return found
+
+
+def bold(text):
+    """With the median bold, and not the spread."""
+    middle, space, spread = text.partition(" (")
+    return f"**{middle}**{space}{spread}"
 
 
 def samples(results):
@@ -188,7 +221,7 @@ def cpu_free(answers):
     """When the CPU was free, or that the task went on."""
     stopped = figures.column(answers, "stopped")
     if not any(stopped):
-        return "**runs on**"
+        return "runs on"
     text = milliseconds(figures.column(answers, "cpu_free_ms"))
     return text if all(stopped) else f"{text}; runs on in {stopped.count(False)} of {len(stopped)}"
 
@@ -206,20 +239,38 @@ def missing(results):
 
 def essence(results):
     """The short table of README.md."""
-    head = ["", "round trip", "many at once", "1 MiB", "a crash costs", "CPU free after a drop", "first result"]
+    head = ["", "round trip", "after 1 ms", "CPU per task", "many at once", "1 MiB", "a crash costs",
+            "CPU free after a drop", "first result"]  # fmt: skip
     speeds = {title: good for title, good, _ in answers_of(results, "speed")}
+    best = bests(results)
     crashes = {title: good for title, good, _ in answers_of(results, "crash")}
     stops = {title: good for title, good, _ in answers_of(results, "stop")}
+    drops = {title: [answer["drop"] for answer in good] for title, good in stops.items()}
+    soonest = min((free_ms(good) for good in drops.values()), default=inf)
     rows = []
     for title, good in speeds.items():
-        cells = [figures.middle(one) for one in speed_row(good)]
-        drops = [answer["drop"] for answer in stops[title]]
+        cells = {name: figures.middle(cell) for name, cell in speed_cells(good, best).items()}
+        free = figures.middle(cpu_free(drops[title])) if drops[title] else "–"
         rows.append([
-            title, cells[0], f"{cells[2]}/s", cells[3],
+            title, cells["round trip p50"], cells["after 1 ms p50"], cells["CPU per task"],
+            a_second(cells["many at once, tasks/s"]), cells["1 MiB there and back"],
             figures.agreed([costs(answer) for answer in crashes[title]]),
-            figures.middle(cpu_free(drops)) if drops else "–", cells[5],
+            bold(free) if free_ms(drops[title]) == soonest < inf else free, cells["first result"],
         ])  # fmt: skip
-    return f"{results['date']}, {parts(results)['machine']}; medians:\n\n{table(head, rows)}"
+    of_what = f"{results['date']}, {parts(results)['machine']}"
+    return f"{of_what}; medians, the best in each column bold:\n\n{table(head, rows)}"
+
+
+def free_ms(drops):
+    """When the CPU was free after a drop, as it is shown; never, if a task went on."""
+    if not drops or not all(figures.column(drops, "stopped")):
+        return inf
+    return max(1, median(figures.column(drops, "cpu_free_ms")))
+
+
+def a_second(rate):
+    """`193,000/s`, bold as the rate is."""
+    return f"{rate[:-2]}/s**" if rate.endswith("**") else f"{rate}/s"
 
 
 def costs(answer):

@@ -56,8 +56,39 @@ class Figures(unittest.TestCase):
         stopped = {"stopped": True, "cpu_free_ms": 0.2}
         went_on = {"stopped": False, "cpu_free_ms": None}
         self.assertEqual(render.cpu_free([stopped]), "1 ms or less")
-        self.assertEqual(render.cpu_free([went_on, went_on]), "**runs on**")
+        self.assertEqual(render.cpu_free([went_on, went_on]), "runs on")
         self.assertEqual(render.cpu_free([stopped, went_on]), "1 ms or less; runs on in 1 of 2")
+
+
+class Best(unittest.TestCase):
+    def results(self, **peers):
+        inner = {name: {"speed": [answer("speed") | own for own in owns]} for name, owns in peers.items()}
+        return {"peers": inner, "sizes": plan.FULL}
+
+    def test_the_best_of_a_column_is_bold_whoever_it_is(self):
+        results = self.results(
+            outboard=[{"cpu_us": 20, "throughput_per_s": 9}],
+            loky=[{"cpu_us": 10, "throughput_per_s": 8}, {"cpu_us": 12, "throughput_per_s": 7}],
+        )
+        best = render.bests(results)
+        self.assertEqual((best["CPU per task"], best["many at once, tasks/s"]), (11, 9))
+        ours, theirs = (
+            render.speed_cells(results["peers"][name]["speed"], best) for name in ("outboard", "loky")
+        )
+        self.assertEqual((ours["CPU per task"], theirs["CPU per task"]), ("20.0 µs", "**11.0 µs** (10.0–12.0)"))
+        self.assertEqual((ours["many at once, tasks/s"], theirs["many at once, tasks/s"]), ("**9**", "8 (7–8)"))
+        self.assertEqual(render.a_second("**9**"), "**9/s**")
+
+    def test_nobody_is_the_best_where_nothing_was_measured(self):
+        results = self.results(outboard=[{"cpu_us": None}])
+        best = render.bests(results)
+        self.assertIsNone(best["CPU per task"])
+        self.assertEqual(render.speed_cells(results["peers"]["outboard"]["speed"], best)["CPU per task"], "–")
+
+    def test_a_task_that_went_on_once_is_not_the_soonest_to_end(self):
+        stopped = {"stopped": True, "cpu_free_ms": 0.2}
+        self.assertEqual(render.free_ms([stopped, {"stopped": True, "cpu_free_ms": 3}]), 1.6)
+        self.assertEqual(render.free_ms([stopped, {"stopped": False, "cpu_free_ms": None}]), render.inf)
 
 
 class Colours(unittest.TestCase):

@@ -1,8 +1,13 @@
-"""Speed: first result, round trip, many at once, 1 MiB, and 20 tasks that burn CPU."""
+"""Speed: first result, round trip, a task after each pause, many at once, 1 MiB, and 20 tasks
+that burn CPU."""
 
+import asyncio
 import time
 
-from . import tasks
+from . import cpu, tasks
+
+#: Between two tasks, in seconds.
+PAUSE_S = 1e-3
 
 
 async def speed(peer, sizes):
@@ -14,6 +19,7 @@ async def speed(peer, sizes):
     figures = {
         "first_result_ms": first_result_ms,
         "roundtrip_us": await roundtrip(peer, sizes.seconds),
+        **await paced(peer, sizes.seconds),
         "throughput_per_s": await throughput(peer, sizes),
         "echo_ms": await echo(peer, sizes.seconds),
         "twenty_s": await twenty(peer, sizes.burn_seconds),
@@ -26,6 +32,22 @@ async def roundtrip(peer, seconds):
     last, calls, times = await one_by_one(peer, tasks.add_one, 0, seconds)
     assert last == calls
     return percentiles(times, 1e6)
+
+
+async def paced(peer, seconds):
+    """A task after each pause, and the CPU time of all processes for one."""
+    assert await peer.submit(tasks.add_one, 0) == 1
+    processes = cpu.processes()
+    before_ns = cpu.used_ns(processes)
+    times = []
+    end = time.perf_counter() + seconds
+    while len(times) < 10 or time.perf_counter() < end:
+        await asyncio.sleep(PAUSE_S)
+        began = time.perf_counter()
+        assert await peer.submit(tasks.add_one, len(times)) == len(times) + 1
+        times.append(time.perf_counter() - began)
+    cpu_us = 1e-3 * (cpu.used_ns(processes) - before_ns) / len(times)
+    return {"paced_us": percentiles(times, 1e6), "cpu_us": cpu_us}
 
 
 async def echo(peer, seconds):

@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const WAITING: u64 = 4;
 
 pub(crate) async fn crash<P: Peer>(sizes: Sizes) -> Outcome<Value> {
-    let peer = P::start(sizes.workers).await?;
+    let peer = P::start(&sizes).await?;
     assert_eq!(peer.add_one(1).await?, 2);
     let scratch = sizes.scratch.to_string_lossy().into_owned();
     let sibling = peer.sibling(scratch.clone(), sizes.task_seconds / 3.0);

@@ -1,5 +1,6 @@
 //! Asks one Rust peer for one part, and prints one JSON object, as `bench/peers` does for Python.
 
+mod cpu;
 mod crash;
 mod peer;
 mod peers;
@@ -14,6 +15,7 @@ use anyhow::anyhow;
 use clap::{Parser, ValueEnum};
 use peer::{Outcome, Peer};
 use peers::outboard::Outboard;
+use peers::outboard_python::OutboardPython;
 use peers::procspawn::Procspawn;
 use peers::spawn_blocking::SpawnBlocking;
 use serde_json::{Value, json};
@@ -38,6 +40,9 @@ struct Sizes {
     /// How long a task runs that nobody stops.
     #[arg(long)]
     task_seconds: f64,
+    /// The interpreter of workers that are Python; their modules are in the working directory.
+    #[arg(long, default_value = "python3")]
+    python: PathBuf,
     /// A directory for what tasks note.
     #[arg(long)]
     scratch: PathBuf,
@@ -47,6 +52,7 @@ struct Sizes {
 #[value(rename_all = "snake_case")]
 enum Name {
     Outboard,
+    OutboardPython,
     Procspawn,
     SpawnBlocking,
 }
@@ -84,6 +90,7 @@ fn main() -> anyhow::Result<()> {
 async fn ask(sizes: Sizes) -> Outcome<Value> {
     match sizes.peer {
         Name::Outboard => ask_peer::<Outboard>(sizes).await,
+        Name::OutboardPython => ask_peer::<OutboardPython>(sizes).await,
         Name::Procspawn => ask_peer::<Procspawn>(sizes).await,
         Name::SpawnBlocking => ask_peer::<SpawnBlocking>(sizes).await,
     }

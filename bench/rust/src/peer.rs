@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::Sizes;
+
 /// The result of a task, or what its peer says is wrong.
 pub(crate) type Outcome<T> = Result<T, String>;
 
@@ -24,7 +26,7 @@ pub(crate) trait Peer: Clone + Send + Sync + Sized + 'static {
     const CANCEL: Means;
 
     /// Starts a pool with so many workers.
-    fn start(workers: usize) -> impl Future<Output = Outcome<Self>> + Send;
+    fn start(sizes: &Sizes) -> impl Future<Output = Outcome<Self>> + Send;
 
     /// Ends the pool.
     fn stop(self) -> impl Future<Output = ()> + Send;

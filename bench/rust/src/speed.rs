@@ -1,4 +1,5 @@
-//! Speed: first result, round trip, many at once, 1 MiB, and 20 tasks that burn CPU.
+//! Speed: first result, round trip, a task after each pause, many at once, 1 MiB, and 20 tasks
+//! that burn CPU.
 
 use std::time::{Duration, Instant};
 
@@ -6,17 +7,25 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::Sizes;
+use crate::cpu;
 use crate::peer::{Outcome, Peer};
+
+/// Between two tasks.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Measures a peer that is started here, so that its start counts too.
 pub(crate) async fn speed<P: Peer>(sizes: Sizes) -> Outcome<Value> {
     let began = Instant::now();
-    let peer = P::start(sizes.workers).await?;
+    let peer = P::start(&sizes).await?;
     assert_eq!(peer.add_one(1).await?, 2);
     let first_result_ms = 1e3 * began.elapsed().as_secs_f64();
+    let roundtrip = roundtrip(&peer, sizes.length()).await?;
+    let (paced, cpu_us) = paced(&peer, sizes.length()).await?;
     let figures = json!({
         "first_result_ms": first_result_ms,
-        "roundtrip_us": roundtrip(&peer, sizes.length()).await?,
+        "roundtrip_us": roundtrip,
+        "paced_us": paced,
+        "cpu_us": cpu_us,
         "throughput_per_s": throughput(&peer, &sizes).await?,
         "echo_ms": echo(&peer, sizes.length()).await?,
         "twenty_s": twenty(&peer, sizes.burn_seconds).await?,
@@ -29,6 +38,24 @@ async fn roundtrip<P: Peer>(peer: &P, length: Duration) -> Outcome<Value> {
     let (last, calls, times) = one_by_one(|x| peer.add_one(x), 0, length).await?;
     assert_eq!(last, calls);
     Ok(percentiles(times, 1e6))
+}
+
+/// A task after each pause, and the CPU time of all processes for one, in microseconds.
+async fn paced<P: Peer>(peer: &P, length: Duration) -> Outcome<(Value, f64)> {
+    assert_eq!(peer.add_one(0).await?, 1);
+    let processes = cpu::processes()?;
+    let before_ns = cpu::used_ns(&processes);
+    let mut times = Vec::new();
+    let end = Instant::now() + length;
+    while times.len() < 10 || Instant::now() < end {
+        tokio::time::sleep(PAUSE).await;
+        let (began, number) = (Instant::now(), times.len() as u64);
+        assert_eq!(peer.add_one(number).await?, number + 1);
+        times.push(began.elapsed());
+    }
+    let used_ns = cpu::used_ns(&processes).saturating_sub(before_ns);
+    let cpu_us = 1e-3 * used_ns as f64 / times.len() as f64;
+    Ok((percentiles(times, 1e6), cpu_us))
 }
 
 async fn echo<P: Peer>(peer: &P, length: Duration) -> Outcome<Value> {

@@ -36,7 +36,7 @@ impl Times {
 pub(crate) async fn stop<P: Peer>(sizes: Sizes) -> Outcome<Value> {
     let mut figures = Map::new();
     let times = Times::new(sizes.task_seconds);
-    let mut peer = P::start(sizes.workers).await?;
+    let mut peer = P::start(&sizes).await?;
     for name in ["timeout", "drop", "cancel"] {
         let beats: Vec<_> =
             (0..sizes.workers).map(|n| sizes.scratch.join(format!("{name}.{n}"))).collect();
@@ -49,7 +49,7 @@ pub(crate) async fn stop<P: Peer>(sizes: Sizes) -> Outcome<Value> {
         until_silent(&beats, &times).await;
         if case["works_after"] == false {
             peer.stop().await;
-            peer = P::start(sizes.workers).await?;
+            peer = P::start(&sizes).await?;
         }
         figures.insert(name.into(), case);
     }

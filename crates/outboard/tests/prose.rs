@@ -14,6 +14,9 @@ const GUIDE: &str = "docs/book/src";
 const README_LINES: usize = 170;
 const README_WORDS: usize = 1700;
 
+/// That of an example is one screen.
+const EXAMPLES_README_LINES: usize = 30;
+
 /// A sentence with more words has two ideas.
 const SENTENCE_WORDS: usize = 25;
 
@@ -26,6 +29,17 @@ fn the_readme_is_two_pages() {
     let (lines, words) = (text.lines().count(), text.split_whitespace().count());
     assert!(lines <= README_LINES, "README.md has {lines} lines: at most {README_LINES}");
     assert!(words <= README_WORDS, "README.md has {words} words: at most {README_WORDS}");
+}
+
+#[test]
+fn each_example_with_a_page_has_a_readme_of_one_screen() {
+    let pages = files("examples", "rs").into_iter().filter(|file| file.ends_with("/tests/page.rs"));
+    let expected = pages.map(|file| file.replace("tests/page.rs", "README.md"));
+    assert_eq!(readmes_of_examples().into_iter().collect::<BTreeSet<_>>(), expected.collect());
+    for document in readmes_of_examples() {
+        let lines = read(&document).lines().count();
+        assert!(lines <= EXAMPLES_README_LINES, "{document} has {lines} lines");
+    }
 }
 
 #[test]

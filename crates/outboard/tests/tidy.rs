@@ -420,8 +420,8 @@ fn files(directory: impl AsRef<Path>) -> Vec<PathBuf> {
     for entry in fs::read_dir(directory).expect("directories can be listed") {
         let path = entry.expect("directories can be listed").path();
         let name = path.file_name().unwrap_or_default().to_owned();
-        // In a linked work tree `.git` is a file.
-        if name == "target" || name == ".git" {
+        // In a linked work tree `.git` is a file; `.venv` is what an example installs.
+        if name == "target" || name == ".git" || name == ".venv" {
             continue;
         }
         if path.is_dir() {

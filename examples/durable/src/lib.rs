@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use outboard::Client;
 use sqlx::PgPool;
+use tokio::sync::oneshot;
 
 /// What the server is told by its environment.
 #[derive(Debug)]
@@ -50,14 +51,20 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     reports::migrate(&pool).await?;
     let client = Client::from_env().await?;
     let workers = client.admin().snapshot().workers;
-    let queue = queue::worker(&settings, pool.clone(), client.clone(), workers).await?;
+    let (ends, ended) = oneshot::channel();
+    let queue = queue::worker(&settings, pool.clone(), client.clone(), workers, ended).await?;
 
     let listener = tokio::net::TcpListener::bind(&settings.listen).await?;
     println!("http://{}", listener.local_addr()?);
     let app = page::router(pool, queue.create_utils());
-    // Both listen for the signals. The queue gives back what does not end within its grace, so
-    // the client ends after it.
-    let (queue, served) = tokio::join!(queue.run(), outboard_axum::serve(listener, app));
+    let serving = async {
+        let served = outboard_axum::serve(listener, app).await;
+        drop(ends);
+        served
+    };
+    // A signal ends the server, and that the queue, which gives back what does not end within its
+    // grace. So the client ends after it.
+    let (queue, served) = tokio::join!(queue.run(), serving);
     client.shutdown().await;
     queue?;
     println!("{}", served?);

@@ -33,6 +33,8 @@ pub(crate) fn router(pool: PgPool, utils: WorkerUtils) -> Router {
         .route("/reports", post(start))
         .route("/reports/{id}", get(look).delete(stop))
         .route("/reports/{id}/cancel", post(stop))
+        // Browsers ask for one where JSON is shown.
+        .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .with_state(Site { pool, utils })
 }
 
@@ -62,13 +64,16 @@ async fn stop(State(site): State<Site>, Path(id): Path<i64>) -> Result<Redirect,
 async fn list(State(site): State<Site>) -> Result<Html<String>, Failed> {
     let rows: String = reports::latest(&site.pool).await?.iter().map(row).collect();
     Ok(Html(format!(
-        "<!doctype html><meta charset=utf-8><title>Reports</title><h1>Reports</h1>
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Reports</title>
+         <meta name=viewport content='width=device-width'><link rel=icon href='data:,'>
+         <style>:root {{ color-scheme: light dark; font-family: system-ui, sans-serif }}</style>
+         <main><h1>Reports</h1>
          <form method=post action=/reports>
            <label>Pages <input name=pages type=number min=1 value=100></label>
            <label>Priority, the smallest first <input name=priority type=number value=0></label>
-           <button>Start</button>
+           <button id=start>Start</button>
          </form>
-         <table><tr><th>number<th>pages<th>state<th>attempts<th>output<th></tr>{rows}</table>"
+         <table><tr><th>number<th>pages<th>state<th>attempts<th>output<td></tr>{rows}</table></main>"
     )))
 }
 

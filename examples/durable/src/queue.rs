@@ -10,6 +10,7 @@ use graphile_worker::{
 use outboard::Client;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
+use tokio::sync::oneshot;
 
 use crate::{Settings, compute, reports};
 
@@ -129,8 +130,8 @@ impl TaskHandler for AddUp {
     }
 }
 
-/// What takes jobs up: as many at once as there are workers, so that the others wait in the
-/// database, where any server may take them up.
+/// What takes jobs up until the other end of `ended` is dropped: as many at once as there are
+/// workers, so that the others wait in the database, where any server may take them up.
 ///
 /// # Errors
 ///
@@ -140,6 +141,7 @@ pub(crate) async fn worker(
     pool: PgPool,
     client: Client,
     workers: usize,
+    ended: oneshot::Receiver<()>,
 ) -> anyhow::Result<Worker> {
     let patience = settings.patience;
     let recovery = WorkerRecoveryConfig::default()
@@ -150,6 +152,9 @@ pub(crate) async fn worker(
     let options = WorkerOptions::default()
         .concurrency(workers)
         .worker_recovery(recovery)
+        // It would hear signals only some time after the server listens, and SIGPIPE as well.
+        .listen_os_shutdown_signals(false)
+        .shutdown_signal(async { drop(ended.await) })
         .define_job::<Render>()
         .define_job::<AddUp>()
         // Also what a server missed while none was up, of the last day.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use outboard::{Client, TaskFuture};
 use serde::de::DeserializeOwned;
 
+use crate::Sizes;
 use crate::peer::{Means, Outcome, Peer, Submitted, first_line};
 use crate::tasks;
 
@@ -18,8 +19,8 @@ impl Peer for Outboard {
     const TIMEOUT: Means = ("client.timeout(..)", true);
     const CANCEL: Means = ("TaskFuture::cancel()", true);
 
-    async fn start(workers: usize) -> Outcome<Self> {
-        Client::local().workers(workers).into_future().await.map(Self).map_err(first_line)
+    async fn start(sizes: &Sizes) -> Outcome<Self> {
+        Client::local().workers(sizes.workers).into_future().await.map(Self).map_err(first_line)
     }
 
     async fn stop(self) {
@@ -67,20 +68,25 @@ impl Peer for Outboard {
         path: String,
         seconds: f64,
     ) -> (Submitted<u64>, Box<dyn FnOnce() + Send>) {
-        let future = self.0.submit(tasks::beat, (path, seconds));
-        let (ask, asked) = tokio::sync::oneshot::channel::<()>();
-        let awaiting = async move {
-            let mut future = future;
-            tokio::select! {
-                ended = &mut future => return ended.map_err(first_line),
-                _ = asked => future.cancel(),
-            }
-            future.await.map_err(first_line)
-        };
-        (Box::pin(awaiting), Box::new(|| drop(ask)))
+        cancellable(self.0.submit(tasks::beat, (path, seconds)))
     }
 }
 
-async fn result<T: DeserializeOwned>(future: TaskFuture<T>) -> Outcome<T> {
+/// With what cancels it.
+pub(super) fn cancellable(
+    mut future: TaskFuture<u64>,
+) -> (Submitted<u64>, Box<dyn FnOnce() + Send>) {
+    let (ask, asked) = tokio::sync::oneshot::channel::<()>();
+    let awaiting = async move {
+        tokio::select! {
+            ended = &mut future => return ended.map_err(first_line),
+            _ = asked => future.cancel(),
+        }
+        future.await.map_err(first_line)
+    };
+    (Box::pin(awaiting), Box::new(|| drop(ask)))
+}
+
+pub(super) async fn result<T: DeserializeOwned>(future: TaskFuture<T>) -> Outcome<T> {
     future.await.map_err(first_line)
 }

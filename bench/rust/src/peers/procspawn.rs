@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::spawn_blocking;
 
+use crate::Sizes;
 use crate::peer::{Means, Outcome, Peer, Submitted, first_line};
 use crate::tasks;
 
@@ -23,8 +24,8 @@ impl Peer for Procspawn {
     const TIMEOUT: Means = ("JoinHandle::join_timeout(..)", true);
     const CANCEL: Means = ("JoinHandle::kill()", true);
 
-    async fn start(workers: usize) -> Outcome<Self> {
-        Pool::new(workers).map(|pool| Self(Arc::new(pool))).map_err(first_line)
+    async fn start(sizes: &Sizes) -> Outcome<Self> {
+        Pool::new(sizes.workers).map(|pool| Self(Arc::new(pool))).map_err(first_line)
     }
 
     async fn stop(self) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::Sizes;
 use crate::peer::{Means, Outcome, Peer, Submitted, first_line};
 use crate::tasks;
 
@@ -17,7 +18,7 @@ impl Peer for SpawnBlocking {
     const CANCEL: Means = ("JoinHandle::abort()", true);
 
     /// The threads are the runtime's, as many as it likes (512 by default), as users have them.
-    async fn start(_: usize) -> Outcome<Self> {
+    async fn start(_: &Sizes) -> Outcome<Self> {
         Ok(Self)
     }
 

@@ -2,12 +2,13 @@
 
 use super::client::Client;
 use super::future::TaskFuture;
-use crate::task::batch::{BatchFunction, batched};
+use crate::task::batch::BatchFunction;
 
 impl Client {
     /// Submits one item to a function that takes batches, and gives the future of its output.
     ///
-    /// `f` has the attribute `#[task(batch)]`. It takes a `Vec<T>` and returns a `Vec<R>` with one
+    /// `f` has the attribute `#[task(batch)]`, or is a [function of
+    /// Python](crate::PythonFunction::batch). It takes a `Vec<T>` and returns a `Vec<R>` with one
     /// output for each item, or a `Result<Vec<R>, E>`. Callers hand in one `T`, and get one `R`
     /// or one `Result<R, E>`.
     ///
@@ -21,8 +22,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`submit`](Self::submit). If a call with several items panics or takes its worker down,
-    /// each item runs once more, alone. So only the item fails that is to blame. A wrong number
+    /// As [`submit`](Self::submit). If a call with several items panics, raises or takes its worker
+    /// down, each item runs once more, alone. So only the item fails that is to blame. A wrong number
     /// of outputs is an error of kind `Codec` for each item. A function without `#[task(batch)]`
     /// is `UnknownTask`.
     ///
@@ -40,6 +41,6 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn batched<F: BatchFunction<M>, M>(&self, f: F, item: F::Item) -> TaskFuture<F::Output> {
-        self.submit(batched(f), item)
+        self.submit(f.task(), item)
     }
 }

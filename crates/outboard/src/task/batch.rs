@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::closure::conjure;
 use super::function::{Awaits, Returns, TaskFunction, bad_arguments, bad_result, block_on};
-use super::outcome::Failure;
+use super::outcome::{Failure, MOST_TOGETHER};
 use super::registry::Function;
 use crate::error::{Step, short};
 use crate::value::codec::{Input, decode, encode_result};
@@ -20,8 +20,9 @@ use crate::value::payload::Payload;
 ///
 /// It takes one `Vec`, and returns a `Vec` with one output for each item, or a `Result` of one.
 ///
-/// It is an `fn` or an `async fn` with the attribute `#[task(batch)]`. The parameter `M` tells
-/// the shapes of functions apart; it is always inferred.
+/// It is an `fn` or an `async fn` with the attribute `#[task(batch)]`, or a function of Python
+/// with [`batch`](crate::PythonFunction::batch). The parameter `M` tells the shapes of functions
+/// apart; it is always inferred.
 ///
 /// Implemented for every function that fits; there is no need to implement it.
 #[diagnostic::on_unimplemented(
@@ -36,9 +37,16 @@ pub trait BatchFunction<M>: Copy + Send + Sync + 'static {
     /// What a caller gets: `R`, or `Result<R, E>`.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
+    /// The same as a task function, which takes one item.
+    #[doc(hidden)]
+    type Task: TaskFunction<Batches<M>, Args = Self::Item, Output = Self::Output>;
+
     /// Calls the function, and drives its future to the end if it is async.
     #[doc(hidden)]
     fn call(self, items: Vec<Self::Item>) -> Outputs<Self::Output>;
+
+    #[doc(hidden)]
+    fn task(self) -> Self::Task;
 }
 
 /// What a function returned for a batch.
@@ -71,9 +79,14 @@ macro_rules! impl_batch_function {
         {
             type Item = A;
             type Output = $output;
+            type Task = Batched<F>;
 
             fn call(self, items: Vec<A>) -> Outputs<$output> {
                 $wrap(self(items))
+            }
+
+            fn task(self) -> Batched<F> {
+                Batched(self)
             }
         }
     };
@@ -88,9 +101,14 @@ macro_rules! impl_batch_function {
         {
             type Item = A;
             type Output = $output;
+            type Task = Batched<F>;
 
             fn call(self, items: Vec<A>) -> Outputs<$output> {
                 $wrap(block_on(self(items)))
+            }
+
+            fn task(self) -> Batched<F> {
+                Batched(self)
             }
         }
     };
@@ -158,13 +176,23 @@ pub(crate) type RunAll = fn(Vec<Input<'_>>) -> Vec<Result<Payload, Failure>>;
 #[derive(Clone, Copy, Debug)]
 pub struct Together(pub(crate) RunAll);
 
-/// What the attribute of a function says of its batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a function says of its batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Batching {
     /// The most tasks of one.
     pub(crate) most: u16,
     /// How long one is held open for more.
     pub(crate) wait: Duration,
+}
+
+impl Batching {
+    /// # Panics
+    ///
+    /// If there cannot be so many in one.
+    pub(crate) const fn new(most: u16, wait: Duration) -> Self {
+        assert!(0 < most && most <= MOST_TOGETHER, "a batch has 1 to 64 tasks");
+        Self { most, wait }
+    }
 }
 
 impl Function {
@@ -212,7 +240,8 @@ fn encoded<T: Serialize + DeserializeOwned + 'static>(
     }
 }
 
-fn wrong_number(outputs: usize, count: usize) -> String {
+/// What is wrong with so many outputs.
+pub(crate) fn wrong_number(outputs: usize, count: usize) -> String {
     format!(
         "the function returned {outputs} outputs for a batch of {count}: return one for each \
          item, in the same order"

@@ -1,5 +1,10 @@
 //! Functions of Python: how they are called, streamed and what their values are.
 
+/// Those that are called once for several tasks.
+mod batch;
+
+pub use batch::PythonBatch;
+
 use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,6 +15,7 @@ use dask_protocol::pickle::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::batch::Batching;
 use super::function::{Decoding, Known, TaskFunction};
 use super::registry::{python_function, unknown};
 use super::stream::{Sender, StreamFunction};
@@ -27,7 +33,8 @@ const BESIDE: u8 = 0;
 /// [`LocalBuilder::python`](crate::LocalBuilder::python) call it, or a cluster's ordinary
 /// Python workers, whatever the client's URL says. This process needs no Python.
 ///
-/// A generator function is [streamed](PythonFunction::items).
+/// A generator function is [streamed](PythonFunction::items). A function of lists can take
+/// [batches](PythonFunction::batch).
 ///
 /// | Rust | Python |
 /// |---|---|
@@ -201,7 +208,7 @@ where
     }
 
     fn known(&self) -> Result<Known, Error> {
-        known(TypeId::of::<Self>(), self.name, false)
+        known(TypeId::of::<Self>(), self.name, false, None)
     }
 
     /// The opcodes of the tuple of arguments.
@@ -283,7 +290,7 @@ where
     }
 
     fn known(&self) -> Result<Known, Error> {
-        known(TypeId::of::<Self>(), self.function.name, true)
+        known(TypeId::of::<Self>(), self.function.name, true, None)
     }
 
     fn encode(args: A::Passed) -> Result<Payload, ValueError> {
@@ -312,14 +319,19 @@ where
     }
 }
 
-fn known(id: TypeId, name: &'static str, streams: bool) -> Result<Known, Error> {
+fn known(
+    id: TypeId,
+    name: &'static str,
+    streams: bool,
+    batching: Option<Batching>,
+) -> Result<Known, Error> {
     let well_formed = |part: &str| {
         let names = part.split('.');
         names.into_iter().all(|name| !name.is_empty() && !name.contains([' ', ':', '/']))
     };
     match name.split_once(':') {
         Some((module, function)) if well_formed(module) && well_formed(function) => {
-            python_function(id, name, streams).map(Known)
+            python_function(id, name, streams, batching).map(Known)
         }
         _ => Err(unknown(name, "a function of Python is named `module:function`")),
     }

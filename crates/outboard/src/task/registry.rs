@@ -18,7 +18,6 @@ mod named;
 
 use super::batch::{Batching, RunAll, Together};
 use super::function::{Run, TaskFunction, run};
-use super::outcome::MOST_TOGETHER;
 use super::version::{Form, Version};
 use crate::error::{Error, Repr, Step};
 use crate::value::args::Args;
@@ -85,9 +84,7 @@ impl Entry {
     /// The same, which takes batches of so many, each held open for so long.
     #[must_use]
     pub const fn batch(self, most: u16, wait_ns: u64) -> Self {
-        assert!(0 < most && most <= MOST_TOGETHER, "a batch has 1 to 64 tasks");
-        let batching = Batching { most, wait: Duration::from_nanos(wait_ns) };
-        Self { batching: Some(batching), ..self }
+        Self { batching: Some(Batching::new(most, Duration::from_nanos(wait_ns))), ..self }
     }
 
     /// The same, whose tasks are for a pool.
@@ -313,7 +310,7 @@ pub(crate) fn function<F: TaskFunction<M>, M>() -> Result<&'static Function, Err
         }
         None => {
             let unnamed = Unnamed { run: run::<F, M>, python: false, streams: F::STREAMS };
-            Ok(registered((id, F::type_name()), unnamed, registry.count()))
+            Ok(registered((id, F::type_name(), None), unnamed, registry.count()))
         }
     }
 }
@@ -331,6 +328,7 @@ pub(crate) fn python_function(
     id: TypeId,
     name: &'static str,
     streams: bool,
+    batching: Option<Batching>,
 ) -> Result<&'static Function, Error> {
     let registry = registry().map_err(Error::unavailable)?;
     let run: Run = |_| {
@@ -338,7 +336,7 @@ pub(crate) fn python_function(
         Err(super::outcome::Failure::Codec { step: Step::DecodeArguments, subject, source })
     };
     let unnamed = Unnamed { run, python: true, streams };
-    Ok(registered((id, name), unnamed, registry.count()))
+    Ok(registered((id, name, batching), unnamed, registry.count()))
 }
 
 /// What is to be known of a function without an entry in the registry.
@@ -348,14 +346,14 @@ struct Unnamed {
     streams: bool,
 }
 
-/// Functions without an entry, one for each type and name, kept for the
+/// Functions without an entry, one for each type, name and form of batches. They are kept for the
 /// program's life: their number is bounded by the program's text.
 fn registered(
-    key: (TypeId, &'static str),
+    key: (TypeId, &'static str, Option<Batching>),
     Unnamed { run, python, streams }: Unnamed,
     named: usize,
 ) -> &'static Function {
-    type Others = HashMap<(TypeId, &'static str), &'static Function>;
+    type Others = HashMap<(TypeId, &'static str, Option<Batching>), &'static Function>;
     static UNNAMED: RwLock<Option<Others>> = RwLock::new(None);
     let known = |map: &Option<Others>| map.as_ref().and_then(|map| map.get(&key).copied());
     if let Some(function) = known(&UNNAMED.read().unwrap_or_else(|e| e.into_inner())) {
@@ -372,7 +370,7 @@ fn registered(
             pure: false,
             steady: false,
             streams,
-            batching: None,
+            batching: key.2,
             run_all: None,
             pool: None,
             number,

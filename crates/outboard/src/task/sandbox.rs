@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 /// worker, also those that `#[on_start]` has started, and for the processes that it forks.
 /// Nothing lifts them: a worker is replaced by one with the same rules.
 ///
+/// Workers that are [Python](crate::Python) are in it from their start, imports included. They
+/// cannot have [`no_exec`](Self::no_exec) and [`read_only`](Self::read_only).
+///
 /// - Writing: no file is created, written, truncated, renamed or removed, unless
 ///   [`read_write`](Self::read_write) names it. Owners, modes and extended attributes of
 ///   files stay.

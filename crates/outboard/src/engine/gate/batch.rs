@@ -74,7 +74,7 @@ impl Core {
     }
 
     /// Whether a call ended so that its tasks run once more, one by one: several were in it, and
-    /// it panicked.
+    /// it panicked, or Python raised.
     pub(super) fn runs_apart(
         &self,
         slot: SlotId,
@@ -82,8 +82,8 @@ impl Core {
         outcome: &Result<Payload, Failure>,
         usage: Usage,
     ) -> bool {
-        let panicked = matches!(outcome, Err(Failure::Panicked(_)));
-        panicked && usage.batch > 1 && self.placement.is_grouped(slot, task)
+        let broke_off = matches!(outcome, Err(Failure::Panicked(_) | Failure::Raised(_)));
+        broke_off && usage.batch > 1 && self.placement.is_grouped(slot, task)
     }
 
     /// A worker died of a call with several tasks. One of them is to blame, or none: nobody is

@@ -20,9 +20,11 @@ pub(super) fn check(python: &Python, settings: &Settings) -> Result<(), Error> {
             "workers that are Python need the feature `python` of outboard: enable it",
         ));
     }
-    if settings.sandbox.is_some() {
+    if settings.sandbox.as_ref().is_some_and(|it| it.no_exec || it.readable.is_some()) {
         return Err(Error::unavailable(
-            "workers that are Python cannot have a sandbox: set it for the other pools alone",
+            "the sandbox of workers that are Python cannot have `no_exec` or `read_only`: inside \
+             of it the interpreter is executed, and reads its library. Leave them out for this \
+             pool",
         ));
     }
     let program = &python.program;

@@ -5,15 +5,18 @@
 //! length. All numbers are little endian:
 //!
 //! ```text
-//! to Python    u8 kind, u8 streams, u16 length of the name, u32 number of the function, u64 number of the task, u64
-//! from Python  u8 kind, u8 level, u16, u32, u64 number of the task, u64, u64
+//! to Python    u8 kind, u8 streams, u16 length of the name, u32 number of the function, u64 number of the task,
+//!              u32 tasks of the call that follow, u32 slot and 1; or u64
+//! from Python  u8 kind, u8 level, u16 tasks of the call, u32, u64 number of the task, u64, u64
 //! ```
 //!
-//! A worker is sent one task at a time, and each item of a stream is a frame of its own. A stream
-//! whose window is full [waits](FromPython::Waits) for a credit, which is sent once for that.
+//! A worker is sent one task at a time, or all of one batch. Each item of a stream is a frame of
+//! its own. A stream whose window is full [waits](FromPython::Waits) for a credit, which is sent
+//! once for that.
 
 use super::{FromWorker, Place, WireError};
-use crate::error::{Exception, Oversized};
+use crate::error::{Exception, Oversized, Step};
+use crate::task::batch::wrong_number;
 use crate::task::outcome::{Failure, Said, Usage};
 use crate::task::progress::Noted;
 
@@ -29,6 +32,7 @@ const ITEM: u8 = 6;
 const WAITS: u8 = 7;
 const SAID: u8 = 8;
 const PROGRESS: u8 = 9;
+const MISCOUNTED: u8 = 10;
 
 /// Beside a result that is a file: its size follows.
 const IN_FILE: u8 = 1;
@@ -44,6 +48,10 @@ pub(crate) struct Call<'a> {
     /// That of the function, which a worker that has called it before knows it by.
     pub(crate) number: u32,
     pub(crate) streams: bool,
+    /// How many more come next that are for the same call.
+    pub(crate) rest: u32,
+    /// The worker's slot in its pool.
+    pub(crate) slot: Option<u32>,
 }
 
 impl Call<'_> {
@@ -56,9 +64,15 @@ impl Call<'_> {
         out.extend_from_slice(&(name.len() as u16).to_le_bytes());
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.seq.to_le_bytes());
-        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&self.rest.to_le_bytes());
+        out.extend_from_slice(&numbered(self.slot).to_le_bytes());
         out.extend_from_slice(name);
     }
+}
+
+/// A slot as it is told: the first is 1, and 0 is none.
+pub(crate) fn numbered(slot: Option<u32>) -> u32 {
+    slot.map_or(0, |slot| slot.saturating_add(1))
 }
 
 /// The frame that says how much the reader of a task's stream has taken in all.
@@ -110,15 +124,15 @@ pub(crate) fn decode(frame: &[u8]) -> Result<FromPython<'_>, WireError> {
     let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| head[at + byte]));
     let number = u32::from_le_bytes(std::array::from_fn(|byte| head[4 + byte]));
     let (seq, first, second) = (word(8), word(16), word(24));
-    let usage =
-        Usage { run_ns: first, cpu_ns: Some(second).filter(|ns| *ns > 0), ..Usage::default() };
+    let (cpu_ns, batch) = (Some(second).filter(|ns| *ns > 0), [head[2], head[3]]);
+    let batch = u16::from_le_bytes(batch).into();
+    let usage = Usage { run_ns: first, cpu_ns, batch, ..Usage::default() };
     let failed = |failure| FromPython::Like(FromWorker::Failed { seq, usage, failure }, &[]);
     Ok(match head[0] {
         HELLO => FromPython::Like(FromWorker::Hello { version: number, digest: first }, &[]),
         READY => FromPython::Ready { cpu_ns: second },
         DONE if head[1] == IN_FILE => {
-            let bytes =
-                rest.try_into().map(u64::from_le_bytes).map_err(|_| WireError::NoMessage)?;
+            let [bytes] = counts(rest)?;
             FromPython::Like(FromWorker::Done { seq, usage, place: Place::File { bytes } }, &[])
         }
         DONE => FromPython::Like(FromWorker::Done { seq, usage, place: Place::Frame }, rest),
@@ -128,7 +142,18 @@ pub(crate) fn decode(frame: &[u8]) -> Result<FromPython<'_>, WireError> {
             failed(Failure::Raised(Exception { class, message, traceback }))
         }
         TOO_LARGE => {
-            failed(Failure::TooLarge { what: Oversized::Result, bytes: second, limit: first })
+            let [limit, bytes] = counts(rest)?;
+            failed(Failure::TooLarge { what: Oversized::Result, bytes, limit })
+        }
+        MISCOUNTED => {
+            let [outputs] = counts(rest)?;
+            let source =
+                wrong_number(usize::try_from(outputs).unwrap_or(usize::MAX), batch as usize);
+            failed(Failure::Codec {
+                step: Step::EncodeResult,
+                subject: "the result".into(),
+                source,
+            })
         }
         ITEM => FromPython::Item { seq, item: rest },
         WAITS => FromPython::Waits { seq, taken: first },
@@ -147,6 +172,15 @@ pub(crate) fn decode(frame: &[u8]) -> Result<FromPython<'_>, WireError> {
 
 fn text(bytes: &[u8]) -> Result<&str, WireError> {
     std::str::from_utf8(bytes).map_err(|_| WireError::NoMessage)
+}
+
+/// So many numbers of eight bytes, and nothing else.
+fn counts<const N: usize>(bytes: &[u8]) -> Result<[u64; N], WireError> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    match <[[u8; 8]; N]>::try_from(words) {
+        Ok(words) if rest.is_empty() => Ok(words.map(u64::from_le_bytes)),
+        _ => Err(WireError::NoMessage),
+    }
 }
 
 /// Two texts after their lengths, and one that takes the rest.
@@ -178,12 +212,12 @@ mod tests {
 
     #[test]
     fn a_call_has_its_head_its_name_and_then_its_arguments() {
-        let call = Call { seq: 7, name: "m:f", number: 2, streams: true };
+        let call = Call { seq: 7, name: "m:f", number: 2, streams: true, rest: 3, slot: Some(4) };
         let mut frame = Vec::new();
         call.append_head(&mut frame, 5);
         let expected = [
             &[32, 0, 0, 0, RUN, 1, 3, 0, 2, 0, 0, 0][..],
-            &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 5, 0, 0, 0],
             b"m:f",
         ];
         assert_eq!(frame, expected.concat());
@@ -206,6 +240,31 @@ mod tests {
         let bytes = (8_u64 << 20).to_le_bytes();
         assert_eq!(place(IN_FILE, &bytes), Some((Place::File { bytes: 8 << 20 }, 0)));
         assert_eq!(place(IN_FILE, &bytes[1..]), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_result_has_the_times_of_its_call() {
+        let failure = |kind, batch: u16, counts: &[u64]| {
+            let counts: Vec<u8> = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+            let mut frame = message(kind, 0, [7, 5, 4], &counts);
+            frame[2..4].copy_from_slice(&batch.to_le_bytes());
+            match decode(&frame) {
+                Ok(FromPython::Like(FromWorker::Failed { seq: 7, usage, failure }, _)) => {
+                    assert_eq!(
+                        (usage.run_ns, usage.cpu_ns, usage.batch),
+                        (5, Some(4), batch.into())
+                    );
+                    Some(failure)
+                }
+                _ => None,
+            }
+        };
+        let (what, bytes, limit) = (Oversized::Result, 9, 8);
+        assert_eq!(failure(TOO_LARGE, 0, &[8, 9]), Some(Failure::TooLarge { what, bytes, limit }));
+        let Some(Failure::Codec { source, .. }) = failure(MISCOUNTED, 3, &[2]) else { panic!() };
+        assert!(source.contains("returned 2 outputs for a batch of 3"), "{source}");
+        assert_eq!(failure(TOO_LARGE, 0, &[8]), None);
+        assert_eq!(failure(MISCOUNTED, 3, &[2, 3]), None);
     }
 
     #[test]

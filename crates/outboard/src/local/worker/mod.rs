@@ -157,6 +157,20 @@ impl From<FromWorker> for Answer {
     }
 }
 
+/// Enters the sandbox, if there is to be one.
+fn enter(sandbox: Option<&Sandbox>) -> io::Result<()> {
+    let entered: io::Result<()> = match sandbox {
+        None => Ok(()),
+        #[cfg(all(feature = "sandbox", target_os = "linux"))]
+        Some(sandbox) => sandbox::enter(sandbox),
+        #[cfg(not(all(feature = "sandbox", target_os = "linux")))]
+        Some(_) => Err(io::ErrorKind::Unsupported.into()),
+    };
+    entered.map_err(|error| {
+        io::Error::new(error.kind(), format!("the sandbox cannot be had: {error}"))
+    })
+}
+
 struct Worker {
     socket: UnixStream,
     current: &'static InWorker,
@@ -224,7 +238,10 @@ impl Worker {
         let cpu = limits::set(limits)?;
         if let Some(python) = python {
             let (socket, page) = (&socket, &page);
-            let told = Told { number, max_payload, level, limits, socket, page };
+            // Before it is another program, which keeps these rules for all of its threads.
+            enter(sandbox.as_ref())?;
+            let slot = pool.slot;
+            let told = Told { number, max_payload, level, slot, limits, socket, page };
             return Err(become_python(&python, &told));
         }
         relay::connect(socket.try_clone()?, level);
@@ -312,8 +329,8 @@ impl Worker {
         if let Err(error) = self.cpu.disarm() {
             give_up(&format!("could not set the limit of CPU time: {error}"));
         }
-        if let Err(error) = self.enter_sandbox() {
-            give_up(&format!("the sandbox cannot be had: {error}"));
+        if let Err(error) = enter(self.sandbox.as_ref()) {
+            give_up(&error.to_string());
         }
         self.traces = Some(Traces::before());
         self.stderr.mark(&self.current.page);
@@ -331,16 +348,6 @@ impl Worker {
     }
 
     /// Nothing of this worker's own comes after it that it would not allow.
-    fn enter_sandbox(&self) -> io::Result<()> {
-        match &self.sandbox {
-            None => Ok(()),
-            #[cfg(all(feature = "sandbox", target_os = "linux"))]
-            Some(sandbox) => sandbox::enter(sandbox),
-            #[cfg(not(all(feature = "sandbox", target_os = "linux")))]
-            Some(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
     /// Takes what the functions on start are given, and before it the values that it names.
     fn receive_config(&mut self) -> io::Result<Option<Config>> {
         if !self.pool.configured {

@@ -1,5 +1,5 @@
 # What a worker process does that is Python: read a task, call its function, write the result,
-# one task at a time on this thread. The other side is `local/wire/python.rs`.
+# one task at a time on this thread, or several in one call. The other side is `local/wire/python.rs`.
 #
 # It needs nothing but the standard library.
 
@@ -21,25 +21,29 @@ import time
 import types
 
 # sys.argv: name, pipe of this source, socket, page, most bytes of a result, seconds of CPU
-# time for a task, level of what is logged, how many paths follow, paths, modules.
-SOCKET, PAGE, LIMIT, CPU_LIMIT, LEVEL, PATHS = map(int, sys.argv[3:9])
+# time for a task, level of what is logged, the slot and 1 or 0, how many paths follow, paths,
+# modules.
+SOCKET, PAGE, LIMIT, CPU_LIMIT, LEVEL, place, PATHS = map(int, sys.argv[3:10])
 
 # Words of the page that the server shares with each worker (`local/shm/page.rs`).
 FIRST_TASK, TASKS, LISTENING, READ, BEFORE = (64, 128, 3, 9, 10)
 STOPPING = 4
 
 # Messages: see `local/wire/python.rs`.
-CALL = struct.Struct("<IBBHIQQ")
+CALL, TAKEN = struct.Struct("<IBBHIQII"), struct.Struct("<IBBHIQQ")
 SAYS = struct.Struct("<IBBHIQQQ")
 RUN, CREDIT = 1, 2
-READY, DONE, RAISED, TOO_LARGE, ITEM, WAITS, SAID, PROGRESS = range(2, 10)
+READY, DONE, RAISED, TOO_LARGE, ITEM, WAITS, SAID, PROGRESS, MISCOUNTED = range(2, 11)
 
 # How many bytes of items may be out that nobody took, and what each counts beside its own
 # (`value/channel.rs`).
 WINDOW, ITEM_BYTES = 256 << 10, 24
 
-# From so many bytes on, joining what is sent costs more than passing its parts.
-JOINED = 32 << 10
+# From so many bytes on, joining what is sent costs more than passing its parts, of which so many
+# are passed at once.
+JOINED, PARTS = 32 << 10, 64
+# How much is asked of the socket at once for a batch.
+PIECE = 256 << 10
 
 # From so many bytes on, a result has a sealed file in memory, which the server maps.
 IN_FILE = 4 << 20
@@ -65,8 +69,8 @@ functions = {}
 loads, dumps = pickle.loads, pickle.dumps
 clock_ns = time.perf_counter_ns
 leader = os.getpid()
-# The number of the task that runs, 0 between tasks.
-running = 0
+# The number of the task that runs, 0 between tasks; and of the last in the same call.
+running = last = 0
 # Who writes for it beside this thread, which waits for that only if there is somebody.
 writing = threading.RLock()
 others_write = False
@@ -83,7 +87,7 @@ def main():
         signal.signal(request, on_request)
     os.register_at_fork(after_in_child=forked)
     sys.stdout.reconfigure(line_buffering=True)
-    paths, modules = sys.argv[9 : 9 + PATHS], sys.argv[9 + PATHS :]
+    paths, modules = sys.argv[10 : 10 + PATHS], sys.argv[10 + PATHS :]
     # The working directory is no place of modules, unless it is said.
     sys.path[:] = [os.path.abspath(path) for path in paths] + [path for path in sys.path if path]
     sys.argv[:] = [""]
@@ -123,18 +127,23 @@ def give_up(why):
 
 def serve():
     """Serves tasks until the server hangs up."""
+    global place
     buffer = bytearray(64 << 10)
     room = memoryview(buffer)
     receive, take_apart = server.recv_into, CALL.unpack_from
     cpu_ns = time.process_time_ns()
     while count := receive(room):
-        # It sends one task, and waits for the answer.
+        # It sends one task, or all of one call, and waits for the answers.
         while count < CALL.size:
             more = receive(room[count:])
             if not more:
                 return
             count += more
-        length, kind, streams, name, function, task, _ = take_apart(buffer)
+        length, kind, streams, name, function, task, rest, place = take_apart(buffer)
+        if rest:
+            execute(*gather(room[:count]), cpu_ns)
+            cpu_ns = settle()
+            continue
         end = length + 4
         frame = room
         if end >= len(buffer):
@@ -142,7 +151,7 @@ def serve():
             frame = memoryview(bytearray(end + 1))
             frame[:count] = room[:count]
         while count < end:
-            more = receive(frame[count:end])
+            more = receive(frame[count:end], 0, socket.MSG_WAITALL)
             if not more:
                 return
             count += more
@@ -153,36 +162,74 @@ def serve():
         name += CALL.size
         if function not in functions:
             function = bytes(frame[CALL.size : name]), function
-        execute(task, streams, function, frame[name : end + 1], cpu_ns)
-        # From here on nobody waits.
+        execute((task,), streams, function, (frame[name : end + 1],), cpu_ns)
         del frame
-        flush()
-        mark()
-        cpu_ns = time.process_time_ns()
+        cpu_ns = settle()
 
 
-def execute(task, streams, function, args, cpu_ns):
-    """Executes a task, and answers it. So much CPU time was used before.
+def settle():
+    """What is left to do when all is answered, and nobody waits; gives the CPU time so far."""
+    flush()
+    mark()
+    return time.process_time_ns()
+
+
+def gather(data):
+    """All tasks of a batch, whose first bytes have come, as `execute` takes them."""
+    data, begin, tasks, args, rest, known = bytearray(data), 0, [], [], 1, None
+    while rest:
+        read_up_to(data, begin + CALL.size)
+        length, kind, _, name, function, task, rest, _ = CALL.unpack_from(data, begin)
+        end = begin + length + 4
+        read_up_to(data, end)
+        if kind != RUN or not rest and len(data) != end:
+            give_up("the server violated the worker protocol")
+        begin += CALL.size
+        if known is None:
+            known = function
+            if function not in functions:
+                known = bytes(data[begin : begin + name]), function
+        tasks.append(task)
+        args.append(data[begin + name : end] + b".")
+        begin = end
+    return tasks, False, known, args
+
+
+def read_up_to(data, count):
+    while len(data) < count:
+        more = server.recv(PIECE)
+        if not more:
+            depart()
+        data += more
+
+
+def execute(tasks, streams, function, args, cpu_ns):
+    """Executes a task, or several in one call, and answers each. So much CPU time was used before.
 
     The function is one that is known by its number, or a name and a new number.
     """
-    global running
-    running = task
+    global running, last
+    running, last = tasks[0], tasks[-1]
     if CPU_LIMIT:
         limit_cpu(cpu_ns // 1_000_000_000 + 1 + CPU_LIMIT)
     start_ns = clock_ns()
     try:
-        output = (functions.get(function) or find(*function))(*loads(args))
-        if streams:
-            output = send_items(task, output)
-        kind, parts = DONE, pickled(output)
+        function = functions.get(function) or find(*function)
+        if len(tasks) > 1:
+            answers = call_together(function, args)
+        else:
+            output = function(*loads(args[0]))
+            if streams:
+                output = send_items(running, output)
+            answers = ((DONE, pickled(output)),)
+            del output
         # What the task holds is let go before it has ended.
-        del output, args
+        del args
     except BaseException as error:
-        kind, parts = RAISED, raised(error)
+        answers = ((RAISED, raised(error)),) * len(tasks)
     if is_fork:
         # The socket is its parent's.
-        os._exit(0 if kind == DONE else 1)
+        os._exit(0 if answers[0][0] == DONE else 1)
     run_ns = clock_ns() - start_ns
     cpu_ns = time.process_time_ns() - cpu_ns if run_ns >= MEASURED_NS else 0
     if CPU_LIMIT:
@@ -192,13 +239,50 @@ def execute(task, streams, function, args, cpu_ns):
     if others_write:
         with writing:
             pass
-    size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
-    if kind == DONE and size > LIMIT:
-        write(SAYS.pack(32, TOO_LARGE, 0, 0, 0, task, LIMIT, size), 0, ())
-    elif kind == DONE and size >= IN_FILE and (file := sealed(parts)) is not None:
-        write_file(SAYS.pack(40, DONE, 1, 0, 0, task, run_ns, cpu_ns), size, file)
-    else:
-        write(SAYS.pack(32 + size, kind, 0, 0, 0, task, run_ns, cpu_ns), size, parts)
+    answer(tasks, answers, run_ns, cpu_ns)
+
+
+def call_together(function, args):
+    """Calls a function with the items of several tasks, each a list of one; gives what each is
+    answered with, which is such a list too."""
+    items = [item for items in map(loads, args) for item in items[0]]
+    count = len(items)
+    outputs = function(items)
+    if len(outputs) != count:
+        return ((MISCOUNTED, (struct.pack("<Q", len(outputs)),)),) * count
+    return [done(output) for output in outputs]
+
+
+def done(output):
+    """What one of several is answered with: that its output is no value is its own fault."""
+    try:
+        return DONE, pickled([output])
+    except BaseException as error:
+        return RAISED, raised(error)
+
+
+def answer(tasks, answers, run_ns, cpu_ns):
+    """Answers the tasks of one call, which took so long, in their order."""
+    batch = len(tasks) if len(tasks) > 1 else 0
+    # Small ones go together.
+    small, count = [], 0
+    for task, (kind, parts) in zip(tasks, answers):
+        size, file = sum(map(len, parts)), None
+        if kind == DONE and size > LIMIT:
+            kind, parts, size = TOO_LARGE, (struct.pack("<QQ", LIMIT, size),), 16
+        elif kind == DONE and size >= IN_FILE and (file := sealed(parts)) is not None:
+            parts, size = (struct.pack("<Q", size),), 8
+        head = SAYS.pack(32 + size, kind, file is not None, batch, 0, task, run_ns, cpu_ns)
+        if file is None and count + size <= JOINED:
+            small += (head, *parts)
+            count += size
+            continue
+        if small:
+            send(small, count)
+        small, count = [], 0
+        send((head, *parts), size, file)
+    if small:
+        send(small, count)
 
 
 def find(name, number):
@@ -263,19 +347,19 @@ def send_items(task, iterable):
             taken = credit(task)
         sent += ITEM_BYTES + size
         with writing:
-            write(SAYS.pack(32 + size, ITEM, 0, 0, 0, task, 0, 0), size, parts)
+            send((SAYS.pack(32 + size, ITEM, 0, 0, 0, task, 0, 0), *parts), size)
 
 
 def credit(task):
     """Waits until the reader of the stream has taken more."""
-    frame = bytearray(CALL.size)
+    frame = bytearray(TAKEN.size)
     room, count = memoryview(frame), 0
-    while count < CALL.size:
+    while count < TAKEN.size:
         more = server.recv_into(room[count:])
         if not more:
             depart()
         count += more
-    _, kind, _, _, _, of_task, taken = CALL.unpack(frame)
+    _, kind, _, _, _, of_task, taken = TAKEN.unpack(frame)
     if kind != CREDIT or of_task != task:
         give_up("the server violated the worker protocol")
     return taken
@@ -324,30 +408,30 @@ def say(kind, task, first=0, second=0, level=0, parts=()):
         if task != running:
             return
         size = sum(map(len, parts))
-        write(SAYS.pack(32 + size, kind, level, 0, 0, task, first, second), size, parts)
+        send((SAYS.pack(32 + size, kind, level, 0, 0, task, first, second), *parts), size)
 
 
-def write(head, size, parts):
+def send(parts, size, file=None):
+    """Sends bytes of about that size, with a file beside them."""
     try:
-        if len(parts) == 1 and size <= JOINED:
-            server.sendall(head + parts[0])
+        if file is not None:
+            socket.send_fds(server, parts, [file])
+            os.close(file)
         elif size <= JOINED:
-            server.sendall(b"".join((head, *parts)))
+            server.sendall(b"".join(parts))
         else:
-            server.sendall(head)
+            sent = server.sendmsg(parts[:PARTS])
             for part in parts:
-                server.sendall(part)
+                if sent < len(part):
+                    server.sendall(memoryview(part)[sent:])
+                sent = max(0, sent - len(part))
     except OSError:
         # The server is gone, or has hung up.
         depart()
 
 
-def write_file(head, size, file):
-    try:
-        socket.send_fds(server, [head + struct.pack("<Q", size)], [file])
-    except OSError:
-        depart()
-    os.close(file)
+def is_unwanted(task):
+    return words[FIRST_TASK + task % TASKS] >= task << 3 | STOPPING
 
 
 def for_tasks():
@@ -366,9 +450,13 @@ def for_tasks():
         task = running
         if task and words[LISTENING] != task:
             words[LISTENING] = task
-        return task > 0 and words[FIRST_TASK + task % TASKS] >= task << 3 | STOPPING
+        return task > 0 and all(map(is_unwanted, range(task, max(task, last) + 1)))
 
-    for function in (progress, cancelled):
+    def slot():
+        """The number of this worker's slot in its pool, where it has one already."""
+        return place - 1 if place else None
+
+    for function in (progress, cancelled, slot):
         setattr(module, function.__name__, function)
     return module
 

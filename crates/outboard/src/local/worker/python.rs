@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::local::process::end::ignore_requests;
 use crate::local::program::{SOCKET_VARIABLE, VARIABLE, VERSION_VARIABLE, digest};
 use crate::local::wire::VERSION;
-use crate::local::wire::python::hello;
+use crate::local::wire::python::{hello, numbered};
 use crate::os::refused;
 use crate::task::interpreter::Python;
 use crate::task::limits::WorkerLimits;
@@ -36,6 +36,8 @@ pub(super) struct Told<'a> {
     pub(super) number: u32,
     pub(super) max_payload: u64,
     pub(super) level: u8,
+    /// The slot that it has from its start, if it has one.
+    pub(super) slot: Option<u32>,
     pub(super) limits: WorkerLimits,
     pub(super) socket: &'a UnixStream,
     pub(super) page: &'a OwnedFd,
@@ -61,7 +63,7 @@ pub(super) fn become_python(python: &Python, told: &Told<'_>) -> io::Error {
         command.args(fds.map(|fd| fd.to_string()));
         let limit = told.limits.cpu_s.unwrap_or(0);
         command.args([told.max_payload.to_string(), limit.to_string(), told.level.to_string()]);
-        command.arg(python.paths.len().to_string());
+        command.arg(numbered(told.slot).to_string()).arg(python.paths.len().to_string());
         command.args(&python.paths);
         command.args(&python.modules);
         for name in [VARIABLE, VERSION_VARIABLE, SOCKET_VARIABLE] {

@@ -1,11 +1,17 @@
 //! Functions of Python: what holds wherever they are called, and what holds on this machine.
 
+/// Items of several callers in one call.
+mod batches;
 /// Calls, errors, values of some shapes.
 mod calls;
+/// Workers that are in a sandbox.
+mod confined;
 /// What becomes of workers that are Python.
 mod local;
 /// What is said of what is missing or wrong.
 mod missing;
+/// Pools of other names, slots and environments.
+mod pools;
 /// Items before the result.
 mod streams;
 /// Values of every shape.

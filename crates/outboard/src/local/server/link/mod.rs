@@ -199,7 +199,7 @@ impl Link {
     /// their names.
     pub(super) fn start(&self, work: &Work<'_>, function: Option<FunctionRef>) {
         let mut locked = self.locked();
-        let outgoing = &mut locked.outgoing;
+        let Locked { in_pool, ref mut outgoing, .. } = *locked;
         outgoing.last_seq += 1;
         let seq = outgoing.last_seq;
         // Before its frame: the worker that reads that looks for the word.
@@ -221,7 +221,7 @@ impl Link {
             }
         }
         let Some(function) = function else {
-            return self.start_python(outgoing, seq, work);
+            return self.start_python(outgoing, seq, work, in_pool);
         };
         let context = origin.and_then(|origin| origin.context.clone());
         let call = Call { seq, function, attempt, rest, deadline_ns, context };
@@ -291,7 +291,7 @@ impl Link {
     }
 
     /// Placement knows it there from now on. It is told the number of its slot before its next
-    /// task.
+    /// task, or with it if it is Python.
     pub(super) fn serve(&self, slot: SlotId, in_pool: u32) {
         let mut locked = self.locked();
         locked.slot = Some(slot);

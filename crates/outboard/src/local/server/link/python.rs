@@ -1,7 +1,8 @@
 //! What the server does for a worker that is Python, which cannot swap words of the page.
 //! The server swaps them itself, as the worker's messages come.
 //!
-//! A task counts as started when it is given to the worker, which has no other at that time.
+//! A task counts as started when it is given to the worker, which has no other at that time, or
+//! those of the same batch.
 
 use std::sync::atomic::Ordering::{AcqRel, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, fence};
@@ -15,6 +16,7 @@ use crate::local::shm::answers::Nonsense;
 use crate::local::shm::page::Word;
 use crate::local::wire::python::{Call, credit};
 use crate::os::usage;
+use crate::task::outcome::Usage;
 use crate::task::progress::Noted;
 use crate::task::system::now_ns;
 
@@ -35,28 +37,30 @@ impl Link {
     }
 
     /// Appends a task, which has started thereby.
-    pub(super) fn start_python(&self, outgoing: &mut Outgoing, seq: u64, work: &Work<'_>) {
+    pub(super) fn start_python(
+        &self,
+        outgoing: &mut Outgoing,
+        seq: u64,
+        work: &Work<'_>,
+        slot: Option<u32>,
+    ) {
         let (name, number) = (work.function.name, work.function.number as u32);
-        let call = Call { seq, name, number, streams: work.function.streams };
+        let (streams, rest) = (work.function.streams, work.rest);
+        let call = Call { seq, name, number, streams, rest, slot };
         self.page.set_running_since(now_ns(ClockId::Monotonic), self.page.cpu_before_ns());
         self.page.task(seq).start();
         let payload = &work.args.payload;
         outgoing.outbox.append_frame(seq, payload, |out, bytes| call.append_head(out, bytes));
     }
 
-    /// Its task has ended, and took so much; whether its answer counts.
+    /// Its task has ended, and the call that it was in took so much; whether its answer counts.
     ///
     /// # Errors
     ///
     /// If it has no such task.
-    pub(super) fn finish_python(
-        &self,
-        seq: u64,
-        run_ns: u64,
-        cpu_ns: Option<u64>,
-    ) -> Result<Finish, Nonsense> {
-        if run_ns >= MEASURED_NS {
-            self.measure(cpu_ns.unwrap_or(0));
+    pub(super) fn finish_python(&self, seq: u64, usage: &Usage) -> Result<Finish, Nonsense> {
+        if usage.run_ns >= MEASURED_NS && self.is_told_first(seq) {
+            self.measure(usage.cpu_ns.unwrap_or(0));
         }
         match self.page.task(seq) {
             task if task.finish() => Ok(Finish::Counts),
@@ -64,6 +68,13 @@ impl Link {
             task if task.read() == Some(Word::Killing) => Ok(Finish::TooLate),
             _ => Err(Nonsense),
         }
+    }
+
+    /// Whether no other task of its call is answered before.
+    fn is_told_first(&self, seq: u64) -> bool {
+        let locked = self.locked();
+        let sent = locked.outgoing.sent.iter().find(|sent| sent.seq == seq);
+        sent.is_some_and(|sent| sent.batch == seq)
     }
 
     /// It has used so much more CPU time, and has some memory.

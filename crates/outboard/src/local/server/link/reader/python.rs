@@ -35,7 +35,7 @@ pub(super) fn take(
     };
     match &mut message {
         FromWorker::Done { seq, usage, .. } | FromWorker::Failed { seq, usage, .. } => {
-            let finish = link.finish_python(*seq, usage.run_ns, usage.cpu_ns)?;
+            let finish = link.finish_python(*seq, usage)?;
             usage.memory_bytes = link.measured_bytes(usage.run_ns);
             if matches!(finish, Finish::Counts) {
                 *beside = Some((message, payload));
