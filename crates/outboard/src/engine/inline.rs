@@ -318,8 +318,7 @@ fn run(
     };
     let line = |feed: &Weak<Feed>| feed.upgrade().and_then(|feed| Some((feed.id, feed.here()?)));
     let lines = one.feeds.iter().filter_map(line).collect();
-    let (mut results, broken) =
-        receive::scope(lines, || span.in_scope(|| inline.scope(execute)));
+    let (mut results, broken) = receive::scope(lines, || span.in_scope(|| inline.scope(execute)));
     if let (Some(broken), [result]) = (broken, &mut results[..]) {
         *result = Err(broken);
     }

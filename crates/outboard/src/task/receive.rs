@@ -16,7 +16,7 @@ use crate::error::{Oversized, one_line};
 use crate::task::outcome::Failure;
 use crate::value::args;
 use crate::value::codec::{Input, decode, encode_result, is_bytes};
-use crate::value::feed::{self, Broken, Feed, Line, Source};
+use crate::value::feed::{self, Broken, Feed, Line};
 use crate::value::payload::Payload;
 
 /// A stream that a task receives while it runs: an upload, for example.
@@ -89,8 +89,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Receiver<T> {
             Ok(item) => encode_result(item).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         });
-        let source = Source { items: Box::pin(items), plain: is_bytes::<T>(), most_bytes: u64::MAX };
-        Self { end: End::Caller(Arc::new(Feed::new(source))), items: PhantomData }
+        let feed = Feed::new(Box::pin(items), is_bytes::<T>());
+        Self { end: End::Caller(Arc::new(feed)), items: PhantomData }
     }
 }
 

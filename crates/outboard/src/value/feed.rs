@@ -13,15 +13,18 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
+#[cfg(all(feature = "local", unix))]
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::stream::Stream;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::payload::Payload;
@@ -46,25 +49,26 @@ const ROOM_BYTES: usize = 1 << 20;
 /// The encoded items of a stream, or why it has no more.
 pub(crate) type Items = Pin<Box<dyn Stream<Item = Result<Payload, String>> + Send>>;
 
-/// The caller's end, which belongs to the arguments of one task. Dropping it drops the stream.
+/// The caller's end, which belongs to the arguments of one task. Dropping it has the stream
+/// dropped, by its runtime: this may happen under a gate's mutex, where no code of users runs.
 pub(crate) struct Feed {
     /// What the encoded arguments have in its place.
     pub(crate) id: u64,
-    /// What is to be carried, before it is.
-    source: Mutex<Option<Source>>,
-    runtime: Option<Handle>,
-    carrier: OnceLock<AbortHandle>,
+    /// What carries the items; `None` without a runtime.
+    carrier: Option<AbortHandle>,
+    /// Gives it the line, once.
+    connect: Mutex<Option<oneshot::Sender<Near>>>,
+    /// The most bytes that all items may have.
+    most_bytes: Arc<AtomicU64>,
     #[cfg(all(feature = "local", unix))]
     far: OnceLock<Option<Arc<std::os::fd::OwnedFd>>>,
 }
 
-/// A stream, and what is to be known of it.
-pub(crate) struct Source {
-    pub(crate) items: Items,
-    /// Items are nothing but bytes, and may come in pieces.
-    pub(crate) plain: bool,
-    /// The most bytes that all items may have.
-    pub(crate) most_bytes: u64,
+/// The caller's end of a line.
+enum Near {
+    Here(DuplexStream),
+    #[cfg(all(feature = "local", unix))]
+    Socket(std::os::unix::net::UnixStream),
 }
 
 /// The task's end.
@@ -87,36 +91,52 @@ pub(crate) enum Broken {
 }
 
 impl Feed {
-    /// That of a stream, which is polled on the runtime that this thread is in.
-    pub(crate) fn new(source: Source) -> Self {
+    /// That of a stream, which is polled on the runtime that this thread is in. Items that are
+    /// `plain` are nothing but bytes, and may come in pieces.
+    pub(crate) fn new(items: Items, plain: bool) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(1);
+        let (connect, line) = oneshot::channel();
+        let most_bytes = Arc::new(AtomicU64::new(u64::MAX));
+        let limit = most_bytes.clone();
+        let carrier = async move {
+            // What becomes of it is told to the task, by the end of the line at least.
+            let _ = match line.await {
+                Ok(Near::Here(near)) => carry(near, items, plain, &limit).await,
+                #[cfg(all(feature = "local", unix))]
+                Ok(Near::Socket(near)) => match socket::Near::new(near) {
+                    Ok(near) => carry(near, items, plain, &limit).await,
+                    Err(error) => Err(error),
+                },
+                Err(_) => Ok(()),
+            };
+        };
+        let runtime = Handle::try_current().ok();
         Self {
             id: IDS.fetch_add(1, Relaxed),
-            source: Mutex::new(Some(source)),
-            runtime: Handle::try_current().ok(),
-            carrier: OnceLock::new(),
+            carrier: runtime.map(|runtime| runtime.spawn(carrier).abort_handle()),
+            connect: Mutex::new(Some(connect)),
+            most_bytes,
             #[cfg(all(feature = "local", unix))]
             far: OnceLock::new(),
         }
     }
 
-    /// Sets the most bytes that all items may have; it has to be before it is opened.
+    /// Sets the most bytes that all items may have.
     pub(crate) fn limit(&self, bytes: u64) {
-        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(source) = source.as_mut() {
-            source.most_bytes = bytes;
-        }
+        self.most_bytes.store(bytes, Relaxed);
     }
 
     /// Whether there is a runtime to poll the stream on.
     pub(crate) fn has_runtime(&self) -> bool {
-        self.runtime.is_some()
+        self.carrier.is_some()
     }
 
     /// Connects it with a task of this process; `None` if it is connected already.
     pub(crate) fn here(&self) -> Option<Box<dyn Line>> {
+        let connect = self.connect()?;
         let (near, far) = here::pair();
-        self.carry(|| Ok(near))?;
+        // Without its runtime, the line ends at once.
+        let _ = connect.send(Near::Here(near));
         Some(Box::new(Here(far)))
     }
 
@@ -125,30 +145,20 @@ impl Feed {
     pub(crate) fn descriptor(&self) -> Option<Arc<std::os::fd::OwnedFd>> {
         let open = || {
             let (near, far) = socket::pair().ok()?;
-            self.carry(|| socket::Near::new(near))?;
+            let _ = self.connect()?.send(Near::Socket(near));
             Some(Arc::new(far.into()))
         };
         self.far.get_or_init(open).clone()
     }
 
-    /// Has the items carried into a line, on the stream's runtime.
-    fn carry<N>(&self, open: impl FnOnce() -> io::Result<N> + Send + 'static) -> Option<()>
-    where
-        N: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        let carrier = self.runtime.as_ref()?.spawn(async move {
-            // Its end is told to the task by the end of the line.
-            let _ = carry(open()?, source).await;
-            io::Result::Ok(())
-        });
-        self.carrier.set(carrier.abort_handle()).ok()
+    fn connect(&self) -> Option<oneshot::Sender<Near>> {
+        self.connect.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        if let Some(carrier) = self.carrier.get() {
+        if let Some(carrier) = &self.carrier {
             carrier.abort();
         }
     }
@@ -161,10 +171,14 @@ impl fmt::Debug for Feed {
 }
 
 /// Writes all items, and how the stream ended, until the task takes no more.
-async fn carry(mut near: impl AsyncRead + AsyncWrite + Unpin, source: Source) -> io::Result<()> {
-    let Source { mut items, plain, most_bytes } = source;
+async fn carry(
+    mut near: impl AsyncRead + AsyncWrite + Unpin,
+    mut items: Items,
+    plain: bool,
+    limit: &AtomicU64,
+) -> io::Result<()> {
     near.read_exact(&mut [0]).await?;
-    let mut bytes = 0_u64;
+    let (mut bytes, most_bytes) = (0_u64, limit.load(Relaxed));
     while let Some(item) = next(&mut near, &mut items).await? {
         let item = match item {
             Ok(item) => item.into_bytes(),
@@ -284,7 +298,9 @@ mod tests {
 
     fn feed(items: Vec<Result<Bytes, String>>, plain: bool, most_bytes: u64) -> Feed {
         let items = items.into_iter().map(|item| item.map(Payload::from));
-        Feed::new(Source { items: Box::pin(stream::iter(items)), plain, most_bytes })
+        let feed = Feed::new(Box::pin(stream::iter(items)), plain);
+        feed.limit(most_bytes);
+        feed
     }
 
     /// The task's ends: in memory, and of a socket.
@@ -339,8 +355,7 @@ mod tests {
     fn a_feed_that_is_dropped_leaves_its_line() {
         let runtime = runtime();
         let _entered = runtime.enter();
-        let source = || Source { items: Box::pin(stream::pending()), plain: true, most_bytes: 0 };
-        for (feed, mut line) in lines(|| Feed::new(source())) {
+        for (feed, mut line) in lines(|| Feed::new(Box::pin(stream::pending()), true)) {
             ask(&mut *line).unwrap();
             drop(feed);
             assert_eq!(read(&mut *line), Some(Err(Broken::Left)));
