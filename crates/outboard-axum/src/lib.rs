@@ -41,6 +41,7 @@
 //! | a task to stop when its browser leaves | [`serve`](fn@serve), or `axum::serve` with a listener that is [`watched`](fn@watched) |
 //! | a handler to finish when its browser has left | [`FinishOnDisconnect`], a layer for such routes |
 //! | items of a task as they come | [`sse`], [`ndjson`] and [`body`], of a `compute.stream(f, args)` |
+//! | a task that reads the body while it arrives | [`outboard::Receiver`], of `body.into_data_stream()` |
 //! | tasks that go on when their browser has left, and that it asks about later | [`Jobs`], to nest |
 //! | probes of an orchestrator | [`Health`]: `/healthz` and `/readyz` |
 //! | graphs and alerts | [`metrics`](fn@metrics): `/metrics` for Prometheus |

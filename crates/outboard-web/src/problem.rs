@@ -27,8 +27,9 @@ pub enum Exposure {
 /// | [`Overloaded`](ErrorKind::Overloaded) | 503 with `Retry-After`; 429 if only this tenant's part of the queue is full |
 /// | [`TimedOut`](ErrorKind::TimedOut) | 504 |
 /// | [`Unsupported`](ErrorKind::Unsupported) | 501 |
-/// | [`TooLarge`](ErrorKind::TooLarge) | 413 for arguments, 500 for a result |
+/// | [`TooLarge`](ErrorKind::TooLarge) | 413 for arguments and for what a task receives, 500 for a result |
 /// | [`Quarantined`](ErrorKind::Quarantined) | 422: the same request would take another worker down, so a client must not repeat it |
+/// | [`InputFailed`](ErrorKind::InputFailed) | 400: the body that the task received broke off |
 /// | [`Unavailable`](ErrorKind::Unavailable), [`Closed`](ErrorKind::Closed), [`Cancelled`](ErrorKind::Cancelled) | 503 |
 /// | all others | 500 |
 ///
@@ -162,6 +163,7 @@ fn status(kind: ErrorKind) -> StatusCode {
         ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Quarantined => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
+        ErrorKind::InputFailed => StatusCode::BAD_REQUEST,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -178,6 +180,7 @@ fn sentence(error: &Error) -> &'static str {
         ErrorKind::TooLarge => "The result is too large.",
         ErrorKind::Unavailable | ErrorKind::Closed => "The server cannot do this now.",
         ErrorKind::Unsupported => "The server does not offer this.",
+        ErrorKind::InputFailed => "The body of the request broke off.",
         ErrorKind::Cancelled => "The request was cancelled.",
         ErrorKind::Quarantined => "This request has failed before, and is refused for a while.",
         ErrorKind::OutOfMemory => "The request needed more memory than it may have.",
@@ -207,6 +210,7 @@ mod tests {
             (ErrorKind::Unavailable, 503),
             (ErrorKind::Closed, 503),
             (ErrorKind::Unsupported, 501),
+            (ErrorKind::InputFailed, 400),
         ];
         // A new kind has to be thought of here.
         assert_eq!(statuses.map(|(kind, _)| kind), ErrorKind::ALL);

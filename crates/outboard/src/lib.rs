@@ -208,6 +208,7 @@ pub use task::interpreter::Python;
 pub use task::progress::{Progress, progress};
 #[cfg(feature = "python")]
 pub use task::python::{PythonArgs, PythonBatch, PythonFunction, PythonStream, python};
+pub use task::receive::{ReceiveError, Receiver};
 pub use task::sandbox::Sandbox;
 pub use task::stream::{SendError, Sender, StreamFunction};
 #[cfg(feature = "bytemuck")]

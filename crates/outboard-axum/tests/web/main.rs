@@ -38,5 +38,7 @@ mod streams;
 mod support;
 /// Connections by TLS.
 mod tls;
+/// Bodies of requests that tasks read while they arrive.
+mod upload;
 
 outboard::test_worker!();

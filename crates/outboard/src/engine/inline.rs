@@ -29,11 +29,13 @@ use crate::task::current::{self, STOPPING};
 use crate::task::execute::{execute, execute_all, record_panics};
 use crate::task::outcome::{Failure, Usage};
 use crate::task::progress::{Board, Progress};
+use crate::task::receive;
 use crate::task::registry::{Function, refuse_python};
 use crate::task::stream;
 use crate::trace::{Origin, child};
 use crate::value::channel::{Refused, Source};
 use crate::value::codec::Input;
+use crate::value::feed::Feed;
 use crate::value::payload::Payload;
 
 /// Threads that execute tasks.
@@ -85,6 +87,9 @@ struct Attempt {
     state: Arc<AtomicU8>,
     /// What it sends its items through, if it streams.
     source: Option<Source>,
+    /// What it receives items through. They end with the task, which this thread may go on with
+    /// when nobody wants it any more.
+    feeds: Vec<Weak<Feed>>,
     board: Arc<Board>,
     /// How many more come next that are for the same call.
     rest: u32,
@@ -311,7 +316,12 @@ fn run(
         Some(run_all) => execute_all(run_all, inputs.collect(), limit),
         None => inputs.map(|args| execute(one.function.run, args, limit)).collect(),
     };
-    let results = span.in_scope(|| inline.scope(execute));
+    let line = |feed: &Weak<Feed>| feed.upgrade().and_then(|feed| Some((feed.id, feed.here()?)));
+    let lines = one.feeds.iter().filter_map(line).collect();
+    let (mut results, broken) = receive::scope(lines, || span.in_scope(|| inline.scope(execute)));
+    if let (Some(broken), [result]) = (broken, &mut results[..]) {
+        *result = Err(broken);
+    }
     // Made one here, where nobody else waits for it.
     let whole = |output: Payload| match output {
         Payload::Pieces(_) => output.into_bytes().into(),
@@ -374,6 +384,10 @@ impl Engine for Inline {
         refuse_python(function)
     }
 
+    fn takes_feeds(&self) -> bool {
+        true
+    }
+
     fn takes_batches(&self) -> bool {
         true
     }
@@ -387,6 +401,7 @@ impl Engine for Inline {
             thread.sent.push_back((work.task, state.clone(), board.clone()));
             let Work { task, attempt, rest, function, args, deadline, origin, .. } = work;
             let source = args.channel().map(|channel| channel.source(None));
+            let feeds = args.feeds().iter().map(Arc::downgrade).collect();
             let (origin, args) = (origin.cloned(), args.payload.clone());
             let one = Attempt {
                 task,
@@ -397,6 +412,7 @@ impl Engine for Inline {
                 deadline,
                 state,
                 source,
+                feeds,
                 board,
                 rest,
             };

@@ -52,6 +52,11 @@ pub(crate) trait Engine: Debug + Send {
         true
     }
 
+    /// Whether a task can receive a stream while it runs.
+    fn takes_feeds(&self) -> bool {
+        false
+    }
+
     /// Whether a slot can execute several tasks in one call.
     fn takes_batches(&self) -> bool {
         false

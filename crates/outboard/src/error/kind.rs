@@ -65,6 +65,8 @@ kinds! {
     Closed = "closed",
     /// This engine, or the client's options, do not offer what was asked for.
     Unsupported = "unsupported",
+    /// The stream that the task [receives](crate::Receiver) failed before its end.
+    InputFailed = "input_failed",
 }
 
 impl fmt::Display for ErrorKind {
@@ -98,6 +100,7 @@ mod tests {
             "unavailable",
             "closed",
             "unsupported",
+            "input_failed",
         ];
         let told: Vec<String> = ErrorKind::ALL.iter().map(ToString::to_string).collect();
         assert_eq!(told, names);

@@ -135,6 +135,10 @@ pub(crate) enum Repr {
     Unsupported {
         reason: String,
     },
+    /// What the task received broke off.
+    InputFailed {
+        reason: String,
+    },
 }
 
 /// What was larger than its bound.
@@ -149,6 +153,8 @@ pub(crate) enum Oversized {
     Key,
     /// The name of its tenant.
     Tenant,
+    /// What it received while it ran.
+    Input,
 }
 
 impl fmt::Display for Oversized {
@@ -160,6 +166,7 @@ impl fmt::Display for Oversized {
             Self::AllScattered => "scattered values together are",
             Self::Key => "key is",
             Self::Tenant => "name of the tenant is",
+            Self::Input => "input is",
         })
     }
 }
@@ -174,6 +181,7 @@ impl Oversized {
             Self::AllScattered => "drop handles that are not needed any more",
             Self::Key => "use a digest of it",
             Self::Tenant => "use a shorter one",
+            Self::Input => "send less, or raise the `limit` of its `Receiver`",
         }
     }
 }
@@ -333,6 +341,7 @@ impl Error {
             Repr::Unavailable { .. } => ErrorKind::Unavailable,
             Repr::Closed { .. } => ErrorKind::Closed,
             Repr::Unsupported { .. } => ErrorKind::Unsupported,
+            Repr::InputFailed { .. } => ErrorKind::InputFailed,
         }
     }
 
@@ -388,9 +397,9 @@ impl Error {
     }
 
     /// Whether it was what was submitted that was too large, and not the result:
-    /// the arguments, the key or the name of the tenant.
+    /// the arguments, the key, the name of the tenant or the stream that the task received.
     pub fn is_arguments_too_large(&self) -> bool {
-        let submitted = [Oversized::Arguments, Oversized::Key, Oversized::Tenant];
+        let submitted = [Oversized::Arguments, Oversized::Key, Oversized::Tenant, Oversized::Input];
         matches!(&*self.0, Repr::TooLarge { what, .. } if submitted.contains(what))
     }
 
@@ -407,6 +416,11 @@ impl Error {
     /// Whether this engine, or the client's options, do not offer what was asked for.
     pub fn is_unsupported(&self) -> bool {
         self.kind() == ErrorKind::Unsupported
+    }
+
+    /// Whether the stream that the task received failed before its end.
+    pub fn is_input_failed(&self) -> bool {
+        self.kind() == ErrorKind::InputFailed
     }
 
     /// How long to wait before the next try, if the queue was full; at least 1 ms.
@@ -515,6 +529,7 @@ impl fmt::Display for Repr {
                 write!(f, "timed out while running: the stream sent nothing for {timeout:?}")
             }
             Self::Unsupported { reason } => write!(f, "not supported: {reason}"),
+            Self::InputFailed { reason } => write!(f, "input failed: {reason}"),
         }
     }
 }

@@ -492,7 +492,8 @@ impl Client {
     /// memory; by default never.
     ///
     /// A task is not rerun after a timeout, nor if its arguments are
-    /// [quarantined](LocalBuilder::quarantine) by then.
+    /// [quarantined](LocalBuilder::quarantine) by then, nor if it
+    /// [receives](crate::Receiver) a stream.
     #[must_use = "options are set on the client that this returns"]
     pub fn retries(&self, retries: u32) -> Self {
         self.with(|options| options.retries = retries)

@@ -23,7 +23,7 @@ use crate::value::message;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 8;
+pub(crate) const VERSION: u32 = 9;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;
@@ -58,6 +58,8 @@ pub(crate) enum ToWorker {
     Configure { of_type: String, bytes: u64 },
     /// It has that slot from now on.
     Serve { slot: u32 },
+    /// The next task receives items through a socket, as a descriptor beside this.
+    Feed { id: u64 },
 }
 
 /// From a worker to the server.

@@ -508,7 +508,9 @@ impl<W> Ledger<W> {
         used: Option<(Usage, usize)>,
         settled: &mut Vec<Settled<W>>,
     ) -> Next {
-        let left = again && self.task(id).is_some_and(|task| task.retries > 0);
+        // What it received cannot be received again.
+        let has_left = |task: &Task| task.retries > 0 && task.args.feeds().is_empty();
+        let left = again && self.task(id).is_some_and(has_left);
         let next = if left { self.again(now, id, error, used) } else { Err(error) };
         next.unwrap_or_else(|error| self.failed(id, error, used, settled))
     }

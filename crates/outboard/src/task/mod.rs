@@ -14,6 +14,7 @@ pub(crate) mod outcome;
 pub(crate) mod progress;
 #[cfg(feature = "python")]
 pub(crate) mod python;
+pub(crate) mod receive;
 pub(crate) mod registry;
 pub(crate) mod sandbox;
 pub(crate) mod start;

@@ -82,6 +82,8 @@ pub(crate) enum Failure {
     Cancelled,
     /// The cluster or its worker cannot execute it now, for that reason.
     Unavailable(String),
+    /// The stream that it received broke off.
+    InputFailed(String),
 }
 
 /// Why a worker does not know a function, if no more is known.
@@ -112,6 +114,7 @@ impl Failure {
             Repr::Codec { step, subject, source } => {
                 Self::Codec { step: *step, subject: subject.clone(), source: source.to_string() }
             }
+            Repr::InputFailed { reason } => Self::InputFailed(reason.clone()),
             Repr::Overloaded { .. }
             | Repr::UnknownPool { .. }
             | Repr::InvalidUrl { .. }

@@ -174,6 +174,12 @@ impl Function {
             let subject = format!("the arguments of `{}`", self.name);
             return Err(Error::codec(Step::EncodeArguments, &subject, why));
         }
+        if !args.feeds().is_empty() && (self.python || self.batching.is_some()) {
+            return Err(Error::unsupported(format!(
+                "`{}` cannot take a `Receiver`, for it is Python's or takes batches: pass the bytes",
+                self.name
+            )));
+        }
         Ok(())
     }
 }

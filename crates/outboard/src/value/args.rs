@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::channel::Channel;
 use super::codec::ValueError;
+use super::feed::Feed;
 use super::payload::Payload;
 use super::scatter::Entry;
 use super::scatter::home::Home;
@@ -14,7 +15,7 @@ use super::scatter::home::Home;
 /// that of an event loop. A value of more is so on a thread of Outboard's own.
 pub(crate) const ENCODED_AT_ONCE: usize = 64 << 10;
 
-/// A task's arguments: encoded, the values that they name, and what it sends items through.
+/// A task's arguments: encoded, the values that they name, and what it sends and receives items through.
 #[derive(Debug)]
 pub(crate) struct Args {
     pub(crate) payload: Payload,
@@ -26,6 +27,7 @@ pub(crate) struct Args {
 struct Beside {
     scattered: Vec<Arc<Entry>>,
     channel: Option<Arc<Channel>>,
+    feeds: Vec<Arc<Feed>>,
 }
 
 impl Deref for Args {
@@ -45,8 +47,16 @@ impl From<Vec<u8>> for Args {
 impl Args {
     /// Encoded arguments, and the values that they name.
     pub(crate) fn new(payload: Payload, scattered: Vec<Arc<Entry>>) -> Self {
-        let beside = Beside { scattered, channel: None };
+        let beside = Beside { scattered, ..Beside::default() };
         Self { payload, beside: (!beside.scattered.is_empty()).then(|| Box::new(beside)) }
+    }
+
+    /// The same of a task that receives items through these.
+    fn receiving(mut self, feeds: Vec<Arc<Feed>>) -> Self {
+        if !feeds.is_empty() {
+            self.beside.get_or_insert_default().feeds = feeds;
+        }
+        self
     }
 
     /// The same of a task that streams, if it does.
@@ -65,6 +75,11 @@ impl Args {
     /// What the task sends items through, if it streams.
     pub(crate) fn channel(&self) -> Option<&Arc<Channel>> {
         self.beside.as_ref()?.channel.as_ref()
+    }
+
+    /// What the task receives items through.
+    pub(crate) fn feeds(&self) -> &[Arc<Feed>] {
+        self.beside.as_ref().map_or(&[], |beside| &beside.feeds)
     }
 
     /// Encoded arguments, with values of another process that they name.
@@ -105,7 +120,7 @@ impl Args {
             }
             Some(met) => {
                 let payload = encoded?.freed_elsewhere();
-                Ok(Self::new(payload, met.entries))
+                Ok(Self::new(payload, met.entries).receiving(met.feeds))
             }
             None => Err(ValueError::new(
                 "the scattered values of the arguments were lost while they were encoded",
@@ -124,6 +139,7 @@ thread_local! {
 struct Met {
     home: Option<Arc<Home>>,
     entries: Vec<Arc<Entry>>,
+    feeds: Vec<Arc<Feed>>,
     foreign: bool,
     pieces: bool,
     /// Those of any client are taken.
@@ -155,5 +171,18 @@ pub(super) fn meet(entry: &Arc<Entry>) -> bool {
             met.entries.push(entry.clone());
         }
         true
+    })
+}
+
+/// Notes a stream that is met while the arguments of a task are encoded; false if none are.
+pub(crate) fn meet_feed(feed: &Arc<Feed>) -> bool {
+    MET.with_borrow_mut(|met| match met {
+        Some(met) if !met.all => {
+            if !met.feeds.iter().any(|one| one.id == feed.id) {
+                met.feeds.push(feed.clone());
+            }
+            true
+        }
+        _ => false,
     })
 }

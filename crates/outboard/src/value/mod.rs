@@ -4,6 +4,7 @@ pub(crate) mod args;
 pub(crate) mod array;
 pub(crate) mod channel;
 pub(crate) mod codec;
+pub(crate) mod feed;
 pub(crate) mod message;
 pub(crate) mod payload;
 #[cfg(all(feature = "local", unix))]

@@ -18,7 +18,7 @@ use crate::task::outcome::{Failure, Said, Usage};
 use crate::value::message;
 
 /// The version of what is said here; it is the first byte of each.
-pub(crate) const VERSION: u8 = 8;
+pub(crate) const VERSION: u8 = 9;
 
 /// What an execution that gave a result used and said; the encoded result follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

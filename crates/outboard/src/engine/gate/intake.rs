@@ -31,7 +31,7 @@ impl Gate {
         if let Some(repr) = options.oversized() {
             return Err(Error::new(repr));
         }
-        let args = fitting(args, self.limits.payload)?;
+        let args = self.fitting(args)?;
         self.submit_from(self.clock.now(), function, Some(args), options, origin)
     }
 
@@ -80,8 +80,7 @@ impl Gate {
         args: Result<Args, Error>,
         options: &Options,
     ) {
-        let limit = self.limits.payload;
-        let prepared = args.and_then(|args| fitting(args, limit)).map(|args| {
+        let prepared = args.and_then(|args| self.fitting(args)).map(|args| {
             let (steady_ns, origin) = (None, None);
             let request = Request { function, args: Some(args), options, steady_ns, origin };
             let key = Key::of(&request).map(Arc::new);
@@ -127,15 +126,21 @@ impl Gate {
         let (waiter, task) = taken?;
         Ok(Ticket { waiter, task, receiver, spin })
     }
-}
 
-/// Arguments of at most so many bytes.
-fn fitting(args: Args, limit: usize) -> Result<Args, Error> {
-    if args.len() <= limit {
-        return Ok(args);
+    /// Arguments that may be sent: of at most so many bytes.
+    fn fitting(&self, args: Args) -> Result<Args, Error> {
+        if !self.feeds && !args.feeds().is_empty() {
+            return Err(Error::unsupported(
+                "a stream goes into a task of `local` or `inline` only: store it where workers \
+                 find it, and pass its name, or pass the bytes",
+            ));
+        }
+        if args.len() <= self.limits.payload {
+            return Ok(args);
+        }
+        let (bytes, limit) = (args.len() as u64, self.limits.payload as u64);
+        Err(Error::new(Repr::TooLarge { what: Oversized::Arguments, bytes, limit }))
     }
-    let (bytes, limit) = (args.len() as u64, limit as u64);
-    Err(Error::new(Repr::TooLarge { what: Oversized::Arguments, bytes, limit }))
 }
 
 /// How a submit is taken.

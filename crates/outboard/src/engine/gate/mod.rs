@@ -18,7 +18,7 @@ use super::gate::clock::Clock;
 use super::pools::Member;
 use super::spin::Spin;
 use super::{Engine, Flush};
-use crate::error::{Error, Repr, Stage, WorkerLoss};
+use crate::error::{Error, Repr, Stage, WorkerLoss, one_line};
 use crate::ids::{SlotId, TaskId, WaiterId};
 use crate::observe::event::EventKind;
 use crate::sched::admission::Admission;
@@ -110,6 +110,8 @@ pub(crate) struct Gate {
     clock: Clock,
     limits: Limits,
     pieces: bool,
+    /// Tasks of its engine can receive a stream.
+    feeds: bool,
     flow: Arc<Flow>,
     proportional: Arc<Proportional>,
     /// A [`Milestone`] was reached.
@@ -195,6 +197,7 @@ impl Gate {
         member: &Member,
     ) -> Arc<Self> {
         let (pieces, runtime) = (engine.takes_pieces(), engine.runtime().cloned());
+        let feeds = engine.takes_feeds();
         Arc::new_cyclic(|weak| Self {
             core: Mutex::new(Core::new(limits, strength, engine, member)),
             pool: member.name.clone(),
@@ -204,6 +207,7 @@ impl Gate {
             clock: Clock::new(weak.clone(), runtime),
             limits,
             pieces,
+            feeds,
             flow: Arc::default(),
             proportional: Arc::default(),
             changed: Notify::new(),
@@ -709,6 +713,7 @@ impl Core {
             Failure::TimedOut { stage, timeout } => Repr::TimedOut { stage, timeout },
             Failure::Cancelled => Repr::Cancelled,
             Failure::Unavailable(reason) => Repr::Unavailable { reason },
+            Failure::InputFailed(reason) => Repr::InputFailed { reason: one_line(&reason) },
         })
     }
 }

@@ -61,6 +61,13 @@ impl Chunk {
         Self::Passing(frame, file)
     }
 
+    /// What the next task receives items through.
+    pub(super) fn feed(id: u64, end: Arc<OwnedFd>) -> Self {
+        let mut frame = Vec::new();
+        wire::append(&mut frame, &ToWorker::Feed { id }, &[]);
+        Self::Passing(frame, end)
+    }
+
     /// The end of a scattered value.
     pub(super) fn forget(id: u64) -> Self {
         Self::frame(&ToWorker::Forget { id }, &[])

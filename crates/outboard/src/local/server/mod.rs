@@ -352,6 +352,10 @@ impl Engine for Local {
         }
     }
 
+    fn takes_feeds(&self) -> bool {
+        true
+    }
+
     fn takes_batches(&self) -> bool {
         true
     }

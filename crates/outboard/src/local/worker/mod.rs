@@ -30,6 +30,7 @@ use crate::task::closure::address;
 use crate::task::execute::{Panics, execute, leave_panics_unsaid, record_panics};
 use crate::task::function::Run;
 use crate::task::outcome::{Failure, OTHER_BUILD, Usage};
+use crate::task::receive;
 use crate::task::registry::registry;
 use crate::task::sandbox::Sandbox;
 use crate::task::start::{self, Config};
@@ -37,6 +38,8 @@ use crate::task::system::now_ns;
 use crate::trace;
 use crate::value::args::Args;
 use crate::value::codec::{self, Input};
+use crate::value::feed::Line;
+use crate::value::feed::socket::Socket;
 use crate::value::message;
 use crate::value::payload::Payload;
 use crate::value::scatter;
@@ -190,6 +193,8 @@ struct Worker {
     /// Of the thread that tasks run on, if it is not the main one.
     stack_bytes: Option<u64>,
     inbox: Inbox,
+    /// What the next task receives items through.
+    feeds: Vec<(u64, Box<dyn Line>)>,
     /// The tasks of a batch that is not whole.
     batch: Vec<Member>,
     /// Descriptors that arrived, and whose messages have not been looked at.
@@ -262,6 +267,7 @@ impl Worker {
             pool,
             stack_bytes: limits.stack_bytes,
             inbox,
+            feeds: Vec::new(),
             batch: Vec::new(),
             files: Vec::new(),
             out: Vec::new(),
@@ -434,6 +440,11 @@ impl Worker {
                 current::set_slot(slot);
                 Ok(())
             }
+            ToWorker::Feed { id } => {
+                let line = Socket::from(self.next_file()?);
+                self.feeds.push((id, Box::new(line)));
+                Ok(())
+            }
             ToWorker::Welcome { .. } | ToWorker::Configure { .. } => Err(nonsense()),
         }
     }
@@ -449,6 +460,7 @@ impl Worker {
         self.ring_if_unheard()?;
         let seq = call.seq;
         let owed = Owed { args: place };
+        let feeds = std::mem::take(&mut self.feeds);
         if !self.current.page.task(seq).start() {
             return self.answer(owed, Answer::from(FromWorker::Skipped { seq }));
         }
@@ -466,7 +478,9 @@ impl Worker {
         };
         self.cpu.arm()?;
         relay::open(seq);
-        let (outcome, usage) = attempt(self.current, self.max_payload, call, args);
+        let ((outcome, usage), broken) =
+            receive::scope(feeds, || attempt(self.current, self.max_payload, call, args));
+        let outcome = broken.map_or(outcome, Err);
         // Its items are where the server finds them, and its answer comes after them.
         items::close();
         // What it said is in the socket; its answer comes after that.

@@ -46,6 +46,8 @@ mod payloads;
 mod pools;
 /// How far a task says that it is.
 mod progress;
+/// 1 to 6: items that a task gets while it runs.
+mod receiving;
 /// 1: results and errors are exactly those of the function.
 mod results;
 /// Values that go to each worker once.
@@ -101,6 +103,8 @@ enum Promise {
     OwnsItsWorkers,
     /// Tasks of a function that takes batches run together.
     Batches,
+    /// A task can receive a stream while it runs.
+    Receives,
 }
 
 /// Everything that an engine does not promise, and why.
@@ -137,6 +141,11 @@ const EXCEPTIONS: &[(&str, Promise, &str)] = &[
         "dask",
         Promise::Batches,
         "a scheduler gives tasks to workers one by one: each is a batch of one",
+    ),
+    (
+        "dask",
+        Promise::Receives,
+        "a cluster takes all that a task gets before it starts it: a `Receiver` is refused",
     ),
 ];
 

@@ -272,9 +272,9 @@ fn is_small(message: &FromWorker) -> bool {
 fn is_of_an_execution(failure: &Failure, python: bool) -> bool {
     match failure {
         Failure::Raised(_) => python,
-        Failure::Panicked(_) | Failure::UnknownTask { .. } => true,
+        Failure::Panicked(_) | Failure::UnknownTask { .. } | Failure::InputFailed(_) => true,
         Failure::Codec { step, .. } => matches!(step, Step::DecodeArguments | Step::EncodeResult),
-        Failure::TooLarge { what, .. } => *what == Oversized::Result,
+        Failure::TooLarge { what, .. } => matches!(what, Oversized::Result | Oversized::Input),
         Failure::Lost(_)
         | Failure::Quarantined { .. }
         | Failure::TimedOut { .. }

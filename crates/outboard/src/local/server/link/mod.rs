@@ -220,6 +220,11 @@ impl Link {
                 outgoing.outbox.push(seq, Chunk::share(value.id, file.clone()));
             }
         }
+        for feed in work.args.feeds() {
+            if let Some(end) = feed.descriptor() {
+                outgoing.outbox.push(seq, Chunk::feed(feed.id, end));
+            }
+        }
         let Some(function) = function else {
             return self.start_python(outgoing, seq, work, in_pool);
         };
