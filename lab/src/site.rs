@@ -15,4 +15,7 @@ pub(crate) use apart::{Apart, Args as ApartArgs, Pulse, Role, run as be_apart};
 pub(crate) use host::Host;
 pub(crate) use pages::FAST;
 pub(crate) use server::Server;
-pub(crate) use start::{More, Places, Site, listen, serve_after, start_after};
+// Of the trials, which need Linux.
+#[cfg(target_os = "linux")]
+pub(crate) use start::start_after;
+pub(crate) use start::{More, Places, Site, listen, serve_after};

@@ -87,6 +87,25 @@ fn the_guide_lists_all_chapters_and_compiles_their_code() {
 }
 
 #[test]
+fn versions_in_the_guide_are_those_of_the_next_release() {
+    let manifest = read("Cargo.toml");
+    let version = manifest.lines().find_map(|line| line.strip_prefix("version = \""));
+    let version = version.and_then(|rest| rest.rsplit_once('.')).expect("it has a version").0;
+    let mut seen = 0;
+    for chapter in files(GUIDE, "md") {
+        let text = read(&chapter);
+        let lines =
+            text.lines().filter(|line| line.starts_with("outboard") && line.contains(" = "));
+        for line in lines.filter(|line| !line.starts_with("outboard/")) {
+            let wanted = format!("\"{version}\"");
+            assert!(line.contains(&wanted), "{chapter}: `{line}` is not of {version}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "the guide shows {seen} dependencies");
+}
+
+#[test]
 fn the_guides_tests_are_those_that_are_run() {
     let chapter = read(&format!("{GUIDE}/testing.md"));
     let shown = chapter.split("```").nth(1).expect("the chapter begins with them");

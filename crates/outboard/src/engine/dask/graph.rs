@@ -26,9 +26,11 @@ use crate::value::payload::Payload;
 pub(super) const PAYLOAD_PREFIX: &str = "outboard-payload::";
 
 /// Before the name of a Rust function that is called with Python's values.
+#[cfg(all(feature = "local", target_os = "linux"))]
 pub(super) const VALUES_PREFIX: &str = "outboard::";
 
 /// The same, and the `Err` that it returns is raised.
+#[cfg(all(feature = "local", target_os = "linux"))]
 pub(super) const RAISES_PREFIX: &str = "outboard-raises::";
 
 /// Results come as pickles of this protocol.

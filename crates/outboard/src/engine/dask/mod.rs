@@ -315,11 +315,7 @@ impl Workers for Holders {
     }
 
     fn place(&self, bytes: Bytes) -> io::Result<Placed> {
-        Ok(Placed {
-            bytes,
-            #[cfg(all(feature = "local", target_os = "linux"))]
-            file: None,
-        })
+        Ok(Placed::here(bytes))
     }
 }
 

@@ -9,12 +9,15 @@
 use std::time::Duration;
 
 use dask_protocol::exception::args;
-use dask_protocol::pickle::{Node, Pickle, Symbols};
+#[cfg(any(test, all(feature = "local", target_os = "linux")))]
+use dask_protocol::pickle::Pickle;
+use dask_protocol::pickle::{Node, Symbols};
 use serde::{Deserialize, Serialize};
 
 #[cfg(all(feature = "local", target_os = "linux"))]
 use crate::sched::ledger::Report;
 use crate::task::outcome::{Failure, Said, Usage};
+#[cfg(any(test, all(feature = "local", target_os = "linux")))]
 use crate::value::message;
 
 /// The version of what is said here; it is the first byte of each.
@@ -47,6 +50,7 @@ impl Done {
     }
 
     /// The bytes of a task's result.
+    #[cfg(any(test, all(feature = "local", target_os = "linux")))]
     pub(crate) fn encode(&self, result: &[u8]) -> Vec<u8> {
         let mut out = vec![VERSION];
         message::append(self, &mut out);
@@ -63,6 +67,7 @@ impl Done {
 
 /// The bytes of a failure: the address of the worker that reports it, what the task
 /// had said, and why it has no result.
+#[cfg(any(test, all(feature = "local", target_os = "linux")))]
 pub(crate) fn encode_failure(failure: &Failure, worker: &str, said: &[Said]) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     let all = (worker, said, failure);
@@ -71,6 +76,7 @@ pub(crate) fn encode_failure(failure: &Failure, worker: &str, said: &[Said]) -> 
 }
 
 /// The pickle of an exception that has them, with a line for those who read Python only.
+#[cfg(any(test, all(feature = "local", target_os = "linux")))]
 pub(crate) fn exception(failure: &Failure, line: &str, worker: &str, said: &[Said]) -> Vec<u8> {
     let mut pickle = Pickle::new();
     pickle.global("builtins", "RuntimeError");

@@ -91,16 +91,19 @@ enum State {
 }
 
 /// The number of the scattered value that a key stands for, if it is one.
+#[cfg(any(test, all(feature = "local", target_os = "linux")))]
 pub(crate) fn number(key: &str) -> Option<u64> {
     number_after(SCATTERED, key)
 }
 
 /// Whether a client of Rust gave a key to something that it brought.
+#[cfg(any(test, all(feature = "local", target_os = "linux")))]
 pub(crate) fn is_brought(key: &str) -> bool {
     number(key).is_some() || is_passing(key)
 }
 
 /// Whether a key stands for arguments, which are released with their task.
+#[cfg(any(test, all(feature = "local", target_os = "linux")))]
 pub(crate) fn is_passing(key: &str) -> bool {
     number_after(ARGUMENTS, key).is_some()
 }

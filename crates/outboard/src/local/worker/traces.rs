@@ -200,10 +200,7 @@ const HERE: (&std::ffi::CStr, AtFlags) = (c"", AtFlags::EMPTY_PATH);
 #[cfg(not(target_os = "linux"))]
 const HERE: (&std::ffi::CStr, AtFlags) = (c".", AtFlags::empty());
 
-#[cfg_attr(
-    target_os = "linux",
-    expect(clippy::unnecessary_cast, reason = "elsewhere they are other integers")
-)]
+#[expect(clippy::unnecessary_cast, reason = "each is another integer on some system")]
 fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev as u64, stat.st_ino as u64)
 }

@@ -51,6 +51,18 @@ pub(crate) struct Placed {
     pub(crate) file: Option<Arc<OwnedFd>>,
 }
 
+#[cfg(feature = "dask")]
+impl Placed {
+    /// In this process alone: no worker maps it.
+    pub(crate) fn here(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            #[cfg(all(feature = "local", unix))]
+            file: None,
+        }
+    }
+}
+
 impl Home {
     /// `most_bytes` is what a payload may take.
     pub(crate) fn new(workers: Option<Arc<dyn Workers>>, most_bytes: usize) -> Arc<Self> {

@@ -224,7 +224,9 @@ fn a_report_has_the_times_of_its_task() {
         let ((), report) = client.submit(sleep, 0.05).with_report().await.unwrap();
         assert!(report.run_time >= Duration::from_millis(50), "{report:?}");
         assert!(report.cpu_time.unwrap() < report.run_time, "{report:?}");
-        assert!(report.memory_bytes.unwrap() > 1 << 20, "{report:?}");
+        // Systems tell it in ways of their own, of which that build has none here.
+        let known = report.memory_bytes.map_or(cfg!(outboard_portable), |bytes| bytes > 1 << 20);
+        assert!(known, "{report:?}");
         client.shutdown().await;
     });
 }

@@ -28,6 +28,7 @@ use crate::task::registry::Function;
 use crate::value::message;
 
 /// The version of what is said between client, plugin and program.
+#[cfg(all(feature = "local", target_os = "linux"))]
 const PROTOCOL: u32 = 3;
 
 /// The module by which tasks know the plugin.
