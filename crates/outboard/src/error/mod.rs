@@ -396,8 +396,8 @@ impl Error {
         self.kind() == ErrorKind::TooLarge
     }
 
-    /// Whether it was what was submitted that was too large, and not the result:
-    /// the arguments, the key, the name of the tenant or the stream that the task received.
+    /// Whether what was submitted was too large, and not the result. That is the arguments, the
+    /// key, the tenant's name or the stream that the task received.
     pub fn is_arguments_too_large(&self) -> bool {
         let submitted = [Oversized::Arguments, Oversized::Key, Oversized::Tenant, Oversized::Input];
         matches!(&*self.0, Repr::TooLarge { what, .. } if submitted.contains(what))

@@ -1,8 +1,8 @@
 //! What goes into a task while it runs: the items of one stream, from the caller's process to
 //! the task.
 //!
-//! A **feed** has two ends that are connected when its task is given to a worker: in memory on
-//! `inline`, by a socket pair on `local`. The task's end, a [`Line`], says one byte when it wants
+//! A **feed** has two ends that are connected when its task is given to a worker. On `inline` they
+//! meet in memory, on `local` they are a socket pair. The task's end, a [`Line`], says one byte when it wants
 //! the first item, so nothing is taken from the stream before. Then a task of the caller's
 //! runtime writes the items, each as its length (four bytes, little endian) and its bytes. What
 //! the two ends hold bounds how much is out that the task has not taken. The last length is

@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use super::Line;
 use crate::os::socket;
 
-/// What the socket is asked to hold. Linux takes it twice, for its own records count as well,
-/// and lets one write go beyond it by half: with this at most 240 KiB are out.
+/// What the socket is asked to hold. Linux takes it twice, for its own records count as well.
+/// One write may go beyond it by half, so at most 240 KiB are out.
 const BUFFER_BYTES: usize = 80 << 10;
 
 /// The caller's end, and the task's.
