@@ -1,7 +1,7 @@
 //! As many workers as were asked for: spares, scaling, recycling, and the bound
 //! on what a tenant may have killed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use outboard::{Client, LocalBuilder, gather};
@@ -207,27 +207,38 @@ fn a_tenant_without_a_worker_starts_on_the_spare_while_others_hold_all() {
     });
 }
 
+/// Whether the one or the other is dismissed is chance: each number has pauses of its own.
 #[test]
 fn starts_that_are_dismissed_pause_like_starts_that_fail() {
     run(async {
+        let mut start = Instant::now();
         let client = client(Client::local().workers(1).spares(0), 1).await;
-        let up = |count: usize| client.admin().snapshot().per_worker.len() == count;
-        let (mut vain, mut gone, mut before) = (0, Instant::now(), Instant::now());
+        let numbers = || -> HashSet<usize> {
+            client.admin().snapshot().per_worker.iter().map(|worker| worker.number).collect()
+        };
+        let mut started: HashMap<usize, Instant> =
+            numbers().into_iter().map(|n| (n, start)).collect();
+        let mut dismissed: HashMap<usize, (u32, Instant)> = HashMap::new();
         for _ in 0..12 {
-            let start = Instant::now();
+            let before = numbers();
+            start = Instant::now();
             client.admin().scale(2).unwrap();
-            eventually("another one is up", || up(2)).await;
-            // Of two numbers, the one or the other may have had all the starts.
-            if vain > 0 {
-                let pause = Duration::from_millis(10) * 2_u32.pow((vain - 1) / 2);
+            eventually("another one is up", || numbers().len() == 2).await;
+            let both = numbers();
+            let number = *both.difference(&before).next().unwrap();
+            if let Some((vain, gone)) = dismissed.get(&number).filter(|(vain, _)| *vain > 0) {
+                let pause = Duration::from_millis(10) * 2_u32.pow(vain - 1);
                 assert!(gone.elapsed() >= pause, "{:?} after {vain} starts", gone.elapsed());
             }
-            gone = Instant::now();
+            started.insert(number, start);
+            let gone = Instant::now();
             client.admin().scale(1).unwrap();
-            eventually("one is gone", || up(1)).await;
+            eventually("one is gone", || numbers().len() == 1).await;
+            let number = *both.difference(&numbers()).next().unwrap();
+            let (vain, at) = dismissed.entry(number).or_insert((0, gone));
             // One that had been up for a second was no start in vain.
-            vain = if before.elapsed() < Duration::from_secs(1) { vain + 1 } else { 0 };
-            before = start;
+            *vain = if started[&number].elapsed() < Duration::from_secs(1) { *vain + 1 } else { 0 };
+            *at = gone;
         }
     });
 }

@@ -16,7 +16,8 @@ async def resources(client):
     """The resource of each function, by its name."""
     workers = (await client.scheduler.identity())["workers"].values()
     names = {name for worker in workers for name in worker["resources"]}
-    return {name.split(":", 1)[1].rsplit(":", 1)[0]: {name: 1} for name in names}
+    functions = {name for name in names if not name.startswith("pool-")}
+    return {name.split(":", 1)[1].rsplit(":", 1)[0]: {name: 1} for name in functions}
 
 
 async def fails(future, kind, *words):
