@@ -7,6 +7,7 @@
 //! cores from halting (`spinners`).
 
 mod batches;
+mod browsers;
 mod cluster;
 mod cold_start;
 mod cores;
@@ -117,9 +118,10 @@ fn steps(args: &Args) -> Vec<(Section, Plan)> {
     of(false).chain(of(true)).collect()
 }
 
-/// What is idle does nothing that a spinner could make quicker.
+/// What is idle does nothing that a spinner could make quicker; a hundred texts keep all
+/// cores awake.
 fn applies(section: Section, plan: Plan) -> bool {
-    section != Section::Idle || !plan.spinners
+    !plan.spinners || !matches!(section, Section::Idle | Section::Browsers)
 }
 
 fn measure(section: Section, plan: Plan, args: &Args) -> anyhow::Result<Vec<Row>> {
@@ -130,6 +132,7 @@ fn measure(section: Section, plan: Plan, args: &Args) -> anyhow::Result<Vec<Row>
         Section::Payload => payload::measure(plan)?,
         Section::Pace => pace::measure(plan)?,
         Section::Streams => streams::measure(plan)?,
+        Section::Browsers => browsers::measure(plan)?,
         Section::Batches => batches::measure(plan)?,
         Section::Pauses => pauses::measure(plan)?,
         Section::FastUnderLoad => fast_under_load::measure(plan)?,
@@ -158,6 +161,7 @@ pub(crate) fn be_peer(args: &PeerArgs) -> anyhow::Result<()> {
         Role::Spin => spinners::serve(socket),
         Role::Hold => kill::serve(socket, number),
         Role::Load => load::serve(socket),
+        Role::Browsers => browsers::serve(socket),
         Role::FirstResult => cold_start::serve(socket),
         Role::Queue => queue_growth::serve(socket, number as usize),
     }

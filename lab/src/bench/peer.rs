@@ -35,6 +35,8 @@ pub(crate) enum Role {
     Hold,
     /// Sends requests to a server
     Load,
+    /// Reads a text of a server, a hundred times at once
+    Browsers,
     /// Starts a client, and tells when the first result came
     FirstResult,
     /// Fills a queue with so many tasks

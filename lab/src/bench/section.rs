@@ -20,6 +20,8 @@ pub(crate) enum Section {
     Payload,
     /// Items of tasks that run
     Streams,
+    /// A text for each of a hundred browsers at once
+    Browsers,
     /// Several callers' items in one call
     Batches,
     /// How long large values hold up an event loop
