@@ -23,7 +23,7 @@ use crate::value::message;
 
 /// The version of this protocol; both ends are one binary, so a difference
 /// means that they are not.
-pub(crate) const VERSION: u32 = 9;
+pub(crate) const VERSION: u32 = 10;
 
 /// Room in a frame for the message, beside the payload.
 pub(crate) const MESSAGE_ROOM: usize = 128 << 10;

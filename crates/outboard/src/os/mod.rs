@@ -16,6 +16,8 @@ mod portable;
 #[cfg(not(all(target_os = "linux", not(outboard_portable))))]
 pub(crate) use portable::{adopted, memory, process, usage};
 
+/// Bells, where the system has them.
+pub(crate) mod bell;
 /// Sockets: the same calls everywhere, with other flags.
 pub(crate) mod socket;
 

@@ -4,9 +4,9 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::error::Error;
 
-/// What this process has open for each worker: the socket, twice, the process (or what waits for it), and the two
-/// pipes of its output.
-const EACH: usize = 5;
+/// What this process has open for each worker: the socket, twice, the bell, the process (or
+/// what waits for it), and the two pipes of its output.
+const EACH: usize = 6;
 
 /// What it needs besides: while workers start, and for the thread that looks after them.
 const BESIDE: usize = 16;

@@ -11,7 +11,8 @@
 //! A server that sleeps may be watched for: a caller looks for its answer, and takes it. Then
 //! the worker rings only if what it wrote is not heard soon, for that caller may have left.
 //!
-//! The bell is an empty frame in the socket. What is too large for a frame here, or
+//! The bell is a counter of the kernel, or an empty frame in the socket where the system has
+//! none. What is too large for a frame here, or
 //! has a descriptor beside it, goes through the socket too, after a frame here that
 //! says so ([`FromWorker::Beside`](crate::local::wire::FromWorker)); so there is one order.
 
@@ -34,7 +35,7 @@ pub(crate) const LONGEST_BYTES: usize = ANSWERS_BYTES / SLOTS;
 /// The size of the memory.
 pub(crate) const ANSWERS_BYTES: usize = 64 << 10;
 
-/// The bell: a frame of length 0.
+/// The bell in the socket: a frame of length 0.
 pub(crate) const BELL: [u8; 4] = [0; 4];
 
 /// The worker's side.
@@ -130,13 +131,14 @@ impl Listener {
         }
     }
 
-    /// The bell was heard.
+    /// The bell was heard, so many times.
     ///
     /// # Errors
     ///
     /// It was rung for nothing: a worker must not keep the server from its work.
-    pub(crate) fn bell(&mut self) -> Result<(), Nonsense> {
-        self.owed = self.owed.checked_sub(1).ok_or(Nonsense)?;
+    pub(crate) fn bell(&mut self, times: u64) -> Result<(), Nonsense> {
+        let times = u32::try_from(times).map_err(|_| Nonsense)?;
+        self.owed = self.owed.checked_sub(times).ok_or(Nonsense)?;
         Ok(())
     }
 }
@@ -192,7 +194,7 @@ mod tests {
                 if next < FRAMES && listener.sleep(&server_page) {
                     bells.recv_timeout(std::time::Duration::from_secs(60)).expect("the bell");
                     listener.wake(&server_page);
-                    listener.bell().unwrap();
+                    listener.bell(1).unwrap();
                 }
             }
         });
@@ -202,14 +204,14 @@ mod tests {
     fn a_bell_for_nothing_is_nonsense() {
         let [(arena, page), (worker_arena, worker_page)] = pair();
         let (mut listener, mut speaker) = (Listener::default(), Speaker::default());
-        assert_eq!(listener.bell(), Err(Nonsense));
+        assert_eq!(listener.bell(1), Err(Nonsense));
         assert!(listener.sleep(&page));
         assert_eq!(speaker.say(&worker_arena, &worker_page, b"abc"), Some(Due::Now));
         assert_eq!(speaker.say(&worker_arena, &worker_page, b"abc"), Some(Due::No));
-        assert_eq!(listener.bell(), Ok(()));
-        assert_eq!(listener.bell(), Err(Nonsense));
+        assert_eq!(listener.bell(1), Ok(()));
+        assert_eq!(listener.bell(1), Err(Nonsense));
         assert!(!listener.sleep(&page), "there is more");
-        assert_eq!(listener.bell(), Err(Nonsense), "nobody rings for that");
+        assert_eq!(listener.bell(1), Err(Nonsense), "nobody rings for that");
         listener.hear(&arena, &page, &mut Inbox::default()).unwrap();
         assert!(listener.sleep(&page));
         listener.wake(&page);

@@ -16,7 +16,7 @@ use super::process::close_inherited;
 use super::process::end::{die_with_parent, leave_group, outlive_requests};
 use super::process::signals::stop_ignoring;
 use super::program::{digest, named_parent};
-use super::shm::answers::{BELL, Due, LONGEST_BYTES, Speaker};
+use super::shm::answers::{Due, LONGEST_BYTES, Speaker};
 use super::shm::arena::{Arena, Half, IN_PLACE_BYTES, Ring};
 use super::shm::page::Page;
 use super::shm::{passing, sealed};
@@ -46,6 +46,8 @@ use crate::value::scatter;
 
 /// Tasks that are executed in one call.
 mod batch;
+/// How the server is woken.
+mod bell;
 /// The task that runs, for whoever asks in this process.
 mod current;
 /// What a task sends before it ends.
@@ -75,6 +77,7 @@ mod traces;
 mod watch;
 
 use batch::Member;
+use bell::Bell;
 use current::InWorker;
 use limits::CpuLimit;
 use meter::Meter;
@@ -183,6 +186,7 @@ struct Worker {
     /// What of the arena is in use for results.
     results: Ring,
     speaker: Speaker,
+    bell: Bell,
     /// Someone looked for the last answer, and may not have heard it.
     unheard: bool,
     spinning: Spinning,
@@ -219,7 +223,8 @@ impl Worker {
         outlive_requests()?;
         watch::start(&socket, current::leaves_by_itself)?;
         let mut inbox = Inbox::default();
-        let (welcome, [page, arena], stderr, received) = receive_welcome(&socket, &mut inbox)?;
+        let Welcome { message, memory: [page, arena], bell, stderr, received } =
+            receive_welcome(&socket, &mut inbox)?;
         let ToWorker::Welcome {
             number,
             max_payload,
@@ -231,7 +236,7 @@ impl Worker {
             pool,
             python,
             spin_ns,
-        } = welcome
+        } = message
         else {
             return Err(io::Error::other("the first message was not a welcome"));
         };
@@ -249,7 +254,8 @@ impl Worker {
             let told = Told { number, max_payload, level, slot, limits, socket, page };
             return Err(become_python(&python, &told));
         }
-        relay::connect(socket.try_clone()?, level);
+        let bell = Bell::new(bell, &socket)?;
+        relay::connect(socket.try_clone()?, bell.clone(), level);
         let arena_fd = Arc::new(arena);
         items::connect(arena_fd.clone(), max_payload as usize);
         let mut worker = Self {
@@ -259,6 +265,7 @@ impl Worker {
             arena_fd,
             results: Ring::default(),
             speaker: Speaker::default(),
+            bell,
             unheard: false,
             spinning: Spinning::new(spin_ns),
             max_payload: max_payload as usize,
@@ -570,7 +577,7 @@ impl Worker {
     fn tell(&mut self, frame: &[u8]) -> io::Result<()> {
         let page = &self.current.page;
         match self.speaker.say(&self.arena, page, frame) {
-            Some(Due::Now) => self.socket.write_all(&BELL),
+            Some(Due::Now) => self.bell.ring(),
             Some(Due::Soon) => {
                 self.unheard = true;
                 Ok(())
@@ -584,7 +591,7 @@ impl Worker {
     fn ring_if_unheard(&mut self) -> io::Result<()> {
         let page = &self.current.page;
         let unheard = std::mem::take(&mut self.unheard) && !self.speaker.is_heard(page);
-        if unheard && page.bell().wake() { self.socket.write_all(&BELL) } else { Ok(()) }
+        if unheard && page.bell().wake() { self.bell.ring() } else { Ok(()) }
     }
 }
 
@@ -653,12 +660,21 @@ fn take_socket(in_test: bool) -> io::Result<UnixStream> {
     Ok(UnixStream::from(socket))
 }
 
-/// What comes first: a message, with the descriptors of page and arena beside it. The third
-/// is the server's end of stderr, where only that tells how much is in the pipe. And how many
-/// bytes were received.
-type Welcome = (ToWorker, [OwnedFd; 2], Option<OwnedFd>, usize);
+/// What comes first.
+struct Welcome {
+    message: ToWorker,
+    /// Page and arena.
+    memory: [OwnedFd; 2],
+    /// Where the system has bells.
+    bell: Option<OwnedFd>,
+    /// The server's end of stderr, where only that tells how much is in the pipe.
+    stderr: Option<OwnedFd>,
+    /// How many bytes of the socket it was.
+    received: usize,
+}
 
-/// Reads the first message.
+/// Reads the first message, and the descriptors beside it: those of the memory, and what else
+/// the system takes.
 fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Welcome> {
     let mut fds = Vec::new();
     let received = passing::receive(socket, inbox.room(), &mut fds)?;
@@ -668,10 +684,11 @@ fn receive_welcome(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Welcome
     }
     let frame = inbox.next_frame(received).map_err(other)?;
     let (message, _) = wire::decode(frame.unwrap_or_default()).map_err(other)?;
-    let stderr = if PIPES_TELL_READERS { fds.pop() } else { None };
+    let last = (fds.len() > 2).then(|| fds.pop()).flatten();
+    let (bell, stderr) = if PIPES_TELL_READERS { (None, last) } else { (last, None) };
     let memory =
         fds.try_into().map_err(|_| io::Error::other("the server sent no shared memory"))?;
-    Ok((message, memory, stderr, received))
+    Ok(Welcome { message, memory, bell, stderr, received })
 }
 
 /// Makes this process yield to the server, in time and in memory. What the

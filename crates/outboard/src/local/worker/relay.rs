@@ -4,8 +4,8 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::bell::Bell;
 use super::current::is_forked;
-use crate::local::shm::answers::BELL;
 use crate::local::wire::{self, FromWorker};
 use crate::task::outcome::Said;
 use crate::trace;
@@ -21,6 +21,7 @@ static SINK: Mutex<Option<Sink>> = Mutex::new(None);
 
 struct Sink {
     socket: UnixStream,
+    bell: Bell,
     /// The number of the task; 0 between tasks.
     seq: u64,
     events: u32,
@@ -34,9 +35,9 @@ fn lock() -> MutexGuard<'static, Option<Sink>> {
 }
 
 /// The server wants events of that level or above.
-pub(super) fn connect(socket: UnixStream, level: u8) {
+pub(super) fn connect(socket: UnixStream, bell: Bell, level: u8) {
     let frame = Vec::new();
-    *lock() = Some(Sink { socket, seq: 0, events: 0, bytes: 0, dropped: 0, frame });
+    *lock() = Some(Sink { socket, bell, seq: 0, events: 0, bytes: 0, dropped: 0, frame });
     trace::relay_to(level, send);
 }
 
@@ -81,7 +82,7 @@ fn send(said: &mut dyn FnMut() -> Said) {
 pub(super) fn ring() {
     if let Some(sink) = &mut *lock() {
         // Should the server be gone, this process will be.
-        let _ = sink.socket.write_all(&BELL);
+        let _ = sink.bell.ring();
     }
 }
 

@@ -27,6 +27,7 @@ use crate::local::shm::{passing, sealed};
 use crate::local::wire::{self, FromWorker, Inbox, MESSAGE_ROOM, Place};
 use crate::observe::event::RecycleReason;
 use crate::offload;
+use crate::os::bell;
 use crate::task::outcome::{Failure, Usage};
 use crate::value::payload::Payload;
 
@@ -36,6 +37,10 @@ mod python;
 /// Reads what one worker writes until it ends; lives on the client's runtime.
 pub(crate) struct Reader {
     ears: Arc<Ears>,
+    /// Where the system has bells.
+    bell: Option<Watched<OwnedFd>>,
+    /// How often it was rung since that was taken into account.
+    rung: u64,
     /// What came through the socket, with descriptors beside it.
     inbox: Inbox,
     files: Files,
@@ -55,9 +60,11 @@ struct Files {
 }
 
 impl Reader {
-    pub(crate) fn new(ears: Arc<Ears>, hears: bool) -> Self {
+    pub(crate) fn new(ears: Arc<Ears>, bell: Option<Watched<OwnedFd>>, hears: bool) -> Self {
         Self {
             ears,
+            bell,
+            rung: 0,
             inbox: Inbox::default(),
             files: Files::default(),
             beside: None,
@@ -107,8 +114,11 @@ impl Reader {
             if quiet {
                 let read = {
                     let read = pin!(read(stream, &mut self.inbox, &mut self.files));
-                    match select(read, pin!(ears.link.heard.poked.notified())).await {
+                    let rung = pin!(rung(self.bell.as_ref(), &mut self.rung));
+                    let poked = pin!(ears.link.heard.poked.notified());
+                    match select(read, select(rung, poked)).await {
                         Either::Left((read, _)) => Some(read),
+                        Either::Right((Either::Left((Err(error), _)), _)) => Some(Err(error)),
                         Either::Right(_) => None,
                     }
                 };
@@ -134,6 +144,7 @@ impl Reader {
         let mut ear = ears.listen().await;
         // Decoded and copied before the lock, which others wait for.
         let mut messages = Vec::new();
+        ear.listener.bell(std::mem::take(&mut self.rung))?;
         self.take_socket(&mut ear, &mut messages)?;
         ear.hear(&ears.link)?;
         // After the answers: a task's items were written before its answer was.
@@ -197,7 +208,7 @@ impl Reader {
                 continue;
             }
             if frame.is_empty() {
-                ear.listener.bell()?;
+                ear.listener.bell(1)?;
                 continue;
             }
             let (message, payload) = wire::decode(frame).map_err(|_| Nonsense)?;
@@ -388,6 +399,21 @@ async fn step_back() {
         }
     })
     .await;
+}
+
+/// Waits until the bell is rung, and counts how often; for ever where there is none.
+async fn rung(bell: Option<&Watched<OwnedFd>>, times: &mut u64) -> io::Result<()> {
+    let Some(bell) = bell else { return std::future::pending().await };
+    loop {
+        let mut ready = bell.readable().await?;
+        let rung = bell::rung(ready.get_inner())?;
+        // What is read is 0 again: who rings from now on is noticed.
+        ready.clear_ready();
+        if rung > 0 {
+            *times += rung;
+            return Ok(());
+        }
+    }
 }
 
 /// Waits for bytes, and puts them into the inbox; gives how many.

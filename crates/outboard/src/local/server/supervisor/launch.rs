@@ -17,7 +17,7 @@ use super::Supervisor;
 use crate::engine::restart::Restart;
 use crate::engine::settings::{Env, Settings};
 use crate::local::process::reaping::{Reaper, start_worker, worker_is_reaped};
-use crate::local::process::{Watched, watch};
+use crate::local::process::{Owning, Watched, watch};
 use crate::local::program::{SOCKET_VARIABLE, VARIABLE, VERSION_VARIABLE, socket_inode};
 use crate::local::server::Start;
 use crate::local::server::link::{Ears, Link, Process, Reader};
@@ -28,7 +28,7 @@ use crate::local::shm::page::Page;
 use crate::local::shm::{passing, sealed};
 use crate::local::wire::{self, InPool, ToWorker};
 use crate::os::process::{Handle, PIPES_TELL_READERS, program};
-use crate::os::{refused, socket};
+use crate::os::{bell, refused, socket};
 use crate::value::args::Args;
 
 /// Where libraries look for how many threads they may start.
@@ -57,6 +57,9 @@ impl Supervisor {
         // The first message is in the socket before its reader exists.
         let (stderr, writes) = io::pipe().map_err(|error| refused("pipe", error))?;
         let mut passed = vec![page_fd.as_fd(), arena_fd.as_fd()];
+        let bell = bell::create()?;
+        // The worker tells them apart by the system.
+        passed.extend(bell.as_ref().map(AsFd::as_fd));
         passed.extend(PIPES_TELL_READERS.then_some(stderr.as_fd()));
         page.request(self.welcome(&ours, (number, in_pool), &passed)?);
         let file = self.file()?;
@@ -70,7 +73,7 @@ impl Supervisor {
         let execute = || format!("execute {}", file.display());
         let mut child = spawned.map_err(|error| refused(&execute(), error))?;
         let numbers = (number, in_pool);
-        let adopted = self.adopt(numbers, &mut child, ours, stderr.into(), (page, arena));
+        let adopted = self.adopt(numbers, &mut child, (ours, bell), stderr.into(), (page, arena));
         if adopted.is_err() {
             child.kill()?;
             child.wait()?;
@@ -84,7 +87,7 @@ impl Supervisor {
         &self,
         (number, in_pool): (usize, Option<u32>),
         child: &mut Child,
-        stream: StdUnixStream,
+        (stream, bell): (StdUnixStream, Option<OwnedFd>),
         stderr: OwnedFd,
         memory: (Page, Arena),
     ) -> io::Result<Process> {
@@ -94,7 +97,9 @@ impl Supervisor {
         let stdout = stdout.transpose()?;
         let stderr = self.output(stderr, Stream::Stderr, number)?;
         let streams = [Arc::new(stream.try_clone()?), Arc::new(stream)];
+        streams[0].set_nonblocking(true)?;
         let read = self.register(streams[0].clone())?;
+        let bell = bell.map(|bell| self.register(Arc::new(bell))).transpose()?;
         let Settings { recycling, worker, .. } = self.settings;
         let wear = Wear::of(recycling, worker.memory_bytes, Instant::now());
         let link = Link::new(
@@ -106,26 +111,25 @@ impl Supervisor {
             self.runtime.clone(),
             (wear, in_pool, self.settings.python.is_some(), self.settings.spin()),
         );
-        self.read(&link, read);
+        self.read(&link, read, bell);
         let reaper = Reaper::start(child.id());
         let reaper = reaper.map_err(|error| refused("start a thread", error))?;
         let group = self.groups.borrow_mut().add(number, child.id());
         Ok(Process::new(link, ended, (group, reaper), stdout, stderr))
     }
 
-    /// Has the client's runtime watch the socket, which its reader lives on.
-    fn register(&self, stream: Arc<StdUnixStream>) -> io::Result<Watched<StdUnixStream>> {
-        stream.set_nonblocking(true)?;
+    /// Has the client's runtime watch what a worker's reader reads, which lives there.
+    fn register<T: Owning>(&self, read: Arc<T>) -> io::Result<Watched<T>> {
         let _inside = self.runtime.enter();
-        watch(stream, Interest::READABLE)
+        watch(read, Interest::READABLE)
     }
 
-    fn read(&self, link: &Arc<Link>, read: Watched<StdUnixStream>) {
+    fn read(&self, link: &Arc<Link>, read: Watched<StdUnixStream>, bell: Option<Watched<OwnedFd>>) {
         let (gate, links) = (self.gate.clone(), self.links.clone());
         let hears = self.level() > 0;
         let elsewhere = self.start.elsewhere();
         let ears = Ears::new(gate, links, self.control.clone(), link.clone(), elsewhere);
-        self.runtime.spawn(Reader::new(ears, hears).serve(read));
+        self.runtime.spawn(Reader::new(ears, bell, hears).serve(read));
     }
 
     /// The level of what tasks may say.
