@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Client;
 
+use crate::figure::time;
+
 static BROWSER: LazyLock<Client> = LazyLock::new(Client::new);
 
 /// Gets a page `n` times at once, and prints how long it took until all had answered.
@@ -20,6 +22,6 @@ pub async fn measure(url: &str, n: usize) -> Duration {
         answer.and_then(reqwest::Response::error_for_status).expect("the page answers");
     }
     let took = start.elapsed();
-    println!("{url:35} {n:3} at once  {took:>10.3?}");
+    println!("{url:41} {n:3} at once  {:>8}", time(took));
     took
 }

@@ -2,6 +2,7 @@
 
 mod browser;
 mod calibration;
+mod figure;
 mod plot;
 mod server;
 
