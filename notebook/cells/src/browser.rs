@@ -22,6 +22,6 @@ pub async fn measure(url: &str, n: usize) -> Duration {
         answer.and_then(reqwest::Response::error_for_status).expect("the page answers");
     }
     let took = start.elapsed();
-    println!("{url:41} {n:3} at once  {:>8}", time(took));
+    println!("{:>8}  {n:3} × {url}", time(took));
     took
 }
