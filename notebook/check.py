@@ -37,7 +37,13 @@ CORES = len(os.sched_getaffinity(0))
 class Runner(NotebookClient):
     """Says how long each cell took; has evcxr use the versions that are locked."""
 
+    busy = False
+
     async def async_execute_cell(self, cell, *args, **kwargs):
+        if cell["id"] == "parallel-equal" and cores_in_use() > 0.4:
+            # Where other programs have the cores, two workers take as long as one.
+            self.busy = True
+            print("           the machine is busy: what parallel computations save is not compared")
         if cell["id"] == "dependencies":
             # At its start evcxr forgets the versions of what it does not need yet.
             shutil.copyfile(HERE / "Cargo.lock", CELLS / "Cargo.lock")
@@ -47,6 +53,18 @@ class Runner(NotebookClient):
         finally:
             if cell.cell_type == "code":
                 print(f"{time.monotonic() - begin:7.1f} s  {cell['id']}", flush=True)
+
+
+def cores_in_use():
+    """How many cores other programs use, for a moment in which no cell computes."""
+
+    def idle():
+        cpu = Path("/proc/stat").read_text().split("\n")[0].split()
+        return (int(cpu[4]) + int(cpu[5])) / os.sysconf("SC_CLK_TCK")
+
+    before, begin = idle(), time.monotonic()
+    time.sleep(0.5)
+    return os.cpu_count() - (idle() - before) / (time.monotonic() - begin)
 
 
 class Ran:
@@ -103,16 +121,18 @@ def fib(n):
     return this
 
 
-def check_servers(ran):
+def check_servers(ran, busy):
     n, _ = (int(n) for n in re.findall(r"fib\((\d+)\)", ran.text("equal")))
     one, twenty = (float(it[0]) * UNITS[it[1]] for it in TIME.findall(ran.text("fib-equal")))
-    says(twenty > 10 * one, f"twenty took {twenty} s, and one {one} s: they were not one by one")
+    says(twenty > 5 * one, f"twenty took {twenty} s, and one {one} s: they were not one by one")
     waited(ran, "blocking", 8000)
     says(re.search(r"Workers: [1-9]", ran.text("client")), "the client shows no workers")
     parallel = ran.times("parallel-equal")
     before, after = parallel[8000, f"/fib/{n}"], parallel[9000, f"/fib/{n}"]
     coalesced = parallel[9000, f"/coalesced/fib/{n}"]
-    if CORES > 1:
+    shares = [int(done) for done in re.findall(r"has computed (\d+) tasks", ran.text("shares"))]
+    says(len(shares) >= min(CORES, 2) and sum(shares) >= 41 and min(shares) * len(shares) >= 10, f"workers computed {shares} tasks")
+    if CORES > 1 and not busy:
         says(after < 0.9 * before, f"after took {after} s, before {before} s: nothing was parallel")
     says(coalesced < after / 2, f"coalesced took {coalesced} s, twenty computations {after} s")
     did_not_wait(ran, "async-equal", 9000)
@@ -128,7 +148,7 @@ def check_servers(ran):
     says("mark it with #[task]" in ran.text("closure"), ran.text("closure"))
 
 
-def check_dask(ran):
+def check_dask(ran, busy):
     waited(ran, "blocking", 8000)
     says(ran.text("values").split() == [str(fib(25))] * 2, ran.text("values"))
     parallel = ran.times("parallel")
@@ -170,7 +190,7 @@ def run(name, save):
     for output in (it for cell in book.cells for it in cell.get("outputs", [])):
         if output.output_type == "stream":
             output.text = re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda it: back.get(it[0], it[0]), output.text)
-    BOOKS[name](Ran(book))
+    BOOKS[name](Ran(book), runner.busy)
     return book
 
 
@@ -206,7 +226,7 @@ def check_stored(name):
             says("://" in link or (HERE / link).exists(), f"{name}: {link} does not exist")
     counts = [cell.execution_count for cell in book.cells if cell.cell_type == "code"]
     says(counts == list(range(1, len(counts) + 1)), f"{name} was not saved by --save: {counts}")
-    BOOKS[name](Ran(book))
+    BOOKS[name](Ran(book), busy=False)
 
 
 def main():
