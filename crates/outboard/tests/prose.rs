@@ -190,7 +190,7 @@ fn corpora() -> BTreeMap<&'static str, BTreeMap<String, Vec<String>>> {
     let programs = || [sources(), files("lab/src", "rs")].concat();
     BTreeMap::from([
         ("readme", of(vec!["README.md".into()], sentences)),
-        ("guide", of([files(GUIDE, "md"), readmes_of_examples()].concat(), sentences)),
+        ("guide", of([files(GUIDE, "md"), readmes_beside()].concat(), sentences)),
         ("rustdoc", of(sources(), |code| sentences(&documentation(code)))),
         ("texts", of(programs(), texts)),
     ])
@@ -204,8 +204,13 @@ fn documents() -> Vec<String> {
     all.extend(files("deploy", "md"));
     all.extend(files("crates", "md").into_iter().filter(|file| file.ends_with("README.md")));
     all.push("bench/README.md".into());
-    all.extend(readmes_of_examples());
+    all.extend(readmes_beside());
     all
+}
+
+/// Those of the servers to copy from, and of the notebooks.
+fn readmes_beside() -> Vec<String> {
+    [readmes_of_examples(), vec!["notebook/README.md".into()]].concat()
 }
 
 /// Those of the servers to copy from, but not what is installed beside them.

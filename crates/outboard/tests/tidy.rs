@@ -10,7 +10,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const LIBRARY: &str = "crates/outboard/src";
 
 /// Where the packages of this workspace are that have sources of their own.
-const PACKAGES: [&str; 3] = ["crates", "lab", "benches"];
+const PACKAGES: [&str; 4] = ["crates", "lab", "benches", "notebook"];
 
 /// The longest source file, in lines: one thing in one file is better than four shreds.
 const FILE_LINES: usize = 800;

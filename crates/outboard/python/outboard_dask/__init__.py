@@ -164,10 +164,16 @@ class function:
 def resources(client, function, pool=None):
     """What a worker must have to run a function: for `resources` of `client.submit`.
 
-    With `pool`, it has that pool of workers as well.
+    With `pool`, it has that pool of workers as well. With an asynchronous client it is to be
+    awaited, as that client's own methods are.
     """
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    offered = {name for worker in workers for name in worker["resources"]}
+    return client.sync(_resources, client, function, pool)
+
+
+async def _resources(client, function, pool):
+    # An asynchronous client keeps no workers in what it knows of the scheduler.
+    known = await client.scheduler.identity(n_workers=-1)
+    offered = {name for worker in known["workers"].values() for name in worker["resources"]}
     name, _, version = function.__name__.partition("@")
     found = [one.rpartition(":") for one in offered if one.startswith(f"outboard:{name}:")]
     numbers = {"".join(one): int(one[2].partition(".")[0]) for one in found}

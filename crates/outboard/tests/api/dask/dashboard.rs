@@ -25,9 +25,14 @@ async fn functions_have_their_names_in_python(release: Release) {
 assert client.map(fib, [1, 2, 3], resources=resources(client, fib))[0].result() == 1
 kept = client.submit(fib, 12, resources=resources(client, fib))
 wait(kept)
+import asyncio
+async def awaited():
+    async with Client(sys.argv[1], asynchronous=True) as client:
+        print(await client.submit(fib, 20, resources=await resources(client, fib)))
+asyncio.run(awaited())
 print(client.run_on_scheduler(lambda dask_scheduler: sorted(dask_scheduler.task_prefixes)))";
     let said = cluster.python(&format!("{before}{example}{after}")).await;
-    assert_eq!(said, "832040\n['lab::tasks::fib']\n");
+    assert_eq!(said, "832040\n6765\n['lab::tasks::fib']\n");
 }
 
 async fn the_dashboard_is_told_of_workers_and_tasks(release: Release) {
