@@ -1,8 +1,8 @@
 //! Outboard in actix-web: handlers stop when their client leaves, and errors are responses.
 //!
 //! actix-web runs a handler to its end although its client is gone. [`server`] makes the same
-//! `HttpServer` as `HttpServer::new`, and drops handlers of clients that left, which stops
-//! their tasks:
+//! `HttpServer` as `HttpServer::new`, and drops handlers and bodies of clients that left, which
+//! stops their tasks:
 //!
 //! ```no_run
 //! use actix_web::{App, web};
@@ -56,4 +56,4 @@ pub use offload::{Compute, NoOffload, Offloading, OffloadingService, offload};
 #[doc(inline)]
 pub use outboard_web::{Exposure, Offload, tenant};
 pub use problem::Problem;
-pub use server::{Watching, WatchingService, server, watch};
+pub use server::{WatchedBody, Watching, WatchingService, server, watch};

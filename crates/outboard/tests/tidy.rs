@@ -276,6 +276,21 @@ fn source_files_are_not_long() {
 }
 
 #[test]
+fn a_frameworks_example_is_a_page() {
+    for file in [
+        "crates/outboard/examples/axum.rs",
+        "crates/outboard-actix/examples/actix.rs",
+        "crates/outboard-web/examples/hyper.rs",
+        "tests/frameworks/examples/poem.rs",
+        "tests/frameworks/examples/tonic.rs",
+        "examples/rocket/src/main.rs",
+    ] {
+        let lines = read(file).lines().count();
+        assert!(lines <= 60, "{file} has {lines} lines");
+    }
+}
+
+#[test]
 fn functions_are_not_long() {
     for file in all_sources() {
         for (number, lines) in functions(&read(&file)) {

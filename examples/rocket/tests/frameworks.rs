@@ -7,17 +7,17 @@ mod conformance;
 use std::path::PathBuf;
 
 use by_rocket::{Problem, serve};
-use outboard::{Client, Sender};
+use outboard::Client;
 use rocket::futures::{Stream, StreamExt, future};
 use rocket::http::CookieJar;
 use rocket::http::uri::Host;
 use rocket::response::stream::TextStream;
 use rocket::{Build, Rocket, State, get, post, routes};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use conformance::{Scratch, Server, Setup, crash, eventually, get, hold, receive, run, send};
+use conformance::{Scratch, Server, Setup, crash, get, hold, receive, run, send, two};
 
 outboard::test_worker!();
 
@@ -34,14 +34,6 @@ async fn crashes(client: &State<Client>) -> Result<(), Problem> {
 #[get("/quick")]
 fn quick() -> &'static str {
     "quick"
-}
-
-/// Sends an item at once, and another one when [`hold`] is released.
-#[outboard::task]
-fn two(at: PathBuf, out: Sender<String>) {
-    let _ = out.send("first ".to_owned());
-    hold(at);
-    let _ = out.send("second".to_owned());
 }
 
 #[get("/stream")]
@@ -86,34 +78,6 @@ async fn start(setup: Setup) -> Server {
 }
 
 conformance::conformance!(start);
-
-#[test]
-fn a_stream_comes_as_it_is_made_and_stops_with_its_reader() {
-    run(async {
-        for leaves in [false, true] {
-            let client = Client::local().workers(1).spares(0).await.unwrap();
-            let scratch = Scratch::new();
-            let (at, half_close) = (scratch.path(), false);
-            let server = start(Setup { client: client.clone(), at, half_close }).await;
-            let mut reader = send(server.address, "/stream", "").await;
-            let mut seen = Vec::new();
-            while !String::from_utf8_lossy(&seen).contains("first") {
-                assert!(reader.read_buf(&mut seen).await.unwrap() > 0, "it goes on");
-            }
-            scratch.started().await;
-            if leaves {
-                drop(reader);
-                eventually("it is cancelled", || client.admin().snapshot().cancelled == 1).await;
-                assert!(!scratch.is_finished());
-            } else {
-                scratch.release();
-                let mut rest = String::new();
-                reader.read_to_string(&mut rest).await.unwrap();
-                assert!(rest.contains("second"), "{rest}");
-            }
-        }
-    });
-}
 
 #[test]
 fn a_handler_sees_cookies_host_peer_and_body() {

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, web};
+use actix_web::{App, HttpResponse, web};
+use futures_util::TryStreamExt;
 use http::StatusCode;
 use outboard::{Client, ErrorKind};
 use outboard_actix::{Compute, Offload, Problem, offload, tenant};
@@ -18,7 +19,7 @@ use outboard_web::{Health, Status};
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 
-use conformance::{Scratch, Server, Setup, crash, hold, receive, send};
+use conformance::{Scratch, Server, Setup, crash, hold, receive, send, two};
 
 outboard::test_worker!();
 
@@ -31,6 +32,11 @@ async fn crashes(client: web::Data<Client>) -> Result<&'static str, Problem> {
     Ok("")
 }
 
+async fn stream(client: web::Data<Client>, at: web::Data<PathBuf>) -> HttpResponse {
+    let items = client.stream(two, at.get_ref().clone());
+    HttpResponse::Ok().streaming(items.map_ok(web::Bytes::from))
+}
+
 async fn start(setup: Setup) -> Server {
     let data = (web::Data::new(setup.client.clone()), web::Data::new(setup.at));
     let app = move || {
@@ -40,6 +46,7 @@ async fn start(setup: Setup) -> Server {
             .app_data(at)
             .route("/held", web::to(held))
             .route("/crash", web::to(crashes))
+            .route("/stream", web::to(stream))
             .route("/quick", web::to(|| async { "quick" }))
     };
     let mut server = outboard_actix::server(app).workers(1).disable_signals();

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use axum::Router;
 use axum::extract::State;
+use axum::response::Response;
 use axum::routing::any;
 use outboard_axum::{Compute, Offload, Problem};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::conformance::{Server, Setup, crash, hold};
+use crate::conformance::{Server, Setup, crash, hold, two};
 
 async fn held(State(at): State<PathBuf>, compute: Compute) -> Result<String, Problem> {
     Ok(compute.submit(hold, at).await?.to_string())
@@ -19,10 +20,15 @@ async fn crashes(compute: Compute) -> Result<(), Problem> {
     Ok(compute.submit(crash, ()).await?)
 }
 
+async fn stream(State(at): State<PathBuf>, compute: Compute) -> Response {
+    outboard_axum::ndjson(compute.stream(two, at))
+}
+
 fn app(setup: &Setup) -> Router {
     Router::new()
         .route("/held", any(held))
         .route("/crash", any(crashes))
+        .route("/stream", any(stream))
         .layer(Offload::new(setup.client.clone()))
         .route("/quick", any(|| async { "quick" }))
         .with_state(setup.at.clone())

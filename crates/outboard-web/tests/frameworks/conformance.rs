@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use outboard::Client;
+use outboard::{Client, Sender};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// What a framework's server is to have: `/quick` answers "quick"; `/held` submits [`hold`] and
-/// `/crash` [`crash`], both as a user would, with errors as problems.
+/// `/crash` [`crash`], both as a user would, with errors as problems; `/stream` is the items of
+/// [`two`], as they come.
 pub(crate) struct Setup {
     pub(crate) client: Client,
     /// What [`hold`] gets.
@@ -55,6 +56,11 @@ macro_rules! conformance {
         #[test]
         fn a_timeout_is_504_and_a_full_queue_503_with_when_to_come_back() {
             $crate::conformance::timeout_and_overload($start);
+        }
+
+        #[test]
+        fn a_stream_comes_as_it_is_made_and_ends_with_its_reader_or_before_its_server() {
+            $crate::conformance::stream($start);
         }
 
         #[test]
@@ -158,6 +164,40 @@ pub(crate) fn timeout_and_overload(start: impl AsyncFn(Setup) -> Server) {
         scratch.release();
         for held in [running, waiting] {
             assert_eq!(receive(held).await.expect("an answer").status, 200);
+        }
+    });
+}
+
+pub(crate) fn stream(start: impl AsyncFn(Setup) -> Server) {
+    run(async {
+        for (leaves, ends) in [(false, false), (true, false), (false, true)] {
+            let client = Client::local().workers(1).spares(0).await.unwrap();
+            let scratch = Scratch::new();
+            let (at, half_close) = (scratch.path(), false);
+            let server = start(Setup { client: client.clone(), at, half_close }).await;
+            let mut reader = send(server.address, "/stream", "").await;
+            let mut seen = Vec::new();
+            while !String::from_utf8_lossy(&seen).contains("first") {
+                assert!(reader.read_buf(&mut seen).await.unwrap() > 0, "it goes on");
+            }
+            scratch.started().await;
+            if leaves {
+                drop(reader);
+                eventually("it is cancelled", || client.admin().snapshot().cancelled == 1).await;
+                assert!(!scratch.is_finished());
+                continue;
+            }
+            if ends {
+                server.stop.send(()).unwrap();
+            }
+            scratch.release();
+            let mut rest = String::new();
+            reader.read_to_string(&mut rest).await.unwrap();
+            assert!(rest.contains("second"), "the server ends: {ends}, {rest}");
+            if ends {
+                server.ended.await.unwrap();
+                assert!(!lives(scratch.pid()), "a worker is left");
+            }
         }
     });
 }
@@ -287,6 +327,14 @@ pub(crate) fn hold(at: PathBuf) -> u32 {
     }
     let _ = say("finished");
     std::process::id()
+}
+
+/// Sends an item at once, and another one when [`hold`] is released.
+#[outboard::task]
+pub(crate) fn two(at: PathBuf, out: Sender<String>) {
+    let _ = out.send("first ".to_owned());
+    hold(at);
+    let _ = out.send("second".to_owned());
 }
 
 #[outboard::task]

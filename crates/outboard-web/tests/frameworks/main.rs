@@ -10,23 +10,31 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures_util::TryStreamExt;
 use http::{Request, Response};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use outboard::Client;
+use outboard::{Client, Error};
 use outboard_web::{Compute, Ending, Health, Offload, Problem, Status, Watched};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use conformance::{Server, Setup, crash, hold};
+use conformance::{Server, Setup, crash, hold, two};
 
 outboard::test_worker!();
+
+type Body = UnsyncBoxBody<Bytes, Error>;
+
+fn whole(text: String) -> Body {
+    text.map_err(|never| match never {}).boxed_unsync()
+}
 
 /// An application as one without a framework has it.
 #[derive(Clone)]
@@ -35,20 +43,24 @@ struct App {
 }
 
 impl App {
-    async fn answer(self, request: Request<Incoming>) -> Result<String, Problem> {
+    async fn answer(self, request: Request<Incoming>) -> Result<Body, Problem> {
         let compute = request.extensions().get::<Compute>().expect("the layer is there");
-        Ok(match request.uri().path() {
+        Ok(whole(match request.uri().path() {
             "/held" => compute.submit(hold, self.at).await?.to_string(),
             "/crash" => format!("{:?}", compute.submit(crash, ()).await?),
+            "/stream" => {
+                let items = compute.stream(two, self.at).map_ok(|item| Frame::data(item.into()));
+                return Ok(StreamBody::new(items).boxed_unsync());
+            }
             _ => "quick".to_owned(),
-        })
+        }))
     }
 }
 
 impl Service<Request<Incoming>> for App {
-    type Response = Response<String>;
+    type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<String>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -56,7 +68,8 @@ impl Service<Request<Incoming>> for App {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let answer = self.clone().answer(request);
-        Box::pin(async { Ok(answer.await.map_or_else(Problem::into_http, Response::new)) })
+        let refused = |problem: Problem| problem.into_http().map(whole);
+        Box::pin(async move { Ok(answer.await.map_or_else(refused, Response::new)) })
     }
 }
 

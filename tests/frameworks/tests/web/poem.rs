@@ -5,12 +5,13 @@ mod example;
 use std::path::PathBuf;
 
 use ::poem::web::Data;
-use ::poem::{EndpointExt, Route, Server as PoemServer, handler};
+use ::poem::{Body, EndpointExt, Route, Server as PoemServer, handler};
 use outboard::Client;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio_stream::StreamExt;
 
-use crate::conformance::{Server, Setup, crash, hold};
+use crate::conformance::{Server, Setup, crash, hold, two};
 use example::{Watching, problem};
 
 #[handler]
@@ -24,6 +25,12 @@ async fn crashes(client: Data<&Client>) -> ::poem::Result<()> {
 }
 
 #[handler]
+fn stream(client: Data<&Client>, at: Data<&PathBuf>) -> Body {
+    let items = client.stream(two, at.clone());
+    Body::from_bytes_stream(items.map(|item| item.map_err(std::io::Error::other)))
+}
+
+#[handler]
 fn quick() -> &'static str {
     "quick"
 }
@@ -31,6 +38,7 @@ fn quick() -> &'static str {
 async fn start(setup: Setup) -> Server {
     assert!(!setup.half_close, "it has no such setting");
     let routes = Route::new().at("/held", held).at("/crash", crashes).at("/quick", quick);
+    let routes = routes.at("/stream", stream);
     let app = routes.data(setup.client.clone()).data(setup.at);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
