@@ -4,8 +4,8 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::error::Error;
 
-/// What this process has open for each worker: the socket, twice, the bell, the process (or
-/// what waits for it), and the two pipes of its output.
+/// What this process has open for each worker. It is the socket, twice, the bell, the process
+/// or what waits for it, and the output's two pipes.
 const EACH: usize = 6;
 
 /// What it needs besides: while workers start, and for the thread that looks after them.

@@ -1,5 +1,4 @@
-//! How a worker wakes its server: by the bell that it was given, or by an empty frame in the
-//! socket where the system has no bells.
+//! How a worker wakes its server. Where the system has no bells, it sends an empty frame.
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
