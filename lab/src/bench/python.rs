@@ -4,11 +4,13 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, ensure};
 use outboard::{Client, Python, python};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::runtime::Runtime;
 
 use super::peer::MESSAGE_BYTES;
@@ -59,12 +61,19 @@ async fn by(client: Client) -> anyhow::Result<Vec<f64>> {
     .await
 }
 
-/// A Python process, killed when it is dropped.
+/// A Python process, killed when it is dropped, with the processes that it has started.
 struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> anyhow::Result<Self> {
+        Ok(Self(command.process_group(0).spawn().context("cannot start Python")?))
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // A worker of ProcessPoolExecutor does not notice that its parent is gone.
+        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
         let _ = self.0.wait();
     }
 }
@@ -80,9 +89,8 @@ impl Echo {
         let (socket, theirs) = UnixStream::pair()?;
         let mut command = Command::new(program);
         command.args(["-c", OTHERS, "echo", &MESSAGE_BYTES.to_string()]);
-        let process =
-            command.stdin(OwnedFd::from(theirs)).spawn().context("cannot start Python")?;
-        let mut echo = Self { socket, _process: Running(process) };
+        let process = Running::start(command.stdin(OwnedFd::from(theirs)))?;
+        let mut echo = Self { socket, _process: process };
         echo.exchange()?;
         Ok(echo)
     }
@@ -104,7 +112,7 @@ impl Pool {
     fn start(program: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
         command.args(["-c", OTHERS, "pool"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = Running(command.spawn().context("cannot start Python")?);
+        let mut process = Running::start(&mut command)?;
         let stdin = process.0.stdin.take().context("it is a pipe")?;
         let stdout = BufReader::new(process.0.stdout.take().context("it is a pipe")?);
         let mut pool = Self { stdin, stdout, _process: process };

@@ -1,4 +1,5 @@
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
@@ -155,6 +156,28 @@ fn a_cluster_is_measured_beside_dasks_own_client_and_left_as_it_was() {
     // Its workers are gone, or this would be refused.
     let again = run(&[&args[..], &["--python", "/bin/false"]].concat());
     assert!(again.stderr.contains("--python PATH"), "{again:?}");
+}
+
+#[test]
+fn a_bench_ends_the_peers_that_it_started_and_what_those_have_started() {
+    let mark = format!("LAB_TEST={}", std::process::id());
+    let mut bench = command(&["bench", "--quick", "--only", "python"]);
+    bench.env("LAB_TEST", std::process::id().to_string());
+    bench.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut bench = bench.spawn().expect("the program starts");
+    eventually("ProcessPoolExecutor works", || carrying(&mark).len() > 4);
+    assert!(bench.wait().expect("it is ours").success());
+    eventually("all are gone", || carrying(&mark).is_empty());
+}
+
+/// The processes whose environment has that.
+fn carrying(mark: &str) -> Vec<PathBuf> {
+    let processes = std::fs::read_dir("/proc").expect("it is Linux").filter_map(Result::ok);
+    let carries = |process: &PathBuf| {
+        let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+    };
+    processes.map(|process| process.path()).filter(carries).collect()
 }
 
 #[test]

@@ -49,8 +49,14 @@ PIECE = 256 << 10
 IN_FILE = 4 << 20
 SEALS = 0x0F
 
-# From this run time on, CPU time is told.
-MEASURED_NS = 1_000_000
+# From this run time on, CPU time is told. To look it up takes as long as a short task, so that
+# is done once in so long.
+MEASURED_NS, LOOKED_UP_NS = 1_000_000, 200_000
+
+# Up to so many bytes, arguments are copied rather than viewed, and results sent in one piece.
+SMALL = min(LIMIT, 4 << 10)
+# What has no buffers beside its pickle.
+PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
 
 # How long an idle worker may take to leave after its server has hung up, in seconds.
 LINGER = 10
@@ -67,9 +73,15 @@ server = socket.socket(fileno=SOCKET)
 words = memoryview(mmap.mmap(PAGE, 4096)).cast("Q")
 functions = {}
 loads, dumps = pickle.loads, pickle.dumps
-clock_ns = time.perf_counter_ns
+ioctl, FIONREAD = fcntl.ioctl, termios.FIONREAD
+clock_ns, cpu_clock_ns = time.perf_counter_ns, time.process_time_ns
+# How much CPU time was used when that was looked up last, and when that was.
+used_ns = looked_up_ns = 0
+# How many bytes of stderr are in its pipe.
+unread = bytearray(4)
+unread_bytes = memoryview(unread).cast("I")
 leader = os.getpid()
-# The number of the task that runs, 0 between tasks; and of the last in the same call.
+# The number of the task that runs, 0 between tasks; and of the last in the last batch.
 running = last = 0
 # Who writes for it beside this thread, which waits for that only if there is somebody.
 writing = threading.RLock()
@@ -97,9 +109,8 @@ def main():
     for module in modules:
         preload(module)
     threading.Thread(target=watch, name="outboard-watch", daemon=True).start()
-    flush()
-    mark()
-    say(READY, 0, 0, time.process_time_ns())
+    settle(clock_ns())
+    say(READY, 0, 0, used_ns)
     serve()
     depart()
 
@@ -130,69 +141,82 @@ def serve():
     global place
     buffer = bytearray(64 << 10)
     room = memoryview(buffer)
-    receive, take_apart = server.recv_into, CALL.unpack_from
-    cpu_ns = time.process_time_ns()
-    while count := receive(room):
+    receive, take_apart, size = server.recv_into, CALL.unpack_from, CALL.size
+    # Python 3.11 optimizes a loop that is written like this, and none with a condition.
+    while True:
+        count = receive(buffer)
         # It sends one task, or all of one call, and waits for the answers.
-        while count < CALL.size:
-            more = receive(room[count:])
+        while count < size:
+            more = receive(room[count:]) if count else 0
             if not more:
                 return
             count += more
-        length, kind, streams, name, function, task, rest, place = take_apart(buffer)
+        length, kind, streams, name, number, task, rest, place = take_apart(buffer)
         if rest:
-            execute(*gather(room[:count]), cpu_ns)
-            cpu_ns = settle()
+            tasks, function, args = gather(room[:count])
+            ended_ns = execute(task, False, function, args, tasks)
+            del args
+            settle(ended_ns)
             continue
         end = length + 4
-        frame = room
-        if end >= len(buffer):
-            # With a byte more, for the end of the pickle.
-            frame = memoryview(bytearray(end + 1))
-            frame[:count] = room[:count]
-        while count < end:
-            more = receive(frame[count:end], 0, socket.MSG_WAITALL)
-            if not more:
-                return
-            count += more
+        frame = buffer
+        if count != end or end == len(buffer):
+            if end >= len(buffer):
+                # With a byte more, for the end of the pickle.
+                frame = bytearray(end + 1)
+                frame[:count] = room[:count]
+            while count < end:
+                more = receive(memoryview(frame)[count:end], 0, socket.MSG_WAITALL)
+                if not more:
+                    return
+                count += more
         if kind != RUN or count != end:
             give_up("the server violated the worker protocol")
         # What came is the opcodes of the arguments; this ends their pickle.
         frame[end] = 46
-        name += CALL.size
-        if function not in functions:
-            function = bytes(frame[CALL.size : name]), function
-        execute((task,), streams, function, (frame[name : end + 1],), cpu_ns)
-        del frame
-        cpu_ns = settle()
+        end += 1
+        name += size
+        function = functions.get(number)
+        if function is None:
+            function = unknown(bytes(frame[size:name]), number)
+        args = (frame if end <= SMALL else memoryview(frame))[name:end]
+        ended_ns = execute(task, streams, function, args)
+        del frame, args
+        settle(ended_ns)
 
 
-def settle():
-    """What is left to do when all is answered, and nobody waits; gives the CPU time so far."""
-    flush()
+def settle(ended_ns):
+    """What is left to do when all is answered, and nobody waits: the last task ended then."""
+    global used_ns, looked_up_ns
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except Exception:
+        flush()
     mark()
-    return time.process_time_ns()
+    if ended_ns - looked_up_ns >= LOOKED_UP_NS:
+        used_ns, looked_up_ns = cpu_clock_ns(), ended_ns
 
 
 def gather(data):
-    """All tasks of a batch, whose first bytes have come, as `execute` takes them."""
-    data, begin, tasks, args, rest, known = bytearray(data), 0, [], [], 1, None
+    """All tasks of a batch, whose first bytes have come: their numbers, function and arguments."""
+    data, begin, tasks, args, rest = bytearray(data), 0, [], [], 1
     while rest:
         read_up_to(data, begin + CALL.size)
-        length, kind, _, name, function, task, rest, _ = CALL.unpack_from(data, begin)
+        length, kind, _, name, number, task, rest, _ = CALL.unpack_from(data, begin)
         end = begin + length + 4
         read_up_to(data, end)
         if kind != RUN or not rest and len(data) != end:
             give_up("the server violated the worker protocol")
         begin += CALL.size
-        if known is None:
-            known = function
-            if function not in functions:
-                known = bytes(data[begin : begin + name]), function
+        if not tasks:
+            function = functions.get(number)
+            if function is None:
+                function = unknown(bytes(data[begin : begin + name]), number)
         tasks.append(task)
         args.append(data[begin + name : end] + b".")
         begin = end
-    return tasks, False, known, args
+    return tasks, function, args
 
 
 def read_up_to(data, count):
@@ -203,35 +227,34 @@ def read_up_to(data, count):
         data += more
 
 
-def execute(tasks, streams, function, args, cpu_ns):
-    """Executes a task, or several in one call, and answers each. So much CPU time was used before.
-
-    The function is one that is known by its number, or a name and a new number.
-    """
+def execute(task, streams, function, args, batch=()):
+    """Executes a task, or those of a batch in one call, and answers; gives when it had ended."""
     global running, last
-    running, last = tasks[0], tasks[-1]
+    if batch:
+        last = batch[-1]
+    running = task
     if CPU_LIMIT:
-        limit_cpu(cpu_ns // 1_000_000_000 + 1 + CPU_LIMIT)
+        limit_cpu(used_ns // 1_000_000_000 + 1 + CPU_LIMIT)
     start_ns = clock_ns()
     try:
-        function = functions.get(function) or find(*function)
-        if len(tasks) > 1:
+        if batch:
             answers = call_together(function, args)
         else:
-            output = function(*loads(args[0]))
+            output = function(*loads(args))
             if streams:
-                output = send_items(running, output)
-            answers = ((DONE, pickled(output)),)
+                output = send_items(task, output)
+            kind, parts = DONE, (dumps(output, 5),) if type(output) in PLAIN else pickled(output)
+            # What the task holds is let go before it has ended.
             del output
-        # What the task holds is let go before it has ended.
-        del args
     except BaseException as error:
-        answers = ((RAISED, raised(error)),) * len(tasks)
+        kind, parts = RAISED, raised(error)
+        answers = ((kind, parts),) * len(batch)
     if is_fork:
         # The socket is its parent's.
-        os._exit(0 if answers[0][0] == DONE else 1)
-    run_ns = clock_ns() - start_ns
-    cpu_ns = time.process_time_ns() - cpu_ns if run_ns >= MEASURED_NS else 0
+        os._exit(0 if (answers[0][0] if batch else kind) == DONE else 1)
+    ended_ns = clock_ns()
+    run_ns = ended_ns - start_ns
+    cpu_ns = cpu_clock_ns() - used_ns if run_ns >= MEASURED_NS else 0
     if CPU_LIMIT:
         limit_cpu(None)
     # In this order: who has not seen that yet has said before that it writes.
@@ -239,7 +262,16 @@ def execute(tasks, streams, function, args, cpu_ns):
     if others_write:
         with writing:
             pass
-    answer(tasks, answers, run_ns, cpu_ns)
+    if batch:
+        answer(batch, answers, run_ns, cpu_ns)
+    elif len(parts) > 1 or (size := len(parts[0])) > SMALL:
+        answer((task,), ((kind, parts),), run_ns, cpu_ns)
+    else:
+        try:
+            server.sendall(SAYS.pack(32 + size, kind, 0, 0, 0, task, run_ns, cpu_ns) + parts[0])
+        except OSError:
+            depart()
+    return ended_ns
 
 
 def call_together(function, args):
@@ -283,6 +315,11 @@ def answer(tasks, answers, run_ns, cpu_ns):
         send((head, *parts), size, file)
     if small:
         send(small, count)
+
+
+def unknown(name, number):
+    """What finds a function, calls it, and has it known from then on."""
+    return lambda *args: find(name, number)(*args)
 
 
 def find(name, number):
@@ -496,17 +533,18 @@ def limit_cpu(seconds):
 
 def mark():
     """Says where in stderr the next task begins: behind what was read and what is unread."""
-    unread = bytearray(4)
-    for turn in range(600):
+    turn = 0
+    while turn < 600:
         read = words[READ]
         try:
-            fcntl.ioctl(2, termios.FIONREAD, unread)
+            ioctl(2, FIONREAD, unread)
         except OSError:
             return
         if not read & 1 and words[READ] == read:
-            words[BEFORE] = (read >> 1) + int.from_bytes(unread, sys.byteorder)
+            words[BEFORE] = (read >> 1) + unread_bytes[0]
             return
-        if turn >= 100:
+        turn += 1
+        if turn > 100:
             time.sleep(20e-6)
     words[BEFORE] = (1 << 64) - 1
 
